@@ -1,0 +1,81 @@
+//! What happens to a packet, and why it was dropped.
+
+/// The decision about one frame. The shell around [`crate::pipeline::balance`] turns it into an
+/// XDP action and a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not for an address of ours: the host's own traffic, unchanged.
+    Pass,
+    /// For a port with handlers: unchanged, up the stack, where `sk_lookup` gives it to the proxy.
+    Proxy,
+    /// Rewritten; leaves through the interface with this index.
+    Steer(u32),
+    /// An answer made from the frame itself (ICMP echo); leaves through the interface it came in by.
+    Reply,
+    Drop(Reason),
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a frame to an address of ours, or of a flow of ours, was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name that `lb status` and the metrics show.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame ends before the headers it announces.
+    Truncated = "truncated",
+    /// IP version, header length or total length contradict each other or the frame.
+    BadIpHeader = "bad_ip_header",
+    /// IPv4 with options.
+    IpOptions = "ip_options",
+    /// IPv6 with an extension header before the transport header.
+    ExtensionHeader = "extension_header",
+    /// A fragment: only the first one carries ports.
+    Fragment = "fragment",
+    /// More VLAN tags than one.
+    NestedVlan = "nested_vlan",
+    /// Neither TCP, UDP nor ICMP.
+    UnsupportedProtocol = "unsupported_protocol",
+    /// TCP data offset or UDP length contradict the packet's length.
+    BadTransportHeader = "bad_transport_header",
+    /// Flags that no TCP sends: none at all, SYN with FIN or RST.
+    BadTcpFlags = "bad_tcp_flags",
+    /// Default deny: no service declares this port of an announced address.
+    UndeclaredPort = "undeclared_port",
+    /// TCP without SYN that belongs to no known flow.
+    UnknownFlow = "unknown_flow",
+    /// The service has no backend to take a new flow.
+    NoBackend = "no_backend",
+    /// Every source port towards the chosen backend is taken.
+    PortsExhausted = "ports_exhausted",
+    /// No room for a new flow.
+    FlowTableFull = "flow_table_full",
+    /// TTL or hop limit was used up on the way.
+    TtlExceeded = "ttl_exceeded",
+    /// The host has no route to the backend or client, or its forwarding is off.
+    NoRoute = "no_route",
+    /// The next hop's link-layer address is not known yet.
+    NoNeighbour = "no_neighbour",
+    /// An ICMP message that is neither an echo request nor an error.
+    IcmpUnsupported = "icmp_unsupported",
+    /// An ICMP error that quotes no flow of ours.
+    IcmpUnknownFlow = "icmp_unknown_flow",
+    /// The driver left no room to put a VLAN tag back.
+    NoHeadroom = "no_headroom",
+    /// A map entry points at another that is not there: a fault of ours.
+    Inconsistent = "inconsistent",
+}

@@ -1,0 +1,1 @@
+//! The daemon's door: status over a unix socket.

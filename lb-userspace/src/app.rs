@@ -1,0 +1,1 @@
+//! Composes the daemon: the one module that sees everything.

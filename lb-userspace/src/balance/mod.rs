@@ -1,0 +1,1 @@
+//! Choosing a backend in the proxy: pure.

@@ -1,0 +1,1 @@
+//! Desired state, and the plan that leads there: pure.

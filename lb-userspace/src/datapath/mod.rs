@@ -1,0 +1,1 @@
+//! The kernel half: load, attach, maps, sweeper, counters. The only module that knows aya.

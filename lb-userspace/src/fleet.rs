@@ -1,0 +1,59 @@
+//! The running twin of the configured services: who is up, and what each has carried.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use crate::{
+    load::LoadSlot,
+    service::{Server, Service},
+};
+
+/// All services that run now. Replaced whole when the configuration changes.
+#[derive(Clone, Default)]
+pub struct Fleet {
+    pub services: Vec<Arc<RunningService>>,
+}
+
+/// A configured service with its backends.
+pub struct RunningService {
+    pub service: Arc<Service>,
+    /// In the order of `service.pool.servers`.
+    pub backends: Vec<Arc<Backend>>,
+    /// Requests (http) or connections (otherwise) that the proxy took for this service.
+    pub requests: AtomicU64,
+    /// Those of them that ended in an error of ours (502, 503, 504, refused, cut off).
+    pub failed: AtomicU64,
+}
+
+/// A server as a backend of one service.
+pub struct Backend {
+    pub server: Server,
+    pub slot: LoadSlot,
+    /// Times the proxy took a connection to it into use. The kernel counts steered flows itself.
+    pub connections: AtomicU64,
+    up: AtomicBool,
+}
+
+impl Backend {
+    /// Starts up: a backend without a health check stays so, one with a check until it fails.
+    #[must_use]
+    pub fn new(server: Server, slot: LoadSlot) -> Self {
+        Self {
+            server,
+            slot,
+            connections: AtomicU64::new(0),
+            up: AtomicBool::new(true),
+        }
+    }
+
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    pub fn set_up(&self, up: bool) {
+        self.up.store(up, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,1 @@
+//! What the host's own network must have: routes, forwarding, neighbours; and undoing it.

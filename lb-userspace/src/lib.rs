@@ -1,0 +1,19 @@
+//! The `lb` load balancer's userspace half.
+//!
+//! `service ← {control, health, balance, proxy, datapath, host} ← app`: the modules in braces do
+//! not import each other; `app` carries values and channels between them.
+
+pub mod admin;
+pub mod app;
+pub mod balance;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod datapath;
+pub mod fleet;
+pub mod health;
+pub mod host;
+pub mod load;
+pub mod proxy;
+pub mod service;
+pub mod settings;

@@ -1,0 +1,203 @@
+//! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    sync::Arc,
+    time::Duration,
+};
+
+/// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique in the configuration.
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    /// Anycast addresses. Never empty, no duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// Empty: every name. Lower case; `*.example.com` stands for one label or more.
+    pub hostnames: Vec<Arc<str>>,
+    /// Never empty, ports differ.
+    pub ports: Vec<Port>,
+    pub forwarding: Forwarding,
+    pub concurrency: Concurrency,
+    pub pool: Pool,
+}
+
+impl Service {
+    /// Whether some port is steered by the kernel.
+    #[must_use]
+    pub fn is_steered(&self) -> bool {
+        self.ports.iter().any(|port| port.path() == Path::Steer)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// IP protocol number (RFC 9293, RFC 768).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Who carries a connection from client to backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// XDP, in the kernel.
+    Steer,
+    /// The userspace proxy.
+    Proxy,
+}
+
+/// How a steered packet reaches its backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Both directions through us, addresses rewritten both ways.
+    #[default]
+    Nat,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    pub port: NonZeroU16,
+    /// In the order in which they act on a connection. Empty: pass-through.
+    pub handlers: Vec<Handler>,
+    /// Present exactly when `handlers` contains [`Handler::Tls`].
+    pub tls: Option<TlsOptions>,
+    /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
+    pub force_https: bool,
+}
+
+impl Port {
+    #[must_use]
+    pub fn path(&self) -> Path {
+        if self.handlers.is_empty() {
+            Path::Steer
+        } else {
+            Path::Proxy
+        }
+    }
+
+    #[must_use]
+    pub fn has(&self, handler: Handler) -> bool {
+        self.handlers.contains(&handler)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Handler {
+    Tls,
+    Http,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Protocol names in order of preference. Default: `h2`, `http/1.1`.
+    pub alpn: Vec<Arc<str>>,
+    /// At least one. Default: both.
+    pub versions: Vec<TlsVersion>,
+    /// Serve a self-signed certificate where none is configured for the name.
+    pub default_self_signed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+/// How much one backend may carry at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concurrency {
+    pub kind: ConcurrencyKind,
+    /// Over it, other backends are preferred.
+    pub soft_limit: u32,
+    /// Nothing new at or over it. `None`: unlimited.
+    pub hard_limit: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConcurrencyKind {
+    Connections,
+    Requests,
+}
+
+/// Backends and how to choose among them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Steered ports always use maglev; this is the proxy's choice.
+    pub strategy: Strategy,
+    /// Never empty; addresses differ.
+    pub servers: Vec<Server>,
+    pub health_check: Option<HealthCheck>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    Maglev,
+    /// Power of two choices on the shared counts.
+    P2c,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub address: SocketAddr,
+    /// Share of new flows relative to the other servers. 0: none. At most 1000.
+    pub weight: u16,
+    pub region: Option<Arc<str>>,
+    pub instance: Option<Arc<str>>,
+}
+
+/// An active check, made of each server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    /// Replaces the server's port.
+    pub port: Option<NonZeroU16>,
+    /// Between checks of a healthy server. Default 30 s.
+    pub interval: Duration,
+    /// Between checks of an unhealthy server. Default: `interval`.
+    pub unhealthy_interval: Duration,
+    /// For one whole check. Default 5 s.
+    pub timeout: Duration,
+    /// Consecutive successes that bring an unhealthy server back. Default 1.
+    pub healthy_threshold: u32,
+    /// Consecutive failures that take a healthy server out. Default 1.
+    pub unhealthy_threshold: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    /// The connection is accepted.
+    Tcp,
+    Http {
+        /// Starts with `/`.
+        path: Arc<str>,
+        /// Upper case. Default `GET`.
+        method: Arc<str>,
+        /// `Host` header. Default: the server's address.
+        hostname: Option<Arc<str>>,
+        headers: Vec<(Arc<str>, Arc<str>)>,
+        /// The status that means healthy. `None`: 200 to 399.
+        status: Option<u16>,
+    },
+}

@@ -1,0 +1,89 @@
+//! What is configured beside the services: the node, the admin door, certificates, timeouts.
+
+use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::service::Service;
+
+/// A whole validated configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub node: Node,
+    pub admin: Admin,
+    pub certificates: Vec<CertificateFiles>,
+    pub proxy: ProxySettings,
+    pub services: Vec<Arc<Service>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// `Fly-Region` and the region of "local" backends.
+    pub region: Option<Arc<str>>,
+    /// XDP is attached to each. Never empty.
+    pub interfaces: Vec<Arc<str>>,
+    pub xdp: XdpMode,
+    /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
+    pub source_ports: RangeInclusive<u16>,
+    /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
+    pub max_flows: u32,
+    pub flow_timeouts: FlowTimeouts,
+    /// What the daemon must undo after a crash is noted here. Default `/run/lb`.
+    pub state_dir: PathBuf,
+    /// Proxy workers. `None`: one per core.
+    pub workers: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, generic where the driver cannot.
+    Auto,
+    Native,
+    Generic,
+}
+
+/// How long a steered flow may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTimeouts {
+    /// TCP before the backend's first answer. Default 30 s.
+    pub half_open: Duration,
+    /// TCP after it. Default 1 h.
+    pub established: Duration,
+    /// TCP after FIN both ways or RST: its source port is kept back for so long. Default 10 s.
+    pub closed: Duration,
+    /// Default 60 s.
+    pub udp: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Unix socket of the daemon's door. Default `/run/lb/admin.sock`.
+    pub listen: PathBuf,
+}
+
+/// PEM files; the names come from the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Prefix of the headers that name this product's facts. Default `Fly-`.
+    pub header_prefix: Arc<str>,
+    /// From accept to the end of the TLS handshake. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// For a request's whole header section. Default 10 s.
+    pub header_timeout: Duration,
+    /// Between requests of a client connection, and without a byte either way in a relay. Default 60 s.
+    pub idle_timeout: Duration,
+    /// To connect to a backend. Default 5 s.
+    pub dial_timeout: Duration,
+    /// From a sent request to the backend's response header. Default 60 s.
+    pub response_header_timeout: Duration,
+    /// How long SIGTERM waits for connections to end. Default 30 s.
+    pub drain_timeout: Duration,
+    /// Keep-alive connections kept per worker and backend. Default 64.
+    pub max_idle_per_backend: usize,
+    /// How long such a connection may be idle. Default 60 s.
+    pub upstream_idle_timeout: Duration,
+}
