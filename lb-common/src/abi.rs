@@ -280,6 +280,6 @@ mod pod {
     }
 
     pod!(
-        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey
+        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice
     );
 }

@@ -5,7 +5,7 @@ use aya::{
     maps::{Map, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
-use lb_common::abi::{Address, Backend, CachedHop, Service, Vip, VipKey, maps};
+use lb_common::abi::{Address, Backend, CachedHop, Service, Vip, VipKey, VlanDevice, maps};
 
 use super::{DatapathError, counters::per_cpu, load::take_map, table::Table};
 use crate::tables::Command;
@@ -18,6 +18,7 @@ pub struct Tables {
     rings: Table<u32, u32>,
     backends: Table<u32, Backend>,
     hops: Table<u32, CachedHop>,
+    vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
 }
 
@@ -30,6 +31,7 @@ impl Tables {
             rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
             hops: Table::open(take_map(ebpf, maps::HOPS)?, maps::HOPS)?,
+            vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
             opened: per_cpu(opened, maps::OPENED)?,
         })
     }
@@ -50,6 +52,21 @@ impl Tables {
             Command::AddAddress(address) => self.addresses.insert(address, &0),
             Command::RemoveAddress(address) => self.addresses.delete(address).map(drop),
         }
+    }
+
+    /// Tells the program of a VLAN device: routing may name it, XDP sends through its parent.
+    /// `vlan` is the 802.1Q id.
+    ///
+    /// # Errors
+    ///
+    /// There are more VLAN devices than the table has room for, or the system call failed.
+    pub fn set_vlan(&mut self, ifindex: u32, parent: u32, vlan: u16) -> Result<(), DatapathError> {
+        let device = VlanDevice {
+            parent,
+            vlan,
+            pad: 0,
+        };
+        self.vlans.insert(&ifindex, &device)
     }
 
     /// The hop last: a packet in between may cache the earlier owner's next hop once more only
