@@ -291,6 +291,6 @@ mod pod {
     }
 
     pod!(
-        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey
+        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice
     );
 }
