@@ -42,7 +42,7 @@ fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
 }
 
 fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
-    if service.protocol != Protocol::Udp {
+    if service.protocol != Some(Protocol::Udp) {
         return;
     }
     for port in service.ports.items.iter().map(|item| &item.value) {

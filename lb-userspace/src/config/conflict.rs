@@ -1,6 +1,11 @@
 //! What different services must not say: who owns an address, port and host name.
 
-use std::{collections::HashMap, net::IpAddr, num::NonZeroU16};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    ptr,
+};
 
 use crate::service::{Path, Protocol};
 
@@ -17,138 +22,107 @@ pub(super) fn check(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) 
     report.refuse_repeats("service", names);
     refuse_own_addresses_as_servers(services, pools, report);
     let mut claims = Claims::default();
-    for index in 0..services.len() {
-        claims.add(index, services, report);
+    for service in services {
+        if let Err(conflict) = claims.add(service) {
+            report.push(conflict);
+        }
     }
 }
 
 type Place = (IpAddr, NonZeroU16, Protocol);
 
-/// The first service at each place, and at each host name of a place.
+/// A service at one of its places.
+#[derive(Clone, Copy)]
+struct Claim<'s> {
+    service: &'s Draft<'s>,
+    address: &'s At<IpAddr>,
+    port: &'s PortDraft,
+    place: Place,
+}
+
+/// The first service at each place, and at each host name there.
 #[derive(Default)]
 struct Claims<'s> {
-    places: HashMap<Place, (usize, &'s PortDraft, &'s At<IpAddr>)>,
-    /// Without a name: the service that takes every name.
-    names: HashMap<(Place, Option<&'s str>), (usize, Span)>,
+    places: HashMap<Place, Claim<'s>>,
+    /// No name: the service that takes the names that no other takes.
+    names: HashMap<(Place, Option<&'s str>), (&'s Draft<'s>, Span)>,
 }
 
 impl<'s> Claims<'s> {
-    fn add(&mut self, index: usize, services: &'s [Draft<'_>], report: &Report) {
-        let service = &services[index];
+    /// Yields the first conflict alone: one mistake shows at every address, port and name.
+    fn add(&mut self, service: &'s Draft<'s>) -> Result<(), Diagnostic> {
+        let Some(protocol) = service.protocol else {
+            return Ok(());
+        };
         for address in &service.addresses {
             for port in service.ports.items.iter().map(|item| &item.value) {
-                // One mistake is told once, not for each address and port.
-                if !self.add_place(index, address, port, services, report) {
-                    return;
-                }
+                self.add_place(Claim {
+                    service,
+                    address,
+                    port,
+                    place: (address.value, port.port.port, protocol),
+                })?;
             }
         }
+        Ok(())
     }
 
-    fn add_place(
-        &mut self,
-        index: usize,
-        address: &'s At<IpAddr>,
-        port: &'s PortDraft,
-        services: &'s [Draft<'_>],
-        report: &Report,
-    ) -> bool {
-        let place = (address.value, port.port.port, services[index].protocol);
-        let (first, first_port, first_address) =
-            *self.places.entry(place).or_insert((index, port, address));
-        if first != index && !can_share(first_port, port) {
-            let other = services[first].label();
-            report.push(refuse_place(
-                place,
-                port,
-                first_port,
-                other,
-                address,
-                first_address,
-            ));
-            return false;
+    fn add_place(&mut self, claim: Claim<'s>) -> Result<(), Diagnostic> {
+        let first = *self.places.entry(claim.place).or_insert(claim);
+        if !ptr::eq(first.service, claim.service) && !can_share(first.port, claim.port) {
+            return Err(refuse_place(&first, &claim));
         }
-        let service = &services[index];
-        match &service.hostnames {
-            None => self.add_name(index, place, None, &address.span, services, report),
-            Some(names) => names.iter().all(|name| {
-                self.add_name(
-                    index,
-                    place,
-                    Some(&name.value),
-                    &name.span,
-                    services,
-                    report,
-                )
-            }),
-        }
+        let Some(names) = &claim.service.hostnames else {
+            return self.add_name(claim, None, &claim.address.span);
+        };
+        names
+            .iter()
+            .try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
     }
 
     fn add_name(
         &mut self,
-        index: usize,
-        place: Place,
+        claim: Claim<'s>,
         name: Option<&'s str>,
         span: &Span,
-        services: &[Draft<'_>],
-        report: &Report,
-    ) -> bool {
-        let claim = self.names.entry((place, name));
-        let (first, first_span) = claim.or_insert_with(|| (index, span.clone()));
-        if *first == index {
-            return true;
+    ) -> Result<(), Diagnostic> {
+        let entry = self.names.entry((claim.place, name));
+        let (first, first_span) = entry.or_insert_with(|| (claim.service, span.clone()));
+        if ptr::eq(*first, claim.service) {
+            return Ok(());
         }
-        let what = match name {
-            Some(name) => format!("`{name}`"),
-            None => "every host name".to_owned(),
-        };
-        let message = format!(
-            "{what} on {} already belongs to service `{}`",
-            shown(place),
-            services[*first].label()
-        );
-        report.push(
-            Diagnostic::new(span.clone(), message)
-                .related(first_span.clone(), "first claimed here")
-                .help("give the services different `hostnames`, addresses or ports"),
-        );
-        false
+        let what = name.map_or("every host name".to_owned(), |name| format!("`{name}`"));
+        let (place, owner) = (shown(claim.place), first.label());
+        let message = format!("{what} on {place} already belongs to service `{owner}`");
+        Err(Diagnostic::new(span.clone(), message)
+            .related(first_span.clone(), "first claimed here")
+            .help("give the services different `hostnames`, addresses or ports"))
     }
 }
 
-/// Names tell services apart only where a handler of the same kind sees them.
+/// Names tell services apart only where the same handlers see them.
 fn can_share(first: &PortDraft, second: &PortDraft) -> bool {
     first.port.path() == Path::Proxy && first.port.handlers == second.port.handlers
 }
 
-fn refuse_place(
-    place: Place,
-    port: &PortDraft,
-    first_port: &PortDraft,
-    first: &str,
-    address: &At<IpAddr>,
-    first_address: &At<IpAddr>,
-) -> Diagnostic {
-    let place = shown(place);
-    if port.port.handlers == first_port.port.handlers {
-        let message = format!("{place} already belongs to service `{first}`");
-        return Diagnostic::new(address.span.clone(), message)
-            .related(first_address.span.clone(), "first claimed here")
+fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
+    let (place, owner) = (shown(second.place), first.service.label());
+    let (handlers, first_handlers) = (&second.port.port.handlers, &first.port.port.handlers);
+    if handlers == first_handlers {
+        let message = format!("{place} already belongs to service `{owner}`");
+        return Diagnostic::new(second.address.span.clone(), message)
+            .related(first.address.span.clone(), "first claimed here")
             .help("use another address or port: only `tls` and `http` can share one by host name");
     }
-    let message = format!(
-        "{place} has {} here, and {} in service `{first}`",
-        chain(&port.port.handlers),
-        chain(&first_port.port.handlers)
-    );
-    Diagnostic::new(port.number.clone(), message)
-        .related(first_port.number.clone(), "the same port there")
+    let (here, there) = (chain(handlers), chain(first_handlers));
+    let message = format!("{place} has {here} here, and {there} in service `{owner}`");
+    Diagnostic::new(second.port.number.clone(), message)
+        .related(first.port.number.clone(), "the same port there")
         .help("services that share an address and port must have the same handlers there")
 }
 
 fn shown((address, port, protocol): Place) -> String {
-    let socket = std::net::SocketAddr::new(address, port.get());
-    format!("{socket}/{protocol}")
+    format!("{}/{protocol}", SocketAddr::new(address, port.get()))
 }
 
 /// A server at an anycast address would be ourselves, for ever.

@@ -65,8 +65,11 @@ pub struct Errors {
 
 impl Errors {
     pub(super) fn new(path: PathBuf, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
-        // A shared pool is read once for each service that refers to it.
+        for diagnostic in &mut diagnostics {
+            diagnostic.span = within(text, &diagnostic.span);
+        }
+        diagnostics.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
+        // A shared pool is checked once for each service that refers to it.
         diagnostics.dedup();
         Self {
             path,
@@ -105,6 +108,12 @@ impl Errors {
             .collect();
         rendered.join("\n\n")
     }
+}
+
+/// Syntax errors at the end of the text may point past it.
+fn within(text: &str, span: &Span) -> Span {
+    let start = text.floor_char_boundary(span.start);
+    start..text.ceil_char_boundary(span.end).max(start)
 }
 
 impl fmt::Display for Errors {

@@ -96,7 +96,7 @@ fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
 }
 
 fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
-    let node = root.required("node", "[node]", node::node);
+    let node = root.required("node", r#"node.interfaces = ["eth0"]"#, node::node);
     let admin = root.optional("admin", node::admin);
     let certificates = root.optional("certificates", |it| {
         it.list(|it| proxy::certificate(it, directory))

@@ -20,12 +20,14 @@ pub(super) struct Draft<'a> {
     /// The header, or the whole of an inline table.
     pub span: Span,
     pub name: Option<At<Arc<str>>>,
-    pub protocol: Protocol,
+    /// `None`: not one of the protocols.
+    pub protocol: Option<Protocol>,
     pub addresses: Vec<At<IpAddr>>,
     /// `None`: not given, so every name.
     pub hostnames: Option<Vec<At<Arc<str>>>>,
     pub hostnames_key: Option<Span>,
-    pub internal_port: Option<NonZeroU16>,
+    /// Outside `None`: not a port. Inside `None`: not given.
+    pub internal_port: Option<Option<NonZeroU16>>,
     pub ports: List<PortDraft>,
     pub forwarding: Forwarding,
     pub concurrency: Option<At<Concurrency>>,
@@ -62,14 +64,14 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
         Some(Draft {
             span: service.span(),
             name,
-            protocol: protocol.unwrap_or(Protocol::Tcp),
+            protocol: or_default(service, "protocol", protocol, Protocol::Tcp),
             addresses: addresses.map_or_else(Vec::new, |list| list.items),
             hostnames_key: service.key_span("hostnames"),
             hostnames: match service.has("hostnames") {
                 true => Some(hostnames.map_or_else(Vec::new, |list| list.items)),
                 false => None,
             },
-            internal_port,
+            internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
             ports: ports.unwrap_or(List {
                 items: Vec::new(),
                 whole: false,
@@ -79,6 +81,14 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
             pool,
         })
     })
+}
+
+/// The default only where the key is absent: a guess in place of a mistake would cause echoes.
+fn or_default<T>(service: &Section<'_>, key: &str, read: Option<T>, default: T) -> Option<T> {
+    match service.has(key) {
+        true => read,
+        false => Some(default),
+    }
 }
 
 fn protocol(value: Value<'_>) -> Option<Protocol> {
@@ -177,12 +187,12 @@ impl<'a> Draft<'a> {
             _ => self.span.clone(),
         };
         let pool = self.find_pool(pools)?;
-        let pool = pool.resolve(self.internal_port, &user, report)?;
+        let pool = pool.resolve(self.internal_port?, &user, report)?;
         let concurrency = self.concurrency.map(|it| it.value);
         let ports = self.ports.into_values();
         Some(Arc::new(Service {
             name: self.name?.value,
-            protocol: self.protocol,
+            protocol: self.protocol?,
             addresses: values(self.addresses),
             hostnames: values(self.hostnames.unwrap_or_default()),
             ports: ports.into_iter().map(|draft| draft.port).collect(),
