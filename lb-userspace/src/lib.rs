@@ -1,7 +1,8 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `service ← {control, health, balance, proxy, datapath, host} ← app`: the modules in braces do
-//! not import each other; `app` carries values and channels between them.
+//! `service, settings, load, fleet, tables ← {control, health, balance, proxy, datapath, host,
+//! admin} ← app`: the modules in braces do not import each other; `app` carries values and
+//! channels between them.
 
 pub mod admin;
 pub mod app;
@@ -17,3 +18,4 @@ pub mod load;
 pub mod proxy;
 pub mod service;
 pub mod settings;
+pub mod tables;
