@@ -8,13 +8,24 @@ use lb_common::abi::{Address, Backend, Service, Vip, VipKey};
 pub enum Command {
     /// Fills `BACKENDS[id]`. What the kernel remembers of an earlier owner of the id (`HOPS[id]`)
     /// is forgotten with it.
-    SetBackend { id: u32, backend: Backend },
+    SetBackend {
+        id: u32,
+        backend: Backend,
+    },
     /// Zeroes `BACKENDS[id]`; no ring names it any more.
-    ClearBackend { id: u32 },
+    ClearBackend {
+        id: u32,
+    },
     /// Fills `RINGS[offset..]` with backend ids, where no service points yet.
-    WriteRing { offset: u32, slots: Vec<u32> },
+    WriteRing {
+        offset: u32,
+        slots: Vec<u32>,
+    },
     /// Fills `SERVICES[id]`: one 8-byte store, which makes a written ring current.
-    SetService { id: u32, service: Service },
+    SetService {
+        id: u32,
+        service: Service,
+    },
     /// Inserts or replaces.
     SetVip(VipKey, Vip),
     RemoveVip(VipKey),
