@@ -32,3 +32,16 @@ pub enum Command {
     AddAddress(Address),
     RemoveAddress(Address),
 }
+
+/// How many entries the kernel's arrays have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// `SERVICES`: one for each address family of a steered service.
+    pub services: u32,
+    /// `BACKENDS`, `HOPS`, `OPENED`: one for each server of each steered service.
+    pub backends: u32,
+    /// `LOAD`, `PORTS`: one for each server of any service.
+    pub loads: u32,
+    /// `RINGS`, in slots.
+    pub rings: u32,
+}
