@@ -35,6 +35,8 @@ pub mod maps {
     pub const OPENED: &str = "OPENED";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";
+    /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
+    pub const VLANS: &str = "VLANS";
     /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
     pub const LISTENERS: &str = "LISTENERS";
 }
@@ -68,6 +70,12 @@ impl Address {
         ])
     }
 
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    }
+
     /// The mapped form of either family.
     #[must_use]
     pub const fn of(address: IpAddr) -> Self {
@@ -87,7 +95,7 @@ impl Address {
 
 /// A transport 5-tuple as it stands in an arriving packet.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FlowKey {
     pub src: Address,
     pub dst: Address,
@@ -230,6 +238,16 @@ pub struct Backend {
     pub load: u32,
 }
 
+/// A VLAN device as its parent and tag.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VlanDevice {
+    pub parent: u32,
+    /// 802.1Q VLAN id.
+    pub vlan: u16,
+    pub pad: u16,
+}
+
 /// Indices into COUNTERS: the verdicts, then a slot per [`Reason`].
 pub mod counter {
     use super::Reason;
@@ -256,12 +274,13 @@ const _: () = {
     assert!(size_of::<VipKey>() == 24);
     assert!(size_of::<Vip>() == 8);
     assert!(size_of::<Service>() == 8);
+    assert!(size_of::<VlanDevice>() == 8);
     assert!(size_of::<Backend>() == 40);
 };
 
 #[cfg(feature = "userspace")]
 mod pod {
-    use super::{Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey};
+    use super::{Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice};
 
     macro_rules! pod {
         ($($name:ty),*) => {$(
@@ -272,6 +291,6 @@ mod pod {
     }
 
     pod!(
-        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey
+        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice
     );
 }

@@ -1,5 +1,7 @@
 //! What happens to a packet, and why it was dropped.
 
+use crate::abi::Hop;
+
 /// The decision about one frame. The shell around [`crate::pipeline::balance`] turns it into an
 /// XDP action and a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,11 +10,25 @@ pub enum Verdict {
     Pass,
     /// For a port with handlers: unchanged, up the stack, where `sk_lookup` gives it to the proxy.
     Proxy,
-    /// Rewritten; leaves through the interface with this index.
-    Steer(u32),
+    /// Rewritten; leaves through the interface with this index, tagged unless `vlan` is 0.
+    Steer {
+        ifindex: u32,
+        vlan: u16,
+    },
     /// An answer made from the frame itself (ICMP echo); leaves through the interface it came in by.
     Reply,
     Drop(Reason),
+}
+
+impl Verdict {
+    #[inline(always)]
+    #[must_use]
+    pub const fn steer(hop: &Hop) -> Self {
+        Self::Steer {
+            ifindex: hop.ifindex,
+            vlan: hop.vlan,
+        }
+    }
 }
 
 macro_rules! reasons {
@@ -64,6 +80,8 @@ reasons! {
     PortsExhausted = "ports_exhausted",
     /// No room for a new flow.
     FlowTableFull = "flow_table_full",
+    /// Two CPUs saw the first packet of one flow at once; the other one opened it.
+    RacedFlow = "raced_flow",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
     /// The host has no route to the backend or client, or its forwarding is off.

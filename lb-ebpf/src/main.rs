@@ -1,6 +1,67 @@
+//! Entry points of the kernel object. The packet's way is lb-common's `pipeline::balance`.
+
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
+
+mod frame;
+mod maps;
+mod steer;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    helpers::bpf_redirect,
+    macros::{sk_lookup, xdp},
+    programs::{SkLookupContext, XdpContext},
+};
+use frame::Frame;
+use lb_common::{abi::counter, pipeline::balance, verdict::Verdict};
+use maps::Kernel;
+
+#[xdp]
+pub fn lb_xdp(ctx: XdpContext) -> u32 {
+    let kernel = Kernel::new(ctx.ctx);
+    let ingress = ctx.ingress_ifindex() as u32;
+    let verdict = balance(&mut Frame::new(ctx), &kernel);
+    #[cfg(feature = "log")]
+    log(&kernel, verdict);
+    let (slot, action) = match verdict {
+        Verdict::Pass => (counter::PASS, xdp_action::XDP_PASS),
+        Verdict::Proxy => (counter::PROXY, xdp_action::XDP_PASS),
+        Verdict::Steer { ifindex, .. } if ifindex == ingress => {
+            (counter::STEER, xdp_action::XDP_TX)
+        }
+        // SAFETY: the helper takes plain values.
+        Verdict::Steer { ifindex, .. } => {
+            (counter::STEER, unsafe { bpf_redirect(ifindex, 0) } as u32)
+        }
+        Verdict::Reply => (counter::REPLY, xdp_action::XDP_TX),
+        Verdict::Drop(reason) => (counter::drop(reason), xdp_action::XDP_DROP),
+    };
+    maps::count(slot);
+    action
+}
+
+/// Gives connections to ports with handlers to the proxy's listeners.
+#[sk_lookup]
+pub fn lb_sk_lookup(ctx: SkLookupContext) -> u32 {
+    steer::to_proxy(&ctx)
+}
+
+#[cfg(feature = "log")]
+fn log(kernel: &Kernel, verdict: Verdict) {
+    if let Verdict::Drop(reason) = verdict {
+        aya_log_ebpf::debug!(kernel, "dropped: {}", reason.name());
+    }
+}
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     loop {}
 }
+
+/// Helpers such as `bpf_fib_lookup` are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,149 @@
+//! Internet checksums by difference (RFC 1624), never by summing a packet.
+//!
+//! One's complement sums do not depend on byte order (RFC 1071, 2.B), so every word is taken as it
+//! lies in memory and no byte is swapped.
+
+/// A one's complement sum of differences, to be folded into a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Delta(u16);
+
+impl Delta {
+    pub const NONE: Self = Self(0);
+    /// One less in the TTL field of an IPv4 header: the word of TTL and protocol loses `[1, 0]`.
+    pub const TTL: Self = Self(!u16::from_ne_bytes([1, 0]));
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// This and the difference of one 16-bit word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, old: [u8; 2], new: [u8; 2]) -> Self {
+        let sum = self.0 as u32 + !u16::from_ne_bytes(old) as u32 + u16::from_ne_bytes(new) as u32;
+        Self(fold(sum))
+    }
+
+    /// This and the difference of an address.
+    #[inline(always)]
+    #[must_use]
+    pub fn address(self, old: &[u8; 16], new: &[u8; 16]) -> Self {
+        let sum = self.0 as u64 + (!fold64(words(old)) as u64) + words(new);
+        Self(fold64(sum))
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(fold(self.0 as u32 + other.0 as u32))
+    }
+
+    /// The difference of the way back.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        Self(!self.0)
+    }
+
+    /// The checksum after the change (RFC 1624, equation 3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply(self, check: [u8; 2]) -> [u8; 2] {
+        let sum = !u16::from_ne_bytes(check) as u32 + self.0 as u32;
+        (!fold(sum)).to_ne_bytes()
+    }
+
+    /// As [`apply`](Self::apply), for UDP: zero means "no checksum" and stands for it alone, so a
+    /// sum of zero is sent as all ones (RFC 768).
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply_udp(self, check: [u8; 2]) -> [u8; 2] {
+        if check[0] == 0 && check[1] == 0 {
+            return check;
+        }
+        match self.apply(check) {
+            [0, 0] => [0xff, 0xff],
+            sum => sum,
+        }
+    }
+}
+
+/// The 32-bit words of an address, added up without losing a carry.
+#[inline(always)]
+fn words(address: &[u8; 16]) -> u64 {
+    let word = |i: usize| {
+        u32::from_ne_bytes([address[i], address[i + 1], address[i + 2], address[i + 3]]) as u64
+    };
+    word(0) + word(4) + word(8) + word(12)
+}
+
+#[inline(always)]
+const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+#[inline(always)]
+const fn fold64(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    fold(sum as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checksum(bytes: &[u8]) -> [u8; 2] {
+        let sum: u32 = bytes
+            .chunks(2)
+            .map(|w| u16::from_be_bytes([w[0], w[1]]) as u32)
+            .sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
+    }
+
+    /// RFC 1624, section 4: the example that equation 2 gets wrong.
+    #[test]
+    fn the_example_of_rfc_1624() {
+        let delta = Delta::NONE.word([0x55, 0x55], [0x32, 0x85]);
+        assert_eq!(delta.apply([0xdd, 0x2f]), [0x00, 0x00]);
+    }
+
+    #[test]
+    fn udp_never_sends_a_zero_that_means_something() {
+        let delta = Delta::NONE.word([0x55, 0x55], [0x32, 0x85]);
+        assert_eq!(delta.apply_udp([0xdd, 0x2f]), [0xff, 0xff]);
+        assert_eq!(delta.apply_udp([0, 0]), [0, 0]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_difference_equals_a_new_sum(old: [u8; 16], new: [u8; 16], rest: [u8; 16]) {
+            let before: Vec<u8> = [old, rest].concat();
+            let after: Vec<u8> = [new, rest].concat();
+            let delta = Delta::NONE.address(&old, &new);
+            // All-zero sums have two representations; real headers are never all zero.
+            proptest::prop_assume!(rest.iter().any(|b| *b != 0));
+            proptest::prop_assert_eq!(delta.apply(checksum(&before)), checksum(&after));
+            proptest::prop_assert_eq!(delta.reversed().apply(checksum(&after)), checksum(&before));
+        }
+
+        #[test]
+        fn ttl_is_one_less(ttl in 1u8.., protocol: u8, rest: [u8; 10]) {
+            let before = [&[ttl, protocol][..], &rest].concat();
+            let after = [&[ttl - 1, protocol][..], &rest].concat();
+            proptest::prop_assume!(after.iter().any(|b| *b != 0));
+            proptest::prop_assert_eq!(Delta::TTL.apply(checksum(&before)), checksum(&after));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! ICMP on announced addresses: echo answered here, errors handed to whom they concern.
+
+use network_types::{
+    eth::EthHdr,
+    icmp::Icmpv4Hdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    udp::UdpHdr,
+};
+
+use crate::{
+    abi::{Address, FlowKey, path},
+    checksum::Delta,
+    flow::{Family, L3, Message, TCP, UDP},
+    next_hop,
+    packet::Packet,
+    rewrite,
+    tables::{FlowRef, Tables},
+    verdict::{Reason, Verdict},
+};
+
+/// TTL of what we send ourselves (RFC 1700, "Default TTL").
+const TTL: u8 = 64;
+
+/// RFC 792 and RFC 4443 message types.
+mod kind {
+    pub const ECHO_REQUEST_V4: u8 = 8;
+    pub const ECHO_REPLY_V4: u8 = 0;
+    pub const ECHO_REQUEST_V6: u8 = 128;
+    pub const ECHO_REPLY_V6: u8 = 129;
+}
+
+enum Class {
+    Echo,
+    Error,
+    /// Neighbour and router discovery (RFC 4861): the host's own business on any address.
+    Discovery,
+    Other,
+}
+
+#[inline(always)]
+fn classify(message: &Message) -> Class {
+    match (message.family, message.kind) {
+        (Family::V4, kind::ECHO_REQUEST_V4) | (Family::V6, kind::ECHO_REQUEST_V6) => Class::Echo,
+        // Destination unreachable, time exceeded, parameter problem; for IPv6 packet too big.
+        (Family::V4, 3 | 11 | 12) | (Family::V6, 1..=4) => Class::Error,
+        (Family::V6, 133..=137) => Class::Discovery,
+        _ => Class::Other,
+    }
+}
+
+#[inline(always)]
+pub fn receive<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    message: &Message,
+) -> Result<Verdict, Reason> {
+    let class = classify(message);
+    if let Class::Error = class {
+        return relay(packet, tables, message);
+    }
+    match class {
+        Class::Discovery => Ok(Verdict::Pass),
+        _ if !tables.owns(&message.dst) => Ok(Verdict::Pass),
+        Class::Echo => echo(packet, message.family),
+        _ => Err(Reason::IcmpUnsupported),
+    }
+}
+
+/// Turns an echo request into its reply.
+#[inline(always)]
+fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Verdict, Reason> {
+    let eth = packet.at_mut::<EthHdr>(0).ok_or(Reason::Truncated)?;
+    (eth.dst_addr, eth.src_addr) = (eth.src_addr, eth.dst_addr);
+    let reply = match family {
+        Family::V4 => {
+            let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
+            (ip.dst_addr, ip.src_addr) = (ip.src_addr, ip.dst_addr);
+            ip.check = Delta::NONE
+                .word([ip.ttl, ip.proto], [TTL, ip.proto])
+                .apply(ip.check);
+            ip.ttl = TTL;
+            kind::ECHO_REPLY_V4
+        }
+        Family::V6 => {
+            let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
+            (ip.dst_addr, ip.src_addr) = (ip.src_addr, ip.dst_addr);
+            ip.hop_limit = TTL;
+            kind::ECHO_REPLY_V6
+        }
+    };
+    let icmp = packet
+        .at_mut::<Icmpv4Hdr>(family.l4())
+        .ok_or(Reason::Truncated)?;
+    icmp.check = Delta::NONE
+        .word([icmp.type_, icmp.code], [reply, icmp.code])
+        .apply(icmp.check);
+    icmp.type_ = reply;
+    Ok(Verdict::Reply)
+}
+
+/// Offset of the quoted IP header.
+#[inline(always)]
+const fn quoted_l3(family: Family) -> usize {
+    family.l4() + Icmpv4Hdr::LEN
+}
+
+/// Offset of the quoted transport header.
+#[inline(always)]
+const fn quoted_l4(family: Family) -> usize {
+    quoted_l3(family) + family.l4() - L3
+}
+
+/// The quoted packet turned round: the key of the flow direction that the error travels in.
+#[inline(always)]
+fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
+    let (src, dst, protocol) = match family {
+        Family::V4 => {
+            let ip = packet.at::<Ipv4Hdr>(quoted_l3(family))?;
+            // Options would move the ports, and only a first fragment has them.
+            if ip.vihl != 0x45 || u16::from_be_bytes(ip.frags) & 0x1fff != 0 {
+                return None;
+            }
+            (Address::v4(ip.src_addr), Address::v4(ip.dst_addr), ip.proto)
+        }
+        Family::V6 => {
+            let ip = packet.at::<Ipv6Hdr>(quoted_l3(family))?;
+            (Address(ip.src_addr), Address(ip.dst_addr), ip.next_hdr)
+        }
+    };
+    if protocol != TCP && protocol != UDP {
+        return None;
+    }
+    let ports = packet.at::<UdpHdr>(quoted_l4(family))?;
+    let (src_port, dst_port) = (ports.dst, ports.src);
+    Some(FlowKey {
+        src: dst,
+        dst: src,
+        src_port,
+        dst_port,
+        protocol,
+        pad: [0; 3],
+    })
+}
+
+/// Sends an ICMP error on to the end of the flow that sent the quoted packet, with the quoted
+/// packet as that end knows it.
+#[inline(always)]
+fn relay<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    message: &Message,
+) -> Result<Verdict, Reason> {
+    let family = message.family;
+    // An error is sent to the sender of what it quotes.
+    let Some(key) = quote(packet, family).filter(|key| key.dst == message.dst) else {
+        return unclaimed(tables, message);
+    };
+    let Some(flow) = tables.flow(&key) else {
+        return match tables.vip(&key.vip()) {
+            Some(vip) if vip.path == path::PROXY => Ok(Verdict::Proxy),
+            _ => unclaimed(tables, message),
+        };
+    };
+    rewrite::check_ttl(packet, family)?;
+    let hop = next_hop::of_flow(tables, flow, &key, tables.now())?;
+    let inner = requote(packet, family, flow, key.protocol)?;
+    let outer = readdress(packet, family, flow)?;
+    let icmp = packet
+        .at_mut::<Icmpv4Hdr>(family.l4())
+        .ok_or(Reason::Truncated)?;
+    icmp.check = inner.and(outer).apply(icmp.check);
+    rewrite::link(packet, &hop)?;
+    Ok(Verdict::steer(&hop))
+}
+
+#[inline(always)]
+fn unclaimed<T: Tables>(tables: &T, message: &Message) -> Result<Verdict, Reason> {
+    if tables.owns(&message.dst) {
+        Err(Reason::IcmpUnknownFlow)
+    } else {
+        Ok(Verdict::Pass)
+    }
+}
+
+/// Rewrites the quoted packet; the difference that this makes to the ICMP checksum.
+#[inline(always)]
+fn requote<P: Packet>(
+    packet: &mut P,
+    family: Family,
+    flow: FlowRef,
+    protocol: u8,
+) -> Result<Delta, Reason> {
+    // The quoted packet goes the other way, but the words that change are the same ones.
+    let mut delta = Delta::from_bits(flow.l4_delta());
+    match family {
+        Family::V4 => {
+            let ip = packet
+                .at_mut::<Ipv4Hdr>(quoted_l3(family))
+                .ok_or(Reason::Truncated)?;
+            let old = ip.check;
+            ip.check = Delta::from_bits(flow.l3_delta()).apply(old);
+            delta = delta.word(old, ip.check);
+            ip.src_addr = flow.dst().low();
+            ip.dst_addr = flow.src().low();
+        }
+        Family::V6 => {
+            let ip = packet
+                .at_mut::<Ipv6Hdr>(quoted_l3(family))
+                .ok_or(Reason::Truncated)?;
+            ip.src_addr = flow.dst().0;
+            ip.dst_addr = flow.src().0;
+        }
+    }
+    let ports = packet
+        .at_mut::<UdpHdr>(quoted_l4(family))
+        .ok_or(Reason::Truncated)?;
+    ports.src = flow.dst_port();
+    ports.dst = flow.src_port();
+    // TCP's checksum lies beyond the eight bytes that every error quotes, and nobody verifies it.
+    if protocol == UDP {
+        let old = ports.check;
+        ports.check = Delta::from_bits(flow.l4_delta()).apply_udp(old);
+        delta = delta.word(old, ports.check);
+    }
+    Ok(delta)
+}
+
+/// Sends the error as from our side of the flow, as it does all its packets: the receiver's
+/// reverse path checks then hold. The difference to the ICMPv6 checksum's pseudo header.
+#[inline(always)]
+fn readdress<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Result<Delta, Reason> {
+    match family {
+        Family::V4 => {
+            let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
+            let old = (Address::v4(ip.src_addr), Address::v4(ip.dst_addr));
+            let delta = Delta::TTL
+                .address(&old.0.0, &flow.src().0)
+                .address(&old.1.0, &flow.dst().0);
+            ip.check = delta.apply(ip.check);
+            ip.ttl -= 1;
+            ip.src_addr = flow.src().low();
+            ip.dst_addr = flow.dst().low();
+            Ok(Delta::NONE)
+        }
+        Family::V6 => {
+            let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
+            let delta = Delta::NONE
+                .address(&ip.src_addr, &flow.src().0)
+                .address(&ip.dst_addr, &flow.dst().0);
+            ip.hop_limit -= 1;
+            ip.src_addr = flow.src().0;
+            ip.dst_addr = flow.dst().0;
+            Ok(delta)
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The frame at hand as lb-common sees it.
+
+use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use lb_common::packet::Packet;
+
+pub struct Frame(XdpContext);
+
+impl Frame {
+    #[inline(always)]
+    pub const fn new(ctx: XdpContext) -> Self {
+        Self(ctx)
+    }
+}
+
+// SAFETY: data and data_end bound the frame, and the kernel gives it to one program at a time. It
+// starts at an even address: drivers reserve XDP_PACKET_HEADROOM (256), and we move it by 4.
+unsafe impl Packet for Frame {
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        (self.0.data(), self.0.data_end())
+    }
+
+    #[inline(always)]
+    fn adjust_head(&mut self, by: i32) -> bool {
+        // SAFETY: the context is the kernel's own.
+        unsafe { bpf_xdp_adjust_head(self.0.ctx, by) == 0 }
+    }
+}

@@ -1,0 +1,304 @@
+//! Every map, and the packet path's view of them. Sizes here are floors for a bare load; the
+//! daemon sets the real ones.
+
+use core::{
+    intrinsics::{AtomicOrdering, atomic_or, atomic_xadd},
+    mem::size_of,
+};
+
+use aya_ebpf::{
+    bindings::{
+        BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
+        bpf_fib_lookup as FibLookup, xdp_md,
+    },
+    helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, SockMap},
+};
+use lb_common::{
+    abi::{
+        ABI_VERSION as ABI, Address, Backend, CachedHop, Flow, FlowKey, Hop, Service, Vip, VipKey,
+        VlanDevice, counter,
+    },
+    tables::{Draft, FlowRef, Query, Refused, Tables},
+    verdict::Reason,
+};
+
+#[map]
+static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1024, 0);
+#[map]
+static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);
+#[map]
+static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static SERVICES: Array<Service> = Array::with_max_entries(1024, 0);
+#[map]
+static RINGS: Array<u32> = Array::with_max_entries(1024, 0);
+#[map]
+static BACKENDS: Array<Backend> = Array::with_max_entries(1024, 0);
+#[map]
+static HOPS: Array<CachedHop> = Array::with_max_entries(1024, 0);
+#[map]
+static LOAD: Array<u64> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static PORTS: Array<u32> = Array::with_max_entries(1024, 0);
+#[map]
+static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGTH, 0);
+#[map]
+static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static VLANS: HashMap<u32, VlanDevice> = HashMap::with_max_entries(256, 0);
+#[map]
+pub static LISTENERS: SockMap = SockMap::with_max_entries(1, 0);
+
+// Constants to the verifier once loaded; the loader may set the source ports before.
+#[unsafe(no_mangle)]
+static ABI_VERSION: u32 = ABI;
+#[unsafe(no_mangle)]
+static SOURCE_PORT_FIRST: u32 = 2048;
+#[unsafe(no_mangle)]
+static SOURCE_PORT_COUNT: u32 = 30720;
+
+macro_rules! global {
+    ($name:ident) => {
+        // SAFETY: a live static; volatile, since the loader writes it behind the compiler's back.
+        unsafe { (&raw const $name).read_volatile() }
+    };
+}
+
+const EEXIST: i32 = -17;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+#[inline(always)]
+pub fn count(slot: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(slot) {
+        // SAFETY: a slot of this CPU's own, and XDP does not nest.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// What VIPS says of a destination.
+#[inline(always)]
+pub fn vip(key: &VipKey) -> Option<Vip> {
+    // SAFETY: entries are replaced whole by the daemon and are two independent words.
+    unsafe { VIPS.get(key) }.copied()
+}
+
+/// The maps and helpers, for the packet of one context.
+pub struct Kernel {
+    ctx: *mut xdp_md,
+}
+
+impl Kernel {
+    #[inline(always)]
+    pub const fn new(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+}
+
+#[cfg(feature = "log")]
+impl aya_ebpf::EbpfContext for Kernel {
+    fn as_ptr(&self) -> *mut core::ffi::c_void {
+        self.ctx.cast()
+    }
+}
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
+        // SAFETY: the kernel keeps an entry's memory until the program has run.
+        FLOWS
+            .get_ptr_mut(key)
+            .map(|entry| unsafe { FlowRef::new(entry) })
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
+        match FLOWS.insert(key, flow, BPF_NOEXIST as u64) {
+            Ok(()) => Ok(()),
+            Err(EEXIST) => Err(Refused::Taken),
+            Err(_) => Err(Refused::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // An entry that another CPU removed first is gone all the same.
+        let _ = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn mark(&self, flow: FlowRef, bits: u32) -> u32 {
+        // SAFETY: the entry lives, as FlowRef was promised.
+        unsafe {
+            let state = &raw mut (*flow.as_ptr()).state;
+            atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(state, bits)
+        }
+    }
+
+    #[inline(always)]
+    fn vip(&self, key: &VipKey) -> Option<Vip> {
+        vip(key)
+    }
+
+    #[inline(always)]
+    fn owns(&self, address: &Address) -> bool {
+        ADDRESSES.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn service(&self, id: u32) -> Option<Service> {
+        // SAFETY: one aligned word, read once: a ring's offset and length never come apart.
+        SERVICES
+            .get_ptr(id)
+            .map(|service| unsafe { service.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn ring(&self, slot: u32) -> Option<u32> {
+        RINGS.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<Backend> {
+        BACKENDS.get(id).copied()
+    }
+
+    #[inline(always)]
+    fn hop(&self, backend: u32) -> Option<CachedHop> {
+        HOPS.get(backend).copied()
+    }
+
+    #[inline(always)]
+    fn save_hop(&self, backend: u32, hop: &CachedHop) {
+        if let Some(place) = HOPS.get_ptr_mut(backend) {
+            // SAFETY: in bounds; CPUs that race here write what routing told both.
+            unsafe { place.write(*hop) };
+        }
+    }
+
+    #[inline(always)]
+    fn next_port(&self, load: u32) -> [u8; 2] {
+        let turn = match PORTS.get_ptr_mut(load) {
+            // SAFETY: in bounds of the map.
+            Some(cursor) => unsafe {
+                atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(cursor, 1)
+            },
+            None => 0,
+        };
+        let port = global!(SOURCE_PORT_FIRST) + turn % global!(SOURCE_PORT_COUNT);
+        (port as u16).to_be_bytes()
+    }
+
+    #[inline(always)]
+    fn count_in(&self, load: u32) {
+        add_load(load, 1);
+    }
+
+    #[inline(always)]
+    fn count_out(&self, load: u32) {
+        add_load(load, u64::MAX);
+    }
+
+    #[inline(always)]
+    fn opened(&self, backend: u32) {
+        if let Some(counter) = OPENED.get_ptr_mut(backend) {
+            // SAFETY: a slot of this CPU's own, and XDP does not nest.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: no arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        // SAFETY: the context is the kernel's own.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R> {
+        // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
+        DRAFT
+            .get_ptr_mut(0)
+            .map(|draft| work(unsafe { &mut *draft }))
+    }
+
+    #[inline(always)]
+    fn route(&self, query: &Query, hop: &mut Hop) -> Result<(), Reason> {
+        route(self.ctx, query, hop)
+    }
+}
+
+#[inline(always)]
+fn add_load(slot: u32, by: u64) {
+    if let Some(word) = LOAD.get_ptr_mut(slot) {
+        // SAFETY: in bounds; the proxy changes the same word with atomics.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, by) };
+    }
+}
+
+/// A function of its own: it takes values only, and the helper's parameters need much stack.
+#[inline(never)]
+fn route(ctx: *mut xdp_md, query: &Query, hop: &mut Hop) -> Result<(), Reason> {
+    // SAFETY: all zero is a value of this plain C structure.
+    let mut fib: FibLookup = unsafe { core::mem::zeroed() };
+    fib.l4_protocol = query.protocol;
+    // SAFETY: the context is the kernel's own.
+    fib.ifindex = unsafe { (*ctx).ingress_ifindex };
+    if query.v6 {
+        fib.family = AF_INET6;
+        fib.__bindgen_anon_3.ipv6_src = words(&query.src);
+        fib.__bindgen_anon_4.ipv6_dst = words(&query.dst);
+    } else {
+        fib.family = AF_INET;
+        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(query.src.low());
+        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(query.dst.low());
+    }
+    let size = size_of::<FibLookup>() as i32;
+    // SAFETY: the context is the kernel's own, and `fib` is as long as said.
+    match unsafe { bpf_fib_lookup(ctx.cast(), &raw mut fib, size, 0) } as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            *hop = through(&fib);
+            Ok(())
+        }
+        BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
+        _ => Err(Reason::NoRoute),
+    }
+}
+
+/// Routing names VLAN devices, which XDP cannot send to: their parent and a tag instead.
+#[inline(always)]
+fn through(fib: &FibLookup) -> Hop {
+    let (mut ifindex, mut vlan) = (fib.ifindex, 0);
+    // SAFETY: the daemon replaces entries whole; a device's parent and tag do not change.
+    if let Some(device) = unsafe { VLANS.get(ifindex) } {
+        (ifindex, vlan) = (device.parent, device.vlan);
+    }
+    Hop {
+        dst_mac: fib.dmac,
+        src_mac: fib.smac,
+        ifindex,
+        vlan,
+        ..Hop::default()
+    }
+}
+
+#[inline(always)]
+fn words(address: &Address) -> [u32; 4] {
+    let a = &address.0;
+    [
+        u32::from_ne_bytes([a[0], a[1], a[2], a[3]]),
+        u32::from_ne_bytes([a[4], a[5], a[6], a[7]]),
+        u32::from_ne_bytes([a[8], a[9], a[10], a[11]]),
+        u32::from_ne_bytes([a[12], a[13], a[14], a[15]]),
+    ]
+}
