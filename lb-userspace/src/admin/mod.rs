@@ -1,67 +1,30 @@
 //! The daemon's door: status over a unix socket.
 
 pub mod client;
+mod lock;
+mod server;
+mod status;
+#[cfg(test)]
+mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{io, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+pub use server::Door;
+pub use status::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
 
-/// What the daemon says of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    pub version: String,
-    pub uptime_seconds: u64,
-    pub interfaces: Vec<InterfaceStatus>,
-    pub services: Vec<ServiceStatus>,
-    pub drops: Vec<Drops>,
-    pub verdicts: Verdicts,
-    pub flows: Flows,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct InterfaceStatus {
-    pub name: String,
-    pub mode: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServiceStatus {
-    pub name: String,
-    /// `steer` or `proxy`.
-    pub path: String,
-    pub protocol: String,
-    pub addresses: Vec<IpAddr>,
-    pub ports: Vec<u16>,
-    pub requests: u64,
-    pub failed: u64,
-    pub backends: Vec<BackendStatus>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BackendStatus {
-    pub address: SocketAddr,
-    pub up: bool,
-    pub weight: u16,
-    pub live: u64,
-    pub connections: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Drops {
-    pub reason: String,
-    pub packets: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdicts {
-    pub pass: u64,
-    pub proxy: u64,
-    pub steer: u64,
-    pub reply: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Flows {
-    pub live: u64,
-    pub max: u64,
+/// Why the door stays shut.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "another lb is running: it holds {}; stop it, or give this one another socket in \
+         [admin] listen", .0.display()
+    )]
+    Running(PathBuf),
+    #[error(
+        "{} is there and no socket: remove it, or name another path in [admin] listen",
+        .0.display()
+    )]
+    NoSocket(PathBuf),
+    #[error("cannot listen on the admin socket {}", path.display())]
+    Listen { path: PathBuf, source: io::Error },
 }

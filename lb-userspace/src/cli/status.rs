@@ -6,8 +6,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
-
 use crate::{admin::client, config};
 
 use super::{fail, has_colours, refuse, table};
@@ -28,10 +26,7 @@ pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -
 }
 
 fn show(socket: &Path, json: bool) -> anyhow::Result<()> {
-    let status = client::status(socket).with_context(|| {
-        let socket = socket.display();
-        format!("no answer from the daemon at {socket} (is `lb run` running? `--config` or `--socket` says where)")
-    })?;
+    let status = client::status(socket)?;
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &status)?;
