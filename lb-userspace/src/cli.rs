@@ -14,6 +14,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::LoadError;
@@ -108,6 +109,17 @@ fn refuse(error: &LoadError) -> ExitCode {
 fn fail(error: &anyhow::Error) -> ExitCode {
     complain(&format!("error: {error:#}"));
     ExitCode::from(1)
+}
+
+/// On standard output. Whoever closed it, as `head` does, has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A closed standard error is no reason to panic.

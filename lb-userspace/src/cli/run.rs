@@ -7,12 +7,13 @@ use crate::{app, config};
 use super::{
     fail,
     logging::{self, LogFormat},
+    refuse,
 };
 
 pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
     let config = match config::load(file) {
         Ok(config) => config,
-        Err(error) => return super::refuse(&error),
+        Err(error) => return refuse(&error),
     };
     match logging::start(format).and_then(|()| app::run(config)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,14 +1,14 @@
 //! `lb status`: what the running daemon says of itself.
 
 use std::{
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use crate::{admin::client, config};
 
-use super::{fail, has_colours, refuse, table};
+use super::{fail, has_colours, print, refuse, table};
 
 /// Where the daemon is looked for when neither a socket nor a configuration is named.
 const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
@@ -27,16 +27,9 @@ pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -
 
 fn show(socket: &Path, json: bool) -> anyhow::Result<()> {
     let status = client::status(socket)?;
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &status)?;
-        writeln!(out)?;
-    } else {
-        write!(
-            out,
-            "{}",
-            table::render(&status, has_colours(&io::stdout()))
-        )?;
-    }
-    Ok(())
+    let text = match json {
+        true => serde_json::to_string_pretty(&status)? + "\n",
+        false => table::render(&status, has_colours(&io::stdout())),
+    };
+    print(&text)
 }
