@@ -1,1 +1,10 @@
 //! Composes the daemon: the one module that sees everything.
+
+use crate::settings::Config;
+
+/// # Errors
+/// Always: the parts are not composed yet.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let services = config.services.len();
+    anyhow::bail!("the daemon is not composed yet: {services} services would run");
+}
