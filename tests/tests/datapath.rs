@@ -41,7 +41,10 @@ fn small() -> DatapathConfig {
 }
 
 fn load(config: &DatapathConfig) -> Datapath {
-    Datapath::load(config, timeouts()).expect("loading the kernel object (this needs root)")
+    match Datapath::load(config, timeouts()) {
+        Ok(datapath) => datapath,
+        Err(error) => panic!("loading the kernel object: {error}"),
+    }
 }
 
 fn namespace(purpose: &str) -> Netns {
