@@ -1,1 +1,11 @@
-//! Shared by the end-to-end tests: namespaces, topology, frame builders.
+//! Shared by the end-to-end tests, the demo and the benches: namespaces, the lab, real servers and
+//! clients, the daemon.
+
+pub mod client;
+pub mod daemon;
+pub mod demo;
+pub mod netns;
+pub mod process;
+pub mod servers;
+pub mod status;
+pub mod topology;

@@ -37,14 +37,6 @@ pub const VLAN: u16 = 100;
 pub const FIRST_SOURCE_PORT: u16 = 2048;
 
 #[must_use]
-pub fn address(ip: IpAddr) -> Address {
-    match ip {
-        IpAddr::V4(ip) => Address::v4(ip.octets()),
-        IpAddr::V6(ip) => Address(ip.octets()),
-    }
-}
-
-#[must_use]
 pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
@@ -56,7 +48,7 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
 
 fn vip_key(vip: &str, port: u16, protocol: u8) -> VipKey {
     VipKey {
-        address: address(ip(vip)),
+        address: Address::of(ip(vip)),
         port: port.to_be_bytes(),
         protocol,
         pad: [0; 5],
@@ -69,14 +61,14 @@ pub fn model(now: u64) -> Model {
     let mut model = Model::default();
     model.now.set(now);
     for (family, vip) in VIPS.into_iter().enumerate() {
-        model.addresses.push(address(ip(vip)));
+        model.addresses.push(Address::of(ip(vip)));
         let service = model.services.len() as u32;
         let backend = model.backends.len() as u32;
         for (slot, vlan, at) in [(0, 0, now), (1, VLAN, now), (2, 0, 0)] {
             model.rings.push(backend + slot);
             model.backends.push(Backend {
-                address: address(ip(BACKENDS[family])),
-                source: address(ip(SOURCES[family])),
+                address: Address::of(ip(BACKENDS[family])),
+                source: Address::of(ip(SOURCES[family])),
                 port: BACKEND_PORT.to_be_bytes(),
                 load: family as u32,
                 ..Backend::default()

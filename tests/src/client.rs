@@ -1,0 +1,94 @@
+//! Clients: curl, and plain sockets inside a namespace.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{
+    netns::Netns,
+    process::{PATIENCE, output},
+};
+
+/// What curl got.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// `1.1` or `2`.
+    pub version: String,
+    pub body: String,
+    /// Where a redirect leads.
+    pub redirect: String,
+}
+
+/// One request by curl. Fails when no answer comes; any status is an answer.
+pub fn curl(netns: &Netns, arguments: &[&str]) -> Result<Answer> {
+    const FORMAT: &str = "\n%{http_code} %{http_version} %{redirect_url}";
+    let patience = PATIENCE.as_secs().to_string();
+    let mut curl = netns.command("curl");
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--noproxy",
+        "*",
+        "--max-time",
+        &patience,
+    ])
+    .args(["--write-out", FORMAT])
+    .args(arguments);
+    let text = output(&mut curl)?;
+    let (body, facts) = text.rsplit_once('\n').context("curl wrote no facts")?;
+    let mut facts = facts.splitn(3, ' ');
+    let mut fact = || facts.next().unwrap_or_default().to_owned();
+    Ok(Answer {
+        status: fact().parse().context("curl's status")?,
+        version: fact(),
+        redirect: fact(),
+        body: body.to_owned(),
+    })
+}
+
+/// A connection that says one line and hears it back with the server's name in front; the name.
+/// To be called inside the client's namespace.
+pub fn tcp_echo(to: SocketAddr, line: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).context("connecting")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(&stream)
+        .read_line(&mut answer)
+        .context("reading")?;
+    name_in(answer.trim_end(), line)
+}
+
+/// A datagram from a new socket that comes back with the server's name in front; the name.
+/// Datagrams may get lost: it is sent again until an answer comes. To be called inside the
+/// client's namespace.
+pub fn udp_echo(to: SocketAddr, text: &str) -> Result<String> {
+    const TRIES: u32 = 10;
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(PATIENCE / TRIES))?;
+    let mut buffer = [0; 2048];
+    for _ in 0..TRIES {
+        socket.send(text.as_bytes())?;
+        if let Ok(length) = socket.recv(&mut buffer) {
+            return name_in(std::str::from_utf8(&buffer[..length])?, text);
+        }
+    }
+    bail!("{to} never answered a datagram");
+}
+
+fn name_in(answer: &str, sent: &str) -> Result<String> {
+    let (name, echo) = answer
+        .split_once(' ')
+        .with_context(|| format!("an answer without a name: {answer:?}"))?;
+    ensure!(echo == sent, "sent {sent:?}, heard {echo:?}");
+    Ok(name.to_owned())
+}

@@ -1,0 +1,111 @@
+//! The real `lb`, running in the lab's lb namespace.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::{
+    process::{Process, output, poll, program},
+    status::Status,
+    topology::{INTERFACES, Lab},
+};
+
+/// A running daemon. SIGTERM ends it when dropped.
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// Starts `lb run` with `services` (TOML) below the lab's `[node]` and `[admin]` and waits
+    /// until it answers.
+    pub fn start(lab: &Lab, services: &str) -> Result<Self> {
+        let config = lab.directory().join("lb.toml");
+        fs::write(&config, format!("{}\n{services}", preamble(lab)))?;
+        Self::run(lab, &config)
+    }
+
+    /// The same with a whole configuration of the caller's; its `[admin]` must be [`socket`].
+    pub fn run(lab: &Lab, config: &Path) -> Result<Self> {
+        let mut command = lab.lb.command(program("lb")?);
+        command.arg("run").arg("--config").arg(config);
+        let log = lab.directory().join("lb.log");
+        let mut daemon = Self {
+            process: Process::start("lb", command, &log)?,
+            socket: socket(lab),
+        };
+        poll("lb is ready", || {
+            daemon.process.check()?;
+            Ok(daemon.socket.exists() && daemon.status().is_ok())
+        })
+        .with_context(|| daemon.log())?;
+        Ok(daemon)
+    }
+
+    /// What `lb status --json` says.
+    pub fn status(&self) -> Result<Status> {
+        status(&self.socket)
+    }
+
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits for the end that a signal brings.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.process.wait()
+    }
+
+    /// Sends SIGTERM, waits for the end and insists on success.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.process.stop()?;
+        ensure!(status.success(), "lb ended with {status}:\n{}", self.log());
+        Ok(())
+    }
+
+    /// Lets it outlive us.
+    pub fn keep(&mut self) {
+        self.process.keep();
+    }
+}
+
+/// Asks the daemon behind `socket`.
+pub fn status(socket: &Path) -> Result<Status> {
+    let mut lb = Command::new(program("lb")?);
+    lb.args(["status", "--json", "--socket"]).arg(socket);
+    let text = output(&mut lb)?;
+    serde_json::from_str(&text).with_context(|| format!("`lb status --json` printed {text}"))
+}
+
+/// The door of the lab's daemon.
+#[must_use]
+pub fn socket(lab: &Lab) -> PathBuf {
+    lab.directory().join("admin.sock")
+}
+
+/// `[node]` and `[admin]` for this lab.
+#[must_use]
+pub fn preamble(lab: &Lab) -> String {
+    let [up, down] = INTERFACES;
+    let (state, socket) = (lab.directory().join("state"), socket(lab));
+    let (state, socket) = (state.display(), socket.display());
+    format!(
+        "[node]\ninterfaces = [\"{up}\", \"{down}\"]\nstate_dir = \"{state}\"\n\n\
+         [admin]\nlisten = \"unix:{socket}\"\n"
+    )
+}

@@ -1,0 +1,73 @@
+//! What `lb status --json` prints.
+
+use serde::Deserialize;
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub interfaces: Vec<Interface>,
+    pub services: Vec<Service>,
+    pub drops: Vec<Drop>,
+    pub verdicts: Verdicts,
+    pub flows: Flows,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    pub mode: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// `steer` or `proxy`.
+    pub path: String,
+    pub requests: u64,
+    pub failed: u64,
+    pub backends: Vec<Backend>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Backend {
+    pub address: String,
+    pub up: bool,
+    pub weight: u16,
+    pub live: u64,
+    pub connections: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Drop {
+    pub reason: String,
+    pub packets: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Verdicts {
+    pub pass: u64,
+    pub proxy: u64,
+    pub steer: u64,
+    pub reply: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Flows {
+    pub live: u64,
+    pub max: u64,
+}
+
+impl Status {
+    /// The service `name`, when it is there.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    /// Live connections of all backends.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        let backends = self.services.iter().flat_map(|service| &service.backends);
+        backends.map(|backend| backend.live).sum()
+    }
+}

@@ -1,0 +1,299 @@
+//! The lab: `client — lb — fabric — b1, b2, b3`, over veth, IPv4 and IPv6.
+//!
+//! ```text
+//! client eth0 ── up0 lb down0 ── port0 fabric(br0) ── b1…b3 eth0
+//! 10.101.0.2/24  .1      10.102.0.1/24                10.102.0.11…13/24
+//! fd65:1::2/64   ::1     fd65:2::1/64                 fd65:2::11…13/64
+//! ```
+//!
+//! The client's default route leads to lb. Backends have no default route: an answer comes back
+//! only if lb gave the packet an address of its own.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    netns::{self, Netns},
+    process::{output, poll},
+};
+
+/// Announced addresses, from the ranges for documentation (RFC 5737, RFC 3849).
+pub const VIP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+/// A second pair of them.
+pub const DNS4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
+pub const DNS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
+
+pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 101, 0, 2);
+pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd65, 1, 0, 0, 0, 0, 0, 2);
+/// lb's addresses towards the backends.
+pub const INNER4: Ipv4Addr = Ipv4Addr::new(10, 102, 0, 1);
+pub const INNER6: Ipv6Addr = Ipv6Addr::new(0xfd65, 2, 0, 0, 0, 0, 0, 1);
+
+/// lb's interfaces: towards the client, towards the backends.
+pub const INTERFACES: [&str; 2] = ["up0", "down0"];
+
+/// The tag of the lab that stays up for people.
+pub const KEPT: &str = "lab";
+
+const BACKENDS: u8 = 3;
+const PREFIX: &str = "lb-";
+
+/// The namespaces of one lab and a directory for its files. All of it goes when dropped.
+pub struct Lab {
+    pub client: Netns,
+    pub lb: Netns,
+    pub fabric: Netns,
+    pub backends: Vec<Backend>,
+    tag: String,
+    directory: PathBuf,
+    kept: bool,
+}
+
+pub struct Backend {
+    pub name: String,
+    pub netns: Netns,
+    pub v4: Ipv4Addr,
+    pub v6: Ipv6Addr,
+}
+
+impl Backend {
+    fn create(tag: &str, number: u8) -> Result<Self> {
+        let name = format!("b{number}");
+        Ok(Self {
+            netns: Netns::create(&format!("{PREFIX}{tag}-{name}"))?,
+            name,
+            v4: Ipv4Addr::new(10, 102, 0, 10 + number),
+            v6: Ipv6Addr::new(0xfd65, 2, 0, 0, 0, 0, 0, 0x10 + u16::from(number)),
+        })
+    }
+
+    #[must_use]
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        [self.v4.into(), self.v6.into()]
+    }
+}
+
+impl Lab {
+    /// A lab of this process alone, beside any other.
+    pub fn up() -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        remove_orphans();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self::tagged(&format!("{}-{number}", process::id()))
+    }
+
+    /// A lab whose namespaces are called `lb-TAG-…`.
+    pub fn tagged(tag: &str) -> Result<Self> {
+        let directory = directory(tag);
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
+        let lab = Self {
+            client: Netns::create(&format!("{PREFIX}{tag}-client"))?,
+            lb: Netns::create(&format!("{PREFIX}{tag}-lb"))?,
+            fabric: Netns::create(&format!("{PREFIX}{tag}-fabric"))?,
+            backends: (1..=BACKENDS)
+                .map(|number| Backend::create(tag, number))
+                .collect::<Result<_>>()?,
+            tag: tag.to_owned(),
+            directory,
+            kept: false,
+        };
+        lab.connect()?;
+        lab.wait_for_links()?;
+        Ok(lab)
+    }
+
+    /// For this lab's files: configuration, sockets, logs.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// Makes lb an ordinary router: what the balancer is compared with.
+    pub fn route_by_kernel(&self) -> Result<()> {
+        self.lb.set_sysctl("net/ipv4/ip_forward", "1")?;
+        self.lb.set_sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        for backend in &self.backends {
+            backend.netns.ip("route replace default via 10.102.0.1")?;
+            backend.netns.ip("-6 route replace default via fd65:2::1")?;
+        }
+        Ok(())
+    }
+
+    /// Lets it outlive us.
+    pub fn keep(&mut self) {
+        self.kept = true;
+        self.client.keep();
+        self.lb.keep();
+        self.fabric.keep();
+        for backend in &mut self.backends {
+            backend.netns.keep();
+        }
+    }
+
+    fn connect(&self) -> Result<()> {
+        veth(&self.client, "eth0", &self.lb, "up0")?;
+        veth(&self.lb, "down0", &self.fabric, "port0")?;
+        self.fabric
+            .ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
+        for backend in &self.backends {
+            veth(&backend.netns, "eth0", &self.fabric, &backend.name)?;
+            host_addresses(&backend.netns, backend.addresses())?;
+        }
+        let names = self.backends.iter().map(|backend| backend.name.as_str());
+        for port in names.chain(["port0"]) {
+            self.fabric.ip(&format!("link set {port} master br0"))?;
+        }
+        self.fabric.ip("link set br0 up")?;
+        host_addresses(&self.client, [CLIENT4.into(), CLIENT6.into()])?;
+        self.lb.ip("addr add 10.101.0.1/24 dev up0")?;
+        self.lb.ip("addr add fd65:1::1/64 dev up0 nodad")?;
+        self.lb.ip(&format!("addr add {INNER4}/24 dev down0"))?;
+        self.lb
+            .ip(&format!("addr add {INNER6}/64 dev down0 nodad"))?;
+        // Redirected frames enter a veth's far end only through NAPI, which GRO turns on.
+        offloads(&self.fabric, "port0", &["gro", "on"])?;
+        self.client.ip("route add default via 10.101.0.1")?;
+        self.client.ip("-6 route add default via fd65:1::1")?;
+        Ok(())
+    }
+
+    fn wait_for_links(&self) -> Result<()> {
+        let all = [&self.client, &self.lb, &self.fabric]
+            .into_iter()
+            .chain(self.backends.iter().map(|backend| &backend.netns));
+        for netns in all {
+            poll(&format!("the links of {} are up", netns.name()), || {
+                let links = netns.ip("-o link show")?;
+                let real = links.lines().filter(|link| !link.contains("LOOPBACK"));
+                Ok(real.clone().count() > 0 && real.clone().all(|link| link.contains("state UP")))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Where the files of the lab `tag` lie.
+#[must_use]
+pub fn directory(tag: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{PREFIX}{tag}"))
+}
+
+/// Namespace `name` of the lab `tag`.
+#[must_use]
+pub fn find(tag: &str, name: &str) -> Option<Netns> {
+    Netns::existing(&format!("{PREFIX}{tag}-{name}"))
+}
+
+/// Takes down the lab `tag`: ends the processes in it and removes all of it. Says whether there
+/// was one.
+pub fn remove(tag: &str) -> Result<bool> {
+    let names = netns::names(&format!("{PREFIX}{tag}-"));
+    for name in &names {
+        let Some(netns) = Netns::existing(name) else {
+            continue;
+        };
+        end_processes(&netns)?;
+        netns.delete();
+    }
+    let _ = fs::remove_dir_all(directory(tag));
+    Ok(!names.is_empty())
+}
+
+fn end_processes(netns: &Netns) -> Result<()> {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        for id in netns.processes()? {
+            let _ = kill(Pid::from_raw(id), signal);
+        }
+        let ended = poll("the lab's processes end", || {
+            Ok(netns.processes()?.is_empty())
+        });
+        if ended.is_ok() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Labs are called after their process: those of dead ones were left by a SIGKILL.
+fn remove_orphans() {
+    for name in netns::names(PREFIX) {
+        let tag = name[PREFIX.len()..].rsplit_once('-').map(|(tag, _)| tag);
+        let owner = tag.and_then(|tag| tag.split('-').next()?.parse::<u32>().ok());
+        let (Some(tag), Some(owner)) = (tag, owner) else {
+            continue;
+        };
+        if !Path::new("/proc").join(owner.to_string()).exists() {
+            let _ = remove(tag);
+        }
+    }
+}
+
+/// A pair of links, up. The left end is a host's: it sends whole checksums and no super-packets,
+/// because what XDP rewrites must be a finished frame.
+fn veth(left: &Netns, left_name: &str, right: &Netns, right_name: &str) -> Result<()> {
+    output(process::Command::new("ip").args([
+        "link",
+        "add",
+        left_name,
+        "netns",
+        left.name(),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        right_name,
+        "netns",
+        right.name(),
+    ]))?;
+    left.ip(&format!("link set {left_name} up"))?;
+    right.ip(&format!("link set {right_name} up"))?;
+    Ok(())
+}
+
+fn host_addresses(netns: &Netns, addresses: [IpAddr; 2]) -> Result<()> {
+    offloads(
+        netns,
+        "eth0",
+        &["tx", "off", "tso", "off", "gso", "off", "gro", "on"],
+    )?;
+    for address in addresses {
+        let (length, flag) = if address.is_ipv4() {
+            (24, "")
+        } else {
+            (64, "nodad")
+        };
+        netns.ip(&format!("addr add {address}/{length} dev eth0 {flag}"))?;
+    }
+    Ok(())
+}
+
+fn offloads(netns: &Netns, device: &str, settings: &[&str]) -> Result<()> {
+    output(netns.command("ethtool").args(["-K", device]).args(settings))?;
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! The lab itself: links, addresses and servers work before anything is balanced.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use lb_tests::{
+    client::{curl, tcp_echo, udp_echo},
+    servers,
+    topology::Lab,
+};
+
+#[test]
+fn servers_answer_through_a_routing_kernel() -> Result<()> {
+    let lab = Lab::up()?;
+    lab.route_by_kernel()?;
+    let _servers = servers::start_all(&lab)?;
+    for backend in &lab.backends {
+        for address in backend.addresses() {
+            let http = SocketAddr::new(address, servers::HTTP);
+            let answer = curl(&lab.client, &[&format!("http://{http}/where")])?;
+            assert_eq!(answer.status, 200);
+            assert!(
+                answer
+                    .body
+                    .contains(&format!("\"server\":\"{}\"", backend.name))
+            );
+            let tcp = SocketAddr::new(address, servers::TCP);
+            let udp = SocketAddr::new(address, servers::UDP);
+            let names = lab.client.within(|| {
+                Ok::<_, anyhow::Error>([tcp_echo(tcp, "hello")?, udp_echo(udp, "hello")?])
+            })??;
+            assert_eq!(names, [backend.name.clone(), backend.name.clone()]);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn labs_stand_side_by_side_and_leave_nothing() -> Result<()> {
+    let (one, two) = (Lab::up()?, Lab::up()?);
+    let paths = [one.client.path(), two.client.path()];
+    let directories = [one.directory().to_owned(), two.directory().to_owned()];
+    assert_ne!(paths[0], paths[1]);
+    drop((one, two));
+    for left in paths.iter().chain(&directories) {
+        assert!(!left.exists(), "{} was left behind", left.display());
+    }
+    Ok(())
+}
