@@ -159,10 +159,18 @@ fn without_a_backend_that_is_up_there_is_no_choice() {
 #[test]
 fn a_client_address_keeps_its_backend_while_others_go() {
     let mut bench = Bench::new(Strategy::Maglev, &[1, 1, 2]);
-    let clients: Vec<IpAddr> = (0..4000u32).map(|n| std::net::Ipv4Addr::from(n).into()).collect();
-    let before: Vec<_> = clients.iter().map(|&c| bench.pick_for(c, &[]).unwrap()).collect();
+    let clients: Vec<IpAddr> = (0..4000u32)
+        .map(|n| std::net::Ipv4Addr::from(n).into())
+        .collect();
+    let before: Vec<_> = clients
+        .iter()
+        .map(|&c| bench.pick_for(c, &[]).unwrap())
+        .collect();
     let heavy = before.iter().filter(|&&index| index == 2).count();
-    assert!((1850..2150).contains(&heavy), "{heavy} of 4000 on half the weight");
+    assert!(
+        (1850..2150).contains(&heavy),
+        "{heavy} of 4000 on half the weight"
+    );
     bench.balancer.service().backends[1].set_up(false);
     for (&client, &was) in clients.iter().zip(&before) {
         let now = bench.pick_for(client, &[]).unwrap();
