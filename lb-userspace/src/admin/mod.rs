@@ -1,1 +1,30 @@
 //! The daemon's door: status over a unix socket.
+
+pub mod client;
+mod lock;
+mod server;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::{io, path::PathBuf};
+
+pub use server::Door;
+pub use status::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+
+/// Why the door stays shut.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "another lb is running: it holds {}; stop it, or give this one another socket in \
+         [admin] listen", .0.display()
+    )]
+    Running(PathBuf),
+    #[error(
+        "{} is there and no socket: remove it, or name another path in [admin] listen",
+        .0.display()
+    )]
+    NoSocket(PathBuf),
+    #[error("cannot listen on the admin socket {}", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+}

@@ -146,7 +146,7 @@ fn who_is_down_or_unroutable_is_in_no_ring() {
     sources.remove(&"fd00::1".parse().unwrap());
     let desired = desire(&fleet, &sources, &mut slots()).unwrap();
     assert!(desired.services[&0].iter().all(|&backend| backend == 1));
-    assert_eq!(desired.services[&1], []);
+    assert!(desired.services[&1].is_empty());
     assert_eq!(desired.unroutable, [SERVERS[2].parse().unwrap()].into());
     assert!(desired.backends.contains_key(&0), "down, but may be back");
 }
@@ -171,4 +171,24 @@ fn too_many_backends_is_an_error() {
         desire(&fleet, &sources(), &mut slots()),
         Err(Error::Full { room: 8, .. })
     ));
+}
+
+#[test]
+fn needs_cover_what_is_desired() {
+    let web = vec![port(80, &[Handler::Http])];
+    let running = vec![
+        service("raw", &DUAL, vec![port(1, &[])], &SERVERS),
+        service("web", &["203.0.113.7"], web, &SERVERS),
+    ];
+    let services: Vec<_> = running
+        .iter()
+        .map(|running| running.service.clone())
+        .collect();
+    let desired = desire(&fleet(running), &sources(), &mut slots()).unwrap();
+    let needs = crate::control::needs(&services);
+    let rings: usize = desired.services.values().map(Vec::len).sum();
+    assert_eq!(
+        (needs.services, needs.backends, needs.loads, needs.rings),
+        (2, 3, 3, rings as u32)
+    );
 }

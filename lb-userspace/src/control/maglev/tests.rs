@@ -129,9 +129,9 @@ fn a_removal_moves_little_more_than_the_removed_slots() {
 fn nobody_up_is_an_empty_ring() {
     let mut down = members(&[1, 1]);
     down.iter_mut().for_each(|member| member.up = false);
-    assert_eq!(populate(&down), []);
-    assert_eq!(populate(&members(&[0, 0])), []);
-    assert_eq!(populate(&[]), []);
+    assert!(populate(&down).is_empty());
+    assert!(populate(&members(&[0, 0])).is_empty());
+    assert!(populate(&[]).is_empty());
 }
 
 /// Nodes of different versions share traffic: these values may never change.

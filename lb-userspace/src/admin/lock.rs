@@ -1,0 +1,55 @@
+//! A lock on a path for as long as its holder lives, crashes included.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+/// An exclusively locked file (flock(2)), which is removed with the lock.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// `None`: another process has it.
+    pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Between opening and locking, the former holder may have removed the file: then the
+            // lock is on nothing that others can find.
+            if is_at(&file, path)? {
+                let path = path.to_owned();
+                return Ok(Some(Self { path, _file: file }));
+            }
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While still locked, so that it is the file of nobody else.
+        let _ = fs::remove_file(&self.path);
+    }
+}

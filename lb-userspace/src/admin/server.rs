@@ -1,0 +1,214 @@
+//! HTTP/1.1 over a unix socket, for the few who may open it.
+
+use std::{
+    convert::Infallible,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time,
+};
+use tracing::{debug, warn};
+
+use super::{Error, Status, lock::Lock};
+
+/// Connections at a time; more wait in the listen queue.
+const MAX_CONNECTIONS: usize = 32;
+const BACKLOG: i32 = 64;
+/// For a request's header section.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a whole connection.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a request's header section may take.
+const MAX_HEADERS: usize = 16 * 1024;
+/// How long to wait after a failed accept: for want of file descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers with the status of now. Called on a thread where blocking is fine.
+type Source = dyn Fn() -> anyhow::Result<Status> + Send + Sync;
+
+/// The daemon's listening socket, open to its owner alone. Removed when dropped.
+#[derive(Debug)]
+pub struct Door {
+    listener: UnixListener,
+    _path: SocketPath,
+}
+
+/// A socket's name in the file system. The lock goes after it.
+#[derive(Debug)]
+struct SocketPath {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Door {
+    /// Opens the socket at `path`, in place of one that a crashed daemon left behind. A directory
+    /// that is missing is made.
+    ///
+    /// Call it within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon has it, something else is there, or the system refuses.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let listen = |source| Error::Listen {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(listen)?;
+        }
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        let lock = Lock::take(Path::new(&lock)).map_err(listen)?;
+        let lock = lock.ok_or_else(|| Error::Running(path.to_owned()))?;
+        remove_stale(path)?;
+        let path = SocketPath {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        let listener = bind(&path.path).map_err(listen)?;
+        Ok(Self {
+            listener,
+            _path: path,
+        })
+    }
+
+    /// Answers requests until the future is dropped.
+    pub async fn serve(
+        self,
+        source: impl Fn() -> anyhow::Result<Status> + Send + Sync + 'static,
+    ) -> Infallible {
+        let source: Arc<Source> = Arc::new(source);
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let permit = room.clone().acquire_owned().await;
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = serve_connection(stream, source.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept on the admin socket");
+                    time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+/// Whoever holds the lock may remove what lies at the socket's path, but only if it is a socket.
+fn remove_stale(path: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        Ok(_) => return Err(Error::NoSocket(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(|source| Error::Listen {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Nobody can connect before the permissions are right: the socket does not listen until then.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn serve_connection(stream: UnixStream, source: Arc<Source>) {
+    let service = service_fn(move |request| {
+        let source = source.clone();
+        async move { Ok::<_, Infallible>(answer(&request, source).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    match time::timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "admin connection failed"),
+        Err(_) => debug!("admin connection took too long"),
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+#[derive(Serialize)]
+struct Complaint {
+    error: String,
+}
+
+async fn answer(request: &Request<Incoming>, source: Arc<Source>) -> Answer {
+    match (request.uri().path(), request.method()) {
+        ("/v1/status", &Method::GET) => status(source).await,
+        ("/v1/status", method) => {
+            let mut answer = complain(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET"));
+            answer
+        }
+        (path, _) => complain(
+            StatusCode::NOT_FOUND,
+            format!("no {path} here; there is /v1/status"),
+        ),
+    }
+}
+
+async fn status(source: Arc<Source>) -> Answer {
+    let status = tokio::task::spawn_blocking(move || source()).await;
+    match status.map_err(anyhow::Error::from).flatten() {
+        Ok(status) => json(StatusCode::OK, &status),
+        Err(error) => complain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")),
+    }
+}
+
+fn complain(code: StatusCode, error: String) -> Answer {
+    json(code, &Complaint { error })
+}
+
+fn json(code: StatusCode, value: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(value).expect("strings, numbers and lists are JSON");
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = code;
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}

@@ -1,0 +1,77 @@
+//! What the daemon says of itself: the JSON of `GET /v1/status` and `lb status --json`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub interfaces: Vec<InterfaceStatus>,
+    /// In the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// Every reason, also where nothing was dropped.
+    pub drops: Vec<Drops>,
+    pub verdicts: Verdicts,
+    pub flows: Flows,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    /// `steer` if some port of the service is steered, else `proxy`.
+    pub path: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    pub addresses: Vec<IpAddr>,
+    pub ports: Vec<u16>,
+    /// Requests (http), connections (other proxied ports) and flows (steered ports) taken.
+    pub requests: u64,
+    /// Those of the proxy that ended in an error of ours. The kernel only counts [`Drops`].
+    pub failed: u64,
+    /// In the order of the configuration.
+    pub backends: Vec<BackendStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    pub address: SocketAddr,
+    pub up: bool,
+    pub weight: u16,
+    /// Connections and flows to this address and port now, of all services that share it.
+    pub live: u64,
+    /// Connections and flows of this service ever brought to it.
+    pub connections: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// A name of `lb_common::verdict::Reason`.
+    pub reason: String,
+    pub packets: u64,
+}
+
+/// Frames by what became of them, drops apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdicts {
+    pub pass: u64,
+    pub proxy: u64,
+    pub steer: u64,
+    pub reply: u64,
+}
+
+/// The flow table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// At the last sweep.
+    pub live: u64,
+    pub max: u64,
+}

@@ -1,0 +1,234 @@
+use std::{
+    env, fs,
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use super::*;
+
+/// A directory of the test's own.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("lb-admin-{}-{number}", process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("run/admin.sock")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn sample() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        uptime_seconds: 7,
+        interfaces: vec![InterfaceStatus {
+            name: "eth0".into(),
+            mode: "native".into(),
+        }],
+        services: vec![ServiceStatus {
+            name: "web".into(),
+            path: "proxy".into(),
+            protocol: "tcp".into(),
+            addresses: vec!["203.0.113.1".parse().unwrap()],
+            ports: vec![443],
+            requests: 3,
+            failed: 1,
+            backends: vec![BackendStatus {
+                address: "10.0.0.1:80".parse().unwrap(),
+                up: true,
+                weight: 1,
+                live: 2,
+                connections: 3,
+            }],
+        }],
+        drops: vec![Drops {
+            reason: "fragment".into(),
+            packets: 4,
+        }],
+        verdicts: Verdicts::default(),
+        flows: Flows { live: 1, max: 8 },
+    }
+}
+
+/// Serves `answer` at `socket` on a thread; runs `ask` meanwhile.
+fn while_serving<T>(
+    socket: &Path,
+    answer: fn() -> anyhow::Result<Status>,
+    ask: impl FnOnce() -> T,
+) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let door = {
+        let _inside = runtime.enter();
+        Door::open(socket).unwrap()
+    };
+    runtime.spawn(door.serve(answer));
+    ask()
+}
+
+/// What the door answers to raw bytes. If it does not read them all, the system tells the client
+/// of a reset after the answer.
+fn exchange(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn a_status_arrives_as_it_was_told() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let status = while_serving(&socket, || Ok(sample()), || client::status(&socket));
+    assert_eq!(status.unwrap(), sample());
+    assert!(!socket.exists(), "removed with the door");
+    assert_eq!(fs::read_dir(socket.parent().unwrap()).unwrap().count(), 0);
+}
+
+#[test]
+fn only_the_owner_may_ask() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let mode = while_serving(
+        &socket,
+        || Ok(sample()),
+        || fs::metadata(&socket).unwrap().permissions().mode(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    while_serving(
+        &socket,
+        || Ok(sample()),
+        || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let _inside = runtime.enter();
+            let error = Door::open(&socket).unwrap_err();
+            assert!(matches!(error, Error::Running(_)), "{error}");
+            assert!(error.to_string().contains("another lb is running"));
+            assert!(client::status(&socket).is_ok(), "the first is unharmed");
+        },
+    );
+}
+
+#[test]
+fn what_a_crash_left_is_replaced() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    drop(UnixListener::bind(&socket).unwrap());
+    fs::write(socket.with_extension("sock.lock"), "").unwrap();
+    let status = while_serving(&socket, || Ok(sample()), || client::status(&socket));
+    assert!(status.is_ok());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("precious");
+    fs::write(&path, "data").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let error = Door::open(&path).unwrap_err();
+    assert!(matches!(error, Error::NoSocket(_)), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+}
+
+#[test]
+fn nobody_at_home_is_said_plainly() {
+    let scratch = Scratch::new();
+    let error = client::status(&scratch.socket()).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("no lb is running"),
+        "{error:#}"
+    );
+    let deserted = scratch.0.join("deserted.sock");
+    drop(UnixListener::bind(&deserted).unwrap());
+    let error = client::status(&deserted).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("no lb is running"),
+        "{error:#}"
+    );
+}
+
+#[test]
+fn a_failing_source_is_an_error_at_the_other_end() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let broken = || Err(anyhow::anyhow!("no counters"));
+    let error = while_serving(&socket, broken, || client::status(&socket)).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(
+        error.contains("500") && error.contains("no counters"),
+        "{error}"
+    );
+}
+
+#[test]
+fn other_requests_are_refused() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    while_serving(
+        &socket,
+        || Ok(sample()),
+        || {
+            let close = "host: lb\r\nconnection: close\r\n\r\n";
+            let post = exchange(&socket, &format!("POST /v1/status HTTP/1.1\r\n{close}"));
+            assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
+            assert!(post.contains("allow: GET"), "{post}");
+            let other = exchange(&socket, &format!("GET /v2 HTTP/1.1\r\n{close}"));
+            assert!(other.starts_with("HTTP/1.1 404 "), "{other}");
+            let endless = format!("GET /v1/status HTTP/1.1\r\nx: {}", "a".repeat(20_000));
+            let endless = exchange(&socket, &endless);
+            assert!(endless.starts_with("HTTP/1.1 431 "), "{endless}");
+        },
+    );
+}
+
+#[test]
+fn of_many_that_start_at_once_one_runs() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let open = || {
+        let _inside = runtime.enter();
+        Door::open(&socket)
+    };
+    let doors: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert_eq!(doors.iter().filter(|door| door.is_ok()).count(), 1);
+}

@@ -1,0 +1,167 @@
+use std::sync::{Arc, Mutex};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn check(probe: Probe, timeout: Duration) -> HealthCheck {
+    HealthCheck {
+        probe,
+        port: None,
+        interval: LONG,
+        unhealthy_interval: LONG,
+        timeout,
+        healthy_threshold: 1,
+        unhealthy_threshold: 1,
+    }
+}
+
+fn http(status: Option<u16>) -> Probe {
+    Probe::Http {
+        path: "/healthz?deep=1".into(),
+        method: "GET".into(),
+        hostname: None,
+        headers: Vec::new(),
+        status,
+    }
+}
+
+/// A server that answers every request with `response` and never closes; what it was asked.
+async fn serve(response: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(String::new()));
+    let note = asked.clone();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        *note.lock().unwrap() = String::from_utf8(request).unwrap();
+        stream.write_all(response.as_bytes()).await.unwrap();
+        // Stays open, whatever the client does.
+        std::future::pending::<()>().await;
+    });
+    (address, asked)
+}
+
+/// An address of ours where nobody listens.
+async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn tcp_wants_a_listener() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let check = check(Probe::Tcp, LONG);
+    probe(&check, listener.local_addr().unwrap()).await.unwrap();
+    let failure = probe(&check, nobody().await).await.unwrap_err();
+    assert!(matches!(failure, Failure::Connect(_)), "{failure}");
+    assert!(failure.to_string().contains("refused"), "{failure}");
+}
+
+#[tokio::test]
+async fn any_good_status_will_do_unless_one_is_named() {
+    for (response, wanted, healthy) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", None, true),
+        ("HTTP/1.1 204 No Content\r\n\r\n", None, true),
+        ("HTTP/1.1 399 \r\ncontent-length: 0\r\n\r\n", None, true),
+        (
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+            None,
+            false,
+        ),
+        ("HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n", None, false),
+        (
+            "HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n",
+            Some(503),
+            true,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            Some(204),
+            false,
+        ),
+        ("HTTP/1.0 200 OK\r\n\r\n", None, true),
+    ] {
+        let (server, _) = serve(response).await;
+        let outcome = probe(&check(http(wanted), LONG), server).await;
+        assert_eq!(outcome.is_ok(), healthy, "{response}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_failure_says_what_was_wanted() {
+    let (server, _) = serve("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n").await;
+    let failure = probe(&check(http(None), LONG), server).await.unwrap_err();
+    assert_eq!(
+        failure.to_string(),
+        "answered 500 Internal Server Error instead of 200 to 399"
+    );
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_not_read() {
+    let (server, _) =
+        serve("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello").await;
+    probe(&check(http(None), LONG), server).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_request_is_what_was_configured() {
+    let (server, asked) = serve("HTTP/1.1 200 OK\r\n\r\n").await;
+    let custom = Probe::Http {
+        path: "/healthz?deep=1".into(),
+        method: "OPTIONS".into(),
+        hostname: Some("app.internal".into()),
+        headers: vec![
+            ("X-Probe".into(), "yes".into()),
+            ("User-Agent".into(), "mine".into()),
+        ],
+        status: None,
+    };
+    probe(&check(custom, LONG), server).await.unwrap();
+    let asked = asked.lock().unwrap().to_lowercase();
+    assert!(
+        asked.starts_with("options /healthz?deep=1 http/1.1\r\n"),
+        "{asked}"
+    );
+    for line in ["host: app.internal", "x-probe: yes", "user-agent: mine"] {
+        assert!(
+            asked.contains(&format!("\r\n{line}\r\n")),
+            "no {line} in {asked}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_host_defaults_to_the_address() {
+    let (server, asked) = serve("HTTP/1.1 200 OK\r\n\r\n").await;
+    probe(&check(http(None), LONG), server).await.unwrap();
+    assert!(
+        asked
+            .lock()
+            .unwrap()
+            .contains(&format!("host: {server}\r\n"))
+    );
+}
+
+#[tokio::test]
+async fn silence_and_nonsense_are_failures() {
+    let (silent, _) = serve("").await;
+    let timeout = Duration::from_millis(30);
+    let failure = probe(&check(http(None), timeout), silent)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.to_string(), "no answer within 30ms");
+    let (mad, _) = serve("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
+    let failure = probe(&check(http(None), LONG), mad).await.unwrap_err();
+    assert!(matches!(failure, Failure::Http(_)), "{failure}");
+}
