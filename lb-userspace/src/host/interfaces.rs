@@ -1,8 +1,6 @@
 //! The host's network interfaces.
 
-use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
 
 use super::{Host, HostError, netlink::collect};
 
@@ -55,7 +53,10 @@ impl Host {
 }
 
 fn unknown(name: &str, all: &[Interface]) -> HostError {
-    let existing: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
+    let existing: Vec<&str> = all
+        .iter()
+        .map(|interface| interface.name.as_str())
+        .collect();
     HostError::UnknownInterface {
         name: name.to_owned(),
         existing: existing.join(", "),
@@ -63,10 +64,13 @@ fn unknown(name: &str, all: &[Interface]) -> HostError {
 }
 
 fn describe(link: &LinkMessage) -> Option<Interface> {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
+    let name = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })?;
     Some(Interface {
         index: link.header.index,
         name,
