@@ -104,12 +104,13 @@ impl Daemon {
         Ok(bound.start(settings, node.region.clone(), routes, self.load.clone())?)
     }
 
-    /// Forwarding, next hops and source addresses: what steering needs of the host.
+    /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
     async fn prepare_host(&mut self) -> anyhow::Result<()> {
         let servers = assembly::steered_servers(&self.fleet);
         if !servers.is_empty() {
             self.host.enable_forwarding(&self.config.node.interfaces)?;
         }
+        self.steering.set_vlans(&self.host.interfaces().await?)?;
         self.sources.refresh(&self.host, servers.clone()).await?;
         Ok(self.host.keep_neighbours(servers).await?)
     }
@@ -157,17 +158,25 @@ impl Daemon {
         }
     }
 
-    /// Follows the host's routes. A failure now may be none at the next look.
+    /// A failure now may be none at the next look.
     async fn tend(&mut self) {
-        if let Err(error) = self.host.tend().await {
-            warn!(%error, "cannot see to the backends' next hops");
-        }
-        let servers = assembly::steered_servers(&self.fleet);
-        if let Err(error) = self.sources.refresh(&self.host, servers).await {
-            warn!(%error, "cannot look up source addresses");
+        if let Err(error) = self.follow_host().await {
+            warn!(
+                error = format!("{error:#}"),
+                "cannot follow the host's network"
+            );
         }
         // Also where nothing changed: a plan that failed gets another try.
         self.replan().await;
+    }
+
+    /// Routes, neighbours and VLAN devices come and go.
+    async fn follow_host(&mut self) -> anyhow::Result<()> {
+        self.host.tend().await?;
+        self.steering.set_vlans(&self.host.interfaces().await?)?;
+        let servers = assembly::steered_servers(&self.fleet);
+        self.sources.refresh(&self.host, servers).await?;
+        Ok(())
     }
 
     async fn replan(&mut self) {

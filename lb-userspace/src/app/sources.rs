@@ -18,8 +18,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Asks the host's routing anew; answers whether anything is different. A server that has no
-    /// source address is reported once, and gets no steered flows until it has.
+    /// Asks the host's routing anew. A server that has no source address is reported once, and
+    /// gets no steered flows until it has.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl Sources {
         &mut self,
         host: &Host,
         servers: BTreeSet<IpAddr>,
-    ) -> Result<bool, HostError> {
+    ) -> Result<(), HostError> {
         let mut fresh = Self::default();
         for server in servers {
             match host.source_towards(server).await {
@@ -51,8 +51,7 @@ impl Sources {
         {
             info!(%server, "can steer to this server again");
         }
-        let changed = fresh.known != self.known;
         *self = fresh;
-        Ok(changed)
+        Ok(())
     }
 }

@@ -8,8 +8,9 @@ use tracing::debug;
 
 use crate::{
     control::{self, Slots},
-    datapath,
+    datapath::{self, DatapathError},
     fleet::Fleet,
+    host::{Interface, Vlan},
     load::Load,
     tables::Capacity,
 };
@@ -37,6 +38,20 @@ impl Steering {
             load,
             settled: Instant::now(),
         }
+    }
+
+    /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
+    ///
+    /// # Errors
+    ///
+    /// There are more of them than the table has room for.
+    pub(super) fn set_vlans(&mut self, interfaces: &[Interface]) -> Result<(), DatapathError> {
+        for interface in interfaces {
+            if let Some(Vlan { parent, id }) = interface.vlan {
+                self.tables.set_vlan(interface.index, parent, id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings the tables to what `fleet` wants now. For `sources` see [`control::desire`].
