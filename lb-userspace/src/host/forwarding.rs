@@ -74,5 +74,7 @@ fn devices() -> Result<Vec<String>, HostError> {
     let entries = fs::read_dir(&path).map_err(|source| HostError::file("list", &path, source))?;
     let names = entries.flatten().map(|entry| entry.file_name());
     let names = names.filter_map(|name| name.into_string().ok());
-    Ok(names.filter(|name| name != "all" && name != "default").collect())
+    Ok(names
+        .filter(|name| name != "all" && name != "default")
+        .collect())
 }

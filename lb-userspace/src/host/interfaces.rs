@@ -1,8 +1,6 @@
 //! The host's network interfaces.
 
-use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage,
-};
+use rtnetlink::packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
 
 use super::{Host, HostError, netlink::collect};
 
@@ -55,7 +53,10 @@ impl Host {
 }
 
 fn unknown(name: &str, all: &[Interface]) -> HostError {
-    let existing: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
+    let existing: Vec<&str> = all
+        .iter()
+        .map(|interface| interface.name.as_str())
+        .collect();
     HostError::UnknownInterface {
         name: name.to_owned(),
         existing: existing.join(", "),
@@ -63,10 +64,13 @@ fn unknown(name: &str, all: &[Interface]) -> HostError {
 }
 
 fn describe(link: &LinkMessage) -> Option<Interface> {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
+    let name = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })?;
     Some(Interface {
         index: link.header.index,
         name,
@@ -98,4 +102,30 @@ fn vlan_id(info: &LinkInfo) -> Option<u16> {
         InfoVlan::Id(id) => Some(*id),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn a_vlan_device_names_its_parent_and_tag() {
+        let mut link = LinkMessage::default();
+        link.header.index = 7;
+        link.attributes = vec![
+            LinkAttribute::IfName("uplink.42".to_owned()),
+            LinkAttribute::Link(3),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(42)])),
+            ]),
+        ];
+        let vlan = describe(&link).and_then(|interface| interface.vlan);
+        assert_eq!(vlan, Some(Vlan { parent: 3, id: 42 }));
+        // Other devices name a lower one, too: a veth its peer.
+        link.attributes.pop();
+        assert_eq!(describe(&link).and_then(|interface| interface.vlan), None);
+    }
 }

@@ -157,7 +157,9 @@ fn read(path: &Path) -> Result<Option<Content>, HostError> {
     };
     let content = serde_json::from_str(&text);
     Ok(content
-        .inspect_err(|error| warn!(path = %path.display(), %error, "ignoring an unreadable journal"))
+        .inspect_err(
+            |error| warn!(path = %path.display(), %error, "ignoring an unreadable journal"),
+        )
         .ok())
 }
 

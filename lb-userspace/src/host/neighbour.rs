@@ -77,7 +77,10 @@ impl Netlink {
         match self.handle.neighbours().del(message).execute().await {
             // The entry or its interface is gone already.
             Err(error)
-                if matches!(errno(&error), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) =>
+                if matches!(
+                    errno(&error),
+                    Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)
+                ) =>
             {
                 Ok(())
             }
@@ -132,8 +135,5 @@ fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
 /// `NUD_VALID` in include/net/neighbour.h: the states in which `bpf_fib_lookup` takes it.
 fn is_resolved(state: NeighbourState) -> bool {
     use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
-    matches!(
-        state,
-        Permanent | Noarp | Reachable | Probe | Stale | Delay
-    )
+    matches!(state, Permanent | Noarp | Reachable | Probe | Stale | Delay)
 }

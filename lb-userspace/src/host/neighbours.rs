@@ -157,7 +157,8 @@ impl Kept {
     /// removal in the end the second.
     fn wants_resolution(&self, entry: Entry) -> bool {
         let others = entry.fixed || (entry.managed && !entry.ours && !self.ours);
-        !others && !(entry.resolved && entry.managed)
+        let kept = entry.resolved && entry.managed;
+        !others && !kept
     }
 
     fn note(&mut self, hop: Hop, entry: Entry) {
@@ -197,13 +198,25 @@ mod tests {
         let kept = Kept::default();
         assert!(kept.wants_resolution(Entry::default()), "absent");
         assert!(kept.wants_resolution(PLAIN), "would age");
-        let fixed = Entry { fixed: true, ..PLAIN };
+        let fixed = Entry {
+            fixed: true,
+            ..PLAIN
+        };
         assert!(!kept.wants_resolution(fixed), "an administrator's");
-        let managed = Entry { managed: true, ..PLAIN };
+        let managed = Entry {
+            managed: true,
+            ..PLAIN
+        };
         assert!(!kept.wants_resolution(managed), "another daemon's");
-        let silent = Entry { resolved: false, ..managed };
+        let silent = Entry {
+            resolved: false,
+            ..managed
+        };
         assert!(!kept.wants_resolution(silent), "another daemon's");
-        let ours = Entry { ours: true, ..silent };
+        let ours = Entry {
+            ours: true,
+            ..silent
+        };
         assert!(kept.wants_resolution(ours), "ours, does not answer");
     }
 

@@ -15,8 +15,7 @@ const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 ///
 /// The ranges overlap in ports that are not reserved, or cannot be read.
 pub fn check_source_ports(ours: &RangeInclusive<u16>) -> Result<(), HostError> {
-    let ephemeral = parse_ephemeral(&read(EPHEMERAL)?)
-        .ok_or_else(|| unexpected(EPHEMERAL))?;
+    let ephemeral = parse_ephemeral(&read(EPHEMERAL)?).ok_or_else(|| unexpected(EPHEMERAL))?;
     let reserved = parse_reserved(&read(RESERVED)?).ok_or_else(|| unexpected(RESERVED))?;
     if collides(ours, &ephemeral, &reserved) {
         return Err(HostError::PortOverlap {
@@ -77,7 +76,10 @@ mod tests {
         assert_eq!(parse_ephemeral("32768\t60999\n"), Some(32768..=60999));
         assert_eq!(parse_ephemeral("32768\n"), None);
         assert_eq!(parse_reserved("\n"), Some(vec![]));
-        assert_eq!(parse_reserved("80,2048-4095\n"), Some(vec![80..=80, 2048..=4095]));
+        assert_eq!(
+            parse_reserved("80,2048-4095\n"),
+            Some(vec![80..=80, 2048..=4095])
+        );
         assert_eq!(parse_reserved("a-b"), None);
     }
 
@@ -95,7 +97,11 @@ mod tests {
     fn reserved_ports_are_not_handed_out() {
         let ephemeral = 1024..=65535;
         assert!(!collides(&(2048..=32767), &ephemeral, &[2000..=32767]));
-        assert!(!collides(&(2048..=2050), &ephemeral, &[2048..=2048, 2049..=2050]));
+        assert!(!collides(
+            &(2048..=2050),
+            &ephemeral,
+            &[2048..=2048, 2049..=2050]
+        ));
         assert!(collides(&(2048..=32767), &ephemeral, &[2049..=32767]));
     }
 
@@ -106,6 +112,9 @@ mod tests {
             ephemeral: 32768..=60999,
         };
         let text = error.to_string();
-        assert!(text.contains("2048-40000") && text.contains("32768-60999"), "{text}");
+        assert!(
+            text.contains("2048-40000") && text.contains("32768-60999"),
+            "{text}"
+        );
     }
 }

@@ -75,11 +75,18 @@ impl Netlink {
     pub(super) async fn remove_leftover_routes(&self) -> Result<(), HostError> {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             for route in self.marked_routes(family).await? {
-                let destination = route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-                    RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-                    _ => None,
-                });
+                let destination = route
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(v4)) => {
+                            Some(IpAddr::V4(*v4))
+                        }
+                        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => {
+                            Some(IpAddr::V6(*v6))
+                        }
+                        _ => None,
+                    });
                 if let Some(address) = destination {
                     info!(%address, "removing a local route that an earlier lb left");
                     self.withdraw(address).await?;

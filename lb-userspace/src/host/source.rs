@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use rtnetlink::packet_route::{
     AddressFamily,
-    route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia,
-    },
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia},
 };
 
-use super::{Host, HostError, error::errno, netlink::{Netlink, route}};
+use super::{
+    Host, HostError,
+    error::errno,
+    netlink::{Netlink, route},
+};
 
 /// The answer of `ip route get`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,16 @@ impl Host {
 
 impl Netlink {
     pub(super) async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
-        let routes = self.routes(query(to)).await.map_err(|error| match errno(&error) {
-            // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
-            Some(
-                libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES,
-            ) => HostError::NoRoute { to },
-            _ => HostError::netlink(format!("ask for the route to {to}"), &error),
-        })?;
+        let routes = self
+            .routes(query(to))
+            .await
+            .map_err(|error| match errno(&error) {
+                // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {
+                    HostError::NoRoute { to }
+                }
+                _ => HostError::netlink(format!("ask for the route to {to}"), &error),
+            })?;
         let route = routes.first().ok_or(HostError::NoRoute { to })?;
         match route.header.kind {
             RouteType::Unicast => read(route, to).ok_or(HostError::NoRoute { to }),
