@@ -103,3 +103,29 @@ fn vlan_id(info: &LinkInfo) -> Option<u16> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::InfoKind;
+
+    use super::*;
+
+    #[test]
+    fn a_vlan_device_names_its_parent_and_tag() {
+        let mut link = LinkMessage::default();
+        link.header.index = 7;
+        link.attributes = vec![
+            LinkAttribute::IfName("uplink.42".to_owned()),
+            LinkAttribute::Link(3),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(42)])),
+            ]),
+        ];
+        let vlan = describe(&link).and_then(|interface| interface.vlan);
+        assert_eq!(vlan, Some(Vlan { parent: 3, id: 42 }));
+        // Other devices name a lower one, too: a veth its peer.
+        link.attributes.pop();
+        assert_eq!(describe(&link).and_then(|interface| interface.vlan), None);
+    }
+}

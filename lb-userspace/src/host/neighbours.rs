@@ -157,7 +157,8 @@ impl Kept {
     /// removal in the end the second.
     fn wants_resolution(&self, entry: Entry) -> bool {
         let others = entry.fixed || (entry.managed && !entry.ours && !self.ours);
-        !others && !(entry.resolved && entry.managed)
+        let kept = entry.resolved && entry.managed;
+        !others && !kept
     }
 
     fn note(&mut self, hop: Hop, entry: Entry) {
