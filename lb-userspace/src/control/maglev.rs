@@ -56,7 +56,7 @@ pub fn populate(members: &[Member]) -> Vec<usize> {
 
 /// The ring's length for these members, up or not: a prime that changes with their number's
 /// doublings only, so that one server more or less seldom changes it.
-fn length(members: &[Member]) -> u32 {
+pub(super) fn length(members: &[Member]) -> u32 {
     let weights = || members.iter().map(|member| u32::from(member.weight));
     let lightest = weights().filter(|&weight| weight > 0).min().unwrap_or(1);
     let count = members.len() as u32;

@@ -6,6 +6,7 @@
 mod desired;
 mod maglev;
 mod model;
+mod needs;
 mod plan;
 mod prime;
 mod slots;
@@ -13,6 +14,7 @@ mod slots;
 pub use desired::{Desired, desire};
 pub use maglev::{Member, populate};
 pub use model::Tables;
+pub use needs::needs;
 pub use plan::plan;
 pub use slots::Slots;
 

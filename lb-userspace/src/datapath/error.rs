@@ -110,11 +110,17 @@ impl DatapathError {
             (Some(libc::ENOSYS), _) => Self::NoBpf,
             (_, ProgramError::LoadError { verifier_log, .. }) => Self::Verifier {
                 program,
-                log: verifier_log.to_string(),
+                log: last_lines(&verifier_log.to_string()),
             },
             (_, source) => Self::Program { program, source },
         }
     }
+}
+
+/// The verifier's reason is at the end of what may be thousands of lines.
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(16)..].join("\n")
 }
 
 /// The system's error inside of what aya or `bpf(2)` answered.

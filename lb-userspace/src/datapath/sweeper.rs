@@ -18,12 +18,20 @@ use crate::{
 /// is alone for this long was left behind. Nanoseconds.
 const ORPHAN_AGE: u64 = 1_000_000_000;
 
+/// Looking for orphans costs a system call for each silent flow. In a table with more flows than
+/// this, each sweep looks at one share of them only.
+const ALL_AT_ONCE: u64 = 32_768;
+const SHARES: u16 = 16;
+
 /// Owner of the flow table in userspace. Its work is system calls: run it where blocking is fine.
 pub struct Sweeper {
     flows: Table<FlowKey, Flow>,
     load: Load,
     timeouts: Timeouts,
     watch: DriftWatch,
+    /// Sweeps so far, and the flows that the last one found.
+    round: u16,
+    population: u64,
 }
 
 /// What one sweep found and did.
@@ -51,6 +59,8 @@ impl Sweeper {
             load,
             timeouts: timeouts.into(),
             watch,
+            round: 0,
+            population: 0,
         }
     }
 
@@ -86,6 +96,8 @@ impl Sweeper {
                 }
             }
         }
+        self.round = self.round.wrapping_add(1);
+        self.population = sweep.live + sweep.closed;
         self.reconcile(&before, &mut sweep);
         Ok(sweep)
     }
@@ -148,7 +160,7 @@ impl Sweeper {
         reverse: &Flow,
         sweep: &mut Sweep,
     ) -> Result<(), DatapathError> {
-        if now.saturating_sub(reverse.seen) <= ORPHAN_AGE {
+        if now.saturating_sub(reverse.seen) <= ORPHAN_AGE || !self.is_turn_of(key) {
             return Ok(());
         }
         let forward = self.flows.lookup(&peer_key(key.protocol, reverse))?;
@@ -158,6 +170,12 @@ impl Sweeper {
             debug!(?key, "removed a reverse entry without a flow");
         }
         Ok(())
+    }
+
+    /// Our source ports, handed out in turn, make even shares.
+    fn is_turn_of(&self, reverse: &FlowKey) -> bool {
+        let share = u16::from_be_bytes(reverse.dst_port) % SHARES;
+        self.population <= ALL_AT_ONCE || share == self.round % SHARES
     }
 
     fn reconcile(&mut self, before: &[u64], sweep: &mut Sweep) {
@@ -174,7 +192,12 @@ impl Sweeper {
             if by != 0 {
                 self.load.correct(slot, by);
                 sweep.corrected += 1;
-                warn!(slot = index, by, ?seen, "corrected a live count that had drifted");
+                warn!(
+                    slot = index,
+                    by,
+                    ?seen,
+                    "corrected a live count that had drifted"
+                );
             }
         }
     }

@@ -1,1 +1,85 @@
 //! What the host's own network must have: routes, forwarding, neighbours; and undoing it.
+
+mod error;
+mod forwarding;
+mod interfaces;
+mod journal;
+mod neighbour;
+mod neighbours;
+mod netlink;
+mod ports;
+mod routes;
+mod source;
+
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
+
+use tracing::warn;
+
+pub use self::{
+    error::HostError,
+    interfaces::{Interface, Vlan},
+    neighbours::Unreachable,
+    netlink::PROTOCOL,
+    ports::check_source_ports,
+    source::Way,
+};
+use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink};
+
+/// The network namespace that the daemon runs in, with all that it changed there.
+///
+/// [`close`](Self::close) undoes the changes. Dropped without it, or killed, it leaves them to the
+/// next [`open`](Self::open), which finds them by their mark and in the journal.
+pub struct Host {
+    netlink: Netlink,
+    journal: Journal,
+    loopback: u32,
+    /// Addresses with a local route of ours.
+    announced: BTreeSet<IpAddr>,
+    neighbours: Neighbours,
+}
+
+impl Host {
+    /// Takes over the state directory and the network namespace of the calling thread, and undoes
+    /// what an earlier daemon left. To be called in a tokio runtime.
+    ///
+    /// The marks do not tell daemons apart: attach XDP first, which refuses a second daemon, so
+    /// that a running one's routes are not taken for leftovers.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon holds the state directory; no privilege; the kernel does not answer.
+    pub async fn open(state_dir: &Path) -> Result<Self, HostError> {
+        let journal = Journal::open(state_dir)?;
+        let netlink = Netlink::open()?;
+        netlink.remove_leftover_routes().await?;
+        netlink.remove_leftover_neighbours().await?;
+        let mut host = Self {
+            netlink,
+            journal,
+            loopback: 0,
+            announced: BTreeSet::new(),
+            neighbours: Neighbours::default(),
+        };
+        host.loopback = host.find_interfaces(["lo"]).await?[0].index;
+        Ok(host)
+    }
+
+    /// Leaves the host as it was found. Each step is tried, whatever happens to the others.
+    ///
+    /// # Errors
+    ///
+    /// The first that occurred; later ones are in the log.
+    pub async fn close(mut self) -> Result<(), HostError> {
+        let steps = [
+            self.announce(&BTreeSet::new()).await,
+            self.neighbours.forget_all(&self.netlink).await,
+            self.journal.undo(),
+        ];
+        let mut failed = steps.into_iter().filter_map(Result::err);
+        let first = failed.next();
+        for error in failed {
+            warn!(%error, "while leaving the host");
+        }
+        first.map_or(Ok(()), Err)
+    }
+}

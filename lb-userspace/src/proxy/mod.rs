@@ -1,1 +1,144 @@
-//! From an accepted connection to a backend's answer: serve → tls → route → pick → connect → http or relay.
+//! The userspace proxy: serve → tls → http | relay → pick → backend.
+//!
+//! One worker per core, each with its own current-thread runtime, its own listener in the
+//! `SO_REUSEPORT` group, its own pools of backend connections. Nothing on a request's way takes a
+//! lock shared between workers: [`Routes`] are a snapshot swapped whole, counts are atomics.
+
+mod alarm;
+mod answer;
+mod body;
+mod certificates;
+mod drain;
+mod exchange;
+mod forward;
+mod headers;
+mod host;
+mod http;
+mod lease;
+mod listen;
+mod names;
+mod passage;
+mod pool;
+mod preface;
+mod redirect;
+mod relay;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upstream;
+mod watch;
+mod worker;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
+use tokio::{sync::watch as channel, time::timeout};
+
+pub use self::{
+    certificates::Error as CertificateError,
+    routes::{Error as RoutesError, Routes},
+};
+use self::{drain::Phase, headers::Names, worker::Shared};
+use crate::{load::Load, settings::ProxySettings};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("header prefix {0:?} does not begin a header name; something like \"Fly-\" does")]
+    Prefix(Arc<str>),
+    #[error("region {0:?} cannot be a header's value; use visible ASCII characters")]
+    Region(Arc<str>),
+    #[error("cannot start a proxy worker: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// The bound listeners, before anything is accepted.
+pub struct Proxy {
+    listeners: Vec<TcpListener>,
+}
+
+impl Proxy {
+    /// One listener per worker on `address`, in one `SO_REUSEPORT` group. An IPv6 socket takes
+    /// IPv4 as well.
+    ///
+    /// Under `sk_lookup` this is `[::]:0`: binding to any other IPv6 address makes Linux set
+    /// `IPV6_V6ONLY`, and IPv4 connections could not be handed over. What reaches the socket's own
+    /// port directly finds no route and is reset.
+    ///
+    /// # Errors
+    /// As from `bind(2)` and `listen(2)`.
+    pub fn bind(workers: usize, address: SocketAddr) -> io::Result<Self> {
+        let listeners = listen::group(workers.max(1), address)?;
+        Ok(Self { listeners })
+    }
+
+    /// For the socket map, one per worker.
+    #[must_use]
+    pub fn listeners(&self) -> &[TcpListener] {
+        &self.listeners
+    }
+
+    /// Starts a thread per listener.
+    ///
+    /// `region` is the node's. Whoever holds `routes` may store new ones at any time: they apply
+    /// to the next connection, and to the next request of those that are open.
+    ///
+    /// # Errors
+    /// [`Error`] for settings that cannot become headers, or when a thread cannot be started.
+    pub fn start(
+        self,
+        settings: Arc<ProxySettings>,
+        region: Option<Arc<str>>,
+        routes: Arc<ArcSwap<Routes>>,
+        load: Load,
+    ) -> Result<Running, Error> {
+        let prefix = &settings.header_prefix;
+        let names = Names::new(prefix).map_err(|_| Error::Prefix(prefix.clone()))?;
+        let region =
+            region.map(|name| HeaderValue::from_str(&name).map_err(|_| Error::Region(name)));
+        let shared = Shared {
+            settings,
+            names: Arc::new(names),
+            region: region.transpose()?,
+            routes,
+            load,
+        };
+        let phase = channel::Sender::new(Phase::Serving);
+        for (index, listener) in self.listeners.into_iter().enumerate() {
+            let (shared, phase) = (shared.clone(), phase.subscribe());
+            let name = format!("proxy-{index}");
+            thread::Builder::new().name(name).spawn(move || {
+                if let Err(error) = worker::run(listener, shared, phase) {
+                    tracing::error!(%error, "proxy worker ended");
+                }
+            })?;
+        }
+        Ok(Running { phase })
+    }
+}
+
+/// The workers. Dropping it cuts every connection off.
+pub struct Running {
+    phase: channel::Sender<Phase>,
+}
+
+impl Running {
+    /// Accepts nothing new, lets connections end (HTTP/1 after the current request, HTTP/2 by
+    /// GOAWAY, relays by themselves) and cuts off what is left after `within`. Returns when every
+    /// worker has ended and every count is back.
+    pub async fn drain(self, within: Duration) {
+        self.phase.send_replace(Phase::Draining);
+        if timeout(within, self.phase.closed()).await.is_err() {
+            self.phase.send_replace(Phase::Cut);
+            self.phase.closed().await;
+        }
+    }
+}

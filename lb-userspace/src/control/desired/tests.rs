@@ -172,3 +172,23 @@ fn too_many_backends_is_an_error() {
         Err(Error::Full { room: 8, .. })
     ));
 }
+
+#[test]
+fn needs_cover_what_is_desired() {
+    let web = vec![port(80, &[Handler::Http])];
+    let running = vec![
+        service("raw", &DUAL, vec![port(1, &[])], &SERVERS),
+        service("web", &["203.0.113.7"], web, &SERVERS),
+    ];
+    let services: Vec<_> = running
+        .iter()
+        .map(|running| running.service.clone())
+        .collect();
+    let desired = desire(&fleet(running), &sources(), &mut slots()).unwrap();
+    let needs = crate::control::needs(&services);
+    let rings: usize = desired.services.values().map(Vec::len).sum();
+    assert_eq!(
+        (needs.services, needs.backends, needs.loads, needs.rings),
+        (2, 3, 3, rings as u32)
+    );
+}

@@ -1,0 +1,83 @@
+//! The configured services, brought to life.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use crate::{
+    control::{self, Slots},
+    fleet::{Backend, Fleet, RunningService},
+    health::Transition,
+    service::Service,
+};
+
+/// # Errors
+///
+/// More servers than the kernel's tables have room for.
+pub(super) fn assemble(
+    services: &[Arc<Service>],
+    slots: &mut Slots,
+) -> Result<Fleet, control::Error> {
+    let start = |service: &Arc<Service>| start(service, slots).map(Arc::new);
+    let services = services.iter().map(start).collect::<Result<_, _>>()?;
+    Ok(Fleet { services })
+}
+
+fn start(service: &Arc<Service>, slots: &mut Slots) -> Result<RunningService, control::Error> {
+    let servers = service.pool.servers.iter();
+    let backends = servers.map(|server| {
+        let slot = slots.load(server.address)?;
+        Ok(Arc::new(Backend::new(server.clone(), slot)))
+    });
+    Ok(RunningService {
+        service: service.clone(),
+        backends: backends.collect::<Result<_, _>>()?,
+        requests: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+    })
+}
+
+/// Every address that clients reach us at.
+pub(super) fn addresses(fleet: &Fleet) -> BTreeSet<IpAddr> {
+    let services = fleet.services.iter();
+    services
+        .flat_map(|running| running.service.addresses.iter().copied())
+        .collect()
+}
+
+/// The addresses of all servers that packets are steered to.
+pub(super) fn steered_servers(fleet: &Fleet) -> BTreeSet<IpAddr> {
+    let steered = fleet
+        .services
+        .iter()
+        .filter(|running| running.service.is_steered());
+    let backends = steered.flat_map(|running| &running.backends);
+    backends
+        .map(|backend| backend.server.address.ip())
+        .collect()
+}
+
+/// Notes what a health check found.
+pub(super) fn note(fleet: &Fleet, transition: &Transition) {
+    let mut services = fleet.services.iter();
+    let Some(running) = services.find(|running| running.service.name == transition.service) else {
+        return;
+    };
+    let backends = running.backends.iter();
+    for backend in backends.filter(|backend| backend.server.address == transition.server) {
+        backend.set_up(transition.up);
+    }
+    let up = running
+        .backends
+        .iter()
+        .filter(|backend| backend.is_up())
+        .count();
+    let (service, server, why) = (&transition.service, transition.server, &transition.why);
+    if transition.up {
+        tracing::info!(%service, %server, why, up, "backend is up");
+    } else {
+        tracing::warn!(%service, %server, why, up, "backend is down");
+    }
+}

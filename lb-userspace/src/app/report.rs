@@ -1,0 +1,116 @@
+//! Gathers the status that the admin socket tells.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use lb_common::verdict::Reason;
+
+use crate::{
+    admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts},
+    control::Slots,
+    datapath::{Counters, DatapathError},
+    fleet::{Backend, Fleet, RunningService},
+    load::Load,
+};
+
+/// Where the daemon's numbers stand.
+pub(super) struct Report {
+    pub(super) started: Instant,
+    pub(super) interfaces: Vec<InterfaceStatus>,
+    pub(super) services: Vec<Reported>,
+    pub(super) counters: Counters,
+    pub(super) load: Load,
+    /// Live flows, as the sweeper saw them.
+    pub(super) flows: Arc<AtomicU64>,
+    pub(super) max_flows: u32,
+}
+
+/// A service with the ids of its backends in the kernel's tables, where they have one.
+pub(super) struct Reported {
+    running: Arc<RunningService>,
+    ids: Vec<Option<u32>>,
+}
+
+impl Reported {
+    pub(super) fn all(fleet: &Fleet, slots: &Slots) -> Vec<Self> {
+        let reported = |running: &Arc<RunningService>| {
+            let name = &running.service.name;
+            let backends = running.backends.iter();
+            let id = |backend: &Arc<Backend>| slots.backend_of(name, backend.server.address);
+            Self {
+                ids: backends.map(id).collect(),
+                running: running.clone(),
+            }
+        };
+        fleet.services.iter().map(reported).collect()
+    }
+}
+
+impl Report {
+    /// # Errors
+    ///
+    /// The kernel's counters cannot be read.
+    pub(super) fn status(&self) -> Result<Status, DatapathError> {
+        let counted = self.counters.verdicts()?;
+        let drop = |(reason, packets): (Reason, u64)| Drops {
+            reason: reason.name().to_owned(),
+            packets,
+        };
+        let services = self.services.iter().map(|service| self.service(service));
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            interfaces: self.interfaces.clone(),
+            services: services.collect::<Result<_, _>>()?,
+            drops: counted.drops().map(drop).collect(),
+            verdicts: Verdicts {
+                pass: counted.pass,
+                proxy: counted.proxy,
+                steer: counted.steer,
+                reply: counted.reply,
+            },
+            flows: Flows {
+                live: self.flows.load(Ordering::Relaxed),
+                max: self.max_flows.into(),
+            },
+        })
+    }
+
+    fn service(&self, reported: &Reported) -> Result<ServiceStatus, DatapathError> {
+        let Reported { running, ids } = reported;
+        let service = &running.service;
+        let mut steered = 0;
+        let mut backends = Vec::with_capacity(ids.len());
+        for (backend, id) in running.backends.iter().zip(ids) {
+            let opened = id.map_or(Ok(0), |id| self.counters.opened(id))?;
+            steered += opened;
+            backends.push(BackendStatus {
+                address: backend.server.address,
+                up: backend.is_up(),
+                weight: backend.server.weight,
+                live: self.load.count(backend.slot),
+                connections: backend.connections.load(Ordering::Relaxed) + opened,
+            });
+        }
+        Ok(ServiceStatus {
+            name: service.name.to_string(),
+            path: if service.is_steered() {
+                "steer"
+            } else {
+                "proxy"
+            }
+            .to_owned(),
+            protocol: service.protocol.to_string(),
+            addresses: service.addresses.clone(),
+            ports: service.ports.iter().map(|port| port.port.get()).collect(),
+            requests: running.requests.load(Ordering::Relaxed) + steered,
+            failed: running.failed.load(Ordering::Relaxed),
+            backends,
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! What the operator says by signals.
+
+use std::io;
+
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// Taken from the system from here on, so that none of them ends the process by itself.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// SIGTERM, or SIGINT by Ctrl-C.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub(super) async fn order(&mut self) -> Order {
+        select! {
+            _ = self.terminate.recv() => Order::Stop,
+            _ = self.interrupt.recv() => Order::Stop,
+            _ = self.hangup.recv() => Order::Reload,
+        }
+    }
+
+    /// Returns at the next order to stop.
+    pub(super) async fn stop(&mut self) {
+        while self.order().await != Order::Stop {}
+    }
+}

@@ -1,0 +1,179 @@
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use super::*;
+use crate::{
+    load::{LoadSlot, Permit},
+    service::{Concurrency, ConcurrencyKind, Forwarding, Pool, Protocol, Server, Service},
+};
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+
+struct Bench {
+    balancer: Balancer,
+    load: Load,
+    rng: fastrand::Rng,
+    permits: Vec<Permit>,
+}
+
+impl Bench {
+    fn new(strategy: Strategy, weights: &[u16]) -> Self {
+        let servers: Vec<_> = weights
+            .iter()
+            .enumerate()
+            .map(|(index, &weight)| Server {
+                address: format!("10.0.0.{}:80", index + 1).parse().unwrap(),
+                weight,
+                region: None,
+                instance: None,
+            })
+            .collect();
+        let backends = servers
+            .iter()
+            .enumerate()
+            .map(|(slot, server)| Arc::new(Backend::new(server.clone(), LoadSlot(slot as u32))))
+            .collect();
+        let service = Service {
+            name: "web".into(),
+            protocol: Protocol::Tcp,
+            addresses: vec![CLIENT],
+            hostnames: vec![],
+            ports: vec![],
+            forwarding: Forwarding::Nat,
+            concurrency: Concurrency {
+                kind: ConcurrencyKind::Requests,
+                soft_limit: 20,
+                hard_limit: Some(25),
+            },
+            pool: Pool {
+                strategy,
+                servers,
+                health_check: None,
+            },
+        };
+        Self {
+            balancer: Balancer::new(Arc::new(RunningService {
+                service: Arc::new(service),
+                backends,
+                requests: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
+            })),
+            load: Load::local(weights.len()),
+            rng: fastrand::Rng::with_seed(7),
+            permits: vec![],
+        }
+    }
+
+    fn load_up(&mut self, slot: u32, connections: usize) {
+        let load = &self.load;
+        self.permits
+            .extend((0..connections).map(|_| load.enter(LoadSlot(slot))));
+    }
+
+    fn pick_for(&mut self, client: IpAddr, tried: &[usize]) -> Result<usize, Unavailable> {
+        let ask = Ask {
+            load: &self.load,
+            client,
+            tried,
+        };
+        self.balancer.pick(&ask, &mut self.rng)
+    }
+
+    fn pick(&mut self) -> Result<usize, Unavailable> {
+        self.pick_for(CLIENT, &[])
+    }
+
+    fn shares(&mut self, picks: usize) -> Vec<usize> {
+        let mut shares = vec![0; self.balancer.service().backends.len()];
+        for _ in 0..picks {
+            shares[self.pick().unwrap()] += 1;
+        }
+        shares
+    }
+}
+
+#[test]
+fn of_two_backends_p2c_takes_the_less_loaded() {
+    let mut bench = Bench::new(Strategy::P2c, &[1, 1]);
+    bench.load_up(0, 1);
+    assert_eq!(bench.shares(100), [0, 100]);
+}
+
+#[test]
+fn load_is_measured_against_weight() {
+    let mut bench = Bench::new(Strategy::P2c, &[10, 1]);
+    bench.load_up(0, 5);
+    bench.load_up(1, 1);
+    assert_eq!(bench.shares(100), [100, 0]);
+}
+
+#[test]
+fn idle_backends_share_by_weight_and_weight_zero_gets_nothing() {
+    let mut bench = Bench::new(Strategy::P2c, &[3, 0, 1]);
+    let shares = bench.shares(40_000);
+    assert_eq!(shares[1], 0);
+    assert!((29_000..31_000).contains(&shares[0]), "{shares:?}");
+}
+
+#[test]
+fn the_most_loaded_of_many_is_never_taken() {
+    let mut bench = Bench::new(Strategy::P2c, &[1; 10]);
+    bench.load_up(4, 1);
+    assert_eq!(bench.shares(10_000)[4], 0);
+}
+
+#[test]
+fn a_single_survivor_among_many_is_found() {
+    let mut bench = Bench::new(Strategy::P2c, &[1; 200]);
+    for backend in &bench.balancer.service().backends[1..] {
+        backend.set_up(false);
+    }
+    assert_eq!(bench.shares(100)[0], 100);
+}
+
+#[test]
+fn under_soft_is_preferred_and_hard_is_never_reached() {
+    for strategy in [Strategy::P2c, Strategy::Maglev] {
+        let mut bench = Bench::new(strategy, &[100, 1]);
+        bench.load_up(0, 20);
+        bench.load_up(1, 19);
+        assert_eq!(bench.shares(50), [0, 50]);
+        bench.load_up(1, 6);
+        assert_eq!(bench.shares(50), [50, 0]);
+        bench.load_up(0, 5);
+        assert_eq!(bench.pick(), Err(Unavailable::Full));
+    }
+}
+
+#[test]
+fn without_a_backend_that_is_up_there_is_no_choice() {
+    let mut bench = Bench::new(Strategy::P2c, &[1, 1]);
+    assert_eq!(bench.pick_for(CLIENT, &[0, 1]), Err(Unavailable::Down));
+    assert_eq!(bench.pick_for(CLIENT, &[0]), Ok(1));
+    bench.balancer.service().backends[1].set_up(false);
+    assert_eq!(bench.pick_for(CLIENT, &[0]), Err(Unavailable::Down));
+}
+
+#[test]
+fn a_client_address_keeps_its_backend_while_others_go() {
+    let mut bench = Bench::new(Strategy::Maglev, &[1, 1, 2]);
+    let clients: Vec<IpAddr> = (0..4000u32)
+        .map(|n| std::net::Ipv4Addr::from(n).into())
+        .collect();
+    let before: Vec<_> = clients
+        .iter()
+        .map(|&c| bench.pick_for(c, &[]).unwrap())
+        .collect();
+    let heavy = before.iter().filter(|&&index| index == 2).count();
+    assert!(
+        (1850..2150).contains(&heavy),
+        "{heavy} of 4000 on half the weight"
+    );
+    bench.balancer.service().backends[1].set_up(false);
+    for (&client, &was) in clients.iter().zip(&before) {
+        let now = bench.pick_for(client, &[]).unwrap();
+        assert!(now == was || was == 1);
+    }
+}

@@ -1,0 +1,80 @@
+//! Forwarding of the interfaces that packets come in by: `bpf_fib_lookup` refuses to route for
+//! the others (`bpf_ipv4_fib_lookup` and `bpf_ipv6_fib_lookup` in net/core/filter.c look at the
+//! ingress device's `forwarding` only).
+//!
+//! IPv6 has a catch. When a device starts to forward, the kernel drops the default routes that it
+//! learnt from router advertisements, on **every** device whose `accept_ra` is not 2
+//! (`rt6_purge_dflt_routers` in net/ipv6/route.c), and a forwarding device ignores further
+//! advertisements unless its `accept_ra` is 2. A host that lives by them would lose its route.
+//! So `accept_ra` goes from 1 to 2 first: on our interfaces while we run, on the others for the
+//! moment of the switch.
+
+use std::{fs, path::Path};
+
+use tracing::{debug, info};
+
+use super::{
+    Host, HostError,
+    journal::{Journal, sysctl},
+};
+
+const IPV6: &str = "net/ipv6/conf";
+
+impl Host {
+    /// Lets each interface forward, until [`close`](Host::close). As a side effect the host
+    /// routes what arrives there for others, as far as its routes and firewall let it.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, /proc/sys is not writable, or the journal is not.
+    pub fn enable_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
+        for interface in interfaces {
+            let interface = interface.as_ref();
+            self.journal
+                .set(&format!("net/ipv4/conf/{interface}/forwarding"), "1")?;
+            if is(&forwarding(interface), "0")? {
+                enable_v6(&mut self.journal, interface)?;
+            }
+            info!(interface, "forwards IPv4 and IPv6");
+        }
+        Ok(())
+    }
+}
+
+fn enable_v6(journal: &mut Journal, interface: &str) -> Result<(), HostError> {
+    let mut lent = Vec::new();
+    for device in devices()? {
+        let accept_ra = format!("{IPV6}/{device}/accept_ra");
+        if !is(&accept_ra, "1")? || !is(&forwarding(&device), "0")? {
+            continue;
+        }
+        journal.set(&accept_ra, "2")?;
+        if device != interface {
+            lent.push(accept_ra);
+        }
+    }
+    journal.set(&forwarding(interface), "1")?;
+    for accept_ra in lent {
+        debug!(accept_ra, "back to what it was");
+        journal.restore(&accept_ra)?;
+    }
+    Ok(())
+}
+
+fn forwarding(device: &str) -> String {
+    format!("{IPV6}/{device}/forwarding")
+}
+
+fn is(key: &str, value: &str) -> Result<bool, HostError> {
+    Ok(sysctl(key)?.as_deref() == Some(value))
+}
+
+fn devices() -> Result<Vec<String>, HostError> {
+    let path = Path::new("/proc/sys").join(IPV6);
+    let entries = fs::read_dir(&path).map_err(|source| HostError::file("list", &path, source))?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let names = names.filter_map(|name| name.into_string().ok());
+    Ok(names
+        .filter(|name| name != "all" && name != "default")
+        .collect())
+}

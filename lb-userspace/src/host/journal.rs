@@ -1,0 +1,201 @@
+//! What was changed on the host and what it was before, kept in a file so that the next start can
+//! undo what a crash left behind.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tracing::{debug, info, warn};
+
+use super::HostError;
+
+const SYSCTLS: &str = "/proc/sys";
+const NETNS: &str = "/proc/thread-self/ns/net";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Changed settings, oldest first. Holding it means being the only daemon of its directory.
+pub(super) struct Journal {
+    path: PathBuf,
+    content: Content,
+    _lock: File,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    /// The boot and network namespace that the changes were made in. Elsewhere they mean nothing.
+    scene: String,
+    changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Change {
+    /// Below /proc/sys.
+    key: String,
+    was: String,
+    set: String,
+}
+
+impl Journal {
+    /// Takes the directory over and undoes what an earlier daemon could not undo itself.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon holds the directory, or it cannot be written to.
+    pub(super) fn open(state_dir: &Path) -> Result<Self, HostError> {
+        fs::create_dir_all(state_dir)
+            .map_err(|source| HostError::file("create", state_dir, source))?;
+        let lock = lock(state_dir)?;
+        let path = state_dir.join("undo.json");
+        let scene = scene()?;
+        let mut journal = Self {
+            content: read(&path)?.unwrap_or_default(),
+            path,
+            _lock: lock,
+        };
+        if journal.content.scene == scene && !journal.content.changes.is_empty() {
+            info!("undoing what an earlier lb changed and could not undo");
+            journal.undo()?;
+        }
+        journal.content = Content {
+            scene,
+            changes: Vec::new(),
+        };
+        Ok(journal)
+    }
+
+    /// Sets a sysctl; the note of its earlier value is on disk before. A value that is right
+    /// already, or a sysctl that does not exist (IPv6 switched off), is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The file or the sysctl cannot be written.
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), HostError> {
+        let Some(was) = sysctl(key)? else {
+            return Ok(());
+        };
+        if was == value {
+            return Ok(());
+        }
+        self.content.changes.push(Change {
+            key: key.to_owned(),
+            was,
+            set: value.to_owned(),
+        });
+        self.save()?;
+        debug!(key, value, "set");
+        write(key, value)
+    }
+
+    /// Undoes the changes of one sysctl.
+    ///
+    /// # Errors
+    ///
+    /// As of [`set`](Self::set).
+    pub(super) fn restore(&mut self, key: &str) -> Result<(), HostError> {
+        for change in self.content.changes.iter().rev() {
+            if change.key == key {
+                revert(change)?;
+            }
+        }
+        self.content.changes.retain(|change| change.key != key);
+        self.save()
+    }
+
+    /// Undoes everything, the latest change first.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be removed. A sysctl that cannot be restored is only reported, so that the
+    /// others are.
+    pub(super) fn undo(&mut self) -> Result<(), HostError> {
+        for change in self.content.changes.drain(..).rev() {
+            if let Err(error) = revert(&change) {
+                warn!(key = change.key, was = change.was, %error, "could not restore");
+            }
+        }
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(HostError::file("remove", &self.path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whole or not at all.
+    fn save(&self) -> Result<(), HostError> {
+        let draft = self.path.with_extension("json.new");
+        let save = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.content)?)?;
+            file.sync_all()?;
+            fs::rename(&draft, &self.path)
+        };
+        save().map_err(|source| HostError::file("write", &self.path, source))
+    }
+}
+
+fn lock(state_dir: &Path) -> Result<File, HostError> {
+    let path = state_dir.join("lock");
+    let file = File::create(&path).map_err(|source| HostError::file("create", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(HostError::Running {
+            path: state_dir.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(HostError::file("lock", &path, source)),
+    }
+}
+
+/// A file that is not what we write is reported and given up: it names nothing to undo.
+fn read(path: &Path) -> Result<Option<Content>, HostError> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|source| HostError::file("read", path, source))?,
+    };
+    let content = serde_json::from_str(&text);
+    Ok(content
+        .inspect_err(
+            |error| warn!(path = %path.display(), %error, "ignoring an unreadable journal"),
+        )
+        .ok())
+}
+
+fn scene() -> Result<String, HostError> {
+    let boot = Path::new(BOOT);
+    let boot = fs::read_to_string(boot).map_err(|source| HostError::file("read", boot, source))?;
+    let netns = Path::new(NETNS);
+    let netns = fs::read_link(netns).map_err(|source| HostError::file("read", netns, source))?;
+    Ok(format!("{} {}", boot.trim(), netns.display()))
+}
+
+/// Only where the value is still ours: what somebody set since is theirs.
+fn revert(change: &Change) -> Result<(), HostError> {
+    if sysctl(&change.key)?.as_ref() == Some(&change.set) {
+        debug!(key = change.key, value = change.was, "restored");
+        write(&change.key, &change.was)?;
+    }
+    Ok(())
+}
+
+/// `None`: there is no such sysctl.
+pub(super) fn sysctl(key: &str) -> Result<Option<String>, HostError> {
+    let path = Path::new(SYSCTLS).join(key);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(HostError::file("read", &path, source)),
+    }
+}
+
+fn write(key: &str, value: &str) -> Result<(), HostError> {
+    let path = Path::new(SYSCTLS).join(key);
+    fs::write(&path, value).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => HostError::Privilege {
+            action: format!("change {}", path.display()),
+        },
+        _ => HostError::file("write", &path, source),
+    })
+}

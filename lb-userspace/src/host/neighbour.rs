@@ -1,0 +1,139 @@
+//! Entries of the kernel's neighbour tables (ARP and neighbour discovery).
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use rtnetlink::packet_route::{
+    AddressFamily,
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+        NeighbourState,
+    },
+};
+use tracing::info;
+
+use super::{
+    HostError,
+    error::errno,
+    netlink::{Netlink, collect, protocol},
+};
+
+/// A neighbour: its address on the network of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hop {
+    pub(super) interface: u32,
+    pub(super) address: IpAddr,
+}
+
+/// What the kernel knows of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its link-layer address is known, if perhaps old.
+    pub(super) resolved: bool,
+    /// Set by an administrator, or on a network without link-layer addresses.
+    pub(super) fixed: bool,
+    /// The kernel keeps it resolved.
+    pub(super) managed: bool,
+    /// It carries our mark.
+    pub(super) ours: bool,
+}
+
+impl Netlink {
+    /// All entries of both families.
+    pub(super) async fn neighbours(&self) -> Result<BTreeMap<Hop, Entry>, HostError> {
+        let dump = collect(self.handle.neighbours().get().execute()).await;
+        let dump = dump.map_err(|error| HostError::netlink("list the neighbours", &error))?;
+        Ok(dump.iter().filter_map(read).collect())
+    }
+
+    /// Has the kernel look for the neighbour now and, since 5.16, keep it resolved. Older kernels
+    /// ignore the second wish.
+    pub(super) async fn resolve(&self, hop: Hop) -> Result<(), HostError> {
+        let mut request = self.handle.neighbours().add(hop.interface, hop.address);
+        request.message_mut().attributes.extend([
+            NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
+            NeighbourAttribute::Protocol(protocol()),
+        ]);
+        let request = request
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use)
+            .replace();
+        request.execute().await.map_err(|error| {
+            HostError::netlink(format!("resolve the neighbour {}", hop.address), &error)
+        })
+    }
+
+    /// Removes the entry. Where it is still used, the kernel makes itself a new one.
+    pub(super) async fn forget(&self, hop: Hop) -> Result<(), HostError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = match hop.address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.header.ifindex = hop.interface;
+        let destination = NeighbourAddress::from(hop.address);
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(destination));
+        match self.handle.neighbours().del(message).execute().await {
+            // The entry or its interface is gone already.
+            Err(error)
+                if matches!(
+                    errno(&error),
+                    Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)
+                ) =>
+            {
+                Ok(())
+            }
+            other => other.map_err(|error| {
+                HostError::netlink(format!("forget the neighbour {}", hop.address), &error)
+            }),
+        }
+    }
+
+    /// Removes all entries with our mark, whoever left them.
+    pub(super) async fn remove_leftover_neighbours(&self) -> Result<(), HostError> {
+        for (hop, entry) in self.neighbours().await? {
+            if entry.ours {
+                info!(address = %hop.address, "removing a neighbour that an earlier lb left");
+                self.forget(hop).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
+    let state = message.header.state;
+    let mut address = None;
+    let mut entry = Entry {
+        resolved: is_resolved(state),
+        fixed: matches!(state, NeighbourState::Permanent | NeighbourState::Noarp),
+        ..Entry::default()
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                address = Some(IpAddr::V4(*v4));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                address = Some(IpAddr::V6(*v6));
+            }
+            NeighbourAttribute::ExtFlags(flags) => {
+                entry.managed = flags.contains(NeighbourExtFlags::Managed);
+            }
+            NeighbourAttribute::Protocol(by) => entry.ours = *by == protocol(),
+            _ => {}
+        }
+    }
+    let hop = Hop {
+        interface: message.header.ifindex,
+        address: address?,
+    };
+    Some((hop, entry))
+}
+
+/// `NUD_VALID` in include/net/neighbour.h: the states in which `bpf_fib_lookup` takes it.
+fn is_resolved(state: NeighbourState) -> bool {
+    use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
+    matches!(state, Permanent | Noarp | Reachable | Probe | Stale | Delay)
+}

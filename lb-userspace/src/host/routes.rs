@@ -1,0 +1,154 @@
+//! Announced addresses as local routes: packets to them are delivered to this host's sockets
+//! without the address being on an interface, so that the host does not answer ARP for it and
+//! never picks it as a source.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use rtnetlink::{
+    Error,
+    packet_route::{
+        AddressFamily,
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
+    },
+};
+use tracing::{debug, info};
+
+use super::{
+    Host, HostError,
+    error::errno,
+    netlink::{Netlink, protocol, route},
+};
+
+/// `RT_TABLE_LOCAL` in include/uapi/linux/rtnetlink.h: looked up before all others.
+const LOCAL_TABLE: u8 = 255;
+
+impl Host {
+    /// Makes exactly these addresses local: `ip route add local ADDRESS dev lo`, without those that
+    /// are gone. An address that is local for another reason is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, or the kernel refuses; addresses before that one stay changed.
+    pub async fn announce(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
+        let gone: Vec<IpAddr> = self.announced.difference(addresses).copied().collect();
+        for address in gone {
+            self.netlink.withdraw(address).await?;
+            self.announced.remove(&address);
+        }
+        let new: Vec<IpAddr> = addresses.difference(&self.announced).copied().collect();
+        for address in new {
+            if self.netlink.announce(address, self.loopback).await? {
+                self.announced.insert(address);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Netlink {
+    /// Answers whether the route is ours.
+    async fn announce(&self, address: IpAddr, loopback: u32) -> Result<bool, HostError> {
+        let mut route = local_route(address);
+        route.attributes.push(RouteAttribute::Oif(loopback));
+        match self.handle.route().add(route).execute().await {
+            Ok(()) => {
+                debug!(%address, "made local");
+                Ok(true)
+            }
+            Err(error) if errno(&error) == Some(libc::EEXIST) => {
+                debug!(%address, "is local already, by a route that is not ours");
+                Ok(false)
+            }
+            Err(error) => Err(HostError::netlink(
+                format!("add the local route of {address}"),
+                &error,
+            )),
+        }
+    }
+
+    async fn withdraw(&self, address: IpAddr) -> Result<(), HostError> {
+        self.remove_route(local_route(address), &address.to_string())
+            .await
+    }
+
+    /// Removes all routes with our mark in the local table, whoever left them.
+    pub(super) async fn remove_leftover_routes(&self) -> Result<(), HostError> {
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            for route in self.marked_routes(family).await? {
+                let destination = route
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(v4)) => {
+                            Some(IpAddr::V4(*v4))
+                        }
+                        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => {
+                            Some(IpAddr::V6(*v6))
+                        }
+                        _ => None,
+                    });
+                if let Some(address) = destination {
+                    info!(%address, "removing a local route that an earlier lb left");
+                    self.withdraw(address).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn marked_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, HostError> {
+        let filter = RouteHeader {
+            address_family: family,
+            table: LOCAL_TABLE,
+            protocol: protocol(),
+            kind: RouteType::Local,
+            ..RouteHeader::default()
+        };
+        match self.routes(route(filter, Vec::new())).await {
+            // The table comes into being with its first route. EAFNOSUPPORT: no IPv6 here.
+            Err(error) if matches!(errno(&error), Some(libc::ENOENT | libc::EAFNOSUPPORT)) => {
+                Ok(Vec::new())
+            }
+            // The kernel filters only where it knows how to.
+            Ok(mut routes) => {
+                routes.retain(|route| {
+                    route.header.protocol == protocol() && route.header.table == LOCAL_TABLE
+                });
+                Ok(routes)
+            }
+            Err(error) => Err(HostError::netlink("list the local routes", &error)),
+        }
+    }
+
+    async fn remove_route(&self, route: RouteMessage, name: &str) -> Result<(), HostError> {
+        match self.handle.route().del(route).execute().await {
+            Err(error) if !is_gone(&error) => Err(HostError::netlink(
+                format!("remove the local route of {name}"),
+                &error,
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What somebody else removed is as removed as we want it.
+fn is_gone(error: &Error) -> bool {
+    matches!(errno(error), Some(libc::ESRCH | libc::ENOENT))
+}
+
+fn local_route(address: IpAddr) -> RouteMessage {
+    let (family, bits) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    let header = RouteHeader {
+        address_family: family,
+        destination_prefix_length: bits,
+        table: LOCAL_TABLE,
+        protocol: protocol(),
+        scope: RouteScope::Host,
+        kind: RouteType::Local,
+        ..RouteHeader::default()
+    };
+    route(header, vec![RouteAttribute::Destination(address.into())])
+}

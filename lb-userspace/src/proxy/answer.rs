@@ -1,0 +1,98 @@
+//! Answers of our own: why a request did not reach a backend, or its response the client.
+
+use hyper::{
+    HeaderMap, Response, StatusCode,
+    body::Bytes,
+    header::{self, HeaderValue},
+};
+
+use super::headers::Names;
+use crate::balance::Unavailable;
+
+/// Each has a status, a word for programs and a sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the request has no valid Host")]
+    BadHost,
+    #[error("the request's body broke off or is malformed")]
+    BadBody,
+    #[error("the request's body did not arrive in time")]
+    SlowBody,
+    #[error("no service has this name here")]
+    UnknownHost,
+    #[error("CONNECT is not supported")]
+    Tunnel,
+    #[error("{0}")]
+    Unavailable(#[from] Unavailable),
+    #[error("no backend accepted the connection")]
+    Unreachable,
+    #[error("the backend closed the connection before its response")]
+    Closed,
+    #[error("the backend's response is not valid HTTP/1.1")]
+    BadResponse,
+    #[error("no backend accepted the connection in time")]
+    SlowDial,
+    #[error("the backend did not respond in time")]
+    SlowResponse,
+}
+
+impl Fault {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadHost | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::UnknownHost => StatusCode::NOT_FOUND,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::BadHost => "bad-host",
+            Self::BadBody => "bad-body",
+            Self::SlowBody => "slow-body",
+            Self::UnknownHost => "unknown-host",
+            Self::Tunnel => "connect-unsupported",
+            Self::Unavailable(Unavailable::Down) => "no-backend-up",
+            Self::Unavailable(Unavailable::Full) => "backends-full",
+            Self::Unreachable => "backend-unreachable",
+            Self::Closed => "backend-closed",
+            Self::BadResponse => "backend-bad-response",
+            Self::SlowDial => "backend-dial-timeout",
+            Self::SlowResponse => "backend-response-timeout",
+        }
+    }
+
+    /// Whether the service failed, rather than the client.
+    pub fn is_ours(self) -> bool {
+        self.status().is_server_error() && self != Self::Tunnel
+    }
+
+    pub fn answer(self, names: &Names) -> Response<Bytes> {
+        let status = self.status();
+        let mut response = plain(status, format!("{status}: {self}\n").into());
+        let why = HeaderValue::from_static(self.word());
+        response.headers_mut().insert(names.error.clone(), why);
+        response
+    }
+}
+
+fn plain(status: StatusCode, text: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+/// `301` to `location`.
+pub(super) fn moved(location: HeaderValue) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    response
+}

@@ -1,0 +1,203 @@
+//! Bodies on their way through, frame by frame and unboxed.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
+
+use super::{lease::Lease, watch::Active};
+
+/// A request's body on its way to the backend.
+pub(super) struct RequestBody {
+    /// `None`: there is none.
+    part: Option<(Incoming, Rc<Progress>)>,
+}
+
+/// How far a request's body has come. Shared with the request that waits for it.
+pub(super) struct Progress {
+    stage: Cell<Stage>,
+    moved: Cell<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// The backend has not asked for more.
+    Offered,
+    /// The client owes the next part.
+    Awaited,
+    Done,
+    Broken,
+}
+
+impl Progress {
+    pub fn is_done(&self) -> bool {
+        self.stage.get() == Stage::Done
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.stage.get() == Stage::Broken
+    }
+
+    pub fn waits_for_client(&self) -> bool {
+        self.stage.get() == Stage::Awaited
+    }
+
+    /// When the last part came.
+    pub fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        if stage != Stage::Awaited {
+            self.moved.set(Instant::now());
+        }
+    }
+}
+
+impl RequestBody {
+    pub fn new(incoming: Incoming) -> Self {
+        let part = (!incoming.is_end_stream()).then(|| {
+            let progress = Progress {
+                stage: Cell::new(Stage::Offered),
+                moved: Cell::new(Instant::now()),
+            };
+            (incoming, Rc::new(progress))
+        });
+        Self { part }
+    }
+
+    pub fn empty() -> Self {
+        Self { part: None }
+    }
+
+    /// `None` where there is no body.
+    pub fn progress(&self) -> Option<Rc<Progress>> {
+        self.part.as_ref().map(|(_, progress)| progress.clone())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some((incoming, progress)) = &mut self.part else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        progress.enter(match &polled {
+            Poll::Pending => Stage::Awaited,
+            Poll::Ready(Some(Ok(_))) if !incoming.is_end_stream() => Stage::Offered,
+            Poll::Ready(Some(Err(_))) => Stage::Broken,
+            Poll::Ready(Some(Ok(_)) | None) => Stage::Done,
+        });
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let part = self.part.as_ref();
+        part.is_none_or(|(incoming, _)| incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let part = self.part.as_ref();
+        part.map_or(SizeHint::with_exact(0), |(incoming, _)| {
+            incoming.size_hint()
+        })
+    }
+}
+
+/// A response's body on its way to the client.
+pub(super) struct ResponseBody {
+    source: Source,
+    /// The client's request is being answered until this is dropped.
+    _active: Active,
+}
+
+enum Source {
+    Own(Bytes),
+    Backend(Incoming, Option<Lease>),
+}
+
+impl ResponseBody {
+    pub fn own(text: Bytes, active: Active) -> Self {
+        Self {
+            source: Source::Own(text),
+            _active: active,
+        }
+    }
+
+    /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
+    pub fn backend(incoming: Incoming, mut lease: Lease, active: Active) -> Self {
+        let lease = if incoming.is_end_stream() {
+            lease.give_back();
+            None
+        } else {
+            Some(lease)
+        };
+        Self {
+            source: Source::Backend(incoming, lease),
+            _active: active,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let (incoming, lease) = match &mut self.source {
+            Source::Own(text) if text.is_empty() => return Poll::Ready(None),
+            Source::Own(text) => {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
+            }
+            Source::Backend(incoming, lease) => (incoming, lease),
+        };
+        if let Some(lease) = lease {
+            lease.drive(cx);
+        }
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        match &frame {
+            Some(Err(error)) => {
+                tracing::debug!(%error, "response from backend broke off");
+                if let Some(lease) = lease.take() {
+                    lease.fail();
+                }
+            }
+            Some(Ok(_)) if !incoming.is_end_stream() => {}
+            Some(Ok(_)) | None => {
+                if let Some(mut lease) = lease.take() {
+                    lease.give_back();
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(text) => text.is_empty(),
+            Source::Backend(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(text) => SizeHint::with_exact(text.len() as u64),
+            Source::Backend(incoming, _) => incoming.size_hint(),
+        }
+    }
+}

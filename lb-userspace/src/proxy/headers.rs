@@ -1,0 +1,183 @@
+//! Which headers reach the backend and the client.
+
+use std::{net::IpAddr, sync::Arc};
+
+use hyper::{
+    HeaderMap,
+    header::{self, HeaderName, HeaderValue, InvalidHeaderName},
+};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_SSL: HeaderName = HeaderName::from_static("x-forwarded-ssl");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The headers under the configured prefix, `Fly-` unless set otherwise.
+pub(super) struct Names {
+    client_ip: HeaderName,
+    forwarded_port: HeaderName,
+    region: HeaderName,
+    preferred_instance_unavailable: HeaderName,
+    /// Why an answer is ours and not the backend's.
+    pub error: HeaderName,
+}
+
+impl Names {
+    pub fn new(prefix: &str) -> Result<Self, InvalidHeaderName> {
+        let name = |rest| HeaderName::try_from(format!("{prefix}{rest}"));
+        Ok(Self {
+            client_ip: name("Client-IP")?,
+            forwarded_port: name("Forwarded-Port")?,
+            region: name("Region")?,
+            preferred_instance_unavailable: name("Preferred-Instance-Unavailable")?,
+            error: name("Error")?,
+        })
+    }
+}
+
+/// What every request of one client connection is told about it.
+pub(super) struct Facts {
+    names: Arc<Names>,
+    region: Option<HeaderValue>,
+    client_ip: HeaderValue,
+    port: HeaderValue,
+    is_tls: bool,
+}
+
+impl Facts {
+    pub fn new(
+        names: Arc<Names>,
+        region: Option<HeaderValue>,
+        client: IpAddr,
+        port: u16,
+        is_tls: bool,
+    ) -> Self {
+        let client_ip = HeaderValue::try_from(client.to_string())
+            .expect("an address consists of visible characters");
+        Self {
+            names,
+            region,
+            client_ip,
+            port: HeaderValue::from(port),
+            is_tls,
+        }
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Row by row what `reference/fly-public-network-services.md` lists under "HTTP handler".
+    pub fn describe(&self, headers: &mut HeaderMap) {
+        let names = &*self.names;
+        let (proto, ssl) = if self.is_tls {
+            ("https", "on")
+        } else {
+            ("http", "off")
+        };
+        headers.insert(names.client_ip.clone(), self.client_ip.clone());
+        let forwarded_for = self.forwarded_for(headers);
+        headers.insert(X_FORWARDED_FOR, forwarded_for);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        headers.insert(X_FORWARDED_SSL, HeaderValue::from_static(ssl));
+        let port = headers.entry(X_FORWARDED_PORT);
+        port.or_insert_with(|| self.port.clone());
+        headers.insert(names.forwarded_port.clone(), self.port.clone());
+        match &self.region {
+            Some(region) => {
+                headers.insert(names.region.clone(), region.clone());
+            }
+            None => {
+                headers.remove(&names.region);
+            }
+        }
+        headers.remove(&names.preferred_instance_unavailable);
+    }
+
+    /// The client's list, which may span several lines, with the client at its end.
+    fn forwarded_for(&self, headers: &HeaderMap) -> HeaderValue {
+        let mut earlier = headers.get_all(X_FORWARDED_FOR).iter().peekable();
+        if earlier.peek().is_none() {
+            return self.client_ip.clone();
+        }
+        let mut list = Vec::new();
+        for value in earlier.filter(|value| !value.is_empty()) {
+            list.extend_from_slice(value.as_bytes());
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(self.client_ip.as_bytes());
+        HeaderValue::from_maybe_shared(hyper::body::Bytes::from(list))
+            .expect("made of header values, comma and space")
+    }
+}
+
+/// Takes out what concerns one connection only (RFC 9110 7.6.1), and returns the protocol that an
+/// `Upgrade` asked for. `h2c` is not passed on: the backend would speak HTTP/2 behind our back.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let named = connection_options(headers);
+    let asks = named.contains(&header::UPGRADE);
+    for name in named.iter().filter(|name| **name != header::HOST) {
+        if *name != header::UPGRADE {
+            headers.remove(name);
+        }
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    let upgrade = headers.remove(header::UPGRADE)?;
+    let is_h2c = upgrade.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
+    (asks && !is_h2c).then_some(upgrade)
+}
+
+/// Removes `Connection` and returns what it named.
+fn connection_options(headers: &mut HeaderMap) -> Vec<HeaderName> {
+    let header::Entry::Occupied(connection) = headers.entry(header::CONNECTION) else {
+        return Vec::new();
+    };
+    let (_, values) = connection.remove_entry_mult();
+    let mut named = Vec::new();
+    for value in values {
+        let options = value.as_bytes().split(|&byte| byte == b',');
+        let names = options.map(<[u8]>::trim_ascii).map(HeaderName::from_bytes);
+        named.extend(names.filter_map(Result::ok));
+    }
+    named
+}
+
+/// Readies a request's headers for an HTTP/1.1 backend. Returns whether it asks for an upgrade.
+pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> bool {
+    let wants_trailers = accepts_trailers(headers);
+    let upgrade = strip_hop_by_hop(headers);
+    headers.remove(header::TE);
+    // hyper's server has answered, or will answer, `100 Continue` itself.
+    headers.remove(header::EXPECT);
+    facts.describe(headers);
+    let is_upgrade = upgrade.is_some();
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    } else if wants_trailers {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    is_upgrade
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::TE).iter();
+    values.any(|value| {
+        let mut codings = value.as_bytes().split(|&byte| byte == b',');
+        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+/// Readies a response's headers for the client.
+pub(super) fn towards_client(headers: &mut HeaderMap, is_switching: bool) {
+    let upgrade = strip_hop_by_hop(headers);
+    if let Some(protocol) = upgrade.filter(|_| is_switching) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+}

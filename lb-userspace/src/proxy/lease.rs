@@ -1,0 +1,76 @@
+//! A backend connection in use: counted as load for exactly so long.
+
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::Context,
+};
+
+use super::{forward::Switched, upstream::Upstream, worker::Worker};
+use crate::{
+    fleet::{Backend, RunningService},
+    load::{Load, Permit},
+};
+
+/// Counts a connection to `backend` taken into use.
+pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
+    backend.connections.fetch_add(1, Ordering::Relaxed);
+    load.enter(backend.slot)
+}
+
+/// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
+pub(super) struct Lease {
+    upstream: Option<Upstream>,
+    address: SocketAddr,
+    worker: Rc<Worker>,
+    service: Arc<RunningService>,
+    permit: Permit,
+}
+
+impl Lease {
+    pub fn new(
+        upstream: Upstream,
+        address: SocketAddr,
+        worker: Rc<Worker>,
+        service: Arc<RunningService>,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            upstream: Some(upstream),
+            address,
+            worker,
+            service,
+            permit,
+        }
+    }
+
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.drive(cx);
+        }
+    }
+
+    /// The exchange is complete: the connection may serve another.
+    pub fn give_back(&mut self) {
+        if let Some(mut upstream) = self.upstream.take()
+            && upstream.is_reusable()
+        {
+            self.worker.pools.put(self.address, upstream);
+        }
+    }
+
+    /// The response broke off.
+    pub fn fail(self) {
+        self.service.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connection after `101 Switching Protocols`. The permit goes with it.
+    pub async fn into_switched(self) -> Option<Switched> {
+        let backend = self.upstream?.into_stream().await?;
+        Some(Switched {
+            backend,
+            permit: self.permit,
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! A connection handed to a backend as a whole.
+
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+
+use hyper::body::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+use super::{
+    answer::Fault,
+    exchange::{ATTEMPTS, count, count_failed, dial_fault},
+    lease,
+    relay::relay,
+    routes::Site,
+    upstream::dial,
+    worker::Worker,
+};
+use crate::{balance::Ask, load::Permit};
+
+/// Relays `stream` to a backend of `site`. The connection counts as that backend's load until both
+/// sides have ended.
+pub(super) async fn through<S>(
+    worker: &Rc<Worker>,
+    site: &Arc<Site>,
+    stream: S,
+    peer: SocketAddr,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    count(site);
+    let (backend, _permit) = connect(worker, site, peer).await.map_err(|fault| {
+        count_failed(site);
+        io::Error::other(fault)
+    })?;
+    let idle = worker.settings.idle_timeout;
+    relay((stream, Bytes::new()), (backend, Bytes::new()), idle).await
+}
+
+async fn connect(
+    worker: &Worker,
+    site: &Site,
+    peer: SocketAddr,
+) -> Result<(TcpStream, Permit), Fault> {
+    let mut tried = Vec::new();
+    let mut fault = None;
+    while tried.len() < ATTEMPTS {
+        let ask = Ask {
+            load: &worker.load,
+            client: peer.ip().to_canonical(),
+            tried: &tried,
+        };
+        let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
+            Ok(index) => index,
+            Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),
+        };
+        let backend = &site.running().backends[index];
+        let permit = lease::enter(&worker.load, backend);
+        match dial(backend.server.address, worker.settings.dial_timeout).await {
+            Ok(stream) => return Ok((stream, permit)),
+            Err(error) => fault = Some(dial_fault(backend.server.address, &error)),
+        }
+        tried.push(index);
+    }
+    Err(fault.unwrap_or(Fault::Unreachable))
+}

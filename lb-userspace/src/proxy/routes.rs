@@ -1,0 +1,190 @@
+//! Which service answers at an address and port, for a name. An immutable snapshot: built once
+//! per configuration, swapped whole.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use super::{
+    certificates::{self, Certificates},
+    names::ByName,
+    tls::{Terminator, Terminators},
+};
+use crate::{
+    balance::Balancer,
+    fleet::{Fleet, RunningService},
+    service::{Handler, Path, Port},
+    settings::CertificateFiles,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Certificate(#[from] certificates::Error),
+    #[error(
+        "services \"{first}\" and \"{second}\" both claim {address} for {}; \
+         give them different addresses, ports or hostnames",
+        hostname.as_deref().unwrap_or("every name")
+    )]
+    Claimed {
+        address: SocketAddr,
+        hostname: Option<Arc<str>>,
+        first: Arc<str>,
+        second: Arc<str>,
+    },
+    #[error(
+        "service \"{service}\" on {address} differs in its `tls` handler from another service \
+         there; services that share an address and port must all have it or all not"
+    )]
+    Mixed {
+        address: SocketAddr,
+        service: Arc<str>,
+    },
+}
+
+/// Every address and port that the proxy serves.
+#[derive(Default)]
+pub struct Routes {
+    frontends: HashMap<(IpAddr, u16), Arc<Frontend>>,
+}
+
+/// One address and port: the services there, by name.
+pub(super) struct Frontend {
+    /// Whether connections begin with a TLS handshake.
+    pub is_tls: bool,
+    sites: ByName<Arc<Site>>,
+}
+
+/// A service at one of its ports.
+pub(super) struct Site {
+    pub balancer: Balancer,
+    /// HTTP is spoken, else bytes are relayed.
+    pub is_http: bool,
+    pub force_https: bool,
+    pub terminator: Option<Arc<Terminator>>,
+}
+
+impl Routes {
+    /// Reads the certificate files and lays out `fleet`'s ports that have handlers.
+    ///
+    /// # Errors
+    /// [`Error`] for unusable certificates and for services that get in each other's way.
+    pub fn new(fleet: &Fleet, certificates: &[CertificateFiles]) -> Result<Self, Error> {
+        let certificates = Certificates::load(certificates)?;
+        let mut terminators = Terminators::new(certificates, self_signed_names(fleet));
+        let mut frontends = HashMap::new();
+        for running in &fleet.services {
+            for port in proxied(running) {
+                let site = Arc::new(Site::new(running, port, &mut terminators)?);
+                for &address in &running.service.addresses {
+                    let address = SocketAddr::new(address, port.port.get());
+                    claim(&mut frontends, address, &site)?;
+                }
+            }
+        }
+        let frontends = frontends.into_iter();
+        Ok(Self {
+            frontends: frontends
+                .map(|(at, frontend)| (at, Arc::new(frontend)))
+                .collect(),
+        })
+    }
+
+    /// `local` is what a connection's `getsockname` says, IPv4 in IPv6 or not.
+    pub(super) fn find(&self, local: SocketAddr) -> Option<&Arc<Frontend>> {
+        self.frontends
+            .get(&(local.ip().to_canonical(), local.port()))
+    }
+}
+
+impl Frontend {
+    pub fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
+        self.sites.find(name)
+    }
+}
+
+impl Site {
+    fn new(
+        running: &Arc<RunningService>,
+        port: &Port,
+        terminators: &mut Terminators,
+    ) -> Result<Self, Error> {
+        let options = port.tls.as_ref();
+        let terminator = options.map(|options| terminators.terminator(options));
+        Ok(Self {
+            balancer: Balancer::new(running.clone()),
+            is_http: port.has(Handler::Http),
+            force_https: port.force_https,
+            terminator: terminator.transpose()?,
+        })
+    }
+
+    pub fn running(&self) -> &Arc<RunningService> {
+        self.balancer.service()
+    }
+}
+
+fn proxied(running: &RunningService) -> impl Iterator<Item = &Port> {
+    let ports = running.service.ports.iter();
+    ports.filter(|port| port.path() == Path::Proxy)
+}
+
+fn claim(
+    frontends: &mut HashMap<(IpAddr, u16), Frontend>,
+    address: SocketAddr,
+    site: &Arc<Site>,
+) -> Result<(), Error> {
+    let is_tls = site.terminator.is_some();
+    let service = &site.running().service;
+    let at = (address.ip().to_canonical(), address.port());
+    let frontend = frontends.entry(at).or_insert_with(|| Frontend {
+        is_tls,
+        sites: ByName::default(),
+    });
+    if frontend.is_tls != is_tls {
+        let service = service.name.clone();
+        return Err(Error::Mixed { address, service });
+    }
+    let named = service.hostnames.iter().map(|name| Some(name.clone()));
+    let any = service.hostnames.is_empty().then_some(None);
+    for hostname in named.chain(any) {
+        let slot = frontend.sites.entry(hostname.as_deref());
+        let owner = slot.or_insert_with(|| site.clone());
+        if !Arc::ptr_eq(owner, site) {
+            return Err(Error::Claimed {
+                address,
+                hostname,
+                first: owner.running().service.name.clone(),
+                second: service.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Hostnames and addresses of the services that may have to show a self-signed certificate.
+fn self_signed_names(fleet: &Fleet) -> Vec<String> {
+    let wanted = fleet.services.iter().filter(|running| {
+        let mut options = running
+            .service
+            .ports
+            .iter()
+            .filter_map(|port| port.tls.as_ref());
+        options.any(|options| options.default_self_signed)
+    });
+    let names = wanted.flat_map(|running| {
+        let addresses = running.service.addresses.iter().map(ToString::to_string);
+        running
+            .service
+            .hostnames
+            .iter()
+            .map(ToString::to_string)
+            .chain(addresses)
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,223 @@
+//! One HTTP/1.1 connection to a backend.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, Connection, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::{
+    net::TcpStream,
+    task::{AbortHandle, spawn_local},
+    time::{Instant, timeout},
+};
+
+use super::{
+    alarm::Alarm,
+    body::{Progress, RequestBody},
+    listen::keepalive,
+};
+
+type Driver = Connection<TokioIo<TcpStream>, RequestBody>;
+
+/// The connection is polled inside the task of the request that uses it: no wake-up crosses
+/// tasks, which is most of what a proxied request costs otherwise.
+pub(super) struct Upstream {
+    sender: SendRequest<RequestBody>,
+    driver: Option<Box<Driver>>,
+    /// The driver has come to its end and must not be polled again.
+    is_finished: bool,
+    /// Set where a task of its own drives the connection, see [`Upstream::detach`].
+    detached: Option<Detached>,
+    alarm: Alarm,
+}
+
+struct Detached(AbortHandle);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How long a request may take.
+#[derive(Clone, Copy)]
+pub(super) struct Allowance {
+    /// From the end of the request to the response's header.
+    pub response_header: Duration,
+    /// Between two parts of the request's body.
+    pub body_progress: Duration,
+}
+
+pub(super) enum Failure {
+    /// Nothing of the request was sent.
+    Unsent(Request<RequestBody>),
+    /// The connection ended before a whole response header.
+    Closed,
+    /// The client did not deliver the request it began.
+    Body,
+    /// The client stopped delivering it.
+    SlowBody,
+    /// The response is not HTTP.
+    Malformed,
+    Overdue,
+}
+
+/// Opens a TCP connection to a backend.
+pub(super) async fn dial(address: SocketAddr, within: Duration) -> io::Result<TcpStream> {
+    let stream = timeout(within, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+    Ok(stream)
+}
+
+impl Upstream {
+    pub async fn open(stream: TcpStream) -> hyper::Result<Self> {
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Self {
+            sender,
+            driver: Some(Box::new(driver)),
+            is_finished: false,
+            detached: None,
+            alarm: Alarm::default(),
+        })
+    }
+
+    /// Moves bytes. The connection's end shows in what it was working on.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && !self.is_finished
+        {
+            self.is_finished = Pin::new(&mut **driver).poll(cx).is_ready();
+        }
+    }
+
+    /// Whether another request can be sent.
+    pub fn is_reusable(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
+    }
+
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        allowance: Allowance,
+    ) -> Result<Response<Incoming>, Failure> {
+        let progress = request.body().progress();
+        let mut clock = Clock::new(progress.clone(), allowance);
+        let sending = self.sender.try_send_request(request);
+        let mut sending = pin!(sending);
+        let sent = poll_fn(|cx| {
+            if let Some(driver) = &mut self.driver
+                && !self.is_finished
+            {
+                self.is_finished = Pin::new(&mut **driver).poll(cx).is_ready();
+            }
+            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Ok(sent));
+            }
+            if self.is_finished {
+                // It ended before it took the request, which comes back when it is dropped.
+                self.driver = None;
+                return sending.as_mut().poll(cx).map(Ok);
+            }
+            let overdue = self.alarm.poll(cx, clock.deadline());
+            overdue.map(|()| Err(clock.late()))
+        })
+        .await?;
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => Failure::Unsent(request),
+            None => Failure::classify(&error.into_error(), progress.as_deref()),
+        })
+    }
+
+    /// Lets a task drive the connection from here on: the client still sends its request while the
+    /// response is under way, and neither may wait for the other.
+    pub fn detach(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            let task = spawn_local(async move {
+                if let Err(error) = driver.await {
+                    tracing::debug!(%error, "backend connection ended");
+                }
+            });
+            self.detached = Some(Detached(task.abort_handle()));
+        }
+    }
+
+    /// The stream after `101 Switching Protocols`, and what was read of it already.
+    pub async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if self.is_finished || self.driver.is_none() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        let parts = self.driver?.into_parts();
+        Some((parts.io.into_inner(), parts.read_buf))
+    }
+}
+
+/// What a request waits for, and until when.
+struct Clock {
+    progress: Option<Rc<Progress>>,
+    allowance: Allowance,
+    sent: Option<Instant>,
+}
+
+impl Clock {
+    fn new(progress: Option<Rc<Progress>>, allowance: Allowance) -> Self {
+        Self {
+            progress,
+            allowance,
+            sent: None,
+        }
+    }
+
+    fn in_body(&self) -> Option<&Progress> {
+        self.progress
+            .as_deref()
+            .filter(|progress| !progress.is_done())
+    }
+
+    fn deadline(&mut self) -> Instant {
+        if let Some(progress) = self.in_body() {
+            return progress.moved() + self.allowance.body_progress;
+        }
+        let sent = *self.sent.get_or_insert_with(Instant::now);
+        sent + self.allowance.response_header
+    }
+
+    fn late(&self) -> Failure {
+        match self.in_body() {
+            Some(progress) if progress.waits_for_client() => Failure::SlowBody,
+            _ => Failure::Overdue,
+        }
+    }
+}
+
+impl Failure {
+    fn classify(error: &hyper::Error, progress: Option<&Progress>) -> Self {
+        tracing::debug!(%error, "request to backend failed");
+        if progress.is_some_and(Progress::is_broken) {
+            Self::Body
+        } else if error.is_parse() {
+            Self::Malformed
+        } else {
+            Self::Closed
+        }
+    }
+}

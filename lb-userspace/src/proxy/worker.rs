@@ -1,0 +1,154 @@
+//! One worker: a thread with its own runtime, listener, pools and random numbers.
+
+use std::{cell::RefCell, io, net::TcpListener as StdListener, rc::Rc, sync::Arc, time::Duration};
+
+use arc_swap::{ArcSwap, Cache};
+use hyper::header::HeaderValue;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime, select,
+    sync::watch,
+    task::{LocalSet, spawn_local},
+    time::{Instant, sleep},
+};
+
+use super::{
+    drain::{Drain, Phase},
+    headers::Names,
+    pool::Pools,
+    routes::Routes,
+    serve,
+};
+use crate::{load::Load, settings::ProxySettings};
+
+/// What workers share: nothing that is locked.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub settings: Arc<ProxySettings>,
+    pub names: Arc<Names>,
+    pub region: Option<HeaderValue>,
+    pub routes: Arc<ArcSwap<Routes>>,
+    pub load: Load,
+}
+
+/// A worker's own state, and its handles to what is shared.
+pub(super) struct Worker {
+    pub settings: Arc<ProxySettings>,
+    pub names: Arc<Names>,
+    pub region: Option<HeaderValue>,
+    pub load: Load,
+    pub pools: Pools,
+    pub rng: RefCell<fastrand::Rng>,
+    pub drain: Rc<Drain>,
+    routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
+}
+
+impl Worker {
+    fn new(shared: Shared) -> Rc<Self> {
+        let settings = shared.settings;
+        Rc::new(Self {
+            pools: Pools::new(
+                settings.max_idle_per_backend,
+                settings.upstream_idle_timeout,
+            ),
+            settings,
+            names: shared.names,
+            region: shared.region,
+            load: shared.load,
+            rng: RefCell::new(fastrand::Rng::new()),
+            drain: Rc::default(),
+            routes: RefCell::new(Cache::new(shared.routes)),
+        })
+    }
+
+    /// Asks the routes that apply now.
+    pub fn with_routes<T>(&self, ask: impl FnOnce(&Routes) -> T) -> T {
+        ask(self.routes.borrow_mut().load())
+    }
+}
+
+/// Serves `listener` on the calling thread until `phase` says [`Phase::Cut`], or
+/// [`Phase::Draining`] and no connection is left.
+pub(super) fn run(
+    listener: StdListener,
+    shared: Shared,
+    phase: watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    let result = local.block_on(&runtime, async {
+        let listener = TcpListener::from_std(listener)?;
+        serve_until_drained(Worker::new(shared), listener, phase.clone()).await
+    });
+    // What is left is cut off here, and counted out, while `phase` still says that we live.
+    drop(local);
+    drop(phase);
+    result
+}
+
+async fn serve_until_drained(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    mut phase: watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let sweeper = worker.clone();
+    spawn_local(async move { sweeper.pools.keep_swept().await });
+    select! {
+        () = accept(&worker, &listener) => {}
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+    }
+    accept_rest(&worker, listener.into_std()?)?;
+    worker.drain.begin();
+    select! {
+        () = worker.drain.emptied() => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
+    }
+    Ok(())
+}
+
+async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
+    let mut warned = None;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                spawn_local(serve::connection(worker.clone(), stream, peer));
+            }
+            Err(error) => back_off(&error, &mut warned).await,
+        }
+    }
+}
+
+/// Connections that completed their handshake before the listener closes would be reset.
+fn accept_rest(worker: &Rc<Worker>, listener: StdListener) -> io::Result<()> {
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                let stream = TcpStream::from_std(stream)?;
+                spawn_local(serve::connection(worker.clone(), stream, peer));
+            }
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// A client that gave up before it was accepted is no reason to wait; missing descriptors or
+/// memory are, for others may give some back.
+async fn back_off(error: &io::Error, warned: &mut Option<Instant>) {
+    const PAUSE: Duration = Duration::from_millis(20);
+    const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    ) {
+        return;
+    }
+    if warned.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {
+        *warned = Some(Instant::now());
+        tracing::warn!(%error, "cannot accept connections");
+    }
+    sleep(PAUSE).await;
+}
