@@ -190,9 +190,7 @@ impl Tables for Kernel {
             },
             None => 0,
         };
-        // Never 0; but a division that may panic ends in a call that the verifier refuses.
-        let offset = turn.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
-        let port = global!(SOURCE_PORT_FIRST) + offset;
+        let port = global!(SOURCE_PORT_FIRST) + turn % global!(SOURCE_PORT_COUNT);
         (port as u16).to_be_bytes()
     }
 
