@@ -105,7 +105,7 @@ pub async fn echo() -> Listening {
             .into_body()
             .collect()
             .await
-            .map(|body| body.to_bytes());
+            .map(http_body_util::Collected::to_bytes);
         let mut text = format!("{line}\n{}\n\n", lines.join("\n")).into_bytes();
         text.extend_from_slice(&body.unwrap_or_default());
         Response::new(full(text))

@@ -118,6 +118,7 @@ async fn streams_are_bidirectional_and_trailers_arrive() {
         .headers_mut()
         .insert("te", "trailers".parse().unwrap());
     let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200, "{:?}", response.headers());
     let mut body = response.into_body();
     for text in ["one", "two"] {
         parts.send(text);

@@ -52,7 +52,7 @@ async fn megabytes_arrive_whole_under_back_pressure() {
         .await
         .unwrap();
     let (mut read, mut write) = tokio::io::split(stream);
-    let sent: Vec<u8> = (0..SIZE).map(|n| (n * 31 >> 7) as u8).collect();
+    let sent: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 7) as u8).collect();
     let expected = sent.clone();
     let sending = tokio::spawn(async move {
         write.write_all(&sent).await.unwrap();

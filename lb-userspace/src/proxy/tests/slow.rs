@@ -88,7 +88,7 @@ async fn a_slow_response_is_a_504_and_a_slow_upload_before_it_is_not() {
     })
     .await;
     let lab = start(Plan::http(&[backend.address]), |s| {
-        s.response_header_timeout = SHORT
+        s.response_header_timeout = SHORT;
     });
     let mut client = Raw::connect(lab.address).await;
     let reply = client.get("/", "").await;

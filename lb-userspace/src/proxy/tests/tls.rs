@@ -69,7 +69,7 @@ async fn a_name_without_certificate_gets_the_alert_for_it() {
     for name in ["a.b.example.com", "example.org"] {
         let config = client::tls_config(&[&roots[0]], &[]);
         let error = client::tls(lab.address, name, config).await.unwrap_err();
-        assert!(error.to_string().contains("UnrecognizedName"), "{error}");
+        assert!(error.to_string().contains("UnrecognisedName"), "{error}");
     }
     lab.finish().await;
 }
