@@ -4,6 +4,8 @@
 //! network-order bytes; counts, indices and times are native integers. A change of layout or
 //! meaning is a change of [`ABI_VERSION`].
 
+use core::net::IpAddr;
+
 use crate::verdict::Reason;
 
 /// Stands in the object (`ABI_VERSION`) and is compared at load.
@@ -56,7 +58,7 @@ pub mod globals {
 
 /// IPv6 address, or IPv4 address in its mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
 #[repr(C, align(8))]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Address(pub [u8; 16]);
 
 impl Address {
@@ -72,6 +74,15 @@ impl Address {
     #[must_use]
     pub const fn is_v4(&self) -> bool {
         matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    }
+
+    /// The mapped form of either family.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self(v6.octets()),
+        }
     }
 
     /// The last four bytes: the whole address where the family is known to be IPv4.
@@ -161,7 +172,7 @@ pub mod flow_state {
 
 /// What clients address.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct VipKey {
     pub address: Address,
     pub port: [u8; 2],
@@ -280,6 +291,6 @@ mod pod {
     }
 
     pod!(
-        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey
+        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice
     );
 }

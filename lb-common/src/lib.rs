@@ -3,7 +3,7 @@
 //!
 //! `abi ← packet ← flow, checksum, vlan, rewrite, icmp ← pipeline ← lb-ebpf`
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
 pub mod checksum;
@@ -14,5 +14,7 @@ pub mod packet;
 pub mod pipeline;
 pub mod rewrite;
 pub mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod verdict;
 pub mod vlan;

@@ -8,16 +8,40 @@ use lb_common::abi::{Address, Backend, Service, Vip, VipKey};
 pub enum Command {
     /// Fills `BACKENDS[id]`. What the kernel remembers of an earlier owner of the id (`HOPS[id]`)
     /// is forgotten with it.
-    SetBackend { id: u32, backend: Backend },
+    SetBackend {
+        id: u32,
+        backend: Backend,
+    },
     /// Zeroes `BACKENDS[id]`; no ring names it any more.
-    ClearBackend { id: u32 },
+    ClearBackend {
+        id: u32,
+    },
     /// Fills `RINGS[offset..]` with backend ids, where no service points yet.
-    WriteRing { offset: u32, slots: Vec<u32> },
+    WriteRing {
+        offset: u32,
+        slots: Vec<u32>,
+    },
     /// Fills `SERVICES[id]`: one 8-byte store, which makes a written ring current.
-    SetService { id: u32, service: Service },
+    SetService {
+        id: u32,
+        service: Service,
+    },
     /// Inserts or replaces.
     SetVip(VipKey, Vip),
     RemoveVip(VipKey),
     AddAddress(Address),
     RemoveAddress(Address),
+}
+
+/// How many entries the kernel's arrays have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// `SERVICES`: one for each address family of a steered service.
+    pub services: u32,
+    /// `BACKENDS`, `HOPS`, `OPENED`: one for each server of each steered service.
+    pub backends: u32,
+    /// `LOAD`, `PORTS`: one for each server of any service.
+    pub loads: u32,
+    /// `RINGS`, in slots.
+    pub rings: u32,
 }

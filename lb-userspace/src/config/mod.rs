@@ -1,1 +1,134 @@
-//! Text to a validated [`crate::settings::Config`]: the only module that knows TOML.
+//! Text to a validated [`Config`]: the only module that knows TOML.
+//!
+//! `reader` walks the TOML tree and collects mistakes; a file per table reads its keys; `combine`
+//! and `conflict` refuse what one service, or several, must not say together.
+
+mod address;
+mod combine;
+mod conflict;
+mod diagnostic;
+mod health;
+mod hostname;
+mod node;
+mod pool;
+mod port;
+mod proxy;
+mod reader;
+mod scalar;
+mod section;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    str::Utf8Error,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::settings::Config;
+
+pub use diagnostic::{Diagnostic, Errors, Span};
+use reader::{List, Report, Value};
+use section::Section;
+use service::{Draft, Pools};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is not UTF-8 text from byte {} on", path.display(), source.valid_up_to())]
+    NotText { path: PathBuf, source: Utf8Error },
+    #[error(transparent)]
+    Invalid(#[from] Errors),
+}
+
+/// Reads and validates the file at `path`.
+///
+/// # Errors
+/// The file cannot be read, is not text, or is not a valid configuration.
+pub fn load(path: &Path) -> Result<Config, LoadError> {
+    let bytes = fs::read(path).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let text = str::from_utf8(&bytes).map_err(|source| LoadError::NotText {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(parse(path, text)?)
+}
+
+/// Validates `text`. `path` names it in errors, and relative paths in it start at its directory.
+///
+/// # Errors
+/// Every mistake in the text; where it is no TOML, the first place at which it is not.
+pub fn parse(path: &Path, text: &str) -> Result<Config, Errors> {
+    let report = Report::default();
+    let config = read(path, text, &report);
+    let diagnostics = report.into_diagnostics();
+    match config {
+        Some(config) if diagnostics.is_empty() => Ok(config),
+        _ => Err(Errors::new(path.to_owned(), text, diagnostics)),
+    }
+}
+
+fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
+    let (root, syntax) = DeTable::parse_recoverable(text);
+    // What follows the first syntax error is mostly its echo.
+    if let Some(error) = syntax
+        .iter()
+        .min_by_key(|error| error.span().map(|it| it.start))
+    {
+        let span = error.span().unwrap_or(0..0);
+        report.push(Diagnostic::new(span, error.message()));
+        return None;
+    }
+    let root = Spanned::new(0..0, DeValue::Table(root.into_inner()));
+    let directory = path.parent().unwrap_or(Path::new(""));
+    Value::new("", &root, report).section(|root| config(root, directory))
+}
+
+fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
+    let node = root.required("node", r#"node.interfaces = ["eth0"]"#, node::node);
+    let admin = root.optional("admin", node::admin);
+    let certificates = root.optional("certificates", |it| {
+        it.list(|it| proxy::certificate(it, directory))
+    });
+    let has_certificates = root.has("certificates");
+    let proxy = root.optional("proxy", proxy::proxy);
+    let pools = root.optional("pools", |it| {
+        it.entries(|name, value| Some((name.value, pool::pool(value))))
+    });
+    let drafts = root.optional("services", |it| it.list(service::draft));
+    let pools: Pools<'_> = pools.into_iter().flatten().collect();
+    let drafts = drafts.map_or_else(Vec::new, List::into_values);
+    let services = services(drafts, &pools, has_certificates, root.report());
+    Some(Config {
+        node: node?,
+        admin: admin.unwrap_or_else(node::default_admin),
+        certificates: certificates.map_or_else(Vec::new, List::into_values),
+        proxy: proxy.unwrap_or_else(proxy::default_proxy),
+        services,
+    })
+}
+
+fn services(
+    drafts: Vec<Draft<'_>>,
+    pools: &Pools<'_>,
+    certificates: bool,
+    report: &Report,
+) -> Vec<std::sync::Arc<crate::service::Service>> {
+    for draft in &drafts {
+        combine::check(draft, pools, certificates, report);
+    }
+    conflict::check(&drafts, pools, report);
+    let built = drafts.into_iter().map(|draft| draft.build(pools, report));
+    built.flatten().collect()
+}

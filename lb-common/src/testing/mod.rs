@@ -1,0 +1,11 @@
+//! What tests share: frames made by an independent library, ordinary maps, and the table of
+//! frames whose verdicts hold on the host and in the kernel alike.
+
+pub mod frames;
+pub mod model;
+pub mod table;
+pub mod world;
+
+pub use frames::Frame;
+pub use model::Model;
+pub use table::{Row, rows};

@@ -1,0 +1,178 @@
+//! The table: a frame, what came before it, and what must become of it. It runs on the host
+//! against `balance` over a [`Model`](super::Model) and, through `BPF_PROG_TEST_RUN`, against the
+//! loaded object over maps of the same content.
+
+mod icmp;
+mod malformed;
+mod passing;
+mod steering;
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{
+    frames::{CLIENT_MAC, Frame, Link, OUR_MAC},
+    world::{self, BACKEND_MAC, BACKEND_SIDE, SOURCE_MAC},
+};
+use crate::verdict::{Reason, Verdict};
+
+pub struct Row {
+    pub name: String,
+    /// Frames that arrive first; what becomes of them is other rows' matter.
+    pub before: Vec<Frame>,
+    pub frame: Frame,
+    pub verdict: Verdict,
+    /// The frame as it leaves. `None`: as it came, or dropped.
+    pub out: Option<Frame>,
+    /// The backend's live flows afterwards.
+    pub live: Option<u64>,
+}
+
+impl Row {
+    fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
+        Self {
+            name: name.into(),
+            before: Vec::new(),
+            frame,
+            verdict,
+            out: None,
+            live: None,
+        }
+    }
+
+    fn pass(name: impl Into<String>, frame: Frame) -> Self {
+        Self::new(name, frame, Verdict::Pass)
+    }
+
+    fn drop(name: impl Into<String>, frame: Frame, reason: Reason) -> Self {
+        Self::new(name, frame, Verdict::Drop(reason))
+    }
+
+    fn after(mut self, before: impl IntoIterator<Item = Frame>) -> Self {
+        self.before.extend(before);
+        self
+    }
+
+    fn out(mut self, frame: Frame) -> Self {
+        self.out = Some(frame);
+        self
+    }
+
+    fn live(mut self, flows: u64) -> Self {
+        self.live = Some(flows);
+        self
+    }
+}
+
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for ends in [Ends::new(0), Ends::new(1)] {
+        steering::add(&mut rows, &ends);
+        passing::add(&mut rows, &ends);
+        icmp::add(&mut rows, &ends);
+        malformed::add(&mut rows, &ends);
+    }
+    passing::add_not_ip(&mut rows);
+    malformed::add_v4(&mut rows, &Ends::new(0));
+    malformed::add_v6(&mut rows, &Ends::new(1));
+    rows
+}
+
+/// The addresses of one family, and the frames between them.
+struct Ends {
+    name: &'static str,
+    client: IpAddr,
+    vip: IpAddr,
+    source: IpAddr,
+    backend: IpAddr,
+    stranger: IpAddr,
+}
+
+const CLIENT_PORT: u16 = 40000;
+/// To the backends, by way of an interface that is not the one frames come in by.
+const TO_BACKEND: Verdict = Verdict::Steer {
+    ifindex: BACKEND_SIDE,
+    vlan: 0,
+};
+/// Back the way the client's frame came.
+const TO_CLIENT: Verdict = Verdict::Steer {
+    ifindex: 1,
+    vlan: 0,
+};
+
+impl Ends {
+    fn new(family: usize) -> Self {
+        Self {
+            name: ["v4", "v6"][family],
+            client: world::ip(world::CLIENTS[family]),
+            vip: world::ip(world::VIPS[family]),
+            source: world::ip(world::SOURCES[family]),
+            backend: world::ip(world::BACKENDS[family]),
+            stranger: world::ip(world::STRANGERS[family]),
+        }
+    }
+
+    fn title(&self, text: &str) -> String {
+        format!("{}: {text}", self.name)
+    }
+
+    fn client(&self) -> SocketAddr {
+        SocketAddr::new(self.client, CLIENT_PORT)
+    }
+
+    fn vip(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.vip, port)
+    }
+
+    fn backend(&self) -> SocketAddr {
+        SocketAddr::new(self.backend, world::BACKEND_PORT)
+    }
+
+    /// Our end towards the backend of the `nth` flow, from 0.
+    fn source(&self, nth: u16) -> SocketAddr {
+        SocketAddr::new(self.source, world::FIRST_SOURCE_PORT + nth)
+    }
+}
+
+/// A frame from the backend to us.
+fn from_backend() -> Link {
+    Link {
+        src_mac: BACKEND_MAC,
+        dst_mac: SOURCE_MAC,
+        ..Link::default()
+    }
+}
+
+/// A frame from us to the backend, one hop later.
+fn to_backend() -> Link {
+    Link {
+        src_mac: SOURCE_MAC,
+        dst_mac: BACKEND_MAC,
+        vlan: None,
+        ttl: 63,
+    }
+}
+
+/// A frame from us to the client, one hop later.
+fn to_client() -> Link {
+    Link {
+        src_mac: OUR_MAC,
+        dst_mac: CLIENT_MAC,
+        vlan: None,
+        ttl: 63,
+    }
+}
+
+fn ttl(ttl: u8) -> Link {
+    Link {
+        ttl,
+        ..Link::default()
+    }
+}
+
+fn tagged(id: u16) -> Link {
+    Link {
+        vlan: Some(id),
+        ..Link::default()
+    }
+}

@@ -1,0 +1,80 @@
+//! `lb check FILE`.
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use crate::{config, service, settings::Config};
+
+pub(super) fn check(file: &Path) -> ExitCode {
+    match config::load(file) {
+        Ok(config) => {
+            let _ = writeln!(io::stdout(), "ok: {}", Summary::of(&config));
+            ExitCode::SUCCESS
+        }
+        Err(error) => super::refuse(&error),
+    }
+}
+
+/// What a valid configuration amounts to.
+#[derive(Debug, Default, PartialEq)]
+struct Summary {
+    services: usize,
+    steered_ports: usize,
+    proxied_ports: usize,
+    servers: usize,
+    certificates: usize,
+}
+
+impl Summary {
+    fn of(config: &Config) -> Self {
+        let ports = || config.services.iter().flat_map(|service| &service.ports);
+        let count = |path| ports().filter(|port| port.path() == path).count();
+        Self {
+            services: config.services.len(),
+            steered_ports: count(service::Path::Steer),
+            proxied_ports: count(service::Path::Proxy),
+            servers: config.services.iter().map(|it| it.pool.servers.len()).sum(),
+            certificates: config.certificates.len(),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
+        write!(
+            f,
+            "{}, {}, {}, {}, {}",
+            counted(self.services, "service"),
+            counted(self.steered_ports, "steered port"),
+            counted(self.proxied_ports, "proxied port"),
+            counted(self.servers, "server"),
+            counted(self.certificates, "certificate"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_counts_in_words() {
+        let summary = Summary {
+            services: 1,
+            proxied_ports: 2,
+            ..Summary::default()
+        };
+        assert_eq!(
+            summary.to_string(),
+            "1 service, 0 steered ports, 2 proxied ports, 0 servers, 0 certificates"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Addresses: those that clients reach, and those of servers.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
+};
+
+use super::reader::Value;
+
+/// An anycast address: one that hosts elsewhere can send to.
+pub(super) fn anycast(value: Value<'_>) -> Option<IpAddr> {
+    const HELP: &str = "write an address of this service's own, such as \"203.0.113.10\"";
+    let text = value.text()?;
+    let Ok(address) = text.parse::<IpAddr>() else {
+        let help = if text.parse::<SocketAddr>().is_ok() {
+            "write the address alone: ports go into `ports`"
+        } else {
+            HELP
+        };
+        return value.refuse(format!("`{text}` is not an IP address"), help);
+    };
+    if address.is_loopback() {
+        return value.refuse(format!("`{text}` is a loopback address"), HELP);
+    }
+    refuse_unreachable(value, address, HELP)
+}
+
+/// `IP`, `IP:port` or `[v6]:port`. Without a port the service's `internal_port` applies.
+pub(super) fn server(value: Value<'_>) -> Option<(IpAddr, Option<NonZeroU16>)> {
+    const HELP: &str =
+        "write an IP address with or without a port: \"10.0.0.11:8080\", \"[2001:db8::11]:8080\"";
+    let text = value.text()?;
+    let (address, port) = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+        (Ok(socket), _) => (socket.ip(), Some(socket.port())),
+        (_, Ok(address)) => (address, None),
+        _ => {
+            let message = format!("`{text}` is not the address of a server");
+            return value.refuse(message, HELP);
+        }
+    };
+    let address = refuse_unreachable(value, address, HELP)?;
+    match port.map(NonZeroU16::new) {
+        None => Some((address, None)),
+        Some(Some(port)) => Some((address, Some(port))),
+        Some(None) => value.refuse(format!("`{text}` has port 0"), HELP),
+    }
+}
+
+fn refuse_unreachable(value: Value<'_>, address: IpAddr, help: &str) -> Option<IpAddr> {
+    let kind = match address {
+        _ if address.is_unspecified() => "the unspecified address",
+        _ if address.is_multicast() => "a multicast address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V4(v4) if v4.is_link_local() => "a link-local address",
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => "a link-local address",
+        IpAddr::V6(v6) => return refuse_mapped(value, v6),
+        IpAddr::V4(_) => return Some(address),
+    };
+    value.refuse(format!("`{address}` is {kind}"), help)
+}
+
+/// `::ffff:a.b.c.d` never is in a packet (RFC 4291, 2.5.5.2; RFC 4038, 4.2).
+fn refuse_mapped(value: Value<'_>, address: Ipv6Addr) -> Option<IpAddr> {
+    match address.to_ipv4_mapped() {
+        None => Some(address.into()),
+        Some(v4) => value.refuse(
+            format!("`{address}` is an IPv4 address in IPv6 clothes"),
+            format!("write \"{v4}\""),
+        ),
+    }
+}

@@ -1,0 +1,179 @@
+//! What the keys of one service must not say together.
+
+use std::net::IpAddr;
+
+use crate::service::{Handler, Protocol, Strategy};
+
+use super::{
+    diagnostic::Diagnostic,
+    pool::PoolDraft,
+    reader::Report,
+    service::{Draft, PoolChoice, Pools},
+};
+
+pub(super) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, report: &Report) {
+    report.refuse_repeats("address", &service.addresses);
+    report.refuse_repeats("host name", service.hostnames.iter().flatten());
+    refuse_repeated_ports(service, report);
+    refuse_udp_handlers(service, report);
+    refuse_useless_hostnames(service, report);
+    refuse_useless_concurrency(service, report);
+    refuse_unknown_pool(service, pools, report);
+    if !certificates {
+        refuse_tls_without_certificate(service, report);
+    }
+    if let Some(PoolChoice::Inline(pool)) = &service.pool {
+        refuse_useless_strategy(service, pool, report);
+    }
+    if let Some(pool) = service.find_pool(pools) {
+        refuse_missing_families(service, pool, report);
+        refuse_loopback_servers(service, pool, report);
+    }
+}
+
+fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
+    let numbers: Vec<_> = service
+        .ports
+        .items
+        .iter()
+        .map(|item| item.value.number())
+        .collect();
+    report.refuse_repeats("port", &numbers);
+}
+
+fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
+    if service.protocol != Some(Protocol::Udp) {
+        return;
+    }
+    for port in service.ports.items.iter().map(|item| &item.value) {
+        if let Some(span) = port
+            .handlers
+            .clone()
+            .filter(|_| !port.port.handlers.is_empty())
+        {
+            let message = "handlers on a UDP service: they act on TCP connections";
+            let help = "remove `handlers` to steer the port in the kernel, or `protocol = \"udp\"`";
+            report.push(Diagnostic::new(span, message).help(help));
+        }
+    }
+}
+
+fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
+    if let Some(span) = &service.hostnames_key
+        && service.is_only_steered()
+    {
+        let message =
+            "`hostnames` on a service whose ports have no handlers: no name is seen there";
+        let help = r#"add "tls" or "http" to `handlers`, or remove `hostnames`"#;
+        report.push(Diagnostic::new(span.clone(), message).help(help));
+    }
+}
+
+fn refuse_useless_concurrency(service: &Draft<'_>, report: &Report) {
+    if let Some(concurrency) = &service.concurrency
+        && service.is_only_steered()
+    {
+        let message = "`concurrency` is not supported yet on ports without handlers";
+        let help = r#"supported on ports with "tls" or "http" in `handlers`"#;
+        report.push(Diagnostic::new(concurrency.span.clone(), message).help(help));
+    }
+}
+
+fn refuse_useless_strategy(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+    let given = pool.strategy.as_ref();
+    let Some(strategy) = given.filter(|given| given.value != Strategy::Maglev) else {
+        return;
+    };
+    if service.is_only_steered() {
+        let message = "ports without handlers are always balanced by maglev so far";
+        let help = "remove `strategy`, or write \"maglev\"";
+        report.push(Diagnostic::new(strategy.span.clone(), message).help(help));
+    }
+}
+
+fn refuse_unknown_pool(service: &Draft<'_>, pools: &Pools<'_>, report: &Report) {
+    let Some(PoolChoice::Named(name)) = &service.pool else {
+        return;
+    };
+    if pools.contains_key(name.value) {
+        return;
+    }
+    let known: Vec<_> = pools.keys().copied().collect();
+    let help = match super::reader::closest(name.value, &known) {
+        Some(pool) => format!("did you mean \"{pool}\"?"),
+        None if known.is_empty() => format!("add a table `[pools.{}]`", name.value),
+        None => format!("the pools are: {}", known.join(", ")),
+    };
+    let message = format!("there is no pool `{}`", name.value);
+    report.push(Diagnostic::new(name.span.clone(), message).help(help));
+}
+
+fn refuse_tls_without_certificate(service: &Draft<'_>, report: &Report) {
+    for item in &service.ports.items {
+        let draft = &item.value;
+        let needs = draft
+            .port
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !tls.default_self_signed);
+        if let Some(span) = draft.handlers.clone().filter(|_| needs) {
+            let message = "`tls` without a certificate: no handshake could succeed";
+            let help = "add `[[certificates]]`, or `tls_options.default_self_signed = true`";
+            report.push(Diagnostic::new(span, message).help(help));
+        }
+    }
+}
+
+/// NAT keeps the family of a packet.
+fn refuse_missing_families(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+    let Some(port) = service.steered().next().filter(|_| pool.servers.whole) else {
+        return;
+    };
+    for address in &service.addresses {
+        let mut servers = pool.servers.items.iter().map(|it| it.value.address.value);
+        if servers.any(|server| server.is_ipv4() == address.value.is_ipv4()) {
+            continue;
+        }
+        let family = family(address.value);
+        let number = port.port.port;
+        let message = format!("no server has an {family} address to steer port {number} to");
+        report.push(
+            Diagnostic::new(address.span.clone(), message)
+                .related(port.number.clone(), "a port without handlers")
+                .help(format!(
+                    "add an {family} server or remove the address: NAT does not translate families"
+                )),
+        );
+    }
+}
+
+fn refuse_loopback_servers(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+    let Some(port) = service.steered().next() else {
+        return;
+    };
+    for server in &pool.servers.items {
+        let address = &server.value.address;
+        if address.value.is_loopback() {
+            let message = format!("`{}` cannot be reached from the kernel", address.value);
+            report.push(
+                Diagnostic::new(address.span.clone(), message)
+                    .related(port.number.clone(), "a port without handlers")
+                    .help("loopback servers serve only ports with handlers"),
+            );
+        }
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+/// The words that say which handlers a port has.
+pub(super) fn chain(handlers: &[Handler]) -> &'static str {
+    match handlers {
+        [Handler::Tls, Handler::Http] => "handlers `tls`, `http`",
+        [Handler::Tls] => "handler `tls`",
+        [Handler::Http] => "handler `http`",
+        _ => "no handlers",
+    }
+}

@@ -1,0 +1,150 @@
+//! What different services must not say: who owns an address, port and host name.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    ptr,
+};
+
+use crate::service::{Path, Protocol};
+
+use super::{
+    combine::chain,
+    diagnostic::{Diagnostic, Span},
+    port::PortDraft,
+    reader::{At, Report},
+    service::{Draft, Pools},
+};
+
+pub(super) fn check(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
+    let names = services.iter().filter_map(|service| service.name.as_ref());
+    report.refuse_repeats("service", names);
+    refuse_own_addresses_as_servers(services, pools, report);
+    let mut claims = Claims::default();
+    for service in services {
+        if let Err(conflict) = claims.add(service) {
+            report.push(conflict);
+        }
+    }
+}
+
+type Place = (IpAddr, NonZeroU16, Protocol);
+
+/// A service at one of its places.
+#[derive(Clone, Copy)]
+struct Claim<'s> {
+    service: &'s Draft<'s>,
+    address: &'s At<IpAddr>,
+    port: &'s PortDraft,
+    place: Place,
+}
+
+/// The first service at each place, and at each host name there.
+#[derive(Default)]
+struct Claims<'s> {
+    places: HashMap<Place, Claim<'s>>,
+    /// No name: the service that takes the names that no other takes.
+    names: HashMap<(Place, Option<&'s str>), (&'s Draft<'s>, Span)>,
+}
+
+impl<'s> Claims<'s> {
+    /// Yields the first conflict alone: one mistake shows at every address, port and name.
+    fn add(&mut self, service: &'s Draft<'s>) -> Result<(), Diagnostic> {
+        let Some(protocol) = service.protocol else {
+            return Ok(());
+        };
+        for address in &service.addresses {
+            for port in service.ports.items.iter().map(|item| &item.value) {
+                self.add_place(Claim {
+                    service,
+                    address,
+                    port,
+                    place: (address.value, port.port.port, protocol),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_place(&mut self, claim: Claim<'s>) -> Result<(), Diagnostic> {
+        let first = *self.places.entry(claim.place).or_insert(claim);
+        if !ptr::eq(first.service, claim.service) && !can_share(first.port, claim.port) {
+            return Err(refuse_place(&first, &claim));
+        }
+        let Some(names) = &claim.service.hostnames else {
+            return self.add_name(claim, None, &claim.address.span);
+        };
+        names
+            .iter()
+            .try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
+    }
+
+    fn add_name(
+        &mut self,
+        claim: Claim<'s>,
+        name: Option<&'s str>,
+        span: &Span,
+    ) -> Result<(), Diagnostic> {
+        let entry = self.names.entry((claim.place, name));
+        let (first, first_span) = entry.or_insert_with(|| (claim.service, span.clone()));
+        if ptr::eq(*first, claim.service) {
+            return Ok(());
+        }
+        let what = name.map_or("every host name".to_owned(), |name| format!("`{name}`"));
+        let (place, owner) = (shown(claim.place), first.label());
+        let message = format!("{what} on {place} already belongs to service `{owner}`");
+        Err(Diagnostic::new(span.clone(), message)
+            .related(first_span.clone(), "first claimed here")
+            .help("give the services different `hostnames`, addresses or ports"))
+    }
+}
+
+/// Names tell services apart only where the same handlers see them.
+fn can_share(first: &PortDraft, second: &PortDraft) -> bool {
+    first.port.path() == Path::Proxy && first.port.handlers == second.port.handlers
+}
+
+fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
+    let (place, owner) = (shown(second.place), first.service.label());
+    let (handlers, first_handlers) = (&second.port.port.handlers, &first.port.port.handlers);
+    if handlers == first_handlers {
+        let message = format!("{place} already belongs to service `{owner}`");
+        return Diagnostic::new(second.address.span.clone(), message)
+            .related(first.address.span.clone(), "first claimed here")
+            .help("use another address or port: only `tls` and `http` can share one by host name");
+    }
+    let (here, there) = (chain(handlers), chain(first_handlers));
+    let message = format!("{place} has {here} here, and {there} in service `{owner}`");
+    Diagnostic::new(second.port.number.clone(), message)
+        .related(first.port.number.clone(), "the same port there")
+        .help("services that share an address and port must have the same handlers there")
+}
+
+fn shown((address, port, protocol): Place) -> String {
+    format!("{}/{protocol}", SocketAddr::new(address, port.get()))
+}
+
+/// A server at an anycast address would be ourselves, for ever.
+fn refuse_own_addresses_as_servers(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
+    let addresses = services.iter().flat_map(|service| &service.addresses);
+    let own: HashMap<_, _> = addresses.map(|it| (it.value, &it.span)).collect();
+    let used = services
+        .iter()
+        .filter_map(|service| service.find_pool(pools));
+    for server in used.flat_map(|pool| &pool.servers.items) {
+        let address = &server.value.address;
+        let Some(span) = own.get(&address.value) else {
+            continue;
+        };
+        let message = format!(
+            "`{}` is a service's own address, not a server's",
+            address.value
+        );
+        report.push(
+            Diagnostic::new(address.span.clone(), message)
+                .related((*span).clone(), "announced here")
+                .help("write the address of the machine that runs the server"),
+        );
+    }
+}

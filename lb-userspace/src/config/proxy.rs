@@ -1,0 +1,83 @@
+//! `[proxy]` and `[[certificates]]`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::settings::{CertificateFiles, ProxySettings};
+
+use super::{reader::Value, scalar::duration};
+
+pub(super) fn default_proxy() -> ProxySettings {
+    ProxySettings {
+        header_prefix: "Fly-".into(),
+        handshake_timeout: Duration::from_secs(10),
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+        dial_timeout: Duration::from_secs(5),
+        response_header_timeout: Duration::from_secs(60),
+        drain_timeout: Duration::from_secs(30),
+        max_idle_per_backend: 64,
+        upstream_idle_timeout: Duration::from_secs(60),
+    }
+}
+
+pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
+    value.section(|proxy| {
+        let default = default_proxy();
+        let header_prefix = proxy.optional("header_prefix", header_prefix);
+        let max_idle = proxy.optional("max_idle_per_backend", |it| it.number(0..=u16::MAX));
+        let mut or = |key, default| proxy.optional(key, duration).unwrap_or(default);
+        Some(ProxySettings {
+            header_prefix: header_prefix.unwrap_or(default.header_prefix),
+            handshake_timeout: or("handshake_timeout", default.handshake_timeout),
+            header_timeout: or("header_timeout", default.header_timeout),
+            idle_timeout: or("idle_timeout", default.idle_timeout),
+            dial_timeout: or("dial_timeout", default.dial_timeout),
+            response_header_timeout: or("response_header_timeout", default.response_header_timeout),
+            drain_timeout: or("drain_timeout", default.drain_timeout),
+            max_idle_per_backend: max_idle.map_or(default.max_idle_per_backend, usize::from),
+            upstream_idle_timeout: or("upstream_idle_timeout", default.upstream_idle_timeout),
+        })
+    })
+}
+
+fn header_prefix(value: Value<'_>) -> Option<Arc<str>> {
+    let text = value.text()?;
+    let is_valid = (2..=32).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.ends_with('-')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if is_valid {
+        return Some(text.into());
+    }
+    value.refuse(
+        format!("`{text}` cannot begin the name of a header"),
+        "write at most 32 letters, digits and `-`, ending in `-`, such as \"Fly-\"",
+    )
+}
+
+/// Relative paths are relative to `directory`, the configuration file's.
+pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<CertificateFiles> {
+    value.section(|files| {
+        let cert = files.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
+        let key = files.required("key", r#"key = "example.key""#, |it| file(it, directory));
+        Some(CertificateFiles {
+            cert: cert?,
+            key: key?,
+        })
+    })
+}
+
+fn file(value: Value<'_>, directory: &Path) -> Option<PathBuf> {
+    let text = value.text()?;
+    if text.is_empty() || text.contains('\0') {
+        return value.refuse(
+            format!("`{}` must name a PEM file", value.key()),
+            "relative paths are relative to this configuration file",
+        );
+    }
+    Some(directory.join(text))
+}

@@ -1,0 +1,208 @@
+//! `[[services]]`: read into drafts, which still know where their parts are written.
+
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, sync::Arc};
+
+use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Protocol, Service};
+
+use super::{
+    address,
+    diagnostic::{Diagnostic, Span},
+    hostname::hostname,
+    pool::{PoolDraft, pool},
+    port::{PortDraft, port},
+    reader::{At, List, Report, Value},
+    scalar,
+    section::Section,
+};
+
+/// A service whose parts were read as far as they could be.
+pub(super) struct Draft<'a> {
+    /// The header, or the whole of an inline table.
+    pub span: Span,
+    pub name: Option<At<Arc<str>>>,
+    /// `None`: not one of the protocols.
+    pub protocol: Option<Protocol>,
+    pub addresses: Vec<At<IpAddr>>,
+    /// `None`: not given, so every name.
+    pub hostnames: Option<Vec<At<Arc<str>>>>,
+    pub hostnames_key: Option<Span>,
+    /// Outside `None`: not a port. Inside `None`: not given.
+    pub internal_port: Option<Option<NonZeroU16>>,
+    pub ports: List<PortDraft>,
+    pub forwarding: Forwarding,
+    pub concurrency: Option<At<Concurrency>>,
+    pub pool: Option<PoolChoice<'a>>,
+}
+
+pub(super) enum PoolChoice<'a> {
+    Inline(PoolDraft),
+    Named(At<&'a str>),
+}
+
+pub(super) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
+
+pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
+    value.section(|service| {
+        let name = service.required("name", r#"name = "web""#, |it| {
+            Some(it.at(scalar::name(it)?))
+        });
+        let protocol = service.optional("protocol", protocol);
+        let addresses = service.required("addresses", r#"addresses = ["203.0.113.10"]"#, |it| {
+            it.some_list("name the address that clients reach", address::anycast)
+        });
+        let hostnames = service.optional("hostnames", |it| {
+            it.some_list("leave it out for a service that takes every name", hostname)
+        });
+        let internal_port = service.optional("internal_port", scalar::port);
+        let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
+            it.some_list("name the port that clients reach", port)
+        });
+        let forwarding = service.optional("forwarding", forwarding);
+        let concurrency = service.optional("concurrency", concurrency);
+        service.not_yet("limits", "`concurrency` limits each backend");
+        let pool = pool_choice(service);
+        Some(Draft {
+            span: service.span(),
+            name,
+            protocol: or_default(service, "protocol", protocol, Protocol::Tcp),
+            addresses: addresses.map_or_else(Vec::new, |list| list.items),
+            hostnames_key: service.key_span("hostnames"),
+            hostnames: match service.has("hostnames") {
+                true => Some(hostnames.map_or_else(Vec::new, |list| list.items)),
+                false => None,
+            },
+            internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
+            ports: ports.unwrap_or(List {
+                items: Vec::new(),
+                whole: false,
+            }),
+            forwarding: forwarding.unwrap_or_default(),
+            concurrency,
+            pool,
+        })
+    })
+}
+
+/// The default only where the key is absent: a guess in place of a mistake would cause echoes.
+fn or_default<T>(service: &Section<'_>, key: &str, read: Option<T>, default: T) -> Option<T> {
+    match service.has(key) {
+        true => read,
+        false => Some(default),
+    }
+}
+
+fn protocol(value: Value<'_>) -> Option<Protocol> {
+    value.choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &[])
+}
+
+fn forwarding(value: Value<'_>) -> Option<Forwarding> {
+    value.choice(&[("nat", Forwarding::Nat)], &["l2", "ipip", "gue"])
+}
+
+const DEFAULT_CONCURRENCY: Concurrency = Concurrency {
+    kind: ConcurrencyKind::Connections,
+    soft_limit: 20,
+    hard_limit: None,
+};
+
+fn concurrency(value: Value<'_>) -> Option<At<Concurrency>> {
+    value.section(|limits| {
+        let kinds = [
+            ("connections", ConcurrencyKind::Connections),
+            ("requests", ConcurrencyKind::Requests),
+        ];
+        let default = DEFAULT_CONCURRENCY;
+        let kind = limits.optional("type", |it| it.choice(&kinds, &[]));
+        let mut limit = |key| limits.optional(key, |it| Some(it.at(it.number(1..=u32::MAX)?)));
+        let (soft, hard) = (limit("soft_limit"), limit("hard_limit"));
+        if let (Some(soft), Some(hard)) = (&soft, &hard)
+            && soft.value > hard.value
+        {
+            let message = "`soft_limit` is above `hard_limit`";
+            limits.report().push(
+                Diagnostic::new(soft.span.clone(), message)
+                    .related(hard.span.clone(), "the hard limit")
+                    .help("over `soft_limit` others are preferred, at `hard_limit` it is full"),
+            );
+        }
+        let hard_limit = hard.map(|limit| limit.value);
+        let most = hard_limit.unwrap_or(u32::MAX);
+        Some(value.at(Concurrency {
+            kind: kind.unwrap_or(default.kind),
+            soft_limit: soft.map_or(default.soft_limit.min(most), |limit| limit.value),
+            hard_limit,
+        }))
+    })
+}
+
+fn pool_choice<'a>(service: &mut Section<'a>) -> Option<PoolChoice<'a>> {
+    let inline = service
+        .optional("load_balancer", pool)
+        .map(PoolChoice::Inline);
+    let named = service
+        .optional("pool", |it| Some(it.at(it.text()?)))
+        .map(PoolChoice::Named);
+    match (service.key_span("load_balancer"), service.key_span("pool")) {
+        (Some(inline), Some(named)) => service.report().push(
+            Diagnostic::new(named, "`pool` beside `load_balancer`")
+                .related(inline, "the service's own servers")
+                .help("keep one of the two"),
+        ),
+        (None, None) => service.report().push(
+            Diagnostic::new(service.span(), "the service has no servers")
+                .help("add `load_balancer.servers`, or `pool` with the name of a `[pools.name]`"),
+        ),
+        _ => {}
+    }
+    inline.or(named)
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn label(&self) -> &str {
+        self.name.as_ref().map_or("", |name| &name.value)
+    }
+
+    pub(super) fn steered(&self) -> impl Iterator<Item = &PortDraft> {
+        let ports = self.ports.items.iter().map(|item| &item.value);
+        ports.filter(|draft| draft.port.path() == Path::Steer)
+    }
+
+    /// Whether every port is known to be steered by the kernel.
+    pub(super) fn is_only_steered(&self) -> bool {
+        self.ports.whole && self.steered().count() == self.ports.items.len()
+    }
+
+    /// `None`: an unknown name, or a pool that could not be read.
+    pub(super) fn find_pool<'p>(&'p self, pools: &'p Pools<'a>) -> Option<&'p PoolDraft> {
+        match self.pool.as_ref()? {
+            PoolChoice::Inline(pool) => Some(pool),
+            PoolChoice::Named(name) => pools.get(name.value)?.as_ref(),
+        }
+    }
+
+    /// The finished service, unless a part of it could not be read.
+    pub(super) fn build(self, pools: &Pools<'a>, report: &Report) -> Option<Arc<Service>> {
+        let user = match &self.pool {
+            Some(PoolChoice::Named(name)) => name.span.clone(),
+            _ => self.span.clone(),
+        };
+        let pool = self.find_pool(pools)?;
+        let pool = pool.resolve(self.internal_port?, &user, report)?;
+        let concurrency = self.concurrency.map(|it| it.value);
+        let ports = self.ports.into_values();
+        Some(Arc::new(Service {
+            name: self.name?.value,
+            protocol: self.protocol?,
+            addresses: values(self.addresses),
+            hostnames: values(self.hostnames.unwrap_or_default()),
+            ports: ports.into_iter().map(|draft| draft.port).collect(),
+            forwarding: self.forwarding,
+            concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+            pool,
+        }))
+    }
+}
+
+fn values<T>(items: Vec<At<T>>) -> Vec<T> {
+    items.into_iter().map(|item| item.value).collect()
+}

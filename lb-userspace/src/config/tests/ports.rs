@@ -1,0 +1,117 @@
+use super::{NODE, Row, check, complete, mistakes, port};
+
+#[test]
+fn mistakes_in_ports_are_told() {
+    check(ROWS, port);
+}
+
+const ROWS: &[Row] = &[
+    ("port = 443, handlers = ['tls', 'http']", &[]),
+    (
+        "handlers = ['http']",
+        &["2:10 `port` is missing in `ports`"],
+    ),
+    (
+        "port = 0",
+        &["2:19 `port` must be a whole number from 1 to 65535, found 0"],
+    ),
+    (
+        "port = 65536",
+        &["2:19 `port` must be a whole number from 1 to 65535, found 65536"],
+    ),
+    (
+        "port = '443'",
+        &["2:19 `port` must be a whole number from 1 to 65535, found text"],
+    ),
+    (
+        "prot = 443, port = 80",
+        &["2:12 unknown key `prot` in `ports`"],
+    ),
+    (
+        "start_port = 1, port = 80",
+        &["2:12 `start_port` is not supported yet"],
+    ),
+    (
+        "port = 80, handlers = ['htpt']",
+        &["2:35 `htpt` is not a value of `handlers`"],
+    ),
+    (
+        "port = 5432, handlers = ['pg_tls']",
+        &["2:37 `pg_tls` in `handlers` is not supported yet"],
+    ),
+    (
+        "port = 443, handlers = ['tls', 'proxy_proto']",
+        &["2:43 `proxy_proto` in `handlers` is not supported yet"],
+    ),
+    (
+        "port = 443, handlers = ['http', 'tls']",
+        &["2:35 `http` before `tls`: handlers act in the order in which they are written"],
+    ),
+    (
+        "port = 443, handlers = ['http', 'http']",
+        &["2:44 handler `http` is given twice"],
+    ),
+    (
+        "port = 80, force_https = true",
+        &["2:23 `force_https` on a port without the `http` handler"],
+    ),
+    (
+        "port = 443, handlers = ['tls', 'http'], force_https = true",
+        &["2:52 `force_https` on a port that already is https"],
+    ),
+    ("port = 80, handlers = ['http'], force_https = true", &[]),
+    ("port = 80, force_https = false", &[]),
+    (
+        "port = 80, handlers = ['http'], force_https = 'yes'",
+        &["2:58 `force_https` must be true or false, found text"],
+    ),
+    (
+        "port = 80, handlers = ['http'], tls_options = {}",
+        &["2:44 `tls_options` on a port without the `tls` handler"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { alpn = ['', 'h2', 'h2'] }",
+        &[
+            "2:67 a protocol name of 0 bytes in `alpn`",
+            "2:77 protocol `h2` is given twice",
+        ],
+    ),
+    (
+        "port = 80, handlers = ['tls', 'http'], tls_options = { alpn = ['imap'] }",
+        &["2:75 the `http` handler does not speak `imap`"],
+    ),
+    (
+        "port = 993, handlers = ['tls'], tls_options = { alpn = ['imap'] }",
+        &[],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { versions = [] }",
+        &["2:70 `versions` is empty"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { versions = ['TLSv1.1'] }",
+        &["2:71 `TLSv1.1` is not a value of `versions`"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { default_selfsigned = true }",
+        &["2:59 unknown key `default_selfsigned` in `tls_options`"],
+    ),
+];
+
+#[test]
+fn tls_needs_a_certificate() {
+    let service = |options: &str| {
+        let defaults = [("name", "'web'"), ("addresses", "['203.0.113.10']")];
+        let keys = format!(
+            "ports = [{{ port = 443, handlers = ['tls']{options} }}]\n\
+             load_balancer.servers = [{{ address = '10.0.0.1:80' }}]"
+        );
+        format!("{}{NODE}", complete("[[services]]", &keys, &defaults))
+    };
+    assert_eq!(
+        mistakes(&service("")),
+        ["2:24 `tls` without a certificate: no handshake could succeed"]
+    );
+    let self_signed = ", tls_options = { default_self_signed = true }";
+    assert!(mistakes(&service(self_signed)).is_empty());
+}

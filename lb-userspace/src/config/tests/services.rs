@@ -1,0 +1,153 @@
+use super::{NODE, Row, check, mistakes, service};
+
+#[test]
+fn mistakes_in_a_service_are_told() {
+    check(ROWS, service);
+}
+
+const ROWS: &[Row] = &[
+    ("", &[]),
+    ("name = 'a/b'", &["2:8 `a/b` in `name` is not a name"]),
+    (
+        "protocol = 'sctp'",
+        &["2:12 `sctp` is not a value of `protocol`"],
+    ),
+    ("forwarding = 'nat'", &[]),
+    (
+        "forwarding = 'gue'",
+        &["2:14 `gue` in `forwarding` is not supported yet"],
+    ),
+    (
+        "internal_prot = 80",
+        &["2:1 unknown key `internal_prot` in `services`"],
+    ),
+    ("limits = {}", &["2:1 `limits` is not supported yet"]),
+    ("addresses = []", &["2:13 `addresses` is empty"]),
+    (
+        "addresses = ['0.0.0.0', '224.0.0.1', '127.0.0.1', '::1', 'fe80::1', 'web', '203.0.113.1:80']",
+        &[
+            "2:14 `0.0.0.0` is the unspecified address",
+            "2:25 `224.0.0.1` is a multicast address",
+            "2:38 `127.0.0.1` is a loopback address",
+            "2:51 `::1` is a loopback address",
+            "2:58 `fe80::1` is a link-local address",
+            "2:69 `web` is not an IP address",
+            "2:76 `203.0.113.1:80` is not an IP address",
+        ],
+    ),
+    (
+        "addresses = ['203.0.113.1', '203.0.113.1']",
+        &["2:29 address `203.0.113.1` is given twice"],
+    ),
+    (
+        "addresses = ['203.0.113.1', '2001:db8::1']",
+        &["2:29 no server has an IPv6 address to steer port 443 to"],
+    ),
+    (
+        "addresses = ['203.0.113.1', '2001:db8::1']\nports = [{ port = 80, handlers = ['http'] }]",
+        &[],
+    ),
+    (
+        "addresses = ['2001:db8::1']\nload_balancer.servers = [{ address = '10.0.0.1:0' }]",
+        &["3:38 `10.0.0.1:0` has port 0"],
+    ),
+    ("ports = []", &["2:9 `ports` is empty"]),
+    (
+        "ports = [{ port = 80 }, { port = 80 }]",
+        &["2:34 port `80` is given twice"],
+    ),
+    (
+        "protocol = 'udp'\nports = [{ port = 80, handlers = ['http'] }, { port = 81, handlers = [] }]",
+        &["3:23 handlers on a UDP service: they act on TCP connections"],
+    ),
+    (
+        "hostnames = ['a.example']",
+        &["2:1 `hostnames` on a service whose ports have no handlers: no name is seen there"],
+    ),
+    (
+        "hostnames = []",
+        &[
+            "2:1 `hostnames` on a service whose ports have no handlers: no name is seen there",
+            "2:13 `hostnames` is empty",
+        ],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nhostnames = ['A.example', '*.a.example', 'a.example']",
+        &["3:42 host name `a.example` is given twice"],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\n\
+         hostnames = ['a.*.b', '*', '-a', 'a..b', 'ä.b', 'a:80', '10.0.0.1', 'a.', 'w*.a']",
+        &[
+            "3:14 `a.*.b` is not a host name",
+            "3:23 `*` is not a host name",
+            "3:28 `-a` is not a host name",
+            "3:34 `a..b` is not a host name",
+            "3:42 `ä.b` is not a host name",
+            "3:49 `a:80` is not a host name",
+            "3:57 `10.0.0.1` is not a host name",
+            "3:69 `a.` is not a host name",
+            "3:75 `w*.a` is not a host name",
+        ],
+    ),
+    (
+        "concurrency = { hard_limit = 5 }",
+        &["2:15 `concurrency` is not supported yet on ports without handlers"],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nconcurrency = { soft_limit = 6, hard_limit = 5 }",
+        &["3:30 `soft_limit` is above `hard_limit`"],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nconcurrency = { type = 'request', hard_limit = 0 }",
+        &[
+            "3:24 `request` is not a value of `type`",
+            "3:48 `hard_limit` must be a whole number from 1 to 4294967295, found 0",
+        ],
+    ),
+    (
+        "load_balancer = { servers = [] }",
+        &["2:29 `servers` is empty"],
+    ),
+    (
+        "load_balancer = {}",
+        &["2:17 `servers` is missing in `load_balancer`"],
+    ),
+    (
+        "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'wrr' }",
+        &["2:71 `wrr` in `strategy` is not supported yet"],
+    ),
+    (
+        "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'p2c' }",
+        &["2:71 ports without handlers are always balanced by maglev so far"],
+    ),
+    (
+        "loadBalancer = { servers = [{ address = '10.0.0.1:80' }], sticky = {} }\nload_balancer_ = 1",
+        &[
+            "2:59 `sticky` is not supported yet",
+            "3:1 unknown key `load_balancer_` in `services`",
+        ],
+    ),
+    (
+        "load_balancer = { servers = [{ address = '10.0.0.1:80' }] }\npool = 'a'",
+        &["3:1 `pool` beside `load_balancer`"],
+    ),
+    (
+        "internal_port = 'x'\nload_balancer.servers = [{ address = '10.0.0.1' }]",
+        &["2:17 `internal_port` must be a whole number from 1 to 65535, found text"],
+    ),
+];
+
+#[test]
+fn a_service_lacks_what_it_must_have() {
+    let text = format!("[[services]]\n{NODE}");
+    assert_eq!(
+        mistakes(&text),
+        [
+            "1:1 `addresses` is missing in `services`",
+            "1:1 `name` is missing in `services`",
+            "1:1 `ports` is missing in `services`",
+            "1:1 the service has no servers",
+        ]
+    );
+}

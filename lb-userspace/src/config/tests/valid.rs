@@ -1,0 +1,123 @@
+use std::{path::Path, time::Duration};
+
+use super::{super::load, NODE, health_check, service, valid};
+use crate::{
+    service::{ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion},
+    settings::{FlowTimeouts, XdpMode},
+};
+
+#[test]
+fn the_least_configuration_has_the_documented_defaults() {
+    let config = valid(NODE);
+    assert_eq!(config.node.region, None);
+    assert_eq!(config.node.interfaces, ["eth0".into()]);
+    assert_eq!(config.node.xdp, XdpMode::Auto);
+    assert_eq!(config.node.source_ports, 2048..=32767);
+    assert_eq!(config.node.max_flows, 262_144);
+    assert_eq!(config.node.workers, None);
+    assert_eq!(config.node.state_dir, Path::new("/run/lb"));
+    let timeouts = FlowTimeouts {
+        half_open: Duration::from_secs(30),
+        established: Duration::from_secs(3600),
+        closed: Duration::from_secs(10),
+        udp: Duration::from_secs(60),
+    };
+    assert_eq!(config.node.flow_timeouts, timeouts);
+    assert_eq!(config.admin.listen, Path::new("/run/lb/admin.sock"));
+    assert_eq!(&*config.proxy.header_prefix, "Fly-");
+    assert_eq!(config.proxy.max_idle_per_backend, 64);
+    assert!(config.services.is_empty());
+}
+
+#[test]
+fn the_example_shows_every_kind_of_service() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/lb.toml");
+    let config = load(&path).unwrap_or_else(|error| panic!("{error}"));
+    let [web, ssh, dns] = config.services.as_slice() else {
+        panic!("three services");
+    };
+    assert_eq!(web.hostnames.len(), 2);
+    assert_eq!(web.concurrency.kind, ConcurrencyKind::Requests);
+    assert_eq!(
+        (web.concurrency.soft_limit, web.concurrency.hard_limit),
+        (20, Some(25))
+    );
+    assert_eq!(web.ports[0].handlers, [Handler::Tls, Handler::Http]);
+    let tls = web.ports[0].tls.as_ref().expect("tls options");
+    assert_eq!(tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
+    assert!(web.ports[1].force_https && web.ports[1].tls.is_none());
+    assert_eq!(web.pool.strategy, Strategy::P2c);
+    assert_eq!(
+        web.pool.servers[0].address,
+        "10.0.0.11:8080".parse().expect("address")
+    );
+    assert_eq!(web.pool.servers[0].weight, 2);
+    assert_eq!(ssh.ports[0].path(), Way::Steer);
+    let v6 = "[2001:db8:1::31]:22".parse().expect("address");
+    assert_eq!(ssh.pool.servers[1].address, v6);
+    assert_eq!(dns.pool.servers.len(), 2);
+}
+
+#[test]
+fn certificates_are_found_beside_the_configuration() {
+    let files = "[[certificates]]\ncert = 'web.crt'\nkey = '/etc/ssl/web.key'\n";
+    let config = valid(&format!("{files}{NODE}"));
+    assert_eq!(config.certificates[0].cert, Path::new("/etc/lb/web.crt"));
+    assert_eq!(config.certificates[0].key, Path::new("/etc/ssl/web.key"));
+}
+
+#[test]
+fn tls_is_configured_without_options_too() {
+    let config = valid(&service("ports = [{ port = 443, handlers = ['tls'] }]"));
+    let tls = config.services[0].ports[0]
+        .tls
+        .as_ref()
+        .expect("tls options");
+    assert_eq!(tls.alpn, ["h2".into(), "http/1.1".into()]);
+    assert_eq!(tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
+    assert!(!tls.default_self_signed);
+}
+
+#[test]
+fn a_soft_limit_never_exceeds_a_small_hard_limit() {
+    let ports = "ports = [{ port = 80, handlers = ['http'] }]";
+    let limits = "concurrency = { hard_limit = 5 }";
+    let config = valid(&service(&format!("{ports}\n{limits}")));
+    let concurrency = config.services[0].concurrency;
+    assert_eq!(
+        (concurrency.soft_limit, concurrency.hard_limit),
+        (5, Some(5))
+    );
+}
+
+fn check_of(keys: &str) -> HealthCheck {
+    let config = valid(&health_check(keys));
+    config.services[0]
+        .pool
+        .health_check
+        .clone()
+        .expect("a check")
+}
+
+#[test]
+fn a_check_without_path_connects_and_one_with_path_asks() {
+    let tcp = check_of("");
+    assert_eq!(tcp.probe, Probe::Tcp);
+    assert_eq!(
+        (tcp.interval, tcp.timeout),
+        (Duration::from_secs(30), Duration::from_secs(5))
+    );
+    assert_eq!((tcp.healthy_threshold, tcp.unhealthy_threshold), (1, 1));
+
+    let http =
+        check_of("path = '/h?x', method = 'head', headers = { X-A = 'b' }, interval = '1m30s'");
+    let expected = Probe::Http {
+        path: "/h?x".into(),
+        method: "HEAD".into(),
+        hostname: None,
+        headers: vec![("X-A".into(), "b".into())],
+        status: None,
+    };
+    assert_eq!(http.probe, expected);
+    assert_eq!(http.unhealthy_interval, Duration::from_secs(90));
+}

@@ -1,0 +1,107 @@
+//! What the kernel program counted, summed over the CPUs.
+
+use std::os::fd::AsFd as _;
+
+use aya::maps::{Map, MapData, PerCpuArray};
+use lb_common::{
+    abi::{counter, maps},
+    verdict::Reason,
+};
+
+use super::DatapathError;
+
+/// Frames since the datapath was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Not for an address of ours.
+    pub pass: u64,
+    /// Up the stack to the proxy.
+    pub proxy: u64,
+    /// Rewritten and sent on, both directions.
+    pub steer: u64,
+    /// Answered by ourselves (ICMP echo).
+    pub reply: u64,
+    drops: [u64; Reason::ALL.len()],
+}
+
+impl Verdicts {
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Every reason with its count, also where that is 0.
+    pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::ALL
+            .iter()
+            .map(|&reason| (reason, self.dropped(reason)))
+    }
+}
+
+/// Reader of `COUNTERS` and `OPENED`.
+pub struct Counters {
+    verdicts: PerCpuArray<MapData, u64>,
+    opened: PerCpuArray<MapData, u64>,
+}
+
+impl Counters {
+    pub(super) fn open(verdicts: Map, opened: Map) -> Result<Self, DatapathError> {
+        Ok(Self {
+            verdicts: per_cpu(verdicts, maps::COUNTERS)?,
+            opened: per_cpu(opened, maps::OPENED)?,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub fn verdicts(&self) -> Result<Verdicts, DatapathError> {
+        let read = |index| sum(&self.verdicts, index, maps::COUNTERS);
+        let mut drops = [0; Reason::ALL.len()];
+        for &reason in Reason::ALL {
+            drops[reason as usize] = read(counter::drop(reason))?;
+        }
+        Ok(Verdicts {
+            pass: read(counter::PASS)?,
+            proxy: read(counter::PROXY)?,
+            steer: read(counter::STEER)?,
+            reply: read(counter::REPLY)?,
+            drops,
+        })
+    }
+
+    /// Flows that the kernel ever opened to the backend with this id, since the id was last freed.
+    ///
+    /// # Errors
+    ///
+    /// There is no such id, or the system call failed.
+    pub fn opened(&self, backend: u32) -> Result<u64, DatapathError> {
+        sum(&self.opened, backend, maps::OPENED)
+    }
+}
+
+/// A second handle to the same map.
+pub(super) fn duplicate(map: &Map, name: &'static str) -> Result<Map, DatapathError> {
+    let Map::PerCpuArray(map) = map else {
+        return Err(DatapathError::MapKind { name });
+    };
+    let fd = map.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|source| DatapathError::table(name, source))?;
+    let copy = MapData::from_fd(fd).map_err(|source| DatapathError::table(name, source))?;
+    Ok(Map::PerCpuArray(copy))
+}
+
+pub(super) fn per_cpu(map: Map, name: &'static str) -> Result<PerCpuArray<MapData, u64>, DatapathError> {
+    PerCpuArray::try_from(map).map_err(|_| DatapathError::MapKind { name })
+}
+
+fn sum(
+    map: &PerCpuArray<MapData, u64>,
+    index: u32,
+    name: &'static str,
+) -> Result<u64, DatapathError> {
+    let values = map
+        .get(&index, 0)
+        .map_err(|source| DatapathError::table(name, source))?;
+    Ok(values.iter().copied().fold(0, u64::wrapping_add))
+}

@@ -1,0 +1,148 @@
+//! What can go wrong between the daemon and the kernel.
+
+use std::io;
+
+use aya::{
+    EbpfError,
+    maps::MapError,
+    programs::{ProgramError, links::LinkError},
+};
+
+/// Error of the datapath. The text says what to do about it; the cause is its `source`.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    #[error("this kernel offers no bpf(2): lb needs Linux 5.15 or newer with CONFIG_BPF_SYSCALL")]
+    NoBpf,
+    #[error(
+        "not allowed to use BPF: run lb as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
+         (and with kernel lockdown not in confidentiality mode)"
+    )]
+    Privilege,
+    #[error("the embedded kernel object cannot be read: {0}")]
+    Object(String),
+    #[error(
+        "the embedded kernel object has ABI version {object}, this daemon {daemon}: \
+         they come from different builds; rebuild with `cargo xtask build-ebpf`"
+    )]
+    Abi { object: u32, daemon: u32 },
+    #[error("the embedded kernel object has no {kind} `{name}`")]
+    Missing {
+        kind: &'static str,
+        name: &'static str,
+    },
+    #[error("the map {name} is not of the kind or has not the sizes that this daemon expects")]
+    MapKind { name: &'static str },
+    #[error("the kernel does not accept the object")]
+    Load(#[source] EbpfError),
+    #[error("the kernel's verifier does not accept the program {program}:\n{log}")]
+    Verifier { program: &'static str, log: String },
+    #[error("the program {program} cannot be loaded")]
+    Program {
+        program: &'static str,
+        #[source]
+        source: ProgramError,
+    },
+    #[error("there is no interface `{interface}` in this network namespace")]
+    UnknownInterface { interface: String },
+    #[error(
+        "an XDP program is already attached to {interface} (another lb?): \
+         `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` detaches \
+         one that does not belong to a running process"
+    )]
+    Occupied { interface: String },
+    #[error("{interface} cannot run XDP in {mode} mode: {why}")]
+    Attach {
+        interface: String,
+        mode: &'static str,
+        why: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "this kernel attaches XDP to {interface} without a BPF link, so a crash would leave the \
+         program behind: lb needs Linux 5.9 or newer"
+    )]
+    NoLink {
+        interface: String,
+        #[source]
+        source: LinkError,
+    },
+    #[error("the listener cannot be put before the host's sockets (sk_lookup)")]
+    Listener(#[source] io::Error),
+    #[error("the table {name} cannot be {action}")]
+    Table {
+        name: &'static str,
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the table {name} is full")]
+    Full { name: &'static str },
+}
+
+impl DatapathError {
+    /// What the kernel answered to an operation on the map `name`.
+    pub(super) fn table(name: &'static str, source: impl Into<TableFailure>) -> Self {
+        let TableFailure(source) = source.into();
+        match source.raw_os_error() {
+            Some(libc::E2BIG) => Self::Full { name },
+            Some(libc::EPERM) => Self::Privilege,
+            _ => Self::Table {
+                name,
+                action: "read or changed",
+                source,
+            },
+        }
+    }
+
+    /// What loading object or program answered, with the two causes an operator can mend apart.
+    pub(super) fn load(source: EbpfError) -> Self {
+        match errno(&source) {
+            Some(libc::EPERM) => Self::Privilege,
+            Some(libc::ENOSYS) => Self::NoBpf,
+            _ => Self::Load(source),
+        }
+    }
+
+    pub(super) fn program(program: &'static str, source: ProgramError) -> Self {
+        match (errno(&source), source) {
+            (Some(libc::EPERM), _) => Self::Privilege,
+            (Some(libc::ENOSYS), _) => Self::NoBpf,
+            (_, ProgramError::LoadError { verifier_log, .. }) => Self::Verifier {
+                program,
+                log: verifier_log.to_string(),
+            },
+            (_, source) => Self::Program { program, source },
+        }
+    }
+}
+
+/// The system's error inside of what aya or `bpf(2)` answered.
+pub(super) struct TableFailure(io::Error);
+
+impl From<io::Error> for TableFailure {
+    fn from(error: io::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<MapError> for TableFailure {
+    fn from(error: MapError) -> Self {
+        Self(errno(&error).map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error))
+    }
+}
+
+/// The first system error in the chain of causes.
+pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(errno) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return Some(errno);
+        }
+        link = error.source();
+    }
+    None
+}

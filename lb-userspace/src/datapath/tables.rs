@@ -1,0 +1,98 @@
+//! Carries out control's commands on the kernel's tables.
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use lb_common::abi::{Address, Backend, CachedHop, Service, Vip, VipKey, VlanDevice, maps};
+
+use super::{DatapathError, counters::per_cpu, load::take_map, table::Table};
+use crate::tables::Command;
+
+/// The tables that control fills. The kernel program reads them while they change.
+pub struct Tables {
+    vips: Table<VipKey, Vip>,
+    addresses: Table<Address, u32>,
+    services: Table<u32, Service>,
+    rings: Table<u32, u32>,
+    backends: Table<u32, Backend>,
+    hops: Table<u32, CachedHop>,
+    vlans: Table<u32, VlanDevice>,
+    opened: PerCpuArray<MapData, u64>,
+}
+
+impl Tables {
+    pub(super) fn open(ebpf: &mut Ebpf, opened: Map) -> Result<Self, DatapathError> {
+        Ok(Self {
+            vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
+            addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
+            services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
+            rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
+            backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
+            hops: Table::open(take_map(ebpf, maps::HOPS)?, maps::HOPS)?,
+            vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
+            opened: per_cpu(opened, maps::OPENED)?,
+        })
+    }
+
+    /// One step. A list is applied in its order; where a step fails, those before it stand.
+    ///
+    /// # Errors
+    ///
+    /// A table has no room or no such slot, or the system call failed.
+    pub fn apply(&mut self, command: &Command) -> Result<(), DatapathError> {
+        match command {
+            Command::SetBackend { id, backend } => self.set_backend(*id, backend),
+            Command::ClearBackend { id } => self.clear_backend(*id),
+            Command::WriteRing { offset, slots } => self.rings.fill(*offset, slots),
+            Command::SetService { id, service } => self.services.insert(id, service),
+            Command::SetVip(key, vip) => self.vips.insert(key, vip),
+            Command::RemoveVip(key) => self.vips.delete(key).map(drop),
+            Command::AddAddress(address) => self.addresses.insert(address, &0),
+            Command::RemoveAddress(address) => self.addresses.delete(address).map(drop),
+        }
+    }
+
+    /// Tells the program of a VLAN device: routing may name it, XDP sends through its parent.
+    /// `vlan` is the 802.1Q id.
+    ///
+    /// # Errors
+    ///
+    /// There are more VLAN devices than the table has room for, or the system call failed.
+    pub fn set_vlan(&mut self, ifindex: u32, parent: u32, vlan: u16) -> Result<(), DatapathError> {
+        let device = VlanDevice {
+            parent,
+            vlan,
+            pad: 0,
+        };
+        self.vlans.insert(&ifindex, &device)
+    }
+
+    /// The hop last: a packet in between may cache the earlier owner's next hop once more only
+    /// while it still reads the earlier backend.
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), DatapathError> {
+        self.backends.insert(&id, backend)?;
+        self.forget_hop(id)
+    }
+
+    fn clear_backend(&mut self, id: u32) -> Result<(), DatapathError> {
+        self.backends.insert(&id, &Backend::default())?;
+        self.forget_hop(id)?;
+        let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(maps::OPENED, source))?;
+        let zeroes = PerCpuValues::try_from(vec![0; cpus])
+            .map_err(|source| DatapathError::table(maps::OPENED, source))?;
+        self.opened
+            .set(id, zeroes, 0)
+            .map_err(|source| DatapathError::table(maps::OPENED, source))
+    }
+
+    /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.
+    ///
+    /// # Errors
+    ///
+    /// There is no such id, or the system call failed.
+    pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
+        self.hops.insert(&id, &CachedHop::default())
+    }
+}

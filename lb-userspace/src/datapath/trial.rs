@@ -1,0 +1,52 @@
+//! Frames through the loaded program without an interface (`BPF_PROG_TEST_RUN`).
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use lb_common::abi::programs;
+
+use super::{DatapathError, Kernel, load::xdp};
+
+/// What the program made of one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// `enum xdp_action`.
+    pub action: u32,
+    pub frame: Vec<u8>,
+}
+
+/// `struct xdp_md` in include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex,
+/// rx_queue_index, egress_ifindex.
+/// The kernel sets `data` and `data_meta` itself and wants 0 there.
+fn context(length: usize, ingress: u32) -> [u8; 24] {
+    let mut context = [0; 24];
+    context[4..8].copy_from_slice(&(length as u32).to_ne_bytes());
+    context[12..16].copy_from_slice(&ingress.to_ne_bytes());
+    context
+}
+
+impl Kernel {
+    /// Runs the XDP program once over `frame`, as if it came in by the interface `ingress`. All
+    /// its effects on the maps are real; the frame itself goes nowhere.
+    ///
+    /// # Errors
+    ///
+    /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
+    /// exist in this network namespace.
+    pub fn try_frame(&mut self, frame: &[u8], ingress: u32) -> Result<Trial, DatapathError> {
+        let context = context(frame.len(), ingress);
+        let mut out = vec![0; frame.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = xdp(&mut self.ebpf)?
+            .test_run(options)
+            .map_err(|error| DatapathError::program(programs::BALANCE, error))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Trial {
+            action: result.return_value,
+            frame: out,
+        })
+    }
+}
