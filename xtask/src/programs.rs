@@ -14,24 +14,25 @@ pub enum Profile {
     Release,
 }
 
-/// Builds the daemon and the programs of lb-tests. One choice of packages for all that is run
-/// here: another would resolve to other features and build everything anew.
+/// Builds the daemon and the programs of lb-tests.
 pub fn build(profile: Profile) -> Result<()> {
     eprintln!("building lb and the lab's programs (a first build takes some minutes)");
-    let mut cargo = cargo();
-    cargo.args([
-        "build",
-        "--workspace",
-        "--exclude",
-        "lb-ebpf",
-        "--bins",
-        "--target-dir",
-    ]);
-    cargo.arg(target());
+    let mut cargo = in_workspace("build");
+    cargo.arg("--bins");
     if profile == Profile::Release {
         cargo.arg("--release");
     }
     run(&mut cargo)
+}
+
+/// Cargo's `task` on all packages but lb-ebpf. It is always the same choice of packages: another
+/// would resolve to other features and build everything anew.
+#[must_use]
+pub fn in_workspace(task: &str) -> Command {
+    let mut cargo = cargo();
+    cargo.args([task, "--workspace", "--exclude", "lb-ebpf", "--target-dir"]);
+    cargo.arg(target());
+    cargo
 }
 
 /// Replaces this process by a program of the workspace, so that signals reach it and its exit code

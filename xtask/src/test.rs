@@ -1,24 +1,23 @@
 //! `cargo xtask test`: everything that must hold, on what is built here.
 
-use std::{process::Command, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::{
-    process::{cargo, is_root, root, run, target},
-    programs::{self, Profile},
+    process::{cargo, is_root, run},
+    programs::in_workspace,
     setup, tidy,
 };
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 5] = [
     ("format", format),
     ("tidy", tidy::tidy),
     ("lints", lints),
-    ("build", || programs::build(Profile::Dev)),
-    ("tests without root", rootless),
-    ("tests with root", rooted),
+    ("build", build),
+    ("tests", tests),
 ];
 
 /// Runs every step, also after one failed, and says at the end what came of each.
@@ -60,27 +59,13 @@ fn lints() -> Result<()> {
     run(clippy.args(["--all-targets", "--", "--deny", "warnings"]))
 }
 
-fn rootless() -> Result<()> {
-    run(in_workspace("test").args(["--exclude", "lb-tests", "--no-fail-fast"]))
+/// The programs that tests run, resolved as for the tests so that nothing is compiled twice.
+fn build() -> Result<()> {
+    run(in_workspace("build").args(["--bins", "--tests"]))
 }
 
-/// One test program after the other, each test beside the others of its program: labs do not
-/// collide.
-fn rooted() -> Result<()> {
-    let mut cargo = cargo();
-    cargo.args([
-        "test",
-        "--package",
-        "lb-tests",
-        "--no-fail-fast",
-        "--target-dir",
-    ]);
-    run(cargo.arg(target()).current_dir(root()))
-}
-
-fn in_workspace(task: &str) -> Command {
-    let mut cargo = cargo();
-    cargo.args([task, "--workspace", "--exclude", "lb-ebpf", "--target-dir"]);
-    cargo.arg(target());
-    cargo
+/// Without root and with it. Test programs run one after the other, the tests of one beside each
+/// other: labs do not collide.
+fn tests() -> Result<()> {
+    run(in_workspace("test").arg("--no-fail-fast"))
 }

@@ -56,11 +56,7 @@ pub(super) fn attach_xdp(
     Ok(attachment)
 }
 
-fn attach_as(
-    program: &mut Xdp,
-    interface: &str,
-    mode: Mode,
-) -> Result<Attachment, DatapathError> {
+fn attach_as(program: &mut Xdp, interface: &str, mode: Mode) -> Result<Attachment, DatapathError> {
     let name = mode_name(mode);
     if interface.contains('\0') {
         return Err(unknown(interface));

@@ -91,7 +91,10 @@ pub(super) fn duplicate(map: &Map, name: &'static str) -> Result<Map, DatapathEr
     Ok(Map::PerCpuArray(copy))
 }
 
-pub(super) fn per_cpu(map: Map, name: &'static str) -> Result<PerCpuArray<MapData, u64>, DatapathError> {
+pub(super) fn per_cpu(
+    map: Map,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, u64>, DatapathError> {
     PerCpuArray::try_from(map).map_err(|_| DatapathError::MapKind { name })
 }
 

@@ -115,7 +115,10 @@ mod tests {
             let flow = flow(seen, state);
             let limit = seen + seconds * SECOND;
             assert!(!timeouts().is_over(limit, protocol, &flow, 0), "{state:#b}");
-            assert!(timeouts().is_over(limit + 1, protocol, &flow, 0), "{state:#b}");
+            assert!(
+                timeouts().is_over(limit + 1, protocol, &flow, 0),
+                "{state:#b}"
+            );
         }
     }
 

@@ -2,7 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use aya::{Ebpf, EbpfLoader, maps::Map, programs::{SkLookup, Xdp}};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::Map,
+    programs::{SkLookup, Xdp},
+};
 use lb_common::abi::{globals, maps, programs};
 use tracing::debug;
 

@@ -174,7 +174,12 @@ impl Sweeper {
             if by != 0 {
                 self.load.correct(slot, by);
                 sweep.corrected += 1;
-                warn!(slot = index, by, ?seen, "corrected a live count that had drifted");
+                warn!(
+                    slot = index,
+                    by,
+                    ?seen,
+                    "corrected a live count that had drifted"
+                );
             }
         }
     }
