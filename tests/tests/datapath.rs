@@ -102,13 +102,7 @@ fn flow(client: u32, load: u32, state: u32, seen: u64) -> [(FlowKey, Flow); 2] {
 
 fn enter(datapath: &Datapath, entries: &[(FlowKey, Flow)]) {
     for (key, flow) in entries {
-        assert!(
-            datapath
-                .sweeper
-                .flows()
-                .insert_new(key, flow)
-                .expect("insert")
-        );
+        assert!(datapath.sweeper.flows().insert_new(key, flow).expect("insert"));
     }
 }
 
@@ -127,10 +121,7 @@ fn maps_have_the_sizes_of_the_configuration() {
     assert_eq!(datapath.sweeper.flows().max_entries().expect("info"), 8192);
     assert_eq!(datapath.load.slots(), 1000);
     let verdicts = datapath.counters.verdicts().expect("counters");
-    assert_eq!(
-        verdicts.pass + verdicts.proxy + verdicts.steer + verdicts.reply,
-        0
-    );
+    assert_eq!(verdicts.pass + verdicts.proxy + verdicts.steer + verdicts.reply, 0);
     assert!(verdicts.drops().all(|(_, count)| count == 0));
 }
 
@@ -161,10 +152,7 @@ fn native_xdp_attaches_once_and_ends_with_its_owner() {
                 assert!(matches!(error, DatapathError::Occupied { .. }), "{error}");
             }
             first.kernel.detach();
-            load(&small())
-                .kernel
-                .attach("v0", XdpMode::Auto)
-                .expect("attach");
+            load(&small()).kernel.attach("v0", XdpMode::Auto).expect("attach");
             let error = first.kernel.attach("nope", XdpMode::Auto).unwrap_err();
             assert!(error.to_string().contains("`nope`"), "{error}");
         })
@@ -193,29 +181,16 @@ fn a_large_mtu_is_explained_and_auto_falls_back() {
 #[test]
 fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
     let netns = namespace("lookup");
-    netns
-        .ip("route add local 203.0.113.9/32 dev lo")
-        .expect("route");
+    netns.ip("route add local 203.0.113.9/32 dev lo").expect("route");
     netns
         .within(|| {
             let mut datapath = load(&small());
             let listener = TcpListener::bind("[::]:0").expect("listener");
             datapath.kernel.attach_listener(&listener).expect("attach");
             let address = Address::v4([203, 0, 113, 9]);
-            let key = VipKey {
-                address,
-                port: 443_u16.to_be_bytes(),
-                protocol: TCP,
-                pad: [0; 5],
-            };
-            let vip = Vip {
-                service: 0,
-                path: path::PROXY,
-            };
-            datapath
-                .tables
-                .apply(&Command::SetVip(key, vip))
-                .expect("vip");
+            let key = VipKey { address, port: 443_u16.to_be_bytes(), protocol: TCP, pad: [0; 5] };
+            let vip = Vip { service: 0, path: path::PROXY };
+            datapath.tables.apply(&Command::SetVip(key, vip)).expect("vip");
             let client = std::net::TcpStream::connect("203.0.113.9:443").expect("connect");
             let (accepted, _) = listener.accept().expect("accept");
             assert_eq!(
@@ -223,10 +198,7 @@ fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
                 "[::ffff:203.0.113.9]:443"
             );
             drop(client);
-            datapath
-                .tables
-                .apply(&Command::RemoveVip(key))
-                .expect("vip");
+            datapath.tables.apply(&Command::RemoveVip(key)).expect("vip");
             assert!(std::net::TcpStream::connect("203.0.113.9:443").is_err());
         })
         .expect("namespace");
@@ -235,37 +207,22 @@ fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
 #[test]
 fn commands_reach_the_tables_and_their_ends_are_errors() {
     let mut datapath = load(&small());
-    let backend = Backend {
-        load: 3,
-        ..Backend::default()
-    };
+    let backend = Backend { load: 3, ..Backend::default() };
     for command in [
         Command::SetBackend { id: 63, backend },
         // More than one batch.
-        Command::WriteRing {
-            offset: 7,
-            slots: vec![63; 8000],
-        },
-        Command::SetService {
-            id: 15,
-            service: Service::new(7, 8000),
-        },
+        Command::WriteRing { offset: 7, slots: vec![63; 8000] },
+        Command::SetService { id: 15, service: Service::new(7, 8000) },
         Command::AddAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::ClearBackend { id: 63 },
     ] {
-        datapath
-            .tables
-            .apply(&command)
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        datapath.tables.apply(&command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
     }
     for command in [
         Command::SetBackend { id: 64, backend },
-        Command::WriteRing {
-            offset: 8000,
-            slots: vec![1; 193],
-        },
+        Command::WriteRing { offset: 8000, slots: vec![1; 193] },
     ] {
         let error = datapath.tables.apply(&command).unwrap_err();
         assert!(matches!(error, DatapathError::Full { .. }), "{error}");
@@ -315,10 +272,7 @@ fn the_sweeper_expires_by_state_and_empties_the_counts() {
     let sweep = datapath.sweeper.sweep(start + 31 * SECOND).expect("sweep");
     assert_eq!((sweep.live, sweep.expired), (2, 1));
     assert_eq!(load.count(LoadSlot(5)), 1);
-    let sweep = datapath
-        .sweeper
-        .sweep(start + 3601 * SECOND)
-        .expect("sweep");
+    let sweep = datapath.sweeper.sweep(start + 3601 * SECOND).expect("sweep");
     assert_eq!((sweep.live, sweep.expired, sweep.orphans), (0, 2, 0));
     assert_eq!(load.count(LoadSlot(5)), 0);
     assert_eq!(load.count(LoadSlot(6)), 1, "the proxy's own stays");
@@ -375,39 +329,22 @@ fn a_drifted_count_is_put_right_in_the_second_sweep() {
 
 #[test]
 fn a_million_flows_are_swept() {
-    let million = DatapathConfig {
-        max_flows: 1_050_000,
-        ..small()
-    };
+    let million = DatapathConfig { max_flows: 1_050_000, ..small() };
     let mut datapath = load(&million);
     let start = clock::now();
     for client in 0..1_000_000 {
-        enter(
-            &datapath,
-            &flow(client, client % 7, flow_state::ANSWERED, start),
-        );
+        enter(&datapath, &flow(client, client % 7, flow_state::ANSWERED, start));
     }
     for slot in 0..7 {
-        datapath
-            .load
-            .correct(LoadSlot(slot), i64::from((1_000_006 - slot) / 7));
+        datapath.load.correct(LoadSlot(slot), i64::from((1_000_006 - slot) / 7));
     }
     let sweep = timed("all lively", || datapath.sweeper.sweep(start));
-    assert_eq!(
-        (sweep.live, sweep.expired, sweep.orphans),
-        (1_000_000, 0, 0)
-    );
+    assert_eq!((sweep.live, sweep.expired, sweep.orphans), (1_000_000, 0, 0));
     assert_eq!(sweep.flows.iter().sum::<u64>(), 1_000_000);
     let sweep = timed("all silent", || datapath.sweeper.sweep(start + 60 * SECOND));
-    assert_eq!(
-        (sweep.live, sweep.expired, sweep.orphans),
-        (1_000_000, 0, 0)
-    );
+    assert_eq!((sweep.live, sweep.expired, sweep.orphans), (1_000_000, 0, 0));
     let sweep = timed("all over", || datapath.sweeper.sweep(start + 3601 * SECOND));
-    assert_eq!(
-        (sweep.live, sweep.expired, sweep.orphans),
-        (0, 1_000_000, 0)
-    );
+    assert_eq!((sweep.live, sweep.expired, sweep.orphans), (0, 1_000_000, 0));
     assert_eq!(entries(&datapath), 0);
     assert!((0..7).all(|slot| datapath.load.count(LoadSlot(slot)) == 0));
 }

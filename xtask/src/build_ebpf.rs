@@ -36,10 +36,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self {
-            log: false,
-            arch: std::env::consts::ARCH,
-        }
+        Self { log: false, arch: std::env::consts::ARCH }
     }
 }
 

@@ -63,10 +63,8 @@ impl Progress {
 impl RequestBody {
     pub fn new(incoming: Incoming) -> Self {
         let part = (!incoming.is_end_stream()).then(|| {
-            let progress = Progress {
-                stage: Cell::new(Stage::Offered),
-                moved: Cell::new(Instant::now()),
-            };
+            let progress =
+                Progress { stage: Cell::new(Stage::Offered), moved: Cell::new(Instant::now()) };
             (incoming, Rc::new(progress))
         });
         Self { part }
@@ -110,9 +108,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         let part = self.part.as_ref();
-        part.map_or(SizeHint::with_exact(0), |(incoming, _)| {
-            incoming.size_hint()
-        })
+        part.map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
     }
 }
 
@@ -130,10 +126,7 @@ enum Source {
 
 impl ResponseBody {
     pub fn own(text: Bytes, active: Active) -> Self {
-        Self {
-            source: Source::Own(text),
-            _active: active,
-        }
+        Self { source: Source::Own(text), _active: active }
     }
 
     /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
@@ -144,10 +137,7 @@ impl ResponseBody {
         } else {
             Some(lease)
         };
-        Self {
-            source: Source::Backend(incoming, lease),
-            _active: active,
-        }
+        Self { source: Source::Backend(incoming, lease), _active: active }
     }
 }
 
