@@ -2,6 +2,7 @@
 //! clients, the daemon.
 
 pub mod bench_lab;
+pub mod bench_xdp;
 pub mod client;
 pub mod daemon;
 pub mod demo;
