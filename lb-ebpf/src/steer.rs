@@ -14,11 +14,12 @@ pub fn to_proxy(ctx: &SkLookupContext) -> u32 {
     let address = if lookup.family == AF_INET {
         Address::v4(lookup.local_ip4.to_ne_bytes())
     } else {
-        let [a, b, c, d] = lookup.local_ip6.map(u32::to_ne_bytes);
-        Address([
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
-            d[2], d[3],
-        ])
+        // Word by word, as the verifier wants a context read; volatile keeps them apart.
+        // SAFETY: within the context.
+        let word = |i: usize| unsafe { (&raw const lookup.local_ip6[i]).read_volatile() };
+        let [low, high] = [word(0), word(2)].map(u64::from);
+        let [low, high] = [low | u64::from(word(1)) << 32, high | u64::from(word(3)) << 32];
+        Address::v6((u128::from(high) << 64 | u128::from(low)).to_ne_bytes())
     };
     let key = VipKey {
         address,

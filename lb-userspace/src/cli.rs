@@ -1,6 +1,12 @@
 //! Flags in, exit code out. The only module that knows clap.
 
 mod check;
+mod logging;
+mod run;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -8,18 +14,20 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::LoadError;
+use logging::LogFormat;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  the configuration has mistakes, or the command failed
-  2  wrong usage, or a file that cannot be read
+  2  wrong usage, or a configuration file that cannot be read
 
 Environment:
-  LB_LOG    what is logged: `info` (default), `debug`, `lb::health=trace,info`, …
+  LB_LOG    what `lb run` logs: `info` (default), `debug`, `lb::health=trace,info`, …
   NO_COLOR  no colours";
 
 /// A load balancer: steers packets in the kernel, and proxies TLS and HTTP.
@@ -34,14 +42,43 @@ struct Cli {
 enum Command {
     /// Validate a configuration file and explain every mistake in it.
     Check {
+        /// TOML; docs/configuration.md has every key.
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Balance, in the foreground, until SIGTERM or Ctrl-C. Needs root.
+    Run {
+        /// What to balance; `lb check` explains it.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// How events are written to standard error.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        log_format: LogFormat,
+    },
+    /// Ask the running daemon for services, backends, health, live counts and drops.
+    Status {
+        /// One JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// The daemon's configuration, which says where its socket is.
+        #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+        config: Option<PathBuf>,
+        /// The daemon's socket. Default: /run/lb/admin.sock
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
 }
 
+/// The `lb` command.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),
+        Command::Run { config, log_format } => run::run(&config, log_format),
+        Command::Status {
+            json,
+            config,
+            socket,
+        } => status::status(socket, config.as_deref(), json),
     }
 }
 
@@ -54,8 +91,7 @@ fn has_colours(stream: &impl IsTerminal) -> bool {
 fn refuse(error: &LoadError) -> ExitCode {
     match error {
         LoadError::Invalid(errors) => {
-            let stderr = io::stderr();
-            let report = errors.render(has_colours(&stderr));
+            let report = errors.render(has_colours(&io::stderr()));
             let count = errors.diagnostics().len();
             let mistakes = if count == 1 { "mistake" } else { "mistakes" };
             complain(&format!(
@@ -67,6 +103,22 @@ fn refuse(error: &LoadError) -> ExitCode {
             complain(&format!("error: {error}"));
             ExitCode::from(2)
         }
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("error: {error:#}"));
+    ExitCode::from(1)
+}
+
+/// On standard output. Whoever closed it, as `head` does, has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,21 +1,18 @@
 //! `lb check FILE`.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{fmt, path::Path, process::ExitCode};
 
 use crate::{config, service, settings::Config};
 
+use super::{fail, print, refuse};
+
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(config) => {
-            let _ = writeln!(io::stdout(), "ok: {}", Summary::of(&config));
-            ExitCode::SUCCESS
-        }
-        Err(error) => super::refuse(&error),
+        Ok(config) => match print(&format!("ok: {}\n", Summary::of(&config))) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Err(error) => refuse(&error),
     }
 }
 

@@ -39,11 +39,19 @@ impl Diagnostic {
     }
 
     fn render(&self, renderer: &Renderer, path: &str, text: &str) -> String {
-        let mut snippet = Snippet::source(text)
+        let related = self.related.as_ref();
+        let all = related.map_or(self.span.clone(), |(span, _)| {
+            span.start.min(self.span.start)..span.end.max(self.span.end)
+        });
+        // The renderer reads all that it is given, for each mistake anew.
+        let lines = whole_lines(text, &all);
+        let here = |span: &Span| span.start - lines.start..span.end - lines.start;
+        let mut snippet = Snippet::source(&text[lines.clone()])
             .path(path)
-            .annotation(AnnotationKind::Primary.span(self.span.clone()));
-        if let Some((span, label)) = &self.related {
-            snippet = snippet.annotation(AnnotationKind::Context.span(span.clone()).label(label));
+            .line_start(line_number(text, lines.start))
+            .annotation(AnnotationKind::Primary.span(here(&self.span)));
+        if let Some((span, label)) = related {
+            snippet = snippet.annotation(AnnotationKind::Context.span(here(span)).label(label));
         }
         let mut group = Level::ERROR.primary_title(&self.message).element(snippet);
         if let Some(help) = &self.help {
@@ -51,6 +59,21 @@ impl Diagnostic {
         }
         renderer.render(&[group])
     }
+}
+
+fn whole_lines(text: &str, span: &Span) -> Span {
+    let start = text[..span.start]
+        .rfind('\n')
+        .map_or(0, |newline| newline + 1);
+    let end = text[span.end..]
+        .find('\n')
+        .map_or(text.len(), |newline| span.end + newline);
+    start..end
+}
+
+/// From 1.
+fn line_number(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
 }
 
 /// Every mistake of one configuration, in the order of the text. Never empty.
@@ -86,10 +109,10 @@ impl Errors {
     /// Line and column of a diagnostic, both from 1; the column counts characters.
     #[must_use]
     pub fn position(&self, diagnostic: &Diagnostic) -> (usize, usize) {
-        let before = &self.text[..diagnostic.span.start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.matches('\n').count() + 1;
-        (line, before[line_start..].chars().count() + 1)
+        let start = diagnostic.span.start;
+        let line = whole_lines(&self.text, &(start..start));
+        let column = self.text[line.start..start].chars().count() + 1;
+        (line_number(&self.text, start), column)
     }
 
     /// With or without terminal colours.

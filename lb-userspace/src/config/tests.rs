@@ -3,6 +3,7 @@
 mod hostile;
 mod node;
 mod ports;
+mod reference;
 mod servers;
 mod services;
 mod several;

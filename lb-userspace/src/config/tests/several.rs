@@ -1,4 +1,6 @@
-use super::{CERTIFICATES, NODE, Row, check};
+use std::path::Path;
+
+use super::{super::parse, CERTIFICATES, NODE, Row, check};
 
 /// Two services of four lines each: `a` from line 1, `b` from line 5. `|` parts what is their own.
 fn two(snippet: &str) -> String {
@@ -159,4 +161,45 @@ pool = 'c'
         "16:8 there is no pool `c`",
     ];
     check(&[("", expected)], |_| text.to_owned());
+}
+
+#[test]
+fn a_mistake_is_shown_with_file_line_column_and_both_places() {
+    let text = "\
+# Services
+[[services]]
+name = 'web'
+addresses = ['203.0.113.1']
+ports = [{ port = 80 }]
+load_balancer.servers = [{ address = '10.0.0.1:80' }]
+
+[[services]]
+name = 'wéb'
+addresses = ['203.0.113.1']
+ports = [{ port = 80 }]
+load_balancer.servers = [{ address = '10.0.0.1:80' }]
+[node]
+interfaces = ['eth0']
+";
+    let shown = "\
+error: `wéb` in `name` is not a name
+ --> lb.toml:9:8
+  |
+9 | name = 'wéb'
+  |        ^^^^^
+  |
+  = help: write 1 to 63 letters, digits, `-`, `_` or `.`, beginning with a letter or digit
+
+error: 203.0.113.1:80/tcp already belongs to service `web`
+  --> lb.toml:10:14
+   |
+ 4 | addresses = ['203.0.113.1']
+   |              ------------- first claimed here
+...
+10 | addresses = ['203.0.113.1']
+   |              ^^^^^^^^^^^^^
+   |
+   = help: use another address or port: only `tls` and `http` can share one by host name";
+    let errors = parse(Path::new("lb.toml"), text).expect_err("two mistakes");
+    assert_eq!(errors.to_string(), shown);
 }

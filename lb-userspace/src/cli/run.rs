@@ -1,0 +1,22 @@
+//! `lb run`: the daemon, until it is told to stop.
+
+use std::{path::Path, process::ExitCode};
+
+use crate::{app, config};
+
+use super::{
+    fail,
+    logging::{self, LogFormat},
+    refuse,
+};
+
+pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    match logging::start(format).and_then(|()| app::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}

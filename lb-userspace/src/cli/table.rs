@@ -1,0 +1,106 @@
+//! What `lb status` prints for people.
+
+mod columns;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt::{self, Display, Write},
+    time::Duration,
+};
+
+use crate::admin::{Drops, ServiceStatus, Status};
+
+use columns::{Align, Columns};
+
+/// A status as text. `coloured`: backends that are down stand out.
+pub(super) fn render(status: &Status, coloured: bool) -> String {
+    let mut text = String::new();
+    write(status, coloured, &mut text).expect("a String takes everything");
+    text
+}
+
+fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
+    writeln!(out, "lb {}, up {uptime}", status.version)?;
+    let attached = status.interfaces.iter();
+    let attached = attached.map(|interface| format!("{} ({})", interface.name, interface.mode));
+    writeln!(out, "interfaces  {}", listed(attached))?;
+    writeln!(
+        out,
+        "flows       {} of {}",
+        status.flows.live, status.flows.max
+    )?;
+    let verdicts = &status.verdicts;
+    let counts = [
+        ("pass", verdicts.pass),
+        ("proxy", verdicts.proxy),
+        ("steer", verdicts.steer),
+        ("reply", verdicts.reply),
+    ];
+    writeln!(
+        out,
+        "packets     {}",
+        listed(counts.map(|(name, count)| format!("{name} {count}")))
+    )?;
+    writeln!(out, "drops       {}", drops(&status.drops))?;
+    for service in &status.services {
+        writeln!(out)?;
+        write_service(service, coloured, out)?;
+    }
+    Ok(())
+}
+
+/// The most frequent first; those that never happened are left out.
+fn drops(drops: &[Drops]) -> String {
+    let mut drops: Vec<_> = drops.iter().filter(|drop| drop.packets > 0).collect();
+    drops.sort_by(|a, b| (b.packets, &a.reason).cmp(&(a.packets, &b.reason)));
+    listed(
+        drops
+            .iter()
+            .map(|drop| format!("{} {}", drop.reason, drop.packets)),
+    )
+}
+
+fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> fmt::Result {
+    let failed = match service.failed {
+        0 => String::new(),
+        failed => format!(", {failed} failed"),
+    };
+    writeln!(
+        out,
+        "{}  {} {}  {}  port {}  {} requests{failed}",
+        service.name,
+        service.path,
+        service.protocol,
+        listed(&service.addresses),
+        listed(&service.ports),
+        service.requests,
+    )?;
+    let mut columns = Columns::new([
+        ("BACKEND", Align::Left),
+        ("STATE", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("LIVE", Align::Right),
+        ("CONNECTIONS", Align::Right),
+    ]);
+    for backend in &service.backends {
+        columns.add([
+            backend.address.to_string(),
+            if backend.up { "up" } else { "down" }.to_owned(),
+            backend.weight.to_string(),
+            backend.live.to_string(),
+            backend.connections.to_string(),
+        ]);
+    }
+    let is_red = |row: usize| coloured && !service.backends[row].up;
+    columns.write(out, "  ", is_red)
+}
+
+fn listed(items: impl IntoIterator<Item = impl Display>) -> String {
+    let words: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if words.is_empty() {
+        return "none".to_owned();
+    }
+    words.join(", ")
+}

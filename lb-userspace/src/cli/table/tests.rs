@@ -1,0 +1,95 @@
+use super::render;
+use crate::admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+
+fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
+    BackendStatus {
+        address: address.parse().expect("an address"),
+        up,
+        weight: 1,
+        live,
+        connections: 1000,
+    }
+}
+
+fn drops(reason: &str, packets: u64) -> Drops {
+    Drops {
+        reason: reason.into(),
+        packets,
+    }
+}
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        uptime_seconds: 3725,
+        interfaces: vec![InterfaceStatus {
+            name: "eth0".into(),
+            mode: "native".into(),
+        }],
+        services: vec![ServiceStatus {
+            name: "web".into(),
+            path: "proxy".into(),
+            protocol: "tcp".into(),
+            addresses: vec!["203.0.113.10".parse().expect("an address")],
+            ports: vec![443, 80],
+            requests: 2000,
+            failed: 3,
+            backends: vec![
+                backend("10.0.0.11:8080", true, 12),
+                backend("[2001:db8::1]:8080", false, 0),
+            ],
+        }],
+        drops: vec![
+            drops("fragment", 1),
+            drops("truncated", 0),
+            drops("no_route", 9),
+        ],
+        verdicts: Verdicts {
+            pass: 1,
+            proxy: 2,
+            steer: 3,
+            reply: 4,
+        },
+        flows: Flows { live: 5, max: 100 },
+    }
+}
+
+const EXPECTED: &str = "\
+lb 0.1.0, up 1h 2m 5s
+interfaces  eth0 (native)
+flows       5 of 100
+packets     pass 1, proxy 2, steer 3, reply 4
+drops       no_route 9, fragment 1
+
+web  proxy tcp  203.0.113.10  port 443, 80  2000 requests, 3 failed
+  BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS
+  10.0.0.11:8080      up          1    12         1000
+  [2001:db8::1]:8080  down        1     0         1000
+";
+
+#[test]
+fn a_status_is_shown_in_columns() {
+    assert_eq!(render(&status(), false), EXPECTED);
+}
+
+#[test]
+fn only_what_is_down_is_red() {
+    let coloured = render(&status(), true);
+    assert_eq!(coloured.matches("\x1b[31m").count(), 1);
+    assert_eq!(
+        coloured.replace("\x1b[31m", "").replace("\x1b[0m", ""),
+        EXPECTED
+    );
+}
+
+#[test]
+fn nothing_is_said_to_be_none() {
+    let empty = Status {
+        interfaces: Vec::new(),
+        services: Vec::new(),
+        drops: Vec::new(),
+        ..status()
+    };
+    let text = render(&empty, false);
+    assert!(text.contains("interfaces  none\n") && text.contains("drops       none\n"));
+}

@@ -1,0 +1,51 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
+    let parsed = Cli::try_parse_from(line.split_whitespace());
+    parsed.map(|cli| cli.command).map_err(|error| error.kind())
+}
+
+#[test]
+fn flags_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn commands_take_their_flags() {
+    assert!(matches!(
+        parse("lb check lb.toml"),
+        Ok(Command::Check { .. })
+    ));
+    let Ok(Command::Run { log_format, .. }) = parse("lb run --config lb.toml --log-format json")
+    else {
+        panic!("run");
+    };
+    assert_eq!(log_format, LogFormat::Json);
+    assert!(matches!(
+        parse("lb status --json"),
+        Ok(Command::Status { json: true, .. })
+    ));
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    use clap::error::ErrorKind;
+    for (line, kind) in [
+        ("lb run", ErrorKind::MissingRequiredArgument),
+        ("lb check", ErrorKind::MissingRequiredArgument),
+        ("lb check a b", ErrorKind::UnknownArgument),
+        (
+            "lb run --config a --log-format xml",
+            ErrorKind::InvalidValue,
+        ),
+        (
+            "lb status --config a --socket b",
+            ErrorKind::ArgumentConflict,
+        ),
+        ("lb stat", ErrorKind::InvalidSubcommand),
+    ] {
+        assert_eq!(parse(line).err(), Some(kind), "{line}");
+    }
+}
