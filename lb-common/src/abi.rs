@@ -57,23 +57,30 @@ pub mod globals {
 }
 
 /// IPv6 address, or IPv4 address in its mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
-#[repr(C, align(8))]
+///
+/// Its bytes are in network order; they are kept in two words so that BPF, which copies byte arrays
+/// byte by byte, moves, compares and hashes an address in two steps.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Address(pub [u8; 16]);
+pub struct Address([u64; 2]);
+
+/// `0, 0, 0xff, 0xff` in the first half of a word in memory.
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
 
 impl Address {
     #[inline(always)]
     #[must_use]
     pub const fn v4(a: [u8; 4]) -> Self {
-        Self([
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3],
-        ])
+        let word = u32::from_ne_bytes(a) as u64;
+        Self([0, MAPPED | if cfg!(target_endian = "little") { word << 32 } else { word }])
     }
 
     #[inline(always)]
     #[must_use]
-    pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    pub const fn v6(a: [u8; 16]) -> Self {
+        let words = u128::from_ne_bytes(a);
+        let (low, high) = (words as u64, (words >> 64) as u64);
+        Self(if cfg!(target_endian = "little") { [low, high] } else { [high, low] })
     }
 
     /// The mapped form of either family.
@@ -81,15 +88,43 @@ impl Address {
     pub const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::v4(v4.octets()),
-            IpAddr::V6(v6) => Self(v6.octets()),
+            IpAddr::V6(v6) => Self::v6(v6.octets()),
         }
+    }
+
+    /// All sixteen bytes, in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        let [first, second] = [self.0[0] as u128, self.0[1] as u128];
+        let words = if cfg!(target_endian = "little") {
+            second << 64 | first
+        } else {
+            first << 64 | second
+        };
+        words.to_ne_bytes()
+    }
+
+    /// The two halves as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u64; 2] {
+        self.0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        let mask = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        self.0[0] == 0 && self.0[1] & mask == MAPPED
     }
 
     /// The last four bytes: the whole address where the family is known to be IPv4.
     #[inline(always)]
     #[must_use]
-    pub const fn low(&self) -> [u8; 4] {
-        [self.0[12], self.0[13], self.0[14], self.0[15]]
+    pub const fn low(self) -> [u8; 4] {
+        let word = self.0[1];
+        ((if cfg!(target_endian = "little") { word >> 32 } else { word }) as u32).to_ne_bytes()
     }
 }
 
@@ -107,16 +142,38 @@ pub struct FlowKey {
 }
 
 /// Where a frame leaves: what `bpf_fib_lookup` answered.
-#[repr(C, align(8))]
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Hop {
-    pub dst_mac: [u8; 6],
+    /// Destination and source MAC address as they stand in a frame, in a long and a short word.
+    macs_long: u64,
+    macs_short: u32,
+    pub ifindex: u32,
     /// 802.1Q VLAN id to tag the frame with, native order; 0: untagged.
     pub vlan: u16,
-    pub src_mac: [u8; 6],
-    pub pad: u16,
-    pub ifindex: u32,
-    pub pad2: u32,
+    pad: [u8; 6],
+}
+
+impl Hop {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(dst_mac: [u8; 6], src_mac: [u8; 6], ifindex: u32, vlan: u16) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (dst_mac, src_mac);
+        Self {
+            macs_long: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            macs_short: u32::from_ne_bytes([i, j, k, l]),
+            ifindex,
+            vlan,
+            pad: [0; 6],
+        }
+    }
+
+    /// The first twelve bytes of a frame that goes there, as eight and four.
+    #[inline(always)]
+    #[must_use]
+    pub const fn macs(&self) -> ([u8; 8], [u8; 4]) {
+        (self.macs_long.to_ne_bytes(), self.macs_short.to_ne_bytes())
+    }
 }
 
 /// A [`Hop`] with the time of its lookup (ns of `CLOCK_MONOTONIC_COARSE`; 0: never).
@@ -207,9 +264,7 @@ pub struct Service {
 impl Service {
     #[must_use]
     pub const fn new(offset: u32, length: u32) -> Self {
-        Self {
-            ring: ((offset as u64) << 32) | length as u64,
-        }
+        Self { ring: ((offset as u64) << 32) | length as u64 }
     }
 
     #[inline(always)]
@@ -290,7 +345,5 @@ mod pod {
         )*};
     }
 
-    pod!(
-        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice
-    );
+    pod!(Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice);
 }

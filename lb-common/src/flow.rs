@@ -5,12 +5,14 @@ use network_types::{
     icmp::Icmpv4Hdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
     udp::UdpHdr,
+    vlan::VlanHdr,
 };
 
 use crate::{
     abi::{Address, FlowKey, VipKey},
     packet::Packet,
     verdict::Reason,
+    vlan,
 };
 
 /// Where the IP header starts: VLAN tags are taken off before anything is parsed.
@@ -50,106 +52,99 @@ impl Family {
     }
 }
 
-/// A TCP segment or UDP datagram.
+/// What a packet's headers say. Filled in as far as parsing came: the addresses are there as soon as
+/// there is an IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub struct Headers {
     pub family: Family,
+    /// Ports are 0 where there are none.
     pub key: FlowKey,
-    /// [`tcp_flags`]; 0 for UDP.
-    pub flags: u8,
+    /// [`tcp_flags`] of a TCP segment, message type of ICMP, 0 otherwise.
+    pub detail: u8,
 }
 
-/// An IP packet that carries ICMP or ICMPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message {
-    pub family: Family,
-    pub dst: Address,
-    /// The ICMP type.
-    pub kind: u8,
+impl Default for Headers {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { family: Family::V4, key: FlowKey::default(), detail: 0 }
+    }
 }
 
-/// What a frame is, as far as its headers can tell.
+/// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parsed {
-    Segment(Segment),
-    Message(Message),
-    /// IP that we do not steer, and why. Dropped if `dst` is ours.
-    Odd {
-        dst: Address,
-        reason: Reason,
-    },
+#[repr(u32)]
+pub enum Kind {
+    /// A TCP segment or UDP datagram.
+    Segment,
+    /// ICMP or ICMPv6.
+    Message,
     /// Not IP, or too short to have a destination.
     Foreign,
 }
 
+/// Fills `headers` in. An error is why we do not steer the packet: it is dropped if its destination
+/// is ours.
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &P) -> Parsed {
-    let Some(eth) = packet.at::<EthHdr>(0) else {
-        return Parsed::Foreign;
-    };
+pub fn parse<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+    let Some(eth) = packet.at::<EthHdr>(0) else { return Ok(Kind::Foreign) };
     match u16::from_be(eth.ether_type) {
-        ETHERTYPE_IPV4 => parse_v4(packet),
-        ETHERTYPE_IPV6 => parse_v6(packet),
-        _ => Parsed::Foreign,
+        ETHERTYPE_IPV4 => parse_v4(packet, headers),
+        ETHERTYPE_IPV6 => parse_v6(packet, headers),
+        tag if vlan::is_tag(tag) => parse_nested(packet, headers),
+        _ => Ok(Kind::Foreign),
     }
 }
 
 #[inline(always)]
-fn parse_v4<P: Packet>(packet: &P) -> Parsed {
-    let Some(ip) = packet.at::<Ipv4Hdr>(L3) else {
-        return Parsed::Foreign;
-    };
-    let dst = Address::v4(ip.dst_addr);
-    let odd = |reason| Parsed::Odd { dst, reason };
+fn parse_v4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+    let Some(ip) = packet.at::<Ipv4Hdr>(L3) else { return Ok(Kind::Foreign) };
+    headers.family = Family::V4;
+    headers.key.src = Address::v4(ip.src_addr);
+    headers.key.dst = Address::v4(ip.dst_addr);
+    headers.key.protocol = ip.proto;
     let total = u16::from_be_bytes(ip.tot_len) as usize;
     if ip.vihl != 0x45 {
         let options = ip.vihl >> 4 == 4 && ip.vihl & 0xf > 5;
-        return odd(if options {
-            Reason::IpOptions
-        } else {
-            Reason::BadIpHeader
-        });
+        return Err(if options { Reason::IpOptions } else { Reason::BadIpHeader });
     }
     if total < Ipv4Hdr::LEN {
-        return odd(Reason::BadIpHeader);
+        return Err(Reason::BadIpHeader);
     }
     if L3 + total > packet.length() {
-        return odd(Reason::Truncated);
+        return Err(Reason::Truncated);
     }
     // More fragments, or an offset; the bit above them is "don't fragment".
     if u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
-        return odd(Reason::Fragment);
+        return Err(Reason::Fragment);
     }
-    let (src, protocol) = (Address::v4(ip.src_addr), ip.proto);
-    match protocol {
-        TCP | UDP => parse_transport(packet, Family::V4, src, dst, protocol, total - Ipv4Hdr::LEN),
-        ICMP => parse_message(packet, Family::V4, dst),
-        _ => odd(Reason::UnsupportedProtocol),
+    match ip.proto {
+        TCP | UDP => parse_transport(packet, Family::V4, headers, total - Ipv4Hdr::LEN),
+        ICMP => parse_message(packet, Family::V4, headers),
+        _ => Err(Reason::UnsupportedProtocol),
     }
 }
 
 #[inline(always)]
-fn parse_v6<P: Packet>(packet: &P) -> Parsed {
-    let Some(ip) = packet.at::<Ipv6Hdr>(L3) else {
-        return Parsed::Foreign;
-    };
-    let (src, dst) = (Address(ip.src_addr), Address(ip.dst_addr));
-    let odd = |reason| Parsed::Odd { dst, reason };
+fn parse_v6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+    let Some(ip) = packet.at::<Ipv6Hdr>(L3) else { return Ok(Kind::Foreign) };
+    headers.family = Family::V6;
+    headers.key.src = Address::v6(ip.src_addr);
+    headers.key.dst = Address::v6(ip.dst_addr);
+    headers.key.protocol = ip.next_hdr;
     let payload = u16::from_be_bytes(ip.payload_len) as usize;
-    let next = ip.next_hdr;
     if ip.vcf[0] >> 4 != 6 {
-        return odd(Reason::BadIpHeader);
+        return Err(Reason::BadIpHeader);
     }
     if L3 + Ipv6Hdr::LEN + payload > packet.length() {
-        return odd(Reason::Truncated);
+        return Err(Reason::Truncated);
     }
-    match next {
-        TCP | UDP => parse_transport(packet, Family::V6, src, dst, next, payload),
-        ICMPV6 => parse_message(packet, Family::V6, dst),
-        44 => odd(Reason::Fragment),
+    match ip.next_hdr {
+        TCP | UDP => parse_transport(packet, Family::V6, headers, payload),
+        ICMPV6 => parse_message(packet, Family::V6, headers),
+        44 => Err(Reason::Fragment),
         // RFC 7045: hop-by-hop, routing, ESP, AH, destination options, mobility, HIP, shim6.
-        0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 => odd(Reason::ExtensionHeader),
-        _ => odd(Reason::UnsupportedProtocol),
+        0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 => Err(Reason::ExtensionHeader),
+        _ => Err(Reason::UnsupportedProtocol),
     }
 }
 
@@ -158,71 +153,59 @@ fn parse_v6<P: Packet>(packet: &P) -> Parsed {
 fn parse_transport<P: Packet>(
     packet: &P,
     family: Family,
-    src: Address,
-    dst: Address,
-    protocol: u8,
+    headers: &mut Headers,
     length: usize,
-) -> Parsed {
-    let odd = |reason| Parsed::Odd { dst, reason };
-    let Some(head) = packet.at::<UdpHdr>(family.l4()) else {
-        return odd(Reason::Truncated);
-    };
-    let (src_port, dst_port) = (head.src, head.dst);
-    let key = FlowKey {
-        src,
-        dst,
-        src_port,
-        dst_port,
-        protocol,
-        pad: [0; 3],
-    };
-    let flags = if protocol == TCP {
+) -> Result<Kind, Reason> {
+    let head = packet.at::<UdpHdr>(family.l4()).ok_or(Reason::Truncated)?;
+    headers.key.src_port = head.src;
+    headers.key.dst_port = head.dst;
+    if headers.key.protocol == TCP {
         // Data offset and flags, twelve bytes in.
-        let Some(bytes) = packet.at::<[u8; 8]>(family.l4() + 12) else {
-            return odd(Reason::Truncated);
-        };
+        let bytes = packet.at::<[u8; 8]>(family.l4() + 12).ok_or(Reason::Truncated)?;
         let header = ((bytes[0] >> 4) as usize) * 4;
         if header < 20 || header > length {
-            return odd(Reason::BadTransportHeader);
+            return Err(Reason::BadTransportHeader);
         }
-        bytes[1]
+        headers.detail = bytes[1];
     } else {
         let datagram = u16::from_be_bytes(head.len) as usize;
         // IPv6 has no UDP without a checksum outside of tunnels (RFC 8200, 8.1).
         let bare = family == Family::V6 && head.check == [0, 0];
         if datagram < UdpHdr::LEN || datagram > length || bare {
-            return odd(Reason::BadTransportHeader);
+            return Err(Reason::BadTransportHeader);
         }
-        0
-    };
-    Parsed::Segment(Segment { family, key, flags })
+    }
+    Ok(Kind::Segment)
 }
 
 #[inline(always)]
-fn parse_message<P: Packet>(packet: &P, family: Family, dst: Address) -> Parsed {
-    match packet.at::<Icmpv4Hdr>(family.l4()) {
-        Some(icmp) => Parsed::Message(Message {
-            family,
-            dst,
-            kind: icmp.type_,
-        }),
-        None => Parsed::Odd {
-            dst,
-            reason: Reason::Truncated,
+fn parse_message<P: Packet>(
+    packet: &P,
+    family: Family,
+    headers: &mut Headers,
+) -> Result<Kind, Reason> {
+    let icmp = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
+    headers.detail = icmp.type_;
+    Ok(Kind::Message)
+}
+
+/// A tag below the one that was taken off: all that matters is whether the packet is for us.
+#[inline(always)]
+fn parse_nested<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+    const L3: usize = EthHdr::LEN + VlanHdr::LEN;
+    let Some(tag) = packet.at::<VlanHdr>(EthHdr::LEN) else { return Ok(Kind::Foreign) };
+    headers.key.dst = match u16::from_be(tag.ether_type) {
+        ETHERTYPE_IPV4 => match packet.at::<Ipv4Hdr>(L3) {
+            Some(ip) => Address::v4(ip.dst_addr),
+            None => return Ok(Kind::Foreign),
         },
-    }
-}
-
-/// The destination of an IP packet that starts at `offset`.
-#[inline(always)]
-pub fn destination<P: Packet>(packet: &P, ethertype: u16, offset: usize) -> Option<Address> {
-    match ethertype {
-        ETHERTYPE_IPV4 => packet
-            .at::<Ipv4Hdr>(offset)
-            .map(|ip| Address::v4(ip.dst_addr)),
-        ETHERTYPE_IPV6 => packet.at::<Ipv6Hdr>(offset).map(|ip| Address(ip.dst_addr)),
-        _ => None,
-    }
+        ETHERTYPE_IPV6 => match packet.at::<Ipv6Hdr>(L3) {
+            Some(ip) => Address::v6(ip.dst_addr),
+            None => return Ok(Kind::Foreign),
+        },
+        _ => return Ok(Kind::Foreign),
+    };
+    Err(Reason::NestedVlan)
 }
 
 impl FlowKey {
@@ -230,12 +213,7 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub const fn vip(&self) -> VipKey {
-        VipKey {
-            address: self.dst,
-            port: self.dst_port,
-            protocol: self.protocol,
-            pad: [0; 5],
-        }
+        VipKey { address: self.dst, port: self.dst_port, protocol: self.protocol, pad: [0; 5] }
     }
 
     /// The same on every node and in every version: nodes that share an address by ECMP must
@@ -250,10 +228,9 @@ impl FlowKey {
             self.dst_port[1],
         ]);
         let mut h = SEED ^ ((self.protocol as u64) << 32 | ports as u64);
-        h = mix(h) ^ low(&self.src);
-        h = mix(h) ^ high(&self.src);
-        h = mix(h) ^ low(&self.dst);
-        h = mix(h) ^ high(&self.dst);
+        for word in [self.src.words(), self.dst.words()].into_iter().flatten() {
+            h = mix(h) ^ u64::from_le(word);
+        }
         (mix(h) >> 32) as u32
     }
 }
@@ -268,18 +245,6 @@ const fn mix(mut h: u64) -> u64 {
     h ^= h >> 33;
     h = h.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     h ^ (h >> 33)
-}
-
-#[inline(always)]
-const fn high(address: &Address) -> u64 {
-    let a = &address.0;
-    u64::from_le_bytes([a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]])
-}
-
-#[inline(always)]
-const fn low(address: &Address) -> u64 {
-    let a = &address.0;
-    u64::from_le_bytes([a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]])
 }
 
 /// The slot of a ring of `length` that `hash` falls on (Lemire's multiply-shift, no division).

@@ -10,12 +10,12 @@ use network_types::{
 use crate::{
     abi::{Address, FlowKey, path},
     checksum::Delta,
-    flow::{Family, L3, Message, TCP, UDP},
+    flow::{Family, Headers, L3, TCP, UDP},
     next_hop,
     packet::Packet,
     rewrite,
     tables::{FlowRef, Tables},
-    verdict::{Reason, Verdict},
+    verdict::{Exit, Reason, Way},
 };
 
 /// TTL of what we send ourselves (RFC 1700, "Default TTL").
@@ -38,8 +38,8 @@ enum Class {
 }
 
 #[inline(always)]
-fn classify(message: &Message) -> Class {
-    match (message.family, message.kind) {
+fn classify(headers: &Headers) -> Class {
+    match (headers.family, headers.detail) {
         (Family::V4, kind::ECHO_REQUEST_V4) | (Family::V6, kind::ECHO_REQUEST_V6) => Class::Echo,
         // Destination unreachable, time exceeded, parameter problem; for IPv6 packet too big.
         (Family::V4, 3 | 11 | 12) | (Family::V6, 1..=4) => Class::Error,
@@ -48,36 +48,36 @@ fn classify(message: &Message) -> Class {
     }
 }
 
-#[inline(always)]
-pub fn receive<P: Packet, T: Tables>(
+/// A function of its own in the kernel too: rare, and its stack is its own.
+#[inline(never)]
+pub(crate) fn receive<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    message: &Message,
-) -> Result<Verdict, Reason> {
-    let class = classify(message);
+    headers: &Headers,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    let class = classify(headers);
     if let Class::Error = class {
-        return relay(packet, tables, message);
+        return relay(packet, tables, headers, exit);
     }
     match class {
-        Class::Discovery => Ok(Verdict::Pass),
-        _ if !tables.owns(&message.dst) => Ok(Verdict::Pass),
-        Class::Echo => echo(packet, message.family),
+        Class::Discovery => Ok(Way::Pass),
+        _ if !tables.owns(&headers.key.dst) => Ok(Way::Pass),
+        Class::Echo => echo(packet, headers.family),
         _ => Err(Reason::IcmpUnsupported),
     }
 }
 
 /// Turns an echo request into its reply.
 #[inline(always)]
-fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Verdict, Reason> {
+fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Way, Reason> {
     let eth = packet.at_mut::<EthHdr>(0).ok_or(Reason::Truncated)?;
     (eth.dst_addr, eth.src_addr) = (eth.src_addr, eth.dst_addr);
     let reply = match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
             (ip.dst_addr, ip.src_addr) = (ip.src_addr, ip.dst_addr);
-            ip.check = Delta::NONE
-                .word([ip.ttl, ip.proto], [TTL, ip.proto])
-                .apply(ip.check);
+            ip.check = Delta::NONE.word([ip.ttl, ip.proto], [TTL, ip.proto]).apply(ip.check);
             ip.ttl = TTL;
             kind::ECHO_REPLY_V4
         }
@@ -88,14 +88,10 @@ fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Verdict, Reason> {
             kind::ECHO_REPLY_V6
         }
     };
-    let icmp = packet
-        .at_mut::<Icmpv4Hdr>(family.l4())
-        .ok_or(Reason::Truncated)?;
-    icmp.check = Delta::NONE
-        .word([icmp.type_, icmp.code], [reply, icmp.code])
-        .apply(icmp.check);
+    let icmp = packet.at_mut::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
+    icmp.check = Delta::NONE.word([icmp.type_, icmp.code], [reply, icmp.code]).apply(icmp.check);
     icmp.type_ = reply;
-    Ok(Verdict::Reply)
+    Ok(Way::Reply)
 }
 
 /// Offset of the quoted IP header.
@@ -124,7 +120,7 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
         }
         Family::V6 => {
             let ip = packet.at::<Ipv6Hdr>(quoted_l3(family))?;
-            (Address(ip.src_addr), Address(ip.dst_addr), ip.next_hdr)
+            (Address::v6(ip.src_addr), Address::v6(ip.dst_addr), ip.next_hdr)
         }
     };
     if protocol != TCP && protocol != UDP {
@@ -132,14 +128,7 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
     }
     let ports = packet.at::<UdpHdr>(quoted_l4(family))?;
     let (src_port, dst_port) = (ports.dst, ports.src);
-    Some(FlowKey {
-        src: dst,
-        dst: src,
-        src_port,
-        dst_port,
-        protocol,
-        pad: [0; 3],
-    })
+    Some(FlowKey { src: dst, dst: src, src_port, dst_port, protocol, pad: [0; 3] })
 }
 
 /// Sends an ICMP error on to the end of the flow that sent the quoted packet, with the quoted
@@ -148,38 +137,33 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
 fn relay<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    message: &Message,
-) -> Result<Verdict, Reason> {
-    let family = message.family;
+    headers: &Headers,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    let family = headers.family;
     // An error is sent to the sender of what it quotes.
-    let Some(key) = quote(packet, family).filter(|key| key.dst == message.dst) else {
-        return unclaimed(tables, message);
+    let Some(key) = quote(packet, family).filter(|key| key.dst == headers.key.dst) else {
+        return unclaimed(tables, headers);
     };
     let Some(flow) = tables.flow(&key) else {
         return match tables.vip(&key.vip()) {
-            Some(vip) if vip.path == path::PROXY => Ok(Verdict::Proxy),
-            _ => unclaimed(tables, message),
+            Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
+            _ => unclaimed(tables, headers),
         };
     };
     rewrite::check_ttl(packet, family)?;
-    let hop = next_hop::of_flow(tables, flow, &key, tables.now())?;
+    next_hop::of_flow(tables, flow, key.protocol, tables.now())?;
     let inner = requote(packet, family, flow, key.protocol)?;
     let outer = readdress(packet, family, flow)?;
-    let icmp = packet
-        .at_mut::<Icmpv4Hdr>(family.l4())
-        .ok_or(Reason::Truncated)?;
+    let icmp = packet.at_mut::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
     icmp.check = inner.and(outer).apply(icmp.check);
-    rewrite::link(packet, &hop)?;
-    Ok(Verdict::steer(&hop))
+    rewrite::link(packet, flow)?;
+    Ok(exit.through(flow))
 }
 
 #[inline(always)]
-fn unclaimed<T: Tables>(tables: &T, message: &Message) -> Result<Verdict, Reason> {
-    if tables.owns(&message.dst) {
-        Err(Reason::IcmpUnknownFlow)
-    } else {
-        Ok(Verdict::Pass)
-    }
+fn unclaimed<T: Tables>(tables: &T, headers: &Headers) -> Result<Way, Reason> {
+    if tables.owns(&headers.key.dst) { Err(Reason::IcmpUnknownFlow) } else { Ok(Way::Pass) }
 }
 
 /// Rewrites the quoted packet; the difference that this makes to the ICMP checksum.
@@ -194,9 +178,7 @@ fn requote<P: Packet>(
     let mut delta = Delta::from_bits(flow.l4_delta());
     match family {
         Family::V4 => {
-            let ip = packet
-                .at_mut::<Ipv4Hdr>(quoted_l3(family))
-                .ok_or(Reason::Truncated)?;
+            let ip = packet.at_mut::<Ipv4Hdr>(quoted_l3(family)).ok_or(Reason::Truncated)?;
             let old = ip.check;
             ip.check = Delta::from_bits(flow.l3_delta()).apply(old);
             delta = delta.word(old, ip.check);
@@ -204,16 +186,12 @@ fn requote<P: Packet>(
             ip.dst_addr = flow.src().low();
         }
         Family::V6 => {
-            let ip = packet
-                .at_mut::<Ipv6Hdr>(quoted_l3(family))
-                .ok_or(Reason::Truncated)?;
-            ip.src_addr = flow.dst().0;
-            ip.dst_addr = flow.src().0;
+            let ip = packet.at_mut::<Ipv6Hdr>(quoted_l3(family)).ok_or(Reason::Truncated)?;
+            ip.src_addr = flow.dst().bytes();
+            ip.dst_addr = flow.src().bytes();
         }
     }
-    let ports = packet
-        .at_mut::<UdpHdr>(quoted_l4(family))
-        .ok_or(Reason::Truncated)?;
+    let ports = packet.at_mut::<UdpHdr>(quoted_l4(family)).ok_or(Reason::Truncated)?;
     ports.src = flow.dst_port();
     ports.dst = flow.src_port();
     // TCP's checksum lies beyond the eight bytes that every error quotes, and nobody verifies it.
@@ -232,10 +210,9 @@ fn readdress<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Result
     match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
-            let old = (Address::v4(ip.src_addr), Address::v4(ip.dst_addr));
             let delta = Delta::TTL
-                .address(&old.0.0, &flow.src().0)
-                .address(&old.1.0, &flow.dst().0);
+                .address(Address::v4(ip.src_addr), flow.src())
+                .address(Address::v4(ip.dst_addr), flow.dst());
             ip.check = delta.apply(ip.check);
             ip.ttl -= 1;
             ip.src_addr = flow.src().low();
@@ -245,11 +222,11 @@ fn readdress<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Result
         Family::V6 => {
             let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
             let delta = Delta::NONE
-                .address(&ip.src_addr, &flow.src().0)
-                .address(&ip.dst_addr, &flow.dst().0);
+                .address(Address::v6(ip.src_addr), flow.src())
+                .address(Address::v6(ip.dst_addr), flow.dst());
             ip.hop_limit -= 1;
-            ip.src_addr = flow.src().0;
-            ip.dst_addr = flow.dst().0;
+            ip.src_addr = flow.src().bytes();
+            ip.dst_addr = flow.dst().bytes();
             Ok(delta)
         }
     }

@@ -2,70 +2,48 @@
 //! packet costs no route lookup and a change of route or neighbour is followed all the same.
 
 use crate::{
-    abi::{Address, CachedHop, FlowKey, Hop},
-    tables::{FlowRef, Query, Tables},
+    abi::{CachedHop, Hop},
+    tables::{Draft, FlowRef, Tables},
     verdict::Reason,
 };
 
 /// ns for which a hop is used without asking again.
 const FRESH: u64 = 1_000_000_000;
 
-/// The hop of a known flow's packet. If routing has no answer now, the last one still serves:
-/// a neighbour entry that is being confirmed must not cut a flow.
+/// Sees to it that a known flow's entry has a hop that may be used.
 #[inline(always)]
-pub fn of_flow<T: Tables>(
-    tables: &T,
-    flow: FlowRef,
-    key: &FlowKey,
-    now: u64,
-) -> Result<Hop, Reason> {
-    let cached = flow.hop();
-    if now.wrapping_sub(cached.at) < FRESH {
-        return Ok(cached.hop);
-    }
-    let query = query(key, flow.src(), flow.dst());
-    let renewed = renew(tables, &cached, &query, now)?;
-    flow.set_hop(&renewed);
-    Ok(renewed.hop)
-}
-
-/// The hop towards a backend for a new flow, shared by all flows to it.
-#[inline(always)]
-pub fn of_backend<T: Tables>(
-    tables: &T,
-    backend: u32,
-    query: &Query,
-    now: u64,
-) -> Result<CachedHop, Reason> {
-    let cached = tables.hop(backend).ok_or(Reason::Inconsistent)?;
-    if now.wrapping_sub(cached.at) < FRESH {
-        return Ok(cached);
-    }
-    let renewed = renew(tables, &cached, query, now)?;
-    tables.save_hop(backend, &renewed);
-    Ok(renewed)
-}
-
-#[inline(always)]
-fn renew<T: Tables>(
-    tables: &T,
-    cached: &CachedHop,
-    query: &Query,
-    now: u64,
-) -> Result<CachedHop, Reason> {
-    let mut renewed = CachedHop { at: now, ..*cached };
-    match tables.route(query, &mut renewed.hop) {
-        Err(reason) if cached.at == 0 => Err(reason),
-        _ => Ok(renewed),
+pub fn of_flow<T: Tables>(tables: &T, flow: FlowRef, protocol: u8, now: u64) -> Result<(), Reason> {
+    if now.wrapping_sub(flow.hop_at()) < FRESH {
+        Ok(())
+    } else {
+        renew(tables, flow, protocol, now)
     }
 }
 
+/// The hop towards a backend for a new flow, which all flows to it share.
 #[inline(always)]
-pub fn query(key: &FlowKey, src: Address, dst: Address) -> Query {
-    Query {
-        v6: !src.is_v4(),
-        protocol: key.protocol,
-        src,
-        dst,
+pub fn of_backend<T: Tables>(tables: &T, draft: &mut Draft, protocol: u8) -> Result<(), Reason> {
+    let (backend, now) = (draft.flow.backend, draft.flow.seen);
+    draft.flow.hop = tables.hop(backend).ok_or(Reason::Inconsistent)?;
+    if now.wrapping_sub(draft.flow.hop.at) < FRESH {
+        return Ok(());
+    }
+    renew(tables, FlowRef::of_draft(draft), protocol, now)?;
+    tables.save_hop(backend, &draft.flow.hop);
+    Ok(())
+}
+
+/// If routing has no answer now, the last one still serves: a neighbour entry that is being
+/// confirmed must not cut a flow. A function of its own in the kernel too: rare, and its stack is
+/// its own.
+#[inline(never)]
+fn renew<T: Tables>(tables: &T, flow: FlowRef, protocol: u8, now: u64) -> Result<(), Reason> {
+    let CachedHop { mut hop, at } = flow.hop();
+    match tables.route(&flow.src(), &flow.dst(), protocol, &mut hop) {
+        Err(reason) if at == 0 => Err(reason),
+        _ => {
+            flow.set_hop(&CachedHop { hop, at: now });
+            Ok(())
+        }
     }
 }

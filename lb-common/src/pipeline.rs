@@ -5,33 +5,23 @@ use network_types::eth::EthHdr;
 use crate::{
     abi::{Backend, CachedHop, Flow, FlowKey, Hop, direction, flow_state, path},
     checksum::Delta,
-    flow::{Parsed, Segment, TCP, parse, slot, tcp_flags},
+    flow::{Headers, Kind, TCP, parse, slot, tcp_flags},
     icmp, next_hop,
     packet::Packet,
     rewrite,
     tables::{Draft, FlowRef, Refused, Tables},
-    verdict::{Reason, Verdict},
-    vlan::{self, Popped, Tag},
+    verdict::{Exit, Reason, Verdict, Way},
+    vlan::{self, Tag},
 };
 
 /// Decides about a frame and rewrites it accordingly. A frame that passes is byte for byte what
 /// it was; the bytes of a dropped one are undefined.
 #[inline(always)]
 pub fn balance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
-    let tag = match vlan::pop(packet) {
-        Popped::Untagged => None,
-        Popped::Tagged(tag) => Some(tag),
-        Popped::Nested(dst) => {
-            let ours = dst.is_some_and(|dst| tables.owns(&dst));
-            return if ours {
-                Verdict::Drop(Reason::NestedVlan)
-            } else {
-                Verdict::Pass
-            };
-        }
-    };
-    match decide(packet, tables, tag) {
-        Ok(verdict) => leave(packet, verdict, tag),
+    let tag = vlan::pop(packet);
+    let mut exit = Exit::default();
+    match decide(packet, tables, tag, &mut exit) {
+        Ok(way) => leave(packet, way, exit, tag),
         Err(reason) => Verdict::Drop(reason),
     }
 }
@@ -40,30 +30,34 @@ pub fn balance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
 fn decide<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    tag: Option<Tag>,
-) -> Result<Verdict, Reason> {
-    match parse(packet) {
-        Parsed::Segment(segment) => match tables.flow(&segment.key) {
-            Some(flow) => follow(packet, tables, &segment, flow, tag),
-            None => admit(packet, tables, &segment, tag),
+    tag: Tag,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    let mut headers = Headers::default();
+    match parse(packet, &mut headers) {
+        Ok(Kind::Segment) => match tables.flow(&headers.key) {
+            Some(flow) => follow(packet, tables, &headers, flow, tag, exit),
+            None => admit(packet, tables, &headers, tag, exit),
         },
-        Parsed::Message(message) => icmp::receive(packet, tables, &message),
-        Parsed::Odd { dst, reason } if tables.owns(&dst) => Err(reason),
-        Parsed::Odd { .. } | Parsed::Foreign => Ok(Verdict::Pass),
+        Ok(Kind::Message) => icmp::receive(packet, tables, &headers, exit),
+        Ok(Kind::Foreign) => Ok(Way::Pass),
+        Err(reason) if tables.owns(&headers.key.dst) => Err(reason),
+        Err(_) => Ok(Way::Pass),
     }
 }
 
 /// Gives the frame the tag that it leaves with.
 #[inline(always)]
-fn leave<P: Packet>(packet: &mut P, verdict: Verdict, came_with: Option<Tag>) -> Verdict {
-    let tag = match verdict {
-        Verdict::Steer { vlan: 0, .. } => None,
-        Verdict::Steer { vlan, .. } => Some(Tag::vlan(vlan)),
-        _ => came_with,
-    };
-    match tag {
-        Some(tag) if !vlan::push(packet, tag) => Verdict::Drop(Reason::NoHeadroom),
-        _ => verdict,
+fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Verdict {
+    let tag = if way == Way::Steer { Tag::vlan(exit.vlan) } else { came_with };
+    if !vlan::push(packet, tag) {
+        return Verdict::Drop(Reason::NoHeadroom);
+    }
+    match way {
+        Way::Pass => Verdict::Pass,
+        Way::Proxy => Verdict::Proxy,
+        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
+        Way::Reply => Verdict::Reply,
     }
 }
 
@@ -72,56 +66,49 @@ fn leave<P: Packet>(packet: &mut P, verdict: Verdict, came_with: Option<Tag>) ->
 fn follow<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    segment: &Segment,
+    headers: &Headers,
     flow: FlowRef,
-    tag: Option<Tag>,
-) -> Result<Verdict, Reason> {
-    rewrite::check_ttl(packet, segment.family)?;
-    if segment.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
-        if reopens(segment, flow) {
+    tag: Tag,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    rewrite::check_ttl(packet, headers.family)?;
+    if headers.detail & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
+        if reopens(headers, flow) {
             tables.remove_flow(&flow.partner(TCP));
-            tables.remove_flow(&segment.key);
-            return admit(packet, tables, segment, tag);
+            tables.remove_flow(&headers.key);
+            return admit(packet, tables, headers, tag, exit);
         }
-        track(tables, segment, flow);
+        track(tables, headers, flow);
     }
     let now = tables.now();
     flow.set_seen(now);
-    let hop = next_hop::of_flow(tables, flow, &segment.key, now)?;
-    rewrite::nat(packet, segment, flow, &hop)?;
-    Ok(Verdict::steer(&hop))
+    next_hop::of_flow(tables, flow, headers.key.protocol, now)?;
+    rewrite::nat(packet, headers, flow)?;
+    Ok(exit.through(flow))
 }
 
 /// A client that uses its port again before the finished flow was forgotten.
 #[inline(always)]
-fn reopens(segment: &Segment, flow: FlowRef) -> bool {
+fn reopens(headers: &Headers, flow: FlowRef) -> bool {
     flow.direction() == direction::FORWARD
         && flow.state() & flow_state::CLOSED == flow_state::CLOSED
-        && segment.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+        && headers.detail & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
 }
 
 /// Follows TCP's opening and closing. The forward entry keeps the state of both directions.
-#[inline(always)]
-fn track<T: Tables>(tables: &T, segment: &Segment, flow: FlowRef) {
+#[inline(never)]
+fn track<T: Tables>(tables: &T, headers: &Headers, flow: FlowRef) {
     let forward = flow.direction() == direction::FORWARD;
-    let keeper = if forward {
-        Some(flow)
-    } else {
-        tables.flow(&flow.partner(TCP))
-    };
+    let keeper = if forward { Some(flow) } else { tables.flow(&flow.partner(TCP)) };
     let Some(keeper) = keeper else { return };
     let mut bits = 0;
-    if !forward && segment.flags & tcp_flags::SYN != 0 {
+    if !forward && headers.detail & tcp_flags::SYN != 0 {
         bits |= flow_state::ANSWERED;
     }
-    if segment.flags & tcp_flags::FIN != 0 {
-        bits |= if forward {
-            flow_state::CLIENT_FIN
-        } else {
-            flow_state::BACKEND_FIN
-        };
+    if headers.detail & tcp_flags::FIN != 0 {
+        bits |= if forward { flow_state::CLIENT_FIN } else { flow_state::BACKEND_FIN };
     }
-    if segment.flags & tcp_flags::RST != 0 {
+    if headers.detail & tcp_flags::RST != 0 {
         bits |= flow_state::CLOSED;
     }
     let before = tables.mark(keeper, bits);
@@ -136,42 +123,35 @@ fn track<T: Tables>(tables: &T, segment: &Segment, flow: FlowRef) {
 fn admit<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    segment: &Segment,
-    tag: Option<Tag>,
-) -> Result<Verdict, Reason> {
-    let Some(vip) = tables.vip(&segment.key.vip()) else {
-        let ours = tables.owns(&segment.key.dst);
-        return if ours {
-            Err(Reason::UndeclaredPort)
-        } else {
-            Ok(Verdict::Pass)
-        };
+    headers: &Headers,
+    tag: Tag,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    let Some(vip) = tables.vip(&headers.key.vip()) else {
+        let ours = tables.owns(&headers.key.dst);
+        return if ours { Err(Reason::UndeclaredPort) } else { Ok(Way::Pass) };
     };
     if vip.path == path::PROXY {
-        return Ok(Verdict::Proxy);
+        return Ok(Way::Proxy);
     }
-    check_opening(segment)?;
-    rewrite::check_ttl(packet, segment.family)?;
-    let id = pick(tables, vip.service, &segment.key)?;
-    let back = way_back(packet, tables, tag)?;
-    open(tables, &segment.key, id, &back)?;
-    tables
-        .with_draft(|draft| {
-            let hop = draft.flow.hop.hop;
-            rewrite::nat(packet, segment, FlowRef::of_draft(draft), &hop)?;
-            Ok(Verdict::steer(&hop))
-        })
-        .unwrap_or(Err(Reason::Inconsistent))
+    check_opening(headers)?;
+    rewrite::check_ttl(packet, headers.family)?;
+    let id = pick(tables, vip.service, &headers.key)?;
+    let flow = tables.drafted().ok_or(Reason::Inconsistent)?;
+    flow.set_hop(&way_back(packet, tables, tag)?);
+    open(tables, &headers.key, id)?;
+    rewrite::nat(packet, headers, flow)?;
+    Ok(exit.through(flow))
 }
 
 /// Only a SYN opens a TCP flow.
 #[inline(always)]
-fn check_opening(segment: &Segment) -> Result<(), Reason> {
+fn check_opening(headers: &Headers) -> Result<(), Reason> {
     use tcp_flags::{ACK, FIN, RST, SYN};
-    if segment.key.protocol != TCP {
+    if headers.key.protocol != TCP {
         return Ok(());
     }
-    match segment.flags & (SYN | ACK | FIN | RST) {
+    match headers.detail & (SYN | ACK | FIN | RST) {
         SYN => Ok(()),
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
@@ -181,19 +161,9 @@ fn check_opening(segment: &Segment) -> Result<(), Reason> {
 
 /// Where the client's packet came from: answers go there until routing knows better.
 #[inline(always)]
-fn way_back<P: Packet, T: Tables>(
-    packet: &P,
-    tables: &T,
-    tag: Option<Tag>,
-) -> Result<CachedHop, Reason> {
+fn way_back<P: Packet, T: Tables>(packet: &P, tables: &T, tag: Tag) -> Result<CachedHop, Reason> {
     let eth = packet.at::<EthHdr>(0).ok_or(Reason::Truncated)?;
-    let hop = Hop {
-        dst_mac: eth.src_addr,
-        src_mac: eth.dst_addr,
-        vlan: tag.map_or(0, Tag::id),
-        ifindex: tables.ingress(),
-        ..Hop::default()
-    };
+    let hop = Hop::new(eth.src_addr, eth.dst_addr, tables.ingress(), tag.id());
     // Known, but to be asked for again at once.
     Ok(CachedHop { hop, at: 1 })
 }
@@ -212,16 +182,15 @@ fn pick<T: Tables>(tables: &T, service: u32, key: &FlowKey) -> Result<u32, Reaso
 /// Ports tried before giving up: enough while a few in a hundred are free.
 const TRIES: u32 = 32;
 
-/// Enters a new flow in both directions and counts it. Its forward entry stays in the draft.
+/// Enters a new flow in both directions and counts it. The draft has the way back to the client;
+/// the forward entry stays in it.
 ///
 /// A function of its own in the kernel too: it takes values only, and its stack is its own.
 #[inline(never)]
-fn open<T: Tables>(tables: &T, key: &FlowKey, id: u32, back: &CachedHop) -> Result<(), Reason> {
-    let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+fn open<T: Tables>(tables: &T, key: &FlowKey, id: u32) -> Result<(), Reason> {
     tables
         .with_draft(|draft| {
-            start_reverse(tables, draft, key, id, &backend);
-            draft.flow.hop = *back;
+            start_reverse(tables, draft, key, id)?;
             reserve(tables, draft, key)?;
             turn_forward(tables, draft, key)
         })
@@ -235,33 +204,25 @@ fn start_reverse<T: Tables>(
     draft: &mut Draft,
     key: &FlowKey,
     id: u32,
-    backend: &Backend,
-) {
-    let (src_port, protocol) = (backend.port, key.protocol);
-    let (src, dst) = (backend.address, backend.source);
-    draft.answer = FlowKey {
-        src,
-        dst,
-        src_port,
-        dst_port: [0; 2],
-        protocol,
-        pad: [0; 3],
-    };
-    let l3 = Delta::NONE
-        .address(&src.0, &key.dst.0)
-        .address(&dst.0, &key.src.0);
+) -> Result<(), Reason> {
+    let Backend { address: src, source: dst, port: src_port, load, .. } =
+        tables.backend(id).ok_or(Reason::Inconsistent)?;
+    let protocol = key.protocol;
+    draft.answer = FlowKey { src, dst, src_port, dst_port: [0; 2], protocol, pad: [0; 3] };
     draft.flow = Flow {
         src: key.dst,
         dst: key.src,
         src_port: key.dst_port,
         dst_port: key.src_port,
-        l3_delta: l3.bits(),
+        l3_delta: Delta::NONE.address(src, key.dst).address(dst, key.src).bits(),
         seen: tables.now(),
         backend: id,
-        load: backend.load,
+        load,
         direction: direction::REVERSE,
+        hop: draft.flow.hop,
         ..Flow::default()
     };
+    Ok(())
 }
 
 /// Finds a source port towards the backend that no live flow has, by entering the reverse
@@ -293,17 +254,14 @@ fn turn_forward<T: Tables>(tables: &T, draft: &mut Draft, key: &FlowKey) -> Resu
     flow.l3_delta = Delta::from_bits(flow.l3_delta).reversed().bits();
     flow.l4_delta = Delta::from_bits(flow.l4_delta).reversed().bits();
     flow.direction = direction::FORWARD;
-    let query = next_hop::query(key, flow.src, flow.dst);
-    let entered = next_hop::of_backend(tables, flow.backend, &query, flow.seen).and_then(|hop| {
-        flow.hop = hop;
+    let entered = next_hop::of_backend(tables, draft, key.protocol).and_then(|()| {
         // Taken: another CPU was faster with the same flow. The client sends this packet again.
-        tables
-            .insert_flow(key, flow)
-            .map_err(|refused| match refused {
-                Refused::Taken => Reason::RacedFlow,
-                Refused::Full => Reason::FlowTableFull,
-            })
+        tables.insert_flow(key, &draft.flow).map_err(|refused| match refused {
+            Refused::Taken => Reason::RacedFlow,
+            Refused::Full => Reason::FlowTableFull,
+        })
     });
+    let Draft { flow, answer } = draft;
     if let Err(reason) = entered {
         tables.remove_flow(answer);
         return Err(reason);

@@ -1,14 +1,10 @@
 //! `nat`: another source and destination in place, checksums by difference, one hop less to live.
 
-use network_types::{
-    eth::EthHdr,
-    ip::{Ipv4Hdr, Ipv6Hdr},
-};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    abi::Hop,
     checksum::Delta,
-    flow::{Family, L3, Segment, TCP},
+    flow::{Family, Headers, L3, TCP},
     packet::Packet,
     tables::FlowRef,
     verdict::Reason,
@@ -21,24 +17,15 @@ pub fn check_ttl<P: Packet>(packet: &P, family: Family) -> Result<(), Reason> {
         Family::V4 => packet.at::<Ipv4Hdr>(L3).map(|ip| ip.ttl),
         Family::V6 => packet.at::<Ipv6Hdr>(L3).map(|ip| ip.hop_limit),
     };
-    if ttl.ok_or(Reason::Truncated)? > 1 {
-        Ok(())
-    } else {
-        Err(Reason::TtlExceeded)
-    }
+    if ttl.ok_or(Reason::Truncated)? > 1 { Ok(()) } else { Err(Reason::TtlExceeded) }
 }
 
-/// Rewrites a segment as its flow entry says and addresses the frame to `hop`.
+/// Rewrites a segment as its flow entry says and addresses the frame to the next hop.
 #[inline(always)]
-pub fn nat<P: Packet>(
-    packet: &mut P,
-    segment: &Segment,
-    flow: FlowRef,
-    hop: &Hop,
-) -> Result<(), Reason> {
-    network(packet, segment.family, flow)?;
-    transport(packet, segment, flow)?;
-    link(packet, hop)
+pub fn nat<P: Packet>(packet: &mut P, headers: &Headers, flow: FlowRef) -> Result<(), Reason> {
+    network(packet, headers.family, flow)?;
+    transport(packet, headers, flow)?;
+    link(packet, flow)
 }
 
 /// Addresses and TTL.
@@ -56,19 +43,19 @@ pub fn network<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Resu
         Family::V6 => {
             let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
             ip.hop_limit -= 1;
-            ip.src_addr = flow.src().0;
-            ip.dst_addr = flow.dst().0;
+            ip.src_addr = flow.src().bytes();
+            ip.dst_addr = flow.dst().bytes();
         }
     }
     Ok(())
 }
 
 #[inline(always)]
-fn transport<P: Packet>(packet: &mut P, segment: &Segment, flow: FlowRef) -> Result<(), Reason> {
-    let l4 = segment.family.l4();
+fn transport<P: Packet>(packet: &mut P, headers: &Headers, flow: FlowRef) -> Result<(), Reason> {
+    let l4 = headers.family.l4();
     let delta = Delta::from_bits(flow.l4_delta());
     // One view over ports and checksum: TCP's stands at 16, UDP's at 6.
-    if segment.key.protocol == TCP {
+    if headers.key.protocol == TCP {
         let tcp = packet.at_mut::<[u8; 20]>(l4).ok_or(Reason::Truncated)?;
         [tcp[0], tcp[1]] = flow.src_port();
         [tcp[2], tcp[3]] = flow.dst_port();
@@ -83,9 +70,9 @@ fn transport<P: Packet>(packet: &mut P, segment: &Segment, flow: FlowRef) -> Res
 }
 
 #[inline(always)]
-pub fn link<P: Packet>(packet: &mut P, hop: &Hop) -> Result<(), Reason> {
-    let eth = packet.at_mut::<EthHdr>(0).ok_or(Reason::Truncated)?;
-    eth.dst_addr = hop.dst_mac;
-    eth.src_addr = hop.src_mac;
+pub fn link<P: Packet>(packet: &mut P, flow: FlowRef) -> Result<(), Reason> {
+    let (long, short) = flow.next_hop().macs();
+    *packet.at_mut::<[u8; 8]>(0).ok_or(Reason::Truncated)? = long;
+    *packet.at_mut::<[u8; 4]>(8).ok_or(Reason::Truncated)? = short;
     Ok(())
 }

@@ -31,16 +31,24 @@ pub trait Tables {
     /// One more flow for the backend's statistics.
     fn opened(&self, backend: u32);
 
-    /// Lends the place where a new flow is put together; `None` never happens in the kernel, but
+    /// Lends the place where a new flow is put together. `None` never happens in the kernel, but
     /// the verifier wants to hear it.
     fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R>;
+    /// The flow in that place, while nobody works on it.
+    fn drafted(&self) -> Option<FlowRef>;
 
     /// ns of `CLOCK_MONOTONIC_COARSE`.
     fn now(&self) -> u64;
     /// The interface that the frame came in by.
     fn ingress(&self) -> u32;
-    /// Where the host's routing sends a packet of this flow.
-    fn route(&self, query: &Query, hop: &mut Hop) -> Result<(), Reason>;
+    /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
+    fn route(
+        &self,
+        src: &Address,
+        dst: &Address,
+        protocol: u8,
+        hop: &mut Hop,
+    ) -> Result<(), Reason>;
 }
 
 /// A flow that is being put together. Too large for a BPF program's 512 bytes of stack.
@@ -51,15 +59,6 @@ pub struct Draft {
     pub flow: Flow,
     /// The reverse direction's key.
     pub answer: FlowKey,
-}
-
-/// A packet, as routing sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Query {
-    pub v6: bool,
-    pub protocol: u8,
-    pub src: Address,
-    pub dst: Address,
 }
 
 /// Why an entry was not added.
@@ -126,6 +125,22 @@ impl FlowRef {
         load: u32,
         state: u32,
         direction: u32,
+    }
+
+    /// When the hop was looked up.
+    #[inline(always)]
+    #[must_use]
+    pub fn hop_at(self) -> u64 {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw const (*self.0).hop.at).read() }
+    }
+
+    /// The hop, read where it is used: a copy would cost stack that the kernel does not have.
+    #[inline(always)]
+    #[must_use]
+    pub fn next_hop(self) -> Hop {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw const (*self.0).hop.hop).read() }
     }
 
     #[inline(always)]

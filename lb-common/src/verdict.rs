@@ -1,6 +1,6 @@
 //! What happens to a packet, and why it was dropped.
 
-use crate::abi::Hop;
+use crate::tables::FlowRef;
 
 /// The decision about one frame. The shell around [`crate::pipeline::balance`] turns it into an
 /// XDP action and a counter.
@@ -20,14 +20,32 @@ pub enum Verdict {
     Drop(Reason),
 }
 
-impl Verdict {
+/// As [`Verdict`] while it is being found, with the way out beside it in an [`Exit`]: the payload of
+/// a variant that has none would be whatever a register holds, and the kernel's verifier refuses
+/// arithmetic on what may be a pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// As wide as Reason: no bit of a `Result` of both is ever unset.
+#[repr(u32)]
+pub(crate) enum Way {
+    Pass,
+    Proxy,
+    Steer,
+    Reply,
+}
+
+/// Where a steered frame leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub ifindex: u32,
+    pub vlan: u16,
+}
+
+impl Exit {
     #[inline(always)]
-    #[must_use]
-    pub const fn steer(hop: &Hop) -> Self {
-        Self::Steer {
-            ifindex: hop.ifindex,
-            vlan: hop.vlan,
-        }
+    pub fn through(&mut self, flow: FlowRef) -> Way {
+        self.ifindex = flow.next_hop().ifindex;
+        self.vlan = flow.next_hop().vlan;
+        Way::Steer
     }
 }
 

@@ -20,43 +20,30 @@ use proptest::prelude::*;
 fn ends(frame: &Frame) -> (SocketAddr, SocketAddr, Vec<u8>) {
     let packet = SlicedPacket::from_ethernet(&frame.0).expect("a well-formed frame");
     let (src, dst) = match packet.net.expect("IP") {
-        NetSlice::Ipv4(ip) => (
-            ip.header().source_addr().into(),
-            ip.header().destination_addr().into(),
-        ),
-        NetSlice::Ipv6(ip) => (
-            ip.header().source_addr().into(),
-            ip.header().destination_addr().into(),
-        ),
+        NetSlice::Ipv4(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Ipv6(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
         NetSlice::Arp(_) => panic!("ARP"),
     };
     let (from, to, payload) = match packet.transport.expect("a transport header") {
-        TransportSlice::Tcp(tcp) => (
-            tcp.source_port(),
-            tcp.destination_port(),
-            tcp.payload().to_vec(),
-        ),
-        TransportSlice::Udp(udp) => (
-            udp.source_port(),
-            udp.destination_port(),
-            udp.payload().to_vec(),
-        ),
+        TransportSlice::Tcp(tcp) => {
+            (tcp.source_port(), tcp.destination_port(), tcp.payload().to_vec())
+        }
+        TransportSlice::Udp(udp) => {
+            (udp.source_port(), udp.destination_port(), udp.payload().to_vec())
+        }
         _ => panic!("neither TCP nor UDP"),
     };
-    (
-        SocketAddr::new(src, from),
-        SocketAddr::new(dst, to),
-        payload,
-    )
+    (SocketAddr::new(src, from), SocketAddr::new(dst, to), payload)
 }
 
 fn steer(frame: &Frame, model: &Model) -> Frame {
     let mut buffer = Buffer::new(&frame.0);
     let verdict = balance(&mut buffer, model);
-    assert!(
-        matches!(verdict, Verdict::Steer { .. }),
-        "{verdict:?} for {frame:?}"
-    );
+    assert!(matches!(verdict, Verdict::Steer { .. }), "{verdict:?} for {frame:?}");
     Frame(buffer.bytes().to_vec())
 }
 

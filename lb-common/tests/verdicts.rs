@@ -23,10 +23,9 @@ fn run(row: &Row) -> Result<(), String> {
     }
     let family = usize::from(row.name.starts_with("v6"));
     match row.live {
-        Some(live) if model.load.borrow()[family] != live => Err(format!(
-            "{} live flows, not {live}",
-            model.load.borrow()[family]
-        )),
+        Some(live) if model.load.borrow()[family] != live => {
+            Err(format!("{} live flows, not {live}", model.load.borrow()[family]))
+        }
         _ => Ok(()),
     }
 }
@@ -39,21 +38,14 @@ fn every_row_of_the_table() {
         .iter()
         .filter_map(|row| run(row).err().map(|error| format!("{}: {error}", row.name)))
         .collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {}:\n{}",
-        failed.len(),
-        rows.len(),
-        failed.join("\n")
-    );
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), rows.len(), failed.join("\n"));
 }
 
 #[test]
 fn every_steered_frame_of_the_table_has_right_checksums() {
     for row in rows() {
         let Some(out) = &row.out else { continue };
-        out.verify()
-            .unwrap_or_else(|error| panic!("{}: {error}: {out:?}", row.name));
+        out.verify().unwrap_or_else(|error| panic!("{}: {error}: {out:?}", row.name));
     }
 }
 
@@ -61,10 +53,7 @@ fn every_steered_frame_of_the_table_has_right_checksums() {
 fn no_truncation_panics_or_reads_past_the_end() {
     for row in rows() {
         for length in 0..row.frame.0.len() {
-            balance(
-                &mut Buffer::new(&row.frame.0[..length]),
-                &world::model(1 << 40),
-            );
+            balance(&mut Buffer::new(&row.frame.0[..length]), &world::model(1 << 40));
         }
     }
 }

@@ -20,7 +20,7 @@ use lb_common::{
         ABI_VERSION as ABI, Address, Backend, CachedHop, Flow, FlowKey, Hop, Service, Vip, VipKey,
         VlanDevice, counter,
     },
-    tables::{Draft, FlowRef, Query, Refused, Tables},
+    tables::{Draft, FlowRef, Refused, Tables},
     verdict::Reason,
 };
 
@@ -47,6 +47,8 @@ static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGTH, 0);
 #[map]
+static FIB: PerCpuArray<FibLookup> = PerCpuArray::with_max_entries(1, 0);
+#[map]
 static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static VLANS: HashMap<u32, VlanDevice> = HashMap::with_max_entries(256, 0);
@@ -67,6 +69,9 @@ macro_rules! global {
         unsafe { (&raw const $name).read_volatile() }
     };
 }
+
+// Atomics whose result is used are SeqCst: relaxed ones become BPF's form without a result, and
+// what comes back is the operand.
 
 const EEXIST: i32 = -17;
 
@@ -111,9 +116,7 @@ impl Tables for Kernel {
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
         // SAFETY: the kernel keeps an entry's memory until the program has run.
-        FLOWS
-            .get_ptr_mut(key)
-            .map(|entry| unsafe { FlowRef::new(entry) })
+        FLOWS.get_ptr_mut(key).map(|entry| unsafe { FlowRef::new(entry) })
     }
 
     #[inline(always)]
@@ -136,7 +139,7 @@ impl Tables for Kernel {
         // SAFETY: the entry lives, as FlowRef was promised.
         unsafe {
             let state = &raw mut (*flow.as_ptr()).state;
-            atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(state, bits)
+            atomic_or::<u32, u32, { AtomicOrdering::SeqCst }>(state, bits)
         }
     }
 
@@ -153,9 +156,7 @@ impl Tables for Kernel {
     #[inline(always)]
     fn service(&self, id: u32) -> Option<Service> {
         // SAFETY: one aligned word, read once: a ring's offset and length never come apart.
-        SERVICES
-            .get_ptr(id)
-            .map(|service| unsafe { service.read_volatile() })
+        SERVICES.get_ptr(id).map(|service| unsafe { service.read_volatile() })
     }
 
     #[inline(always)]
@@ -186,13 +187,13 @@ impl Tables for Kernel {
         let turn = match PORTS.get_ptr_mut(load) {
             // SAFETY: in bounds of the map.
             Some(cursor) => unsafe {
-                atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(cursor, 1)
+                atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(cursor, 1)
             },
             None => 0,
         };
-        // Never 0; but a division that may panic ends in a call that the verifier refuses.
-        let offset = turn.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
-        let port = global!(SOURCE_PORT_FIRST) + offset;
+        // A count of 0 would be a panic, which the kernel has none of.
+        let port =
+            global!(SOURCE_PORT_FIRST) + turn.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
         (port as u16).to_be_bytes()
     }
 
@@ -229,14 +230,24 @@ impl Tables for Kernel {
     #[inline(always)]
     fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R> {
         // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
-        DRAFT
-            .get_ptr_mut(0)
-            .map(|draft| work(unsafe { &mut *draft }))
+        DRAFT.get_ptr_mut(0).map(|draft| work(unsafe { &mut *draft }))
     }
 
     #[inline(always)]
-    fn route(&self, query: &Query, hop: &mut Hop) -> Result<(), Reason> {
-        route(self.ctx, query, hop)
+    fn drafted(&self) -> Option<FlowRef> {
+        // SAFETY: as above; a map's memory outlives every packet.
+        DRAFT.get_ptr_mut(0).map(|draft| unsafe { FlowRef::new(&raw mut (*draft).flow) })
+    }
+
+    #[inline(always)]
+    fn route(
+        &self,
+        src: &Address,
+        dst: &Address,
+        protocol: u8,
+        hop: &mut Hop,
+    ) -> Result<(), Reason> {
+        route(self.ctx, src, dst, protocol, hop)
     }
 }
 
@@ -248,28 +259,39 @@ fn add_load(slot: u32, by: u64) {
     }
 }
 
-/// A function of its own: it takes values only, and the helper's parameters need much stack.
+/// A function of its own: it takes values only, so it need not be inlined.
 #[inline(never)]
-fn route(ctx: *mut xdp_md, query: &Query, hop: &mut Hop) -> Result<(), Reason> {
-    // SAFETY: all zero is a value of this plain C structure.
-    let mut fib: FibLookup = unsafe { core::mem::zeroed() };
-    fib.l4_protocol = query.protocol;
+fn route(
+    ctx: *mut xdp_md,
+    src: &Address,
+    dst: &Address,
+    protocol: u8,
+    hop: &mut Hop,
+) -> Result<(), Reason> {
+    // Not on the stack, where the verifier wants every access aligned: `dmac` stands at 58.
+    let Some(fib) = FIB.get_ptr_mut(0) else { return Err(Reason::Inconsistent) };
+    // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure.
+    let fib = unsafe {
+        fib.write_bytes(0, 1);
+        &mut *fib
+    };
+    fib.l4_protocol = protocol;
     // SAFETY: the context is the kernel's own.
     fib.ifindex = unsafe { (*ctx).ingress_ifindex };
-    if query.v6 {
-        fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = words(&query.src);
-        fib.__bindgen_anon_4.ipv6_dst = words(&query.dst);
-    } else {
+    if src.is_v4() {
         fib.family = AF_INET;
-        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(query.src.low());
-        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(query.dst.low());
+        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(src.low());
+        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst.low());
+    } else {
+        fib.family = AF_INET6;
+        fib.__bindgen_anon_3.ipv6_src = words(*src);
+        fib.__bindgen_anon_4.ipv6_dst = words(*dst);
     }
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the context is the kernel's own, and `fib` is as long as said.
-    match unsafe { bpf_fib_lookup(ctx.cast(), &raw mut fib, size, 0) } as u32 {
+    match unsafe { bpf_fib_lookup(ctx.cast(), fib, size, 0) } as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => {
-            *hop = through(&fib);
+            *hop = through(fib);
             Ok(())
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
@@ -285,22 +307,11 @@ fn through(fib: &FibLookup) -> Hop {
     if let Some(device) = unsafe { VLANS.get(ifindex) } {
         (ifindex, vlan) = (device.parent, device.vlan);
     }
-    Hop {
-        dst_mac: fib.dmac,
-        src_mac: fib.smac,
-        ifindex,
-        vlan,
-        ..Hop::default()
-    }
+    Hop::new(fib.dmac, fib.smac, ifindex, vlan)
 }
 
 #[inline(always)]
-fn words(address: &Address) -> [u32; 4] {
-    let a = &address.0;
-    [
-        u32::from_ne_bytes([a[0], a[1], a[2], a[3]]),
-        u32::from_ne_bytes([a[4], a[5], a[6], a[7]]),
-        u32::from_ne_bytes([a[8], a[9], a[10], a[11]]),
-        u32::from_ne_bytes([a[12], a[13], a[14], a[15]]),
-    ]
+const fn words(address: Address) -> [u32; 4] {
+    let [a, b] = address.words();
+    [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
 }

@@ -9,33 +9,23 @@ const AF_INET: u32 = 2;
 
 #[inline(always)]
 pub fn to_proxy(ctx: &SkLookupContext) -> u32 {
-    // The verifier wants each field read at its own constant offset. Volatile and outside of the
-    // branches, or LLVM joins the reads of both into one through a computed address. Fields of the
-    // other family read as 0.
-    macro_rules! read {
-        ($($field:tt)+) => {
-            // SAFETY: the context is the kernel's own.
-            unsafe { (&raw const (*ctx.lookup).$($field)+).read_volatile() }
-        };
-    }
-    let v4 = read!(local_ip4).to_ne_bytes();
-    let a = read!(local_ip6[0]).to_ne_bytes();
-    let b = read!(local_ip6[1]).to_ne_bytes();
-    let c = read!(local_ip6[2]).to_ne_bytes();
-    let d = read!(local_ip6[3]).to_ne_bytes();
-    let address = if read!(family) == AF_INET {
-        Address::v4(v4)
+    // SAFETY: the context is the kernel's own.
+    let lookup = unsafe { &*ctx.lookup };
+    let address = if lookup.family == AF_INET {
+        Address::v4(lookup.local_ip4.to_ne_bytes())
     } else {
-        Address([
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
-            d[2], d[3],
-        ])
+        // Word by word, as the verifier wants a context read; volatile keeps them apart.
+        // SAFETY: within the context.
+        let word = |i: usize| unsafe { (&raw const lookup.local_ip6[i]).read_volatile() };
+        let [low, high] = [word(0), word(2)].map(u64::from);
+        let [low, high] = [low | u64::from(word(1)) << 32, high | u64::from(word(3)) << 32];
+        Address::v6((u128::from(high) << 64 | u128::from(low)).to_ne_bytes())
     };
     let key = VipKey {
         address,
         // Host byte order, as the kernel documents it.
-        port: (read!(local_port) as u16).to_be_bytes(),
-        protocol: read!(protocol) as u8,
+        port: (lookup.local_port as u16).to_be_bytes(),
+        protocol: lookup.protocol as u8,
         pad: [0; 5],
     };
     if vip(&key).is_some_and(|vip| vip.path == path::PROXY) {

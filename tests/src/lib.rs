@@ -4,6 +4,7 @@
 pub mod client;
 pub mod daemon;
 pub mod demo;
+pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod servers;

@@ -25,12 +25,7 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self {
-            src_mac: CLIENT_MAC,
-            dst_mac: OUR_MAC,
-            vlan: None,
-            ttl: 64,
-        }
+        Self { src_mac: CLIENT_MAC, dst_mac: OUR_MAC, vlan: None, ttl: 64 }
     }
 }
 
@@ -54,9 +49,7 @@ fn ip(link: Link, src: IpAddr, dst: IpAddr) -> Ip {
 macro_rules! written {
     ($builder:expr, $payload:expr) => {{
         let mut bytes = Vec::new();
-        $builder
-            .write(&mut bytes, $payload)
-            .expect("a vector takes all");
+        $builder.write(&mut bytes, $payload).expect("a vector takes all");
         Frame(bytes)
     }};
 }
@@ -80,10 +73,7 @@ pub fn tcp(link: Link, src: SocketAddr, dst: SocketAddr, flags: &str, payload: &
 
 #[must_use]
 pub fn udp(link: Link, src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Frame {
-    written!(
-        ip(link, src.ip(), dst.ip()).udp(src.port(), dst.port()),
-        payload
-    )
+    written!(ip(link, src.ip(), dst.ip()).udp(src.port(), dst.port()), payload)
 }
 
 #[must_use]
@@ -132,9 +122,7 @@ pub fn icmp_error(link: Link, src: IpAddr, dst: IpAddr, kind: [u8; 2], quoted: &
 #[must_use]
 pub fn other_protocol(link: Link, src: IpAddr, dst: IpAddr, protocol: u8) -> Frame {
     let mut bytes = Vec::new();
-    ip(link, src, dst)
-        .write(&mut bytes, IpNumber(protocol), &[0; 16])
-        .expect("a vector takes all");
+    ip(link, src, dst).write(&mut bytes, IpNumber(protocol), &[0; 16]).expect("a vector takes all");
     Frame(bytes)
 }
 
@@ -197,11 +185,7 @@ fn transport(frame: &[u8], transport: &Option<TransportSlice>) -> Result<(), Str
         Some(_) => true,
         None => return Err("no transport header".into()),
     };
-    if bare_udp || sum(frame, pseudo) == 0xffff {
-        Ok(())
-    } else {
-        Err("transport checksum".into())
-    }
+    if bare_udp || sum(frame, pseudo) == 0xffff { Ok(()) } else { Err("transport checksum".into()) }
 }
 
 /// The plain sum of RFC 1071 over transport header, payload and, if wanted, pseudo header.
@@ -221,10 +205,8 @@ fn sum(frame: &[u8], pseudo: bool) -> u16 {
         bytes.extend_from_slice(&((end - start) as u32).to_be_bytes());
         bytes.extend_from_slice(&[0, protocol]);
     }
-    let mut total: u32 = bytes
-        .chunks_exact(2)
-        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
-        .sum();
+    let mut total: u32 =
+        bytes.chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
     }

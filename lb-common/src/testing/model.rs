@@ -8,7 +8,7 @@ use std::{
 use crate::{
     abi::{Address, Backend, CachedHop, Flow, FlowKey, Hop, Service, Vip, VipKey},
     packet::Packet,
-    tables::{Draft, FlowRef, Query, Refused, Tables},
+    tables::{Draft, FlowRef, Refused, Tables},
     verdict::Reason,
 };
 
@@ -27,11 +27,7 @@ impl Buffer {
     #[must_use]
     pub fn new(frame: &[u8]) -> Self {
         let end = HEADROOM + frame.len();
-        let mut buffer = Self {
-            words: vec![0; end.div_ceil(8)],
-            start: HEADROOM,
-            end,
-        };
+        let mut buffer = Self { words: vec![0; end.div_ceil(8)], start: HEADROOM, end };
         // SAFETY: the words hold `end` bytes and are borrowed for this statement alone.
         let bytes =
             unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast(), end) };
@@ -83,7 +79,7 @@ pub struct Model {
     pub source_ports: (u16, u16),
     pub now: Cell<u64>,
     pub ingress: u32,
-    draft: RefCell<Draft>,
+    draft: UnsafeCell<Draft>,
 }
 
 impl Default for Model {
@@ -104,7 +100,7 @@ impl Default for Model {
             source_ports: (2048, 30720),
             now: Cell::new(1 << 40),
             ingress: 1,
-            draft: RefCell::default(),
+            draft: UnsafeCell::default(),
         }
     }
 }
@@ -114,20 +110,14 @@ impl Model {
     #[must_use]
     pub fn entry(&self, key: &FlowKey) -> Option<Flow> {
         // SAFETY: tests are single-threaded, and no reference into the entry is held.
-        self.flows
-            .borrow()
-            .get(key)
-            .map(|flow| unsafe { *flow.get() })
+        self.flows.borrow().get(key).map(|flow| unsafe { *flow.get() })
     }
 }
 
 impl Tables for Model {
     fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
         // SAFETY: a box does not move, and the pipeline forgets an entry when it removes it.
-        self.flows
-            .borrow()
-            .get(key)
-            .map(|flow| unsafe { FlowRef::new(flow.get()) })
+        self.flows.borrow().get(key).map(|flow| unsafe { FlowRef::new(flow.get()) })
     }
 
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
@@ -203,7 +193,13 @@ impl Tables for Model {
     }
 
     fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R> {
-        Some(work(&mut self.draft.borrow_mut()))
+        // SAFETY: tests are single-threaded, and the pipeline lends the draft once at a time.
+        Some(work(unsafe { &mut *self.draft.get() }))
+    }
+
+    fn drafted(&self) -> Option<FlowRef> {
+        // SAFETY: the draft lives as long as the model.
+        Some(unsafe { FlowRef::new(&raw mut (*self.draft.get()).flow) })
     }
 
     fn now(&self) -> u64 {
@@ -214,8 +210,8 @@ impl Tables for Model {
         self.ingress
     }
 
-    fn route(&self, query: &Query, hop: &mut Hop) -> Result<(), Reason> {
-        *hop = *self.routes.get(&query.dst).ok_or(Reason::NoRoute)?;
+    fn route(&self, _: &Address, dst: &Address, _: u8, hop: &mut Hop) -> Result<(), Reason> {
+        *hop = *self.routes.get(dst).ok_or(Reason::NoRoute)?;
         Ok(())
     }
 }

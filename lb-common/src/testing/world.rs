@@ -21,8 +21,16 @@ pub const VLAN_PORT: u16 = 82;
 pub const UNREACHABLE_PORT: u16 = 83;
 
 pub const CLIENTS: [&str; 2] = ["198.51.100.7", "2001:db8:c::7"];
+/// A client that reaches us, and is reached, by VLAN [`CLIENT_VLAN`].
+pub const TAGGED_CLIENTS: [&str; 2] = ["198.51.101.7", "2001:db8:d::7"];
+pub const CLIENT_VLAN: u16 = 30;
 pub const SOURCES: [&str; 2] = ["10.2.0.1", "fd00:2::1"];
 pub const BACKENDS: [&str; 2] = ["10.2.0.11", "fd00:2::11"];
+/// Reached by VLAN [`VLAN`] of the backends' side, from these addresses of ours.
+pub const VLAN_BACKENDS: [&str; 2] = ["10.3.0.11", "fd00:3::11"];
+pub const VLAN_SOURCES: [&str; 2] = ["10.3.0.1", "fd00:3::1"];
+/// Routing knows no way there.
+pub const LOST_BACKENDS: [&str; 2] = ["10.9.0.11", "fd00:9::11"];
 pub const BACKEND_PORT: u16 = 8080;
 /// A host that is none of ours, in both families.
 pub const STRANGERS: [&str; 2] = ["192.0.2.99", "2001:db8:99::99"];
@@ -47,12 +55,7 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
 }
 
 fn vip_key(vip: &str, port: u16, protocol: u8) -> VipKey {
-    VipKey {
-        address: Address::of(ip(vip)),
-        port: port.to_be_bytes(),
-        protocol,
-        pad: [0; 5],
-    }
+    VipKey { address: Address::of(ip(vip)), port: port.to_be_bytes(), protocol, pad: [0; 5] }
 }
 
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.
@@ -64,19 +67,21 @@ pub fn model(now: u64) -> Model {
         model.addresses.push(Address::of(ip(vip)));
         let service = model.services.len() as u32;
         let backend = model.backends.len() as u32;
-        for (slot, vlan, at) in [(0, 0, now), (1, VLAN, now), (2, 0, 0)] {
+        let members = [
+            (BACKENDS, SOURCES, 0, now),
+            (VLAN_BACKENDS, VLAN_SOURCES, VLAN, now),
+            (LOST_BACKENDS, SOURCES, 0, 0),
+        ];
+        for (slot, (addresses, sources, vlan, at)) in (0..).zip(members) {
             model.rings.push(backend + slot);
             model.backends.push(Backend {
-                address: Address::of(ip(BACKENDS[family])),
-                source: Address::of(ip(SOURCES[family])),
+                address: Address::of(ip(addresses[family])),
+                source: Address::of(ip(sources[family])),
                 port: BACKEND_PORT.to_be_bytes(),
                 load: family as u32,
                 ..Backend::default()
             });
-            model
-                .hops
-                .borrow_mut()
-                .push(CachedHop { hop: hop(vlan), at });
+            model.hops.borrow_mut().push(CachedHop { hop: hop(vlan), at });
             model.services.push(Service::new(backend + slot, 1));
             model.opened.borrow_mut().push(0);
         }
@@ -91,16 +96,10 @@ pub fn model(now: u64) -> Model {
             (EMPTY_PORT, 6, 3),
         ];
         for (port, protocol, offset) in steered {
-            let vip_of = Vip {
-                service: service + offset,
-                path: path::STEER,
-            };
+            let vip_of = Vip { service: service + offset, path: path::STEER };
             model.vips.insert(vip_key(vip, port, protocol), vip_of);
         }
-        let proxied = Vip {
-            service: 0,
-            path: path::PROXY,
-        };
+        let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
     }
     model
@@ -109,11 +108,5 @@ pub fn model(now: u64) -> Model {
 /// Towards the backends.
 #[must_use]
 pub fn hop(vlan: u16) -> Hop {
-    Hop {
-        dst_mac: BACKEND_MAC,
-        src_mac: SOURCE_MAC,
-        vlan,
-        ifindex: BACKEND_SIDE,
-        ..Hop::default()
-    }
+    Hop::new(BACKEND_MAC, SOURCE_MAC, BACKEND_SIDE, vlan)
 }

@@ -141,7 +141,7 @@ fn vacate(slots: &mut [Option<usize>], members: &[Member]) {
 
 /// Of the server's address and port alone, and fixed for ever: nodes and versions must agree.
 fn hash(server: SocketAddr, seed: u64) -> u64 {
-    let address = u128::from_be_bytes(Address::of(server.ip()).0);
+    let address = u128::from_be_bytes(Address::of(server.ip()).bytes());
     [(address >> 64) as u64, address as u64, server.port().into()]
         .into_iter()
         .fold(mix(seed), |hash, word| mix(hash ^ word))

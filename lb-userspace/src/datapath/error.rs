@@ -76,7 +76,10 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
-    #[error("the table {name} is full")]
+    #[cfg(feature = "kernel-log")]
+    #[error("the kernel program's messages cannot be waited for")]
+    Log(#[source] io::Error),
+    #[error("the table {name} is full, or has no such index")]
     Full { name: &'static str },
 }
 

@@ -7,6 +7,8 @@ mod counters;
 mod drift;
 mod error;
 mod expiry;
+#[cfg(feature = "kernel-log")]
+mod kernel_log;
 mod load;
 mod object;
 mod shared_load;

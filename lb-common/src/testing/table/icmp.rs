@@ -24,16 +24,8 @@ pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
 }
 
 fn echo(rows: &mut Vec<Row>, e: &Ends) {
-    let back = Link {
-        src_mac: OUR_MAC,
-        dst_mac: CLIENT_MAC,
-        vlan: None,
-        ttl: 64,
-    };
-    let tagged_back = Link {
-        vlan: Some(30),
-        ..back
-    };
+    let back = Link { src_mac: OUR_MAC, dst_mac: CLIENT_MAC, vlan: None, ttl: 64 };
+    let tagged_back = Link { vlan: Some(30), ..back };
     rows.extend([
         Row::new(
             e.title("echo is answered"),
@@ -52,11 +44,7 @@ fn echo(rows: &mut Vec<Row>, e: &Ends) {
 
 /// What a router says of a packet too large, or unreachable, in the family's own numbers.
 fn kinds(e: &Ends) -> [[u8; 2]; 2] {
-    if e.vip.is_ipv4() {
-        [[3, 4], [3, 3]]
-    } else {
-        [[2, 0], [1, 4]]
-    }
+    if e.vip.is_ipv4() { [[3, 4], [3, 3]] } else { [[2, 0], [1, 4]] }
 }
 
 fn errors(rows: &mut Vec<Row>, e: &Ends) {
@@ -75,13 +63,7 @@ fn errors(rows: &mut Vec<Row>, e: &Ends) {
             TO_BACKEND,
         )
         .after([e.syn()])
-        .out(quoting(
-            to_backend(),
-            e,
-            too_big,
-            &sent_as_backend,
-            Towards::Backend,
-        ))
+        .out(quoting(to_backend(), e, too_big, &sent_as_backend, Towards::Backend))
         .live(1),
         Row::new(
             e.title("unreachable about UDP goes to the backend"),
@@ -89,26 +71,14 @@ fn errors(rows: &mut Vec<Row>, e: &Ends) {
             TO_BACKEND,
         )
         .after([e.datagram(b"query")])
-        .out(quoting(
-            to_backend(),
-            e,
-            unreachable,
-            &asked_as_backend,
-            Towards::Backend,
-        )),
+        .out(quoting(to_backend(), e, unreachable, &asked_as_backend, Towards::Backend)),
         Row::new(
             e.title("an error from the backends' side goes to the client"),
             icmp_error(from_backend(), e.stranger, e.source, too_big, &forwarded),
             TO_CLIENT,
         )
         .after([e.syn()])
-        .out(quoting(
-            to_client(),
-            e,
-            too_big,
-            &forwarded_as_client,
-            Towards::Client,
-        )),
+        .out(quoting(to_client(), e, too_big, &forwarded_as_client, Towards::Client)),
         Row::drop(
             e.title("an error at its last hop"),
             icmp_error(ttl(1), e.stranger, e.vip, too_big, &sent),
@@ -144,11 +114,7 @@ fn refused(rows: &mut Vec<Row>, e: &Ends) {
             echo_reply(link(), e.client, e.vip),
             Reason::IcmpUnsupported,
         ),
-        Row::drop(
-            e.title("an error about no flow"),
-            error(&sent),
-            Reason::IcmpUnknownFlow,
-        ),
+        Row::drop(e.title("an error about no flow"), error(&sent), Reason::IcmpUnknownFlow),
         Row::drop(
             e.title("an error about what we did not send"),
             error(&foreign),
@@ -163,13 +129,7 @@ fn refused(rows: &mut Vec<Row>, e: &Ends) {
         .after([e.syn()]),
         Row::drop(
             e.title("an error that says it quotes too little"),
-            icmp(
-                link(),
-                e.stranger,
-                e.vip,
-                too_big,
-                &[[0; 4], [0x45; 4]].concat(),
-            ),
+            icmp(link(), e.stranger, e.vip, too_big, &[[0; 4], [0x45; 4]].concat()),
             Reason::IcmpUnknownFlow,
         )
         .after([e.syn()]),
@@ -178,8 +138,5 @@ fn refused(rows: &mut Vec<Row>, e: &Ends) {
 
 fn discovery(rows: &mut Vec<Row>, e: &Ends) {
     let solicitation = icmp(Link::default(), e.client, e.vip, [135, 0], &[0; 20]);
-    rows.push(Row::pass(
-        e.title("neighbour discovery is the host's"),
-        solicitation,
-    ));
+    rows.push(Row::pass(e.title("neighbour discovery is the host's"), solicitation));
 }

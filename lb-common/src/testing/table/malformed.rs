@@ -17,36 +17,16 @@ pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
     let query = || e.datagram(b"query");
     let drop = |text: &str, frame, reason| Row::drop(e.title(text), frame, reason).live(0);
     rows.extend([
-        drop(
-            "a frame that ends in the TCP header",
-            syn().cut(l4 + 10),
-            Reason::Truncated,
-        ),
-        drop(
-            "a frame that ends in the UDP header",
-            query().cut(l4 + 6),
-            Reason::Truncated,
-        ),
-        drop(
-            "a frame that ends in the payload",
-            query().cut(l4 + 10),
-            Reason::Truncated,
-        ),
-        drop(
-            "TCP data offset of 4",
-            syn().patch(l4 + 12, &[0x40]),
-            Reason::BadTransportHeader,
-        ),
+        drop("a frame that ends in the TCP header", syn().cut(l4 + 10), Reason::Truncated),
+        drop("a frame that ends in the UDP header", query().cut(l4 + 6), Reason::Truncated),
+        drop("a frame that ends in the payload", query().cut(l4 + 10), Reason::Truncated),
+        drop("TCP data offset of 4", syn().patch(l4 + 12, &[0x40]), Reason::BadTransportHeader),
         drop(
             "TCP data offset past the packet",
             syn().patch(l4 + 12, &[0xf0]),
             Reason::BadTransportHeader,
         ),
-        drop(
-            "UDP length of 7",
-            query().patch(l4 + 4, &[0, 7]),
-            Reason::BadTransportHeader,
-        ),
+        drop("UDP length of 7", query().patch(l4 + 4, &[0, 7]), Reason::BadTransportHeader),
         drop(
             "UDP length past the packet",
             query().patch(l4 + 4, &[0, 200]),
@@ -83,42 +63,19 @@ pub(super) fn add_v4(rows: &mut Vec<Row>, e: &Ends) {
     let bare_out = udp(to_backend(), e.source(0), e.backend(), b"query").patch(40, &[0, 0]);
     rows.extend([
         drop("IPv4 options", syn().patch(L3, &[0x46]), Reason::IpOptions),
-        drop(
-            "a header length of 16",
-            syn().patch(L3, &[0x44]),
-            Reason::BadIpHeader,
-        ),
+        drop("a header length of 16", syn().patch(L3, &[0x44]), Reason::BadIpHeader),
         drop("version 5", syn().patch(L3, &[0x55]), Reason::BadIpHeader),
-        drop(
-            "a total length of 19",
-            syn().patch(L3 + 2, &[0, 19]),
-            Reason::BadIpHeader,
-        ),
-        drop(
-            "a total length past the frame",
-            syn().patch(L3 + 2, &[5, 0]),
-            Reason::Truncated,
-        ),
-        drop(
-            "a first fragment",
-            syn().patch(L3 + 6, &[0x20, 0]),
-            Reason::Fragment,
-        ),
-        drop(
-            "a later fragment",
-            syn().patch(L3 + 6, &[0, 0x10]),
-            Reason::Fragment,
-        ),
+        drop("a total length of 19", syn().patch(L3 + 2, &[0, 19]), Reason::BadIpHeader),
+        drop("a total length past the frame", syn().patch(L3 + 2, &[5, 0]), Reason::Truncated),
+        drop("a first fragment", syn().patch(L3 + 6, &[0x20, 0]), Reason::Fragment),
+        drop("a later fragment", syn().patch(L3 + 6, &[0, 0x10]), Reason::Fragment),
         drop(
             "a total length that ends before the TCP header does",
             syn().patch(L3 + 2, &[0, 30]),
             Reason::BadTransportHeader,
         ),
         Row::new(e.title("UDP without a checksum stays so"), bare, TO_BACKEND).out(bare_out),
-        Row::pass(
-            e.title("a stranger's fragment"),
-            other(e).patch(L3 + 6, &[0x20, 0]),
-        ),
+        Row::pass(e.title("a stranger's fragment"), other(e).patch(L3 + 6, &[0x20, 0])),
         Row::pass(e.title("a stranger's options"), other(e).patch(L3, &[0x46])),
     ]);
 }
@@ -128,38 +85,20 @@ pub(super) fn add_v6(rows: &mut Vec<Row>, e: &Ends) {
     let drop = |text: &str, frame, reason| Row::drop(e.title(text), frame, reason).live(0);
     let next = |protocol| syn().patch(L3 + 6, &[protocol]);
     rows.extend([
-        drop(
-            "version 4 in an IPv6 frame",
-            syn().patch(L3, &[0x40]),
-            Reason::BadIpHeader,
-        ),
-        drop(
-            "a payload length past the frame",
-            syn().patch(L3 + 4, &[5, 0]),
-            Reason::Truncated,
-        ),
+        drop("version 4 in an IPv6 frame", syn().patch(L3, &[0x40]), Reason::BadIpHeader),
+        drop("a payload length past the frame", syn().patch(L3 + 4, &[5, 0]), Reason::Truncated),
         drop("hop-by-hop options", next(0), Reason::ExtensionHeader),
         drop("a routing header", next(43), Reason::ExtensionHeader),
         drop("destination options", next(60), Reason::ExtensionHeader),
-        drop(
-            "an authentication header",
-            next(51),
-            Reason::ExtensionHeader,
-        ),
+        drop("an authentication header", next(51), Reason::ExtensionHeader),
         drop("a fragment header", next(44), Reason::Fragment),
         drop(
             "UDP without a checksum",
             e.datagram(b"query").patch(60, &[0, 0]),
             Reason::BadTransportHeader,
         ),
-        Row::pass(
-            e.title("a stranger's fragment"),
-            other(e).patch(L3 + 6, &[44]),
-        ),
-        Row::pass(
-            e.title("a stranger's options"),
-            other(e).patch(L3 + 6, &[0]),
-        ),
+        Row::pass(e.title("a stranger's fragment"), other(e).patch(L3 + 6, &[44])),
+        Row::pass(e.title("a stranger's options"), other(e).patch(L3 + 6, &[0])),
     ]);
 }
 

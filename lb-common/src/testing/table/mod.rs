@@ -29,14 +29,7 @@ pub struct Row {
 
 impl Row {
     fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
-        Self {
-            name: name.into(),
-            before: Vec::new(),
-            frame,
-            verdict,
-            out: None,
-            live: None,
-        }
+        Self { name: name.into(), before: Vec::new(), frame, verdict, out: None, live: None }
     }
 
     fn pass(name: impl Into<String>, frame: Frame) -> Self {
@@ -82,32 +75,32 @@ pub fn rows() -> Vec<Row> {
 struct Ends {
     name: &'static str,
     client: IpAddr,
+    tagged_client: IpAddr,
     vip: IpAddr,
     source: IpAddr,
     backend: IpAddr,
+    vlan_source: IpAddr,
+    vlan_backend: IpAddr,
     stranger: IpAddr,
 }
 
 const CLIENT_PORT: u16 = 40000;
 /// To the backends, by way of an interface that is not the one frames come in by.
-const TO_BACKEND: Verdict = Verdict::Steer {
-    ifindex: BACKEND_SIDE,
-    vlan: 0,
-};
+const TO_BACKEND: Verdict = Verdict::Steer { ifindex: BACKEND_SIDE, vlan: 0 };
 /// Back the way the client's frame came.
-const TO_CLIENT: Verdict = Verdict::Steer {
-    ifindex: 1,
-    vlan: 0,
-};
+const TO_CLIENT: Verdict = Verdict::Steer { ifindex: 1, vlan: 0 };
 
 impl Ends {
     fn new(family: usize) -> Self {
         Self {
             name: ["v4", "v6"][family],
             client: world::ip(world::CLIENTS[family]),
+            tagged_client: world::ip(world::TAGGED_CLIENTS[family]),
             vip: world::ip(world::VIPS[family]),
             source: world::ip(world::SOURCES[family]),
             backend: world::ip(world::BACKENDS[family]),
+            vlan_source: world::ip(world::VLAN_SOURCES[family]),
+            vlan_backend: world::ip(world::VLAN_BACKENDS[family]),
             stranger: world::ip(world::STRANGERS[family]),
         }
     }
@@ -120,12 +113,24 @@ impl Ends {
         SocketAddr::new(self.client, CLIENT_PORT)
     }
 
+    fn tagged_client(&self) -> SocketAddr {
+        SocketAddr::new(self.tagged_client, CLIENT_PORT)
+    }
+
     fn vip(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.vip, port)
     }
 
     fn backend(&self) -> SocketAddr {
         SocketAddr::new(self.backend, world::BACKEND_PORT)
+    }
+
+    fn vlan_backend(&self) -> SocketAddr {
+        SocketAddr::new(self.vlan_backend, world::BACKEND_PORT)
+    }
+
+    fn vlan_source(&self) -> SocketAddr {
+        SocketAddr::new(self.vlan_source, world::FIRST_SOURCE_PORT)
     }
 
     /// Our end towards the backend of the `nth` flow, from 0.
@@ -136,43 +141,23 @@ impl Ends {
 
 /// A frame from the backend to us.
 fn from_backend() -> Link {
-    Link {
-        src_mac: BACKEND_MAC,
-        dst_mac: SOURCE_MAC,
-        ..Link::default()
-    }
+    Link { src_mac: BACKEND_MAC, dst_mac: SOURCE_MAC, ..Link::default() }
 }
 
 /// A frame from us to the backend, one hop later.
 fn to_backend() -> Link {
-    Link {
-        src_mac: SOURCE_MAC,
-        dst_mac: BACKEND_MAC,
-        vlan: None,
-        ttl: 63,
-    }
+    Link { src_mac: SOURCE_MAC, dst_mac: BACKEND_MAC, vlan: None, ttl: 63 }
 }
 
 /// A frame from us to the client, one hop later.
 fn to_client() -> Link {
-    Link {
-        src_mac: OUR_MAC,
-        dst_mac: CLIENT_MAC,
-        vlan: None,
-        ttl: 63,
-    }
+    Link { src_mac: OUR_MAC, dst_mac: CLIENT_MAC, vlan: None, ttl: 63 }
 }
 
 fn ttl(ttl: u8) -> Link {
-    Link {
-        ttl,
-        ..Link::default()
-    }
+    Link { ttl, ..Link::default() }
 }
 
 fn tagged(id: u16) -> Link {
-    Link {
-        vlan: Some(id),
-        ..Link::default()
-    }
+    Link { vlan: Some(id), ..Link::default() }
 }

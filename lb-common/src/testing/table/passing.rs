@@ -19,19 +19,10 @@ fn for_the_proxy(rows: &mut Vec<Row>, e: &Ends) {
     let quoted = tcp(Link::default(), e.vip(PROXY_PORT), e.client(), "A", b"data");
     let kind = if e.vip.is_ipv4() { [3, 4] } else { [2, 0] };
     rows.extend([
-        row(
-            "SYN to a port with handlers",
-            to_proxy(Link::default(), "S"),
-        ),
-        row(
-            "ACK to a port with handlers",
-            to_proxy(Link::default(), "A"),
-        ),
+        row("SYN to a port with handlers", to_proxy(Link::default(), "S")),
+        row("ACK to a port with handlers", to_proxy(Link::default(), "A")),
         row("tagged, to a port with handlers", to_proxy(tagged(30), "S")),
-        row(
-            "at its last hop, to a port with handlers",
-            to_proxy(ttl(1), "S"),
-        ),
+        row("at its last hop, to a port with handlers", to_proxy(ttl(1), "S")),
         row(
             "an ICMP error about the proxy's packet",
             icmp_error(Link::default(), e.stranger, e.vip, kind, &quoted),
@@ -44,36 +35,15 @@ fn for_the_host(rows: &mut Vec<Row>, e: &Ends) {
     let own = SocketAddr::new(e.source, 22);
     let link = Link::default;
     let row = |text: &str, frame| Row::pass(e.title(text), frame);
-    let quoted = tcp(
-        link(),
-        SocketAddr::new(e.source, 40000),
-        e.backend(),
-        "A",
-        b"data",
-    );
+    let quoted = tcp(link(), SocketAddr::new(e.source, 40000), e.backend(), "A", b"data");
     let kind = if e.vip.is_ipv4() { [3, 1] } else { [1, 0] };
     rows.extend([
         row("TCP to the host", tcp(link(), e.client(), own, "S", b"")),
-        row(
-            "TCP to somebody else",
-            tcp(link(), e.client(), stranger(80), "S", b""),
-        ),
-        row(
-            "tagged TCP to somebody else",
-            tcp(tagged(5), e.client(), stranger(80), "S", b""),
-        ),
-        row(
-            "UDP to somebody else",
-            udp(link(), e.client(), stranger(53), b"x"),
-        ),
-        row(
-            "echo to somebody else",
-            echo_request(link(), e.client, e.stranger),
-        ),
-        row(
-            "GRE to somebody else",
-            other_protocol(link(), e.client, e.stranger, 47),
-        ),
+        row("TCP to somebody else", tcp(link(), e.client(), stranger(80), "S", b"")),
+        row("tagged TCP to somebody else", tcp(tagged(5), e.client(), stranger(80), "S", b"")),
+        row("UDP to somebody else", udp(link(), e.client(), stranger(53), b"x")),
+        row("echo to somebody else", echo_request(link(), e.client, e.stranger)),
+        row("GRE to somebody else", other_protocol(link(), e.client, e.stranger, 47)),
         row("truncated TCP to somebody else", {
             let frame = tcp(link(), e.client(), stranger(80), "S", b"");
             let length = frame.0.len() - 6;
@@ -99,17 +69,8 @@ pub(super) fn add_not_ip(rows: &mut Vec<Row>) {
         Row::pass("ARP", arp()),
         Row::pass("LLDP", lldp),
         Row::pass("an Ethernet header alone", arp().cut(14)),
-        Row::pass(
-            "half an IPv4 header",
-            Frame(vec![0; 24]).patch(12, &[8, 0, 0x45]),
-        ),
-        Row::pass(
-            "half an IPv6 header",
-            Frame(vec![0; 40]).patch(12, &[0x86, 0xdd, 0x60]),
-        ),
-        Row::pass(
-            "a VLAN tag and nothing after it",
-            Frame(vec![0; 16]).patch(12, &[0x81, 0]),
-        ),
+        Row::pass("half an IPv4 header", Frame(vec![0; 24]).patch(12, &[8, 0, 0x45])),
+        Row::pass("half an IPv6 header", Frame(vec![0; 40]).patch(12, &[0x86, 0xdd, 0x60])),
+        Row::pass("a VLAN tag and nothing after it", Frame(vec![0; 16]).patch(12, &[0x81, 0])),
     ]);
 }

@@ -7,7 +7,10 @@ use super::{
 use crate::{
     testing::{
         frames::{Frame, tcp, udp},
-        world::{BACKEND_SIDE, EMPTY_PORT, TCP_PORT, UDP_PORT, UNREACHABLE_PORT, VLAN, VLAN_PORT},
+        world::{
+            BACKEND_SIDE, CLIENT_VLAN, EMPTY_PORT, TCP_PORT, UDP_PORT, UNREACHABLE_PORT, VLAN,
+            VLAN_PORT,
+        },
     },
     verdict::Reason,
 };
@@ -18,23 +21,11 @@ impl Ends {
     }
 
     fn segment(&self, flags: &str, payload: &[u8]) -> Frame {
-        tcp(
-            Link::default(),
-            self.client(),
-            self.vip(TCP_PORT),
-            flags,
-            payload,
-        )
+        tcp(Link::default(), self.client(), self.vip(TCP_PORT), flags, payload)
     }
 
     fn answer(&self, flags: &str, payload: &[u8]) -> Frame {
-        tcp(
-            from_backend(),
-            self.backend(),
-            self.source(0),
-            flags,
-            payload,
-        )
+        tcp(from_backend(), self.backend(), self.source(0), flags, payload)
     }
 
     pub(super) fn datagram(&self, payload: &[u8]) -> Frame {
@@ -56,17 +47,11 @@ fn opening(rows: &mut Vec<Row>, e: &Ends) {
     let mut neighbour = e.client();
     neighbour.set_port(other);
     rows.extend([
-        Row::new(e.title("SYN opens a flow"), e.syn(), TO_BACKEND)
+        Row::new(e.title("SYN opens a flow"), e.syn(), TO_BACKEND).out(steered(0, "S")).live(1),
+        Row::new(e.title("SYN again takes the same flow"), e.syn(), TO_BACKEND)
+            .after([e.syn()])
             .out(steered(0, "S"))
             .live(1),
-        Row::new(
-            e.title("SYN again takes the same flow"),
-            e.syn(),
-            TO_BACKEND,
-        )
-        .after([e.syn()])
-        .out(steered(0, "S"))
-        .live(1),
         Row::new(
             e.title("another client port gets another source port"),
             tcp(Link::default(), neighbour, e.vip(TCP_PORT), "S", b""),
@@ -75,61 +60,37 @@ fn opening(rows: &mut Vec<Row>, e: &Ends) {
         .after([e.syn()])
         .out(steered(1, "S"))
         .live(2),
-        Row::new(
-            e.title("a datagram opens a flow"),
-            e.datagram(b"query"),
-            TO_BACKEND,
-        )
-        .out(udp(to_backend(), e.source(0), e.backend(), b"query"))
-        .live(1),
+        Row::new(e.title("a datagram opens a flow"), e.datagram(b"query"), TO_BACKEND)
+            .out(udp(to_backend(), e.source(0), e.backend(), b"query"))
+            .live(1),
         Row::new(e.title("an empty datagram"), e.datagram(b""), TO_BACKEND).out(udp(
             to_backend(),
             e.source(0),
             e.backend(),
             b"",
         )),
-        Row::new(
-            e.title("a padded short frame"),
-            e.syn().padded(110),
-            TO_BACKEND,
-        )
-        .out(steered(0, "S").padded(110)),
+        Row::new(e.title("a padded short frame"), e.syn().padded(110), TO_BACKEND)
+            .out(steered(0, "S").padded(110)),
     ]);
 }
 
 fn known(rows: &mut Vec<Row>, e: &Ends) {
     let odd = b"seventeen bytes!!";
     rows.extend([
-        Row::new(
-            e.title("data of a known flow"),
-            e.segment("PA", odd),
-            TO_BACKEND,
-        )
-        .after([e.syn()])
-        .out(tcp(to_backend(), e.source(0), e.backend(), "PA", odd))
-        .live(1),
-        Row::new(
-            e.title("SYN-ACK to the client"),
-            e.answer("SA", b""),
-            TO_CLIENT,
-        )
-        .after([e.syn()])
-        .out(tcp(to_client(), e.vip(TCP_PORT), e.client(), "SA", b"")),
-        Row::new(
-            e.title("data to the client"),
-            e.answer("PA", odd),
-            TO_CLIENT,
-        )
-        .after([e.syn(), e.answer("SA", b"")])
-        .out(tcp(to_client(), e.vip(TCP_PORT), e.client(), "PA", odd)),
-        Row::new(
-            e.title("the next datagram of a flow"),
-            e.datagram(odd),
-            TO_BACKEND,
-        )
-        .after([e.datagram(b"first")])
-        .out(udp(to_backend(), e.source(0), e.backend(), odd))
-        .live(1),
+        Row::new(e.title("data of a known flow"), e.segment("PA", odd), TO_BACKEND)
+            .after([e.syn()])
+            .out(tcp(to_backend(), e.source(0), e.backend(), "PA", odd))
+            .live(1),
+        Row::new(e.title("SYN-ACK to the client"), e.answer("SA", b""), TO_CLIENT)
+            .after([e.syn()])
+            .out(tcp(to_client(), e.vip(TCP_PORT), e.client(), "SA", b"")),
+        Row::new(e.title("data to the client"), e.answer("PA", odd), TO_CLIENT)
+            .after([e.syn(), e.answer("SA", b"")])
+            .out(tcp(to_client(), e.vip(TCP_PORT), e.client(), "PA", odd)),
+        Row::new(e.title("the next datagram of a flow"), e.datagram(odd), TO_BACKEND)
+            .after([e.datagram(b"first")])
+            .out(udp(to_backend(), e.source(0), e.backend(), odd))
+            .live(1),
         Row::new(
             e.title("a datagram to the client"),
             udp(from_backend(), e.backend(), e.source(0), odd),
@@ -143,84 +104,42 @@ fn known(rows: &mut Vec<Row>, e: &Ends) {
             TO_BACKEND,
         )
         .after([e.syn()])
-        .out(tcp(
-            Link {
-                ttl: 1,
-                ..to_backend()
-            },
-            e.source(0),
-            e.backend(),
-            "A",
-            b"",
-        )),
+        .out(tcp(Link { ttl: 1, ..to_backend() }, e.source(0), e.backend(), "A", b"")),
     ]);
 }
 
 fn closing(rows: &mut Vec<Row>, e: &Ends) {
     let out = |flags| tcp(to_backend(), e.source(0), e.backend(), flags, b"");
-    let both = [
-        e.syn(),
-        e.answer("SA", b""),
-        e.segment("FA", b""),
-        e.answer("FA", b""),
-    ];
+    let both = [e.syn(), e.answer("SA", b""), e.segment("FA", b""), e.answer("FA", b"")];
     rows.extend([
-        Row::new(
-            e.title("FIN one way leaves the flow open"),
-            e.segment("FA", b""),
-            TO_BACKEND,
-        )
-        .after([e.syn()])
-        .out(out("FA"))
-        .live(1),
-        Row::new(
-            e.title("FIN both ways closes it"),
-            e.segment("FA", b""),
-            TO_BACKEND,
-        )
-        .after([e.syn(), e.answer("FA", b"")])
-        .out(out("FA"))
-        .live(0),
-        Row::new(
-            e.title("the last ACK still passes"),
-            e.segment("A", b""),
-            TO_BACKEND,
-        )
-        .after(both.clone())
-        .out(out("A"))
-        .live(0),
-        Row::new(
-            e.title("FIN again closes nothing twice"),
-            e.segment("FA", b""),
-            TO_BACKEND,
-        )
-        .after(both.clone())
-        .out(out("FA"))
-        .live(0),
-        Row::new(
-            e.title("RST of the client closes it"),
-            e.segment("R", b""),
-            TO_BACKEND,
-        )
-        .after([e.syn()])
-        .out(out("R"))
-        .live(0),
-        Row::new(
-            e.title("RST of the backend closes it"),
-            e.answer("RA", b""),
-            TO_CLIENT,
-        )
-        .after([e.syn()])
-        .out(tcp(to_client(), e.vip(TCP_PORT), e.client(), "RA", b""))
-        .live(0),
-        Row::new(
-            e.title("SYN on a closed flow opens another"),
-            e.syn(),
-            TO_BACKEND,
-        )
-        .after(both)
-        .out(tcp(to_backend(), e.source(1), e.backend(), "S", b""))
-        .live(1),
+        Row::new(e.title("FIN one way leaves the flow open"), e.segment("FA", b""), TO_BACKEND)
+            .after([e.syn()])
+            .out(out("FA"))
+            .live(1),
+        Row::new(e.title("FIN both ways closes it"), e.segment("FA", b""), TO_BACKEND)
+            .after([e.syn(), e.answer("FA", b"")])
+            .out(out("FA"))
+            .live(0),
+        Row::new(e.title("the last ACK still passes"), e.segment("A", b""), TO_BACKEND)
+            .after(both.clone())
+            .out(out("A"))
+            .live(0),
+        Row::new(e.title("FIN again closes nothing twice"), e.segment("FA", b""), TO_BACKEND)
+            .after(both.clone())
+            .out(out("FA"))
+            .live(0),
+        Row::new(e.title("RST of the client closes it"), e.segment("R", b""), TO_BACKEND)
+            .after([e.syn()])
+            .out(out("R"))
+            .live(0),
+        Row::new(e.title("RST of the backend closes it"), e.answer("RA", b""), TO_CLIENT)
+            .after([e.syn()])
+            .out(tcp(to_client(), e.vip(TCP_PORT), e.client(), "RA", b""))
+            .live(0),
+        Row::new(e.title("SYN on a closed flow opens another"), e.syn(), TO_BACKEND)
+            .after(both)
+            .out(tcp(to_backend(), e.source(1), e.backend(), "S", b""))
+            .live(1),
     ]);
 }
 
@@ -229,37 +148,17 @@ fn refused(rows: &mut Vec<Row>, e: &Ends) {
     let drop = |text: &str, frame, reason| Row::drop(e.title(text), frame, reason).live(0);
     rows.extend([
         drop("ACK of no flow", first(TCP_PORT, "A"), Reason::UnknownFlow),
-        drop(
-            "SYN-ACK of no flow",
-            first(TCP_PORT, "SA"),
-            Reason::UnknownFlow,
-        ),
+        drop("SYN-ACK of no flow", first(TCP_PORT, "SA"), Reason::UnknownFlow),
         drop("RST of no flow", first(TCP_PORT, "R"), Reason::UnknownFlow),
         drop("FIN of no flow", first(TCP_PORT, "FA"), Reason::UnknownFlow),
         drop("SYN with FIN", first(TCP_PORT, "SF"), Reason::BadTcpFlags),
         drop("SYN with RST", first(TCP_PORT, "SR"), Reason::BadTcpFlags),
         drop("no flags at all", first(TCP_PORT, ""), Reason::BadTcpFlags),
         drop("PSH alone", first(TCP_PORT, "P"), Reason::BadTcpFlags),
-        drop(
-            "a service without backends",
-            first(EMPTY_PORT, "S"),
-            Reason::NoBackend,
-        ),
-        drop(
-            "a backend without a route",
-            first(UNREACHABLE_PORT, "S"),
-            Reason::NoRoute,
-        ),
-        drop(
-            "an undeclared TCP port",
-            first(8081, "S"),
-            Reason::UndeclaredPort,
-        ),
-        drop(
-            "TCP to a UDP port",
-            first(UDP_PORT, "S"),
-            Reason::UndeclaredPort,
-        ),
+        drop("a service without backends", first(EMPTY_PORT, "S"), Reason::NoBackend),
+        drop("a backend without a route", first(UNREACHABLE_PORT, "S"), Reason::NoRoute),
+        drop("an undeclared TCP port", first(8081, "S"), Reason::UndeclaredPort),
+        drop("TCP to a UDP port", first(UDP_PORT, "S"), Reason::UndeclaredPort),
         drop(
             "UDP to a TCP port",
             udp(Link::default(), e.client(), e.vip(TCP_PORT), b"x"),
@@ -281,57 +180,38 @@ fn refused(rows: &mut Vec<Row>, e: &Ends) {
 }
 
 fn vlans(rows: &mut Vec<Row>, e: &Ends) {
-    let from = tcp(tagged(30), e.client(), e.vip(TCP_PORT), "S", b"");
+    let from = tcp(tagged(CLIENT_VLAN), e.tagged_client(), e.vip(TCP_PORT), "S", b"");
     let behind = tcp(Link::default(), e.client(), e.vip(VLAN_PORT), "S", b"");
-    let behind_out = Link {
-        vlan: Some(VLAN),
-        ..to_backend()
-    };
+    let behind_out = Link { vlan: Some(VLAN), ..to_backend() };
     rows.extend([
-        Row::new(
-            e.title("a tagged client's SYN leaves untagged"),
-            from.clone(),
-            TO_BACKEND,
-        )
-        .out(tcp(to_backend(), e.source(0), e.backend(), "S", b""))
-        .live(1),
+        Row::new(e.title("a tagged client's SYN leaves untagged"), from.clone(), TO_BACKEND)
+            .out(tcp(to_backend(), e.source(0), e.backend(), "S", b""))
+            .live(1),
         Row::new(
             e.title("its answer is tagged"),
             e.answer("SA", b""),
-            Verdict::Steer {
-                ifindex: 1,
-                vlan: 30,
-            },
+            Verdict::Steer { ifindex: 1, vlan: CLIENT_VLAN },
         )
         .after([from.clone()])
         .out(tcp(
-            Link {
-                vlan: Some(30),
-                ..to_client()
-            },
+            Link { vlan: Some(CLIENT_VLAN), ..to_client() },
             e.vip(TCP_PORT),
-            e.client(),
+            e.tagged_client(),
             "SA",
             b"",
         )),
         Row::new(
             e.title("a backend behind a VLAN"),
             behind.clone(),
-            Verdict::Steer {
-                ifindex: BACKEND_SIDE,
-                vlan: VLAN,
-            },
+            Verdict::Steer { ifindex: BACKEND_SIDE, vlan: VLAN },
         )
-        .out(tcp(behind_out, e.source(0), e.backend(), "S", b"")),
+        .out(tcp(behind_out, e.vlan_source(), e.vlan_backend(), "S", b"")),
         Row::new(
             e.title("its tagged answer"),
             tcp(
-                Link {
-                    vlan: Some(VLAN),
-                    ..from_backend()
-                },
-                e.backend(),
-                e.source(0),
+                Link { vlan: Some(VLAN), ..from_backend() },
+                e.vlan_backend(),
+                e.vlan_source(),
                 "SA",
                 b"",
             ),

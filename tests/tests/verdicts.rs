@@ -1,0 +1,195 @@
+//! The table of frames through the loaded object, over the host's real routing.
+
+use std::time::Duration;
+
+use lb::{
+    datapath::{Datapath, DatapathConfig},
+    load::LoadSlot,
+    settings::FlowTimeouts,
+    tables::Command,
+};
+use lb_common::{
+    abi::Backend,
+    testing::{
+        Frame, Row,
+        frames::{CLIENT_MAC, OUR_MAC},
+        rows,
+        world::{self, BACKEND_MAC, CLIENT_VLAN, SOURCE_MAC, VLAN},
+    },
+    verdict::{Reason, Verdict},
+};
+use lb_tests::netns::Netns;
+
+/// `enum xdp_action` in include/uapi/linux/bpf.h.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+#[test]
+fn every_row_of_the_table() {
+    let lab = Lab::create();
+    let failed = lab.netns.within(|| {
+        let mut datapath = lab.load();
+        let failed = (0..).zip(rows()).filter_map(|(number, row)| {
+            // TEST_RUN takes no frame shorter than an Ethernet header.
+            assert!(row.frame.0.len() >= 14, "{}", row.name);
+            start_afresh(&mut datapath, number);
+            let result = lab.run(&mut datapath, number, &row);
+            result.err().map(|error| format!("{}: {error}", row.name))
+        });
+        failed.collect::<Vec<_>>()
+    });
+    let failed = failed.expect("the namespace");
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// A network around the table's world. This kernel may lack VLAN devices, so two interfaces
+/// stand for them: what matters is that routing names them and the object knows their tags.
+struct Lab {
+    netns: Netns,
+    up: u32,
+    down: u32,
+    client_vlan: u32,
+    backend_vlan: u32,
+}
+
+impl Lab {
+    fn create() -> Self {
+        let netns = Netns::create(&format!("lbt-verdicts-{}", std::process::id())).expect("root");
+        let [client, client6] = world::CLIENTS;
+        let [tagged, tagged6] = world::TAGGED_CLIENTS;
+        let [backend, backend6] = world::BACKENDS;
+        let [behind, behind6] = world::VLAN_BACKENDS;
+        let lab = Self {
+            up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
+            client_vlan: link(&netns, "ctag0", OUR_MAC, CLIENT_MAC, [tagged, tagged6]),
+            down: link(&netns, "down0", SOURCE_MAC, BACKEND_MAC, [backend, backend6]),
+            backend_vlan: link(&netns, "btag0", SOURCE_MAC, BACKEND_MAC, [behind, behind6]),
+            netns,
+        };
+        for family in ["ipv4", "ipv6"] {
+            lab.netns
+                .set_sysctl(&format!("net/{family}/conf/all/forwarding"), "1")
+                .expect("sysctl");
+        }
+        lab
+    }
+
+    fn load(&self) -> Datapath {
+        let config = DatapathConfig {
+            max_flows: 64,
+            backends: 16,
+            services: 16,
+            vips: 64,
+            ring_slots: 16,
+            load_slots: 1024,
+            ..DatapathConfig::default()
+        };
+        let hour = Duration::from_secs(3600);
+        let timeouts = FlowTimeouts { half_open: hour, established: hour, closed: hour, udp: hour };
+        let mut datapath = Datapath::load(&config, timeouts).expect("loading the object");
+        for command in commands() {
+            datapath.tables.apply(&command).expect("filling the tables");
+        }
+        let mut vlan = |device, parent, id| {
+            datapath.tables.set_vlan(device, parent, id).expect("a VLAN device");
+        };
+        vlan(self.client_vlan, self.up, CLIENT_VLAN);
+        vlan(self.backend_vlan, self.down, VLAN);
+        datapath
+    }
+
+    fn run(&self, datapath: &mut Datapath, number: u32, row: &Row) -> Result<(), String> {
+        let before = datapath.counters.verdicts().expect("counters");
+        let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
+        for frame in &row.before {
+            send(frame);
+        }
+        let trial = send(&row.frame);
+        let counters = datapath.counters.verdicts().expect("counters");
+        let dropped = counters.drops().filter(|(reason, count)| *count > before.dropped(*reason));
+        let dropped: Vec<Reason> = dropped.map(|(reason, _)| reason).collect();
+        let action = match row.verdict {
+            Verdict::Pass | Verdict::Proxy => XDP_PASS,
+            Verdict::Steer { ifindex: 1, .. } | Verdict::Reply => XDP_TX,
+            Verdict::Steer { .. } => XDP_REDIRECT,
+            Verdict::Drop(_) => XDP_DROP,
+        };
+        if trial.action != action {
+            return Err(format!("action {}, not {action}; drops {dropped:?}", trial.action));
+        }
+        if let Verdict::Drop(reason) = row.verdict {
+            let right = dropped == [reason];
+            return if right { Ok(()) } else { Err(format!("{dropped:?}, not {reason:?}")) };
+        }
+        let (out, expected) = (Frame(trial.frame), row.out.as_ref().unwrap_or(&row.frame));
+        if out != *expected {
+            return Err(format!("out {out:?}\nexpected {expected:?}"));
+        }
+        let family = u32::from(row.name.starts_with("v6"));
+        let live = datapath.load.count(load_slot(number, family));
+        match row.live {
+            Some(expected) if live != expected => Err(format!("{live} live, not {expected}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A device with our address next to each neighbour's, and the neighbours known. Its index.
+fn link(netns: &Netns, name: &str, mac: [u8; 6], their_mac: [u8; 6], ends: [&str; 2]) -> u32 {
+    let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let (mac, their_mac) = (text(mac), text(their_mac));
+    let ip = |arguments: String| netns.ip(&arguments).expect("ip");
+    ip(format!("link add {name} address {mac} type veth peer name {name}-peer"));
+    ip(format!("link set {name} up"));
+    ip(format!("link set {name}-peer up"));
+    for (end, length) in ends.into_iter().zip([24, 64]) {
+        let ours = neighbour_of(end);
+        ip(format!("address add {ours}/{length} dev {name}"));
+        ip(format!("neighbour add {end} lladdr {their_mac} dev {name} nud permanent"));
+    }
+    let shown = ip(format!("-o link show dev {name}"));
+    let index = shown.split(':').next().and_then(|index| index.parse().ok());
+    index.expect("the device's index")
+}
+
+/// The first host of the same network.
+fn neighbour_of(end: &str) -> String {
+    let cut = end.rfind(['.', ':']).expect("an address") + 1;
+    format!("{}1", &end[..cut])
+}
+
+/// Without flows, and with counts and source ports that no row has used.
+fn start_afresh(datapath: &mut Datapath, number: u32) {
+    let flows = datapath.sweeper.flows();
+    let mut walk = flows.walk();
+    let mut keys = Vec::new();
+    while let Some(batch) = walk.next_batch().expect("walking the flows") {
+        keys.extend(batch.map(|(key, _)| key));
+    }
+    for key in keys {
+        flows.delete(&key).expect("deleting a flow");
+    }
+    for (id, backend) in (0..).zip(world::model(0).backends) {
+        let load = load_slot(number, backend.load).0;
+        let backend = Backend { load, ..backend };
+        datapath.tables.apply(&Command::SetBackend { id, backend }).expect("a backend");
+    }
+}
+
+fn load_slot(row: u32, family: u32) -> LoadSlot {
+    LoadSlot(2 * row + family)
+}
+
+/// The world's tables as the daemon would fill them, without the backends.
+fn commands() -> Vec<Command> {
+    let model = world::model(0);
+    let mut commands = vec![Command::WriteRing { offset: 0, slots: model.rings.clone() }];
+    for (id, service) in (0..).zip(&model.services) {
+        commands.push(Command::SetService { id, service: *service });
+    }
+    commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
+    commands.extend(model.addresses.iter().map(|address| Command::AddAddress(*address)));
+    commands
+}
