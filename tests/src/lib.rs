@@ -7,6 +7,7 @@ pub mod client;
 pub mod daemon;
 pub mod demo;
 pub mod interrupt;
+pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod servers;
