@@ -1,9 +1,11 @@
 //! Shared by the end-to-end tests, the demo and the benches: namespaces, the lab, real servers and
 //! clients, the daemon.
 
+pub mod bench_lab;
 pub mod client;
 pub mod daemon;
 pub mod demo;
+pub mod interrupt;
 pub mod kernel;
 pub mod netns;
 pub mod process;

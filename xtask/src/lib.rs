@@ -8,4 +8,16 @@ pub mod toolchain;
 #[cfg(feature = "cli")]
 pub mod apt;
 #[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(feature = "cli")]
+pub mod demo;
+#[cfg(feature = "cli")]
+pub mod lab;
+#[cfg(feature = "cli")]
+pub mod programs;
+#[cfg(feature = "cli")]
 pub mod setup;
+#[cfg(feature = "cli")]
+pub mod test;
+#[cfg(feature = "cli")]
+pub mod tidy;

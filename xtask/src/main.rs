@@ -1,10 +1,10 @@
 //! `cargo xtask`: flags in, exit code out.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, setup};
+use xtask::{bench, build_ebpf, demo, lab, setup, test, tidy};
 
 /// Everything around the load balancer.
 #[derive(Parser)]
@@ -27,6 +27,32 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Show the load balancer at work in a lab of network namespaces.
+    Demo {
+        /// Leave the lab up to play with.
+        #[arg(long)]
+        keep: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The lab for people: `up`, `down`, `exec NAMESPACE -- COMMAND`.
+    Lab {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Everything that must hold: format, layers, lints, tests without and with root.
+    Test,
+    /// Measure: `xdp` nanoseconds a packet, `lab` real traffic beside peers.
+    Bench {
+        #[arg(value_parser = ["xdp", "lab"])]
+        name: String,
+        /// `--json`, and what else the bench takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Check who imports whom, and sizes.
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -42,19 +68,25 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::all(),
-        Task::BuildEbpf { log, out } => {
-            setup::toolchain()?;
-            let options = build_ebpf::Options {
-                log,
-                ..build_ebpf::Options::default()
-            };
-            let object = build_ebpf::build(options)?;
-            let object = match out {
-                Some(out) => std::fs::copy(&object, &out).map(|_| out)?,
-                None => object,
-            };
-            println!("{}", object.display());
-            Ok(())
-        }
+        Task::BuildEbpf { log, out } => build_object(log, out),
+        Task::Demo { keep, json } => demo::demo(keep, json),
+        Task::Lab { arguments } => lab::lab(&arguments),
+        Task::Test => test::test(),
+        Task::Bench { name, arguments } => bench::bench(&name, &arguments),
+        Task::Tidy => tidy::tidy(),
     }
+}
+
+fn build_object(log: bool, out: Option<PathBuf>) -> Result<()> {
+    setup::toolchain()?;
+    let options = build_ebpf::Options {
+        log,
+        ..build_ebpf::Options::default()
+    };
+    let object = match out {
+        Some(out) => build_ebpf::build_to(options, &out).map(|()| out)?,
+        None => build_ebpf::build(options)?,
+    };
+    println!("{}", object.display());
+    Ok(())
 }

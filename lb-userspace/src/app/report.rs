@@ -99,7 +99,12 @@ impl Report {
         }
         Ok(ServiceStatus {
             name: service.name.to_string(),
-            path: if service.is_steered() { "steer" } else { "proxy" }.to_owned(),
+            path: if service.is_steered() {
+                "steer"
+            } else {
+                "proxy"
+            }
+            .to_owned(),
             protocol: service.protocol.to_string(),
             addresses: service.addresses.clone(),
             ports: service.ports.iter().map(|port| port.port.get()).collect(),

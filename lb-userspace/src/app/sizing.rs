@@ -1,11 +1,6 @@
 //! How large the kernel's tables are made.
 
-use crate::{
-    control,
-    datapath::DatapathConfig,
-    settings::Config,
-    tables::Capacity,
-};
+use crate::{control, datapath::DatapathConfig, settings::Config, tables::Capacity};
 
 /// The usual sizes, or twice what the configuration needs where that is more. Rings get four
 /// times their need: while all of them are being replaced, the old ones stay.

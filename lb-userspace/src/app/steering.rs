@@ -8,8 +8,9 @@ use tracing::debug;
 
 use crate::{
     control::{self, Slots},
-    datapath,
+    datapath::{self, DatapathError},
     fleet::Fleet,
+    host::{Interface, Vlan},
     load::Load,
     tables::Capacity,
 };
@@ -21,8 +22,6 @@ const GRACE: Duration = Duration::from_millis(50);
 
 pub(super) struct Steering {
     pub(super) slots: Slots,
-    /// The address of ours towards each server; see [`control::desire`].
-    pub(super) sources: HashMap<IpAddr, IpAddr>,
     tables: datapath::Tables,
     actual: control::Tables,
     load: Load,
@@ -34,7 +33,6 @@ impl Steering {
     pub(super) fn new(tables: datapath::Tables, load: Load, capacity: Capacity) -> Self {
         Self {
             slots: Slots::new(capacity),
-            sources: HashMap::new(),
             tables,
             actual: control::Tables::new(capacity.rings),
             load,
@@ -42,15 +40,33 @@ impl Steering {
         }
     }
 
-    /// Brings the tables to what `fleet` wants now.
+    /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
+    ///
+    /// # Errors
+    ///
+    /// There are more of them than the table has room for.
+    pub(super) fn set_vlans(&mut self, interfaces: &[Interface]) -> Result<(), DatapathError> {
+        for interface in interfaces {
+            if let Some(Vlan { parent, id }) = interface.vlan {
+                self.tables.set_vlan(interface.index, parent, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the tables to what `fleet` wants now. For `sources` see [`control::desire`].
     ///
     /// # Errors
     ///
     /// There is no room, or a table refused a command. The commands before it stand, each of them
     /// safe by itself, and the next call goes on from there.
-    pub(super) async fn replan(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
+    pub(super) async fn replan(
+        &mut self,
+        fleet: &Fleet,
+        sources: &HashMap<IpAddr, IpAddr>,
+    ) -> anyhow::Result<()> {
         time::sleep_until(self.settled).await;
-        let desired = control::desire(fleet, &self.sources, &mut self.slots)?;
+        let desired = control::desire(fleet, sources, &mut self.slots)?;
         let commands = control::plan(&desired, &self.actual)?;
         for command in &commands {
             self.tables

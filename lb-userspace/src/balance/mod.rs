@@ -60,11 +60,10 @@ impl Balancer {
     /// [`Unavailable`] when no untried backend is up, or all of those are full.
     pub fn pick(&self, ask: &Ask<'_>, rng: &mut fastrand::Rng) -> Result<usize, Unavailable> {
         let limits = &self.service.service.concurrency;
-        self.pick_under(u64::from(limits.soft_limit), ask, rng)
-            .or_else(|| {
-                let hard = limits.hard_limit.map_or(u64::MAX, u64::from);
-                self.pick_under(hard, ask, rng)
-            })
+        let hard = limits.hard_limit.map_or(u64::MAX, u64::from);
+        let soft = u64::from(limits.soft_limit).min(hard);
+        self.pick_under(soft, ask, rng)
+            .or_else(|| self.pick_under(hard, ask, rng))
             .ok_or_else(|| self.why(ask))
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Exchange {
 /// Why a backend did not take the request.
 enum Refusal {
     /// Another backend may.
-    Elsewhere(Request<RequestBody>, Fault),
+    Elsewhere(Box<Request<RequestBody>>, Fault),
     Final(Fault),
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn exchange(
                 return Ok(Exchange { response, lease });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
-                request = unsent;
+                request = *unsent;
                 fault = Some(why);
                 tried.push(index);
             }
@@ -83,7 +83,7 @@ async fn send(
         let spare = replica(&request);
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
-            Err(Failure::Unsent(unsent)) => unsent,
+            Err(Failure::Unsent(unsent)) => *unsent,
             Err(Failure::Closed) => spare.ok_or(Refusal::Final(Fault::Closed))?,
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
@@ -94,7 +94,7 @@ async fn send(
     };
     let fresh = match opened {
         Ok(fresh) => fresh,
-        Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
+        Err(fault) => return Err(Refusal::Elsewhere(Box::new(request), fault)),
     };
     match send_over(worker, fresh, request).await {
         Ok(answered) => Ok(answered),

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
-    header,
+    header::{self, HeaderValue},
 };
 use tokio::net::TcpStream;
 
@@ -78,8 +78,11 @@ async fn forward(
     let headers = request.headers_mut();
     headers::towards_backend(headers, &client.facts);
     if !has_length {
-        // Two ways to frame one body are how requests are smuggled (RFC 9112 6.3).
+        // Two ways to frame one body are how requests are smuggled (RFC 9112 6.3). Said aloud,
+        // because hyper takes a GET without either for one without a body.
         headers.remove(header::CONTENT_LENGTH);
+        let chunked = HeaderValue::from_static("chunked");
+        headers.insert(header::TRANSFER_ENCODING, chunked);
     }
     let request = request.map(RequestBody::new);
     exchange(&client.worker, site, client.peer, request).await

@@ -129,7 +129,7 @@ where
         .serve_connection(io, service);
     let patience = Patience::new(watch, client.limits());
     let ended = drive(&client, patience, &mut connection, |c| {
-        c.graceful_shutdown()
+        c.graceful_shutdown();
     })
     .await;
     let Some(switched) = switched.take().filter(|_| ended) else {
@@ -167,7 +167,7 @@ where
         .serve_connection(io, service);
     let patience = Patience::new(watch, client.limits());
     drive(&client, patience, &mut connection, |c| {
-        c.graceful_shutdown()
+        c.graceful_shutdown();
     })
     .await;
 }

@@ -20,7 +20,6 @@ use super::{
 
 /// Serves one accepted connection to its end.
 pub(super) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let _live = worker.drain.enter();
     let Ok(local) = stream.local_addr() else {
         return;
     };

@@ -1,7 +1,6 @@
 //! TLS towards clients: configurations from a port's options, and the handshake.
 
 use std::{
-    collections::HashMap,
     io,
     sync::{Arc, LazyLock},
 };
@@ -43,7 +42,7 @@ pub(super) struct Terminators {
     certificates: Arc<Certificates>,
     /// Names in the self-signed certificate.
     names: Vec<String>,
-    made: HashMap<(Vec<Arc<str>>, bool, bool, bool), Arc<Terminator>>,
+    made: Vec<(TlsOptions, Arc<Terminator>)>,
 }
 
 impl Terminators {
@@ -51,7 +50,7 @@ impl Terminators {
         Self {
             certificates: Arc::new(certificates),
             names,
-            made: HashMap::new(),
+            made: Vec::new(),
         }
     }
 
@@ -59,13 +58,7 @@ impl Terminators {
         &mut self,
         options: &TlsOptions,
     ) -> Result<Arc<Terminator>, certificates::Error> {
-        let key = (
-            options.alpn.clone(),
-            options.versions.contains(&TlsVersion::V1_2),
-            options.versions.contains(&TlsVersion::V1_3),
-            options.default_self_signed,
-        );
-        if let Some(made) = self.made.get(&key) {
+        if let Some((_, made)) = self.made.iter().find(|(with, _)| with == options) {
             return Ok(made.clone());
         }
         let fallback = options
@@ -77,7 +70,7 @@ impl Terminators {
             config: Arc::new(configure(options, resolver.clone())),
             resolver,
         });
-        self.made.insert(key, made.clone());
+        self.made.push((options.clone(), made.clone()));
         Ok(made)
     }
 }

@@ -62,7 +62,7 @@ pub(super) struct Allowance {
 
 pub(super) enum Failure {
     /// Nothing of the request was sent.
-    Unsent(Request<RequestBody>),
+    Unsent(Box<Request<RequestBody>>),
     /// The connection ended before a whole response header.
     Closed,
     /// The client did not deliver the request it began.
@@ -137,7 +137,7 @@ impl Upstream {
         })
         .await?;
         sent.map_err(|mut error| match error.take_message() {
-            Some(request) => Failure::Unsent(request),
+            Some(request) => Failure::Unsent(Box::new(request)),
             None => Failure::classify(&error.into_error(), progress.as_deref()),
         })
     }

@@ -1,6 +1,13 @@
 //! One worker: a thread with its own runtime, listener, pools and random numbers.
 
-use std::{cell::RefCell, io, net::TcpListener as StdListener, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::{ArcSwap, Cache};
 use hyper::header::HeaderValue;
@@ -113,11 +120,21 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                spawn_local(serve::connection(worker.clone(), stream, peer));
+                admit(worker, stream, peer);
             }
             Err(error) => back_off(&error, &mut warned).await,
         }
     }
+}
+
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    // Counted here, not when the task first runs: draining must not overlook it.
+    let live = worker.drain.enter();
+    let served = serve::connection(worker.clone(), stream, peer);
+    spawn_local(async move {
+        served.await;
+        drop(live);
+    });
 }
 
 /// Connections that completed their handshake before the listener closes would be reset.
@@ -126,8 +143,7 @@ fn accept_rest(worker: &Rc<Worker>, listener: StdListener) -> io::Result<()> {
         match listener.accept() {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(true)?;
-                let stream = TcpStream::from_std(stream)?;
-                spawn_local(serve::connection(worker.clone(), stream, peer));
+                admit(worker, TcpStream::from_std(stream)?, peer);
             }
             Err(_) => return Ok(()),
         }

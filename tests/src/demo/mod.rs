@@ -1,1 +1,57 @@
 //! The demo: a lab, the daemon, real traffic, and what came of it.
+
+pub mod report;
+pub mod setting;
+pub mod traffic;
+
+use anyhow::Result;
+
+use self::{report::Report, setting::Setting, traffic::Tally};
+use crate::{daemon::Daemon, interrupt::Interrupt, process::poll, status::Status, topology};
+
+/// Runs the whole demo. With `keep` the lab, its servers and the daemon stay.
+pub fn run(keep: bool, interrupt: &Interrupt) -> Result<Report> {
+    let mut setting = if keep {
+        topology::remove(topology::KEPT)?;
+        Setting::up(Some(topology::KEPT))?
+    } else {
+        Setting::up(None)?
+    };
+    let report = show(&setting, interrupt)?;
+    if keep {
+        setting.keep();
+        return Ok(report);
+    }
+    step("stopping lb: programs detached, routes removed");
+    setting.daemon.stop()?;
+    Ok(report)
+}
+
+fn show(setting: &Setting, interrupt: &Interrupt) -> Result<Report> {
+    let mut tally = Tally::default();
+    let (lab, daemon) = (&setting.lab, &setting.daemon);
+    interrupt.check()?;
+    traffic::web(lab, &setting.authority, &mut tally, interrupt)?;
+    traffic::tcp(lab, &mut tally, interrupt)?;
+    traffic::udp(lab, &mut tally, interrupt)?;
+    step("holding connections open, to look at the live counts that XDP and the proxy share");
+    let held = traffic::hold(lab, &setting.authority, &mut tally, || daemon.status())?;
+    interrupt.check()?;
+    let end = when_quiet(daemon)?;
+    Ok(Report::new(tally, &held, end))
+}
+
+/// The state once no TCP connection is live any more.
+fn when_quiet(daemon: &Daemon) -> Result<Status> {
+    let mut quiet = daemon.status()?;
+    poll("every live count is back at 0", || {
+        quiet = daemon.status()?;
+        Ok(quiet.live() == 0)
+    })?;
+    Ok(quiet)
+}
+
+/// Says on stderr what happens now.
+pub fn step(text: &str) {
+    eprintln!("demo: {text}");
+}

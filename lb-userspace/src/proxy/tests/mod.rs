@@ -1,1 +1,14 @@
+//! The proxy as it runs, on loopback, between real clients and real backends. Every test ends with
+//! `Lab::finish`, which demands that all load has gone back to zero.
 
+mod backend;
+mod client;
+mod draining;
+mod failing;
+mod http1;
+mod http2;
+mod lab;
+mod relaying;
+mod request_headers;
+mod slow;
+mod tls;

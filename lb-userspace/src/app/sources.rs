@@ -1,0 +1,57 @@
+//! Which address of ours each steered packet carries: the one that the host's routing would use.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use tracing::{info, warn};
+
+use crate::host::{Host, HostError};
+
+/// The source address towards each server that packets are steered to.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) known: HashMap<IpAddr, IpAddr>,
+    /// Servers without one, and why, as last reported.
+    lost: BTreeMap<IpAddr, String>,
+}
+
+impl Sources {
+    /// Asks the host's routing anew. A server that has no source address is reported once, and
+    /// gets no steered flows until it has.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer, as opposed to answering that there is no way.
+    pub(super) async fn refresh(
+        &mut self,
+        host: &Host,
+        servers: BTreeSet<IpAddr>,
+    ) -> Result<(), HostError> {
+        let mut fresh = Self::default();
+        for server in servers {
+            match host.source_towards(server).await {
+                Ok(source) => drop(fresh.known.insert(server, source)),
+                Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
+                    drop(fresh.lost.insert(server, error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for (server, why) in &fresh.lost {
+            if self.lost.get(server) != Some(why) {
+                warn!(%server, why, "cannot steer to this server");
+            }
+        }
+        for server in self
+            .lost
+            .keys()
+            .filter(|server| fresh.known.contains_key(server))
+        {
+            info!(%server, "can steer to this server again");
+        }
+        *self = fresh;
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Backends: hyper for what is well-behaved, a bare socket for what is not.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+pub type Body = BoxBody<Bytes, Infallible>;
+
+pub fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).boxed()
+}
+
+/// A listening backend and how many connections it has accepted.
+pub struct Listening {
+    pub address: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Listening {
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs `serve` on each connection, with its number.
+pub async fn raw<F, R>(serve: F) -> Listening
+where
+    F: Fn(TcpStream, usize) -> R + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(serve(stream, number));
+        }
+    });
+    Listening { address, accepted }
+}
+
+/// An HTTP/1.1 server.
+pub async fn http<F, R>(answer: F) -> Listening
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = Response<Body>> + Send + 'static,
+{
+    raw(move |stream, _| {
+        let answer = answer.clone();
+        let service = service_fn(move |request| {
+            let answered = answer(request);
+            async move { Ok::<_, Infallible>(answered.await) }
+        });
+        async move {
+            let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = served.with_upgrades().await;
+        }
+    })
+    .await
+}
+
+/// Answers every request with `text`.
+pub async fn saying(text: &'static str) -> Listening {
+    http(move |_| async move { Response::new(full(text)) }).await
+}
+
+/// Answers with what it received: the request line, its headers by name, a blank line, the body.
+pub async fn echo() -> Listening {
+    http(|request| async move {
+        let mut lines: Vec<_> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        let line = format!(
+            "{} {} {:?}",
+            request.method(),
+            request.uri(),
+            request.version()
+        );
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes);
+        let mut text = format!("{line}\n{}\n\n", lines.join("\n")).into_bytes();
+        text.extend_from_slice(&body.unwrap_or_default());
+        Response::new(full(text))
+    })
+    .await
+}
+
+/// An address where nobody listens.
+pub async fn nowhere() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Reads up to the end of one header section.
+pub async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Sends everything back, and its end after the client's.
+pub async fn mirror() -> Listening {
+    raw(|mut stream, _| async move {
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    })
+    .await
+}

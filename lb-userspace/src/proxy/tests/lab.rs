@@ -1,0 +1,289 @@
+//! A running proxy with one service (or more) on loopback.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    fleet::{Backend, Fleet, RunningService},
+    load::{Load, LoadSlot},
+    proxy::{Proxy, Routes, Running},
+    service::{
+        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, Server, Service,
+        Strategy, TlsOptions, TlsVersion,
+    },
+    settings::{CertificateFiles, ProxySettings},
+};
+
+/// What a test waits for, at most.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn settings() -> ProxySettings {
+    ProxySettings {
+        header_prefix: "Fly-".into(),
+        handshake_timeout: PATIENCE,
+        header_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
+        dial_timeout: PATIENCE,
+        response_header_timeout: PATIENCE,
+        drain_timeout: PATIENCE,
+        max_idle_per_backend: 64,
+        upstream_idle_timeout: PATIENCE,
+    }
+}
+
+pub fn tls_options() -> TlsOptions {
+    TlsOptions {
+        alpn: vec!["h2".into(), "http/1.1".into()],
+        versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
+        default_self_signed: false,
+    }
+}
+
+/// A service to be, on the lab's port.
+#[derive(Clone)]
+pub struct Plan {
+    pub handlers: Vec<Handler>,
+    pub tls: Option<TlsOptions>,
+    pub force_https: bool,
+    pub hostnames: Vec<Arc<str>>,
+    pub servers: Vec<(SocketAddr, u16)>,
+    pub hard_limit: Option<u32>,
+}
+
+impl Plan {
+    pub fn http(servers: &[SocketAddr]) -> Self {
+        Self {
+            handlers: vec![Handler::Http],
+            tls: None,
+            force_https: false,
+            hostnames: vec![],
+            servers: servers.iter().map(|&address| (address, 1)).collect(),
+            hard_limit: None,
+        }
+    }
+
+    pub fn https(servers: &[SocketAddr]) -> Self {
+        Self {
+            handlers: vec![Handler::Tls, Handler::Http],
+            tls: Some(tls_options()),
+            ..Self::http(servers)
+        }
+    }
+
+    pub fn tls(servers: &[SocketAddr]) -> Self {
+        Self {
+            handlers: vec![Handler::Tls],
+            ..Self::https(servers)
+        }
+    }
+
+    fn service(&self, name: usize, port: u16) -> Service {
+        let server = |&(address, weight): &(SocketAddr, u16)| Server {
+            address,
+            weight,
+            region: None,
+            instance: None,
+        };
+        Service {
+            name: format!("service-{name}").into(),
+            protocol: Protocol::Tcp,
+            addresses: vec![
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ],
+            hostnames: self.hostnames.clone(),
+            ports: vec![Port {
+                port: port.try_into().unwrap(),
+                handlers: self.handlers.clone(),
+                tls: self.tls.clone(),
+                force_https: self.force_https,
+            }],
+            forwarding: Forwarding::Nat,
+            concurrency: Concurrency {
+                kind: ConcurrencyKind::Requests,
+                soft_limit: 20,
+                hard_limit: self.hard_limit,
+            },
+            pool: Pool {
+                strategy: Strategy::P2c,
+                servers: self.servers.iter().map(server).collect(),
+                health_check: None,
+            },
+        }
+    }
+}
+
+pub struct Lab {
+    pub address: SocketAddr,
+    pub services: Vec<Arc<RunningService>>,
+    pub load: Load,
+    running: Running,
+    files: Files,
+}
+
+pub struct Start {
+    pub plans: Vec<Plan>,
+    pub settings: ProxySettings,
+    pub region: Option<&'static str>,
+    /// Certificate and key in PEM.
+    pub certificates: Vec<(String, String)>,
+    pub workers: usize,
+}
+
+impl Start {
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plans: vec![plan],
+            settings: settings(),
+            region: Some("fra"),
+            certificates: vec![],
+            workers: 1,
+        }
+    }
+
+    pub fn start(self) -> Lab {
+        let proxy = Proxy::bind(self.workers, "[::]:0".parse().unwrap()).unwrap();
+        let port = proxy.listeners()[0].local_addr().unwrap().port();
+        let mut slot = 0;
+        let services: Vec<_> = self
+            .plans
+            .iter()
+            .enumerate()
+            .map(|(name, plan)| run(plan.service(name, port), &mut slot))
+            .collect();
+        let fleet = Fleet {
+            services: services.clone(),
+        };
+        let files = Files::write(&self.certificates);
+        let routes = Routes::new(&fleet, &files.pairs).unwrap();
+        let load = Load::local(slot as usize);
+        let running = proxy
+            .start(
+                Arc::new(self.settings),
+                self.region.map(Into::into),
+                Arc::new(ArcSwap::from_pointee(routes)),
+                load.clone(),
+            )
+            .unwrap();
+        Lab {
+            address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            services,
+            load,
+            running,
+            files,
+        }
+    }
+}
+
+fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
+    let backends = service.pool.servers.iter().map(|server| {
+        *slot += 1;
+        Arc::new(Backend::new(server.clone(), LoadSlot(*slot - 1)))
+    });
+    Arc::new(RunningService {
+        backends: backends.collect(),
+        service: Arc::new(service),
+        requests: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
+    })
+}
+
+impl Lab {
+    pub fn http(servers: &[SocketAddr]) -> Self {
+        Start::new(Plan::http(servers)).start()
+    }
+
+    pub fn counts(&self) -> Vec<u64> {
+        let backends = self.services.iter().flat_map(|service| &service.backends);
+        backends
+            .map(|backend| self.load.count(backend.slot))
+            .collect()
+    }
+
+    /// Connections taken into use, by backend.
+    pub fn connections(&self) -> Vec<u64> {
+        let backends = self.services.iter().flat_map(|service| &service.backends);
+        backends
+            .map(|backend| backend.connections.load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Requests taken and failed by the first service.
+    pub fn tally(&self) -> (u64, u64) {
+        let service = &self.services[0];
+        let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        (read(&service.requests), read(&service.failed))
+    }
+
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: counts {:?}",
+                self.counts()
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// All counts go back to zero by themselves; then the proxy ends.
+    pub async fn finish(self) {
+        let idle = |lab: &Self| lab.counts().iter().all(|&count| count == 0);
+        self.until("load never came back", idle).await;
+        self.running.drain(PATIENCE).await;
+    }
+
+    /// Drains, and demands that this brought all counts back.
+    pub async fn drain(self, within: Duration) {
+        let (load, services) = (self.load.clone(), self.services.clone());
+        self.running.drain(within).await;
+        for backend in services.iter().flat_map(|service| &service.backends) {
+            assert_eq!(load.count(backend.slot), 0);
+        }
+    }
+
+    pub fn file(&self, index: usize) -> &CertificateFiles {
+        &self.files.pairs[index]
+    }
+}
+
+/// Certificate files in a directory that goes away with the lab.
+struct Files {
+    directory: PathBuf,
+    pairs: Vec<CertificateFiles>,
+}
+
+impl Files {
+    fn write(certificates: &[(String, String)]) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lb-proxy-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let write = |(index, (cert, key)): (usize, &(String, String))| {
+            let pair = CertificateFiles {
+                cert: directory.join(format!("{index}.crt")),
+                key: directory.join(format!("{index}.key")),
+            };
+            std::fs::write(&pair.cert, cert).unwrap();
+            std::fs::write(&pair.key, key).unwrap();
+            pair
+        };
+        let pairs = certificates.iter().enumerate().map(write).collect();
+        Self { directory, pairs }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}

@@ -1,0 +1,141 @@
+use http_body_util::{Empty, Full};
+use hyper::{Response, body::Bytes, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    backend,
+    client::{self, Raw},
+    lab::{Lab, Plan, Start},
+};
+
+fn start(plan: Plan) -> (Lab, String) {
+    let mut start = Start::new(plan);
+    let (cert, key) = client::certificate(&["app.example.com"]);
+    start.certificates = vec![(cert.clone(), key)];
+    (start.start(), cert)
+}
+
+#[tokio::test]
+async fn bytes_pass_both_ways_and_the_half_close_with_them() {
+    let backend = backend::raw(|mut stream, _| async move {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        all.reverse();
+        stream.write_all(&all).await.unwrap();
+    })
+    .await;
+    let (lab, cert) = start(Plan::tls(&[backend.address]));
+    let config = client::tls_config(&[&cert], &[]);
+    let mut client = Raw::over(
+        client::tls(lab.address, "app.example.com", config)
+            .await
+            .unwrap(),
+    );
+    client.send("abc").await;
+    lab.until("the connection counts", |lab| lab.counts() == [1])
+        .await;
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(client.rest().await, b"cba");
+    assert_eq!(lab.tally(), (1, 0));
+    assert_eq!(lab.connections(), [1]);
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn megabytes_arrive_whole_under_back_pressure() {
+    const SIZE: usize = 8 << 20;
+    let backend = backend::mirror().await;
+    let (lab, cert) = start(Plan::tls(&[backend.address]));
+    let config = client::tls_config(&[&cert], &[]);
+    let stream = client::tls(lab.address, "app.example.com", config)
+        .await
+        .unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let sent: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 7) as u8).collect();
+    let expected = sent.clone();
+    let sending = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    read.read_to_end(&mut received).await.unwrap();
+    sending.await.unwrap();
+    assert!(received == expected);
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn with_alpn_h2_the_backend_gets_h2c_untouched() {
+    let backend = backend::raw(|stream, _| async move {
+        let service = service_fn(|request: hyper::Request<_>| async move {
+            let text = format!("{:?} {}", request.version(), request.headers().len());
+            Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
+        });
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    })
+    .await;
+    let (lab, cert) = start(Plan::tls(&[backend.address]));
+    let config = client::tls_config(&[&cert], &["h2"]);
+    let stream = client::tls(lab.address, "app.example.com", config)
+        .await
+        .unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut sender = client::http2(stream).await;
+    let response = sender
+        .send_request(client::request("/", Empty::<Bytes>::new()))
+        .await
+        .unwrap();
+    assert_eq!(client::text(response).await, "HTTP/2.0 0");
+    drop(sender);
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_is_passed_over() {
+    let backend = backend::mirror().await;
+    let nowhere = backend::nowhere().await;
+    let (lab, cert) = start(Plan::tls(&[nowhere, backend.address]));
+    for _ in 0..8 {
+        let config = client::tls_config(&[&cert], &[]);
+        let stream = client::tls(lab.address, "app.example.com", config)
+            .await
+            .unwrap();
+        let mut client = Raw::over(stream);
+        client.send("x").await;
+        assert_eq!(client.take(1).await, b"x");
+    }
+    assert_eq!(lab.tally(), (8, 0));
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_backend_the_client_is_cut_off_and_counted() {
+    let nowhere = backend::nowhere().await;
+    let (lab, cert) = start(Plan::tls(&[nowhere]));
+    let config = client::tls_config(&[&cert], &[]);
+    let stream = client::tls(lab.address, "app.example.com", config)
+        .await
+        .unwrap();
+    assert_eq!(Raw::over(stream).rest().await, b"");
+    assert_eq!(lab.tally(), (1, 1));
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_frees_the_backend() {
+    let backend = backend::mirror().await;
+    let (lab, cert) = start(Plan::tls(&[backend.address]));
+    let config = client::tls_config(&[&cert], &[]);
+    let mut stream = client::tls(lab.address, "app.example.com", config)
+        .await
+        .unwrap();
+    stream.write_all(b"x").await.unwrap();
+    stream.flush().await.unwrap();
+    lab.until("the connection counts", |lab| lab.counts() == [1])
+        .await;
+    // Without close_notify.
+    drop(stream.into_inner().0);
+    lab.finish().await;
+}
