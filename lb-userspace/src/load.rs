@@ -26,10 +26,7 @@ impl Load {
     /// Over the mapped pages of the BPF array.
     pub fn shared(words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static) -> Self {
         let permits = words.iter().map(|_| AtomicU64::new(0)).collect();
-        Self {
-            words: Arc::new(words),
-            permits,
-        }
+        Self { words: Arc::new(words), permits }
     }
 
     /// Over this process's own memory: a proxy without a kernel half, and tests.
@@ -61,10 +58,7 @@ impl Load {
     pub fn enter(&self, slot: LoadSlot) -> Permit {
         self.permits[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
         self.word(slot).fetch_add(1, Ordering::Relaxed);
-        Permit {
-            load: self.clone(),
-            slot,
-        }
+        Permit { load: self.clone(), slot }
     }
 
     /// Takes `by` connections out of `slot`: flows that the kernel program will not count out.
@@ -75,8 +69,7 @@ impl Load {
     /// Adds `by` to the count of `slot`: the correction of a count that drifted.
     pub fn correct(&self, slot: LoadSlot, by: i64) {
         // Two's complement: a wrapping add of the bits subtracts where `by` is negative.
-        self.word(slot)
-            .fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+        self.word(slot).fetch_add(by.cast_unsigned(), Ordering::Relaxed);
     }
 
     fn word(&self, slot: LoadSlot) -> &AtomicU64 {

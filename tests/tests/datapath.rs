@@ -34,10 +34,7 @@ fn maps_have_the_sizes_of_the_configuration() {
     assert_eq!(datapath.sweeper.flows().max_entries().expect("info"), 8192);
     assert_eq!(datapath.load.slots(), 1000);
     let verdicts = datapath.counters.verdicts().expect("counters");
-    assert_eq!(
-        verdicts.pass + verdicts.proxy + verdicts.steer + verdicts.reply,
-        0
-    );
+    assert_eq!(verdicts.pass + verdicts.proxy + verdicts.steer + verdicts.reply, 0);
     assert!(verdicts.drops().all(|(_, count)| count == 0));
 }
 
@@ -68,10 +65,7 @@ fn native_xdp_attaches_once_and_ends_with_its_owner() {
                 assert!(matches!(error, DatapathError::Occupied { .. }), "{error}");
             }
             first.kernel.detach();
-            load(&small())
-                .kernel
-                .attach("v0", XdpMode::Auto)
-                .expect("attach");
+            load(&small()).kernel.attach("v0", XdpMode::Auto).expect("attach");
             let error = first.kernel.attach("nope", XdpMode::Auto).unwrap_err();
             assert!(error.to_string().contains("`nope`"), "{error}");
         })
@@ -100,29 +94,16 @@ fn a_large_mtu_is_explained_and_auto_falls_back() {
 #[test]
 fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
     let netns = namespace("lookup");
-    netns
-        .ip("route add local 203.0.113.9/32 dev lo")
-        .expect("route");
+    netns.ip("route add local 203.0.113.9/32 dev lo").expect("route");
     netns
         .within(|| {
             let mut datapath = load(&small());
             let listener = TcpListener::bind("[::]:0").expect("listener");
             datapath.kernel.attach_listener(&listener).expect("attach");
             let address = Address::v4([203, 0, 113, 9]);
-            let key = VipKey {
-                address,
-                port: 443_u16.to_be_bytes(),
-                protocol: TCP,
-                pad: [0; 5],
-            };
-            let vip = Vip {
-                service: 0,
-                path: path::PROXY,
-            };
-            datapath
-                .tables
-                .apply(&Command::SetVip(key, vip))
-                .expect("vip");
+            let key = VipKey { address, port: 443_u16.to_be_bytes(), protocol: TCP, pad: [0; 5] };
+            let vip = Vip { service: 0, path: path::PROXY };
+            datapath.tables.apply(&Command::SetVip(key, vip)).expect("vip");
             let client = TcpStream::connect("203.0.113.9:443").expect("connect");
             let (accepted, _) = listener.accept().expect("accept");
             assert_eq!(
@@ -130,10 +111,7 @@ fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
                 "[::ffff:203.0.113.9]:443"
             );
             drop(client);
-            datapath
-                .tables
-                .apply(&Command::RemoveVip(key))
-                .expect("vip");
+            datapath.tables.apply(&Command::RemoveVip(key)).expect("vip");
             assert!(TcpStream::connect("203.0.113.9:443").is_err());
         })
         .expect("namespace");
@@ -142,37 +120,22 @@ fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
 #[test]
 fn commands_reach_the_tables_and_their_ends_are_errors() {
     let mut datapath = load(&small());
-    let backend = Backend {
-        load: 3,
-        ..Backend::default()
-    };
+    let backend = Backend { load: 3, ..Backend::default() };
     for command in [
         Command::SetBackend { id: 63, backend },
         // More than one batch.
-        Command::WriteRing {
-            offset: 7,
-            slots: vec![63; 8000],
-        },
-        Command::SetService {
-            id: 15,
-            service: Service::new(7, 8000),
-        },
+        Command::WriteRing { offset: 7, slots: vec![63; 8000] },
+        Command::SetService { id: 15, service: Service::new(7, 8000) },
         Command::AddAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::ClearBackend { id: 63 },
     ] {
-        datapath
-            .tables
-            .apply(&command)
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        datapath.tables.apply(&command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
     }
     for command in [
         Command::SetBackend { id: 64, backend },
-        Command::WriteRing {
-            offset: 8000,
-            slots: vec![1; 193],
-        },
+        Command::WriteRing { offset: 8000, slots: vec![1; 193] },
     ] {
         let error = datapath.tables.apply(&command).unwrap_err();
         assert!(matches!(error, DatapathError::Full { .. }), "{error}");

@@ -28,23 +28,13 @@ impl Bench {
         let name = format!("lbt-host-{}-{number}", std::process::id());
         let here = Netns::create(&format!("{name}-a")).expect("a namespace");
         let there = Netns::create(&format!("{name}-b")).expect("a namespace");
-        ip(
-            &here,
-            &format!("link add e0 type veth peer name e1 netns {}", there.name()),
-        );
+        ip(&here, &format!("link add e0 type veth peer name e1 netns {}", there.name()));
         for (netns, device, host) in [(&here, "e0", 1), (&there, "e1", 2)] {
             ip(netns, &format!("addr add 10.9.0.{host}/24 dev {device}"));
-            ip(
-                netns,
-                &format!("addr add fd09::{host}/64 dev {device} nodad"),
-            );
+            ip(netns, &format!("addr add fd09::{host}/64 dev {device} nodad"));
             ip(netns, &format!("link set {device} up"));
         }
-        Self {
-            here,
-            there,
-            state: std::env::temp_dir().join(name),
-        }
+        Self { here, there, state: std::env::temp_dir().join(name) }
     }
 
     /// On a thread inside of `here`, with a runtime of its own.
@@ -91,12 +81,8 @@ const FORWARDING: [&str; 2] = ["net/ipv4/conf/e0/forwarding", "net/ipv6/conf/e0/
 fn announced_addresses_are_local_until_the_end() {
     let bench = Bench::new();
     let local = || {
-        let both = ["-4", "-6"].map(|family| {
-            ip(
-                &bench.here,
-                &format!("{family} route show table local proto 76"),
-            )
-        });
+        let both = ["-4", "-6"]
+            .map(|family| ip(&bench.here, &format!("{family} route show table local proto 76")));
         both.concat().lines().count()
     };
     ip(&bench.here, "route add local 203.0.113.3/32 dev lo");
@@ -121,13 +107,9 @@ fn the_next_start_cleans_up_after_a_crash() {
     let bench = Bench::new();
     bench.run(|| async {
         let mut host = open(&bench.state).await;
-        host.announce(&addresses(["203.0.113.1", "2001:db8::1"]))
-            .await
-            .expect("announce");
+        host.announce(&addresses(["203.0.113.1", "2001:db8::1"])).await.expect("announce");
         host.enable_forwarding(&["e0"]).expect("forwarding");
-        host.keep_neighbours(addresses(["10.9.0.2"]))
-            .await
-            .expect("neighbours");
+        host.keep_neighbours(addresses(["10.9.0.2"])).await.expect("neighbours");
         drop(host);
     });
     assert_eq!(bench.sysctl(FORWARDING[1]), "1");
@@ -190,10 +172,7 @@ fn bare_forwarding_drops_default_routes_of_every_interface() {
 
 /// From advertisements on `e0` and on `x0`.
 fn learn_default_routes(bench: &Bench) {
-    let second = format!(
-        "link add x0 type veth peer name x1 netns {}",
-        bench.there.name()
-    );
+    let second = format!("link add x0 type veth peer name x1 netns {}", bench.there.name());
     ip(&bench.here, &second);
     ip(&bench.here, "link set x0 up");
     ip(&bench.there, "link set x1 up");
@@ -242,10 +221,7 @@ fn one_daemon_per_state_directory() {
 #[test]
 fn the_way_is_the_one_of_the_routing_table() {
     let bench = Bench::new();
-    ip(
-        &bench.here,
-        "route add 10.20.0.0/16 via 10.9.0.2 src 10.9.0.1",
-    );
+    ip(&bench.here, "route add 10.20.0.0/16 via 10.9.0.2 src 10.9.0.1");
     ip(&bench.here, "route add 10.30.0.0/16 via inet6 fd09::2");
     ip(&bench.here, "-6 route add fd20::/16 via fd09::2");
     ip(&bench.here, "route add blackhole 10.40.0.0/16");
@@ -265,16 +241,10 @@ fn the_way_is_the_one_of_the_routing_table() {
             assert_eq!(way.source.to_string(), source, "{to}");
         }
         for to in ["10.40.0.1", "192.0.2.1", "2001:db8::9"] {
-            let error = host
-                .source_towards(to.parse().expect("ip"))
-                .await
-                .unwrap_err();
+            let error = host.source_towards(to.parse().expect("ip")).await.unwrap_err();
             assert!(matches!(error, HostError::NoRoute { .. }), "{to}: {error}");
         }
-        let error = host
-            .way_to("10.9.0.1".parse().expect("ip"))
-            .await
-            .unwrap_err();
+        let error = host.way_to("10.9.0.1".parse().expect("ip")).await.unwrap_err();
         assert!(matches!(error, HostError::Local { .. }), "{error}");
     });
 }
@@ -283,24 +253,16 @@ fn the_way_is_the_one_of_the_routing_table() {
 fn next_hops_are_kept_resolved_and_forgotten_in_the_end() {
     let bench = Bench::new();
     ip(&bench.here, "route add 10.20.0.0/16 via 10.9.0.2");
-    ip(
-        &bench.here,
-        "neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 dev e0 nud permanent",
-    );
+    ip(&bench.here, "neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 dev e0 nud permanent");
     let kept = || ip(&bench.here, "neigh show proto 76");
     bench.run(|| async {
         let mut host = open(&bench.state).await;
         let backends = addresses(["10.20.0.1", "10.20.0.2", "10.9.0.77", "fd09::2"]);
         host.keep_neighbours(backends).await.expect("keep");
-        eventually(&mut host, |host_sees| {
-            host_sees.is_empty() && resolved(&kept()) == 2
-        })
-        .await;
+        eventually(&mut host, |host_sees| host_sees.is_empty() && resolved(&kept()) == 2).await;
         assert!(kept().contains("managed"), "{}", kept());
 
-        host.keep_neighbours(addresses(["fd09::2"]))
-            .await
-            .expect("keep");
+        host.keep_neighbours(addresses(["fd09::2"])).await.expect("keep");
         assert!(!kept().contains("10.9.0.2 "), "{}", kept());
         ip(&bench.there, "link set e1 down");
         ip(&bench.there, "link set e1 up");
@@ -323,10 +285,7 @@ fn a_silent_next_hop_is_named_with_its_backends_and_so_is_a_missing_route() {
             backend: backend.parse().expect("ip"),
             next_hop: Some("10.9.0.66".parse().expect("ip")),
         };
-        let lost = Unreachable {
-            backend: "192.0.2.1".parse().expect("ip"),
-            next_hop: None,
-        };
+        let lost = Unreachable { backend: "192.0.2.1".parse().expect("ip"), next_hop: None };
         let expected = [lost, silent("10.20.0.1"), silent("10.20.0.2")];
         eventually(&mut host, |found| found == expected).await;
         ip(&bench.there, "addr add 10.9.0.66/24 dev e1");
@@ -371,22 +330,11 @@ fn source_ports_must_not_be_ephemeral() {
     let bench = Bench::new();
     let range = "net/ipv4/ip_local_port_range";
     bench.here.set_sysctl(range, "32768 60999").expect("sysctl");
-    let check = |ports| {
-        bench
-            .here
-            .within(move || check_source_ports(&ports))
-            .expect("inside")
-    };
+    let check = |ports| bench.here.within(move || check_source_ports(&ports)).expect("inside");
     check(2048..=32767).expect("disjoint");
     let error = check(2048..=32768).unwrap_err().to_string();
-    assert!(
-        error.contains("2048-32768") && error.contains("32768-60999"),
-        "{error}"
-    );
+    assert!(error.contains("2048-32768") && error.contains("32768-60999"), "{error}");
     let reserved = "net/ipv4/ip_local_reserved_ports";
-    bench
-        .here
-        .set_sysctl(reserved, "32768-33000")
-        .expect("sysctl");
+    bench.here.set_sysctl(reserved, "32768-33000").expect("sysctl");
     check(2048..=33000).expect("reserved");
 }

@@ -49,13 +49,7 @@ fn flow(client: u32, load: u32, state: u32, seen: u64) -> [(FlowKey, Flow); 2] {
 
 fn enter(datapath: &Datapath, entries: &[(FlowKey, Flow)]) {
     for (key, flow) in entries {
-        assert!(
-            datapath
-                .sweeper
-                .flows()
-                .insert_new(key, flow)
-                .expect("insert")
-        );
+        assert!(datapath.sweeper.flows().insert_new(key, flow).expect("insert"));
     }
 }
 
@@ -111,10 +105,7 @@ fn the_sweeper_expires_by_state_and_empties_the_counts() {
     let sweep = datapath.sweeper.sweep(start + 31 * SECOND).expect("sweep");
     assert_eq!((sweep.live, sweep.expired), (2, 1));
     assert_eq!(load.count(LoadSlot(5)), 1);
-    let sweep = datapath
-        .sweeper
-        .sweep(start + 3601 * SECOND)
-        .expect("sweep");
+    let sweep = datapath.sweeper.sweep(start + 3601 * SECOND).expect("sweep");
     assert_eq!((sweep.live, sweep.expired, sweep.orphans), (0, 2, 0));
     assert_eq!(load.count(LoadSlot(5)), 0);
     assert_eq!(load.count(LoadSlot(6)), 1, "the proxy's own stays");
@@ -171,39 +162,22 @@ fn a_drifted_count_is_put_right_in_the_second_sweep() {
 
 #[test]
 fn a_million_flows_are_swept() {
-    let million = DatapathConfig {
-        max_flows: 1_050_000,
-        ..small()
-    };
+    let million = DatapathConfig { max_flows: 1_050_000, ..small() };
     let mut datapath = load(&million);
     let start = clock::now();
     for client in 0..1_000_000 {
-        enter(
-            &datapath,
-            &flow(client, client % 7, flow_state::ANSWERED, start),
-        );
+        enter(&datapath, &flow(client, client % 7, flow_state::ANSWERED, start));
     }
     for slot in 0..7 {
-        datapath
-            .load
-            .correct(LoadSlot(slot), i64::from((1_000_006 - slot) / 7));
+        datapath.load.correct(LoadSlot(slot), i64::from((1_000_006 - slot) / 7));
     }
     let sweep = timed("all lively", || datapath.sweeper.sweep(start));
-    assert_eq!(
-        (sweep.live, sweep.expired, sweep.orphans),
-        (1_000_000, 0, 0)
-    );
+    assert_eq!((sweep.live, sweep.expired, sweep.orphans), (1_000_000, 0, 0));
     assert_eq!(sweep.flows.iter().sum::<u64>(), 1_000_000);
     let sweep = timed("all silent", || datapath.sweeper.sweep(start + 60 * SECOND));
-    assert_eq!(
-        (sweep.live, sweep.expired, sweep.orphans),
-        (1_000_000, 0, 0)
-    );
+    assert_eq!((sweep.live, sweep.expired, sweep.orphans), (1_000_000, 0, 0));
     let sweep = timed("all over", || datapath.sweeper.sweep(start + 3601 * SECOND));
-    assert_eq!(
-        (sweep.live, sweep.expired, sweep.orphans),
-        (0, 1_000_000, 0)
-    );
+    assert_eq!((sweep.live, sweep.expired, sweep.orphans), (0, 1_000_000, 0));
     assert_eq!(entries(&datapath), 0);
     assert!((0..7).all(|slot| datapath.load.count(LoadSlot(slot)) == 0));
 }

@@ -61,23 +61,14 @@ fn attach_as(program: &mut Xdp, interface: &str, mode: Mode) -> Result<Attachmen
     if interface.contains('\0') {
         return Err(unknown(interface));
     }
-    let id = program
-        .attach(interface, mode)
-        .map_err(|error| attach_error(interface, name, &error))?;
-    let link = program
-        .take_link(id)
-        .map_err(|error| attach_error(interface, name, &error))?;
+    let id =
+        program.attach(interface, mode).map_err(|error| attach_error(interface, name, &error))?;
+    let link = program.take_link(id).map_err(|error| attach_error(interface, name, &error))?;
     // aya falls back to netlink where the kernel knows no XDP links. Such an attachment would
     // survive a crash; the failed conversion drops it, which detaches it again.
-    let link = FdLink::try_from(link).map_err(|source| DatapathError::NoLink {
-        interface: interface.to_owned(),
-        source,
-    })?;
-    Ok(Attachment {
-        interface: interface.to_owned(),
-        mode: name,
-        _link: link,
-    })
+    let link = FdLink::try_from(link)
+        .map_err(|source| DatapathError::NoLink { interface: interface.to_owned(), source })?;
+    Ok(Attachment { interface: interface.to_owned(), mode: name, _link: link })
 }
 
 fn mode_name(mode: Mode) -> &'static str {
@@ -88,9 +79,7 @@ fn mode_name(mode: Mode) -> &'static str {
 }
 
 fn unknown(interface: &str) -> DatapathError {
-    DatapathError::UnknownInterface {
-        interface: interface.to_owned(),
-    }
+    DatapathError::UnknownInterface { interface: interface.to_owned() }
 }
 
 fn attach_error(interface: &str, mode: &'static str, error: &ProgramError) -> DatapathError {
@@ -98,18 +87,16 @@ fn attach_error(interface: &str, mode: &'static str, error: &ProgramError) -> Da
     match (code, error) {
         (_, ProgramError::UnknownInterface { .. }) | (Some(libc::ENODEV), _) => unknown(interface),
         // EEXIST: a program in the other mode.
-        (Some(libc::EBUSY | libc::EEXIST), _) => DatapathError::Occupied {
-            interface: interface.to_owned(),
-        },
+        (Some(libc::EBUSY | libc::EEXIST), _) => {
+            DatapathError::Occupied { interface: interface.to_owned() }
+        }
         (Some(libc::EPERM), _) => DatapathError::Privilege,
         _ => DatapathError::Attach {
             interface: interface.to_owned(),
             mode,
             why: why_not(code).to_owned(),
-            source: code.map_or_else(
-                || io::Error::other(error.to_string()),
-                io::Error::from_raw_os_error,
-            ),
+            source: code
+                .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error),
         },
     }
 }

@@ -32,9 +32,7 @@ impl Verdicts {
 
     /// Every reason with its count, also where that is 0.
     pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        Reason::ALL
-            .iter()
-            .map(|&reason| (reason, self.dropped(reason)))
+        Reason::ALL.iter().map(|&reason| (reason, self.dropped(reason)))
     }
 }
 
@@ -103,8 +101,6 @@ fn sum(
     index: u32,
     name: &'static str,
 ) -> Result<u64, DatapathError> {
-    let values = map
-        .get(&index, 0)
-        .map_err(|source| DatapathError::table(name, source))?;
+    let values = map.get(&index, 0).map_err(|source| DatapathError::table(name, source))?;
     Ok(values.iter().copied().fold(0, u64::wrapping_add))
 }

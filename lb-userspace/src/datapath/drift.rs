@@ -33,9 +33,7 @@ pub struct DriftWatch {
 impl DriftWatch {
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        Self {
-            last: vec![None; slots],
-        }
+        Self { last: vec![None; slots] }
     }
 
     /// What to add to the count of `slot`; 0 while it is right or in doubt.
@@ -63,12 +61,7 @@ mod tests {
     use super::*;
 
     fn seen(load: u64, flows: u64, permits: u64) -> Observation {
-        Observation {
-            before: load,
-            after: load,
-            flows,
-            permits,
-        }
+        Observation { before: load, after: load, flows, permits }
     }
 
     #[test]
@@ -106,10 +99,7 @@ mod tests {
     #[test]
     fn a_count_that_moved_during_the_walk_proves_nothing() {
         let mut watch = DriftWatch::new(1);
-        let moved = Observation {
-            before: 4,
-            ..seen(5, 4, 0)
-        };
+        let moved = Observation { before: 4, ..seen(5, 4, 0) };
         assert_eq!(watch.correction(0, seen(5, 4, 0)), 0);
         assert_eq!(watch.correction(0, moved), 0);
         assert_eq!(watch.correction(0, seen(5, 4, 0)), 0);

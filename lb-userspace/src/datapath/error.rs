@@ -26,10 +26,7 @@ pub enum DatapathError {
     )]
     Abi { object: u32, daemon: u32 },
     #[error("the embedded kernel object has no {kind} `{name}`")]
-    Missing {
-        kind: &'static str,
-        name: &'static str,
-    },
+    Missing { kind: &'static str, name: &'static str },
     #[error("the map {name} is not of the kind or has not the sizes that this daemon expects")]
     MapKind { name: &'static str },
     #[error("the kernel does not accept the object")]
@@ -90,11 +87,7 @@ impl DatapathError {
         match source.raw_os_error() {
             Some(libc::E2BIG) => Self::Full { name },
             Some(libc::EPERM) => Self::Privilege,
-            _ => Self::Table {
-                name,
-                action: "read or changed",
-                source,
-            },
+            _ => Self::Table { name, action: "read or changed", source },
         }
     }
 
@@ -111,10 +104,9 @@ impl DatapathError {
         match (errno(&source), source) {
             (Some(libc::EPERM), _) => Self::Privilege,
             (Some(libc::ENOSYS), _) => Self::NoBpf,
-            (_, ProgramError::LoadError { verifier_log, .. }) => Self::Verifier {
-                program,
-                log: last_lines(&verifier_log.to_string()),
-            },
+            (_, ProgramError::LoadError { verifier_log, .. }) => {
+                Self::Verifier { program, log: last_lines(&verifier_log.to_string()) }
+            }
             (_, source) => Self::Program { program, source },
         }
     }
@@ -145,10 +137,7 @@ impl From<MapError> for TableFailure {
 pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut link = Some(error);
     while let Some(error) = link {
-        if let Some(errno) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
             return Some(errno);
         }
         link = error.source();

@@ -92,11 +92,7 @@ mod tests {
     }
 
     fn flow(seen: u64, state: u32) -> Flow {
-        Flow {
-            seen,
-            state,
-            ..Flow::default()
-        }
+        Flow { seen, state, ..Flow::default() }
     }
 
     #[test]
@@ -115,10 +111,7 @@ mod tests {
             let flow = flow(seen, state);
             let limit = seen + seconds * SECOND;
             assert!(!timeouts().is_over(limit, protocol, &flow, 0), "{state:#b}");
-            assert!(
-                timeouts().is_over(limit + 1, protocol, &flow, 0),
-                "{state:#b}"
-            );
+            assert!(timeouts().is_over(limit + 1, protocol, &flow, 0), "{state:#b}");
         }
     }
 

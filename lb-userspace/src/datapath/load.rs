@@ -86,29 +86,24 @@ pub(super) fn load(config: &DatapathConfig) -> Result<Ebpf, DatapathError> {
     let first = u32::from(*config.source_ports.start());
     let count = config.port_count();
     let mut loader = EbpfLoader::new();
-    loader
-        .override_global(globals::SOURCE_PORT_FIRST, &first, true)
-        .override_global(globals::SOURCE_PORT_COUNT, &count, true);
+    loader.override_global(globals::SOURCE_PORT_FIRST, &first, true).override_global(
+        globals::SOURCE_PORT_COUNT,
+        &count,
+        true,
+    );
     for (name, size) in config.sizes() {
         loader.map_max_entries(name, size);
     }
     let mut ebpf = loader.load(object::OBJECT).map_err(DatapathError::load)?;
-    xdp(&mut ebpf)?
-        .load()
-        .map_err(|error| DatapathError::program(programs::BALANCE, error))?;
-    sk_lookup(&mut ebpf)?
-        .load()
-        .map_err(|error| DatapathError::program(programs::STEER, error))?;
+    xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::BALANCE, error))?;
+    sk_lookup(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::STEER, error))?;
     Ok(ebpf)
 }
 
 /// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
 /// raised, and on newer kernels it need not be.
 fn raise_memlock() {
-    let unlimited = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `unlimited` is a whole rlimit that is only read.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {
         let error = std::io::Error::last_os_error();
@@ -120,25 +115,18 @@ pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
     let program = ebpf.program_mut(programs::BALANCE);
     program
         .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::Missing {
-            kind: "XDP program",
-            name: programs::BALANCE,
-        })
+        .ok_or(DatapathError::Missing { kind: "XDP program", name: programs::BALANCE })
 }
 
 pub(super) fn sk_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup, DatapathError> {
     let program = ebpf.program_mut(programs::STEER);
     program
         .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::Missing {
-            kind: "sk_lookup program",
-            name: programs::STEER,
-        })
+        .ok_or(DatapathError::Missing { kind: "sk_lookup program", name: programs::STEER })
 }
 
 pub(super) fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
-    ebpf.take_map(name)
-        .ok_or(DatapathError::Missing { kind: "map", name })
+    ebpf.take_map(name).ok_or(DatapathError::Missing { kind: "map", name })
 }
 
 #[cfg(test)]
@@ -147,10 +135,7 @@ mod tests {
 
     #[test]
     fn both_ends_of_the_port_range_count() {
-        let ports = |source_ports| DatapathConfig {
-            source_ports,
-            ..DatapathConfig::default()
-        };
+        let ports = |source_ports| DatapathConfig { source_ports, ..DatapathConfig::default() };
         assert_eq!(ports(2048..=32767).port_count(), 30720);
         assert_eq!(ports(1..=u16::MAX).port_count(), 65535);
         assert_eq!(ports(7..=7).port_count(), 1);

@@ -75,10 +75,7 @@ impl Datapath {
     /// refuses.
     pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
         let mut ebpf = load::load(config)?;
-        let load = Load::shared(SharedLoad::map(
-            take_map(&mut ebpf, maps::LOAD)?,
-            maps::LOAD,
-        )?);
+        let load = Load::shared(SharedLoad::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
         let flows = Table::open(take_map(&mut ebpf, maps::FLOWS)?, maps::FLOWS)?;
         let opened = take_map(&mut ebpf, maps::OPENED)?;
         let counters = Counters::open(
@@ -99,15 +96,9 @@ impl Datapath {
 impl Kernel {
     fn new(mut ebpf: Ebpf) -> Result<Self, DatapathError> {
         let listeners = take_map(&mut ebpf, maps::LISTENERS)?;
-        let listeners = SockMap::try_from(listeners).map_err(|_| DatapathError::MapKind {
-            name: maps::LISTENERS,
-        })?;
-        Ok(Self {
-            ebpf,
-            listeners,
-            attached: Vec::new(),
-            listening: None,
-        })
+        let listeners = SockMap::try_from(listeners)
+            .map_err(|_| DatapathError::MapKind { name: maps::LISTENERS })?;
+        Ok(Self { ebpf, listeners, attached: Vec::new(), listening: None })
     }
 
     /// From here on the program sees every frame that arrives on `interface`.

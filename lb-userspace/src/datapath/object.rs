@@ -18,19 +18,13 @@ pub(super) fn check_version(elf: &[u8]) -> Result<(), DatapathError> {
     if object == abi::ABI_VERSION {
         Ok(())
     } else {
-        Err(DatapathError::Abi {
-            object,
-            daemon: abi::ABI_VERSION,
-        })
+        Err(DatapathError::Abi { object, daemon: abi::ABI_VERSION })
     }
 }
 
 fn version(elf: &[u8]) -> Result<u32, DatapathError> {
     let unreadable = |error: object::Error| DatapathError::Object(error.to_string());
-    let missing = DatapathError::Missing {
-        kind: "global",
-        name: globals::ABI_VERSION,
-    };
+    let missing = DatapathError::Missing { kind: "global", name: globals::ABI_VERSION };
     let file = object::File::parse(elf).map_err(unreadable)?;
     let Some(symbol) = file.symbol_by_name(globals::ABI_VERSION) else {
         return Err(missing);
@@ -53,9 +47,6 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        assert!(matches!(
-            check_version(b"not an ELF file"),
-            Err(DatapathError::Object(_))
-        ));
+        assert!(matches!(check_version(b"not an ELF file"), Err(DatapathError::Object(_))));
     }
 }

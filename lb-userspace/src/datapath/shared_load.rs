@@ -49,12 +49,7 @@ impl SharedLoad {
             action: "mapped",
             source,
         })?;
-        Ok(Self {
-            words,
-            length,
-            bytes,
-            _map: map,
-        })
+        Ok(Self { words, length, bytes, _map: map })
     }
 }
 

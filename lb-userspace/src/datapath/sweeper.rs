@@ -54,14 +54,7 @@ pub struct Sweep {
 impl Sweeper {
     pub(super) fn new(flows: Table<FlowKey, Flow>, load: Load, timeouts: FlowTimeouts) -> Self {
         let watch = DriftWatch::new(load.slots());
-        Self {
-            flows,
-            load,
-            timeouts: timeouts.into(),
-            watch,
-            round: 0,
-            population: 0,
-        }
+        Self { flows, load, timeouts: timeouts.into(), watch, round: 0, population: 0 }
     }
 
     /// For the sweeps from now on.
@@ -82,10 +75,7 @@ impl Sweeper {
     /// A system call failed; what was done until then stays done, and the next sweep goes on.
     pub fn sweep(&mut self, now: u64) -> Result<Sweep, DatapathError> {
         let before = self.counts();
-        let mut sweep = Sweep {
-            flows: vec![0; self.load.slots()],
-            ..Sweep::default()
-        };
+        let mut sweep = Sweep { flows: vec![0; self.load.slots()], ..Sweep::default() };
         let mut walk = self.flows.walk();
         while let Some(entries) = walk.next_batch()? {
             for (key, flow) in entries {
@@ -192,12 +182,7 @@ impl Sweeper {
             if by != 0 {
                 self.load.correct(slot, by);
                 sweep.corrected += 1;
-                warn!(
-                    slot = index,
-                    by,
-                    ?seen,
-                    "corrected a live count that had drifted"
-                );
+                warn!(slot = index, by, ?seen, "corrected a live count that had drifted");
             }
         }
     }

@@ -35,18 +35,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
         let (Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map)) = map else {
             return Err(DatapathError::MapKind { name });
         };
-        let info = map
-            .info()
-            .map_err(|source| DatapathError::table(name, source))?;
+        let info = map.info().map_err(|source| DatapathError::table(name, source))?;
         let (key, value) = (info.key_size() as usize, info.value_size() as usize);
         if (key, value) != (size_of::<K>(), size_of::<V>()) {
             return Err(DatapathError::MapKind { name });
         }
-        Ok(Self {
-            map,
-            name,
-            _types: PhantomData,
-        })
+        Ok(Self { map, name, _types: PhantomData })
     }
 
     /// How many entries there is room for.
@@ -86,8 +80,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
     ///
     /// The table is full or the index of an array is outside of it (E2BIG), or the system call failed.
     pub fn insert(&self, key: &K, value: &V) -> Result<(), DatapathError> {
-        self.write(key, value, ANY)
-            .map_err(|error| self.error(error))
+        self.write(key, value, ANY).map_err(|error| self.error(error))
     }
 
     /// Inserts where nothing is; answers whether it did.

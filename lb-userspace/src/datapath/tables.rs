@@ -61,11 +61,7 @@ impl Tables {
     ///
     /// There are more VLAN devices than the table has room for, or the system call failed.
     pub fn set_vlan(&mut self, ifindex: u32, parent: u32, vlan: u16) -> Result<(), DatapathError> {
-        let device = VlanDevice {
-            parent,
-            vlan,
-            pad: 0,
-        };
+        let device = VlanDevice { parent, vlan, pad: 0 };
         self.vlans.insert(&ifindex, &device)
     }
 
@@ -82,9 +78,7 @@ impl Tables {
         let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(maps::OPENED, source))?;
         let zeroes = PerCpuValues::try_from(vec![0; cpus])
             .map_err(|source| DatapathError::table(maps::OPENED, source))?;
-        self.opened
-            .set(id, zeroes, 0)
-            .map_err(|source| DatapathError::table(maps::OPENED, source))
+        self.opened.set(id, zeroes, 0).map_err(|source| DatapathError::table(maps::OPENED, source))
     }
 
     /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.

@@ -44,9 +44,6 @@ impl Kernel {
             .test_run(options)
             .map_err(|error| DatapathError::program(programs::BALANCE, error))?;
         out.truncate(result.data_size_out as usize);
-        Ok(Trial {
-            action: result.return_value,
-            frame: out,
-        })
+        Ok(Trial { action: result.return_value, frame: out })
     }
 }

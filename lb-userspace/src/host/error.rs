@@ -49,10 +49,7 @@ pub enum HostError {
          `sysctl net.ipv4.ip_local_reserved_ports`",
         ours.start(), ours.end(), ephemeral.start(), ephemeral.end()
     )]
-    PortOverlap {
-        ours: RangeInclusive<u16>,
-        ephemeral: RangeInclusive<u16>,
-    },
+    PortOverlap { ours: RangeInclusive<u16>, ephemeral: RangeInclusive<u16> },
     #[error("{} has unexpected content: {content:?}", path.display())]
     Content { path: PathBuf, content: String },
 }
@@ -62,23 +59,13 @@ impl HostError {
         let action = action.into();
         match errno(error) {
             Some(libc::EPERM | libc::EACCES) => Self::Privilege { action },
-            Some(code) => Self::Netlink {
-                action,
-                source: io::Error::from_raw_os_error(code),
-            },
-            None => Self::Netlink {
-                action,
-                source: io::Error::other(error.to_string()),
-            },
+            Some(code) => Self::Netlink { action, source: io::Error::from_raw_os_error(code) },
+            None => Self::Netlink { action, source: io::Error::other(error.to_string()) },
         }
     }
 
     pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        Self::File { action, path: path.to_owned(), source }
     }
 }
 

@@ -30,8 +30,7 @@ impl Host {
     pub fn enable_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
         for interface in interfaces {
             let interface = interface.as_ref();
-            self.journal
-                .set(&format!("net/ipv4/conf/{interface}/forwarding"), "1")?;
+            self.journal.set(&format!("net/ipv4/conf/{interface}/forwarding"), "1")?;
             if is(&forwarding(interface), "0")? {
                 enable_v6(&mut self.journal, interface)?;
             }
@@ -74,7 +73,5 @@ fn devices() -> Result<Vec<String>, HostError> {
     let entries = fs::read_dir(&path).map_err(|source| HostError::file("list", &path, source))?;
     let names = entries.flatten().map(|entry| entry.file_name());
     let names = names.filter_map(|name| name.into_string().ok());
-    Ok(names
-        .filter(|name| name != "all" && name != "default")
-        .collect())
+    Ok(names.filter(|name| name != "all" && name != "default").collect())
 }

@@ -53,29 +53,16 @@ impl Host {
 }
 
 fn unknown(name: &str, all: &[Interface]) -> HostError {
-    let existing: Vec<&str> = all
-        .iter()
-        .map(|interface| interface.name.as_str())
-        .collect();
-    HostError::UnknownInterface {
-        name: name.to_owned(),
-        existing: existing.join(", "),
-    }
+    let existing: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
+    HostError::UnknownInterface { name: name.to_owned(), existing: existing.join(", ") }
 }
 
 fn describe(link: &LinkMessage) -> Option<Interface> {
-    let name = link
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })?;
-    Some(Interface {
-        index: link.header.index,
-        name,
-        vlan: vlan(link),
-    })
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    Some(Interface { index: link.header.index, name, vlan: vlan(link) })
 }
 
 fn vlan(link: &LinkMessage) -> Option<Vlan> {
@@ -88,10 +75,7 @@ fn vlan(link: &LinkMessage) -> Option<Vlan> {
             _ => {}
         }
     }
-    Some(Vlan {
-        parent: parent?,
-        id: id?,
-    })
+    Some(Vlan { parent: parent?, id: id? })
 }
 
 fn vlan_id(info: &LinkInfo) -> Option<u16> {

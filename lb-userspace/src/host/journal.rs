@@ -50,19 +50,12 @@ impl Journal {
         let lock = lock(state_dir)?;
         let path = state_dir.join("undo.json");
         let scene = scene()?;
-        let mut journal = Self {
-            content: read(&path)?.unwrap_or_default(),
-            path,
-            _lock: lock,
-        };
+        let mut journal = Self { content: read(&path)?.unwrap_or_default(), path, _lock: lock };
         if journal.content.scene == scene && !journal.content.changes.is_empty() {
             info!("undoing what an earlier lb changed and could not undo");
             journal.undo()?;
         }
-        journal.content = Content {
-            scene,
-            changes: Vec::new(),
-        };
+        journal.content = Content { scene, changes: Vec::new() };
         Ok(journal)
     }
 
@@ -79,11 +72,7 @@ impl Journal {
         if was == value {
             return Ok(());
         }
-        self.content.changes.push(Change {
-            key: key.to_owned(),
-            was,
-            set: value.to_owned(),
-        });
+        self.content.changes.push(Change { key: key.to_owned(), was, set: value.to_owned() });
         self.save()?;
         debug!(key, value, "set");
         write(key, value)
@@ -142,9 +131,7 @@ fn lock(state_dir: &Path) -> Result<File, HostError> {
     let file = File::create(&path).map_err(|source| HostError::file("create", &path, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(HostError::Running {
-            path: state_dir.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(HostError::Running { path: state_dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(HostError::file("lock", &path, source)),
     }
 }
@@ -193,9 +180,9 @@ pub(super) fn sysctl(key: &str) -> Result<Option<String>, HostError> {
 fn write(key: &str, value: &str) -> Result<(), HostError> {
     let path = Path::new(SYSCTLS).join(key);
     fs::write(&path, value).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => HostError::Privilege {
-            action: format!("change {}", path.display()),
-        },
+        io::ErrorKind::PermissionDenied => {
+            HostError::Privilege { action: format!("change {}", path.display()) }
+        }
         _ => HostError::file("write", &path, source),
     })
 }

@@ -53,10 +53,7 @@ impl Netlink {
             NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
             NeighbourAttribute::Protocol(protocol()),
         ]);
-        let request = request
-            .state(NeighbourState::None)
-            .flags(NeighbourFlags::Use)
-            .replace();
+        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
         request.execute().await.map_err(|error| {
             HostError::netlink(format!("resolve the neighbour {}", hop.address), &error)
         })
@@ -71,16 +68,11 @@ impl Netlink {
         };
         message.header.ifindex = hop.interface;
         let destination = NeighbourAddress::from(hop.address);
-        message
-            .attributes
-            .push(NeighbourAttribute::Destination(destination));
+        message.attributes.push(NeighbourAttribute::Destination(destination));
         match self.handle.neighbours().del(message).execute().await {
             // The entry or its interface is gone already.
             Err(error)
-                if matches!(
-                    errno(&error),
-                    Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)
-                ) =>
+                if matches!(errno(&error), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) =>
             {
                 Ok(())
             }
@@ -125,10 +117,7 @@ fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
             _ => {}
         }
     }
-    let hop = Hop {
-        interface: message.header.ifindex,
-        address: address?,
-    };
+    let hop = Hop { interface: message.header.ifindex, address: address? };
     Some((hop, entry))
 }
 

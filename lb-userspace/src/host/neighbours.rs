@@ -77,10 +77,7 @@ impl Neighbours {
             match netlink.way_to(backend).await {
                 Ok(way) => {
                     let (interface, address) = (way.interface, way.next_hop);
-                    behind
-                        .entry(Hop { interface, address })
-                        .or_default()
-                        .push(backend);
+                    behind.entry(Hop { interface, address }).or_default().push(backend);
                 }
                 Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
                     if !self.lost.contains(&backend) {
@@ -94,12 +91,7 @@ impl Neighbours {
         self.lost = lost;
         self.replace_hops(netlink, behind).await?;
         let lost = self.lost.iter();
-        Ok(lost
-            .map(|&backend| Unreachable {
-                backend,
-                next_hop: None,
-            })
-            .collect())
+        Ok(lost.map(|&backend| Unreachable { backend, next_hop: None }).collect())
     }
 
     async fn replace_hops(
@@ -186,46 +178,26 @@ impl Kept {
 mod tests {
     use super::*;
 
-    const PLAIN: Entry = Entry {
-        resolved: true,
-        fixed: false,
-        managed: false,
-        ours: false,
-    };
+    const PLAIN: Entry = Entry { resolved: true, fixed: false, managed: false, ours: false };
 
     #[test]
     fn only_what_the_kernel_does_not_keep_by_itself_is_touched() {
         let kept = Kept::default();
         assert!(kept.wants_resolution(Entry::default()), "absent");
         assert!(kept.wants_resolution(PLAIN), "would age");
-        let fixed = Entry {
-            fixed: true,
-            ..PLAIN
-        };
+        let fixed = Entry { fixed: true, ..PLAIN };
         assert!(!kept.wants_resolution(fixed), "an administrator's");
-        let managed = Entry {
-            managed: true,
-            ..PLAIN
-        };
+        let managed = Entry { managed: true, ..PLAIN };
         assert!(!kept.wants_resolution(managed), "another daemon's");
-        let silent = Entry {
-            resolved: false,
-            ..managed
-        };
+        let silent = Entry { resolved: false, ..managed };
         assert!(!kept.wants_resolution(silent), "another daemon's");
-        let ours = Entry {
-            ours: true,
-            ..silent
-        };
+        let ours = Entry { ours: true, ..silent };
         assert!(kept.wants_resolution(ours), "ours, does not answer");
     }
 
     #[test]
     fn the_first_miss_is_no_complaint() {
-        let hop = Hop {
-            interface: 1,
-            address: IpAddr::from([10, 0, 0, 1]),
-        };
+        let hop = Hop { interface: 1, address: IpAddr::from([10, 0, 0, 1]) };
         let mut kept = Kept::default();
         kept.note(hop, Entry::default());
         assert_eq!(kept.misses, 1);

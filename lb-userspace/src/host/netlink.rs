@@ -37,15 +37,10 @@ impl Netlink {
     ///
     /// No netlink socket, or a kernel before 4.20.
     pub(super) fn open() -> Result<Self, HostError> {
-        let (connection, handle, _) =
-            new_connection_with_strict_check().map_err(|source| HostError::Netlink {
-                action: "open a netlink socket".to_owned(),
-                source,
-            })?;
-        Ok(Self {
-            handle,
-            connection: tokio::spawn(connection),
-        })
+        let (connection, handle, _) = new_connection_with_strict_check().map_err(|source| {
+            HostError::Netlink { action: "open a netlink socket".to_owned(), source }
+        })?;
+        Ok(Self { handle, connection: tokio::spawn(connection) })
     }
 
     /// The routes that match the header and attributes of `filter`.

@@ -18,10 +18,7 @@ pub fn check_source_ports(ours: &RangeInclusive<u16>) -> Result<(), HostError> {
     let ephemeral = parse_ephemeral(&read(EPHEMERAL)?).ok_or_else(|| unexpected(EPHEMERAL))?;
     let reserved = parse_reserved(&read(RESERVED)?).ok_or_else(|| unexpected(RESERVED))?;
     if collides(ours, &ephemeral, &reserved) {
-        return Err(HostError::PortOverlap {
-            ours: ours.clone(),
-            ephemeral,
-        });
+        return Err(HostError::PortOverlap { ours: ours.clone(), ephemeral });
     }
     Ok(())
 }
@@ -41,10 +38,7 @@ fn read(path: &str) -> Result<String, HostError> {
 }
 
 fn unexpected(path: &str) -> HostError {
-    HostError::Content {
-        path: path.into(),
-        content: fs::read_to_string(path).unwrap_or_default(),
-    }
+    HostError::Content { path: path.into(), content: fs::read_to_string(path).unwrap_or_default() }
 }
 
 /// Two numbers.
@@ -76,10 +70,7 @@ mod tests {
         assert_eq!(parse_ephemeral("32768\t60999\n"), Some(32768..=60999));
         assert_eq!(parse_ephemeral("32768\n"), None);
         assert_eq!(parse_reserved("\n"), Some(vec![]));
-        assert_eq!(
-            parse_reserved("80,2048-4095\n"),
-            Some(vec![80..=80, 2048..=4095])
-        );
+        assert_eq!(parse_reserved("80,2048-4095\n"), Some(vec![80..=80, 2048..=4095]));
         assert_eq!(parse_reserved("a-b"), None);
     }
 
@@ -97,24 +88,14 @@ mod tests {
     fn reserved_ports_are_not_handed_out() {
         let ephemeral = 1024..=65535;
         assert!(!collides(&(2048..=32767), &ephemeral, &[2000..=32767]));
-        assert!(!collides(
-            &(2048..=2050),
-            &ephemeral,
-            &[2048..=2048, 2049..=2050]
-        ));
+        assert!(!collides(&(2048..=2050), &ephemeral, &[2048..=2048, 2049..=2050]));
         assert!(collides(&(2048..=32767), &ephemeral, &[2049..=32767]));
     }
 
     #[test]
     fn the_message_names_both_ranges() {
-        let error = HostError::PortOverlap {
-            ours: 2048..=40000,
-            ephemeral: 32768..=60999,
-        };
+        let error = HostError::PortOverlap { ours: 2048..=40000, ephemeral: 32768..=60999 };
         let text = error.to_string();
-        assert!(
-            text.contains("2048-40000") && text.contains("32768-60999"),
-            "{text}"
-        );
+        assert!(text.contains("2048-40000") && text.contains("32768-60999"), "{text}");
     }
 }

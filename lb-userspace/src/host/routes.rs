@@ -59,34 +59,25 @@ impl Netlink {
                 debug!(%address, "is local already, by a route that is not ours");
                 Ok(false)
             }
-            Err(error) => Err(HostError::netlink(
-                format!("add the local route of {address}"),
-                &error,
-            )),
+            Err(error) => {
+                Err(HostError::netlink(format!("add the local route of {address}"), &error))
+            }
         }
     }
 
     async fn withdraw(&self, address: IpAddr) -> Result<(), HostError> {
-        self.remove_route(local_route(address), &address.to_string())
-            .await
+        self.remove_route(local_route(address), &address.to_string()).await
     }
 
     /// Removes all routes with our mark in the local table, whoever left them.
     pub(super) async fn remove_leftover_routes(&self) -> Result<(), HostError> {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             for route in self.marked_routes(family).await? {
-                let destination = route
-                    .attributes
-                    .iter()
-                    .find_map(|attribute| match attribute {
-                        RouteAttribute::Destination(RouteAddress::Inet(v4)) => {
-                            Some(IpAddr::V4(*v4))
-                        }
-                        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => {
-                            Some(IpAddr::V6(*v6))
-                        }
-                        _ => None,
-                    });
+                let destination = route.attributes.iter().find_map(|attribute| match attribute {
+                    RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+                    RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+                    _ => None,
+                });
                 if let Some(address) = destination {
                     info!(%address, "removing a local route that an earlier lb left");
                     self.withdraw(address).await?;
@@ -122,10 +113,9 @@ impl Netlink {
 
     async fn remove_route(&self, route: RouteMessage, name: &str) -> Result<(), HostError> {
         match self.handle.route().del(route).execute().await {
-            Err(error) if !is_gone(&error) => Err(HostError::netlink(
-                format!("remove the local route of {name}"),
-                &error,
-            )),
+            Err(error) if !is_gone(&error) => {
+                Err(HostError::netlink(format!("remove the local route of {name}"), &error))
+            }
             _ => Ok(()),
         }
     }

@@ -47,16 +47,13 @@ impl Host {
 
 impl Netlink {
     pub(super) async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
-        let routes = self
-            .routes(query(to))
-            .await
-            .map_err(|error| match errno(&error) {
-                // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {
-                    HostError::NoRoute { to }
-                }
-                _ => HostError::netlink(format!("ask for the route to {to}"), &error),
-            })?;
+        let routes = self.routes(query(to)).await.map_err(|error| match errno(&error) {
+            // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {
+                HostError::NoRoute { to }
+            }
+            _ => HostError::netlink(format!("ask for the route to {to}"), &error),
+        })?;
         let route = routes.first().ok_or(HostError::NoRoute { to })?;
         match route.header.kind {
             RouteType::Unicast => read(route, to).ok_or(HostError::NoRoute { to }),
@@ -91,11 +88,7 @@ fn read(route: &RouteMessage, to: IpAddr) -> Option<Way> {
             _ => {}
         }
     }
-    Some(Way {
-        interface: interface?,
-        next_hop,
-        source: source?,
-    })
+    Some(Way { interface: interface?, next_hop, source: source? })
 }
 
 fn address(address: &RouteAddress) -> Option<IpAddr> {
