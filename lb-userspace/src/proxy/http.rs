@@ -149,7 +149,9 @@ where
 /// Takes what the client is still sending after our last answer. Closing at once would reset the
 /// connection, and the client could lose that answer (RFC 9112 9.6).
 async fn linger<S: AsyncRead + Unpin>(mut stream: S) {
-    let rest = async { while matches!(stream.read(&mut [0; 4096]).await, Ok(1..)) {} };
+    // On the heap: an array would be part of every connection's task.
+    let mut scrap = vec![0; 16 * 1024];
+    let rest = async { while matches!(stream.read(&mut scrap).await, Ok(1..)) {} };
     let _ = timeout(LINGER, rest).await;
 }
 
