@@ -36,9 +36,7 @@ use crate::{
 pub fn run(config: Config) -> anyhow::Result<()> {
     privilege::check()?;
     host::check_source_ports(&config.node.source_ports)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run_daemon(config))
 }
 
@@ -81,10 +79,6 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         load,
         started,
     };
-    let handles = Handles {
-        door,
-        counters: datapath.counters,
-        sweeper: datapath.sweeper,
-    };
+    let handles = Handles { door, counters: datapath.counters, sweeper: datapath.sweeper };
     Ok((daemon, handles))
 }

@@ -74,11 +74,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),
         Command::Run { config, log_format } => run::run(&config, log_format),
-        Command::Status {
-            json,
-            config,
-            socket,
-        } => status::status(socket, config.as_deref(), json),
+        Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }
 }
 
@@ -94,9 +90,7 @@ fn refuse(error: &LoadError) -> ExitCode {
             let report = errors.render(has_colours(&io::stderr()));
             let count = errors.diagnostics().len();
             let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-            complain(&format!(
-                "{report}\n\nerror: {count} {mistakes} in the configuration"
-            ));
+            complain(&format!("{report}\n\nerror: {count} {mistakes} in the configuration"));
             ExitCode::from(1)
         }
         LoadError::Read { .. } | LoadError::NotText { .. } => {

@@ -40,12 +40,7 @@ impl Backend {
     /// Starts up: a backend without a health check stays so, one with a check until it fails.
     #[must_use]
     pub fn new(server: Server, slot: LoadSlot) -> Self {
-        Self {
-            server,
-            slot,
-            connections: AtomicU64::new(0),
-            up: AtomicBool::new(true),
-        }
+        Self { server, slot, connections: AtomicU64::new(0), up: AtomicBool::new(true) }
     }
 
     #[must_use]

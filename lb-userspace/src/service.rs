@@ -90,11 +90,7 @@ pub struct Port {
 impl Port {
     #[must_use]
     pub fn path(&self) -> Path {
-        if self.handlers.is_empty() {
-            Path::Steer
-        } else {
-            Path::Proxy
-        }
+        if self.handlers.is_empty() { Path::Steer } else { Path::Proxy }
     }
 
     #[must_use]

@@ -35,11 +35,7 @@ fn mistakes_are_told_on_standard_error() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     let stderr = String::from_utf8_lossy(&output.stderr);
-    for part in [
-        "mistakes.toml:2:14",
-        "mistakes.toml:3:1",
-        "did you mean `xdp`?",
-    ] {
+    for part in ["mistakes.toml:2:14", "mistakes.toml:3:1", "did you mean `xdp`?"] {
         assert!(stderr.contains(part), "{part} in {stderr}");
     }
     assert!(stderr.ends_with("error: 2 mistakes in the configuration\n"));
@@ -56,8 +52,5 @@ fn a_file_that_cannot_be_read_is_another_matter() {
     let binary = check(&scratch("binary.toml", b"[node]\n\xff\xfe"));
     assert_eq!(binary.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&binary.stderr);
-    assert!(
-        stderr.contains("binary.toml is not UTF-8 text from byte 7 on"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("binary.toml is not UTF-8 text from byte 7 on"), "{stderr}");
 }

@@ -28,16 +28,9 @@ pub fn curl(netns: &Netns, arguments: &[&str]) -> Result<Answer> {
     const FORMAT: &str = "\n%{http_code} %{http_version} %{redirect_url}";
     let patience = PATIENCE.as_secs().to_string();
     let mut curl = netns.command("curl");
-    curl.args([
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--max-time",
-        &patience,
-    ])
-    .args(["--write-out", FORMAT])
-    .args(arguments);
+    curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", &patience])
+        .args(["--write-out", FORMAT])
+        .args(arguments);
     let text = output(&mut curl)?;
     let (body, facts) = text.rsplit_once('\n').context("curl wrote no facts")?;
     let mut facts = facts.splitn(3, ' ');
@@ -57,16 +50,14 @@ pub fn tcp_echo(to: SocketAddr, line: &str) -> Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
     let mut answer = String::new();
-    BufReader::new(&stream)
-        .read_line(&mut answer)
-        .context("reading")?;
+    BufReader::new(&stream).read_line(&mut answer).context("reading")?;
     name_in(answer.trim_end(), line)
 }
 
-/// A datagram from a new socket that comes back with the server's name in front; the name.
-/// Datagrams may get lost: it is sent again until an answer comes. To be called inside the
-/// client's namespace.
-pub fn udp_echo(to: SocketAddr, text: &str) -> Result<String> {
+/// A datagram from a new socket that comes back with the server's name in front; the name, and the
+/// socket: while it lives no other has its port. Datagrams may get lost: it is sent again until an
+/// answer comes. To be called inside the client's namespace.
+pub fn udp_echo(to: SocketAddr, text: &str) -> Result<(String, UdpSocket)> {
     const TRIES: u32 = 10;
     let any: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -79,16 +70,16 @@ pub fn udp_echo(to: SocketAddr, text: &str) -> Result<String> {
     for _ in 0..TRIES {
         socket.send(text.as_bytes())?;
         if let Ok(length) = socket.recv(&mut buffer) {
-            return name_in(std::str::from_utf8(&buffer[..length])?, text);
+            let name = name_in(std::str::from_utf8(&buffer[..length])?, text)?;
+            return Ok((name, socket));
         }
     }
     bail!("{to} never answered a datagram");
 }
 
 fn name_in(answer: &str, sent: &str) -> Result<String> {
-    let (name, echo) = answer
-        .split_once(' ')
-        .with_context(|| format!("an answer without a name: {answer:?}"))?;
+    let (name, echo) =
+        answer.split_once(' ').with_context(|| format!("an answer without a name: {answer:?}"))?;
     ensure!(echo == sent, "sent {sent:?}, heard {echo:?}");
     Ok(name.to_owned())
 }

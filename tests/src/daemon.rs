@@ -35,10 +35,8 @@ impl Daemon {
         let mut command = lab.lb.command(program("lb")?);
         command.arg("run").arg("--config").arg(config);
         let log = lab.directory().join("lb.log");
-        let mut daemon = Self {
-            process: Process::start("lb", command, &log)?,
-            socket: socket(lab),
-        };
+        let mut daemon =
+            Self { process: Process::start("lb", command, &log)?, socket: socket(lab) };
         poll("lb is ready", || {
             daemon.process.check()?;
             Ok(daemon.socket.exists() && daemon.status().is_ok())

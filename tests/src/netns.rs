@@ -25,10 +25,7 @@ impl Netns {
     pub fn create(name: &str) -> Result<Self> {
         output(Command::new("ip").args(["netns", "add", name]))
             .context("creating a network namespace (this needs root)")?;
-        let netns = Self {
-            name: name.to_owned(),
-            created: true,
-        };
+        let netns = Self { name: name.to_owned(), created: true };
         netns.ip("link set lo up")?;
         for scope in ["all", "default"] {
             // Duplicate address detection would keep addresses tentative for a second.
@@ -60,10 +57,7 @@ impl Netns {
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.path().display()))
-            .arg("--")
-            .arg(program);
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
         command
     }
 

@@ -39,12 +39,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log: log.to_path_buf(),
-            kept: false,
-        })
+        Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), kept: false })
     }
 
     #[must_use]
@@ -118,10 +113,8 @@ pub fn poll(what: &str, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
 
 /// Runs a command to its end; its standard output. Fails with its messages.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {command:?}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
     if !output.status.success() {
         let messages = String::from_utf8_lossy(&output.stderr);
         bail!("{command:?}: {}: {}", output.status, messages.trim());
@@ -133,13 +126,10 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let places = own.ancestors().skip(1).take(2);
-    places
-        .map(|place| place.join(name))
-        .find(|program| program.is_file())
-        .with_context(|| {
-            format!(
-                "no `{name}` beside {}: `cargo xtask test` and `cargo xtask demo` build it first",
-                own.display()
-            )
-        })
+    places.map(|place| place.join(name)).find(|program| program.is_file()).with_context(|| {
+        format!(
+            "no `{name}` beside {}: `cargo xtask test` and `cargo xtask demo` build it first",
+            own.display()
+        )
+    })
 }

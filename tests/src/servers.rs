@@ -14,7 +14,7 @@ pub const HTTP: u16 = 8080;
 /// TCP: answers each line with its name and the line.
 pub const TCP: u16 = 7000;
 /// UDP: answers each datagram with its name and the datagram.
-pub const UDP: u16 = 7000;
+pub const UDP: u16 = 7001;
 
 /// Starts all of a backend's servers and waits until they answer.
 pub fn start(lab: &Lab, backend: &Backend) -> Result<Process> {
@@ -34,10 +34,7 @@ pub fn start(lab: &Lab, backend: &Backend) -> Result<Process> {
 
 /// Starts the servers of all backends, in their order.
 pub fn start_all(lab: &Lab) -> Result<Vec<Process>> {
-    lab.backends
-        .iter()
-        .map(|backend| start(lab, backend))
-        .collect()
+    lab.backends.iter().map(|backend| start(lab, backend)).collect()
 }
 
 /// `port` at every backend's IPv4 address, then at every IPv6 address.

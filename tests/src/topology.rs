@@ -151,8 +151,7 @@ impl Lab {
     fn connect(&self) -> Result<()> {
         veth(&self.client, "eth0", &self.lb, "up0")?;
         veth(&self.lb, "down0", &self.fabric, "port0")?;
-        self.fabric
-            .ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
+        self.fabric.ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
         for backend in &self.backends {
             veth(&backend.netns, "eth0", &self.fabric, &backend.name)?;
             host_addresses(&backend.netns, backend.addresses())?;
@@ -166,8 +165,7 @@ impl Lab {
         self.lb.ip("addr add 10.101.0.1/24 dev up0")?;
         self.lb.ip("addr add fd65:1::1/64 dev up0 nodad")?;
         self.lb.ip(&format!("addr add {INNER4}/24 dev down0"))?;
-        self.lb
-            .ip(&format!("addr add {INNER6}/64 dev down0 nodad"))?;
+        self.lb.ip(&format!("addr add {INNER6}/64 dev down0 nodad"))?;
         // Redirected frames enter a veth's far end only through NAPI, which GRO turns on.
         offloads(&self.fabric, "port0", &["gro", "on"])?;
         self.client.ip("route add default via 10.101.0.1")?;
@@ -230,9 +228,7 @@ fn end_processes(netns: &Netns) -> Result<()> {
         for id in netns.processes()? {
             let _ = kill(Pid::from_raw(id), signal);
         }
-        let ended = poll("the lab's processes end", || {
-            Ok(netns.processes()?.is_empty())
-        });
+        let ended = poll("the lab's processes end", || Ok(netns.processes()?.is_empty()));
         if ended.is_ok() {
             break;
         }
@@ -277,17 +273,9 @@ fn veth(left: &Netns, left_name: &str, right: &Netns, right_name: &str) -> Resul
 }
 
 fn host_addresses(netns: &Netns, addresses: [IpAddr; 2]) -> Result<()> {
-    offloads(
-        netns,
-        "eth0",
-        &["tx", "off", "tso", "off", "gso", "off", "gro", "on"],
-    )?;
+    offloads(netns, "eth0", &["tx", "off", "tso", "off", "gso", "off", "gro", "on"])?;
     for address in addresses {
-        let (length, flag) = if address.is_ipv4() {
-            (24, "")
-        } else {
-            (64, "nodad")
-        };
+        let (length, flag) = if address.is_ipv4() { (24, "") } else { (64, "nodad") };
         netns.ip(&format!("addr add {address}/{length} dev eth0 {flag}"))?;
     }
     Ok(())

@@ -51,20 +51,13 @@ static OBJECT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fn maps_have_their_types_and_sizes() -> Result<()> {
     let object = Parsed::parse(&OBJECT)?;
     for (name, kind, key, value) in MAPS {
-        let map = object
-            .maps
-            .get(name)
-            .with_context(|| format!("no map {name}"))?;
+        let map = object.maps.get(name).with_context(|| format!("no map {name}"))?;
         assert_eq!(map.map_type(), kind as u32, "type of {name}");
         assert_eq!(map.key_size() as usize, key, "key of {name}");
         assert_eq!(map.value_size() as usize, value, "value of {name}");
     }
     let load = &object.maps[maps::LOAD];
-    assert_eq!(
-        load.map_flags() & BPF_F_MMAPABLE,
-        BPF_F_MMAPABLE,
-        "LOAD can be mapped"
-    );
+    assert_eq!(load.map_flags() & BPF_F_MMAPABLE, BPF_F_MMAPABLE, "LOAD can be mapped");
     assert_eq!(object.maps[maps::COUNTERS].max_entries(), counter::LENGTH);
     Ok(())
 }
@@ -73,14 +66,8 @@ fn maps_have_their_types_and_sizes() -> Result<()> {
 fn programs_are_of_their_kinds() -> Result<()> {
     let object = Parsed::parse(&OBJECT)?;
     let kind = |name| object.programs.get(name).map(|program| &program.section);
-    assert!(matches!(
-        kind(programs::BALANCE),
-        Some(ProgramSection::Xdp { .. })
-    ));
-    assert!(matches!(
-        kind(programs::STEER),
-        Some(ProgramSection::SkLookup)
-    ));
+    assert!(matches!(kind(programs::BALANCE), Some(ProgramSection::Xdp { .. })));
+    assert!(matches!(kind(programs::STEER), Some(ProgramSection::SkLookup)));
     Ok(())
 }
 
@@ -92,18 +79,13 @@ fn globals_are_there_and_the_version_is_ours() -> Result<()> {
         let symbol = symbol.with_context(|| format!("no global {name}"))?;
         assert_eq!(symbol.size(), 4, "size of {name}");
         let section = elf.section_by_index(symbol.section_index().context("no section")?)?;
-        let value = section
-            .data_range(symbol.address(), 4)?
-            .context("no data")?;
+        let value = section.data_range(symbol.address(), 4)?.context("no data")?;
         Ok(u32::from_le_bytes(value.try_into()?))
     };
     assert_eq!(global(globals::ABI_VERSION)?, ABI_VERSION);
     let first = global(globals::SOURCE_PORT_FIRST)?;
     let count = global(globals::SOURCE_PORT_COUNT)?;
-    assert!(
-        count > 0 && first + count <= 65536,
-        "{count} ports from {first}"
-    );
+    assert!(count > 0 && first + count <= 65536, "{count} ports from {first}");
     Ok(())
 }
 
@@ -111,10 +93,7 @@ fn globals_are_there_and_the_version_is_ours() -> Result<()> {
 fn types_for_the_kernel_are_described() -> Result<()> {
     let elf = object::File::parse(OBJECT.as_slice())?;
     for section in [".BTF", ".BTF.ext"] {
-        assert!(
-            elf.section_by_name(section).is_some(),
-            "no section {section}"
-        );
+        assert!(elf.section_by_name(section).is_some(), "no section {section}");
     }
     Ok(())
 }

@@ -19,15 +19,11 @@ fn servers_answer_through_a_routing_kernel() -> Result<()> {
             let http = SocketAddr::new(address, servers::HTTP);
             let answer = curl(&lab.client, &[&format!("http://{http}/where")])?;
             assert_eq!(answer.status, 200);
-            assert!(
-                answer
-                    .body
-                    .contains(&format!("\"server\":\"{}\"", backend.name))
-            );
+            assert!(answer.body.contains(&format!("\"server\":\"{}\"", backend.name)));
             let tcp = SocketAddr::new(address, servers::TCP);
             let udp = SocketAddr::new(address, servers::UDP);
             let names = lab.client.within(|| {
-                Ok::<_, anyhow::Error>([tcp_echo(tcp, "hello")?, udp_echo(udp, "hello")?])
+                Ok::<_, anyhow::Error>([tcp_echo(tcp, "hello")?, udp_echo(udp, "hello")?.0])
             })??;
             assert_eq!(names, [backend.name.clone(), backend.name.clone()]);
         }

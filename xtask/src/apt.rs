@@ -22,11 +22,7 @@ pub fn is_here() -> bool {
 /// Those of `packages` that are not installed.
 #[must_use]
 pub fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
-    packages
-        .iter()
-        .copied()
-        .filter(|package| !is_installed(package))
-        .collect()
+    packages.iter().copied().filter(|package| !is_installed(package)).collect()
 }
 
 /// Installs `packages`. Never removes others for them. Waits for another dpkg to end.
@@ -35,16 +31,10 @@ pub fn install(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     if !is_here() {
-        bail!(
-            "please install with your package manager what Debian calls: {}",
-            packages.join(" ")
-        );
+        bail!("please install with your package manager what Debian calls: {}", packages.join(" "));
     }
     if !is_root() {
-        bail!(
-            "not root; please type: sudo apt-get install {}",
-            packages.join(" ")
-        );
+        bail!("not root; please type: sudo apt-get install {}", packages.join(" "));
     }
     refresh_unless_known(packages)?;
     let _quiet = StartNoDaemons::while_installing();

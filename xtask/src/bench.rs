@@ -12,10 +12,7 @@ use crate::{
 
 /// `name` is `xdp` or `lab`.
 pub fn bench(name: &str, arguments: &[OsString]) -> Result<()> {
-    ensure!(
-        is_root(),
-        "benches need root: they load BPF programs and lay out network namespaces"
-    );
+    ensure!(is_root(), "benches need root: they load BPF programs and lay out network namespaces");
     setup::toolchain()?;
     setup::lab()?;
     setup::load()?;

@@ -38,11 +38,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self {
-            log: false,
-            bench: false,
-            arch: std::env::consts::ARCH,
-        }
+        Self { log: false, bench: false, arch: std::env::consts::ARCH }
     }
 }
 

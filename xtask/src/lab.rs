@@ -11,10 +11,7 @@ use crate::{
 };
 
 pub fn lab(arguments: &[OsString]) -> Result<()> {
-    ensure!(
-        is_root(),
-        "the lab needs root: it lays out network namespaces"
-    );
+    ensure!(is_root(), "the lab needs root: it lays out network namespaces");
     let built = target().join("debug/lab").exists();
     let lays_out = arguments.first().is_some_and(|task| task == "up");
     if lays_out || !built {

@@ -79,10 +79,7 @@ fn run(task: Task) -> Result<()> {
 
 fn build_object(log: bool, out: Option<PathBuf>) -> Result<()> {
     setup::toolchain()?;
-    let options = build_ebpf::Options {
-        log,
-        ..build_ebpf::Options::default()
-    };
+    let options = build_ebpf::Options { log, ..build_ebpf::Options::default() };
     let object = match out {
         Some(out) => build_ebpf::build_to(options, &out).map(|()| out)?,
         None => build_ebpf::build(options)?,

@@ -25,11 +25,7 @@ const LAB: [Tool; 7] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
 ];
-const LOAD: [Tool; 3] = [
-    ("iperf3", "iperf3"),
-    ("wrk", "wrk"),
-    ("nginx", "nginx-light"),
-];
+const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("nginx", "nginx-light")];
 
 /// `cargo xtask setup`: everything.
 pub fn all() -> Result<()> {
@@ -95,12 +91,10 @@ fn install_compiler() -> Result<Compiler> {
     }
     eprintln!("setup: taking {}", Way::Debian);
     apt::install(&apt::missing(&COMPILER))?;
-    Compiler::all().into_iter().next().ok_or_else(|| {
-        anyhow!(
-            "{} are installed but have no core for BPF",
-            COMPILER.join(" ")
-        )
-    })
+    Compiler::all()
+        .into_iter()
+        .next()
+        .ok_or_else(|| anyhow!("{} are installed but have no core for BPF", COMPILER.join(" ")))
 }
 
 /// Builds bpf-linker against the compiler's LLVM.
@@ -114,13 +108,7 @@ fn install_linker(compiler: &Compiler) -> Result<()> {
     eprintln!("setup: building bpf-linker {LINKER_VERSION} for LLVM {llvm} (about a minute)");
     let mut cargo = process::cargo();
     cargo
-        .args([
-            "install",
-            "bpf-linker",
-            "--locked",
-            "--version",
-            LINKER_VERSION,
-        ])
+        .args(["install", "bpf-linker", "--locked", "--version", LINKER_VERSION])
         .args(["--no-default-features", "--features"])
         .arg(format!("llvm-{llvm}"))
         .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"))

@@ -46,10 +46,7 @@ pub fn tidy() -> Result<()> {
         eprintln!("{finding}");
     }
     if !findings.is_empty() {
-        bail!(
-            "{} things are not tidy (ARCHITECTURE.md says why they matter)",
-            findings.len()
-        );
+        bail!("{} things are not tidy (ARCHITECTURE.md says why they matter)", findings.len());
     }
     eprintln!("tidy: {} files", sources.len());
     Ok(())

@@ -69,10 +69,7 @@ impl Compiler {
     /// The compilers of this machine that can make BPF objects.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        [Self::debian(), Self::nightly()]
-            .into_iter()
-            .flatten()
-            .collect()
+        [Self::debian(), Self::nightly()].into_iter().flatten().collect()
     }
 
     fn debian() -> Option<Self> {
@@ -101,8 +98,7 @@ impl Compiler {
         let mut rustc = Command::new(&self.rustc);
         rustc.args(["--print", "target-features", "--target", TARGET]);
         answer(&mut rustc).is_some_and(|list| {
-            list.lines()
-                .any(|line| line.split_whitespace().next() == Some(feature))
+            list.lines().any(|line| line.split_whitespace().next() == Some(feature))
         })
     }
 }
@@ -128,10 +124,7 @@ pub fn programs(name: &str) -> impl Iterator<Item = PathBuf> {
     let mut places: Vec<_> = std::env::split_paths(&path).collect();
     places.extend(cargo_bin());
     places.extend(["/usr/sbin".into(), "/sbin".into()]);
-    places
-        .into_iter()
-        .map(move |place| place.join(name))
-        .filter(|program| program.is_file())
+    places.into_iter().map(move |place| place.join(name)).filter(|program| program.is_file())
 }
 
 fn linker_for(compiler: &Compiler) -> Option<PathBuf> {
@@ -177,9 +170,7 @@ fn has_entry(directory: &Path, prefix: &str) -> bool {
     let Ok(entries) = fs::read_dir(directory) else {
         return false;
     };
-    entries
-        .flatten()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
 }
 
 impl fmt::Display for Way {

@@ -21,9 +21,7 @@ const MAX_ANSWER: usize = 256 << 20;
 ///
 /// No daemon listens there, it may not be asked, or its answer is not understood.
 pub fn status(socket: &Path) -> anyhow::Result<Status> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         time::timeout(TIMEOUT, fetch(socket))
             .await
@@ -37,9 +35,7 @@ async fn fetch(socket: &Path) -> anyhow::Result<Status> {
     let stream = UnixStream::connect(socket).await.map_err(explain)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get("/v1/status")
-        .header(HOST, "lb")
-        .body(Empty::<Bytes>::new())?;
+    let request = Request::get("/v1/status").header(HOST, "lb").body(Empty::<Bytes>::new())?;
     read(sender.send_request(request).await?).await
 }
 

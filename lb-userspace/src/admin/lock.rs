@@ -18,11 +18,7 @@ impl Lock {
     /// `None`: another process has it.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         loop {
-            let file = File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?;
+            let file = File::options().write(true).create(true).truncate(false).open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),

@@ -70,10 +70,7 @@ impl Door {
     ///
     /// Another daemon has it, something else is there, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let listen = |source| Error::Listen {
-            path: path.to_owned(),
-            source,
-        };
+        let listen = |source| Error::Listen { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(listen)?;
         }
@@ -82,15 +79,9 @@ impl Door {
         let lock = Lock::take(Path::new(&lock)).map_err(listen)?;
         let lock = lock.ok_or_else(|| Error::Running(path.to_owned()))?;
         remove_stale(path)?;
-        let path = SocketPath {
-            path: path.to_owned(),
-            _lock: lock,
-        };
+        let path = SocketPath { path: path.to_owned(), _lock: lock };
         let listener = bind(&path.path).map_err(listen)?;
-        Ok(Self {
-            listener,
-            _path: path,
-        })
+        Ok(Self { listener, _path: path })
     }
 
     /// Answers requests until the future is dropped.
@@ -129,10 +120,7 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
-    .map_err(|source| Error::Listen {
-        path: path.to_owned(),
-        source,
-    })
+    .map_err(|source| Error::Listen { path: path.to_owned(), source })
 }
 
 /// Nobody can connect before the permissions are right: the socket does not listen until then.
@@ -180,15 +168,12 @@ async fn answer(request: &Request<Incoming>, source: Arc<Source>) -> Answer {
         ("/v1/status", &Method::GET) => status(source).await,
         ("/v1/status", method) => {
             let mut answer = complain(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET"));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
             answer
         }
-        (path, _) => complain(
-            StatusCode::NOT_FOUND,
-            format!("no {path} here; there is /v1/status"),
-        ),
+        (path, _) => {
+            complain(StatusCode::NOT_FOUND, format!("no {path} here; there is /v1/status"))
+        }
     }
 }
 

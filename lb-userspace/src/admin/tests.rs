@@ -40,10 +40,7 @@ fn sample() -> Status {
     Status {
         version: "0.1.0".into(),
         uptime_seconds: 7,
-        interfaces: vec![InterfaceStatus {
-            name: "eth0".into(),
-            mode: "native".into(),
-        }],
+        interfaces: vec![InterfaceStatus { name: "eth0".into(), mode: "native".into() }],
         services: vec![ServiceStatus {
             name: "web".into(),
             path: "proxy".into(),
@@ -60,10 +57,7 @@ fn sample() -> Status {
                 connections: 3,
             }],
         }],
-        drops: vec![Drops {
-            reason: "fragment".into(),
-            packets: 4,
-        }],
+        drops: vec![Drops { reason: "fragment".into(), packets: 4 }],
         verdicts: Verdicts::default(),
         flows: Flows { live: 1, max: 8 },
     }
@@ -75,11 +69,8 @@ fn while_serving<T>(
     answer: fn() -> anyhow::Result<Status>,
     ask: impl FnOnce() -> T,
 ) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let door = {
         let _inside = runtime.enter();
         Door::open(socket).unwrap()
@@ -167,17 +158,11 @@ fn a_file_that_is_no_socket_is_left_alone() {
 fn nobody_at_home_is_said_plainly() {
     let scratch = Scratch::new();
     let error = client::status(&scratch.socket()).unwrap_err();
-    assert!(
-        format!("{error:#}").contains("no lb is running"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("no lb is running"), "{error:#}");
     let deserted = scratch.0.join("deserted.sock");
     drop(UnixListener::bind(&deserted).unwrap());
     let error = client::status(&deserted).unwrap_err();
-    assert!(
-        format!("{error:#}").contains("no lb is running"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("no lb is running"), "{error:#}");
 }
 
 #[test]
@@ -187,10 +172,7 @@ fn a_failing_source_is_an_error_at_the_other_end() {
     let broken = || Err(anyhow::anyhow!("no counters"));
     let error = while_serving(&socket, broken, || client::status(&socket)).unwrap_err();
     let error = format!("{error:#}");
-    assert!(
-        error.contains("500") && error.contains("no counters"),
-        "{error}"
-    );
+    assert!(error.contains("500") && error.contains("no counters"), "{error}");
 }
 
 #[test]
@@ -225,10 +207,7 @@ fn of_many_that_start_at_once_one_runs() {
     };
     let doors: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(doors.iter().filter(|door| door.is_ok()).count(), 1);
 }

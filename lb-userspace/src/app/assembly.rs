@@ -42,21 +42,14 @@ fn start(service: &Arc<Service>, slots: &mut Slots) -> Result<RunningService, co
 /// Every address that clients reach us at.
 pub(super) fn addresses(fleet: &Fleet) -> BTreeSet<IpAddr> {
     let services = fleet.services.iter();
-    services
-        .flat_map(|running| running.service.addresses.iter().copied())
-        .collect()
+    services.flat_map(|running| running.service.addresses.iter().copied()).collect()
 }
 
 /// The addresses of all servers that packets are steered to.
 pub(super) fn steered_servers(fleet: &Fleet) -> BTreeSet<IpAddr> {
-    let steered = fleet
-        .services
-        .iter()
-        .filter(|running| running.service.is_steered());
+    let steered = fleet.services.iter().filter(|running| running.service.is_steered());
     let backends = steered.flat_map(|running| &running.backends);
-    backends
-        .map(|backend| backend.server.address.ip())
-        .collect()
+    backends.map(|backend| backend.server.address.ip()).collect()
 }
 
 /// Notes what a health check found.
@@ -69,11 +62,7 @@ pub(super) fn note(fleet: &Fleet, transition: &Transition) {
     for backend in backends.filter(|backend| backend.server.address == transition.server) {
         backend.set_up(transition.up);
     }
-    let up = running
-        .backends
-        .iter()
-        .filter(|backend| backend.is_up())
-        .count();
+    let up = running.backends.iter().filter(|backend| backend.is_up()).count();
     let (service, server, why) = (&transition.service, transition.server, &transition.why);
     if transition.up {
         tracing::info!(%service, %server, why, up, "backend is up");

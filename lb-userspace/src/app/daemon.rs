@@ -68,12 +68,8 @@ impl Daemon {
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
         let proxy = self.start_proxy()?;
         self.prepare_host().await?;
-        self.steering
-            .replan(&self.fleet, &self.sources.known)
-            .await?;
-        self.host
-            .announce(&assembly::addresses(&self.fleet))
-            .await?;
+        self.steering.replan(&self.fleet, &self.sources.known).await?;
+        self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
         self.start_tasks(handles, &mut tasks);
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
@@ -87,12 +83,7 @@ impl Daemon {
 
     /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
     fn start_proxy(&mut self) -> anyhow::Result<proxy::Running> {
-        let Config {
-            node,
-            proxy,
-            certificates,
-            ..
-        } = &self.config;
+        let Config { node, proxy, certificates, .. } = &self.config;
         let routes = Routes::new(&self.fleet, certificates)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
@@ -118,10 +109,8 @@ impl Daemon {
     fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
         let flows = Arc::new(AtomicU64::new(0));
         let attached = self.kernel.attached();
-        let interfaces = attached.map(|(name, mode)| InterfaceStatus {
-            name: name.to_owned(),
-            mode: mode.to_owned(),
-        });
+        let interfaces = attached
+            .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() });
         let report = Report {
             started: self.started,
             interfaces: interfaces.collect(),
@@ -161,10 +150,7 @@ impl Daemon {
     /// A failure now may be none at the next look.
     async fn tend(&mut self) {
         if let Err(error) = self.follow_host().await {
-            warn!(
-                error = format!("{error:#}"),
-                "cannot follow the host's network"
-            );
+            warn!(error = format!("{error:#}"), "cannot follow the host's network");
         }
         // Also where nothing changed: a plan that failed gets another try.
         self.replan().await;
@@ -181,10 +167,7 @@ impl Daemon {
 
     async fn replan(&mut self) {
         if let Err(error) = self.steering.replan(&self.fleet, &self.sources.known).await {
-            error!(
-                error = format!("{error:#}"),
-                "the kernel's tables are out of date"
-            );
+            error!(error = format!("{error:#}"), "the kernel's tables are out of date");
         }
     }
 

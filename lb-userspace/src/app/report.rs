@@ -42,10 +42,7 @@ impl Reported {
             let name = &running.service.name;
             let backends = running.backends.iter();
             let id = |backend: &Arc<Backend>| slots.backend_of(name, backend.server.address);
-            Self {
-                ids: backends.map(id).collect(),
-                running: running.clone(),
-            }
+            Self { ids: backends.map(id).collect(), running: running.clone() }
         };
         fleet.services.iter().map(reported).collect()
     }
@@ -57,10 +54,8 @@ impl Report {
     /// The kernel's counters cannot be read.
     pub(super) fn status(&self) -> Result<Status, DatapathError> {
         let counted = self.counters.verdicts()?;
-        let drop = |(reason, packets): (Reason, u64)| Drops {
-            reason: reason.name().to_owned(),
-            packets,
-        };
+        let drop =
+            |(reason, packets): (Reason, u64)| Drops { reason: reason.name().to_owned(), packets };
         let services = self.services.iter().map(|service| self.service(service));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -74,10 +69,7 @@ impl Report {
                 steer: counted.steer,
                 reply: counted.reply,
             },
-            flows: Flows {
-                live: self.flows.load(Ordering::Relaxed),
-                max: self.max_flows.into(),
-            },
+            flows: Flows { live: self.flows.load(Ordering::Relaxed), max: self.max_flows.into() },
         })
     }
 
@@ -99,12 +91,7 @@ impl Report {
         }
         Ok(ServiceStatus {
             name: service.name.to_string(),
-            path: if service.is_steered() {
-                "steer"
-            } else {
-                "proxy"
-            }
-            .to_owned(),
+            path: if service.is_steered() { "steer" } else { "proxy" }.to_owned(),
             protocol: service.protocol.to_string(),
             addresses: service.addresses.clone(),
             ports: service.ports.iter().map(|port| port.port.get()).collect(),

@@ -44,11 +44,7 @@ impl Sources {
                 warn!(%server, why, "cannot steer to this server");
             }
         }
-        for server in self
-            .lost
-            .keys()
-            .filter(|server| fresh.known.contains_key(server))
-        {
+        for server in self.lost.keys().filter(|server| fresh.known.contains_key(server)) {
             info!(%server, "can steer to this server again");
         }
         *self = fresh;

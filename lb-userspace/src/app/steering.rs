@@ -69,9 +69,7 @@ impl Steering {
         let desired = control::desire(fleet, sources, &mut self.slots)?;
         let commands = control::plan(&desired, &self.actual)?;
         for command in &commands {
-            self.tables
-                .apply(command)
-                .context("cannot change the kernel's tables")?;
+            self.tables.apply(command).context("cannot change the kernel's tables")?;
             self.actual.apply(command);
         }
         let load = &self.load;

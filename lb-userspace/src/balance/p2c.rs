@@ -17,9 +17,7 @@ impl Wheel {
             *sum += u32::from(weight);
             Some(*sum)
         });
-        Self {
-            edges: edges.collect(),
-        }
+        Self { edges: edges.collect() }
     }
 
     fn weight(&self, index: usize) -> u32 {

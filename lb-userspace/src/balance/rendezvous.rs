@@ -39,9 +39,9 @@ fn hash(backend: SocketAddr, client: IpAddr) -> u64 {
 }
 
 fn fnv(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state, |state, &byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(state, |state, &byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn octets(address: IpAddr) -> [u8; 16] {

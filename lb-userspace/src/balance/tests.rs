@@ -47,11 +47,7 @@ impl Bench {
                 soft_limit: 20,
                 hard_limit: Some(25),
             },
-            pool: Pool {
-                strategy,
-                servers,
-                health_check: None,
-            },
+            pool: Pool { strategy, servers, health_check: None },
         };
         Self {
             balancer: Balancer::new(Arc::new(RunningService {
@@ -68,16 +64,11 @@ impl Bench {
 
     fn load_up(&mut self, slot: u32, connections: usize) {
         let load = &self.load;
-        self.permits
-            .extend((0..connections).map(|_| load.enter(LoadSlot(slot))));
+        self.permits.extend((0..connections).map(|_| load.enter(LoadSlot(slot))));
     }
 
     fn pick_for(&mut self, client: IpAddr, tried: &[usize]) -> Result<usize, Unavailable> {
-        let ask = Ask {
-            load: &self.load,
-            client,
-            tried,
-        };
+        let ask = Ask { load: &self.load, client, tried };
         self.balancer.pick(&ask, &mut self.rng)
     }
 
@@ -159,18 +150,10 @@ fn without_a_backend_that_is_up_there_is_no_choice() {
 #[test]
 fn a_client_address_keeps_its_backend_while_others_go() {
     let mut bench = Bench::new(Strategy::Maglev, &[1, 1, 2]);
-    let clients: Vec<IpAddr> = (0..4000u32)
-        .map(|n| std::net::Ipv4Addr::from(n).into())
-        .collect();
-    let before: Vec<_> = clients
-        .iter()
-        .map(|&c| bench.pick_for(c, &[]).unwrap())
-        .collect();
+    let clients: Vec<IpAddr> = (0..4000u32).map(|n| std::net::Ipv4Addr::from(n).into()).collect();
+    let before: Vec<_> = clients.iter().map(|&c| bench.pick_for(c, &[]).unwrap()).collect();
     let heavy = before.iter().filter(|&&index| index == 2).count();
-    assert!(
-        (1850..2150).contains(&heavy),
-        "{heavy} of 4000 on half the weight"
-    );
+    assert!((1850..2150).contains(&heavy), "{heavy} of 4000 on half the weight");
     bench.balancer.service().backends[1].set_up(false);
     for (&client, &was) in clients.iter().zip(&before) {
         let now = bench.pick_for(client, &[]).unwrap();

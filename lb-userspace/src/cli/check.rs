@@ -64,11 +64,7 @@ mod tests {
 
     #[test]
     fn a_summary_counts_in_words() {
-        let summary = Summary {
-            services: 1,
-            proxied_ports: 2,
-            ..Summary::default()
-        };
+        let summary = Summary { services: 1, proxied_ports: 2, ..Summary::default() };
         assert_eq!(
             summary.to_string(),
             "1 service, 0 steered ports, 2 proxied ports, 0 servers, 0 certificates"

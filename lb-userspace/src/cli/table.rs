@@ -26,11 +26,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     let attached = status.interfaces.iter();
     let attached = attached.map(|interface| format!("{} ({})", interface.name, interface.mode));
     writeln!(out, "interfaces  {}", listed(attached))?;
-    writeln!(
-        out,
-        "flows       {} of {}",
-        status.flows.live, status.flows.max
-    )?;
+    writeln!(out, "flows       {} of {}", status.flows.live, status.flows.max)?;
     let verdicts = &status.verdicts;
     let counts = [
         ("pass", verdicts.pass),
@@ -38,11 +34,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
         ("steer", verdicts.steer),
         ("reply", verdicts.reply),
     ];
-    writeln!(
-        out,
-        "packets     {}",
-        listed(counts.map(|(name, count)| format!("{name} {count}")))
-    )?;
+    writeln!(out, "packets     {}", listed(counts.map(|(name, count)| format!("{name} {count}"))))?;
     writeln!(out, "drops       {}", drops(&status.drops))?;
     for service in &status.services {
         writeln!(out)?;
@@ -55,11 +47,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
 fn drops(drops: &[Drops]) -> String {
     let mut drops: Vec<_> = drops.iter().filter(|drop| drop.packets > 0).collect();
     drops.sort_by(|a, b| (b.packets, &a.reason).cmp(&(a.packets, &b.reason)));
-    listed(
-        drops
-            .iter()
-            .map(|drop| format!("{} {}", drop.reason, drop.packets)),
-    )
+    listed(drops.iter().map(|drop| format!("{} {}", drop.reason, drop.packets)))
 }
 
 fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> fmt::Result {

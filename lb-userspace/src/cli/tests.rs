@@ -14,19 +14,13 @@ fn flags_are_consistent() {
 
 #[test]
 fn commands_take_their_flags() {
-    assert!(matches!(
-        parse("lb check lb.toml"),
-        Ok(Command::Check { .. })
-    ));
+    assert!(matches!(parse("lb check lb.toml"), Ok(Command::Check { .. })));
     let Ok(Command::Run { log_format, .. }) = parse("lb run --config lb.toml --log-format json")
     else {
         panic!("run");
     };
     assert_eq!(log_format, LogFormat::Json);
-    assert!(matches!(
-        parse("lb status --json"),
-        Ok(Command::Status { json: true, .. })
-    ));
+    assert!(matches!(parse("lb status --json"), Ok(Command::Status { json: true, .. })));
 }
 
 #[test]
@@ -36,14 +30,8 @@ fn wrong_usage_is_refused() {
         ("lb run", ErrorKind::MissingRequiredArgument),
         ("lb check", ErrorKind::MissingRequiredArgument),
         ("lb check a b", ErrorKind::UnknownArgument),
-        (
-            "lb run --config a --log-format xml",
-            ErrorKind::InvalidValue,
-        ),
-        (
-            "lb status --config a --socket b",
-            ErrorKind::ArgumentConflict,
-        ),
+        ("lb run --config a --log-format xml", ErrorKind::InvalidValue),
+        ("lb status --config a --socket b", ErrorKind::ArgumentConflict),
         ("lb stat", ErrorKind::InvalidSubcommand),
     ] {
         assert_eq!(parse(line).err(), Some(kind), "{line}");

@@ -32,12 +32,7 @@ pub(super) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, 
 }
 
 fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
-    let numbers: Vec<_> = service
-        .ports
-        .items
-        .iter()
-        .map(|item| item.value.number())
-        .collect();
+    let numbers: Vec<_> = service.ports.items.iter().map(|item| item.value.number()).collect();
     report.refuse_repeats("port", &numbers);
 }
 
@@ -46,11 +41,7 @@ fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
         return;
     }
     for port in service.ports.items.iter().map(|item| &item.value) {
-        if let Some(span) = port
-            .handlers
-            .clone()
-            .filter(|_| !port.port.handlers.is_empty())
-        {
+        if let Some(span) = port.handlers.clone().filter(|_| !port.port.handlers.is_empty()) {
             let message = "handlers on a UDP service: they act on TCP connections";
             let help = "remove `handlers` to steer the port in the kernel, or `protocol = \"udp\"`";
             report.push(Diagnostic::new(span, message).help(help));
@@ -111,11 +102,7 @@ fn refuse_unknown_pool(service: &Draft<'_>, pools: &Pools<'_>, report: &Report) 
 fn refuse_tls_without_certificate(service: &Draft<'_>, report: &Report) {
     for item in &service.ports.items {
         let draft = &item.value;
-        let needs = draft
-            .port
-            .tls
-            .as_ref()
-            .is_some_and(|tls| !tls.default_self_signed);
+        let needs = draft.port.tls.as_ref().is_some_and(|tls| !tls.default_self_signed);
         if let Some(span) = draft.handlers.clone().filter(|_| needs) {
             let message = "`tls` without a certificate: no handshake could succeed";
             let help = "add `[[certificates]]`, or `tls_options.default_self_signed = true`";

@@ -75,9 +75,7 @@ impl<'s> Claims<'s> {
         let Some(names) = &claim.service.hostnames else {
             return self.add_name(claim, None, &claim.address.span);
         };
-        names
-            .iter()
-            .try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
+        names.iter().try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
     }
 
     fn add_name(
@@ -129,18 +127,13 @@ fn shown((address, port, protocol): Place) -> String {
 fn refuse_own_addresses_as_servers(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
     let addresses = services.iter().flat_map(|service| &service.addresses);
     let own: HashMap<_, _> = addresses.map(|it| (it.value, &it.span)).collect();
-    let used = services
-        .iter()
-        .filter_map(|service| service.find_pool(pools));
+    let used = services.iter().filter_map(|service| service.find_pool(pools));
     for server in used.flat_map(|pool| &pool.servers.items) {
         let address = &server.value.address;
         let Some(span) = own.get(&address.value) else {
             continue;
         };
-        let message = format!(
-            "`{}` is a service's own address, not a server's",
-            address.value
-        );
+        let message = format!("`{}` is a service's own address, not a server's", address.value);
         report.push(
             Diagnostic::new(address.span.clone(), message)
                 .related((*span).clone(), "announced here")

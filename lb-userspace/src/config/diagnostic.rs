@@ -20,12 +20,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            span,
-            related: None,
-            help: None,
-        }
+        Self { message: message.into(), span, related: None, help: None }
     }
 
     pub(super) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
@@ -62,12 +57,8 @@ impl Diagnostic {
 }
 
 fn whole_lines(text: &str, span: &Span) -> Span {
-    let start = text[..span.start]
-        .rfind('\n')
-        .map_or(0, |newline| newline + 1);
-    let end = text[span.end..]
-        .find('\n')
-        .map_or(text.len(), |newline| span.end + newline);
+    let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[span.end..].find('\n').map_or(text.len(), |newline| span.end + newline);
     start..end
 }
 
@@ -94,11 +85,7 @@ impl Errors {
         diagnostics.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
         // A shared pool is checked once for each service that refers to it.
         diagnostics.dedup();
-        Self {
-            path,
-            text: text.to_owned(),
-            diagnostics,
-        }
+        Self { path, text: text.to_owned(), diagnostics }
     }
 
     #[must_use]
@@ -118,11 +105,7 @@ impl Errors {
     /// With or without terminal colours.
     #[must_use]
     pub fn render(&self, coloured: bool) -> String {
-        let renderer = if coloured {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
         let path = self.path.to_string_lossy();
         let rendered: Vec<_> = self
             .diagnostics

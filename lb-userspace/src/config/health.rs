@@ -88,9 +88,7 @@ fn refuse_http_keys(check: &Section<'_>, mode: Option<Mode>) {
     for key in ["path", "method", "hostname", "headers", "status"] {
         if let Some(span) = check.key_span(key) {
             let message = format!("`{key}` has no meaning in a TCP check");
-            check
-                .report()
-                .push(Diagnostic::new(span, message).help(help));
+            check.report().push(Diagnostic::new(span, message).help(help));
         }
     }
 }
@@ -126,10 +124,7 @@ fn header(name: &At<&str>, value: Value<'_>) -> Option<(Arc<str>, Arc<str>)> {
         report.push(Diagnostic::new(name.span.clone(), message).help(help));
         return None;
     };
-    if matches!(
-        parsed.as_str(),
-        "host" | "connection" | "content-length" | "transfer-encoding"
-    ) {
+    if matches!(parsed.as_str(), "host" | "connection" | "content-length" | "transfer-encoding") {
         let message = format!("`{}` is set by the check itself", name.value);
         let help = "remove it; `hostname` sets `Host`";
         report.push(Diagnostic::new(name.span.clone(), message).help(help));
@@ -137,10 +132,7 @@ fn header(name: &At<&str>, value: Value<'_>) -> Option<(Arc<str>, Arc<str>)> {
     }
     let text = text?;
     if HeaderValue::from_str(text).is_err() {
-        let message = format!(
-            "the value of header `{}` has a control character",
-            name.value
-        );
+        let message = format!("the value of header `{}` has a control character", name.value);
         return value.refuse(message, "headers are one line of visible characters");
     }
     Some((name.value.into(), text.into()))

@@ -54,14 +54,10 @@ pub enum LoadError {
 /// # Errors
 /// The file cannot be read, is not text, or is not a valid configuration.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
-    let bytes = fs::read(path).map_err(|source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let text = str::from_utf8(&bytes).map_err(|source| LoadError::NotText {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes =
+        fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let text = str::from_utf8(&bytes)
+        .map_err(|source| LoadError::NotText { path: path.to_owned(), source })?;
     Ok(parse(path, text)?)
 }
 
@@ -82,10 +78,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Errors> {
 fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
     let (root, syntax) = DeTable::parse_recoverable(text);
     // What follows the first syntax error is mostly its echo.
-    if let Some(error) = syntax
-        .iter()
-        .min_by_key(|error| error.span().map(|it| it.start))
-    {
+    if let Some(error) = syntax.iter().min_by_key(|error| error.span().map(|it| it.start)) {
         let span = error.span().unwrap_or(0..0);
         report.push(Diagnostic::new(span, error.message()));
         return None;
@@ -98,14 +91,12 @@ fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
 fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let node = root.required("node", r#"node.interfaces = ["eth0"]"#, node::node);
     let admin = root.optional("admin", node::admin);
-    let certificates = root.optional("certificates", |it| {
-        it.list(|it| proxy::certificate(it, directory))
-    });
+    let certificates =
+        root.optional("certificates", |it| it.list(|it| proxy::certificate(it, directory)));
     let has_certificates = root.has("certificates");
     let proxy = root.optional("proxy", proxy::proxy);
-    let pools = root.optional("pools", |it| {
-        it.entries(|name, value| Some((name.value, pool::pool(value))))
-    });
+    let pools = root
+        .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
     let drafts = root.optional("services", |it| it.list(service::draft));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);

@@ -64,11 +64,8 @@ fn interface(value: Value<'_>) -> Option<Arc<str>> {
 }
 
 fn xdp(value: Value<'_>) -> Option<XdpMode> {
-    let modes = [
-        ("auto", XdpMode::Auto),
-        ("native", XdpMode::Native),
-        ("generic", XdpMode::Generic),
-    ];
+    let modes =
+        [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
     value.choice(&modes, &[])
 }
 
@@ -119,9 +116,7 @@ pub(super) fn admin(value: Value<'_>) -> Option<Admin> {
 }
 
 pub(super) fn default_admin() -> Admin {
-    Admin {
-        listen: "/run/lb/admin.sock".into(),
-    }
+    Admin { listen: "/run/lb/admin.sock".into() }
 }
 
 fn unix_socket(value: Value<'_>) -> Option<PathBuf> {

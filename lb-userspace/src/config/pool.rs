@@ -40,15 +40,8 @@ pub(super) fn pool(value: Value<'_>) -> Option<PoolDraft> {
         let health_check = pool.optional("health_check", health_check);
         pool.not_yet("sticky", "choose by `strategy`");
         pool.not_yet("pass_host_header", "`Host` is always passed on");
-        pool.not_yet(
-            "servers_transport",
-            "servers are reached by plain HTTP/1.1 or TCP",
-        );
-        Some(PoolDraft {
-            strategy,
-            servers: servers?,
-            health_check,
-        })
+        pool.not_yet("servers_transport", "servers are reached by plain HTTP/1.1 or TCP");
+        Some(PoolDraft { strategy, servers: servers?, health_check })
     })
 }
 
@@ -77,13 +70,7 @@ fn server(value: Value<'_>) -> Option<ServerDraft> {
         let region = server.optional("region", name);
         let instance = server.optional("instance", name);
         let (address, port) = address?;
-        Some(ServerDraft {
-            address,
-            port,
-            weight: weight.unwrap_or(1),
-            region,
-            instance,
-        })
+        Some(ServerDraft { address, port, weight: weight.unwrap_or(1), region, instance })
     })
 }
 
@@ -96,9 +83,8 @@ impl PoolDraft {
         report: &Report,
     ) -> Option<Pool> {
         let drafts = self.servers.items.iter().map(|draft| &draft.value);
-        let servers: Vec<_> = drafts
-            .filter_map(|draft| draft.resolve(internal_port, user, report))
-            .collect();
+        let servers: Vec<_> =
+            drafts.filter_map(|draft| draft.resolve(internal_port, user, report)).collect();
         report.refuse_repeats("server", &self.placed(internal_port));
         Some(Pool {
             strategy: self.strategy.as_ref().map_or(Strategy::P2c, |it| it.value),
@@ -111,10 +97,7 @@ impl PoolDraft {
         let drafts = self.servers.items.iter().map(|draft| &draft.value);
         drafts
             .filter_map(|draft| {
-                Some(At {
-                    value: draft.socket(internal_port)?,
-                    span: draft.address.span.clone(),
-                })
+                Some(At { value: draft.socket(internal_port)?, span: draft.address.span.clone() })
             })
             .collect()
     }
@@ -151,9 +134,7 @@ impl ServerDraft {
         report.push(
             Diagnostic::new(self.address.span.clone(), message)
                 .related(user.clone(), "used by this service")
-                .help(format!(
-                    "write \"{example}\", or add `internal_port = 8080` to the service"
-                )),
+                .help(format!("write \"{example}\", or add `internal_port = 8080` to the service")),
         );
     }
 }

@@ -20,10 +20,7 @@ pub(super) struct PortDraft {
 
 impl PortDraft {
     pub(super) fn number(&self) -> At<NonZeroU16> {
-        At {
-            value: self.port.port,
-            span: self.number.clone(),
-        }
+        At { value: self.port.port, span: self.number.clone() }
     }
 }
 
@@ -104,9 +101,7 @@ struct TlsDraft {
 impl TlsDraft {
     fn build(self) -> TlsOptions {
         let default = default_tls();
-        let alpn = self
-            .alpn
-            .map(|names| names.into_iter().map(|name| name.value).collect());
+        let alpn = self.alpn.map(|names| names.into_iter().map(|name| name.value).collect());
         TlsOptions {
             alpn: alpn.unwrap_or(default.alpn),
             versions: self.versions.unwrap_or(default.versions),
@@ -135,11 +130,7 @@ fn tls_options(value: Value<'_>) -> Option<TlsDraft> {
             Some(it.some_list(help, tls_version)?.into_values())
         });
         let self_signed = tls.optional("default_self_signed", Value::boolean);
-        Some(TlsDraft {
-            alpn,
-            versions,
-            default_self_signed: self_signed.unwrap_or(false),
-        })
+        Some(TlsDraft { alpn, versions, default_self_signed: self_signed.unwrap_or(false) })
     })
 }
 
@@ -169,8 +160,7 @@ fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
     }
     let help = r#"add "tls" to `handlers`, or remove `tls_options`"#;
     let message = "`tls_options` on a port without the `tls` handler";
-    port.report()
-        .push(Diagnostic::new(span, message).help(help));
+    port.report().push(Diagnostic::new(span, message).help(help));
     false
 }
 
@@ -205,9 +195,7 @@ fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> 
     if !handlers.contains(&Handler::Http) {
         return true;
     }
-    let foreign = names
-        .iter()
-        .find(|name| !matches!(&*name.value, "h2" | "http/1.1"));
+    let foreign = names.iter().find(|name| !matches!(&*name.value, "h2" | "http/1.1"));
     let Some(name) = foreign else { return true };
     let message = format!("the `http` handler does not speak `{}`", name.value);
     let help = "use \"h2\" and \"http/1.1\", or remove the `http` handler";

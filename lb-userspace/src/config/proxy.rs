@@ -64,10 +64,7 @@ pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<Certific
     value.section(|files| {
         let cert = files.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
         let key = files.required("key", r#"key = "example.key""#, |it| file(it, directory));
-        Some(CertificateFiles {
-            cert: cert?,
-            key: key?,
-        })
+        Some(CertificateFiles { cert: cert?, key: key? })
     })
 }
 

@@ -94,10 +94,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn at<T>(self, value: T) -> At<T> {
-        At {
-            value,
-            span: self.span(),
-        }
+        At { value, span: self.span() }
     }
 
     /// Reports what is wrong with this value and what would be right.
@@ -106,8 +103,7 @@ impl<'a> Value<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Option<T> {
-        self.report
-            .push(Diagnostic::new(self.span(), message).help(help));
+        self.report.push(Diagnostic::new(self.span(), message).help(help));
         None
     }
 
@@ -200,12 +196,7 @@ impl<'a> Value<'a> {
         help: &str,
         read: impl Fn(Value<'a>) -> Option<T>,
     ) -> Option<List<T>> {
-        if self
-            .node
-            .get_ref()
-            .as_array()
-            .is_some_and(|it| it.is_empty())
-        {
+        if self.node.get_ref().as_array().is_some_and(|it| it.is_empty()) {
             return self.refuse(format!("`{}` is empty", self.key), help);
         }
         self.list(read)
@@ -232,10 +223,7 @@ impl<'a> Value<'a> {
         read: impl Fn(&At<&'a str>, Value<'a>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let entries = self.table()?.iter().filter_map(|(key, node)| {
-            let name = At {
-                value: key.get_ref().as_ref(),
-                span: key.span(),
-            };
+            let name = At { value: key.get_ref().as_ref(), span: key.span() };
             read(&name, Value::new(name.value, node, self.report))
         });
         Some(entries.collect())

@@ -20,10 +20,8 @@ pub(super) fn duration(value: Value<'_>) -> Option<Duration> {
     let text = value.text_or(DURATION)?;
     let key = value.key();
     let Ok(duration) = humantime::parse_duration(text) else {
-        return value.refuse(
-            format!("`{text}` in `{key}` is not a duration"),
-            format!("write {DURATION}"),
-        );
+        return value
+            .refuse(format!("`{text}` in `{key}` is not a duration"), format!("write {DURATION}"));
     };
     if duration < SHORTEST {
         return value.refuse(
@@ -46,10 +44,7 @@ pub(super) fn name(value: Value<'_>) -> Option<Arc<str>> {
     if is_name(text) {
         return Some(text.into());
     }
-    value.refuse(
-        format!("`{text}` in `{}` is not a name", value.key()),
-        NAME_RULE,
-    )
+    value.refuse(format!("`{text}` in `{}` is not a name", value.key()), NAME_RULE)
 }
 
 pub(super) const NAME_RULE: &str =

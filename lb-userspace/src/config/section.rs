@@ -28,13 +28,7 @@ impl<'a> Section<'a> {
         span: Span,
         report: &'a Report,
     ) -> Self {
-        Self {
-            name,
-            table,
-            span,
-            report,
-            known: Vec::new(),
-        }
+        Self { name, table, span, report, known: Vec::new() }
     }
 
     /// The header, or the whole of an inline table.

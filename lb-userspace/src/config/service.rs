@@ -43,9 +43,7 @@ pub(super) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
 pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
     value.section(|service| {
-        let name = service.required("name", r#"name = "web""#, |it| {
-            Some(it.at(scalar::name(it)?))
-        });
+        let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
         let protocol = service.optional("protocol", protocol);
         let addresses = service.required("addresses", r#"addresses = ["203.0.113.10"]"#, |it| {
             it.some_list("name the address that clients reach", address::anycast)
@@ -72,10 +70,7 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
                 false => None,
             },
             internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
-            ports: ports.unwrap_or(List {
-                items: Vec::new(),
-                whole: false,
-            }),
+            ports: ports.unwrap_or(List { items: Vec::new(), whole: false }),
             forwarding: forwarding.unwrap_or_default(),
             concurrency,
             pool,
@@ -99,11 +94,8 @@ fn forwarding(value: Value<'_>) -> Option<Forwarding> {
     value.choice(&[("nat", Forwarding::Nat)], &["l2", "ipip", "gue"])
 }
 
-const DEFAULT_CONCURRENCY: Concurrency = Concurrency {
-    kind: ConcurrencyKind::Connections,
-    soft_limit: 20,
-    hard_limit: None,
-};
+const DEFAULT_CONCURRENCY: Concurrency =
+    Concurrency { kind: ConcurrencyKind::Connections, soft_limit: 20, hard_limit: None };
 
 fn concurrency(value: Value<'_>) -> Option<At<Concurrency>> {
     value.section(|limits| {
@@ -136,12 +128,8 @@ fn concurrency(value: Value<'_>) -> Option<At<Concurrency>> {
 }
 
 fn pool_choice<'a>(service: &mut Section<'a>) -> Option<PoolChoice<'a>> {
-    let inline = service
-        .optional("load_balancer", pool)
-        .map(PoolChoice::Inline);
-    let named = service
-        .optional("pool", |it| Some(it.at(it.text()?)))
-        .map(PoolChoice::Named);
+    let inline = service.optional("load_balancer", pool).map(PoolChoice::Inline);
+    let named = service.optional("pool", |it| Some(it.at(it.text()?))).map(PoolChoice::Named);
     match (service.key_span("load_balancer"), service.key_span("pool")) {
         (Some(inline), Some(named)) => service.report().push(
             Diagnostic::new(named, "`pool` beside `load_balancer`")

@@ -31,10 +31,7 @@ fn service(snippet: &str) -> String {
         ("name", "'web'"),
         ("addresses", "['203.0.113.10']"),
         ("ports", "[{ port = 443 }]"),
-        (
-            "load_balancer",
-            "{ servers = [{ address = '10.0.0.1:80' }] }",
-        ),
+        ("load_balancer", "{ servers = [{ address = '10.0.0.1:80' }] }"),
     ];
     let service = complete("[[services]]", snippet, &defaults);
     format!("{service}{NODE}{CERTIFICATES}")
@@ -53,9 +50,7 @@ fn server(keys: &str) -> String {
 /// Its health check, `{` at line 2, column 30.
 fn health_check(keys: &str) -> String {
     let servers = "load_balancer.servers = [{ address = '10.0.0.1:80' }]";
-    service(&format!(
-        "load_balancer.health_check = {{ {keys} }}\n{servers}"
-    ))
+    service(&format!("load_balancer.health_check = {{ {keys} }}\n{servers}"))
 }
 
 fn complete(header: &str, snippet: &str, defaults: &[(&str, &str)]) -> String {

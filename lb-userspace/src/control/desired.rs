@@ -59,9 +59,7 @@ pub fn desire(
     let mut desired = Desired::default();
     for running in &fleet.services {
         let addresses = &running.service.addresses;
-        desired
-            .addresses
-            .extend(addresses.iter().copied().map(Address::of));
+        desired.addresses.extend(addresses.iter().copied().map(Address::of));
         for backend in &running.backends {
             let slot = slots.load(backend.server.address)?;
             debug_assert_eq!(slot, backend.slot, "the fleet was made from these slots");
@@ -82,12 +80,8 @@ impl Desired {
         slots: &mut Slots,
     ) -> Result<(), Error> {
         let service = &running.service;
-        let addresses = || {
-            service
-                .addresses
-                .iter()
-                .filter(move |&&address| Family::of(address) == family)
-        };
+        let addresses =
+            || service.addresses.iter().filter(move |&&address| Family::of(address) == family);
         if addresses().next().is_none() {
             return Ok(());
         }
@@ -99,14 +93,8 @@ impl Desired {
         }
         for port in &service.ports {
             let vip = match port.path() {
-                Path::Steer => Vip {
-                    service: id,
-                    path: path::STEER,
-                },
-                Path::Proxy => Vip {
-                    service: 0,
-                    path: path::PROXY,
-                },
+                Path::Steer => Vip { service: id, path: path::STEER },
+                Path::Proxy => Vip { service: 0, path: path::PROXY },
             };
             let key = |&address| VipKey {
                 address: Address::of(address),
@@ -114,8 +102,7 @@ impl Desired {
                 protocol: service.protocol.number(),
                 pad: [0; 5],
             };
-            self.vips
-                .extend(addresses().map(|address| (key(address), vip)));
+            self.vips.extend(addresses().map(|address| (key(address), vip)));
         }
         Ok(())
     }

@@ -90,9 +90,8 @@ impl Player {
 /// Those with a weight, in the order of their addresses: the order decides ties.
 fn players(members: &[Member]) -> Vec<Player> {
     let length = u64::from(length(members));
-    let mut order: Vec<usize> = (0..members.len())
-        .filter(|&index| members[index].weight > 0)
-        .collect();
+    let mut order: Vec<usize> =
+        (0..members.len()).filter(|&index| members[index].weight > 0).collect();
     order.sort_by_key(|&index| members[index].server);
     let player = |member: usize| {
         let Member { server, weight, up } = members[member];

@@ -17,12 +17,7 @@ use crate::{
 pub fn needs(services: &[Arc<Service>]) -> Capacity {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
     let addresses: HashSet<_> = servers.map(|server| server.address).collect();
-    let mut needs = Capacity {
-        services: 0,
-        backends: 0,
-        loads: addresses.len() as u32,
-        rings: 0,
-    };
+    let mut needs = Capacity { services: 0, backends: 0, loads: addresses.len() as u32, rings: 0 };
     for service in services.iter().filter(|service| service.is_steered()) {
         for family in Family::ALL {
             let members = members(service, family);
@@ -37,10 +32,7 @@ pub fn needs(services: &[Arc<Service>]) -> Capacity {
 fn members(service: &Service, family: Family) -> Vec<Member> {
     let servers = service.pool.servers.iter();
     let servers = servers.filter(|server| Family::of(server.address.ip()) == family);
-    let member = |server: &Server| Member {
-        server: server.address,
-        weight: server.weight,
-        up: true,
-    };
+    let member =
+        |server: &Server| Member { server: server.address, weight: server.weight, up: true };
     servers.map(member).collect()
 }

@@ -74,10 +74,7 @@ fn set_vips(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
 fn remove_vips(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
     let addresses = actual.addresses.difference(&desired.addresses);
     commands.extend(addresses.copied().map(Command::RemoveAddress));
-    let vips = actual
-        .vips
-        .keys()
-        .filter(|key| !desired.vips.contains_key(key));
+    let vips = actual.vips.keys().filter(|key| !desired.vips.contains_key(key));
     commands.extend(vips.copied().map(Command::RemoveVip));
 }
 

@@ -20,14 +20,7 @@ mod tests {
 
     #[test]
     fn finds_the_next_prime() {
-        for (n, prime) in [
-            (0, 2),
-            (2, 2),
-            (4, 5),
-            (100, 101),
-            (101, 101),
-            (65_536, 65_537),
-        ] {
+        for (n, prime) in [(0, 2), (2, 2), (4, 5), (100, 101), (101, 101), (65_536, 65_537)] {
             assert_eq!(at_least(n), prime, "from {n}");
         }
     }

@@ -90,13 +90,7 @@ enum Claim {
 
 impl<K: Hash + Eq> Ids<K> {
     fn new(what: &'static str, room: u32) -> Self {
-        Self {
-            what,
-            room,
-            held: HashMap::new(),
-            free: BTreeSet::new(),
-            fresh: 0,
-        }
+        Self { what, room, held: HashMap::new(), free: BTreeSet::new(), fresh: 0 }
     }
 
     fn claim(&mut self, key: K) -> Result<u32, Error> {
@@ -149,12 +143,7 @@ impl<K: Hash + Eq> Ids<K> {
 mod tests {
     use super::*;
 
-    const CAPACITY: Capacity = Capacity {
-        services: 2,
-        backends: 2,
-        loads: 2,
-        rings: 0,
-    };
+    const CAPACITY: Capacity = Capacity { services: 2, backends: 2, loads: 2, rings: 0 };
 
     fn server(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], port))
@@ -171,10 +160,7 @@ mod tests {
         assert_eq!(slots.service(&web, Family::V4), Ok(0));
         assert_eq!(
             slots.service(&web, Family::V6),
-            Err(Error::Full {
-                what: "steered services",
-                room: 2
-            })
+            Err(Error::Full { what: "steered services", room: 2 })
         );
     }
 

@@ -113,18 +113,9 @@ mod tests {
     };
 
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {
-        let port = Port {
-            port: NonZeroU16::MIN,
-            handlers: Vec::new(),
-            tls: None,
-            force_https: false,
-        };
-        let server = Server {
-            address: server,
-            weight: 1,
-            region: None,
-            instance: None,
-        };
+        let port =
+            Port { port: NonZeroU16::MIN, handlers: Vec::new(), tls: None, force_https: false };
+        let server = Server { address: server, weight: 1, region: None, instance: None };
         let health_check = HealthCheck {
             probe: Probe::Tcp,
             port: checked.and_then(NonZeroU16::new),
@@ -162,10 +153,7 @@ mod tests {
         let _monitor = Monitor::start([&service(server, None)], &sender);
         drop(listener);
         let down = transitions.recv().await.unwrap();
-        assert_eq!(
-            (&*down.service, down.server, down.up),
-            ("web", server, false)
-        );
+        assert_eq!((&*down.service, down.server, down.up), ("web", server, false));
         assert!(down.why.contains("refused"), "{}", down.why);
         let _listener = TcpListener::bind(server).await.unwrap();
         let up = transitions.recv().await.unwrap();

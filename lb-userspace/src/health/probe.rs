@@ -48,32 +48,21 @@ pub async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), Failur
             }
         }
     };
-    time::timeout(check.timeout, attempt)
-        .await
-        .unwrap_or(Err(Failure::Timeout(check.timeout)))
+    time::timeout(check.timeout, attempt).await.unwrap_or(Err(Failure::Timeout(check.timeout)))
 }
 
 type Question = Request<Empty<Bytes>>;
 
 /// The request that `probe` describes. Its own headers win over those made up here.
 fn request(probe: &Probe, server: SocketAddr) -> Result<Question, http::Error> {
-    let Probe::Http {
-        path,
-        method,
-        hostname,
-        headers,
-        ..
-    } = probe
-    else {
+    let Probe::Http { path, method, hostname, headers, .. } = probe else {
         return Ok(Question::default());
     };
     let mut request = Request::builder()
         .method(Method::from_bytes(method.as_bytes())?)
         .uri(&**path)
         .body(Empty::new())?;
-    let host = hostname
-        .clone()
-        .unwrap_or_else(|| server.to_string().into());
+    let host = hostname.clone().unwrap_or_else(|| server.to_string().into());
     let made_up = [
         (HOST, HeaderValue::from_str(&host)?),
         (USER_AGENT, HeaderValue::from_static("lb-health-check")),
@@ -82,9 +71,7 @@ fn request(probe: &Probe, server: SocketAddr) -> Result<Question, http::Error> {
     request.headers_mut().extend(made_up);
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes())?;
-        request
-            .headers_mut()
-            .insert(name, HeaderValue::from_str(value)?);
+        request.headers_mut().insert(name, HeaderValue::from_str(value)?);
     }
     Ok(request)
 }
@@ -92,10 +79,8 @@ fn request(probe: &Probe, server: SocketAddr) -> Result<Question, http::Error> {
 /// Sends the request and reads the response's header. The body is not read: closing the
 /// connection is all that a long one deserves.
 async fn ask(stream: TcpStream, request: Question) -> Result<StatusCode, Failure> {
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(MAX_HEADERS).handshake(TokioIo::new(stream)).await?;
     let response = sender.send_request(request);
     tokio::pin!(response, connection);
     let response = tokio::select! {
@@ -115,11 +100,7 @@ fn judge(wanted: Option<u16>, got: StatusCode) -> Result<(), Failure> {
         Some(status) => (got.as_u16() == status, status.to_string()),
         None => ((200..400).contains(&got.as_u16()), "200 to 399".to_owned()),
     };
-    if healthy {
-        Ok(())
-    } else {
-        Err(Failure::Status { got, wanted })
-    }
+    if healthy { Ok(()) } else { Err(Failure::Status { got, wanted }) }
 }
 
 #[cfg(test)]

@@ -51,11 +51,7 @@ impl Health {
     /// Checks keep their beat: the next is due an interval after this one was, or at once if this
     /// one took longer than that.
     pub fn handle_outcome(&mut self, now: Instant, healthy: bool) -> Option<bool> {
-        self.contrary = if healthy == self.up {
-            0
-        } else {
-            self.contrary + 1
-        };
+        self.contrary = if healthy == self.up { 0 } else { self.contrary + 1 };
         let changed = self.contrary >= self.thresholds[usize::from(!self.up)].max(1);
         if changed {
             self.up = healthy;
@@ -117,11 +113,7 @@ mod tests {
         let (mut health, start) = health(1, 2);
         assert_eq!(health.due(), start);
         transitions(&mut health, "+-");
-        assert_eq!(
-            health.due(),
-            start + 60 * SECOND,
-            "one failure of two: still healthy"
-        );
+        assert_eq!(health.due(), start + 60 * SECOND, "one failure of two: still healthy");
         transitions(&mut health, "-");
         assert_eq!(health.due(), start + 62 * SECOND);
         transitions(&mut health, "+");

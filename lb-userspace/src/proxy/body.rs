@@ -119,9 +119,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         let part = self.part.as_ref();
-        part.map_or(SizeHint::with_exact(0), |(incoming, _)| {
-            incoming.size_hint()
-        })
+        part.map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
     }
 }
 
@@ -139,10 +137,7 @@ enum Source {
 
 impl ResponseBody {
     pub fn own(text: Bytes, active: Active) -> Self {
-        Self {
-            source: Source::Own(text),
-            _active: active,
-        }
+        Self { source: Source::Own(text), _active: active }
     }
 
     /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
@@ -153,10 +148,7 @@ impl ResponseBody {
         } else {
             Some(lease)
         };
-        Self {
-            source: Source::Backend(incoming, lease),
-            _active: active,
-        }
+        Self { source: Source::Backend(incoming, lease), _active: active }
     }
 }
 

@@ -19,18 +19,11 @@ use crate::settings::CertificateFiles;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read {what} from {path}: {source}", path = path.display())]
-    Pem {
-        what: &'static str,
-        path: PathBuf,
-        source: pem::Error,
-    },
+    Pem { what: &'static str, path: PathBuf, source: pem::Error },
     #[error("{path} contains no certificate (expected PEM, leaf first)", path = .0.display())]
     Empty(PathBuf),
     #[error("cannot use {path}: {source}", path = path.display())]
-    Unusable {
-        path: PathBuf,
-        source: rustls::Error,
-    },
+    Unusable { path: PathBuf, source: rustls::Error },
     #[error("{key} is not the key of {cert}", key = .0.key.display(), cert = .0.cert.display())]
     Mismatch(CertificateFiles),
     #[error("{path} is not a certificate: {reason}", path = path.display())]
@@ -56,10 +49,7 @@ impl Certificates {
         for pair in files {
             let key = Arc::new(load_pair(pair)?);
             for name in dns_names(&key, &pair.cert)? {
-                let keys = certificates
-                    .by_name
-                    .entry(Some(&name))
-                    .or_insert_with(Vec::new);
+                let keys = certificates.by_name.entry(Some(&name)).or_insert_with(Vec::new);
                 keys.push(key.clone());
                 keys.sort_by_key(|key| key.key.algorithm() != SignatureAlgorithm::ECDSA);
             }
@@ -86,18 +76,13 @@ fn load_pair(pair: &CertificateFiles) -> Result<CertifiedKey, Error> {
     let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(in_file("a key", &pair.key))?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|source| match source {
         rustls::Error::InconsistentKeys(_) => Error::Mismatch(pair.clone()),
-        source => Error::Unusable {
-            path: pair.key.clone(),
-            source,
-        },
+        source => Error::Unusable { path: pair.key.clone(), source },
     })
 }
 
 fn dns_names(key: &CertifiedKey, path: &Path) -> Result<Vec<String>, Error> {
-    let leaf = webpki::EndEntityCert::try_from(&key.cert[0]).map_err(|error| Error::Malformed {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let leaf = webpki::EndEntityCert::try_from(&key.cert[0])
+        .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })?;
     let names: Vec<_> = leaf.valid_dns_names().map(str::to_owned).collect();
     if names.is_empty() {
         return Err(Error::Nameless(path.to_owned()));
@@ -112,10 +97,7 @@ pub(super) fn self_signed(names: Vec<String>) -> Result<Key, Error> {
     let chain = vec![made.cert.der().clone()];
     CertifiedKey::from_der(chain, key, &provider())
         .map(Arc::new)
-        .map_err(|source| Error::Unusable {
-            path: "the self-signed certificate".into(),
-            source,
-        })
+        .map_err(|source| Error::Unusable { path: "the self-signed certificate".into(), source })
 }
 
 pub(super) fn provider() -> CryptoProvider {
@@ -131,10 +113,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub fn new(certificates: Arc<Certificates>, fallback: Option<Key>) -> Self {
-        Self {
-            certificates,
-            fallback,
-        }
+        Self { certificates, fallback }
     }
 
     /// Whether a client that asks for `name` gets any certificate.
@@ -147,11 +126,7 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Key> {
         let keys = self.certificates.find(hello.server_name());
         let usable = |key: &&Key| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        keys.iter()
-            .find(usable)
-            .or(keys.first())
-            .or(self.fallback.as_ref())
-            .cloned()
+        keys.iter().find(usable).or(keys.first()).or(self.fallback.as_ref()).cloned()
     }
 }
 

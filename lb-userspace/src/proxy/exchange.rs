@@ -46,11 +46,7 @@ pub(super) async fn exchange(
     let mut tried = Vec::new();
     let mut fault = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask {
-            load: &worker.load,
-            client,
-            tried: &tried,
-        };
+        let ask = Ask { load: &worker.load, client, tried: &tried };
         let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
             Ok(index) => index,
             Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),
@@ -145,11 +141,7 @@ fn fault(failure: &Failure) -> Fault {
 
 pub(super) fn dial_fault(address: SocketAddr, error: &std::io::Error) -> Fault {
     tracing::debug!(backend = %address, %error, "cannot connect");
-    if error.kind() == std::io::ErrorKind::TimedOut {
-        Fault::SlowDial
-    } else {
-        Fault::Unreachable
-    }
+    if error.kind() == std::io::ErrorKind::TimedOut { Fault::SlowDial } else { Fault::Unreachable }
 }
 
 /// Counts a request or connection that `site` takes.

@@ -90,21 +90,12 @@ async fn forward(
 }
 
 async fn deliver(exchange: Exchange, active: Active) -> Answer {
-    let Exchange {
-        mut response,
-        lease,
-    } = exchange;
+    let Exchange { mut response, lease } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::towards_client(response.headers_mut(), is_switching);
     if !is_switching {
-        return (
-            response.map(|body| ResponseBody::backend(body, lease, active)),
-            None,
-        );
+        return (response.map(|body| ResponseBody::backend(body, lease, active)), None);
     }
     let switched = lease.into_switched().await;
-    (
-        response.map(|_| ResponseBody::own(Bytes::new(), active)),
-        switched,
-    )
+    (response.map(|_| ResponseBody::own(Bytes::new(), active)), switched)
 }

@@ -56,13 +56,7 @@ impl Facts {
     ) -> Self {
         let client_ip = HeaderValue::try_from(client.to_string())
             .expect("an address consists of visible characters");
-        Self {
-            names,
-            region,
-            client_ip,
-            port: HeaderValue::from(port),
-            is_tls,
-        }
+        Self { names, region, client_ip, port: HeaderValue::from(port), is_tls }
     }
 
     pub fn names(&self) -> &Names {
@@ -72,11 +66,7 @@ impl Facts {
     /// Row by row what `reference/fly-public-network-services.md` lists under "HTTP handler".
     pub fn describe(&self, headers: &mut HeaderMap) {
         let names = &*self.names;
-        let (proto, ssl) = if self.is_tls {
-            ("https", "on")
-        } else {
-            ("http", "off")
-        };
+        let (proto, ssl) = if self.is_tls { ("https", "on") } else { ("http", "off") };
         headers.insert(names.client_ip.clone(), self.client_ip.clone());
         let forwarded_for = self.forwarded_for(headers);
         headers.insert(X_FORWARDED_FOR, forwarded_for);

@@ -31,10 +31,7 @@ impl<'a> Host<'a> {
             Some(digits) => digits.is_empty() || digits.parse::<u16>().is_ok(),
             None => port.is_empty(),
         };
-        (name_is_valid && port_is_valid).then_some(Self {
-            authority,
-            name_length,
-        })
+        (name_is_valid && port_is_valid).then_some(Self { authority, name_length })
     }
 
     /// Without the port.

@@ -60,12 +60,7 @@ impl Client {
         let peer = peer.ip().to_canonical();
         let names = worker.names.clone();
         let facts = Facts::new(names, worker.region.clone(), peer, local.port(), is_tls);
-        Rc::new(Self {
-            worker,
-            facts,
-            peer,
-            local,
-        })
+        Rc::new(Self { worker, facts, peer, local })
     }
 
     /// The service for a name here, by the routes that apply now.

@@ -36,13 +36,7 @@ impl Lease {
         service: Arc<RunningService>,
         permit: Permit,
     ) -> Self {
-        Self {
-            upstream: Some(upstream),
-            address,
-            worker,
-            service,
-            permit,
-        }
+        Self { upstream: Some(upstream), address, worker, service, permit }
     }
 
     pub fn drive(&mut self, cx: &mut Context<'_>) {
@@ -68,9 +62,6 @@ impl Lease {
     /// The connection after `101 Switching Protocols`. The permit goes with it.
     pub async fn into_switched(self) -> Option<Switched> {
         let backend = self.upstream?.into_stream().await?;
-        Some(Switched {
-            backend,
-            permit: self.permit,
-        })
+        Some(Switched { backend, permit: self.permit })
     }
 }

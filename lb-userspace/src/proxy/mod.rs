@@ -104,13 +104,8 @@ impl Proxy {
         let names = Names::new(prefix).map_err(|_| Error::Prefix(prefix.clone()))?;
         let region =
             region.map(|name| HeaderValue::from_str(&name).map_err(|_| Error::Region(name)));
-        let shared = Shared {
-            settings,
-            names: Arc::new(names),
-            region: region.transpose()?,
-            routes,
-            load,
-        };
+        let shared =
+            Shared { settings, names: Arc::new(names), region: region.transpose()?, routes, load };
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let (shared, phase) = (shared.clone(), phase.subscribe());

@@ -12,11 +12,7 @@ pub(super) struct ByName<T> {
 
 impl<T> Default for ByName<T> {
     fn default() -> Self {
-        Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            any: None,
-        }
+        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: None }
     }
 }
 
@@ -45,9 +41,7 @@ impl<T> ByName<T> {
     fn find_named(&self, name: Option<&str>, depth: usize) -> Option<&T> {
         let name = normal(name?);
         let mut parents = parents(&name).take(depth);
-        self.exact
-            .get(&*name)
-            .or_else(|| parents.find_map(|parent| self.wildcard.get(parent)))
+        self.exact.get(&*name).or_else(|| parents.find_map(|parent| self.wildcard.get(parent)))
     }
 }
 
@@ -68,10 +62,8 @@ impl<'a, T> Slot<'a, T> {
 
 fn parents(name: &str) -> impl Iterator<Item = &str> {
     let parent = |name: &str| -> Option<usize> { name.find('.').map(|dot| dot + 1) };
-    iter::successors(parent(name), move |&at| {
-        parent(&name[at..]).map(|next| at + next)
-    })
-    .map(move |at| &name[at..])
+    iter::successors(parent(name), move |&at| parent(&name[at..]).map(|next| at + next))
+        .map(move |at| &name[at..])
 }
 
 /// Lower case, without the root's dot.

@@ -47,11 +47,7 @@ async fn connect(
     let mut tried = Vec::new();
     let mut fault = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask {
-            load: &worker.load,
-            client: peer.ip().to_canonical(),
-            tried: &tried,
-        };
+        let ask = Ask { load: &worker.load, client: peer.ip().to_canonical(), tried: &tried };
         let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
             Ok(index) => index,
             Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),

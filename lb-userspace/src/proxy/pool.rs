@@ -21,20 +21,13 @@ struct Idle {
 
 impl Pools {
     pub fn new(max_idle: usize, idle_timeout: Duration) -> Self {
-        Self {
-            idle: RefCell::default(),
-            max_idle,
-            idle_timeout,
-        }
+        Self { idle: RefCell::default(), max_idle, idle_timeout }
     }
 
     /// A connection that can take a request, as far as we know by now.
     pub fn take(&self, address: SocketAddr) -> Option<Upstream> {
         loop {
-            let Idle {
-                mut upstream,
-                since,
-            } = self.idle.borrow_mut().get_mut(&address)?.pop()?;
+            let Idle { mut upstream, since } = self.idle.borrow_mut().get_mut(&address)?.pop()?;
             if since.elapsed() < self.idle_timeout && upstream.is_reusable() {
                 return Some(upstream);
             }

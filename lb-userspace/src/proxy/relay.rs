@@ -79,12 +79,7 @@ enum Stage {
 
 impl Direction {
     fn new(pending: Bytes) -> Self {
-        Self {
-            stage: Stage::Moving,
-            pending,
-            needs_flush: false,
-            bytes: 0,
-        }
+        Self { stage: Stage::Moving, pending, needs_flush: false, bytes: 0 }
     }
 
     /// Ready when `from` has ended and `to` knows.

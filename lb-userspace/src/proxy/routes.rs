@@ -28,20 +28,12 @@ pub enum Error {
          give them different addresses, ports or hostnames",
         hostname.as_deref().unwrap_or("every name")
     )]
-    Claimed {
-        address: SocketAddr,
-        hostname: Option<Arc<str>>,
-        first: Arc<str>,
-        second: Arc<str>,
-    },
+    Claimed { address: SocketAddr, hostname: Option<Arc<str>>, first: Arc<str>, second: Arc<str> },
     #[error(
         "service \"{service}\" on {address} differs in its `tls` handler from another service \
          there; services that share an address and port must all have it or all not"
     )]
-    Mixed {
-        address: SocketAddr,
-        service: Arc<str>,
-    },
+    Mixed { address: SocketAddr, service: Arc<str> },
 }
 
 /// Every address and port that the proxy serves.
@@ -85,17 +77,12 @@ impl Routes {
             }
         }
         let frontends = frontends.into_iter();
-        Ok(Self {
-            frontends: frontends
-                .map(|(at, frontend)| (at, Arc::new(frontend)))
-                .collect(),
-        })
+        Ok(Self { frontends: frontends.map(|(at, frontend)| (at, Arc::new(frontend))).collect() })
     }
 
     /// `local` is what a connection's `getsockname` says, IPv4 in IPv6 or not.
     pub(super) fn find(&self, local: SocketAddr) -> Option<&Arc<Frontend>> {
-        self.frontends
-            .get(&(local.ip().to_canonical(), local.port()))
+        self.frontends.get(&(local.ip().to_canonical(), local.port()))
     }
 }
 
@@ -139,10 +126,8 @@ fn claim(
     let is_tls = site.terminator.is_some();
     let service = &site.running().service;
     let at = (address.ip().to_canonical(), address.port());
-    let frontend = frontends.entry(at).or_insert_with(|| Frontend {
-        is_tls,
-        sites: ByName::default(),
-    });
+    let frontend =
+        frontends.entry(at).or_insert_with(|| Frontend { is_tls, sites: ByName::default() });
     if frontend.is_tls != is_tls {
         let service = service.name.clone();
         return Err(Error::Mixed { address, service });
@@ -167,21 +152,12 @@ fn claim(
 /// Hostnames and addresses of the services that may have to show a self-signed certificate.
 fn self_signed_names(fleet: &Fleet) -> Vec<String> {
     let wanted = fleet.services.iter().filter(|running| {
-        let mut options = running
-            .service
-            .ports
-            .iter()
-            .filter_map(|port| port.tls.as_ref());
+        let mut options = running.service.ports.iter().filter_map(|port| port.tls.as_ref());
         options.any(|options| options.default_self_signed)
     });
     let names = wanted.flat_map(|running| {
         let addresses = running.service.addresses.iter().map(ToString::to_string);
-        running
-            .service
-            .hostnames
-            .iter()
-            .map(ToString::to_string)
-            .chain(addresses)
+        running.service.hostnames.iter().map(ToString::to_string).chain(addresses)
     });
     let mut names: Vec<_> = names.collect();
     names.sort();

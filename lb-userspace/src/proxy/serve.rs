@@ -42,10 +42,7 @@ async fn encrypted(
     local: SocketAddr,
     peer: SocketAddr,
 ) {
-    let handshake = timeout(
-        worker.settings.handshake_timeout,
-        tls::accept(stream, frontend),
-    );
+    let handshake = timeout(worker.settings.handshake_timeout, tls::accept(stream, frontend));
     let (stream, site) = match handshake.await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => return tracing::debug!(%peer, %local, %error, "TLS handshake failed"),

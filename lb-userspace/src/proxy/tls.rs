@@ -47,11 +47,7 @@ pub(super) struct Terminators {
 
 impl Terminators {
     pub fn new(certificates: Certificates, names: Vec<String>) -> Self {
-        Self {
-            certificates: Arc::new(certificates),
-            names,
-            made: Vec::new(),
-        }
+        Self { certificates: Arc::new(certificates), names, made: Vec::new() }
     }
 
     pub fn terminator(
@@ -61,10 +57,8 @@ impl Terminators {
         if let Some((_, made)) = self.made.iter().find(|(with, _)| with == options) {
             return Ok(made.clone());
         }
-        let fallback = options
-            .default_self_signed
-            .then(|| self_signed(self.names.clone()))
-            .transpose()?;
+        let fallback =
+            options.default_self_signed.then(|| self_signed(self.names.clone())).transpose()?;
         let resolver = Arc::new(Resolver::new(self.certificates.clone(), fallback));
         let made = Arc::new(Terminator {
             config: Arc::new(configure(options, resolver.clone())),
@@ -82,11 +76,7 @@ fn configure(options: &TlsOptions, resolver: Arc<Resolver>) -> ServerConfig {
         .expect("aws-lc-rs has suites for TLS 1.2 and 1.3, and options name at least one")
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = options
-        .alpn
-        .iter()
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
+    config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     // Sessions live in tickets; a store in memory would be a lock shared by the workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if let Some(ticketer) = TICKETER.as_ref() {
@@ -122,9 +112,7 @@ pub(super) async fn accept(
     let Some((site, config)) = found else {
         start.io.write_all(&UNRECOGNIZED_NAME).await?;
         start.io.shutdown().await?;
-        return Err(io::Error::other(
-            "no site or certificate for the name asked for",
-        ));
+        return Err(io::Error::other("no site or certificate for the name asked for"));
     };
     Ok((start.into_stream(config).await?, site))
 }

@@ -159,11 +159,7 @@ impl Upstream {
     pub async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
         poll_fn(|cx| {
             self.drive(cx);
-            if self.is_finished || self.driver.is_none() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if self.is_finished || self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         let parts = self.driver?.into_parts();
@@ -180,17 +176,11 @@ struct Clock {
 
 impl Clock {
     fn new(progress: Option<Rc<Progress>>, allowance: Allowance) -> Self {
-        Self {
-            progress,
-            allowance,
-            sent: None,
-        }
+        Self { progress, allowance, sent: None }
     }
 
     fn in_body(&self) -> Option<&Progress> {
-        self.progress
-            .as_deref()
-            .filter(|progress| !progress.is_done())
+        self.progress.as_deref().filter(|progress| !progress.is_done())
     }
 
     fn deadline(&mut self) -> Instant {

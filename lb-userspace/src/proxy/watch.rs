@@ -209,11 +209,7 @@ pub(super) struct Watched<T> {
 impl<T> Watched<T> {
     /// `ahead` was read from `stream` already.
     pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
-        Self {
-            stream,
-            ahead,
-            watch,
-        }
+        Self { stream, ahead, watch }
     }
 }
 

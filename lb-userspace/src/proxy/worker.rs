@@ -54,10 +54,7 @@ impl Worker {
     fn new(shared: Shared) -> Rc<Self> {
         let settings = shared.settings;
         Rc::new(Self {
-            pools: Pools::new(
-                settings.max_idle_per_backend,
-                settings.upstream_idle_timeout,
-            ),
+            pools: Pools::new(settings.max_idle_per_backend, settings.upstream_idle_timeout),
             settings,
             names: shared.names,
             region: shared.region,
@@ -81,9 +78,7 @@ pub(super) fn run(
     shared: Shared,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let result = local.block_on(&runtime, async {
         let listener = TcpListener::from_std(listener)?;
@@ -156,10 +151,7 @@ async fn back_off(error: &io::Error, warned: &mut Option<Instant>) {
     const PAUSE: Duration = Duration::from_millis(20);
     const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    ) {
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
     if warned.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {

@@ -56,14 +56,7 @@ impl Report {
         peer: Vec<f64>,
     ) {
         let (ours, peer) = (median(ours), median(peer));
-        self.cases.push(Case {
-            name: name.into(),
-            unit,
-            ours,
-            peer,
-            ratio: ours / peer,
-            against,
-        });
+        self.cases.push(Case { name: name.into(), unit, ours, peer, ratio: ours / peer, against });
     }
 }
 
@@ -79,24 +72,10 @@ fn say(text: &str) {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ours, peer, ratio) = ("ours", "peer", "ratio");
-        writeln!(
-            f,
-            "{:<26} {:<16} {ours:>10} {peer:>10} {ratio:>6}  peer is",
-            "case", "unit"
-        )?;
+        writeln!(f, "{:<26} {:<16} {ours:>10} {peer:>10} {ratio:>6}  peer is", "case", "unit")?;
         for case in &self.cases {
-            let Case {
-                name,
-                unit,
-                ours,
-                peer,
-                ratio,
-                against,
-            } = case;
-            writeln!(
-                f,
-                "{name:<26} {unit:<16} {ours:>10.2} {peer:>10.2} {ratio:>6.2}  {against}"
-            )?;
+            let Case { name, unit, ours, peer, ratio, against } = case;
+            writeln!(f, "{name:<26} {unit:<16} {ours:>10.2} {peer:>10.2} {ratio:>6.2}  {against}")?;
         }
         Ok(())
     }

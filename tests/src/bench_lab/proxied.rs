@@ -34,10 +34,7 @@ pub fn measure(
     certificate(theirs.directory())?;
     let daemon = Daemon::start(ours, &service(ours))?;
     let nginx = peer::start(theirs)?;
-    for (name, scheme) in [
-        ("proxy HTTP/1.1", "http"),
-        ("proxy HTTP/1.1 over TLS", "https"),
-    ] {
+    for (name, scheme) in [("proxy HTTP/1.1", "http"), ("proxy HTTP/1.1 over TLS", "https")] {
         say(name);
         let at = |host: &str| format!("{scheme}://{host}/bytes/24");
         let (ours_at, theirs_at) = (at(&VIP4.to_string()), at(GATEWAY));
@@ -45,12 +42,7 @@ pub fn measure(
         for _ in 0..rounds.rounds {
             interrupt.check()?;
             lb.add(&load(ours, &ours_at, rounds.seconds, &[daemon.id()])?);
-            peer.add(&load(
-                theirs,
-                &theirs_at,
-                rounds.seconds,
-                &peer::processes(&nginx)?,
-            )?);
+            peer.add(&load(theirs, &theirs_at, rounds.seconds, &peer::processes(&nginx)?)?);
         }
         report.add(name, "requests/s", "nginx", lb.rates, peer.rates);
         report.add(name, "CPU µs/request", "nginx", lb.costs, peer.costs);
@@ -81,10 +73,7 @@ fn service(lab: &Lab) -> String {
     let directory = lab.directory().display();
     let mut list = String::new();
     let backends = servers::addresses(lab, servers::HTTP);
-    for address in backends
-        .iter()
-        .filter(|address| SocketAddr::is_ipv4(address))
-    {
+    for address in backends.iter().filter(|address| SocketAddr::is_ipv4(address)) {
         let _ = write!(list, "{{ address = \"{address}\" }}, ");
     }
     format!(
@@ -115,11 +104,7 @@ fn load(lab: &Lab, url: &str, seconds: u32, ids: &[u32]) -> Result<Load> {
     let before = cpu_seconds(ids)?;
     let (requests, seconds) = wrk(lab, url, seconds)?;
     let cpu_seconds = cpu_seconds(ids)? - before;
-    Ok(Load {
-        requests,
-        seconds,
-        cpu_seconds,
-    })
+    Ok(Load { requests, seconds, cpu_seconds })
 }
 
 /// Requests and seconds. A single failed request fails the bench.
@@ -133,9 +118,7 @@ fn wrk(lab: &Lab, url: &str, seconds: u32) -> Result<(f64, f64)> {
     fs::write(&script, DONE)?;
     let mut wrk = lab.client.command("wrk");
     wrk.args(["--threads", "1", "--connections", &CONNECTIONS.to_string()]);
-    wrk.args(["--duration", &format!("{seconds}s"), "--script"])
-        .arg(&script)
-        .arg(url);
+    wrk.args(["--duration", &format!("{seconds}s"), "--script"]).arg(&script).arg(url);
     let text = output(&mut wrk)?;
     let line = text.lines().find_map(|line| line.strip_prefix("figures "));
     let line = line.with_context(|| format!("wrk printed {text}"))?;

@@ -27,11 +27,7 @@ pub fn measure(
     let daemon = Daemon::start(ours, &service(ours))?;
     let backend = &theirs.backends[0];
     for (name, vip, routed) in [
-        (
-            "steered TCP, IPv4",
-            IpAddr::from(VIP4),
-            IpAddr::from(backend.v4),
-        ),
+        ("steered TCP, IPv4", IpAddr::from(VIP4), IpAddr::from(backend.v4)),
         ("steered TCP, IPv6", VIP6.into(), backend.v6.into()),
     ] {
         say(name);
@@ -79,8 +75,6 @@ fn gigabits(lab: &Lab, to: IpAddr, seconds: u32) -> Result<f64> {
     client.args(["--time", &seconds.to_string(), "--client", &to.to_string()]);
     let text = output(&mut client).with_context(|| format!("iperf3 to {to}"))?;
     let result: Value = serde_json::from_str(&text)?;
-    let bits = result
-        .pointer("/end/sum_received/bits_per_second")
-        .and_then(Value::as_f64);
+    let bits = result.pointer("/end/sum_received/bits_per_second").and_then(Value::as_f64);
     Ok(bits.with_context(|| format!("iperf3 printed {text}"))? / 1e9)
 }

@@ -24,10 +24,7 @@ struct Flags {
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
-    let rounds = Rounds {
-        rounds: flags.rounds,
-        seconds: flags.seconds,
-    };
+    let rounds = Rounds { rounds: flags.rounds, seconds: flags.seconds };
     let report = bench_lab::run(rounds, &Interrupt::catch()?)?;
     if flags.json {
         println!("{}", serde_json::to_string(&report)?);

@@ -60,10 +60,7 @@ async fn serve_http(listener: TcpListener, name: String) -> Result<()> {
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new());
             // The peer's hanging up is its business.
-            let _ = http
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades()
-                .await;
+            let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         });
     }
 }
@@ -132,9 +129,7 @@ async fn echo_lines(stream: TcpStream, name: String) -> Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     while let Some(line) = lines.next_line().await? {
-        write
-            .write_all(format!("{name} {line}\n").as_bytes())
-            .await?;
+        write.write_all(format!("{name} {line}\n").as_bytes()).await?;
     }
     Ok(())
 }

@@ -31,9 +31,10 @@ fn show(setting: &Setting, interrupt: &Interrupt) -> Result<Report> {
     let mut tally = Tally::default();
     let (lab, daemon) = (&setting.lab, &setting.daemon);
     interrupt.check()?;
-    traffic::web(lab, &setting.authority, &mut tally, interrupt)?;
-    traffic::tcp(lab, &mut tally, interrupt)?;
+    // UDP first: its flows are silent for long enough to be forgotten while the others run.
     traffic::udp(lab, &mut tally, interrupt)?;
+    traffic::tcp(lab, &mut tally, interrupt)?;
+    traffic::web(lab, &setting.authority, &mut tally, interrupt)?;
     step("holding connections open, to look at the live counts that XDP and the proxy share");
     let held = traffic::hold(lab, &setting.authority, &mut tally, || daemon.status())?;
     interrupt.check()?;

@@ -42,11 +42,7 @@ impl Report {
             .services
             .iter()
             .map(|service| {
-                let count = tally
-                    .0
-                    .get(service.name.as_str())
-                    .copied()
-                    .unwrap_or_default();
+                let count = tally.0.get(service.name.as_str()).copied().unwrap_or_default();
                 Service {
                     name: service.name.clone(),
                     path: service.path.clone(),
@@ -62,19 +58,14 @@ impl Report {
     /// Whether every request was answered as it should be.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.services
-            .iter()
-            .all(|service| service.requests > 0 && service.failed == 0)
+        self.services.iter().all(|service| service.requests > 0 && service.failed == 0)
     }
 }
 
 fn backends(end: &status::Service, held: Option<&status::Service>) -> Vec<Backend> {
     let held_at = |address: &str| {
         let backends = held.into_iter().flat_map(|service| &service.backends);
-        backends
-            .filter(|backend| backend.address == address)
-            .map(|backend| backend.live)
-            .sum()
+        backends.filter(|backend| backend.address == address).map(|backend| backend.live).sum()
     };
     end.backends
         .iter()
@@ -90,13 +81,7 @@ fn backends(end: &status::Service, held: Option<&status::Service>) -> Vec<Backen
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for service in &self.services {
-            let Service {
-                name,
-                path,
-                requests,
-                failed,
-                ..
-            } = service;
+            let Service { name, path, requests, failed, .. } = service;
             let seen_by = match path.as_str() {
                 "steer" => "connections seen by XDP",
                 _ => "connections of the proxy",
@@ -107,13 +92,7 @@ impl fmt::Display for Report {
                 "  {:<24} {seen_by:>24} {:>12} {:>8}",
                 "backend", "live, held", "live now"
             )?;
-            for Backend {
-                address,
-                connections,
-                held,
-                live,
-            } in &service.backends
-            {
+            for Backend { address, connections, held, live } in &service.backends {
                 writeln!(f, "  {address:<24} {connections:>24} {held:>12} {live:>8}")?;
             }
         }

@@ -43,17 +43,9 @@ impl Setting {
         let daemon = Daemon::start(&lab, &services(&lab))?;
         let modes = daemon.status()?.interfaces;
         for interface in modes {
-            step(&format!(
-                "XDP is attached to {} ({})",
-                interface.name, interface.mode
-            ));
+            step(&format!("XDP is attached to {} ({})", interface.name, interface.mode));
         }
-        Ok(Self {
-            daemon,
-            servers,
-            authority,
-            lab,
-        })
+        Ok(Self { daemon, servers, authority, lab })
     }
 
     /// Lets all of it outlive us.
@@ -71,14 +63,7 @@ pub fn certificate(directory: &Path) -> Result<PathBuf> {
     let certificate = directory.join("cert.pem");
     output(
         Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ])
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-nodes", "-days", "2", "-subj", &format!("/CN={NAME}")])
             .args(["-addext", &format!("subjectAltName=DNS:{NAME}")])
             .arg("-keyout")

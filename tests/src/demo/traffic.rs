@@ -95,21 +95,13 @@ const WEB: [Web; 4] = [
 /// curl to `web`, every way, over IPv4 and IPv6.
 pub fn web(lab: &Lab, authority: &Path, tally: &mut Tally, interrupt: &Interrupt) -> Result<()> {
     for way in &WEB {
-        step(&format!(
-            "web: {} × {}, IPv4 and IPv6",
-            2 * REQUESTS,
-            way.what
-        ));
+        step(&format!("web: {} × {}, IPv4 and IPv6", 2 * REQUESTS, way.what));
         for to in [IpAddr::from(VIP4), IpAddr::from(VIP6)] {
             for _ in 0..REQUESTS {
                 interrupt.check()?;
                 let url = format!("{}://{NAME}/demo", way.scheme);
                 let answer = ask(lab, authority, to, way.flags, &url);
-                tally.count(
-                    "web",
-                    way.what,
-                    answer.and_then(|answer| way.accept(&answer)),
-                );
+                tally.count("web", way.what, answer.and_then(|answer| way.accept(&answer)));
             }
         }
     }
@@ -121,17 +113,9 @@ impl Web {
         ensure!(answer.status == self.status, "status {}", answer.status);
         ensure!(answer.version == self.version, "HTTP {}", answer.version);
         if self.status == 301 {
-            ensure!(
-                answer.redirect.starts_with("https://"),
-                "to {}",
-                answer.redirect
-            );
+            ensure!(answer.redirect.starts_with("https://"), "to {}", answer.redirect);
         } else {
-            ensure!(
-                answer.body.contains("\"server\":\"b"),
-                "body {}",
-                answer.body
-            );
+            ensure!(answer.body.contains("\"server\":\"b"), "body {}", answer.body);
         }
         Ok(())
     }
@@ -144,14 +128,7 @@ fn ask(lab: &Lab, authority: &Path, to: IpAddr, flags: &[&str], url: &str) -> Re
         IpAddr::V6(to) => format!("[{to}]"),
     };
     let resolve = format!("{NAME}:*:{to}");
-    let resolve = resolve.replace(
-        '*',
-        if url.starts_with("https") {
-            "443"
-        } else {
-            "80"
-        },
-    );
+    let resolve = resolve.replace('*', if url.starts_with("https") { "443" } else { "80" });
     let mut arguments = vec!["--cacert", authority, "--resolve", &resolve];
     arguments.extend(flags);
     arguments.push(url);
@@ -160,42 +137,37 @@ fn ask(lab: &Lab, authority: &Path, to: IpAddr, flags: &[&str], url: &str) -> Re
 
 /// Short connections to `tcp`.
 pub fn tcp(lab: &Lab, tally: &mut Tally, interrupt: &Interrupt) -> Result<()> {
-    step(&format!(
-        "tcp: {} connections, IPv4 and IPv6",
-        2 * CONNECTIONS
-    ));
+    step(&format!("tcp: {} connections, IPv4 and IPv6", 2 * CONNECTIONS));
     let to = [SocketAddr::from((VIP4, TCP_PORT)), (VIP6, TCP_PORT).into()];
-    lab.client
-        .within(|| exchange("tcp", to, CONNECTIONS, tcp_echo, tally, interrupt))?
+    lab.client.within(|| exchange("tcp", to, CONNECTIONS, tcp_echo, tally, interrupt))?
 }
 
 /// Datagrams to `udp`, each from a socket of its own.
 pub fn udp(lab: &Lab, tally: &mut Tally, interrupt: &Interrupt) -> Result<()> {
-    step(&format!(
-        "udp: {} datagrams and answers, IPv4 and IPv6",
-        2 * DATAGRAMS
-    ));
+    step(&format!("udp: {} datagrams and answers, IPv4 and IPv6", 2 * DATAGRAMS));
     let to = [SocketAddr::from((DNS4, UDP_PORT)), (DNS6, UDP_PORT).into()];
-    lab.client
-        .within(|| exchange("udp", to, DATAGRAMS, udp_echo, tally, interrupt))?
+    // Two sockets with the same port would be one flow: all stay open to the end.
+    let mut sockets = Vec::new();
+    let echo = |to, text: &str| {
+        let (name, socket) = udp_echo(to, text)?;
+        sockets.push(socket);
+        Ok(name)
+    };
+    lab.client.within(|| exchange("udp", to, DATAGRAMS, echo, tally, interrupt))?
 }
 
 fn exchange(
     service: &'static str,
     to: [SocketAddr; 2],
     times: u32,
-    echo: fn(SocketAddr, &str) -> Result<String>,
+    mut echo: impl FnMut(SocketAddr, &str) -> Result<String>,
     tally: &mut Tally,
     interrupt: &Interrupt,
 ) -> Result<()> {
     for to in to {
         for number in 0..times {
             interrupt.check()?;
-            tally.count(
-                service,
-                &to.to_string(),
-                echo(to, &format!("hello {number}")),
-            );
+            tally.count(service, &to.to_string(), echo(to, &format!("hello {number}")));
         }
     }
     Ok(())
@@ -210,9 +182,7 @@ pub fn hold(
 ) -> Result<Status> {
     let connections = lab.client.within(|| {
         let to = [SocketAddr::from((VIP4, TCP_PORT)), (VIP6, TCP_PORT).into()];
-        to.into_iter()
-            .flat_map(|to| (0..HELD).map(move |_| greet(to)))
-            .collect::<Vec<_>>()
+        to.into_iter().flat_map(|to| (0..HELD).map(move |_| greet(to))).collect::<Vec<_>>()
     })?;
     let url = format!("https://{NAME}/delay/3000");
     let url = url.as_str();
@@ -242,14 +212,8 @@ fn greet(to: SocketAddr) -> Result<TcpStream> {
 fn look_for(steered: u64, look: impl Fn() -> Result<Status>) -> Result<Status> {
     let mut seen = look()?;
     let live = |status: &Status, path: &str| -> u64 {
-        let services = status
-            .services
-            .iter()
-            .filter(|service| service.path == path);
-        services
-            .flat_map(|service| &service.backends)
-            .map(|backend| backend.live)
-            .sum()
+        let services = status.services.iter().filter(|service| service.path == path);
+        services.flat_map(|service| &service.backends).map(|backend| backend.live).sum()
     };
     let shown = poll("live counts of held connections", || {
         seen = look()?;

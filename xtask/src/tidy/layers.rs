@@ -18,10 +18,11 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-common/src",
         layers: &[
-            &["abi", "verdict"],
-            &["packet", "checksum", "tables"],
+            &["abi", "tables", "verdict"],
+            &["checksum", "packet"],
+            &["vlan"],
             &["flow", "next_hop"],
-            &["vlan", "rewrite"],
+            &["rewrite"],
             &["icmp"],
             &["pipeline"],
             &["testing"],
@@ -32,9 +33,7 @@ const CRATES: [Layers; 2] = [
         directory: "lb-userspace/src",
         layers: &[
             &["service", "settings", "load", "fleet", "tables"],
-            &[
-                "admin", "balance", "config", "control", "datapath", "health", "host", "proxy",
-            ],
+            &["admin", "balance", "config", "control", "datapath", "health", "host", "proxy"],
             &["app"],
             &["cli"],
         ],
@@ -111,19 +110,11 @@ const CONFINED: [Confined; 9] = [
         to: &["lb-userspace/src/datapath"],
         why: "unsafe code has its few places",
     },
-    Confined {
-        name: "unsafe",
-        within: "xtask",
-        to: &[],
-        why: "unsafe code has its few places",
-    },
+    Confined { name: "unsafe", within: "xtask", to: &[], why: "unsafe code has its few places" },
 ];
 
 pub fn check(source: &Source) -> Vec<Finding> {
-    let mut findings: Vec<_> = CONFINED
-        .iter()
-        .flat_map(|rule| rule.check(source))
-        .collect();
+    let mut findings: Vec<_> = CONFINED.iter().flat_map(|rule| rule.check(source)).collect();
     findings.extend(CRATES.iter().flat_map(|layers| layers.check(source)));
     findings
 }
@@ -133,17 +124,10 @@ impl Confined {
         if !source.is_in(self.within) || self.to.iter().any(|place| source.is_in(place)) {
             return Vec::new();
         }
-        let place = self
-            .to
-            .first()
-            .map_or_else(String::new, |to| format!(" (see {to})"));
+        let place = self.to.first().map_or_else(String::new, |to| format!(" (see {to})"));
         let message = format!("`{}` here: {}{place}", self.name, self.why);
-        let found = source
-            .words(self.name)
-            .filter(|&at| self.is_meant(source, at));
-        found
-            .map(|at| source.finding(source.line_of(at), message.clone()))
-            .collect()
+        let found = source.words(self.name).filter(|&at| self.is_meant(source, at));
+        found.map(|at| source.finding(source.line_of(at), message.clone())).collect()
     }
 
     /// A crate's name counts where a path begins, not as a field or a variable.
@@ -186,9 +170,7 @@ impl Layers {
     /// Names that are no modules (macros, re-exports) are nobody's business.
     fn allows(&self, module: &str, own: usize, used: &str) -> bool {
         self.besides.contains(&(module, used))
-            || self
-                .layer(used)
-                .is_none_or(|layer| layer < own || (layer == 0 && own == 0))
+            || self.layer(used).is_none_or(|layer| layer < own || (layer == 0 && own == 0))
     }
 }
 
@@ -202,9 +184,7 @@ fn used_modules(source: &Source) -> impl Iterator<Item = (usize, &str)> {
         };
         let start = start + 2;
         match path.strip_prefix('{') {
-            Some(group) => heads(group)
-                .map(|(at, name)| (start + 1 + at, name))
-                .collect(),
+            Some(group) => heads(group).map(|(at, name)| (start + 1 + at, name)).collect(),
             None => vec![(start, name(path))],
         }
     })
@@ -263,26 +243,14 @@ mod tests {
     fn the_proxy_may_balance_but_not_see_tables() {
         let path = "lb-userspace/src/proxy/pick.rs";
         assert_eq!(messages(path, "use crate::balance::p2c;"), [""; 0]);
-        assert_eq!(
-            messages(path, "let a = lb_common::abi::path::STEER;").len(),
-            1
-        );
-        assert_eq!(
-            messages(path, "fn f() { crate::datapath::load() }").len(),
-            1
-        );
+        assert_eq!(messages(path, "let a = lb_common::abi::path::STEER;").len(), 1);
+        assert_eq!(messages(path, "fn f() { crate::datapath::load() }").len(), 1);
     }
 
     #[test]
     fn the_packet_path_looks_down_only() {
-        assert_eq!(
-            messages("lb-common/src/flow.rs", "use crate::pipeline::balance;").len(),
-            1
-        );
-        assert_eq!(
-            messages("lb-common/src/abi.rs", "use crate::verdict::Reason;"),
-            [""; 0]
-        );
+        assert_eq!(messages("lb-common/src/flow.rs", "use crate::pipeline::balance;").len(), 1);
+        assert_eq!(messages("lb-common/src/abi.rs", "use crate::verdict::Reason;"), [""; 0]);
     }
 
     #[test]

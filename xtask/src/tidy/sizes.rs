@@ -13,11 +13,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
         let message = format!("{} lines; split what is longer than {FILE}", source.lines);
         findings.push(source.finding(FILE + 1, message));
     }
-    let stem = source
-        .path
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let stem = source.path.file_stem().unwrap_or_default().to_string_lossy();
     if EMPTY_NAMES.contains(&&*stem) {
         findings.push(source.finding(1, format!("`{stem}` says nothing about what is inside")));
     }
@@ -45,9 +41,7 @@ fn long_functions(source: &Source) -> Vec<Finding> {
         let indent = line.len() - line.trim_start().len();
         let end = format!("{:indent$}}}", "");
         let one_line = line.trim_end().ends_with(['}', ';']);
-        let length = lines[start..]
-            .iter()
-            .position(|line| line.trim_end() == end);
+        let length = lines[start..].iter().position(|line| line.trim_end() == end);
         let length = length.filter(|_| !one_line).map_or(1, |last| last + 1);
         if length > FUNCTION && has_body(&lines[start..start + length]) {
             let message =
@@ -66,20 +60,10 @@ fn has_body(lines: &[&str]) -> bool {
 }
 
 fn function_name(line: &str) -> Option<&str> {
-    const BEFORE: [&str; 7] = [
-        "pub",
-        "pub(crate)",
-        "pub(super)",
-        "const",
-        "async",
-        "unsafe",
-        "extern",
-    ];
+    const BEFORE: [&str; 7] =
+        ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe", "extern"];
     let mut words = line.split_whitespace();
-    words
-        .by_ref()
-        .find(|word| !BEFORE.contains(word))
-        .filter(|word| *word == "fn")?;
+    words.by_ref().find(|word| !BEFORE.contains(word)).filter(|word| *word == "fn")?;
     words.next()?.split(['(', '<']).next()
 }
 
@@ -109,10 +93,7 @@ mod tests {
     #[test]
     fn long_files_and_functions_are_found() {
         let body = "    let a = 1;\n".repeat(59);
-        let text = format!(
-            "pub fn long() {{\n{body}}}\nfn short() {{}}\n{}",
-            "\n".repeat(400)
-        );
+        let text = format!("pub fn long() {{\n{body}}}\nfn short() {{}}\n{}", "\n".repeat(400));
         assert_eq!(
             messages("a.rs", &text),
             [

@@ -15,11 +15,7 @@ pub struct Source {
 
 impl Source {
     pub fn new(path: &Path, text: &str) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            lines: text.lines().count(),
-            code: blank(text),
-        }
+        Self { path: path.to_path_buf(), lines: text.lines().count(), code: blank(text) }
     }
 
     /// Whether it is the file, or lies in the directory, that `prefix` names.
@@ -29,11 +25,7 @@ impl Source {
 
     pub fn finding(&self, line: usize, message: String) -> Finding {
         let file = self.path.clone();
-        Finding {
-            file,
-            line,
-            message,
-        }
+        Finding { file, line, message }
     }
 
     /// The line of a byte of `code`, counted from 1.
@@ -43,14 +35,11 @@ impl Source {
 
     /// Where `word` stands alone: not as part of a longer name.
     pub fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-        self.code
-            .match_indices(word)
-            .map(|(at, _)| at)
-            .filter(move |&at| {
-                let before = self.code[..at].chars().next_back();
-                let after = self.code[at + word.len()..].chars().next();
-                !before.is_some_and(in_name) && !after.is_some_and(in_name)
-            })
+        self.code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
+            let before = self.code[..at].chars().next_back();
+            let after = self.code[at + word.len()..].chars().next();
+            !before.is_some_and(in_name) && !after.is_some_and(in_name)
+        })
     }
 }
 
@@ -67,11 +56,7 @@ fn blank(text: &str) -> String {
         if is_code {
             code.push_str(&rest[..taken]);
         } else {
-            code.extend(
-                rest[..taken]
-                    .chars()
-                    .map(|c| if c == '\n' { c } else { ' ' }),
-            );
+            code.extend(rest[..taken].chars().map(|c| if c == '\n' { c } else { ' ' }));
         }
         rest = &rest[taken..];
     }
@@ -81,9 +66,7 @@ fn blank(text: &str) -> String {
 /// The length of what `rest` begins with, and whether that is code.
 fn token(rest: &str, before: Option<char>) -> (usize, bool) {
     let until = |end: &str, from: usize| {
-        rest[from..]
-            .find(end)
-            .map_or(rest.len(), |at| from + at + end.len())
+        rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len())
     };
     if rest.starts_with("//") {
         return (rest.find('\n').unwrap_or(rest.len()), false);
@@ -132,10 +115,7 @@ fn character(rest: &str) -> Option<usize> {
         let escape = chars.next()?.0;
         return rest[escape + 1..].find('\'').map(|at| escape + 1 + at + 1);
     }
-    chars
-        .next()
-        .filter(|(_, c)| *c == '\'')
-        .map(|(at, _)| at + 1)
+    chars.next().filter(|(_, c)| *c == '\'').map(|(at, _)| at + 1)
 }
 
 #[cfg(test)]
@@ -147,10 +127,7 @@ mod tests {
         let text =
             "let a = \"un//safe\\\" \"; // unsafe\n'x' 'a: '\\'' r#\"un\"safe\"# /* un\nsafe */ b";
         let code = blank(text);
-        assert_eq!(
-            code.split_whitespace().collect::<Vec<_>>(),
-            ["let", "a", "=", ";", "'a:", "b"]
-        );
+        assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["let", "a", "=", ";", "'a:", "b"]);
         assert_eq!(code.matches('\n').count(), 2);
     }
 

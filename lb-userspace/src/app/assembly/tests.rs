@@ -80,9 +80,6 @@ fn the_tables_have_at_least_the_usual_sizes() {
     config.services = many.collect();
     let large = sizing::size(&config);
     assert!(large.services > usual.services && large.ring_slots > usual.ring_slots);
-    assert_eq!(
-        large.load_slots, usual.load_slots,
-        "they all have the same servers"
-    );
+    assert_eq!(large.load_slots, usual.load_slots, "they all have the same servers");
     assert_eq!(large.source_ports, usual.source_ports);
 }

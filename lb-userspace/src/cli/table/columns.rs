@@ -60,8 +60,6 @@ impl<const N: usize> Columns<N> {
 
     fn width(&self, column: usize) -> usize {
         let rows = self.rows.iter().chain([&self.head]);
-        rows.map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
+        rows.map(|row| row[column].chars().count()).max().unwrap_or(0)
     }
 }

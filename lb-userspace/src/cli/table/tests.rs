@@ -12,20 +12,14 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
 }
 
 fn drops(reason: &str, packets: u64) -> Drops {
-    Drops {
-        reason: reason.into(),
-        packets,
-    }
+    Drops { reason: reason.into(), packets }
 }
 
 fn status() -> Status {
     Status {
         version: "0.1.0".into(),
         uptime_seconds: 3725,
-        interfaces: vec![InterfaceStatus {
-            name: "eth0".into(),
-            mode: "native".into(),
-        }],
+        interfaces: vec![InterfaceStatus { name: "eth0".into(), mode: "native".into() }],
         services: vec![ServiceStatus {
             name: "web".into(),
             path: "proxy".into(),
@@ -39,17 +33,8 @@ fn status() -> Status {
                 backend("[2001:db8::1]:8080", false, 0),
             ],
         }],
-        drops: vec![
-            drops("fragment", 1),
-            drops("truncated", 0),
-            drops("no_route", 9),
-        ],
-        verdicts: Verdicts {
-            pass: 1,
-            proxy: 2,
-            steer: 3,
-            reply: 4,
-        },
+        drops: vec![drops("fragment", 1), drops("truncated", 0), drops("no_route", 9)],
+        verdicts: Verdicts { pass: 1, proxy: 2, steer: 3, reply: 4 },
         flows: Flows { live: 5, max: 100 },
     }
 }
@@ -76,20 +61,13 @@ fn a_status_is_shown_in_columns() {
 fn only_what_is_down_is_red() {
     let coloured = render(&status(), true);
     assert_eq!(coloured.matches("\x1b[31m").count(), 1);
-    assert_eq!(
-        coloured.replace("\x1b[31m", "").replace("\x1b[0m", ""),
-        EXPECTED
-    );
+    assert_eq!(coloured.replace("\x1b[31m", "").replace("\x1b[0m", ""), EXPECTED);
 }
 
 #[test]
 fn nothing_is_said_to_be_none() {
-    let empty = Status {
-        interfaces: Vec::new(),
-        services: Vec::new(),
-        drops: Vec::new(),
-        ..status()
-    };
+    let empty =
+        Status { interfaces: Vec::new(), services: Vec::new(), drops: Vec::new(), ..status() };
     let text = render(&empty, false);
     assert!(text.contains("interfaces  none\n") && text.contains("drops       none\n"));
 }

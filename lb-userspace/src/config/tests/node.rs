@@ -8,72 +8,39 @@ fn mistakes_in_node_are_told() {
 const ROWS: &[Row] = &[
     ("", &[]),
     ("interfaces = []", &["2:14 `interfaces` is empty"]),
-    (
-        "interfaces = 'eth0'",
-        &["2:14 `interfaces` must be a list in square brackets, found text"],
-    ),
+    ("interfaces = 'eth0'", &["2:14 `interfaces` must be a list in square brackets, found text"]),
     (
         "interfaces = ['eth0', 7]",
         &["2:23 `interfaces` must be text in quotes, found a whole number"],
     ),
-    (
-        "interfaces = ['eth0', 'eth0']",
-        &["2:23 interface `eth0` is given twice"],
-    ),
+    ("interfaces = ['eth0', 'eth0']", &["2:23 interface `eth0` is given twice"]),
     (
         "interfaces = ['an-interface-too-long']",
         &["2:15 `an-interface-too-long` is not the name of an interface"],
     ),
-    (
-        "interfase = ['eth0']",
-        &["2:1 unknown key `interfase` in `node`"],
-    ),
-    (
-        "region = 'f ra'",
-        &["2:10 `f ra` in `region` is not a name"],
-    ),
-    (
-        "xdp = 'offload'",
-        &["2:7 `offload` is not a value of `xdp`"],
-    ),
-    (
-        "xdp = true",
-        &["2:7 `xdp` must be \"auto\", \"native\" or \"generic\", found true or false"],
-    ),
+    ("interfase = ['eth0']", &["2:1 unknown key `interfase` in `node`"]),
+    ("region = 'f ra'", &["2:10 `f ra` in `region` is not a name"]),
+    ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
+    ("xdp = true", &["2:7 `xdp` must be \"auto\", \"native\" or \"generic\", found true or false"]),
     ("source_ports = '2048-32767'", &[]),
     (
         "source_ports = '80-2000'",
         &["2:16 the range `80-2000` reaches below 1024, into well-known ports"],
     ),
-    (
-        "source_ports = '3000-2000'",
-        &["2:16 the range `3000-2000` ends before it begins"],
-    ),
-    (
-        "source_ports = '2000-70000'",
-        &["2:16 `2000-70000` is not a range of ports"],
-    ),
+    ("source_ports = '3000-2000'", &["2:16 the range `3000-2000` ends before it begins"]),
+    ("source_ports = '2000-70000'", &["2:16 `2000-70000` is not a range of ports"]),
     (
         "source_ports = [2048, 32767]",
         &["2:16 `source_ports` must be a range in quotes such as \"2048-32767\", found a list"],
     ),
-    (
-        "max_flows = 0",
-        &["2:13 `max_flows` must be a whole number from 1 to 67108864, found 0"],
-    ),
-    (
-        "workers = -1",
-        &["2:11 `workers` must be a whole number from 1 to 1024, found -1"],
-    ),
+    ("max_flows = 0", &["2:13 `max_flows` must be a whole number from 1 to 67108864, found 0"]),
+    ("workers = -1", &["2:11 `workers` must be a whole number from 1 to 1024, found -1"]),
     ("max_flows = 0x1000", &[]),
     (
         "max_flows = 99999999999999999999",
         &["2:13 `max_flows` must be a whole number from 1 to 67108864, found 99999999999999999999"],
     ),
-    (
-        "state_dir = 'lb'",
-        &["2:13 `state_dir` must be an absolute path"],
-    ),
+    ("state_dir = 'lb'", &["2:13 `state_dir` must be an absolute path"]),
     (
         "flow_timeouts = { udp = '0s' }",
         &["2:25 `udp` must not be zero or shorter than a millisecond"],
@@ -93,10 +60,7 @@ const ROWS: &[Row] = &[
         ],
     ),
     ("flowTimeouts.udp = '1m30s'", &[]),
-    (
-        "max_flows = 5\nmaxFlows = 6",
-        &["3:1 `max_flows` is given twice"],
-    ),
+    ("max_flows = 5\nmaxFlows = 6", &["3:1 `max_flows` is given twice"]),
 ];
 
 #[test]
@@ -108,63 +72,30 @@ fn mistakes_beside_the_services_are_told() {
 
 const BESIDE: &[Row] = &[
     ("[nod]", &["1:2 unknown key `nod`"]),
-    (
-        "services = 3",
-        &["1:12 `services` must be a list in square brackets, found a whole number"],
-    ),
-    (
-        "[admin]\nlisten = '127.0.0.1:80'",
-        &["2:10 `127.0.0.1:80` does not begin with `unix:`"],
-    ),
-    (
-        "[admin]\nlisten = 'unix:lb.sock'",
-        &["2:10 `lb.sock` is not an absolute path"],
-    ),
-    (
-        "[admin]\nmetrics = '127.0.0.1:9100'",
-        &["2:1 `metrics` is not supported yet"],
-    ),
-    (
-        "[[certificates]]\ncert = 'a.crt'",
-        &["1:1 `key` is missing in `certificates`"],
-    ),
-    (
-        "[[certificates]]\ncert = ''\nkey = 'a.key'",
-        &["2:8 `cert` must name a PEM file"],
-    ),
-    (
-        "[proxy]\nheader_prefix = 'Fly'",
-        &["2:17 `Fly` cannot begin the name of a header"],
-    ),
-    (
-        "[proxy]\ndial_timeout = ''",
-        &["2:16 `` in `dial_timeout` is not a duration"],
-    ),
+    ("services = 3", &["1:12 `services` must be a list in square brackets, found a whole number"]),
+    ("[admin]\nlisten = '127.0.0.1:80'", &["2:10 `127.0.0.1:80` does not begin with `unix:`"]),
+    ("[admin]\nlisten = 'unix:lb.sock'", &["2:10 `lb.sock` is not an absolute path"]),
+    ("[admin]\nmetrics = '127.0.0.1:9100'", &["2:1 `metrics` is not supported yet"]),
+    ("[[certificates]]\ncert = 'a.crt'", &["1:1 `key` is missing in `certificates`"]),
+    ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must name a PEM file"]),
+    ("[proxy]\nheader_prefix = 'Fly'", &["2:17 `Fly` cannot begin the name of a header"]),
+    ("[proxy]\ndial_timeout = ''", &["2:16 `` in `dial_timeout` is not a duration"]),
     (
         "[proxy]\nmax_idle_per_backend = 1.5",
         &[
             "2:24 `max_idle_per_backend` must be a whole number from 0 to 65535, found a number with a fraction",
         ],
     ),
-    (
-        "[pools.a]\nstrategy = 'p2c'",
-        &["1:1 `servers` is missing in `a`"],
-    ),
+    ("[pools.a]\nstrategy = 'p2c'", &["1:1 `servers` is missing in `a`"]),
 ];
 
 #[test]
 fn text_that_is_no_toml_is_told_by_its_first_place_alone() {
     let rows: &[Row] = &[
-        (
-            "a = 5s",
-            &["1:5 string values must be quoted, expected literal string"],
-        ),
+        ("a = 5s", &["1:5 string values must be quoted, expected literal string"]),
         ("[a]\n[a]", &["2:2 duplicate key"]),
         ("[node", &["1:6 unclosed table, expected `]`"]),
-        (
-            "a = \"b\nc = ",
-            &["1:7 invalid basic string, expected `\"`"],
-        ),
+        ("a = \"b\nc = ", &["1:7 invalid basic string, expected `\"`"]),
     ];
     check(rows, str::to_owned);
 }

@@ -7,38 +7,14 @@ fn mistakes_in_ports_are_told() {
 
 const ROWS: &[Row] = &[
     ("port = 443, handlers = ['tls', 'http']", &[]),
-    (
-        "handlers = ['http']",
-        &["2:10 `port` is missing in `ports`"],
-    ),
-    (
-        "port = 0",
-        &["2:19 `port` must be a whole number from 1 to 65535, found 0"],
-    ),
-    (
-        "port = 65536",
-        &["2:19 `port` must be a whole number from 1 to 65535, found 65536"],
-    ),
-    (
-        "port = '443'",
-        &["2:19 `port` must be a whole number from 1 to 65535, found text"],
-    ),
-    (
-        "prot = 443, port = 80",
-        &["2:12 unknown key `prot` in `ports`"],
-    ),
-    (
-        "start_port = 1, port = 80",
-        &["2:12 `start_port` is not supported yet"],
-    ),
-    (
-        "port = 80, handlers = ['htpt']",
-        &["2:35 `htpt` is not a value of `handlers`"],
-    ),
-    (
-        "port = 5432, handlers = ['pg_tls']",
-        &["2:37 `pg_tls` in `handlers` is not supported yet"],
-    ),
+    ("handlers = ['http']", &["2:10 `port` is missing in `ports`"]),
+    ("port = 0", &["2:19 `port` must be a whole number from 1 to 65535, found 0"]),
+    ("port = 65536", &["2:19 `port` must be a whole number from 1 to 65535, found 65536"]),
+    ("port = '443'", &["2:19 `port` must be a whole number from 1 to 65535, found text"]),
+    ("prot = 443, port = 80", &["2:12 unknown key `prot` in `ports`"]),
+    ("start_port = 1, port = 80", &["2:12 `start_port` is not supported yet"]),
+    ("port = 80, handlers = ['htpt']", &["2:35 `htpt` is not a value of `handlers`"]),
+    ("port = 5432, handlers = ['pg_tls']", &["2:37 `pg_tls` in `handlers` is not supported yet"]),
     (
         "port = 443, handlers = ['tls', 'proxy_proto']",
         &["2:43 `proxy_proto` in `handlers` is not supported yet"],
@@ -47,14 +23,8 @@ const ROWS: &[Row] = &[
         "port = 443, handlers = ['http', 'tls']",
         &["2:35 `http` before `tls`: handlers act in the order in which they are written"],
     ),
-    (
-        "port = 443, handlers = ['http', 'http']",
-        &["2:44 handler `http` is given twice"],
-    ),
-    (
-        "port = 80, force_https = true",
-        &["2:23 `force_https` on a port without the `http` handler"],
-    ),
+    ("port = 443, handlers = ['http', 'http']", &["2:44 handler `http` is given twice"]),
+    ("port = 80, force_https = true", &["2:23 `force_https` on a port without the `http` handler"]),
     (
         "port = 443, handlers = ['tls', 'http'], force_https = true",
         &["2:52 `force_https` on a port that already is https"],
@@ -71,19 +41,13 @@ const ROWS: &[Row] = &[
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { alpn = ['', 'h2', 'h2'] }",
-        &[
-            "2:67 a protocol name of 0 bytes in `alpn`",
-            "2:77 protocol `h2` is given twice",
-        ],
+        &["2:67 a protocol name of 0 bytes in `alpn`", "2:77 protocol `h2` is given twice"],
     ),
     (
         "port = 80, handlers = ['tls', 'http'], tls_options = { alpn = ['imap'] }",
         &["2:75 the `http` handler does not speak `imap`"],
     ),
-    (
-        "port = 993, handlers = ['tls'], tls_options = { alpn = ['imap'] }",
-        &[],
-    ),
+    ("port = 993, handlers = ['tls'], tls_options = { alpn = ['imap'] }", &[]),
     (
         "port = 80, handlers = ['tls'], tls_options = { versions = [] }",
         &["2:70 `versions` is empty"],

@@ -7,28 +7,16 @@ fn mistakes_in_servers_are_told() {
 
 const ROWS: &[Row] = &[
     ("address = '10.0.0.1:80', weight = 1000", &[]),
-    (
-        "address = '[2001:db8::1]:80' }, { address = '10.0.0.1:80'",
-        &[],
-    ),
+    ("address = '[2001:db8::1]:80' }, { address = '10.0.0.1:80'", &[]),
     ("weight = 1", &["2:30 `address` is missing in `servers`"]),
-    (
-        "address = 'backend.local:80'",
-        &["2:42 `backend.local:80` is not the address of a server"],
-    ),
+    ("address = 'backend.local:80'", &["2:42 `backend.local:80` is not the address of a server"]),
     (
         "address = 'http://10.0.0.1:80/'",
         &["2:42 `http://10.0.0.1:80/` is not the address of a server"],
     ),
     ("address = '10.0.0.1:0'", &["2:42 `10.0.0.1:0` has port 0"]),
-    (
-        "address = '0.0.0.0:80'",
-        &["2:42 `0.0.0.0` is the unspecified address"],
-    ),
-    (
-        "address = '[ff02::1]:80'",
-        &["2:42 `ff02::1` is a multicast address"],
-    ),
+    ("address = '0.0.0.0:80'", &["2:42 `0.0.0.0` is the unspecified address"]),
+    ("address = '[ff02::1]:80'", &["2:42 `ff02::1` is a multicast address"]),
     (
         "address = '[::ffff:10.0.0.1]:80'",
         &["2:42 `::ffff:10.0.0.1` is an IPv4 address in IPv6 clothes"],
@@ -41,14 +29,8 @@ const ROWS: &[Row] = &[
         "address = '203.0.113.10:80'",
         &["2:42 `203.0.113.10` is a service's own address, not a server's"],
     ),
-    (
-        "address = '127.0.0.1:80'",
-        &["2:42 `127.0.0.1` cannot be reached from the kernel"],
-    ),
-    (
-        "address = '[2001:db8::1]:80'",
-        &["4:14 no server has an IPv4 address to steer port 443 to"],
-    ),
+    ("address = '127.0.0.1:80'", &["2:42 `127.0.0.1` cannot be reached from the kernel"]),
+    ("address = '[2001:db8::1]:80'", &["4:14 no server has an IPv4 address to steer port 443 to"]),
     (
         "address = '10.0.0.1:80' }, { address = '10.0.0.1:80'",
         &["2:71 server `10.0.0.1:80` is given twice"],
@@ -61,14 +43,8 @@ const ROWS: &[Row] = &[
         "address = '10.0.0.1:80', weight = 0",
         &["2:29 every server has weight 0, so none takes anything new"],
     ),
-    (
-        "address = '10.0.0.1:80', instance = ''",
-        &["2:68 `` in `instance` is not a name"],
-    ),
-    (
-        "url = 'http://10.0.0.1', address = '10.0.0.1:80'",
-        &["2:32 unknown key `url` in `servers`"],
-    ),
+    ("address = '10.0.0.1:80', instance = ''", &["2:68 `` in `instance` is not a name"]),
+    ("url = 'http://10.0.0.1', address = '10.0.0.1:80'", &["2:32 unknown key `url` in `servers`"]),
 ];
 
 #[test]
@@ -78,46 +54,16 @@ fn mistakes_in_health_checks_are_told() {
 
 const HEALTH: &[Row] = &[
     ("", &[]),
-    (
-        "path = '/healthz', unhealthyInterval = '1s', healthy_threshold = 2",
-        &[],
-    ),
-    (
-        "path = 'healthz'",
-        &["2:39 `healthz` is not the path of a request"],
-    ),
-    (
-        "path = '/a b'",
-        &["2:39 `/a b` is not the path of a request"],
-    ),
-    (
-        "hostname = 'a'",
-        &["2:32 `hostname` has no meaning in a TCP check"],
-    ),
-    (
-        "mode = 'tcp', path = '/'",
-        &["2:46 `path` has no meaning in a TCP check"],
-    ),
-    (
-        "mode = 'http'",
-        &["2:30 `path` is missing in `health_check`"],
-    ),
-    (
-        "mode = 'grpc'",
-        &["2:39 `grpc` in `mode` is not supported yet"],
-    ),
-    (
-        "path = '/', scheme = 'https'",
-        &["2:44 `scheme` is not supported yet"],
-    ),
-    (
-        "path = '/', followRedirects = true",
-        &["2:44 `follow_redirects` is not supported yet"],
-    ),
-    (
-        "path = '/', method = 'CONNECT'",
-        &["2:53 `CONNECT` cannot be the method of a check"],
-    ),
+    ("path = '/healthz', unhealthyInterval = '1s', healthy_threshold = 2", &[]),
+    ("path = 'healthz'", &["2:39 `healthz` is not the path of a request"]),
+    ("path = '/a b'", &["2:39 `/a b` is not the path of a request"]),
+    ("hostname = 'a'", &["2:32 `hostname` has no meaning in a TCP check"]),
+    ("mode = 'tcp', path = '/'", &["2:46 `path` has no meaning in a TCP check"]),
+    ("mode = 'http'", &["2:30 `path` is missing in `health_check`"]),
+    ("mode = 'grpc'", &["2:39 `grpc` in `mode` is not supported yet"]),
+    ("path = '/', scheme = 'https'", &["2:44 `scheme` is not supported yet"]),
+    ("path = '/', followRedirects = true", &["2:44 `follow_redirects` is not supported yet"]),
+    ("path = '/', method = 'CONNECT'", &["2:53 `CONNECT` cannot be the method of a check"]),
     (
         "path = '/', status = 99",
         &["2:53 `status` must be a whole number from 100 to 599, found 99"],
@@ -131,16 +77,10 @@ const HEALTH: &[Row] = &[
             "2:92 the value of header `Y` has a control character",
         ],
     ),
-    (
-        "interval = '0ms'",
-        &["2:43 `interval` must not be zero or shorter than a millisecond"],
-    ),
+    ("interval = '0ms'", &["2:43 `interval` must not be zero or shorter than a millisecond"]),
     (
         "unhealthy_threshold = 0",
         &["2:54 `unhealthy_threshold` must be a whole number from 1 to 1000, found 0"],
     ),
-    (
-        "port = 70000",
-        &["2:39 `port` must be a whole number from 1 to 65535, found 70000"],
-    ),
+    ("port = 70000", &["2:39 `port` must be a whole number from 1 to 65535, found 70000"]),
 ];

@@ -8,19 +8,10 @@ fn mistakes_in_a_service_are_told() {
 const ROWS: &[Row] = &[
     ("", &[]),
     ("name = 'a/b'", &["2:8 `a/b` in `name` is not a name"]),
-    (
-        "protocol = 'sctp'",
-        &["2:12 `sctp` is not a value of `protocol`"],
-    ),
+    ("protocol = 'sctp'", &["2:12 `sctp` is not a value of `protocol`"]),
     ("forwarding = 'nat'", &[]),
-    (
-        "forwarding = 'gue'",
-        &["2:14 `gue` in `forwarding` is not supported yet"],
-    ),
-    (
-        "internal_prot = 80",
-        &["2:1 unknown key `internal_prot` in `services`"],
-    ),
+    ("forwarding = 'gue'", &["2:14 `gue` in `forwarding` is not supported yet"]),
+    ("internal_prot = 80", &["2:1 unknown key `internal_prot` in `services`"]),
     ("limits = {}", &["2:1 `limits` is not supported yet"]),
     ("addresses = []", &["2:13 `addresses` is empty"]),
     (
@@ -35,10 +26,7 @@ const ROWS: &[Row] = &[
             "2:76 `203.0.113.1:80` is not an IP address",
         ],
     ),
-    (
-        "addresses = ['203.0.113.1', '203.0.113.1']",
-        &["2:29 address `203.0.113.1` is given twice"],
-    ),
+    ("addresses = ['203.0.113.1', '203.0.113.1']", &["2:29 address `203.0.113.1` is given twice"]),
     (
         "addresses = ['203.0.113.1', '2001:db8::1']",
         &["2:29 no server has an IPv6 address to steer port 443 to"],
@@ -52,10 +40,7 @@ const ROWS: &[Row] = &[
         &["3:38 `10.0.0.1:0` has port 0"],
     ),
     ("ports = []", &["2:9 `ports` is empty"]),
-    (
-        "ports = [{ port = 80 }, { port = 80 }]",
-        &["2:34 port `80` is given twice"],
-    ),
+    ("ports = [{ port = 80 }, { port = 80 }]", &["2:34 port `80` is given twice"]),
     (
         "protocol = 'udp'\nports = [{ port = 80, handlers = ['http'] }, { port = 81, handlers = [] }]",
         &["3:23 handlers on a UDP service: they act on TCP connections"],
@@ -105,14 +90,8 @@ const ROWS: &[Row] = &[
             "3:48 `hard_limit` must be a whole number from 1 to 4294967295, found 0",
         ],
     ),
-    (
-        "load_balancer = { servers = [] }",
-        &["2:29 `servers` is empty"],
-    ),
-    (
-        "load_balancer = {}",
-        &["2:17 `servers` is missing in `load_balancer`"],
-    ),
+    ("load_balancer = { servers = [] }", &["2:29 `servers` is empty"]),
+    ("load_balancer = {}", &["2:17 `servers` is missing in `load_balancer`"]),
     (
         "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'wrr' }",
         &["2:71 `wrr` in `strategy` is not supported yet"],
@@ -123,10 +102,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "loadBalancer = { servers = [{ address = '10.0.0.1:80' }], sticky = {} }\nload_balancer_ = 1",
-        &[
-            "2:59 `sticky` is not supported yet",
-            "3:1 unknown key `load_balancer_` in `services`",
-        ],
+        &["2:59 `sticky` is not supported yet", "3:1 unknown key `load_balancer_` in `services`"],
     ),
     (
         "load_balancer = { servers = [{ address = '10.0.0.1:80' }] }\npool = 'a'",

@@ -16,21 +16,13 @@ fn two(snippet: &str) -> String {
 fn services_do_not_claim_the_same() {
     // Columns are those of one line: dotted keys keep a service's own words on it.
     check(ROWS, |snippet| {
-        two(&snippet
-            .replace("; ", "\n")
-            .replace('@', "addresses = ['203.0.113.1']"))
+        two(&snippet.replace("; ", "\n").replace('@', "addresses = ['203.0.113.1']"))
     });
 }
 
 const ROWS: &[Row] = &[
-    (
-        "@; ports = [{ port = 80 }] | @; ports = [{ port = 81 }]",
-        &[],
-    ),
-    (
-        "@; ports = [{ port = 53 }] | @; ports = [{ port = 53 }]; protocol = 'udp'",
-        &[],
-    ),
+    ("@; ports = [{ port = 80 }] | @; ports = [{ port = 81 }]", &[]),
+    ("@; ports = [{ port = 53 }] | @; ports = [{ port = 53 }]; protocol = 'udp'", &[]),
     (
         "@; ports = [{ port = 80 }] | @; ports = [{ port = 80 }]",
         &["8:14 203.0.113.1:80/tcp already belongs to service `a`"],
@@ -92,10 +84,7 @@ fn pools_are_found_by_name() {
     };
     let rows: &[Row] = &[
         ("pool = 'web'\ninternal_port = 80", &[]),
-        (
-            "pool = 'wbe'",
-            &["5:8 there is no pool `wbe`", "10:8 there is no pool `wbe`"],
-        ),
+        ("pool = 'wbe'", &["5:8 there is no pool `wbe`", "10:8 there is no pool `wbe`"]),
         (
             "pool = 'web'",
             &[
@@ -123,9 +112,7 @@ fn services_have_different_names() {
         )
     };
     let text = service("203.0.113.1") + &service("203.0.113.2") + NODE;
-    check(&[("", &["7:8 service `web` is given twice"])], |_| {
-        text.clone()
-    });
+    check(&[("", &["7:8 service `web` is given twice"])], |_| text.clone());
 }
 
 #[test]

@@ -38,19 +38,13 @@ fn the_example_shows_every_kind_of_service() {
     };
     assert_eq!(web.hostnames.len(), 2);
     assert_eq!(web.concurrency.kind, ConcurrencyKind::Requests);
-    assert_eq!(
-        (web.concurrency.soft_limit, web.concurrency.hard_limit),
-        (20, Some(25))
-    );
+    assert_eq!((web.concurrency.soft_limit, web.concurrency.hard_limit), (20, Some(25)));
     assert_eq!(web.ports[0].handlers, [Handler::Tls, Handler::Http]);
     let tls = web.ports[0].tls.as_ref().expect("tls options");
     assert_eq!(tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
     assert!(web.ports[1].force_https && web.ports[1].tls.is_none());
     assert_eq!(web.pool.strategy, Strategy::P2c);
-    assert_eq!(
-        web.pool.servers[0].address,
-        "10.0.0.11:8080".parse().expect("address")
-    );
+    assert_eq!(web.pool.servers[0].address, "10.0.0.11:8080".parse().expect("address"));
     assert_eq!(web.pool.servers[0].weight, 2);
     assert_eq!(ssh.ports[0].path(), Way::Steer);
     let v6 = "[2001:db8:1::31]:22".parse().expect("address");
@@ -69,10 +63,7 @@ fn certificates_are_found_beside_the_configuration() {
 #[test]
 fn tls_is_configured_without_options_too() {
     let config = valid(&service("ports = [{ port = 443, handlers = ['tls'] }]"));
-    let tls = config.services[0].ports[0]
-        .tls
-        .as_ref()
-        .expect("tls options");
+    let tls = config.services[0].ports[0].tls.as_ref().expect("tls options");
     assert_eq!(tls.alpn, ["h2".into(), "http/1.1".into()]);
     assert_eq!(tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
     assert!(!tls.default_self_signed);
@@ -84,29 +75,19 @@ fn a_soft_limit_never_exceeds_a_small_hard_limit() {
     let limits = "concurrency = { hard_limit = 5 }";
     let config = valid(&service(&format!("{ports}\n{limits}")));
     let concurrency = config.services[0].concurrency;
-    assert_eq!(
-        (concurrency.soft_limit, concurrency.hard_limit),
-        (5, Some(5))
-    );
+    assert_eq!((concurrency.soft_limit, concurrency.hard_limit), (5, Some(5)));
 }
 
 fn check_of(keys: &str) -> HealthCheck {
     let config = valid(&health_check(keys));
-    config.services[0]
-        .pool
-        .health_check
-        .clone()
-        .expect("a check")
+    config.services[0].pool.health_check.clone().expect("a check")
 }
 
 #[test]
 fn a_check_without_path_connects_and_one_with_path_asks() {
     let tcp = check_of("");
     assert_eq!(tcp.probe, Probe::Tcp);
-    assert_eq!(
-        (tcp.interval, tcp.timeout),
-        (Duration::from_secs(30), Duration::from_secs(5))
-    );
+    assert_eq!((tcp.interval, tcp.timeout), (Duration::from_secs(30), Duration::from_secs(5)));
     assert_eq!((tcp.healthy_threshold, tcp.unhealthy_threshold), (1, 1));
 
     let http =

@@ -35,10 +35,7 @@ fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -
         service: Arc::new(Service {
             name: name.into(),
             protocol: Protocol::Tcp,
-            addresses: addresses
-                .iter()
-                .map(|address| address.parse().unwrap())
-                .collect(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             hostnames: Vec::new(),
             ports,
             forwarding: Forwarding::Nat,
@@ -47,11 +44,7 @@ fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -
                 soft_limit: 20,
                 hard_limit: None,
             },
-            pool: Pool {
-                strategy: Strategy::Maglev,
-                servers,
-                health_check: None,
-            },
+            pool: Pool { strategy: Strategy::Maglev, servers, health_check: None },
         }),
         requests: 0.into(),
         failed: 0.into(),
@@ -59,22 +52,13 @@ fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -
 }
 
 fn sources() -> HashMap<IpAddr, IpAddr> {
-    [
-        ("10.0.0.1", "10.0.0.254"),
-        ("10.0.0.2", "10.0.0.254"),
-        ("fd00::1", "fd00::fe"),
-    ]
-    .map(|(to, from)| (to.parse().unwrap(), from.parse().unwrap()))
-    .into()
+    [("10.0.0.1", "10.0.0.254"), ("10.0.0.2", "10.0.0.254"), ("fd00::1", "fd00::fe")]
+        .map(|(to, from)| (to.parse().unwrap(), from.parse().unwrap()))
+        .into()
 }
 
 fn slots() -> Slots {
-    Slots::new(Capacity {
-        services: 8,
-        backends: 8,
-        loads: 8,
-        rings: 0,
-    })
+    Slots::new(Capacity { services: 8, backends: 8, loads: 8, rings: 0 })
 }
 
 fn key(address: &str, port: u16) -> VipKey {
@@ -87,9 +71,7 @@ fn key(address: &str, port: u16) -> VipKey {
 }
 
 fn fleet(services: Vec<RunningService>) -> Fleet {
-    Fleet {
-        services: services.into_iter().map(Arc::new).collect(),
-    }
+    Fleet { services: services.into_iter().map(Arc::new).collect() }
 }
 
 const DUAL: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
@@ -99,10 +81,7 @@ const SERVERS: [&str; 3] = ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"];
 fn each_family_has_a_ring_of_its_own_servers() {
     let fleet = fleet(vec![service("raw", &DUAL, vec![port(5432, &[])], &SERVERS)]);
     let desired = desire(&fleet, &sources(), &mut slots()).unwrap();
-    let steer = |service| Vip {
-        service,
-        path: path::STEER,
-    };
+    let steer = |service| Vip { service, path: path::STEER };
     assert_eq!(desired.vips[&key(DUAL[0], 5432)], steer(0));
     assert_eq!(desired.vips[&key(DUAL[1], 5432)], steer(1));
     let members = |service: u32| BTreeSet::from_iter(desired.services[&service].clone());
@@ -126,14 +105,8 @@ fn proxied_ports_need_no_ring() {
     let web = vec![port(443, &[Handler::Tls]), port(80, &[Handler::Http])];
     let fleet = fleet(vec![service("web", &DUAL[..1], web, &SERVERS)]);
     let desired = desire(&fleet, &HashMap::new(), &mut slots()).unwrap();
-    let proxied = Vip {
-        service: 0,
-        path: path::PROXY,
-    };
-    assert_eq!(
-        desired.vips,
-        [(key(DUAL[0], 80), proxied), (key(DUAL[0], 443), proxied)].into()
-    );
+    let proxied = Vip { service: 0, path: path::PROXY };
+    assert_eq!(desired.vips, [(key(DUAL[0], 80), proxied), (key(DUAL[0], 443), proxied)].into());
     assert!(desired.services.is_empty() && desired.backends.is_empty());
     assert!(desired.unroutable.is_empty());
 }
@@ -167,10 +140,7 @@ fn too_many_backends_is_an_error() {
     let servers: Vec<String> = (1..=9).map(|n| format!("10.0.0.{n}:80")).collect();
     let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
     let fleet = fleet(vec![service("raw", &DUAL, vec![port(1, &[])], &servers)]);
-    assert!(matches!(
-        desire(&fleet, &sources(), &mut slots()),
-        Err(Error::Full { room: 8, .. })
-    ));
+    assert!(matches!(desire(&fleet, &sources(), &mut slots()), Err(Error::Full { room: 8, .. })));
 }
 
 #[test]
@@ -180,15 +150,9 @@ fn needs_cover_what_is_desired() {
         service("raw", &DUAL, vec![port(1, &[])], &SERVERS),
         service("web", &["203.0.113.7"], web, &SERVERS),
     ];
-    let services: Vec<_> = running
-        .iter()
-        .map(|running| running.service.clone())
-        .collect();
+    let services: Vec<_> = running.iter().map(|running| running.service.clone()).collect();
     let desired = desire(&fleet(running), &sources(), &mut slots()).unwrap();
     let needs = crate::control::needs(&services);
     let rings: usize = desired.services.values().map(Vec::len).sum();
-    assert_eq!(
-        (needs.services, needs.backends, needs.loads, needs.rings),
-        (2, 3, 3, rings as u32)
-    );
+    assert_eq!((needs.services, needs.backends, needs.loads, needs.rings), (2, 3, 3, rings as u32));
 }

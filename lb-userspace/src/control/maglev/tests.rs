@@ -7,11 +7,7 @@ fn server(n: usize) -> SocketAddr {
 }
 
 fn members(weights: &[u16]) -> Vec<Member> {
-    let member = |(n, &weight)| Member {
-        server: server(n),
-        weight,
-        up: true,
-    };
+    let member = |(n, &weight)| Member { server: server(n), weight, up: true };
     weights.iter().enumerate().map(member).collect()
 }
 
@@ -53,10 +49,7 @@ fn shares_follow_weights() {
         for member in members {
             let fair = f64::from(member.weight) / f64::from(sum);
             let off = (share(&ring, member.server) - fair).abs();
-            assert!(
-                off <= 0.01 * fair.max(0.1),
-                "{weights:?}: {member:?} is off by {off}"
-            );
+            assert!(off <= 0.01 * fair.max(0.1), "{weights:?}: {member:?} is off by {off}");
         }
     }
 }
@@ -81,10 +74,7 @@ fn a_failure_moves_the_slots_of_the_failed_and_no_others() {
             assert_eq!(share(&after, server(failed)), 0.0);
             assert!(moved(&whole, &after) <= 1.02 / count as f64);
             assert!(
-                whole
-                    .iter()
-                    .zip(&after)
-                    .all(|(was, is)| was == is || *was == server(failed)),
+                whole.iter().zip(&after).all(|(was, is)| was == is || *was == server(failed)),
                 "of {count} another than {failed} lost a slot"
             );
         }
@@ -117,11 +107,7 @@ fn a_removal_moves_little_more_than_the_removed_slots() {
             moved(&before, &ring(&members))
         });
         let mean = removals.sum::<f64>() / count as f64;
-        assert!(
-            mean <= most / count as f64,
-            "{count}: {}",
-            mean * count as f64
-        );
+        assert!(mean <= most / count as f64, "{count}: {}", mean * count as f64);
     }
 }
 

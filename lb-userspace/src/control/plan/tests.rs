@@ -18,23 +18,14 @@ fn backend(n: u8) -> Backend {
 }
 
 fn key(n: u8) -> VipKey {
-    VipKey {
-        address: Address::v4([203, 0, 113, n % 4]),
-        port: [0, n],
-        protocol: 6,
-        pad: [0; 5],
-    }
+    VipKey { address: Address::v4([203, 0, 113, n % 4]), port: [0, n], protocol: 6, pad: [0; 5] }
 }
 
 /// Tables that make sense: rings name backends that exist, VIPs services that exist.
 fn desired() -> impl Strategy<Value = Desired> {
     let backends = btree_map(0u32..8, (0u8..4).prop_map(backend), 1..8);
     let rings = btree_map(0u32..4, vec(any::<prop::sample::Index>(), 0..12), 1..4);
-    let vips = btree_map(
-        (0u8..8).prop_map(key),
-        any::<(bool, prop::sample::Index)>(),
-        0..8,
-    );
+    let vips = btree_map((0u8..8).prop_map(key), any::<(bool, prop::sample::Index)>(), 0..8);
     let addresses = btree_set((0u8..4).prop_map(|n| key(n).address), 0..4);
     (backends, rings, vips, addresses).prop_map(|(backends, rings, vips, addresses)| {
         let ids: Vec<u32> = backends.keys().copied().collect();
@@ -44,20 +35,11 @@ fn desired() -> impl Strategy<Value = Desired> {
         let services: BTreeMap<u32, Vec<u32>> = services.collect();
         let ids: Vec<u32> = services.keys().copied().collect();
         let vip = |(steer, pick): (bool, prop::sample::Index)| match steer {
-            true => Vip {
-                service: *pick.get(&ids),
-                path: path::STEER,
-            },
-            false => Vip {
-                service: 0,
-                path: path::PROXY,
-            },
+            true => Vip { service: *pick.get(&ids), path: path::STEER },
+            false => Vip { service: 0, path: path::PROXY },
         };
         Desired {
-            vips: vips
-                .into_iter()
-                .map(|(key, choice)| (key, vip(choice)))
-                .collect(),
+            vips: vips.into_iter().map(|(key, choice)| (key, vip(choice))).collect(),
             addresses,
             services,
             backends,
@@ -69,11 +51,7 @@ fn desired() -> impl Strategy<Value = Desired> {
 /// What a packet to a VIP would meet: never a ring beyond the table, never a missing backend.
 fn check(actual: &Tables) {
     for vip in actual.vips.values().filter(|vip| vip.path == path::STEER) {
-        let service = actual
-            .services
-            .get(&vip.service)
-            .copied()
-            .unwrap_or_default();
+        let service = actual.services.get(&vip.service).copied().unwrap_or_default();
         assert!(service.offset() + service.length() <= ROOM);
         for id in actual.ring(vip.service) {
             assert!(actual.backends.contains_key(id), "{id} is not there");
@@ -91,10 +69,7 @@ fn carry_out(desired: &Desired, actual: &mut Tables) -> Vec<Command> {
         for (&id, service) in &before.services {
             let ring = &actual.rings[service.offset() as usize..][..service.length() as usize];
             assert_eq!(ring, before.ring(id), "overwritten in flight");
-            assert!(
-                ring.iter().all(|id| actual.backends.contains_key(id)),
-                "cleared in flight"
-            );
+            assert!(ring.iter().all(|id| actual.backends.contains_key(id)), "cleared in flight");
         }
     }
     commands
@@ -129,14 +104,7 @@ proptest! {
 fn steered(ring: Vec<u32>) -> Desired {
     Desired {
         addresses: [key(1).address].into(),
-        vips: [(
-            key(1),
-            Vip {
-                service: 0,
-                path: path::STEER,
-            },
-        )]
-        .into(),
+        vips: [(key(1), Vip { service: 0, path: path::STEER })].into(),
         services: [(0, ring)].into(),
         backends: [(0, backend(1)), (1, backend(2))].into(),
         ..Desired::default()
@@ -152,10 +120,7 @@ fn a_failure_costs_one_ring_and_one_pointer() {
     let slots = vec![1, 1, 1];
     assert_eq!(
         commands,
-        [
-            Command::WriteRing { offset: 3, slots },
-            Command::SetService { id: 0, service }
-        ]
+        [Command::WriteRing { offset: 3, slots }, Command::SetService { id: 0, service }]
     );
 }
 

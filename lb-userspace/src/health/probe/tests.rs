@@ -73,22 +73,10 @@ async fn any_good_status_will_do_unless_one_is_named() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", None, true),
         ("HTTP/1.1 204 No Content\r\n\r\n", None, true),
         ("HTTP/1.1 399 \r\ncontent-length: 0\r\n\r\n", None, true),
-        (
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
-            None,
-            false,
-        ),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", None, false),
         ("HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n", None, false),
-        (
-            "HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n",
-            Some(503),
-            true,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-            Some(204),
-            false,
-        ),
+        ("HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n", Some(503), true),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Some(204), false),
         ("HTTP/1.0 200 OK\r\n\r\n", None, true),
     ] {
         let (server, _) = serve(response).await;
@@ -101,10 +89,7 @@ async fn any_good_status_will_do_unless_one_is_named() {
 async fn the_failure_says_what_was_wanted() {
     let (server, _) = serve("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n").await;
     let failure = probe(&check(http(None), LONG), server).await.unwrap_err();
-    assert_eq!(
-        failure.to_string(),
-        "answered 500 Internal Server Error instead of 200 to 399"
-    );
+    assert_eq!(failure.to_string(), "answered 500 Internal Server Error instead of 200 to 399");
 }
 
 #[tokio::test]
@@ -121,23 +106,14 @@ async fn the_request_is_what_was_configured() {
         path: "/healthz?deep=1".into(),
         method: "OPTIONS".into(),
         hostname: Some("app.internal".into()),
-        headers: vec![
-            ("X-Probe".into(), "yes".into()),
-            ("User-Agent".into(), "mine".into()),
-        ],
+        headers: vec![("X-Probe".into(), "yes".into()), ("User-Agent".into(), "mine".into())],
         status: None,
     };
     probe(&check(custom, LONG), server).await.unwrap();
     let asked = asked.lock().unwrap().to_lowercase();
-    assert!(
-        asked.starts_with("options /healthz?deep=1 http/1.1\r\n"),
-        "{asked}"
-    );
+    assert!(asked.starts_with("options /healthz?deep=1 http/1.1\r\n"), "{asked}");
     for line in ["host: app.internal", "x-probe: yes", "user-agent: mine"] {
-        assert!(
-            asked.contains(&format!("\r\n{line}\r\n")),
-            "no {line} in {asked}"
-        );
+        assert!(asked.contains(&format!("\r\n{line}\r\n")), "no {line} in {asked}");
     }
 }
 
@@ -145,21 +121,14 @@ async fn the_request_is_what_was_configured() {
 async fn the_host_defaults_to_the_address() {
     let (server, asked) = serve("HTTP/1.1 200 OK\r\n\r\n").await;
     probe(&check(http(None), LONG), server).await.unwrap();
-    assert!(
-        asked
-            .lock()
-            .unwrap()
-            .contains(&format!("host: {server}\r\n"))
-    );
+    assert!(asked.lock().unwrap().contains(&format!("host: {server}\r\n")));
 }
 
 #[tokio::test]
 async fn silence_and_nonsense_are_failures() {
     let (silent, _) = serve("").await;
     let timeout = Duration::from_millis(30);
-    let failure = probe(&check(http(None), timeout), silent)
-        .await
-        .unwrap_err();
+    let failure = probe(&check(http(None), timeout), silent).await.unwrap_err();
     assert_eq!(failure.to_string(), "no answer within 30ms");
     let (mad, _) = serve("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
     let failure = probe(&check(http(None), LONG), mad).await.unwrap_err();

@@ -95,17 +95,8 @@ pub async fn echo() -> Listening {
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
         lines.sort();
-        let line = format!(
-            "{} {} {:?}",
-            request.method(),
-            request.uri(),
-            request.version()
-        );
-        let body = request
-            .into_body()
-            .collect()
-            .await
-            .map(http_body_util::Collected::to_bytes);
+        let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         let mut text = format!("{line}\n{}\n\n", lines.join("\n")).into_bytes();
         text.extend_from_slice(&body.unwrap_or_default());
         Response::new(full(text))

@@ -79,14 +79,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// Reads a whole response by its framing.
     pub async fn reply(&mut self) -> Reply {
         let head = self.head().await;
-        let mut reply = Reply {
-            head,
-            body: String::new(),
-        };
-        let body = match reply
-            .header("content-length")
-            .map(|length| length.parse().unwrap())
-        {
+        let mut reply = Reply { head, body: String::new() };
+        let body = match reply.header("content-length").map(|length| length.parse().unwrap()) {
             Some(length) => self.take(length).await,
             None if reply.header("transfer-encoding") == Some("chunked") => {
                 let end = self.find(b"0\r\n").await;
@@ -188,9 +182,7 @@ pub async fn tls(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await.unwrap();
     let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// A certificate and key in PEM for `names`.

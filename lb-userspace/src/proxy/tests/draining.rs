@@ -33,8 +33,7 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
     busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let mut http2 = client::http2(TcpStream::connect(address).await.unwrap()).await;
     let asked = tokio::spawn(http2.send_request(client::request("/", Empty::<Bytes>::new())));
-    lab.until("both are under way", |lab| lab.counts() == [2])
-        .await;
+    lab.until("both are under way", |lab| lab.counts() == [2]).await;
     let draining = tokio::spawn(lab.drain(PATIENCE));
     while TcpStream::connect(address).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -56,8 +55,7 @@ async fn what_is_left_at_the_deadline_is_cut_off_and_counted_out() {
     let lab = Lab::http(&[backend.address]);
     let mut busy = Raw::connect(lab.address).await;
     busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    lab.until("it is under way", |lab| lab.counts() == [1])
-        .await;
+    lab.until("it is under way", |lab| lab.counts() == [1]).await;
     lab.drain(Duration::from_millis(50)).await;
     assert_eq!(busy.rest().await, b"");
 }

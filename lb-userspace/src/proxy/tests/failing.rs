@@ -23,8 +23,7 @@ async fn the_busy_backend_is_avoided() {
     let lab = Lab::http(&[one.address, two.address]);
     let mut hanging = Raw::connect(lab.address).await;
     hanging.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    lab.until("the request is under way", |lab| lab.counts().contains(&1))
-        .await;
+    lab.until("the request is under way", |lab| lab.counts().contains(&1)).await;
     let before = lab.connections();
     let mut client = Raw::connect(lab.address).await;
     for _ in 0..20 {
@@ -55,9 +54,7 @@ async fn refused_bodies_go_to_the_next_backend_whole() {
     let lab = Lab::http(&[backend::nowhere().await, backend.address]);
     for _ in 0..8 {
         let mut client = Raw::connect(lab.address).await;
-        client
-            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
-            .await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody").await;
         assert!(client.reply().await.body.ends_with("\n\nbody"));
     }
     lab.finish().await;
@@ -69,11 +66,7 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     for _ in 0..5 {
         let mut client = Raw::connect(lab.address).await;
         let size = 4 << 20;
-        client
-            .send(format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"
-            ))
-            .await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")).await;
         client.send(vec![0; size]).await;
         assert_eq!(client.reply().await.status(), "502");
     }
@@ -88,17 +81,12 @@ async fn errors_of_ours_say_why() {
     let reply = client.get("/", "").await;
     assert_eq!(reply.status(), "502");
     assert_eq!(reply.header("fly-error"), Some("backend-unreachable"));
-    assert_eq!(
-        reply.body,
-        "502 Bad Gateway: no backend accepted the connection\n"
-    );
+    assert_eq!(reply.body, "502 Bad Gateway: no backend accepted the connection\n");
     lab.services[0].backends[0].set_up(false);
     let reply = client.get("/", "").await;
     assert_eq!(reply.status(), "503");
     assert_eq!(reply.header("fly-error"), Some("no-backend-up"));
-    client
-        .send("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await;
+    client.send("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(client.head().await.starts_with("http/1.1 501 "));
     assert_eq!(lab.tally(), (2, 2));
     lab.finish().await;
@@ -112,8 +100,7 @@ async fn at_the_hard_limit_nothing_new_is_taken() {
     let lab = Start::new(plan).start();
     let mut hanging = Raw::connect(lab.address).await;
     hanging.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    lab.until("the request is under way", |lab| lab.counts() == [1])
-        .await;
+    lab.until("the request is under way", |lab| lab.counts() == [1]).await;
     let reply = Raw::connect(lab.address).await.get("/", "").await;
     assert_eq!(reply.status(), "503");
     assert_eq!(reply.header("fly-error"), Some("backends-full"));
@@ -125,10 +112,7 @@ async fn at_the_hard_limit_nothing_new_is_taken() {
 async fn forgetful(ends_after: &'static str) -> backend::Listening {
     backend::raw(move |mut stream, _| async move {
         backend::read_head(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .await
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
         match ends_after {
             "response" => {}
             // The proxy cannot know before it has sent the next request.
@@ -159,9 +143,7 @@ async fn what_may_not_be_sent_twice_is_not() {
     let lab = Lab::http(&[backend.address]);
     let mut client = Raw::connect(lab.address).await;
     client.get("/", "").await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await;
     let reply = client.reply().await;
     assert_eq!(reply.status(), "502");
     assert_eq!(reply.header("fly-error"), Some("backend-closed"));
@@ -219,10 +201,7 @@ async fn a_broken_request_body_is_the_clients_fault() {
         .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
         .await;
     let answer = String::from_utf8(client.rest().await).unwrap();
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(lab.tally(), (1, 0));
     lab.finish().await;
 }
@@ -242,8 +221,7 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
     let lab = Lab::http(&[backend.address]);
     let mut client = Raw::connect(lab.address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    lab.until("the request is under way", |lab| lab.counts() == [1])
-        .await;
+    lab.until("the request is under way", |lab| lab.counts() == [1]).await;
     drop(client);
     told.recv().await.unwrap();
     assert_eq!(lab.tally(), (1, 0));

@@ -56,9 +56,7 @@ async fn bodies_stream_both_ways_at_once() {
     .await;
     let lab = Lab::http(&[backend.address]);
     let mut client = Raw::connect(lab.address).await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     let head = client.head().await;
     assert!(head.contains("transfer-encoding: chunked"), "{head}");
     for part in ["one", "two", "three"] {
@@ -111,9 +109,7 @@ async fn a_stream_arrives_frame_by_frame_and_ends_when_the_client_goes() {
                 let text = source.lock().await.recv().await?;
                 Some((Ok(Frame::data(text.into())), source))
             });
-            Response::new(BodyExt::boxed(StreamBody::new(Box::pin(SyncStream(
-                Box::pin(frames),
-            )))))
+            Response::new(BodyExt::boxed(StreamBody::new(Box::pin(SyncStream(Box::pin(frames))))))
         }
     })
     .await;
@@ -125,8 +121,7 @@ async fn a_stream_arrives_frame_by_frame_and_ends_when_the_client_goes() {
     assert_eq!(client.take(10).await, b"5\r\nfirst\r\n");
     assert_eq!(lab.counts(), [1]);
     drop(client);
-    lab.until("the exchange goes on", |lab| lab.counts() == [0])
-        .await;
+    lab.until("the exchange goes on", |lab| lab.counts() == [0]).await;
     lab.finish().await;
 }
 
@@ -165,14 +160,9 @@ async fn responses_without_a_body_free_the_connection_at_once() {
     let head = client.head().await;
     assert!(head.contains("content-length: 12345"), "{head}");
     for path in ["/204", "/304"] {
-        client
-            .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
-            .await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
         let head = client.head().await;
-        assert!(
-            head.starts_with(&format!("http/1.1 {}", &path[1..])),
-            "{head}"
-        );
+        assert!(head.starts_with(&format!("http/1.1 {}", &path[1..])), "{head}");
     }
     assert_eq!(backend.accepted(), 1);
     lab.finish().await;
@@ -182,10 +172,7 @@ async fn responses_without_a_body_free_the_connection_at_once() {
 async fn trailers_pass_both_ways() {
     let backend = backend::raw(|mut stream, _| async move {
         let head = backend::read_head(&mut stream).await.to_lowercase();
-        assert!(
-            head.contains("te: trailers") && head.contains("trailer: x-sum"),
-            "{head}"
-        );
+        assert!(head.contains("te: trailers") && head.contains("trailer: x-sum"), "{head}");
         let body = backend::read_head(&mut stream).await.to_lowercase();
         assert_eq!(body, "2\r\nhi\r\n0\r\nx-sum: 42\r\n\r\n");
         let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
@@ -202,10 +189,7 @@ async fn trailers_pass_both_ways() {
         )
         .await;
     let reply = client.reply().await;
-    assert_eq!(
-        reply.body.to_lowercase(),
-        "1\r\nx\r\n0\r\nx-sum: 42\r\n\r\n"
-    );
+    assert_eq!(reply.body.to_lowercase(), "1\r\nx\r\n0\r\nx-sum: 42\r\n\r\n");
     lab.finish().await;
 }
 
@@ -258,9 +242,7 @@ async fn pipelined_requests_are_answered_in_order() {
     let backend = backend::echo().await;
     let lab = Lab::http(&[backend.address]);
     let mut client = Raw::connect(lab.address).await;
-    client
-        .send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await;
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(client.reply().await.body.starts_with("GET /1 "));
     assert!(client.reply().await.body.starts_with("GET /2 "));
     lab.finish().await;

@@ -22,10 +22,8 @@ mod bytes_body {
     pub struct Parts(pub mpsc::UnboundedSender<Item>);
 
     impl Parts {
-        pub fn body() -> (
-            Self,
-            impl hyper::body::Body<Data = Bytes, Error = Infallible> + Unpin + Send,
-        ) {
+        pub fn body()
+        -> (Self, impl hyper::body::Body<Data = Bytes, Error = Infallible> + Unpin + Send) {
             let (sender, mut receiver) = mpsc::unbounded_channel();
             let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
             (Self(sender), StreamBody::new(stream))
@@ -45,14 +43,10 @@ async fn alpn_gives_http2_and_the_backend_gets_http11() {
     start.certificates = vec![(cert.clone(), key)];
     let lab = start.start();
     let config = client::tls_config(&[&cert], &["h2"]);
-    let stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
     let mut sender = client::http2(stream).await;
-    let response = sender
-        .send_request(client::request("/x?y", Empty::<Bytes>::new()))
-        .await
-        .unwrap();
+    let response =
+        sender.send_request(client::request("/x?y", Empty::<Bytes>::new())).await.unwrap();
     assert_eq!(response.version(), Version::HTTP_2);
     let text = client::text(response).await;
     assert_eq!(text.lines().next(), Some("GET /x?y HTTP/1.1"));
@@ -68,10 +62,7 @@ async fn prior_knowledge_works_on_a_plain_port() {
     let stream = TcpStream::connect(lab.address).await.unwrap();
     let mut sender = client::http2(stream).await;
     let body = Full::new(Bytes::from_static(b"hello"));
-    let response = sender
-        .send_request(client::request("/", body))
-        .await
-        .unwrap();
+    let response = sender.send_request(client::request("/", body)).await.unwrap();
     assert!(client::text(response).await.ends_with("\n\nhello"));
     lab.finish().await;
 }
@@ -104,9 +95,7 @@ async fn streams_are_bidirectional_and_trailers_arrive() {
         )]);
         let body = request.into_body().map_err(|_| unreachable!());
         let mut response = Response::new(body.with_trailers(async { Some(Ok(trailers)) }).boxed());
-        response
-            .headers_mut()
-            .insert("trailer", "grpc-status".parse().unwrap());
+        response.headers_mut().insert("trailer", "grpc-status".parse().unwrap());
         response
     })
     .await;
@@ -114,9 +103,7 @@ async fn streams_are_bidirectional_and_trailers_arrive() {
     let mut sender = client::http2(TcpStream::connect(lab.address).await.unwrap()).await;
     let (parts, body) = Parts::body();
     let mut request = client::request("/", body);
-    request
-        .headers_mut()
-        .insert("te", "trailers".parse().unwrap());
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), 200, "{:?}", response.headers());
     let mut body = response.into_body();
@@ -126,13 +113,7 @@ async fn streams_are_bidirectional_and_trailers_arrive() {
         assert_eq!(frame.into_data().unwrap(), text);
     }
     drop(parts);
-    let trailers = body
-        .frame()
-        .await
-        .unwrap()
-        .unwrap()
-        .into_trailers()
-        .unwrap();
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
     assert_eq!(trailers["grpc-status"], "0");
     lab.finish().await;
 }
@@ -150,15 +131,10 @@ async fn a_reset_stream_frees_its_backend_and_leaves_the_others() {
     let mut sender = client::http2(TcpStream::connect(lab.address).await.unwrap()).await;
     let hanging = sender.send_request(client::request("/hang", Empty::<Bytes>::new()));
     let hanging = tokio::spawn(hanging);
-    lab.until("the request is under way", |lab| lab.counts() == [1])
-        .await;
+    lab.until("the request is under way", |lab| lab.counts() == [1]).await;
     hanging.abort();
-    lab.until("the reset stream still counts", |lab| lab.counts() == [0])
-        .await;
-    let response = sender
-        .send_request(client::request("/", Empty::new()))
-        .await
-        .unwrap();
+    lab.until("the reset stream still counts", |lab| lab.counts() == [0]).await;
+    let response = sender.send_request(client::request("/", Empty::new())).await.unwrap();
     assert_eq!(client::text(response).await, "ok");
     lab.finish().await;
 }

@@ -78,10 +78,7 @@ impl Plan {
     }
 
     pub fn tls(servers: &[SocketAddr]) -> Self {
-        Self {
-            handlers: vec![Handler::Tls],
-            ..Self::https(servers)
-        }
+        Self { handlers: vec![Handler::Tls], ..Self::https(servers) }
     }
 
     fn service(&self, name: usize, port: u16) -> Service {
@@ -94,10 +91,7 @@ impl Plan {
         Service {
             name: format!("service-{name}").into(),
             protocol: Protocol::Tcp,
-            addresses: vec![
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ],
+            addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             hostnames: self.hostnames.clone(),
             ports: vec![Port {
                 port: port.try_into().unwrap(),
@@ -158,9 +152,7 @@ impl Start {
             .enumerate()
             .map(|(name, plan)| run(plan.service(name, port), &mut slot))
             .collect();
-        let fleet = Fleet {
-            services: services.clone(),
-        };
+        let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
         let routes = Routes::new(&fleet, &files.pairs).unwrap();
         let load = Load::local(slot as usize);
@@ -202,17 +194,13 @@ impl Lab {
 
     pub fn counts(&self) -> Vec<u64> {
         let backends = self.services.iter().flat_map(|service| &service.backends);
-        backends
-            .map(|backend| self.load.count(backend.slot))
-            .collect()
+        backends.map(|backend| self.load.count(backend.slot)).collect()
     }
 
     /// Connections taken into use, by backend.
     pub fn connections(&self) -> Vec<u64> {
         let backends = self.services.iter().flat_map(|service| &service.backends);
-        backends
-            .map(|backend| backend.connections.load(Ordering::Relaxed))
-            .collect()
+        backends.map(|backend| backend.connections.load(Ordering::Relaxed)).collect()
     }
 
     /// Requests taken and failed by the first service.
@@ -225,11 +213,7 @@ impl Lab {
     pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(
-                Instant::now() < deadline,
-                "{what}: counts {:?}",
-                self.counts()
-            );
+            assert!(Instant::now() < deadline, "{what}: counts {:?}", self.counts());
             sleep(Duration::from_millis(5)).await;
         }
     }

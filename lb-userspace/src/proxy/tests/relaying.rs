@@ -27,14 +27,9 @@ async fn bytes_pass_both_ways_and_the_half_close_with_them() {
     .await;
     let (lab, cert) = start(Plan::tls(&[backend.address]));
     let config = client::tls_config(&[&cert], &[]);
-    let mut client = Raw::over(
-        client::tls(lab.address, "app.example.com", config)
-            .await
-            .unwrap(),
-    );
+    let mut client = Raw::over(client::tls(lab.address, "app.example.com", config).await.unwrap());
     client.send("abc").await;
-    lab.until("the connection counts", |lab| lab.counts() == [1])
-        .await;
+    lab.until("the connection counts", |lab| lab.counts() == [1]).await;
     client.stream.shutdown().await.unwrap();
     assert_eq!(client.rest().await, b"cba");
     assert_eq!(lab.tally(), (1, 0));
@@ -48,9 +43,7 @@ async fn megabytes_arrive_whole_under_back_pressure() {
     let backend = backend::mirror().await;
     let (lab, cert) = start(Plan::tls(&[backend.address]));
     let config = client::tls_config(&[&cert], &[]);
-    let stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
     let (mut read, mut write) = tokio::io::split(stream);
     let sent: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 7) as u8).collect();
     let expected = sent.clone();
@@ -78,15 +71,10 @@ async fn with_alpn_h2_the_backend_gets_h2c_untouched() {
     .await;
     let (lab, cert) = start(Plan::tls(&[backend.address]));
     let config = client::tls_config(&[&cert], &["h2"]);
-    let stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let mut sender = client::http2(stream).await;
-    let response = sender
-        .send_request(client::request("/", Empty::<Bytes>::new()))
-        .await
-        .unwrap();
+    let response = sender.send_request(client::request("/", Empty::<Bytes>::new())).await.unwrap();
     assert_eq!(client::text(response).await, "HTTP/2.0 0");
     drop(sender);
     lab.finish().await;
@@ -99,9 +87,7 @@ async fn a_backend_that_refuses_is_passed_over() {
     let (lab, cert) = start(Plan::tls(&[nowhere, backend.address]));
     for _ in 0..8 {
         let config = client::tls_config(&[&cert], &[]);
-        let stream = client::tls(lab.address, "app.example.com", config)
-            .await
-            .unwrap();
+        let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
         let mut client = Raw::over(stream);
         client.send("x").await;
         assert_eq!(client.take(1).await, b"x");
@@ -115,9 +101,7 @@ async fn without_a_backend_the_client_is_cut_off_and_counted() {
     let nowhere = backend::nowhere().await;
     let (lab, cert) = start(Plan::tls(&[nowhere]));
     let config = client::tls_config(&[&cert], &[]);
-    let stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
     assert_eq!(Raw::over(stream).rest().await, b"");
     assert_eq!(lab.tally(), (1, 1));
     lab.finish().await;
@@ -128,13 +112,10 @@ async fn a_client_that_vanishes_frees_the_backend() {
     let backend = backend::mirror().await;
     let (lab, cert) = start(Plan::tls(&[backend.address]));
     let config = client::tls_config(&[&cert], &[]);
-    let mut stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
+    let mut stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
     stream.write_all(b"x").await.unwrap();
     stream.flush().await.unwrap();
-    lab.until("the connection counts", |lab| lab.counts() == [1])
-        .await;
+    lab.until("the connection counts", |lab| lab.counts() == [1]).await;
     // Without close_notify.
     drop(stream.into_inner().0);
     lab.finish().await;

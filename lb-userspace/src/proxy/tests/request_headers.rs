@@ -89,12 +89,8 @@ async fn over_tls_they_say_so() {
     start.certificates = vec![(cert.clone(), key)];
     let lab = start.start();
     let config = client::tls_config(&[&cert], &[]);
-    let stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
-    let reply = Raw::over(stream)
-        .get("/", "X-Forwarded-Proto: http\r\n")
-        .await;
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
+    let reply = Raw::over(stream).get("/", "X-Forwarded-Proto: http\r\n").await;
     assert!(seen(&reply.body).contains(&"x-forwarded-proto: https"));
     assert!(seen(&reply.body).contains(&"x-forwarded-ssl: on"));
     lab.finish().await;
@@ -122,14 +118,7 @@ async fn hop_by_hop_headers_stay_behind() {
     assert!(seen.contains(&"x-stays: 1"));
     assert!(seen.contains(&"fly-client-ip: 127.0.0.1"));
     assert!(reply.body.contains("\nhost: app.example.com\n"));
-    for hop in [
-        "connection",
-        "x-hop",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "upgrade",
-    ] {
+    for hop in ["connection", "x-hop", "keep-alive", "proxy-connection", "te", "upgrade"] {
         let found = seen.iter().any(|line| line.starts_with(&format!("{hop}:")));
         assert!(!found, "{hop} in {seen:?}");
     }
@@ -165,13 +154,7 @@ async fn an_absolute_target_names_the_host() {
 async fn a_request_without_one_valid_host_is_refused() {
     let backend = backend::echo().await;
     let lab = Lab::http(&[backend.address]);
-    for hosts in [
-        "",
-        "Host: a\r\nHost: b\r\n",
-        "Host: user@a\r\n",
-        "Host: a/b\r\n",
-        "Host:\r\n",
-    ] {
+    for hosts in ["", "Host: a\r\nHost: b\r\n", "Host: user@a\r\n", "Host: a/b\r\n", "Host:\r\n"] {
         let mut client = Raw::connect(lab.address).await;
         client.send(format!("GET / HTTP/1.1\r\n{hosts}\r\n")).await;
         let reply = client.reply().await;
@@ -191,19 +174,13 @@ async fn force_https_sends_to_the_same_place() {
     for (target, host, location) in [
         ("/a?b=c", "app.example.com", "https://app.example.com/a?b=c"),
         ("/", "app.example.com:8080", "https://app.example.com/"),
-        (
-            "//evil.example/%0d%0a",
-            "a",
-            "https://a//evil.example/%0d%0a",
-        ),
+        ("//evil.example/%0d%0a", "a", "https://a//evil.example/%0d%0a"),
         ("/", "[::1]:80", "https://[::1]/"),
         ("http://b/x", "a", "https://b/x"),
         ("*", "a", "https://a/"),
     ] {
         let mut client = Raw::connect(lab.address).await;
-        client
-            .send(format!("OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-            .await;
+        client.send(format!("OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         let reply = client.reply().await;
         assert_eq!(reply.status(), "301");
         assert_eq!(reply.header("location"), Some(location));

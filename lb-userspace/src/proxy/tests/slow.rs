@@ -82,9 +82,7 @@ async fn a_slow_response_is_a_504_and_a_slow_upload_before_it_is_not() {
             std::future::pending::<()>().await;
         }
         backend::read_head(&mut stream).await;
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     })
     .await;
     let lab = start(Plan::http(&[backend.address]), |s| {
@@ -94,9 +92,7 @@ async fn a_slow_response_is_a_504_and_a_slow_upload_before_it_is_not() {
     let reply = client.get("/", "").await;
     assert_eq!(reply.status(), "504");
     assert_eq!(reply.header("fly-error"), Some("backend-response-timeout"));
-    client
-        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
-        .await;
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n").await;
     for byte in ["a", "b", "c", "d", "\r", "\n", "\r", "\n"] {
         client.send(byte).await;
         tokio::time::sleep(SHORT / 3).await;
@@ -111,9 +107,7 @@ async fn an_upload_that_stops_is_a_408() {
     let backend = backend::echo().await;
     let lab = start(Plan::http(&[backend.address]), |s| s.idle_timeout = SHORT);
     let mut client = Raw::connect(lab.address).await;
-    client
-        .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc")
-        .await;
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabc").await;
     let reply = client.reply().await;
     assert_eq!(reply.status(), "408");
     assert_eq!(lab.tally(), (1, 0));
@@ -128,10 +122,8 @@ async fn a_client_that_does_not_take_its_response_is_cut_off() {
     let lab = start(Plan::http(&[backend.address]), |s| s.idle_timeout = SHORT);
     let mut client = Raw::connect(lab.address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    lab.until("the request is under way", |lab| lab.connections() == [1])
-        .await;
-    lab.until("the client is still waited for", |lab| lab.counts() == [0])
-        .await;
+    lab.until("the request is under way", |lab| lab.connections() == [1]).await;
+    lab.until("the client is still waited for", |lab| lab.counts() == [0]).await;
     assert!(client.rest().await.len() < SIZE);
     lab.finish().await;
 }
@@ -147,9 +139,7 @@ async fn a_silent_relay_is_closed() {
     start.certificates = vec![(cert.clone(), key)];
     let lab = start.start();
     let config = client::tls_config(&[&cert], &[]);
-    let stream = client::tls(lab.address, "app.example.com", config)
-        .await
-        .unwrap();
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
     assert_eq!(Raw::over(stream).rest().await, b"");
     lab.finish().await;
 }

@@ -9,15 +9,8 @@ use crate::{fleet::Fleet, proxy::Routes, service::TlsVersion, settings::Certific
 
 fn start(plan: Plan, names: &[&[&str]]) -> (Lab, Vec<String>) {
     let mut start = Start::new(plan);
-    start.certificates = names
-        .iter()
-        .map(|names| client::certificate(names))
-        .collect();
-    let roots = start
-        .certificates
-        .iter()
-        .map(|(cert, _)| cert.clone())
-        .collect();
+    start.certificates = names.iter().map(|names| client::certificate(names)).collect();
+    let roots = start.certificates.iter().map(|(cert, _)| cert.clone()).collect();
     (start.start(), roots)
 }
 
@@ -81,16 +74,9 @@ async fn a_self_signed_certificate_stands_in_where_asked_for() {
     plan.tls.as_mut().unwrap().default_self_signed = true;
     let (lab, roots) = start(plan, &[&["app.example.com"]]);
     let config = client::tls_config(&[&roots[0]], &[]);
-    client::tls(lab.address, "app.example.com", config.clone())
-        .await
-        .unwrap();
-    let error = client::tls(lab.address, "example.org", config)
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("invalid peer certificate"),
-        "{error}"
-    );
+    client::tls(lab.address, "app.example.com", config.clone()).await.unwrap();
+    let error = client::tls(lab.address, "example.org", config).await.unwrap_err();
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
     lab.finish().await;
 }
 
@@ -100,24 +86,16 @@ async fn alpn_follows_the_options_in_their_order() {
     let mut plan = Plan::https(&[backend.address]);
     plan.tls.as_mut().unwrap().alpn = vec!["http/1.1".into(), "h2".into()];
     let (lab, roots) = start(plan, &[&["app.example.com"]]);
-    for (offered, agreed) in [
-        (&["h2", "http/1.1"][..], Some("http/1.1")),
-        (&["h2"], Some("h2")),
-        (&[], None),
-    ] {
+    for (offered, agreed) in
+        [(&["h2", "http/1.1"][..], Some("http/1.1")), (&["h2"], Some("h2")), (&[], None)]
+    {
         let config = client::tls_config(&[&roots[0]], offered);
-        let stream = client::tls(lab.address, "app.example.com", config)
-            .await
-            .unwrap();
+        let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
         let got = stream.get_ref().1.alpn_protocol();
         assert_eq!(got, agreed.map(str::as_bytes));
     }
     let config = client::tls_config(&[&roots[0]], &["h3"]);
-    assert!(
-        client::tls(lab.address, "app.example.com", config)
-            .await
-            .is_err()
-    );
+    assert!(client::tls(lab.address, "app.example.com", config).await.is_err());
     lab.finish().await;
 }
 
@@ -131,9 +109,7 @@ async fn sessions_resume_on_any_worker() {
     let lab = start.start();
     let config = client::tls_config(&[&cert], &[]);
     for round in 0..8 {
-        let stream = client::tls(lab.address, "app.example.com", config.clone())
-            .await
-            .unwrap();
+        let stream = client::tls(lab.address, "app.example.com", config.clone()).await.unwrap();
         let mut client = Raw::over(stream);
         assert_eq!(client.get("/", "").await.body, "hello");
         let kind = client.stream.get_ref().1.handshake_kind();
@@ -149,31 +125,24 @@ async fn services_on_one_address_are_told_apart_by_name() {
     let mut plans = vec![Plan::https(&[one.address]), Plan::https(&[two.address])];
     plans[0].hostnames = vec!["one.example.com".into()];
     plans[1].hostnames = vec!["*.two.example.com".into()];
-    plans[1].tls = Some(crate::service::TlsOptions {
-        alpn: vec!["http/1.1".into()],
-        ..tls_options()
-    });
+    plans[1].tls =
+        Some(crate::service::TlsOptions { alpn: vec!["http/1.1".into()], ..tls_options() });
     let mut start = Start::new(plans[0].clone());
     start.plans = plans;
     let (cert, key) = client::certificate(&["one.example.com", "a.two.example.com"]);
     start.certificates = vec![(cert.clone(), key)];
     let lab = start.start();
-    for (name, body, alpn) in [
-        ("one.example.com", "one", "h2"),
-        ("a.two.example.com", "two", "http/1.1"),
-    ] {
+    for (name, body, alpn) in
+        [("one.example.com", "one", "h2"), ("a.two.example.com", "two", "http/1.1")]
+    {
         let config = client::tls_config(&[&cert], &["h2", "http/1.1"]);
         let stream = client::tls(lab.address, name, config).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
         let config = client::tls_config(&[&cert], &["http/1.1"]);
         let mut client = Raw::over(client::tls(lab.address, name, config).await.unwrap());
-        client
-            .send(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n"))
-            .await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n")).await;
         assert_eq!(client.reply().await.body, body);
-        client
-            .send("GET / HTTP/1.1\r\nHost: three.example.com\r\n\r\n")
-            .await;
+        client.send("GET / HTTP/1.1\r\nHost: three.example.com\r\n\r\n").await;
         assert_eq!(client.reply().await.status(), "404");
     }
     lab.finish().await;
@@ -183,10 +152,8 @@ async fn services_on_one_address_are_told_apart_by_name() {
 async fn unusable_certificates_are_refused_with_the_file_named() {
     let backend = backend::saying("hello").await;
     let mut start = Start::new(Plan::https(&[backend.address]));
-    start.certificates = vec![
-        client::certificate(&["a.example.com"]),
-        client::certificate(&["b.example.com"]),
-    ];
+    start.certificates =
+        vec![client::certificate(&["a.example.com"]), client::certificate(&["b.example.com"])];
     let lab = start.start();
     let (a, b) = (lab.file(0), lab.file(1));
     let pair = |cert: &std::path::Path, key: &std::path::Path| CertificateFiles {
@@ -197,15 +164,9 @@ async fn unusable_certificates_are_refused_with_the_file_named() {
         (pair(&a.cert, &b.key), "is not the key of"),
         (pair(&a.key, &a.key), "contains no certificate"),
         (pair(&a.cert, &a.cert), "cannot read a key from"),
-        (
-            pair("/nowhere.crt".as_ref(), &a.key),
-            "cannot read certificates from /nowhere.crt",
-        ),
+        (pair("/nowhere.crt".as_ref(), &a.key), "cannot read certificates from /nowhere.crt"),
     ] {
-        let error = Routes::new(&Fleet::default(), &[pair])
-            .err()
-            .unwrap()
-            .to_string();
+        let error = Routes::new(&Fleet::default(), &[pair]).err().unwrap().to_string();
         assert!(error.contains(says), "{error}");
     }
     lab.finish().await;
