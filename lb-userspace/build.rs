@@ -9,8 +9,11 @@ fn main() -> ExitCode {
         println!("cargo::rerun-if-changed={}", root().join(source).display());
     }
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.to_owned());
-    let options =
-        build_ebpf::Options { log: env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some(), arch: &arch };
+    let options = build_ebpf::Options {
+        log: env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some(),
+        arch: &arch,
+        ..build_ebpf::Options::default()
+    };
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("lb.bpf.o");
     match build_ebpf::build_to(options, &out) {
         Ok(()) => {

@@ -2,7 +2,7 @@
 //! packet costs no route lookup and a change of route or neighbour is followed all the same.
 
 use crate::{
-    abi::{CachedHop, Hop},
+    abi::CachedHop,
     tables::{Draft, FlowRef, Tables},
     verdict::Reason,
 };

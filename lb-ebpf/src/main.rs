@@ -5,6 +5,8 @@
 #![feature(core_intrinsics)]
 #![allow(internal_features)]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod frame;
 mod maps;
 mod steer;

@@ -2,10 +2,12 @@
 //! clients, the daemon.
 
 pub mod bench_lab;
+pub mod bench_xdp;
 pub mod client;
 pub mod daemon;
 pub mod demo;
 pub mod interrupt;
+pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod servers;

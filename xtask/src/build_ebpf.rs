@@ -30,13 +30,23 @@ const MISALIGNED: &str = "allows-misaligned-mem-access";
 pub struct Options<'a> {
     /// Messages of the kernel program.
     pub log: bool,
+    /// The programs of `bench xdp` beside the product's own.
+    pub bench: bool,
     /// Architecture whose registers BPF's tracing arguments come from, as in `CARGO_CFG_TARGET_ARCH`.
     pub arch: &'a str,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { log: false, arch: std::env::consts::ARCH }
+        Self { log: false, bench: false, arch: std::env::consts::ARCH }
+    }
+}
+
+impl Options<'_> {
+    /// Of lb-ebpf. Objects of different features lie beside each other.
+    fn features(&self) -> Vec<&'static str> {
+        let known = [(self.log, "log"), (self.bench, "bench")];
+        known.into_iter().filter_map(|(wanted, name)| wanted.then_some(name)).collect()
     }
 }
 
@@ -46,15 +56,16 @@ pub fn build(options: Options<'_>) -> Result<PathBuf> {
     let toolchain = Toolchain::find()
         .map_err(|missing| anyhow!("{missing}. `cargo xtask setup` installs it or says how"))?;
     eprintln!("kernel object: {toolchain}");
-    let directory = process::target().join(if options.log { "bpf-log" } else { "bpf" });
+    let features = options.features();
+    let directory = process::target().join([&["bpf"], &features[..]].concat().join("-"));
     let mut cargo = nested_cargo(&toolchain);
     cargo
         .args(["build", "--package", "lb-ebpf", "--profile", "bpf"])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&directory)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain, options.arch));
-    if options.log {
-        cargo.args(["--features", "log"]);
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
     }
     if toolchain.compiler.way == Way::Nightly {
         cargo.args(["-Z", "build-std=core"]);

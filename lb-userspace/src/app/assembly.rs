@@ -70,3 +70,6 @@ pub(super) fn note(fleet: &Fleet, transition: &Transition) {
         tracing::warn!(%service, %server, why, up, "backend is down");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,10 @@ use std::{
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use super::{lease::Lease, watch::Active};
+use super::{
+    lease::Lease,
+    watch::{Active, Watch},
+};
 
 /// A request's body on its way to the backend.
 pub(super) struct RequestBody {
@@ -22,6 +25,7 @@ pub(super) struct RequestBody {
 pub(super) struct Progress {
     stage: Cell<Stage>,
     moved: Cell<Instant>,
+    watch: Rc<Watch>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -54,6 +58,9 @@ impl Progress {
 
     fn enter(&self, stage: Stage) {
         self.stage.set(stage);
+        if stage == Stage::Done {
+            self.watch.body_done();
+        }
         if stage != Stage::Awaited {
             self.moved.set(Instant::now());
         }
@@ -61,10 +68,14 @@ impl Progress {
 }
 
 impl RequestBody {
-    pub fn new(incoming: Incoming) -> Self {
+    /// From the client that `watch` is about.
+    pub fn new(incoming: Incoming, watch: &Rc<Watch>) -> Self {
         let part = (!incoming.is_end_stream()).then(|| {
-            let progress =
-                Progress { stage: Cell::new(Stage::Offered), moved: Cell::new(Instant::now()) };
+            let progress = Progress {
+                stage: Cell::new(Stage::Offered),
+                moved: Cell::new(Instant::now()),
+                watch: watch.clone(),
+            };
             (incoming, Rc::new(progress))
         });
         Self { part }

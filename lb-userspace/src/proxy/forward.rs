@@ -17,7 +17,7 @@ use super::{
     http::Client,
     redirect,
     routes::Site,
-    watch::Active,
+    watch::{Active, Watch},
 };
 use crate::load::Permit;
 
@@ -48,7 +48,7 @@ pub(super) async fn answer(
         let host = host::of(&request).expect("a site was found by it");
         return own(moved(redirect::to_https(&host, request.uri())), active);
     }
-    match forward(client, &site, request).await {
+    match forward(client, &site, request, active.watch()).await {
         Ok(exchange) => deliver(exchange, active).await,
         Err(fault) => {
             if fault.is_ours() {
@@ -71,6 +71,7 @@ async fn forward(
     client: &Rc<Client>,
     site: &Arc<Site>,
     mut request: Request<Incoming>,
+    watch: &Rc<Watch>,
 ) -> Result<Exchange, Fault> {
     host::to_origin_form(&mut request);
     *request.version_mut() = Version::HTTP_11;
@@ -84,7 +85,7 @@ async fn forward(
         let chunked = HeaderValue::from_static("chunked");
         headers.insert(header::TRANSFER_ENCODING, chunked);
     }
-    let request = request.map(RequestBody::new);
+    let request = request.map(|body| RequestBody::new(body, watch));
     exchange(&client.worker, site, client.peer, request).await
 }
 

@@ -14,14 +14,14 @@ use std::{
 
 use hyper::{
     Request,
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Incoming},
     rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
     select,
     task::spawn_local,
@@ -42,6 +42,8 @@ use super::{
 const MAX_HEADER: usize = 64 * 1024;
 /// While draining: for the first request of a connection that has just been accepted.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// For a client that is still sending when it has had its last answer.
+const LINGER: Duration = Duration::from_secs(2);
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
@@ -108,7 +110,7 @@ where
         let (client, watch, switched) = (client.clone(), watch.clone(), switched.clone());
         move |request: Request<Incoming>| {
             let (client, switched) = (client.clone(), switched.clone());
-            let active = watch.begin();
+            let active = watch.begin(!request.body().is_end_stream());
             async move {
                 let (response, switch) = forward::answer(&client, request, active).await;
                 *switched.borrow_mut() = switch;
@@ -122,17 +124,30 @@ where
         .header_read_timeout(None)
         .max_header_size(MAX_HEADER)
         .serve_connection(io, service);
-    let patience = Patience::new(watch, client.limits());
+    let patience = Patience::new(watch.clone(), client.limits());
     let ended = drive(&client, patience, &mut connection, |c| {
         c.graceful_shutdown();
     })
     .await;
-    let Some(switched) = switched.take().filter(|_| ended) else {
+    if !ended {
         return;
-    };
+    }
     let parts = connection.into_parts();
-    let stream = (parts.io.into_inner().stream, parts.read_buf);
-    tunnel(&client, stream, switched).await;
+    let stream = parts.io.into_inner().stream;
+    match switched.take() {
+        Some(switched) => tunnel(&client, (stream, parts.read_buf), switched).await,
+        None if watch.owes_body() => linger(stream).await,
+        None => {}
+    }
+}
+
+/// Takes what the client is still sending after our last answer. Closing at once would reset the
+/// connection, and the client could lose that answer (RFC 9112 9.6).
+async fn linger<S: AsyncRead + Unpin>(mut stream: S) {
+    // On the heap: an array would be part of every connection's task.
+    let mut scrap = vec![0; 16 * 1024];
+    let rest = async { while matches!(stream.read(&mut scrap).await, Ok(1..)) {} };
+    let _ = timeout(LINGER, rest).await;
 }
 
 /// Serves HTTP/2 on a stream of which `ahead` was read already.
@@ -145,7 +160,7 @@ where
         let (client, watch) = (client.clone(), watch.clone());
         move |request: Request<Incoming>| {
             let client = client.clone();
-            let active = watch.begin();
+            let active = watch.begin(!request.body().is_end_stream());
             async move {
                 let (response, _) = forward::answer(&client, request, active).await;
                 Ok::<_, Infallible>(response)

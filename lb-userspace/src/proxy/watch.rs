@@ -35,6 +35,8 @@ pub(super) struct Watch {
     /// Some of a request's header section has arrived, or the first request is awaited.
     in_header: Cell<bool>,
     tracks_header: bool,
+    /// The latest request's body has not been read to its end.
+    owes_body: Cell<bool>,
     /// The client does not take what we have for it.
     stalled: Cell<bool>,
     /// Changes whenever the time allowed starts anew.
@@ -67,13 +69,15 @@ impl Watch {
             first: Notify::new(),
             in_header: Cell::new(tracks_header),
             tracks_header,
+            owes_body: Cell::new(false),
             stalled: Cell::new(false),
             epoch: Cell::new(0),
         })
     }
 
     /// A request's header section is complete; it is active until the guard is dropped.
-    pub fn begin(self: &Rc<Self>) -> Active {
+    pub fn begin(self: &Rc<Self>, has_body: bool) -> Active {
+        self.owes_body.set(has_body);
         if self.is_fresh.replace(false) {
             self.first.notify_waiters();
         }
@@ -92,6 +96,14 @@ impl Watch {
         if self.is_fresh.get() {
             first.await;
         }
+    }
+
+    pub fn owes_body(&self) -> bool {
+        self.owes_body.get()
+    }
+
+    pub fn body_done(&self) {
+        self.owes_body.set(false);
     }
 
     fn end(&self) {
@@ -132,6 +144,12 @@ impl Watch {
 
 /// A request that is being answered.
 pub(super) struct Active(Rc<Watch>);
+
+impl Active {
+    pub fn watch(&self) -> &Rc<Watch> {
+        &self.0
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {

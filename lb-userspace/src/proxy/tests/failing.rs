@@ -61,6 +61,19 @@ async fn refused_bodies_go_to_the_next_backend_whole() {
 }
 
 #[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let lab = Lab::http(&[backend::nowhere().await]);
+    for _ in 0..5 {
+        let mut client = Raw::connect(lab.address).await;
+        let size = 4 << 20;
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")).await;
+        client.send(vec![0; size]).await;
+        assert_eq!(client.reply().await.status(), "502");
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
 async fn errors_of_ours_say_why() {
     let nowhere = backend::nowhere().await;
     let lab = Lab::http(&[nowhere]);

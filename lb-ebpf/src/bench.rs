@@ -1,0 +1,83 @@
+//! Programs for `cargo xtask bench xdp`, in its object alone.
+//!
+//! `BPF_PROG_TEST_RUN` feeds a program its own output from the second round on. So what is timed
+//! is `bench_round`, which puts the frame back as it was and calls the program to measure; the
+//! floors are called the same way and bear the same cost.
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::{Array, ProgramArray},
+    programs::XdpContext,
+};
+use lb_common::{
+    flow::{Headers, Kind, parse},
+    packet::Packet,
+    tables::Tables,
+};
+
+use crate::{frame::Frame, maps::Kernel};
+
+/// Words of the frame that are put back: every header that is rewritten lies within.
+const WORDS: usize = 10;
+/// Where an IPv4 frame has its source address.
+const SOURCE: usize = 26;
+
+#[repr(C)]
+pub struct Round {
+    frame: [u64; WORDS],
+    /// Above 0: each round is from another client, counted up from here.
+    client: u64,
+}
+
+#[map]
+static ROUND: Array<Round> = Array::with_max_entries(1, 0);
+#[map]
+static MEASURED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+#[xdp]
+pub fn bench_round(ctx: XdpContext) -> u32 {
+    let mut frame = Frame::new(XdpContext::new(ctx.ctx));
+    if let Some(round) = ROUND.get_ptr_mut(0) {
+        // SAFETY: one TEST_RUN at a time uses the object.
+        restore(&mut frame, unsafe { &mut *round });
+    }
+    // SAFETY: on success it does not return.
+    let _ = unsafe { MEASURED.tail_call(&ctx, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+#[inline(always)]
+fn restore(frame: &mut Frame, round: &mut Round) {
+    let mut offset = 0;
+    for word in round.frame {
+        if let Some(place) = frame.at_mut::<[u8; 8]>(offset) {
+            *place = word.to_ne_bytes();
+        }
+        offset += 8;
+    }
+    if round.client > 0 {
+        round.client += 1;
+        if let Some(place) = frame.at_mut::<[u8; 4]>(SOURCE) {
+            *place = (round.client as u32).to_be_bytes();
+        }
+    }
+}
+
+/// The floor of XDP: nothing but an answer.
+#[xdp]
+pub fn bench_floor_tx(_: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// The floor of any balancer: parse the frame, look one flow up.
+#[xdp]
+pub fn bench_floor_lookup(ctx: XdpContext) -> u32 {
+    let kernel = Kernel::new(ctx.ctx);
+    let mut headers = Headers::default();
+    match parse(&Frame::new(ctx), &mut headers) {
+        Ok(Kind::Segment) if kernel.flow(&headers.key).is_some() => xdp_action::XDP_TX,
+        Ok(_) => xdp_action::XDP_PASS,
+        Err(_) => xdp_action::XDP_DROP,
+    }
+}

@@ -1,0 +1,42 @@
+//! The kernel program, loaded as the daemon loads it.
+
+use std::time::Duration;
+
+use lb::{
+    datapath::{Datapath, DatapathConfig},
+    settings::FlowTimeouts,
+};
+
+/// The defaults.
+#[must_use]
+pub fn timeouts() -> FlowTimeouts {
+    FlowTimeouts {
+        half_open: Duration::from_secs(30),
+        established: Duration::from_secs(3600),
+        closed: Duration::from_secs(10),
+        udp: Duration::from_secs(60),
+    }
+}
+
+/// Small tables: tests run beside each other.
+#[must_use]
+pub fn small() -> DatapathConfig {
+    DatapathConfig {
+        max_flows: 4096,
+        backends: 64,
+        services: 16,
+        vips: 64,
+        ring_slots: 8192,
+        load_slots: 1000,
+        ..DatapathConfig::default()
+    }
+}
+
+/// Panics with the reason where it cannot.
+#[must_use]
+pub fn load(config: &DatapathConfig) -> Datapath {
+    match Datapath::load(config, timeouts()) {
+        Ok(datapath) => datapath,
+        Err(error) => panic!("loading the kernel object: {error}"),
+    }
+}
