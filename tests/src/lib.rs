@@ -6,6 +6,7 @@ pub mod bench_xdp;
 pub mod client;
 pub mod daemon;
 pub mod demo;
+pub mod far_end;
 pub mod interrupt;
 pub mod kernel;
 pub mod netns;
