@@ -151,7 +151,9 @@ pub struct Hop {
     pub ifindex: u32,
     /// 802.1Q VLAN id to tag the frame with, native order; 0: untagged.
     pub vlan: u16,
-    pad: [u8; 6],
+    // In integers: an array would be cleared by a call of memset.
+    pad: u16,
+    pad2: u32,
 }
 
 impl Hop {
@@ -164,7 +166,24 @@ impl Hop {
             macs_short: u32::from_ne_bytes([i, j, k, l]),
             ifindex,
             vlan,
-            pad: [0; 6],
+            pad: 0,
+            pad2: 0,
+        }
+    }
+
+    /// Back to where a frame came from, by its first twelve bytes as eight and four.
+    #[inline(always)]
+    #[must_use]
+    pub const fn back(long: [u8; 8], short: [u8; 4], ifindex: u32, vlan: u16) -> Self {
+        let (long, short) = (u64::from_le_bytes(long), u32::from_le_bytes(short));
+        let (dst, src) = (long & 0xffff_ffff_ffff, long >> 48 | (short as u64) << 16);
+        Self {
+            macs_long: (src | dst << 48).to_le(),
+            macs_short: ((dst >> 16) as u32).to_le(),
+            ifindex,
+            vlan,
+            pad: 0,
+            pad2: 0,
         }
     }
 
@@ -354,4 +373,17 @@ mod pod {
     }
 
     pod!(Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_swaps_the_addresses_of_a_frame() {
+        let (dst, src) = ([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]);
+        let (long, short) = Hop::new(dst, src, 0, 0).macs();
+        assert_eq!((long, short), ([1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12]));
+        assert_eq!(Hop::back(long, short, 3, 4), Hop::new(src, dst, 3, 4));
+    }
 }

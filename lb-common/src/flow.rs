@@ -2,7 +2,6 @@
 
 use network_types::{
     eth::EthHdr,
-    icmp::Icmpv4Hdr,
     ip::{Ipv4Hdr, Ipv6Hdr},
     udp::UdpHdr,
     vlan::VlanHdr,
@@ -53,21 +52,20 @@ impl Family {
     }
 }
 
-/// What a packet's headers say. Filled in as far as parsing came: the addresses are there as soon as
-/// there is an IP header.
+/// What a packet's headers say beside its [`FlowKey`]. Apart from the key: that one is in memory,
+/// for map lookups, and LLVM would keep what stands next to it there, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     pub family: Family,
-    /// Ports are 0 where there are none.
-    pub key: FlowKey,
-    /// [`tcp_flags`] of a TCP segment, message type of ICMP, 0 otherwise.
-    pub detail: u32,
+    /// [`tcp_flags`] of a TCP segment, 0 otherwise.
+    pub flags: u32,
 }
 
-impl Default for Headers {
+impl Headers {
     #[inline(always)]
-    fn default() -> Self {
-        Self { family: Family::V4, key: FlowKey::default(), detail: 0 }
+    #[must_use]
+    pub const fn unread() -> Self {
+        Self { family: Family::V4, flags: 0 }
     }
 }
 
@@ -83,26 +81,35 @@ pub enum Kind {
     Foreign,
 }
 
-/// Fills `headers` in. An error is why we do not steer the packet: it is dropped if its destination
+/// Fills `key` and `headers` in: the addresses as soon as there is an IP header, ports where there
+/// are any. An error is why we do not steer the packet: it is dropped if its destination
 /// is ours.
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+pub fn parse<P: Packet>(
+    packet: &P,
+    key: &mut FlowKey,
+    headers: &mut Headers,
+) -> Result<Kind, Reason> {
     let Some(eth) = packet.at::<EthHdr>(0) else { return Ok(Kind::Foreign) };
     match u16::from_be(eth.ether_type) {
-        ETHERTYPE_IPV4 => parse_v4(packet, headers),
-        ETHERTYPE_IPV6 => parse_v6(packet, headers),
-        tag if vlan::is_tag(tag) => parse_nested(packet, headers),
+        ETHERTYPE_IPV4 => parse_v4(packet, key, headers),
+        ETHERTYPE_IPV6 => parse_v6(packet, key, headers),
+        tag if vlan::is_tag(tag) => parse_nested(packet, key),
         _ => Ok(Kind::Foreign),
     }
 }
 
 #[inline(always)]
-fn parse_v4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+fn parse_v4<P: Packet>(
+    packet: &P,
+    key: &mut FlowKey,
+    headers: &mut Headers,
+) -> Result<Kind, Reason> {
     let Some(ip) = packet.at::<Ipv4Hdr>(L3) else { return Ok(Kind::Foreign) };
     headers.family = Family::V4;
-    headers.key.src = Address::v4(ip.src_addr);
-    headers.key.dst = Address::v4(ip.dst_addr);
-    headers.key.protocol = ip.proto as u32;
+    key.src = Address::v4(ip.src_addr);
+    key.dst = Address::v4(ip.dst_addr);
+    key.protocol = ip.proto as u32;
     let total = u16::from_be_bytes(ip.tot_len) as usize;
     if ip.vihl != 0x45 {
         let options = ip.vihl >> 4 == 4 && ip.vihl & 0xf > 5;
@@ -119,19 +126,23 @@ fn parse_v4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
         return Err(Reason::Fragment);
     }
     match ip.proto as u32 {
-        TCP | UDP => parse_transport(packet, Family::V4, headers, total - Ipv4Hdr::LEN),
-        ICMP => parse_message(packet, Family::V4, headers),
+        TCP | UDP => parse_transport(packet, Family::V4, key, headers, total - Ipv4Hdr::LEN),
+        ICMP => Ok(Kind::Message),
         _ => Err(Reason::UnsupportedProtocol),
     }
 }
 
 #[inline(always)]
-fn parse_v6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+fn parse_v6<P: Packet>(
+    packet: &P,
+    key: &mut FlowKey,
+    headers: &mut Headers,
+) -> Result<Kind, Reason> {
     let Some(ip) = packet.at::<Ipv6Hdr>(L3) else { return Ok(Kind::Foreign) };
     headers.family = Family::V6;
-    headers.key.src = Address::v6(ip.src_addr);
-    headers.key.dst = Address::v6(ip.dst_addr);
-    headers.key.protocol = ip.next_hdr as u32;
+    key.src = Address::v6(ip.src_addr);
+    key.dst = Address::v6(ip.dst_addr);
+    key.protocol = ip.next_hdr as u32;
     let payload = u16::from_be_bytes(ip.payload_len) as usize;
     if ip.vcf[0] >> 4 != 6 {
         return Err(Reason::BadIpHeader);
@@ -140,8 +151,8 @@ fn parse_v6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
         return Err(Reason::Truncated);
     }
     match ip.next_hdr as u32 {
-        TCP | UDP => parse_transport(packet, Family::V6, headers, payload),
-        ICMPV6 => parse_message(packet, Family::V6, headers),
+        TCP | UDP => parse_transport(packet, Family::V6, key, headers, payload),
+        ICMPV6 => Ok(Kind::Message),
         44 => Err(Reason::Fragment),
         // RFC 7045: hop-by-hop, routing, ESP, AH, destination options, mobility, HIP, shim6.
         0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 => Err(Reason::ExtensionHeader),
@@ -154,20 +165,21 @@ fn parse_v6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
 fn parse_transport<P: Packet>(
     packet: &P,
     family: Family,
+    key: &mut FlowKey,
     headers: &mut Headers,
     length: usize,
 ) -> Result<Kind, Reason> {
     let head = packet.at::<UdpHdr>(family.l4()).ok_or(Reason::Truncated)?;
-    headers.key.src_port = head.src;
-    headers.key.dst_port = head.dst;
-    if headers.key.protocol == TCP {
+    key.src_port = head.src;
+    key.dst_port = head.dst;
+    if key.protocol == TCP {
         // Data offset and flags, twelve bytes in.
         let bytes = packet.at::<[u8; 8]>(family.l4() + 12).ok_or(Reason::Truncated)?;
         let header = ((bytes[0] >> 4) as usize) * 4;
         if header < 20 || header > length {
             return Err(Reason::BadTransportHeader);
         }
-        headers.detail = bytes[1] as u32;
+        headers.flags = bytes[1] as u32;
     } else {
         let datagram = u16::from_be_bytes(head.len) as usize;
         // IPv6 has no UDP without a checksum outside of tunnels (RFC 8200, 8.1).
@@ -179,23 +191,12 @@ fn parse_transport<P: Packet>(
     Ok(Kind::Segment)
 }
 
-#[inline(always)]
-fn parse_message<P: Packet>(
-    packet: &P,
-    family: Family,
-    headers: &mut Headers,
-) -> Result<Kind, Reason> {
-    let icmp = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
-    headers.detail = icmp.type_ as u32;
-    Ok(Kind::Message)
-}
-
 /// A tag below the one that was taken off: all that matters is whether the packet is for us.
 #[inline(always)]
-fn parse_nested<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason> {
+fn parse_nested<P: Packet>(packet: &P, key: &mut FlowKey) -> Result<Kind, Reason> {
     const L3: usize = EthHdr::LEN + VlanHdr::LEN;
     let Some(tag) = packet.at::<VlanHdr>(EthHdr::LEN) else { return Ok(Kind::Foreign) };
-    headers.key.dst = match u16::from_be(tag.ether_type) {
+    key.dst = match u16::from_be(tag.ether_type) {
         ETHERTYPE_IPV4 => match packet.at::<Ipv4Hdr>(L3) {
             Some(ip) => Address::v4(ip.dst_addr),
             None => return Ok(Kind::Foreign),
@@ -210,6 +211,17 @@ fn parse_nested<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Re
 }
 
 impl FlowKey {
+    /// Before anything was read: of no address that anybody has (RFC 6666) and no protocol.
+    ///
+    /// Not all zero: LLVM would clear it by calling `memset`, which in BPF goes byte by byte and costs
+    /// more than all else that happens to a packet of a known flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unread() -> Self {
+        const DISCARD: Address = Address::v6([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        Self { src: DISCARD, dst: DISCARD, src_port: [0; 2], dst_port: [0; 2], protocol: 255 }
+    }
+
     /// What this packet addresses.
     #[inline(always)]
     #[must_use]

@@ -10,7 +10,7 @@ use network_types::{
 use crate::{
     abi::{Address, FlowKey, path},
     checksum::Delta,
-    flow::{Family, Headers, L3, TCP, UDP},
+    flow::{Family, ICMP, L3, TCP, UDP},
     next_hop,
     packet::Packet,
     rewrite,
@@ -38,8 +38,8 @@ enum Class {
 }
 
 #[inline(always)]
-fn classify(headers: &Headers) -> Class {
-    match (headers.family, headers.detail as u8) {
+fn classify(family: Family, kind: u8) -> Class {
+    match (family, kind) {
         (Family::V4, kind::ECHO_REQUEST_V4) | (Family::V6, kind::ECHO_REQUEST_V6) => Class::Echo,
         // Destination unreachable, time exceeded, parameter problem; for IPv6 packet too big.
         (Family::V4, 3 | 11 | 12) | (Family::V6, 1..=4) => Class::Error,
@@ -48,22 +48,25 @@ fn classify(headers: &Headers) -> Class {
     }
 }
 
-/// A function of its own in the kernel too: rare, and its stack is its own.
+/// A function of its own in the kernel too: rare, and its stack is its own. It takes the key and
+/// not all headers, so that these need no place in memory.
 #[inline(never)]
 pub(crate) fn receive<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    headers: &Headers,
+    key: &FlowKey,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let class = classify(headers);
+    let family = if key.protocol == ICMP { Family::V4 } else { Family::V6 };
+    let kind = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?.type_;
+    let class = classify(family, kind);
     if let Class::Error = class {
-        return relay(packet, tables, headers, exit);
+        return relay(packet, tables, family, &key.dst, exit);
     }
     match class {
         Class::Discovery => Ok(Way::Pass),
-        _ if !tables.owns(&headers.key.dst) => Ok(Way::Pass),
-        Class::Echo => echo(packet, headers.family),
+        _ if !tables.owns(&key.dst) => Ok(Way::Pass),
+        Class::Echo => echo(packet, family),
         _ => Err(Reason::IcmpUnsupported),
     }
 }
@@ -137,18 +140,18 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
 fn relay<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    headers: &Headers,
+    family: Family,
+    dst: &Address,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let family = headers.family;
     // An error is sent to the sender of what it quotes.
-    let Some(key) = quote(packet, family).filter(|key| key.dst == headers.key.dst) else {
-        return unclaimed(tables, headers);
+    let Some(key) = quote(packet, family).filter(|key| key.dst == *dst) else {
+        return unclaimed(tables, dst);
     };
     let Some(flow) = tables.flow(&key) else {
         return match tables.vip(&key.vip()) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
-            _ => unclaimed(tables, headers),
+            _ => unclaimed(tables, dst),
         };
     };
     rewrite::check_ttl(packet, family)?;
@@ -162,8 +165,8 @@ fn relay<P: Packet, T: Tables>(
 }
 
 #[inline(always)]
-fn unclaimed<T: Tables>(tables: &T, headers: &Headers) -> Result<Way, Reason> {
-    if tables.owns(&headers.key.dst) { Err(Reason::IcmpUnknownFlow) } else { Ok(Way::Pass) }
+fn unclaimed<T: Tables>(tables: &T, dst: &Address) -> Result<Way, Reason> {
+    if tables.owns(dst) { Err(Reason::IcmpUnknownFlow) } else { Ok(Way::Pass) }
 }
 
 /// Rewrites the quoted packet; the difference that this makes to the ICMP checksum.

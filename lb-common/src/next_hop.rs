@@ -2,7 +2,6 @@
 //! packet costs no route lookup and a change of route or neighbour is followed all the same.
 
 use crate::{
-    abi::CachedHop,
     tables::{Draft, FlowRef, Tables},
     verdict::Reason,
 };
@@ -43,11 +42,12 @@ pub fn of_backend<T: Tables>(tables: &T, draft: &mut Draft, protocol: u32) -> Re
 /// its own.
 #[inline(never)]
 fn renew<T: Tables>(tables: &T, flow: FlowRef, protocol: u32, now: u64) -> Result<(), Reason> {
-    let CachedHop { mut hop, at } = flow.hop();
-    match tables.route(&flow.src(), &flow.dst(), protocol, &mut hop) {
-        Err(reason) if at == 0 => Err(reason),
+    let mut cached = flow.hop();
+    match tables.route(flow, protocol, &mut cached.hop) {
+        Err(reason) if cached.at == 0 => Err(reason),
         _ => {
-            flow.set_hop(&CachedHop { hop, at: now });
+            cached.at = now;
+            flow.set_hop(&cached);
             Ok(())
         }
     }

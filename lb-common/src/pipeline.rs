@@ -1,7 +1,5 @@
 //! The packet's way: flow? → service? → pick → rewrite.
 
-use network_types::eth::EthHdr;
-
 use crate::{
     abi::{Backend, CachedHop, Flow, FlowKey, Hop, direction, flow_state, path},
     checksum::Delta,
@@ -33,15 +31,16 @@ fn decide<P: Packet, T: Tables>(
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let mut headers = Headers::default();
-    match parse(packet, &mut headers) {
-        Ok(Kind::Segment) => match tables.flow(&headers.key) {
-            Some(flow) => follow(packet, tables, &headers, flow, tag, exit),
-            None => admit(packet, tables, &headers, tag, exit),
+    let mut key = FlowKey::unread();
+    let mut headers = Headers::unread();
+    match parse(packet, &mut key, &mut headers) {
+        Ok(Kind::Segment) => match tables.flow(&key) {
+            Some(flow) => follow(packet, tables, &key, headers, flow, tag, exit),
+            None => admit(packet, tables, &key, headers, tag, exit),
         },
-        Ok(Kind::Message) => icmp::receive(packet, tables, &headers, exit),
+        Ok(Kind::Message) => icmp::receive(packet, tables, &key, exit),
         Ok(Kind::Foreign) => Ok(Way::Pass),
-        Err(reason) if tables.owns(&headers.key.dst) => Err(reason),
+        Err(reason) if tables.owns(&key.dst) => Err(reason),
         Err(_) => Ok(Way::Pass),
     }
 }
@@ -66,49 +65,50 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
 fn follow<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    headers: &Headers,
+    key: &FlowKey,
+    headers: Headers,
     flow: FlowRef,
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
     rewrite::check_ttl(packet, headers.family)?;
-    if headers.detail & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
+    if headers.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
         if reopens(headers, flow) {
             tables.remove_flow(&flow.partner(TCP));
-            tables.remove_flow(&headers.key);
-            return admit(packet, tables, headers, tag, exit);
+            tables.remove_flow(key);
+            return admit(packet, tables, key, headers, tag, exit);
         }
         track(tables, headers, flow);
     }
     let now = tables.now();
     flow.set_seen(now);
-    next_hop::of_flow(tables, flow, headers.key.protocol, now)?;
-    rewrite::nat(packet, headers, flow)?;
+    next_hop::of_flow(tables, flow, key.protocol, now)?;
+    rewrite::nat(packet, key, headers.family, flow)?;
     Ok(exit.through(flow))
 }
 
 /// A client that uses its port again before the finished flow was forgotten.
 #[inline(always)]
-fn reopens(headers: &Headers, flow: FlowRef) -> bool {
+fn reopens(headers: Headers, flow: FlowRef) -> bool {
     flow.direction() == direction::FORWARD
         && flow.state() & flow_state::CLOSED == flow_state::CLOSED
-        && headers.detail & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+        && headers.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
 }
 
 /// Follows TCP's opening and closing. The forward entry keeps the state of both directions.
 #[inline(never)]
-fn track<T: Tables>(tables: &T, headers: &Headers, flow: FlowRef) {
+fn track<T: Tables>(tables: &T, headers: Headers, flow: FlowRef) {
     let forward = flow.direction() == direction::FORWARD;
     let keeper = if forward { Some(flow) } else { tables.flow(&flow.partner(TCP)) };
     let Some(keeper) = keeper else { return };
     let mut bits = 0;
-    if !forward && headers.detail & tcp_flags::SYN != 0 {
+    if !forward && headers.flags & tcp_flags::SYN != 0 {
         bits |= flow_state::ANSWERED;
     }
-    if headers.detail & tcp_flags::FIN != 0 {
+    if headers.flags & tcp_flags::FIN != 0 {
         bits |= if forward { flow_state::CLIENT_FIN } else { flow_state::BACKEND_FIN };
     }
-    if headers.detail & tcp_flags::RST != 0 {
+    if headers.flags & tcp_flags::RST != 0 {
         bits |= flow_state::CLOSED;
     }
     let before = tables.mark(keeper, bits);
@@ -123,35 +123,36 @@ fn track<T: Tables>(tables: &T, headers: &Headers, flow: FlowRef) {
 fn admit<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    headers: &Headers,
+    key: &FlowKey,
+    headers: Headers,
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let Some(vip) = tables.vip(&headers.key.vip()) else {
-        let ours = tables.owns(&headers.key.dst);
+    let Some(vip) = tables.vip(&key.vip()) else {
+        let ours = tables.owns(&key.dst);
         return if ours { Err(Reason::UndeclaredPort) } else { Ok(Way::Pass) };
     };
     if vip.path == path::PROXY {
         return Ok(Way::Proxy);
     }
-    check_opening(headers)?;
+    check_opening(key, headers)?;
     rewrite::check_ttl(packet, headers.family)?;
-    let id = pick(tables, vip.service, &headers.key)?;
+    let id = pick(tables, vip.service, key)?;
     let flow = tables.drafted().ok_or(Reason::Inconsistent)?;
     flow.set_hop(&way_back(packet, tables, tag)?);
-    open(tables, &headers.key, id)?;
-    rewrite::nat(packet, headers, flow)?;
+    open(tables, key, id)?;
+    rewrite::nat(packet, key, headers.family, flow)?;
     Ok(exit.through(flow))
 }
 
 /// Only a SYN opens a TCP flow.
 #[inline(always)]
-fn check_opening(headers: &Headers) -> Result<(), Reason> {
+fn check_opening(key: &FlowKey, headers: Headers) -> Result<(), Reason> {
     use tcp_flags::{ACK, FIN, RST, SYN};
-    if headers.key.protocol != TCP {
+    if key.protocol != TCP {
         return Ok(());
     }
-    match headers.detail & (SYN | ACK | FIN | RST) {
+    match headers.flags & (SYN | ACK | FIN | RST) {
         SYN => Ok(()),
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
@@ -162,8 +163,9 @@ fn check_opening(headers: &Headers) -> Result<(), Reason> {
 /// Where the client's packet came from: answers go there until routing knows better.
 #[inline(always)]
 fn way_back<P: Packet, T: Tables>(packet: &P, tables: &T, tag: Tag) -> Result<CachedHop, Reason> {
-    let eth = packet.at::<EthHdr>(0).ok_or(Reason::Truncated)?;
-    let hop = Hop::new(eth.src_addr, eth.dst_addr, tables.ingress(), tag.id());
+    let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
+    let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
+    let hop = Hop::back(long, short, tables.ingress(), tag.id());
     // Known, but to be asked for again at once.
     Ok(CachedHop { hop, at: 1 })
 }

@@ -3,8 +3,9 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
+    abi::FlowKey,
     checksum::Delta,
-    flow::{Family, Headers, L3, TCP},
+    flow::{Family, L3, TCP},
     packet::Packet,
     tables::FlowRef,
     verdict::Reason,
@@ -22,9 +23,14 @@ pub fn check_ttl<P: Packet>(packet: &P, family: Family) -> Result<(), Reason> {
 
 /// Rewrites a segment as its flow entry says and addresses the frame to the next hop.
 #[inline(always)]
-pub fn nat<P: Packet>(packet: &mut P, headers: &Headers, flow: FlowRef) -> Result<(), Reason> {
-    network(packet, headers.family, flow)?;
-    transport(packet, headers, flow)?;
+pub fn nat<P: Packet>(
+    packet: &mut P,
+    key: &FlowKey,
+    family: Family,
+    flow: FlowRef,
+) -> Result<(), Reason> {
+    network(packet, family, flow)?;
+    transport(packet, key, family, flow)?;
     link(packet, flow)
 }
 
@@ -51,11 +57,16 @@ pub fn network<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Resu
 }
 
 #[inline(always)]
-fn transport<P: Packet>(packet: &mut P, headers: &Headers, flow: FlowRef) -> Result<(), Reason> {
-    let l4 = headers.family.l4();
+fn transport<P: Packet>(
+    packet: &mut P,
+    key: &FlowKey,
+    family: Family,
+    flow: FlowRef,
+) -> Result<(), Reason> {
+    let l4 = family.l4();
     let delta = Delta::from_bits(flow.l4_delta());
     // One view over ports and checksum: TCP's stands at 16, UDP's at 6.
-    if headers.key.protocol == TCP {
+    if key.protocol == TCP {
         let tcp = packet.at_mut::<[u8; 20]>(l4).ok_or(Reason::Truncated)?;
         [tcp[0], tcp[1]] = flow.src_port();
         [tcp[2], tcp[3]] = flow.dst_port();

@@ -41,14 +41,8 @@ pub trait Tables {
     fn now(&self) -> u64;
     /// The interface that the frame came in by.
     fn ingress(&self) -> u32;
-    /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
-    fn route(
-        &self,
-        src: &Address,
-        dst: &Address,
-        protocol: u32,
-        hop: &mut Hop,
-    ) -> Result<(), Reason>;
+    /// Where the host's routing sends a flow's packet. `hop` is left alone where it knows no way.
+    fn route(&self, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Result<(), Reason>;
 }
 
 /// A flow that is being put together. Too large for a BPF program's 512 bytes of stack.

@@ -35,6 +35,7 @@ pub(crate) enum Way {
 
 /// Where a steered frame leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub(crate) struct Exit {
     pub ifindex: u32,
     pub vlan: u16,

@@ -11,6 +11,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use lb_common::{
+    abi::FlowKey,
     flow::{Headers, Kind, parse},
     packet::Packet,
     tables::Tables,
@@ -74,9 +75,10 @@ pub fn bench_floor_tx(_: XdpContext) -> u32 {
 #[xdp]
 pub fn bench_floor_lookup(ctx: XdpContext) -> u32 {
     let kernel = Kernel::new(ctx.ctx);
-    let mut headers = Headers::default();
-    match parse(&Frame::new(ctx), &mut headers) {
-        Ok(Kind::Segment) if kernel.flow(&headers.key).is_some() => xdp_action::XDP_TX,
+    let mut key = FlowKey::unread();
+    let mut headers = Headers::unread();
+    match parse(&Frame::new(ctx), &mut key, &mut headers) {
+        Ok(Kind::Segment) if kernel.flow(&key).is_some() => xdp_action::XDP_TX,
         Ok(_) => xdp_action::XDP_PASS,
         Err(_) => xdp_action::XDP_DROP,
     }

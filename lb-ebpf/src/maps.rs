@@ -240,14 +240,8 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn route(
-        &self,
-        src: &Address,
-        dst: &Address,
-        protocol: u32,
-        hop: &mut Hop,
-    ) -> Result<(), Reason> {
-        route(self.ctx, src, dst, protocol, hop)
+    fn route(&self, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Result<(), Reason> {
+        route(self.ctx, flow, protocol, hop)
     }
 }
 
@@ -261,13 +255,7 @@ fn add_load(slot: u32, by: u64) {
 
 /// A function of its own: it takes values only, so it need not be inlined.
 #[inline(never)]
-fn route(
-    ctx: *mut xdp_md,
-    src: &Address,
-    dst: &Address,
-    protocol: u32,
-    hop: &mut Hop,
-) -> Result<(), Reason> {
+fn route(ctx: *mut xdp_md, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Result<(), Reason> {
     // Not on the stack, where the verifier wants every access aligned: `dmac` stands at 58.
     let Some(fib) = FIB.get_ptr_mut(0) else { return Err(Reason::Inconsistent) };
     // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure.
@@ -275,6 +263,7 @@ fn route(
         fib.write_bytes(0, 1);
         &mut *fib
     };
+    let (src, dst) = (flow.src(), flow.dst());
     fib.l4_protocol = protocol as u8;
     // SAFETY: the context is the kernel's own.
     fib.ifindex = unsafe { (*ctx).ingress_ifindex };
@@ -284,8 +273,8 @@ fn route(
         fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst.low());
     } else {
         fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = words(*src);
-        fib.__bindgen_anon_4.ipv6_dst = words(*dst);
+        fib.__bindgen_anon_3.ipv6_src = words(src);
+        fib.__bindgen_anon_4.ipv6_dst = words(dst);
     }
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the context is the kernel's own, and `fib` is as long as said.

@@ -210,8 +210,8 @@ impl Tables for Model {
         self.ingress
     }
 
-    fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {
-        *hop = *self.routes.get(dst).ok_or(Reason::NoRoute)?;
+    fn route(&self, flow: FlowRef, _: u32, hop: &mut Hop) -> Result<(), Reason> {
+        *hop = *self.routes.get(&flow.dst()).ok_or(Reason::NoRoute)?;
         Ok(())
     }
 }
