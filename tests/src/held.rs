@@ -1,5 +1,10 @@
 //! Requests that stay open until the backends release them: curl at `/hold`.
 
+use std::{
+    iter,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
@@ -15,16 +20,16 @@ pub struct Held {
     pub server: String,
 }
 
-/// Opens `urls`, each by a curl of its own that is also given `arguments`, and waits until each of
-/// them is held.
-pub fn hold(lab: &Lab, arguments: &[&str], urls: &[String]) -> Result<Vec<Held>> {
+/// Has curl open each of `asks`, its arguments and a URL, `count` times, and waits until all are
+/// held.
+pub fn hold(lab: &Lab, count: usize, asks: &[(Vec<&str>, String)]) -> Result<Vec<Held>> {
+    let all = asks.iter().flat_map(|ask| iter::repeat_n(ask, count));
     let started: Vec<_> =
-        urls.iter().map(|url| start(lab, arguments, url)).collect::<Result<_>>()?;
+        all.map(|(arguments, url)| start(lab, arguments, url)).collect::<Result<_>>()?;
     started.into_iter().map(Held::wait).collect()
 }
 
 fn start(lab: &Lab, arguments: &[&str], url: &str) -> Result<Process> {
-    use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut curl = lab.client.command("curl");
