@@ -36,6 +36,7 @@ pub fn issue(directory: &Path, stem: &str, names: &[&str]) -> Result<Issued> {
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-nodes", "-days", "2", "-subj", &format!("/CN={stem}")])
             .args(["-addext", &format!("subjectAltName={}", alternatives.join(","))])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
             .arg("-keyout")
             .arg(&issued.key)
             .arg("-out")

@@ -7,7 +7,7 @@
 //! | `/bytes/N`, `/content/N` | N times `x`; N bytes of [`content`] |
 //! | `/delay/MS` | waits first |
 //! | `/mirror` | the request's body, as it comes |
-//! | `/check` | length of the request's body, and its first byte that is not [`content`] |
+//! | `/check` | the length of the request's body, if that is [`content`] |
 //! | `/wait`, `/hold` | nothing, or the name and then nothing, until `/release` |
 //! | `/held` | how many of these there are |
 //! | `/upgrade` | 101, and then what comes is echoed |
@@ -94,7 +94,7 @@ async fn numbered(server: &Server, what: &str, number: u64) -> Response<Body> {
         "bytes" => text("x".repeat(number as usize)),
         "content" => {
             let mut bytes = vec![0; number as usize];
-            content::fill(0, &mut bytes);
+            content::fill(&mut bytes);
             Response::new(whole(bytes.into()))
         }
         "delay" => {
@@ -136,18 +136,20 @@ async fn named(
     }
 }
 
-/// `LENGTH WRONG`: the second is a place or `-`, and `broken` where the body broke off.
+/// The length of a body that is the content.
 async fn check(mut body: Incoming) -> String {
-    let (mut length, mut wrong) = (0, None);
+    let mut length = 0;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return "broken".to_owned();
+            return "broken off".to_owned();
         };
         let Ok(data) = frame.into_data() else { continue };
-        wrong = wrong.or_else(|| content::first_wrong(length, &data));
+        if !content::is_right(length, &data) {
+            return format!("wrong after {length}");
+        }
         length += data.len() as u64;
     }
-    format!("{length} {}", wrong.map_or("-".to_owned(), |place| place.to_string()))
+    length.to_string()
 }
 
 fn upgrade(request: Request<Incoming>) -> Response<Body> {
