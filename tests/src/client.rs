@@ -57,7 +57,11 @@ impl Stream {
     }
 
     pub fn send(&mut self, text: &str) -> Result<()> {
-        Ok(self.read.get_mut().write_all(text.as_bytes())?)
+        self.send_bytes(text.as_bytes())
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.read.get_mut().write_all(bytes)?)
     }
 
     /// The next response's header section, to its empty line.
@@ -93,7 +97,7 @@ impl Stream {
         let mut rest = Vec::new();
         match self.read.read_to_end(&mut rest) {
             Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error.into()),
-            Ok(_) | Err(_) => Ok(String::from_utf8(rest)?),
+            Ok(_) | Err(_) => Ok(String::from_utf8_lossy(&rest).into_owned()),
         }
     }
 }
