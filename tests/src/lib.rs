@@ -8,6 +8,7 @@ pub mod client;
 pub mod content;
 pub mod daemon;
 pub mod demo;
+pub mod far_end;
 pub mod held;
 pub mod interrupt;
 pub mod kernel;
