@@ -151,8 +151,8 @@ fn a_second_signal_cuts_off_at_once() -> Result<()> {
     Ok(())
 }
 
-const HEADER: Duration = Duration::from_secs(2);
-const IDLE: Duration = Duration::from_secs(3);
+const HEADER: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(6);
 
 /// A client that stops half-way: where, what it says, and what it may have for that at least.
 struct Slow {
@@ -215,7 +215,12 @@ impl Slow {
 #[test]
 fn slow_clients_are_cut_off_and_disturb_nobody() -> Result<()> {
     let stage = Stage::up(|lab| {
-        services(lab, "handshake_timeout = \"2s\"\nheader_timeout = \"2s\"\nidle_timeout = \"3s\"")
+        let (header, idle) = (HEADER.as_secs(), IDLE.as_secs());
+        let proxy = format!(
+            "handshake_timeout = \"{header}s\"\nheader_timeout = \"{header}s\"\n\
+             idle_timeout = \"{idle}s\""
+        );
+        services(lab, &proxy)
     })?;
     let left = AtomicUsize::new(SLOW.len());
     thread::scope(|scope| -> Result<()> {

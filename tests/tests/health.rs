@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::{Stream, curl, header, tcp_echo},
     daemon::socket,
-    process::{output, poll, program},
+    process::{Process, output, poll, program},
     servers,
     stage::{Stage, listed, service},
     topology::{Lab, VIP4, VIP6},
@@ -38,7 +38,7 @@ load_balancer.health_check = {{ interval = "200ms", {check} }}
 fn by_http(lab: &Lab) -> Result<String> {
     let proxied = r#"{ port = 80, handlers = ["http"] }, "#;
     let check =
-        r#"path = "/healthz", timeout = "1s", unhealthy_threshold = 2, healthy_threshold = 3"#;
+        r#"path = "/healthz", timeout = "3s", unhealthy_threshold = 2, healthy_threshold = 3"#;
     Ok(checked(lab, servers::HTTP, proxied, check))
 }
 
@@ -170,6 +170,38 @@ fn who_is_killed_leaves_and_comes_back() -> Result<()> {
 }
 
 #[test]
+fn who_is_killed_under_load_fails_only_what_it_had_in_hand() -> Result<()> {
+    const CONNECTIONS: u64 = 32;
+    let mut stage = Stage::up(by_http)?;
+    let mut wrk = stage.lab.client.command("wrk");
+    wrk.args(["--threads", "1", "--connections", &CONNECTIONS.to_string(), "--duration", "10m"]);
+    wrk.arg(format!("http://{VIP4}/bytes/100"));
+    let mut wrk = Process::start("wrk", wrk, &stage.lab.directory().join("wrk.log"))?;
+    poll("the load has begun", || {
+        Ok(service(&stage.daemon.status()?, "web")?.requests > 10 * CONNECTIONS)
+    })?;
+    stage.servers[SICK].signal(Signal::SIGKILL)?;
+    stage.servers[SICK].wait()?;
+    wait_until(&stage, SICK, false)?;
+    let status = stage.daemon.status()?;
+    let (failed, so_far) = (service(&status, "web")?.failed, service(&status, "web")?.requests);
+    ensure!(failed <= CONNECTIONS, "{failed} failed");
+    poll("the load goes on", || {
+        wrk.check()?;
+        Ok(service(&stage.daemon.status()?, "web")?.requests > so_far + 10 * CONNECTIONS)
+    })?;
+    wrk.signal(Signal::SIGINT)?;
+    assert!(wrk.wait()?.success());
+    let text = wrk.output();
+    assert!(!text.contains("Socket errors"), "{text}");
+    let count = text.split_once("Non-2xx or 3xx responses: ").map(|(_, rest)| rest.trim());
+    let count = count.and_then(|rest| rest.lines().next()).map_or(Ok(0), str::parse::<u64>)?;
+    assert_eq!(count, failed, "none after it was out: {text}");
+    assert_eq!(service(&stage.daemon.status()?, "web")?.failed, failed);
+    stage.stop()
+}
+
+#[test]
 fn when_all_are_down_clients_are_told() -> Result<()> {
     let stage = Stage::up(by_http)?;
     let mut streams = established(&stage, 6)?;
@@ -214,7 +246,7 @@ fn when_all_are_down_clients_are_told() -> Result<()> {
 
 #[test]
 fn a_connection_is_check_enough_without_a_path() -> Result<()> {
-    let mut stage = Stage::up(|lab| Ok(checked(lab, servers::TCP, "", "timeout = \"1s\"")))?;
+    let mut stage = Stage::up(|lab| Ok(checked(lab, servers::TCP, "", "timeout = \"3s\"")))?;
     let names = |stage: &Stage| -> Result<BTreeSet<String>> {
         let echo = |number| tcp_echo((VIP4, STEERED).into(), &format!("{number}"));
         stage.lab.client.within(|| (0..30).map(echo).collect())?
