@@ -74,7 +74,8 @@ pub struct ProxySettings {
     pub handshake_timeout: Duration,
     /// For a request's whole header section. Default 10 s.
     pub header_timeout: Duration,
-    /// Between requests of a client connection, and without a byte either way in a relay. Default 60 s.
+    /// Between requests of a client connection, and without a byte either way in a relay. A peer
+    /// that vanished is noticed after twice as long. Default 60 s.
     pub idle_timeout: Duration,
     /// To connect to a backend. Default 5 s.
     pub dial_timeout: Duration,

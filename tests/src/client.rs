@@ -1,8 +1,8 @@
 //! Clients: curl, and plain sockets inside a namespace.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -41,6 +41,73 @@ pub fn curl(netns: &Netns, arguments: &[&str]) -> Result<Answer> {
         redirect: fact(),
         body: body.to_owned(),
     })
+}
+
+/// A plain connection, to speak HTTP/1.1 by hand. To be opened inside the client's namespace.
+pub struct Stream {
+    read: BufReader<TcpStream>,
+}
+
+impl Stream {
+    pub fn connect(to: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE).context("connecting")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { read: BufReader::new(stream) })
+    }
+
+    pub fn send(&mut self, text: &str) -> Result<()> {
+        self.send_bytes(text.as_bytes())
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.read.get_mut().write_all(bytes)?)
+    }
+
+    /// The next response's header section, to its empty line.
+    pub fn head(&mut self) -> Result<String> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let length = self.read.read_line(&mut head).context("reading a header section")?;
+            ensure!(length > 0, "the connection ended amid {head:?}");
+        }
+        Ok(head)
+    }
+
+    /// Sends a request and reads the header section of its response.
+    pub fn ask(&mut self, request: &str) -> Result<String> {
+        self.send(request)?;
+        self.head()
+    }
+
+    /// The next `length` bytes.
+    pub fn take(&mut self, length: usize) -> Result<String> {
+        let mut bytes = vec![0; length];
+        self.read.read_exact(&mut bytes).context("reading")?;
+        Ok(String::from_utf8(bytes)?)
+    }
+
+    /// Sends no more, and still reads.
+    pub fn finish(&mut self) -> Result<()> {
+        Ok(self.read.get_ref().shutdown(Shutdown::Write)?)
+    }
+
+    /// What comes until the other side has ended, in order or by a reset.
+    pub fn rest(&mut self) -> Result<String> {
+        let mut rest = Vec::new();
+        match self.read.read_to_end(&mut rest) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error.into()),
+            Ok(_) | Err(_) => Ok(String::from_utf8_lossy(&rest).into_owned()),
+        }
+    }
+}
+
+/// The value of a header in a header section.
+#[must_use]
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(found, _)| found.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.trim())
 }
 
 /// A connection that says one line and hears it back with the server's name in front; the name.

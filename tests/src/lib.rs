@@ -3,14 +3,18 @@
 
 pub mod bench_lab;
 pub mod bench_xdp;
+pub mod certificates;
 pub mod client;
+pub mod content;
 pub mod daemon;
 pub mod demo;
 pub mod far_end;
+pub mod held;
 pub mod interrupt;
 pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod servers;
+pub mod stage;
 pub mod status;
 pub mod topology;

@@ -9,7 +9,7 @@ use crate::{
     topology::{Backend, Lab},
 };
 
-/// HTTP/1.1: see `bin/echo.rs` for its paths.
+/// HTTP/1.1 and h2c: see `bin/echo/http.rs` for its paths.
 pub const HTTP: u16 = 8080;
 /// TCP: answers each line with its name and the line.
 pub const TCP: u16 = 7000;

@@ -25,7 +25,9 @@ const LAB: [Tool; 7] = [
     ("curl", "curl"),
     ("openssl", "openssl"),
 ];
-const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("nginx", "nginx-light")];
+const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
+/// What the benches compare with.
+const PEER: Tool = ("nginx", "nginx-light");
 
 /// `cargo xtask setup`: everything.
 pub fn all() -> Result<()> {
@@ -40,12 +42,13 @@ pub fn all() -> Result<()> {
 /// The tools of the demo and the tests.
 pub fn lab() -> Result<()> {
     install(&LAB)?;
-    install(&LOAD[..1])
+    install(&LOAD)
 }
 
 /// The tools of `bench lab`.
 pub fn load() -> Result<()> {
-    install(&LOAD)
+    install(&LOAD)?;
+    install(&[PEER])
 }
 
 /// A toolchain for kernel objects, installed when there is none.

@@ -84,7 +84,7 @@ async fn send(
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
     }
-    let opened = match dial(address, worker.settings.dial_timeout).await {
+    let opened = match dial(address, &worker.settings).await {
         Ok(stream) => Upstream::open(stream).await.map_err(|_| Fault::Unreachable),
         Err(error) => Err(dial_fault(address, &error)),
     };

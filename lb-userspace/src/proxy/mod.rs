@@ -41,6 +41,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
+use socket2::SockRef;
 use tokio::{sync::watch as channel, time::timeout};
 
 pub use self::{
@@ -108,6 +109,7 @@ impl Proxy {
             Shared { settings, names: Arc::new(names), region: region.transpose()?, routes, load };
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
+            listen::notice_loss(&SockRef::from(&listener), shared.settings.idle_timeout)?;
             let (shared, phase) = (shared.clone(), phase.subscribe());
             let name = format!("proxy-{index}");
             thread::Builder::new().name(name).spawn(move || {

@@ -54,7 +54,7 @@ async fn connect(
         };
         let backend = &site.running().backends[index];
         let permit = lease::enter(&worker.load, backend);
-        match dial(backend.server.address, worker.settings.dial_timeout).await {
+        match dial(backend.server.address, &worker.settings).await {
             Ok(stream) => return Ok((stream, permit)),
             Err(error) => fault = Some(dial_fault(backend.server.address, &error)),
         }

@@ -26,8 +26,9 @@ use tokio::{
 use super::{
     alarm::Alarm,
     body::{Progress, RequestBody},
-    listen::keepalive,
+    listen::notice_loss,
 };
+use crate::settings::ProxySettings;
 
 type Driver = Connection<TokioIo<TcpStream>, RequestBody>;
 
@@ -75,10 +76,10 @@ pub(super) enum Failure {
 }
 
 /// Opens a TCP connection to a backend.
-pub(super) async fn dial(address: SocketAddr, within: Duration) -> io::Result<TcpStream> {
-    let stream = timeout(within, TcpStream::connect(address)).await??;
+pub(super) async fn dial(address: SocketAddr, settings: &ProxySettings) -> io::Result<TcpStream> {
+    let stream = timeout(settings.dial_timeout, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+    notice_loss(&SockRef::from(&stream), settings.idle_timeout)?;
     Ok(stream)
 }
 

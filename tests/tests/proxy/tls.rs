@@ -1,0 +1,76 @@
+//! What openssl's client sees of the handshake.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::Stdio,
+};
+
+use anyhow::Result;
+use lb_tests::{servers, stage::Stage};
+
+use super::{APP, OTHER, SECOND_VIPS, TRUSTED, VIPS, named_services, nameless_service, server};
+
+/// Handshakes, and hangs up. What s_client wrote, and whether the handshake succeeded.
+fn s_client(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
+    let mut openssl = stage.lab.client.command("openssl");
+    openssl.args(["s_client", "-connect", &SocketAddr::new(vip, 443).to_string(), "-CAfile"]);
+    openssl.arg(stage.lab.directory().join(TRUSTED)).args(arguments).stdin(Stdio::null());
+    let output = openssl.output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((String::from_utf8_lossy(&text).into_owned(), output.status.success()))
+}
+
+#[test]
+fn the_name_picks_certificate_and_protocol() -> Result<()> {
+    let stage = Stage::up(named_services)?;
+    for vip in VIPS {
+        for (name, subject) in
+            [(APP, "CN = app"), ("a.wild.example.test", "CN = wild"), (OTHER, "CN = other")]
+        {
+            for (offered, chosen) in
+                [("h2,http/1.1", "ALPN protocol: h2"), ("http/1.1", "ALPN protocol: http/1.1")]
+            {
+                let (text, done) = s_client(&stage, vip, &["-servername", name, "-alpn", offered])?;
+                assert!(done, "{text}");
+                for part in [&format!("subject={subject}\n"), chosen, "Verify return code: 0 (ok)"]
+                {
+                    assert!(text.contains(part), "{name}: no {part:?} in {text}");
+                }
+            }
+            let (text, _) = s_client(&stage, vip, &["-servername", name])?;
+            assert!(text.contains("No ALPN negotiated"), "{text}");
+        }
+        let (text, done) = s_client(&stage, vip, &["-servername", APP, "-alpn", "imap"])?;
+        assert!(!done && text.contains("alert no application protocol"), "{text}");
+    }
+    stage.stop()
+}
+
+#[test]
+fn an_unknown_name_gets_an_alert_unless_self_signed() -> Result<()> {
+    let stage = Stage::up(|lab| {
+        let servers = server(lab, 0, servers::HTTP);
+        let port =
+            r#"{ port = 443, handlers = ["tls"], tls_options = { default_self_signed = true } }"#;
+        Ok(named_services(lab)? + &nameless_service("any", port, &servers))
+    })?;
+    let strange: [&[&str]; 3] = [
+        &["-servername", "strange.example.test"],
+        // A wildcard in a certificate stands for one label.
+        &["-servername", "a.b.wild.example.test"],
+        &["-noservername"],
+    ];
+    for arguments in strange {
+        for vip in VIPS {
+            let (text, done) = s_client(&stage, vip, arguments)?;
+            assert!(!done, "{arguments:?}: {text}");
+            assert!(text.contains("SSL alert number 112"), "{arguments:?}: {text}");
+        }
+        for vip in SECOND_VIPS {
+            let (text, done) = s_client(&stage, vip, arguments)?;
+            assert!(done, "{arguments:?}: {text}");
+            assert!(text.contains("self-signed certificate"), "{text}");
+        }
+    }
+    stage.stop()
+}
