@@ -67,7 +67,19 @@ impl Status {
     /// Live connections of all backends.
     #[must_use]
     pub fn live(&self) -> u64 {
-        let backends = self.services.iter().flat_map(|service| &service.backends);
-        backends.map(|backend| backend.live).sum()
+        self.services.iter().map(Service::live).sum()
+    }
+
+    /// Live connections of the services on `path`.
+    #[must_use]
+    pub fn live_on(&self, path: &str) -> u64 {
+        let services = self.services.iter().filter(|service| service.path == path);
+        services.map(Service::live).sum()
+    }
+}
+
+impl Service {
+    fn live(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.live).sum()
     }
 }
