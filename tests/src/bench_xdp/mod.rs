@@ -31,15 +31,18 @@ pub struct Report {
     pub cases: Vec<Figures>,
 }
 
-/// Measures every case `rounds` times with `packets` packets each.
+/// Measures every case whose name contains `only`, `rounds` times with `packets` packets each.
 ///
 /// # Errors
 ///
 /// No root, no BPF toolchain, or a program that does not do what its case says.
-pub fn run(rounds: u32, packets: u32) -> Result<Report> {
+pub fn run(rounds: u32, packets: u32, only: &str) -> Result<Report> {
     let mut object = Object::load()?;
-    let mut samples: Vec<(Case, [Vec<f64>; 3])> =
-        cases().into_iter().map(|case| (case, <[Vec<f64>; 3]>::default())).collect();
+    let mut samples: Vec<(Case, [Vec<f64>; 3])> = cases()
+        .into_iter()
+        .filter(|case| case.name.contains(only))
+        .map(|case| (case, <[Vec<f64>; 3]>::default()))
+        .collect();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for (case, [ours, lookup, tx]) in &mut samples {

@@ -17,11 +17,14 @@ struct Flags {
     /// Packets in one measurement.
     #[arg(long, default_value_t = 200_000)]
     packets: u32,
+    /// Only the cases whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
-    let report = bench_xdp::run(flags.rounds, flags.packets)?;
+    let report = bench_xdp::run(flags.rounds, flags.packets, &flags.only)?;
     if flags.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
