@@ -4,9 +4,12 @@
 pub mod bench_lab;
 pub mod bench_xdp;
 pub mod client;
+pub mod config;
+pub mod crowd;
 pub mod daemon;
 pub mod demo;
 pub mod interrupt;
+pub mod iperf;
 pub mod kernel;
 pub mod netns;
 pub mod process;
