@@ -14,5 +14,6 @@ pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod servers;
+pub mod snapshot;
 pub mod status;
 pub mod topology;
