@@ -136,9 +136,9 @@ pub struct FlowKey {
     pub dst: Address,
     pub src_port: [u8; 2],
     pub dst_port: [u8; 2],
-    /// IP protocol number.
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    /// IP protocol number. A whole word: stack bytes next to unset padding are stored in ways that
+    /// the kernel's verifier refuses.
+    pub protocol: u32,
 }
 
 /// Where a frame leaves: what `bpf_fib_lookup` answered.
@@ -233,9 +233,17 @@ pub mod flow_state {
 pub struct VipKey {
     pub address: Address,
     pub port: [u8; 2],
+    pub pad: u16,
     /// IP protocol number.
-    pub protocol: u8,
-    pub pad: [u8; 5],
+    pub protocol: u32,
+}
+
+impl VipKey {
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: Address, port: [u8; 2], protocol: u32) -> Self {
+        Self { address, port, pad: 0, protocol }
+    }
 }
 
 #[repr(C)]

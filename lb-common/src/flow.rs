@@ -21,20 +21,21 @@ pub const L3: usize = EthHdr::LEN;
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-pub const ICMP: u8 = 1;
-pub const TCP: u8 = 6;
-pub const UDP: u8 = 17;
-pub const ICMPV6: u8 = 58;
+pub const ICMP: u32 = 1;
+pub const TCP: u32 = 6;
+pub const UDP: u32 = 17;
+pub const ICMPV6: u32 = 58;
 
 /// Bits of the thirteenth byte of a TCP header (RFC 9293, 3.1).
 pub mod tcp_flags {
-    pub const FIN: u8 = 0x01;
-    pub const SYN: u8 = 0x02;
-    pub const RST: u8 = 0x04;
-    pub const ACK: u8 = 0x10;
+    pub const FIN: u32 = 0x01;
+    pub const SYN: u32 = 0x02;
+    pub const RST: u32 = 0x04;
+    pub const ACK: u32 = 0x10;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Family {
     V4,
     V6,
@@ -60,7 +61,7 @@ pub struct Headers {
     /// Ports are 0 where there are none.
     pub key: FlowKey,
     /// [`tcp_flags`] of a TCP segment, message type of ICMP, 0 otherwise.
-    pub detail: u8,
+    pub detail: u32,
 }
 
 impl Default for Headers {
@@ -101,7 +102,7 @@ fn parse_v4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
     headers.family = Family::V4;
     headers.key.src = Address::v4(ip.src_addr);
     headers.key.dst = Address::v4(ip.dst_addr);
-    headers.key.protocol = ip.proto;
+    headers.key.protocol = ip.proto as u32;
     let total = u16::from_be_bytes(ip.tot_len) as usize;
     if ip.vihl != 0x45 {
         let options = ip.vihl >> 4 == 4 && ip.vihl & 0xf > 5;
@@ -117,7 +118,7 @@ fn parse_v4<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
     if u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
         return Err(Reason::Fragment);
     }
-    match ip.proto {
+    match ip.proto as u32 {
         TCP | UDP => parse_transport(packet, Family::V4, headers, total - Ipv4Hdr::LEN),
         ICMP => parse_message(packet, Family::V4, headers),
         _ => Err(Reason::UnsupportedProtocol),
@@ -130,7 +131,7 @@ fn parse_v6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
     headers.family = Family::V6;
     headers.key.src = Address::v6(ip.src_addr);
     headers.key.dst = Address::v6(ip.dst_addr);
-    headers.key.protocol = ip.next_hdr;
+    headers.key.protocol = ip.next_hdr as u32;
     let payload = u16::from_be_bytes(ip.payload_len) as usize;
     if ip.vcf[0] >> 4 != 6 {
         return Err(Reason::BadIpHeader);
@@ -138,7 +139,7 @@ fn parse_v6<P: Packet>(packet: &P, headers: &mut Headers) -> Result<Kind, Reason
     if L3 + Ipv6Hdr::LEN + payload > packet.length() {
         return Err(Reason::Truncated);
     }
-    match ip.next_hdr {
+    match ip.next_hdr as u32 {
         TCP | UDP => parse_transport(packet, Family::V6, headers, payload),
         ICMPV6 => parse_message(packet, Family::V6, headers),
         44 => Err(Reason::Fragment),
@@ -166,7 +167,7 @@ fn parse_transport<P: Packet>(
         if header < 20 || header > length {
             return Err(Reason::BadTransportHeader);
         }
-        headers.detail = bytes[1];
+        headers.detail = bytes[1] as u32;
     } else {
         let datagram = u16::from_be_bytes(head.len) as usize;
         // IPv6 has no UDP without a checksum outside of tunnels (RFC 8200, 8.1).
@@ -185,7 +186,7 @@ fn parse_message<P: Packet>(
     headers: &mut Headers,
 ) -> Result<Kind, Reason> {
     let icmp = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
-    headers.detail = icmp.type_;
+    headers.detail = icmp.type_ as u32;
     Ok(Kind::Message)
 }
 
@@ -213,7 +214,7 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub const fn vip(&self) -> VipKey {
-        VipKey { address: self.dst, port: self.dst_port, protocol: self.protocol, pad: [0; 5] }
+        VipKey::new(self.dst, self.dst_port, self.protocol)
     }
 
     /// The same on every node and in every version: nodes that share an address by ECMP must

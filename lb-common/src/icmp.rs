@@ -39,7 +39,7 @@ enum Class {
 
 #[inline(always)]
 fn classify(headers: &Headers) -> Class {
-    match (headers.family, headers.detail) {
+    match (headers.family, headers.detail as u8) {
         (Family::V4, kind::ECHO_REQUEST_V4) | (Family::V6, kind::ECHO_REQUEST_V6) => Class::Echo,
         // Destination unreachable, time exceeded, parameter problem; for IPv6 packet too big.
         (Family::V4, 3 | 11 | 12) | (Family::V6, 1..=4) => Class::Error,
@@ -116,11 +116,11 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
             if ip.vihl != 0x45 || u16::from_be_bytes(ip.frags) & 0x1fff != 0 {
                 return None;
             }
-            (Address::v4(ip.src_addr), Address::v4(ip.dst_addr), ip.proto)
+            (Address::v4(ip.src_addr), Address::v4(ip.dst_addr), ip.proto as u32)
         }
         Family::V6 => {
             let ip = packet.at::<Ipv6Hdr>(quoted_l3(family))?;
-            (Address::v6(ip.src_addr), Address::v6(ip.dst_addr), ip.next_hdr)
+            (Address::v6(ip.src_addr), Address::v6(ip.dst_addr), ip.next_hdr as u32)
         }
     };
     if protocol != TCP && protocol != UDP {
@@ -128,7 +128,7 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
     }
     let ports = packet.at::<UdpHdr>(quoted_l4(family))?;
     let (src_port, dst_port) = (ports.dst, ports.src);
-    Some(FlowKey { src: dst, dst: src, src_port, dst_port, protocol, pad: [0; 3] })
+    Some(FlowKey { src: dst, dst: src, src_port, dst_port, protocol })
 }
 
 /// Sends an ICMP error on to the end of the flow that sent the quoted packet, with the quoted
@@ -172,7 +172,7 @@ fn requote<P: Packet>(
     packet: &mut P,
     family: Family,
     flow: FlowRef,
-    protocol: u8,
+    protocol: u32,
 ) -> Result<Delta, Reason> {
     // The quoted packet goes the other way, but the words that change are the same ones.
     let mut delta = Delta::from_bits(flow.l4_delta());

@@ -12,7 +12,12 @@ const FRESH: u64 = 1_000_000_000;
 
 /// Sees to it that a known flow's entry has a hop that may be used.
 #[inline(always)]
-pub fn of_flow<T: Tables>(tables: &T, flow: FlowRef, protocol: u8, now: u64) -> Result<(), Reason> {
+pub fn of_flow<T: Tables>(
+    tables: &T,
+    flow: FlowRef,
+    protocol: u32,
+    now: u64,
+) -> Result<(), Reason> {
     if now.wrapping_sub(flow.hop_at()) < FRESH {
         Ok(())
     } else {
@@ -22,7 +27,7 @@ pub fn of_flow<T: Tables>(tables: &T, flow: FlowRef, protocol: u8, now: u64) -> 
 
 /// The hop towards a backend for a new flow, which all flows to it share.
 #[inline(always)]
-pub fn of_backend<T: Tables>(tables: &T, draft: &mut Draft, protocol: u8) -> Result<(), Reason> {
+pub fn of_backend<T: Tables>(tables: &T, draft: &mut Draft, protocol: u32) -> Result<(), Reason> {
     let (backend, now) = (draft.flow.backend, draft.flow.seen);
     draft.flow.hop = tables.hop(backend).ok_or(Reason::Inconsistent)?;
     if now.wrapping_sub(draft.flow.hop.at) < FRESH {
@@ -37,7 +42,7 @@ pub fn of_backend<T: Tables>(tables: &T, draft: &mut Draft, protocol: u8) -> Res
 /// confirmed must not cut a flow. A function of its own in the kernel too: rare, and its stack is
 /// its own.
 #[inline(never)]
-fn renew<T: Tables>(tables: &T, flow: FlowRef, protocol: u8, now: u64) -> Result<(), Reason> {
+fn renew<T: Tables>(tables: &T, flow: FlowRef, protocol: u32, now: u64) -> Result<(), Reason> {
     let CachedHop { mut hop, at } = flow.hop();
     match tables.route(&flow.src(), &flow.dst(), protocol, &mut hop) {
         Err(reason) if at == 0 => Err(reason),

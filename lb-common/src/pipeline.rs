@@ -208,7 +208,7 @@ fn start_reverse<T: Tables>(
     let Backend { address: src, source: dst, port: src_port, load, .. } =
         tables.backend(id).ok_or(Reason::Inconsistent)?;
     let protocol = key.protocol;
-    draft.answer = FlowKey { src, dst, src_port, dst_port: [0; 2], protocol, pad: [0; 3] };
+    draft.answer = FlowKey { src, dst, src_port, dst_port: [0; 2], protocol };
     draft.flow = Flow {
         src: key.dst,
         dst: key.src,

@@ -46,7 +46,7 @@ pub trait Tables {
         &self,
         src: &Address,
         dst: &Address,
-        protocol: u8,
+        protocol: u32,
         hop: &mut Hop,
     ) -> Result<(), Reason>;
 }
@@ -158,14 +158,13 @@ impl FlowRef {
     /// The key of the other direction: what the answer to a rewritten packet looks like.
     #[inline(always)]
     #[must_use]
-    pub fn partner(self, protocol: u8) -> FlowKey {
+    pub fn partner(self, protocol: u32) -> FlowKey {
         FlowKey {
             src: self.dst(),
             dst: self.src(),
             src_port: self.dst_port(),
             dst_port: self.src_port(),
             protocol,
-            pad: [0; 3],
         }
     }
 }

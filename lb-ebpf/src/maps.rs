@@ -244,7 +244,7 @@ impl Tables for Kernel {
         &self,
         src: &Address,
         dst: &Address,
-        protocol: u8,
+        protocol: u32,
         hop: &mut Hop,
     ) -> Result<(), Reason> {
         route(self.ctx, src, dst, protocol, hop)
@@ -265,7 +265,7 @@ fn route(
     ctx: *mut xdp_md,
     src: &Address,
     dst: &Address,
-    protocol: u8,
+    protocol: u32,
     hop: &mut Hop,
 ) -> Result<(), Reason> {
     // Not on the stack, where the verifier wants every access aligned: `dmac` stands at 58.
@@ -275,7 +275,7 @@ fn route(
         fib.write_bytes(0, 1);
         &mut *fib
     };
-    fib.l4_protocol = protocol;
+    fib.l4_protocol = protocol as u8;
     // SAFETY: the context is the kernel's own.
     fib.ifindex = unsafe { (*ctx).ingress_ifindex };
     if src.is_v4() {

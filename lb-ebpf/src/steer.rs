@@ -21,13 +21,9 @@ pub fn to_proxy(ctx: &SkLookupContext) -> u32 {
         let [low, high] = [low | u64::from(word(1)) << 32, high | u64::from(word(3)) << 32];
         Address::v6((u128::from(high) << 64 | u128::from(low)).to_ne_bytes())
     };
-    let key = VipKey {
-        address,
-        // Host byte order, as the kernel documents it.
-        port: (lookup.local_port as u16).to_be_bytes(),
-        protocol: lookup.protocol as u8,
-        pad: [0; 5],
-    };
+    // The port is in host byte order, as the kernel documents it.
+    let port = (lookup.local_port as u16).to_be_bytes();
+    let key = VipKey::new(address, port, lookup.protocol);
     if vip(&key).is_some_and(|vip| vip.path == path::PROXY) {
         // No listener yet, or none any more: the client gets the kernel's RST.
         let _ = LISTENERS.redirect_sk_lookup(ctx, 0, 0);

@@ -24,6 +24,7 @@ use nix::{
 };
 
 use crate::{
+    far_end,
     netns::{self, Netns},
     process::{output, poll},
 };
@@ -174,6 +175,8 @@ impl Lab {
         self.lb.ip(&format!("addr add {INNER6}/64 dev down0 nodad"))?;
         // Redirected frames enter a veth's far end only through NAPI, which GRO turns on.
         offloads(&self.fabric, "port0", &["gro", "on"])?;
+        // Echoes that XDP answers go back by XDP_TX.
+        far_end::attach(&self.client, "eth0", &self.directory)?;
         self.client.ip("route add default via 10.101.0.1")?;
         self.client.ip("-6 route add default via fd65:1::1")?;
         Ok(())

@@ -12,7 +12,7 @@ use lb_tests::{
     netns::Netns,
 };
 
-const TCP: u8 = 6;
+const TCP: u32 = 6;
 
 fn namespace(purpose: &str) -> Netns {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -101,7 +101,7 @@ fn sk_lookup_brings_any_port_of_an_address_to_the_listener() {
             let listener = TcpListener::bind("[::]:0").expect("listener");
             datapath.kernel.attach_listener(&listener).expect("attach");
             let address = Address::v4([203, 0, 113, 9]);
-            let key = VipKey { address, port: 443_u16.to_be_bytes(), protocol: TCP, pad: [0; 5] };
+            let key = VipKey::new(address, 443_u16.to_be_bytes(), TCP);
             let vip = Vip { service: 0, path: path::PROXY };
             datapath.tables.apply(&Command::SetVip(key, vip)).expect("vip");
             let client = TcpStream::connect("203.0.113.9:443").expect("connect");

@@ -8,7 +8,7 @@ use lb_common::abi::{Address, Flow, FlowKey, direction, flow_state};
 use lb_tests::kernel::{load, small};
 
 const SECOND: u64 = 1_000_000_000;
-const TCP: u8 = 6;
+const TCP: u32 = 6;
 
 /// Forward and reverse entry of one flow of client number `client`.
 fn flow(client: u32, load: u32, state: u32, seen: u64) -> [(FlowKey, Flow); 2] {
@@ -16,14 +16,8 @@ fn flow(client: u32, load: u32, state: u32, seen: u64) -> [(FlowKey, Flow); 2] {
     let client = Address::v4([100, a, b, c]);
     let vip = Address::v4([203, 0, 113, 1]);
     let (ours, server) = (Address::v4([10, 0, a, b]), Address::v4([10, 1, c, 2]));
-    let key = |src, src_port, dst, dst_port| FlowKey {
-        src,
-        dst,
-        src_port,
-        dst_port,
-        protocol: TCP,
-        pad: [0; 3],
-    };
+    let key =
+        |src, src_port, dst, dst_port| FlowKey { src, dst, src_port, dst_port, protocol: TCP };
     let becomes = |src, src_port, dst, dst_port, direction| Flow {
         src,
         dst,

@@ -210,7 +210,7 @@ impl Tables for Model {
         self.ingress
     }
 
-    fn route(&self, _: &Address, dst: &Address, _: u8, hop: &mut Hop) -> Result<(), Reason> {
+    fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {
         *hop = *self.routes.get(dst).ok_or(Reason::NoRoute)?;
         Ok(())
     }

@@ -54,8 +54,8 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip(text), port)
 }
 
-fn vip_key(vip: &str, port: u16, protocol: u8) -> VipKey {
-    VipKey { address: Address::of(ip(vip)), port: port.to_be_bytes(), protocol, pad: [0; 5] }
+fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
+    VipKey::new(Address::of(ip(vip)), port.to_be_bytes(), protocol)
 }
 
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.

@@ -96,12 +96,8 @@ impl Desired {
                 Path::Steer => Vip { service: id, path: path::STEER },
                 Path::Proxy => Vip { service: 0, path: path::PROXY },
             };
-            let key = |&address| VipKey {
-                address: Address::of(address),
-                port: port.port.get().to_be_bytes(),
-                protocol: service.protocol.number(),
-                pad: [0; 5],
-            };
+            let (number, port) = (service.protocol.number(), port.port.get().to_be_bytes());
+            let key = |&address| VipKey::new(Address::of(address), port, u32::from(number));
             self.vips.extend(addresses().map(|address| (key(address), vip)));
         }
         Ok(())

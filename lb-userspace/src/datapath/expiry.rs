@@ -27,8 +27,8 @@ impl From<FlowTimeouts> for Timeouts {
 
 impl Timeouts {
     /// How long a flow in this state may be silent.
-    fn of(&self, protocol: u8, state: u32) -> u64 {
-        if protocol == Protocol::Udp.number() {
+    fn of(&self, protocol: u32, state: u32) -> u64 {
+        if protocol == u32::from(Protocol::Udp.number()) {
             self.udp
         } else if is_closed(state) {
             self.closed
@@ -44,7 +44,7 @@ impl Timeouts {
     ///
     /// The entry's time may lie after `now`, which was read earlier.
     #[must_use]
-    pub fn is_over(&self, now: u64, protocol: u8, forward: &Flow, answered: u64) -> bool {
+    pub fn is_over(&self, now: u64, protocol: u32, forward: &Flow, answered: u64) -> bool {
         let idle = now.saturating_sub(forward.seen.max(answered));
         idle > self.of(protocol, forward.state)
     }
@@ -58,14 +58,13 @@ pub fn is_closed(state: u32) -> bool {
 
 /// Key of the other direction: the packet that answers what `flow` makes of its packets.
 #[must_use]
-pub fn peer_key(protocol: u8, flow: &Flow) -> FlowKey {
+pub fn peer_key(protocol: u32, flow: &Flow) -> FlowKey {
     FlowKey {
         src: flow.dst,
         dst: flow.src,
         src_port: flow.dst_port,
         dst_port: flow.src_port,
         protocol,
-        pad: [0; 3],
     }
 }
 
@@ -78,8 +77,8 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
-    const TCP: u8 = 6;
-    const UDP: u8 = 17;
+    const TCP: u32 = 6;
+    const UDP: u32 = 17;
 
     fn timeouts() -> Timeouts {
         FlowTimeouts {

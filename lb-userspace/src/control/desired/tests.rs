@@ -62,12 +62,7 @@ fn slots() -> Slots {
 }
 
 fn key(address: &str, port: u16) -> VipKey {
-    VipKey {
-        address: Address::of(address.parse().unwrap()),
-        port: port.to_be_bytes(),
-        protocol: 6,
-        pad: [0; 5],
-    }
+    VipKey::new(Address::of(address.parse().unwrap()), port.to_be_bytes(), 6)
 }
 
 fn fleet(services: Vec<RunningService>) -> Fleet {

@@ -18,7 +18,7 @@ fn backend(n: u8) -> Backend {
 }
 
 fn key(n: u8) -> VipKey {
-    VipKey { address: Address::v4([203, 0, 113, n % 4]), port: [0, n], protocol: 6, pad: [0; 5] }
+    VipKey::new(Address::v4([203, 0, 113, n % 4]), [0, n], 6)
 }
 
 /// Tables that make sense: rings name backends that exist, VIPs services that exist.
