@@ -51,8 +51,8 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
 }
 
 /// Everything that fails without having changed the host comes first, then what another daemon
-/// would refuse us: the socket, the interfaces. Only who has both may take what is left of an
-/// earlier daemon for leftovers. As long as the tables are empty the kernel program lets all
+/// would refuse us: the socket, the interfaces, the namespace. Only who has all of them may take
+/// what is left of an earlier daemon for leftovers. As long as the tables are empty the kernel program lets all
 /// packets pass.
 async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();

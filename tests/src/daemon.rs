@@ -25,8 +25,13 @@ impl Daemon {
     /// Starts `lb run` with `services` (TOML) below the lab's `[node]` and `[admin]` and waits
     /// until it answers.
     pub fn start(lab: &Lab, services: &str) -> Result<Self> {
+        Self::start_with(lab, "", services)
+    }
+
+    /// The same with more lines in `[node]`.
+    pub fn start_with(lab: &Lab, node: &str, services: &str) -> Result<Self> {
         let config = lab.directory().join("lb.toml");
-        fs::write(&config, format!("{}\n{services}", preamble(lab)))?;
+        fs::write(&config, format!("{}\n{services}", preamble_with(lab, node)))?;
         Self::run(lab, &config)
     }
 
@@ -48,6 +53,21 @@ impl Daemon {
     /// What `lb status --json` says.
     pub fn status(&self) -> Result<Status> {
         status(&self.socket)
+    }
+
+    /// The state once no connection is live any more.
+    pub fn when_quiet(&self) -> Result<Status> {
+        self.when("every live count is back at 0", |status| status.live() == 0)
+    }
+
+    /// The first state that `is` true of; `what` that is.
+    pub fn when(&self, what: &str, mut is: impl FnMut(&Status) -> bool) -> Result<Status> {
+        let mut status = self.status()?;
+        let came = poll(what, || {
+            status = self.status()?;
+            Ok(is(&status))
+        });
+        came.with_context(|| format!("{status:?}")).map(|()| status)
     }
 
     #[must_use]
@@ -99,11 +119,15 @@ pub fn socket(lab: &Lab) -> PathBuf {
 /// `[node]` and `[admin]` for this lab.
 #[must_use]
 pub fn preamble(lab: &Lab) -> String {
+    preamble_with(lab, "")
+}
+
+fn preamble_with(lab: &Lab, node: &str) -> String {
     let [up, down] = INTERFACES;
     let (state, socket) = (lab.directory().join("state"), socket(lab));
     let (state, socket) = (state.display(), socket.display());
     format!(
-        "[node]\ninterfaces = [\"{up}\", \"{down}\"]\nstate_dir = \"{state}\"\n\n\
+        "[node]\ninterfaces = [\"{up}\", \"{down}\"]\nstate_dir = \"{state}\"\n{node}\n\n\
          [admin]\nlisten = \"unix:{socket}\"\n"
     )
 }

@@ -82,4 +82,25 @@ impl Service {
     fn live(&self) -> u64 {
         self.backends.iter().map(|backend| backend.live).sum()
     }
+
+    /// Packets dropped for `reason`, by the name that status gives it.
+    #[must_use]
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let drops = self.drops.iter().filter(|drop| drop.reason == reason);
+        drops.map(|drop| drop.packets).sum()
+    }
+
+    /// Packets dropped for any reason.
+    #[must_use]
+    pub fn dropped_in_all(&self) -> u64 {
+        self.drops.iter().map(|drop| drop.packets).sum()
+    }
+}
+
+impl Service {
+    /// What it opened to all its backends.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.connections).sum()
+    }
 }

@@ -11,7 +11,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -35,6 +35,12 @@ pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 /// A second pair of them.
 pub const DNS4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 pub const DNS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
+
+/// A port of the first pair.
+#[must_use]
+pub fn vips(port: u16) -> [SocketAddr; 2] {
+    [(VIP4, port).into(), (VIP6, port).into()]
+}
 
 pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 101, 0, 2);
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd65, 1, 0, 0, 0, 0, 0, 2);

@@ -207,15 +207,18 @@ fn advertise(netns: &Netns, device: &str) {
 }
 
 #[test]
-fn one_daemon_per_state_directory() {
-    let bench = Bench::new();
-    bench.run(|| async {
-        let first = open(&bench.state).await;
-        let second = Host::open(&bench.state).await.err().expect("refused");
-        assert!(matches!(second, HostError::Running { .. }), "{second}");
-        first.close().await.expect("close");
-        open(&bench.state).await.close().await.expect("close");
-    });
+fn one_daemon_per_namespace_and_per_state_directory() {
+    let (bench, elsewhere) = (Bench::new(), Bench::new());
+    let first = bench.run(|| async { open(&bench.state).await });
+    let refused = |bench: &Bench, state: &Path| {
+        bench.run(|| async { Host::open(state).await.err().expect("refused") })
+    };
+    let error = refused(&bench, &elsewhere.state);
+    assert!(matches!(error, HostError::NamespaceTaken), "{error}");
+    let error = refused(&elsewhere, &bench.state);
+    assert!(matches!(error, HostError::Running { .. }), "{error}");
+    drop(first);
+    bench.run(|| async { open(&bench.state).await.close().await.expect("close") });
 }
 
 #[test]

@@ -25,6 +25,11 @@ pub enum Error {
         .0.display()
     )]
     NoSocket(PathBuf),
+    #[error(
+        "another program listens on {}: stop it, or name another path in [admin] listen",
+        .0.display()
+    )]
+    Occupied(PathBuf),
     #[error("cannot listen on the admin socket {}", path.display())]
     Listen { path: PathBuf, source: io::Error },
 }

@@ -112,15 +112,30 @@ impl Door {
     }
 }
 
-/// Whoever holds the lock may remove what lies at the socket's path, but only if it is a socket.
+/// Whoever holds the lock may remove what lies at the socket's path, but only if it is a socket
+/// that nobody serves: another program may not know of locks.
 fn remove_stale(path: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() && is_served(path) => {
+            return Err(Error::Occupied(path.to_owned()));
+        }
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => return Err(Error::NoSocket(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
     .map_err(|source| Error::Listen { path: path.to_owned(), source })
+}
+
+/// Whether anybody listens there: a deserted socket refuses. Who has no room in the queue just now
+/// does listen, and is not waited for.
+fn is_served(path: &Path) -> bool {
+    let attempt = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    !attempt().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Nobody can connect before the permissions are right: the socket does not listen until then.

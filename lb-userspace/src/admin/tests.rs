@@ -155,6 +155,18 @@ fn a_file_that_is_no_socket_is_left_alone() {
 }
 
 #[test]
+fn another_program_s_socket_is_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("theirs.sock");
+    let theirs = UnixListener::bind(&path).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let error = Door::open(&path).unwrap_err();
+    assert!(matches!(error, Error::Occupied(_)), "{error}");
+    assert!(theirs.local_addr().unwrap().as_pathname().is_some_and(Path::exists));
+}
+
+#[test]
 fn nobody_at_home_is_said_plainly() {
     let scratch = Scratch::new();
     let error = client::status(&scratch.socket()).unwrap_err();

@@ -30,6 +30,11 @@ pub enum HostError {
          `state_dir` of its own", path.display()
     )]
     Running { path: PathBuf },
+    #[error(
+        "another lb is running in this network namespace, and two would undo each other's routes: \
+         stop it, or give this one a namespace of its own (`ip netns add`)"
+    )]
+    NamespaceTaken,
     #[error("there is no interface `{name}` here; there are: {existing}")]
     UnknownInterface { name: String, existing: String },
     #[error(

@@ -10,6 +10,7 @@ mod netlink;
 mod ports;
 mod routes;
 mod source;
+mod territory;
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
@@ -23,7 +24,7 @@ pub use self::{
     ports::check_source_ports,
     source::Way,
 };
-use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink};
+use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink, territory::Territory};
 
 /// The network namespace that the daemon runs in, with all that it changed there.
 ///
@@ -36,19 +37,22 @@ pub struct Host {
     /// Addresses with a local route of ours.
     announced: BTreeSet<IpAddr>,
     neighbours: Neighbours,
+    _territory: Territory,
 }
 
 impl Host {
     /// Takes over the state directory and the network namespace of the calling thread, and undoes
     /// what an earlier daemon left. To be called in a tokio runtime.
     ///
-    /// The marks do not tell daemons apart: attach XDP first, which refuses a second daemon, so
-    /// that a running one's routes are not taken for leftovers.
+    /// The marks do not tell daemons apart, so there is one daemon in a namespace, whatever its
+    /// interfaces: what carries our mark is then its predecessor's.
     ///
     /// # Errors
     ///
-    /// Another daemon holds the state directory; no privilege; the kernel does not answer.
+    /// Another daemon holds the state directory or the namespace; no privilege; the kernel does not
+    /// answer.
     pub async fn open(state_dir: &Path) -> Result<Self, HostError> {
+        let territory = Territory::take()?;
         let journal = Journal::open(state_dir)?;
         let netlink = Netlink::open()?;
         netlink.remove_leftover_routes().await?;
@@ -59,6 +63,7 @@ impl Host {
             loopback: 0,
             announced: BTreeSet::new(),
             neighbours: Neighbours::default(),
+            _territory: territory,
         };
         host.loopback = host.find_interfaces(["lo"]).await?[0].index;
         Ok(host)

@@ -9,11 +9,9 @@ use super::{Report, Rounds, say};
 use crate::{
     daemon::Daemon,
     interrupt::Interrupt,
-    process::{Process, output, poll},
+    iperf,
     topology::{Lab, VIP4, VIP6},
 };
-
-const PORT: u16 = 5201;
 
 pub fn measure(
     ours: &Lab,
@@ -23,8 +21,8 @@ pub fn measure(
     report: &mut Report,
 ) -> Result<()> {
     theirs.route_by_kernel()?;
-    let _servers = [server(ours)?, server(theirs)?];
-    let daemon = Daemon::start(ours, &service(ours))?;
+    let _servers = [iperf::serve(ours)?, iperf::serve(theirs)?];
+    let daemon = Daemon::start(ours, &iperf::services(ours))?;
     let backend = &theirs.backends[0];
     for (name, vip, routed) in [
         ("steered TCP, IPv4", IpAddr::from(VIP4), IpAddr::from(backend.v4)),
@@ -42,39 +40,8 @@ pub fn measure(
     daemon.stop()
 }
 
-/// iperf3 opens a connection for control and one for data: one backend has both.
-fn service(lab: &Lab) -> String {
-    let backend = &lab.backends[0];
-    format!(
-        r#"[[services]]
-name = "iperf"
-addresses = ["{VIP4}", "{VIP6}"]
-ports = [{{ port = {PORT} }}]
-load_balancer.servers = [{{ address = "{}:{PORT}" }}, {{ address = "[{}]:{PORT}" }}]
-"#,
-        backend.v4, backend.v6
-    )
-}
-
-fn server(lab: &Lab) -> Result<Process> {
-    let backend = &lab.backends[0];
-    let mut command = backend.netns.command("iperf3");
-    command.args(["--server", "--forceflush", "--port", &PORT.to_string()]);
-    let log = lab.directory().join("iperf3.log");
-    let mut process = Process::start("iperf3", command, &log)?;
-    poll("iperf3 listens", || {
-        process.check()?;
-        Ok(process.output().contains("listening"))
-    })?;
-    Ok(process)
-}
-
 fn gigabits(lab: &Lab, to: IpAddr, seconds: u32) -> Result<f64> {
-    let mut client = lab.client.command("iperf3");
-    client.args(["--json", "--port", &PORT.to_string()]);
-    client.args(["--time", &seconds.to_string(), "--client", &to.to_string()]);
-    let text = output(&mut client).with_context(|| format!("iperf3 to {to}"))?;
-    let result: Value = serde_json::from_str(&text)?;
+    let result = iperf::run(lab, to, &["--time", &seconds.to_string()])?;
     let bits = result.pointer("/end/sum_received/bits_per_second").and_then(Value::as_f64);
-    Ok(bits.with_context(|| format!("iperf3 printed {text}"))? / 1e9)
+    Ok(bits.with_context(|| format!("iperf3 printed {result}"))? / 1e9)
 }

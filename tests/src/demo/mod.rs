@@ -7,7 +7,7 @@ pub mod traffic;
 use anyhow::Result;
 
 use self::{report::Report, setting::Setting, traffic::Tally};
-use crate::{daemon::Daemon, interrupt::Interrupt, process::poll, status::Status, topology};
+use crate::{interrupt::Interrupt, topology};
 
 /// Runs the whole demo. With `keep` the lab, its servers and the daemon stay.
 pub fn run(keep: bool, interrupt: &Interrupt) -> Result<Report> {
@@ -38,18 +38,8 @@ fn show(setting: &Setting, interrupt: &Interrupt) -> Result<Report> {
     step("holding connections open, to look at the live counts that XDP and the proxy share");
     let held = traffic::hold(lab, &setting.authority, &mut tally, || daemon.status())?;
     interrupt.check()?;
-    let end = when_quiet(daemon)?;
+    let end = daemon.when_quiet()?;
     Ok(Report::new(tally, &held, end))
-}
-
-/// The state once no TCP connection is live any more.
-fn when_quiet(daemon: &Daemon) -> Result<Status> {
-    let mut quiet = daemon.status()?;
-    poll("every live count is back at 0", || {
-        quiet = daemon.status()?;
-        Ok(quiet.live() == 0)
-    })?;
-    Ok(quiet)
 }
 
 /// Says on stderr what happens now.

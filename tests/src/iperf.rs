@@ -1,0 +1,46 @@
+//! iperf3 through the lab.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{
+    config,
+    process::{Process, output, poll},
+    topology::Lab,
+};
+
+const PORT: u16 = 5201;
+
+/// Its services, as TOML. iperf3 opens a connection for control and one for data, which may be
+/// UDP: one backend has all of them.
+#[must_use]
+pub fn services(lab: &Lab) -> String {
+    let addresses = lab.backends[0].addresses().map(|address| SocketAddr::new(address, PORT));
+    ["tcp", "udp"]
+        .map(|protocol| config::steered(&format!("iperf-{protocol}"), protocol, PORT, &addresses))
+        .concat()
+}
+
+/// The server, on the first backend.
+pub fn serve(lab: &Lab) -> Result<Process> {
+    let backend = &lab.backends[0];
+    let mut command = backend.netns.command("iperf3");
+    command.args(["--server", "--forceflush", "--port", &PORT.to_string()]);
+    let log = lab.directory().join("iperf3.log");
+    let mut process = Process::start("iperf3", command, &log)?;
+    poll("iperf3 listens", || {
+        process.check()?;
+        Ok(process.output().contains("listening"))
+    })?;
+    Ok(process)
+}
+
+/// One run of the client; what it reports.
+pub fn run(lab: &Lab, to: IpAddr, flags: &[&str]) -> Result<Value> {
+    let mut client = lab.client.command("iperf3");
+    client.args(["--json", "--port", &PORT.to_string(), "--client", &to.to_string()]).args(flags);
+    let text = output(&mut client).with_context(|| format!("iperf3 {flags:?} to {to}"))?;
+    Ok(serde_json::from_str(&text)?)
+}

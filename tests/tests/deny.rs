@@ -1,0 +1,211 @@
+//! What is not steered: refused on announced addresses, untouched on the host's own.
+
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    client::tcp_echo,
+    config::steered,
+    daemon::Daemon,
+    kernel::receive_reflected,
+    process::{PATIENCE, Process, output},
+    servers,
+    topology::{Lab, vips},
+};
+use socket2::{Domain, Socket, Type};
+
+const PORT: u16 = 9000;
+/// Long enough for an answer that there is, short enough to wait for one that there is not.
+const MOMENT: Duration = Duration::from_secs(1);
+/// lb's own addresses towards the client.
+const OWN: [&str; 2] = ["10.101.0.1", "fd65:1::1"];
+
+struct Scene {
+    daemon: Daemon,
+    _servers: Vec<Process>,
+    lab: Lab,
+}
+
+impl Scene {
+    fn up() -> Result<Self> {
+        let lab = Lab::up()?;
+        let servers = servers::start_all(&lab)?;
+        let services = steered("tcp", "tcp", PORT, &servers::addresses(&lab, servers::TCP))
+            + &steered("udp", "udp", PORT, &servers::addresses(&lab, servers::UDP));
+        let daemon = Daemon::start(&lab, &services)?;
+        Ok(Self { daemon, _servers: servers, lab })
+    }
+
+    fn dropped(&self, reason: &str) -> Result<u64> {
+        Ok(self.daemon.status()?.dropped(reason))
+    }
+
+    fn ping(&self, arguments: &[&str]) -> Result<()> {
+        let mut ping = self.lab.client.command("ping");
+        ping.args(["-n", "-c", "3", "-i", "0.2", "-w", "60"]).args(arguments);
+        output(&mut ping).map(drop)
+    }
+}
+
+#[test]
+fn undeclared_ports_get_no_answer() -> Result<()> {
+    let scene = Scene::up()?;
+    for vip in vips(PORT + 1) {
+        let before = scene.dropped("undeclared_port")?;
+        let (tcp, udp) = scene.lab.client.within(|| {
+            let tcp = TcpStream::connect_timeout(&vip, MOMENT).map(drop).unwrap_err();
+            let any = if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let udp = UdpSocket::bind(any).and_then(|socket| {
+                socket.connect(vip)?;
+                socket.set_read_timeout(Some(MOMENT))?;
+                socket.send(b"hello")?;
+                socket.recv(&mut [0; 16])
+            });
+            (tcp, udp.unwrap_err())
+        })?;
+        // Neither a reset nor an ICMP error.
+        assert_eq!(tcp.kind(), ErrorKind::TimedOut, "{vip}");
+        assert_eq!(udp.kind(), ErrorKind::WouldBlock, "{vip}");
+        let counted = scene.dropped("undeclared_port")? - before;
+        assert!(counted >= 2, "{vip}: {counted}");
+    }
+    scene.daemon.stop()
+}
+
+#[test]
+fn an_announced_address_answers_ping() -> Result<()> {
+    let scene = Scene::up()?;
+    let receiver = receive_reflected(&scene.lab.client, "eth0")?;
+    for vip in vips(PORT) {
+        scene.ping(&[&vip.ip().to_string()])?;
+        scene.ping(&["-s", "1400", &vip.ip().to_string()])?;
+    }
+    assert_eq!(scene.daemon.status()?.verdicts.reply, 12);
+    drop(receiver);
+    scene.daemon.stop()
+}
+
+#[test]
+fn the_host_s_own_traffic_is_untouched() -> Result<()> {
+    let scene = Scene::up()?;
+    let before = scene.daemon.status()?;
+    for own in OWN {
+        scene.ping(&[own])?;
+        // Fragments.
+        scene.ping(&["-s", "4000", own])?;
+    }
+    // IP options: record route, timestamp.
+    scene.ping(&["-R", OWN[0]])?;
+    scene.ping(&["-T", "tsonly", OWN[0]])?;
+    for own in OWN {
+        own_listener_serves(&scene.lab, own.parse()?)?;
+    }
+    let after = scene.daemon.status()?;
+    assert_eq!(after.dropped_in_all(), before.dropped_in_all(), "{:?}", after.drops);
+    assert_eq!(after.verdicts.steer, before.verdicts.steer);
+    assert!(after.verdicts.pass > before.verdicts.pass);
+    scene.daemon.stop()
+}
+
+/// TCP to a port of the host, which also is a steered port of the announced addresses.
+fn own_listener_serves(lab: &Lab, own: IpAddr) -> Result<()> {
+    const SIZE: usize = 1 << 20;
+    let to = SocketAddr::new(own, PORT);
+    let listener = lab.lb.within(|| TcpListener::bind(to))??;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut stream, _) = listener.accept()?;
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all)?;
+            stream.write_all(&all)
+        });
+        let mut stream = lab.client.within(|| TcpStream::connect_timeout(&to, PATIENCE))??;
+        stream.write_all(&vec![7; SIZE])?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back)?;
+        ensure!(back == vec![7; SIZE], "{} bytes came back", back.len());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_used_up_ttl_ends_the_way_here() -> Result<()> {
+    let scene = Scene::up()?;
+    for vip in vips(PORT) {
+        let before = scene.dropped("ttl_exceeded")?;
+        let refused = scene.lab.client.within(|| {
+            let domain = Domain::for_address(vip);
+            let syn = with_ttl(Socket::new(domain, Type::STREAM, None)?, vip, 1)?;
+            let refused = syn.connect_timeout(&vip.into(), MOMENT).is_err();
+            let datagram = with_ttl(Socket::new(domain, Type::DGRAM, None)?, vip, 1)?;
+            datagram.send_to(b"hello", &vip.into())?;
+            std::io::Result::Ok(refused)
+        })??;
+        assert!(refused, "{vip}");
+        let counted = scene.dropped("ttl_exceeded")? - before;
+        assert!(counted >= 2, "{vip}: {counted}");
+        // With one more it gets through.
+        scene.lab.client.within(|| {
+            let socket =
+                with_ttl(Socket::new(Domain::for_address(vip), Type::STREAM, None)?, vip, 2)?;
+            socket.connect_timeout(&vip.into(), PATIENCE)
+        })??;
+    }
+    assert_eq!(scene.daemon.status()?.service("udp").context("udp")?.connections(), 0);
+    scene.daemon.stop()
+}
+
+fn with_ttl(socket: Socket, to: SocketAddr, hops: u32) -> std::io::Result<Socket> {
+    if to.is_ipv4() {
+        socket.set_ttl_v4(hops)?;
+    } else {
+        socket.set_unicast_hops_v6(hops)?;
+    }
+    Ok(socket)
+}
+
+#[test]
+fn when_source_ports_run_out_new_connections_wait_and_old_ones_go_on() -> Result<()> {
+    const PORTS: usize = 4;
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let servers = lab.backends[0].addresses().map(|first| SocketAddr::new(first, servers::TCP));
+    let services = steered("tcp", "tcp", PORT, &servers);
+    let node = "source_ports = \"4096-4099\"\nflow_timeouts.closed = \"1s\"";
+    let daemon = Daemon::start_with(&lab, node, &services)?;
+    let vip = vips(PORT)[0];
+    let held = lab.client.within(|| {
+        let connections = (0..PORTS).map(|_| TcpStream::connect_timeout(&vip, PATIENCE));
+        connections.collect::<std::io::Result<Vec<_>>>()
+    })??;
+    daemon.when("all are live", |status| status.live() == PORTS as u64)?;
+    let one_more = lab.client.within(|| TcpStream::connect_timeout(&vip, MOMENT))?;
+    assert_eq!(one_more.map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+    let status = daemon.status()?;
+    assert!(status.dropped("ports_exhausted") > 0);
+    assert_eq!((status.live(), status.services[0].connections()), (PORTS as u64, PORTS as u64));
+    for mut stream in &held {
+        stream.write_all(b"still here\n")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = [0; 14];
+        stream.read_exact(&mut answer)?;
+        assert_eq!(&answer, b"b1 still here\n");
+    }
+    drop(held);
+    daemon.when("their ports are free again", |status| {
+        status.flows.live == 0
+            && lab.client.within(|| tcp_echo_soon(vip)).is_ok_and(|served| served)
+    })?;
+    daemon.when_quiet()?;
+    daemon.stop()
+}
+
+fn tcp_echo_soon(to: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&to, MOMENT).is_ok() && tcp_echo(to, "hello").is_ok()
+}

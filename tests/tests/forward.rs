@@ -1,0 +1,123 @@
+//! Steered traffic, end to end: real clients, real servers, both families.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    client::{curl, udp_echo},
+    config::steered,
+    crowd::Crowd,
+    daemon::Daemon,
+    iperf, servers,
+    topology::{INNER4, INNER6, Lab, VIP4, VIP6, vips},
+};
+use serde_json::Value;
+
+/// Announced; the servers listen elsewhere.
+const PORT: u16 = 9000;
+
+#[test]
+fn bulk_traffic_flows_both_ways() -> Result<()> {
+    let lab = Lab::up()?;
+    let _server = iperf::serve(&lab)?;
+    let daemon = Daemon::start_with(&lab, "flow_timeouts.udp = \"1s\"", &iperf::services(&lab))?;
+    for to in [IpAddr::from(VIP4), VIP6.into()] {
+        for way in [&["--bytes", "20M"][..], &["--bytes", "20M", "--reverse"]] {
+            let result = iperf::run(&lab, to, way)?;
+            let received = number(&result, "/end/sum_received/bytes")?;
+            // iperf3 stops counting what arrives once all was sent.
+            assert!(received >= 10e6, "{to} {way:?}: {received} bytes arrived");
+        }
+        for way in [
+            &["--udp", "--bitrate", "10M", "--time", "1"][..],
+            &["--udp", "--bitrate", "10M", "--time", "1", "--reverse"],
+        ] {
+            let result = iperf::run(&lab, to, way)?;
+            let sent = number(&result, "/end/sum/packets")?;
+            let lost = number(&result, "/end/sum/lost_packets")?;
+            // A busy machine may overrun a socket's buffer; a path that loses loses all.
+            assert!(sent > 500.0 && lost < sent / 10.0, "{to} {way:?}: {lost} of {sent} lost");
+        }
+    }
+    let status = daemon.when_quiet()?;
+    for service in ["iperf-tcp", "iperf-udp"] {
+        let service = status.service(service).context("no such service")?;
+        assert!(service.connections() >= 4, "{service:?}");
+    }
+    assert_eq!(status.dropped("bad_transport_header"), 0);
+    daemon.stop()
+}
+
+fn number(result: &Value, pointer: &str) -> Result<f64> {
+    let number = result.pointer(pointer).and_then(Value::as_f64);
+    number.with_context(|| format!("no {pointer} in {result}"))
+}
+
+#[test]
+fn ten_thousand_short_connections_and_none_fails() -> Result<()> {
+    const CONNECTIONS: usize = 10_000;
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let services = steered("echo", "tcp", PORT, &servers::addresses(&lab, servers::TCP));
+    let daemon = Daemon::start(&lab, &services)?;
+    let crowd = lab.client.within(|| Crowd::of(&vips(PORT), CONNECTIONS))?;
+    ensure!(crowd.failures.is_empty(), "{} failed: {:?}", crowd.failures.len(), &crowd.failures[0]);
+    assert_eq!(crowd.total(), CONNECTIONS);
+    let names: Vec<_> = crowd.answered.keys().map(String::as_str).collect();
+    assert_eq!(names, ["b1", "b2", "b3"]);
+    let status = daemon.when_quiet()?;
+    let service = status.service("echo").context("no service")?;
+    assert_eq!(service.connections(), CONNECTIONS as u64, "{service:?}");
+    assert!(service.backends.iter().all(|backend| backend.connections > 0), "{service:?}");
+    daemon.stop()
+}
+
+#[test]
+fn backends_see_our_address_and_a_port_of_the_configured_range() -> Result<()> {
+    const RANGE: RangeInclusive<u16> = 20_000..=20_099;
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let services = steered("http", "tcp", PORT, &servers::addresses(&lab, servers::HTTP));
+    let daemon = Daemon::start_with(&lab, "source_ports = \"20000-20099\"", &services)?;
+    for (vip, ours) in vips(PORT).into_iter().zip([IpAddr::from(INNER4), INNER6.into()]) {
+        for _ in 0..10 {
+            let answer = curl(&lab.client, &[&format!("http://{vip}/")])?;
+            let body: Value = serde_json::from_str(&answer.body)?;
+            let peer: SocketAddr = body["peer"].as_str().context("no peer")?.parse()?;
+            assert_eq!(peer.ip().to_canonical(), ours);
+            assert!(RANGE.contains(&peer.port()), "{peer}");
+        }
+    }
+    daemon.when_quiet()?;
+    daemon.stop()
+}
+
+#[test]
+fn datagrams_are_flows_of_their_own() -> Result<()> {
+    const SOCKETS: usize = 200;
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let services = steered("echo", "udp", PORT, &servers::addresses(&lab, servers::UDP));
+    let daemon = Daemon::start_with(&lab, "flow_timeouts.udp = \"2s\"", &services)?;
+    // All stay open to the end: two with the same port would be one flow.
+    let sockets = lab.client.within(|| {
+        let vips = vips(PORT).into_iter().cycle().take(SOCKETS);
+        vips.map(|vip| udp_echo(vip, "hello")).collect::<Result<Vec<_>>>()
+    })??;
+    // The same socket, the same backend.
+    for (name, socket) in &sockets {
+        socket.send(b"again")?;
+        let mut buffer = [0; 64];
+        if let Ok(length) = socket.recv(&mut buffer) {
+            assert_eq!(buffer[..length], *format!("{name} again").as_bytes());
+        }
+    }
+    let status = daemon.when_quiet()?;
+    let service = status.service("echo").context("no service")?;
+    assert!(service.connections() >= SOCKETS as u64, "{service:?}");
+    assert!(service.backends.iter().all(|backend| backend.connections > 0), "{service:?}");
+    daemon.stop()
+}

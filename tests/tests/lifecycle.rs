@@ -1,0 +1,212 @@
+//! The daemon comes and goes, and the host is what it was.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    client::tcp_echo,
+    config::{service, steered},
+    daemon::{Daemon, socket},
+    process::{Process, poll},
+    servers,
+    snapshot::{self, Snapshot, differences},
+    topology::{INTERFACES, Lab, vips},
+};
+use nix::sys::signal::Signal;
+
+const PORT: u16 = 9000;
+const TLS_PORT: u16 = 9443;
+
+/// One steered service, and one whose connections the proxy relays.
+fn services(lab: &Lab) -> String {
+    let addresses = servers::addresses(lab, servers::TCP);
+    let tls = format!(
+        "port = {TLS_PORT}, handlers = [\"tls\"], tls_options = {{ default_self_signed = true }}"
+    );
+    "[proxy]\ndrain_timeout = \"1h\"\nidle_timeout = \"1h\"\n".to_owned()
+        + &steered("steered", "tcp", PORT, &addresses)
+        + &service("relayed", "tcp", &tls, &addresses)
+}
+
+struct Scene {
+    before: Snapshot,
+    _servers: Vec<Process>,
+    lab: Lab,
+}
+
+impl Scene {
+    fn up() -> Result<Self> {
+        let lab = Lab::up()?;
+        let servers = servers::start_all(&lab)?;
+        Ok(Self { before: snapshot::take(&lab.lb)?, _servers: servers, lab })
+    }
+
+    fn start(&self) -> Result<Daemon> {
+        Daemon::start(&self.lab, &services(&self.lab))
+    }
+
+    /// Steered traffic passes.
+    fn serves(&self) -> Result<()> {
+        for vip in vips(PORT) {
+            self.lab.client.within(|| tcp_echo(vip, "hello"))??;
+        }
+        Ok(())
+    }
+
+    fn changes(&self) -> Result<Vec<String>> {
+        Ok(differences(&self.before, &snapshot::take(&self.lab.lb)?))
+    }
+
+    fn is_as_before(&self) -> Result<()> {
+        let changes = self.changes()?;
+        ensure!(changes.is_empty(), "the host is not as it was:\n{}", changes.join("\n"));
+        ensure!(!socket(&self.lab).exists(), "the socket was left behind");
+        let left = std::fs::read_dir(self.lab.directory().join("state"))?;
+        let left = left.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let left = left.collect::<Result<Vec<_>>>()?;
+        // The lock: two that start at once must meet at the same file.
+        ensure!(left == ["lock"], "left in state_dir: {left:?}");
+        Ok(())
+    }
+
+    fn has_xdp(&self) -> Result<bool> {
+        let links = self.lab.lb.ip("-details link show")?;
+        Ok(links.contains("prog/xdp"))
+    }
+}
+
+#[test]
+fn either_signal_ends_it_and_the_host_is_as_before() -> Result<()> {
+    let scene = Scene::up()?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut daemon = scene.start()?;
+        scene.serves()?;
+        let changes = scene.changes()?.concat();
+        for trace in ["203.0.113.10", "2001:db8::10", "prog", "up0/forwarding", "down0/accept_ra"] {
+            assert!(changes.contains(trace), "{trace} is no trace of a running lb: {changes}");
+        }
+        daemon.signal(signal)?;
+        let status = daemon.wait()?;
+        ensure!(status.success(), "{signal}: {status}: {}", daemon.log());
+        scene.is_as_before().with_context(|| signal.to_string())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_crash_leaves_the_next_run_cleans_up() -> Result<()> {
+    let scene = Scene::up()?;
+    for _ in 0..2 {
+        let mut daemon = scene.start()?;
+        scene.serves()?;
+        daemon.signal(Signal::SIGKILL)?;
+        daemon.wait()?;
+        poll("XDP is gone with the process", || Ok(!scene.has_xdp()?))?;
+        assert!(!scene.changes()?.is_empty(), "a crash that leaves nothing proves nothing");
+    }
+    let daemon = scene.start()?;
+    scene.serves()?;
+    daemon.stop()?;
+    scene.is_as_before()
+}
+
+#[test]
+fn it_is_the_only_one_on_its_interfaces() -> Result<()> {
+    let scene = Scene::up()?;
+    let daemon = scene.start()?;
+    scene.serves()?;
+    let running = snapshot::take(&scene.lab.lb)?;
+    let config = std::fs::read_to_string(scene.lab.directory().join("lb.toml"))?;
+    // Nothing in common but the interfaces.
+    let config = config.replace("/state\"", "/other\"").replace("/admin.sock", "/other.sock");
+    let file = lb_tests::config::write(&scene.lab, "other.toml", &config)?;
+    let mut command = scene.lab.lb.command(lb_tests::process::program("lb")?);
+    command.args(["run", "--config"]).arg(file);
+    let mut second = Process::start("lb", command, &scene.lab.directory().join("other.log"))?;
+    assert_eq!(second.wait()?.code(), Some(1), "{}", second.output());
+    let said = second.output();
+    assert!(said.contains(INTERFACES[0]) && said.contains("is already attached"), "{said}");
+    let changes = differences(&running, &snapshot::take(&scene.lab.lb)?);
+    ensure!(changes.is_empty(), "the second one changed\n{}", changes.join("\n"));
+    scene.serves()?;
+    daemon.stop()?;
+    scene.is_as_before()
+}
+
+/// A line and its echo at a time, over TLS.
+struct Talk {
+    openssl: Child,
+    say: ChildStdin,
+    hear: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn open(lab: &Lab, to: SocketAddr) -> Result<Self> {
+        let mut openssl = lab
+            .client
+            .command("openssl")
+            .args(["s_client", "-quiet", "-connect", &to.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let say = openssl.stdin.take().context("no stdin")?;
+        let hear = BufReader::new(openssl.stdout.take().context("no stdout")?);
+        Ok(Self { openssl, say, hear })
+    }
+
+    fn echo(&mut self) -> Result<()> {
+        self.say.write_all(b"hello\n")?;
+        let mut answer = String::new();
+        self.hear.read_line(&mut answer)?;
+        ensure!(answer.ends_with(" hello\n"), "heard {answer:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.openssl.kill();
+        let _ = self.openssl.wait();
+    }
+}
+
+/// A daemon that was told to stop while a relayed connection is open.
+fn draining(scene: &Scene) -> Result<(Daemon, Talk)> {
+    let daemon = scene.start()?;
+    let mut talk = Talk::open(&scene.lab, vips(TLS_PORT)[0])?;
+    talk.echo()?;
+    daemon.signal(Signal::SIGTERM)?;
+    poll("it drains", || Ok(daemon.log().contains("draining")))?;
+    talk.echo().context("an open connection goes on")?;
+    scene.serves().context("steered traffic goes on")?;
+    assert_eq!(daemon.status()?.service("relayed").context("relayed")?.backends.len(), 6);
+    Ok((daemon, talk))
+}
+
+#[test]
+fn a_drain_ends_with_the_last_connection() -> Result<()> {
+    let scene = Scene::up()?;
+    let (mut daemon, talk) = draining(&scene)?;
+    drop(talk);
+    let status = daemon.wait()?;
+    ensure!(status.success(), "{status}: {}", daemon.log());
+    assert!(daemon.log().contains("drained"), "{}", daemon.log());
+    scene.is_as_before()
+}
+
+#[test]
+fn a_second_signal_cuts_a_drain_short() -> Result<()> {
+    let scene = Scene::up()?;
+    let (mut daemon, mut talk) = draining(&scene)?;
+    daemon.signal(Signal::SIGINT)?;
+    let status = daemon.wait()?;
+    ensure!(status.success(), "{status}: {}", daemon.log());
+    assert!(daemon.log().contains("cutting connections off"), "{}", daemon.log());
+    assert!(talk.echo().is_err());
+    scene.is_as_before()
+}

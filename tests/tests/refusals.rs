@@ -1,0 +1,186 @@
+//! Why `lb run` does not start: each time in words that help, and without a trace on the host.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use lb_tests::{
+    config::{self, steered},
+    daemon::{Daemon, preamble, socket},
+    process::{Process, program},
+    servers,
+    snapshot::{self, differences},
+    topology::{Lab, VIP4},
+};
+
+const PORT: u16 = 9000;
+/// As which nothing is allowed.
+const NOBODY: &str = "65534";
+
+fn valid(lab: &Lab) -> String {
+    let addresses = servers::addresses(lab, servers::TCP);
+    format!("{}{}", preamble(lab), steered("tcp", "tcp", PORT, &addresses))
+}
+
+/// Runs a command that must fail with `code`; what it said. Everything must stay as it was.
+fn refused(lab: &Lab, command: Command, code: i32) -> Result<String> {
+    let before = snapshot::take(&lab.lb)?;
+    let mut process = Process::start("lb", command, &lab.directory().join("refused.log"))?;
+    let status = process.wait()?;
+    let said = process.output();
+    ensure!(status.code() == Some(code), "{status}: {said}");
+    ensure!(!said.contains("panicked"), "{said}");
+    let changes = differences(&before, &snapshot::take(&lab.lb)?);
+    ensure!(changes.is_empty(), "it left\n{}", changes.join("\n"));
+    Ok(said)
+}
+
+fn run(lab: &Lab, config: &Path) -> Result<Command> {
+    let mut command = lab.lb.command(program("lb")?);
+    command.args(["run", "--config"]).arg(config);
+    Ok(command)
+}
+
+/// What `lb run` says of `config`.
+fn complaint(lab: &Lab, config: &str, code: i32) -> Result<String> {
+    let file = config::write(lab, "refused.toml", config)?;
+    refused(lab, run(lab, &file)?, code)
+}
+
+fn says(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in: {said}");
+    }
+}
+
+#[test]
+fn a_missing_interface() -> Result<()> {
+    let lab = Lab::up()?;
+    let said = complaint(&lab, &valid(&lab).replace("\"down0\"", "\"eth7\""), 1)?;
+    says(&said, &["error:", "`eth7`"]);
+    assert!(!socket(&lab).exists());
+    Ok(())
+}
+
+#[test]
+fn source_ports_that_are_the_host_s_own() -> Result<()> {
+    let lab = Lab::up()?;
+    let range = lab.lb.sysctl("net/ipv4/ip_local_port_range")?;
+    let range = range.split_whitespace().collect::<Vec<_>>().join("-");
+    let node = "[node]\nsource_ports = \"20000-40000\"";
+    let said = complaint(&lab, &valid(&lab).replace("[node]", node), 1)?;
+    says(&said, &["20000-40000", &range, "source_ports", "ip_local_port_range"]);
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read() -> Result<()> {
+    let lab = Lab::up()?;
+    let said = refused(&lab, run(&lab, Path::new("/nowhere/lb.toml"))?, 2)?;
+    says(&said, &["/nowhere/lb.toml", "No such file"]);
+    let said = refused(&lab, run(&lab, lab.directory())?, 2)?;
+    says(&said, &[&lab.directory().display().to_string()]);
+    Ok(())
+}
+
+#[test]
+fn a_configuration_with_mistakes() -> Result<()> {
+    let lab = Lab::up()?;
+    let wrong = valid(&lab) + "colour = \"red\"\nstrategy = 7\n";
+    let said = complaint(&lab, &wrong, 1)?;
+    says(&said, &["refused.toml:", "`colour`", "colour = \"red\"", "`strategy`", "2 mistakes"]);
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_another_daemon_has() -> Result<()> {
+    let lab = Lab::up()?;
+    let addresses = servers::addresses(&lab, servers::TCP);
+    let daemon = Daemon::start(&lab, &steered("tcp", "tcp", PORT, &addresses))?;
+    let said = complaint(&lab, &valid(&lab), 1)?;
+    let socket = socket(&lab).display().to_string();
+    says(&said, &["another lb is running", &socket, "[admin] listen"]);
+    daemon.status()?;
+    daemon.stop()
+}
+
+#[test]
+fn a_socket_that_somebody_else_has() -> Result<()> {
+    let lab = Lab::up()?;
+    let path = socket(&lab);
+    let listener = UnixListener::bind(&path)?;
+    let said = complaint(&lab, &valid(&lab), 1)?;
+    says(&said, &[&path.display().to_string(), "[admin] listen"]);
+    assert!(path.exists(), "somebody else's socket was removed");
+    drop(listener);
+
+    fs::remove_file(&path)?;
+    fs::write(&path, "precious")?;
+    let said = complaint(&lab, &valid(&lab), 1)?;
+    says(&said, &[&path.display().to_string(), "no socket"]);
+    assert_eq!(fs::read_to_string(&path)?, "precious");
+    Ok(())
+}
+
+#[test]
+fn a_namespace_that_another_daemon_has() -> Result<()> {
+    let lab = Lab::up()?;
+    let addresses = servers::addresses(&lab, servers::TCP);
+    let narrow = preamble(&lab).replace(", \"down0\"", "");
+    let file =
+        config::write(&lab, "narrow.toml", &(narrow + &steered("tcp", "tcp", PORT, &addresses)))?;
+    let daemon = Daemon::run(&lab, &file)?;
+    // Neither interface nor socket nor state in common; its routes would be taken for leftovers.
+    let other = valid(&lab).replace("\"up0\", ", "");
+    let other = other.replace("admin.sock", "other.sock").replace("/state\"", "/other\"");
+    let said = complaint(&lab, &other, 1)?;
+    says(&said, &["another lb is running in this network namespace"]);
+    daemon.status()?;
+    daemon.stop()
+}
+
+#[test]
+fn no_privilege() -> Result<()> {
+    let lab = Lab::up()?;
+    let file = config::write(&lab, "valid.toml", &valid(&lab))?;
+    // Where nobody can reach it, wherever the workspace lies.
+    let lb: PathBuf = lab.directory().join("lb");
+    fs::copy(program("lb")?, &lb)?;
+    fs::set_permissions(&lb, fs::Permissions::from_mode(0o755))?;
+    let user = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+    for drop in [&user[..], &["--bounding-set=-all"], &["--bounding-set=-net_admin"]] {
+        let mut command = lab.lb.command("setpriv");
+        command.args(drop).arg(&lb).args(["run", "--config"]).arg(&file);
+        let said = refused(&lab, command, 1)?;
+        says(&said, &["needs root", "CAP_NET_ADMIN", "sudo lb run"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_this_host_or_nowhere() -> Result<()> {
+    let lab = Lab::up()?;
+    let own = ["10.102.0.1:7000".parse()?, "[2001:db8:ffff::1]:7000".parse()?];
+    let daemon = Daemon::start(&lab, &steered("tcp", "tcp", PORT, &own))?;
+    let said = daemon.log();
+    says(&said, &["10.102.0.1", "an address of this host itself"]);
+    says(&said, &["2001:db8:ffff::1", "no route"]);
+    daemon.stop()
+}
+
+#[test]
+fn nobody_there_to_ask() -> Result<()> {
+    let lab = Lab::up()?;
+    let mut command = lab.lb.command(program("lb")?);
+    command.args(["status", "--socket"]).arg(socket(&lab));
+    let said = refused(&lab, command, 1)?;
+    says(&said, &[&socket(&lab).display().to_string(), "no lb is running"]);
+    let mut command = lab.lb.command(program("lb")?);
+    command.args(["run", "--config", "x", &VIP4.to_string()]);
+    says(&refused(&lab, command, 2)?, &["unexpected argument", "Usage"]);
+    Ok(())
+}
