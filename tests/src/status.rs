@@ -76,12 +76,6 @@ impl Status {
         let services = self.services.iter().filter(|service| service.path == path);
         services.map(Service::live).sum()
     }
-}
-
-impl Service {
-    fn live(&self) -> u64 {
-        self.backends.iter().map(|backend| backend.live).sum()
-    }
 
     /// Packets dropped for `reason`, by the name that status gives it.
     #[must_use]
@@ -98,6 +92,10 @@ impl Service {
 }
 
 impl Service {
+    fn live(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.live).sum()
+    }
+
     /// What it opened to all its backends.
     #[must_use]
     pub fn connections(&self) -> u64 {
