@@ -8,6 +8,7 @@ pub mod config;
 pub mod crowd;
 pub mod daemon;
 pub mod demo;
+pub mod diagnosis;
 pub mod far_end;
 pub mod interrupt;
 pub mod iperf;
