@@ -37,10 +37,17 @@ pub fn serve(lab: &Lab) -> Result<Process> {
     Ok(process)
 }
 
-/// One run of the client; what it reports.
+/// One run of the client; what it reports. The server may still be ending the run before.
 pub fn run(lab: &Lab, to: IpAddr, flags: &[&str]) -> Result<Value> {
-    let mut client = lab.client.command("iperf3");
-    client.args(["--json", "--port", &PORT.to_string(), "--client", &to.to_string()]).args(flags);
-    let text = output(&mut client).with_context(|| format!("iperf3 {flags:?} to {to}"))?;
-    Ok(serde_json::from_str(&text)?)
+    let mut report = Value::Null;
+    poll("the iperf3 server is free", || {
+        let mut client = lab.client.command("iperf3");
+        client.args(["--json", "--port", &PORT.to_string(), "--client", &to.to_string()]);
+        let text = output(client.args(flags));
+        let text = text.with_context(|| format!("iperf3 {flags:?} to {to}"))?;
+        report = serde_json::from_str(&text)?;
+        let error = report["error"].as_str().unwrap_or_default();
+        Ok(!error.contains("server is busy"))
+    })?;
+    Ok(report)
 }

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
 use lb::{
     datapath::{Datapath, DatapathConfig},
-    settings::{FlowTimeouts, XdpMode},
+    settings::FlowTimeouts,
 };
-
-use crate::netns::Netns;
 
 /// The defaults.
 #[must_use]
@@ -42,14 +39,4 @@ pub fn load(config: &DatapathConfig) -> Datapath {
         Ok(datapath) => datapath,
         Err(error) => panic!("loading the kernel object: {error}"),
     }
-}
-
-/// Lets `device` receive what its peer's XDP program reflects: a veth does so only while it has a
-/// program itself. Ours with empty tables passes everything. It goes when dropped.
-pub fn receive_reflected(netns: &Netns, device: &str) -> Result<Datapath> {
-    netns.within(|| {
-        let mut datapath = load(&small());
-        datapath.kernel.attach(device, XdpMode::Native)?;
-        Ok(datapath)
-    })?
 }

@@ -10,6 +10,7 @@ pub mod content;
 pub mod crowd;
 pub mod daemon;
 pub mod demo;
+pub mod diagnosis;
 pub mod far_end;
 pub mod held;
 pub mod interrupt;

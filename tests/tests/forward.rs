@@ -11,6 +11,7 @@ use lb_tests::{
     config::steered,
     crowd::Crowd,
     daemon::Daemon,
+    diagnosis::diagnose,
     iperf, servers,
     topology::{INNER4, INNER6, Lab, VIP4, VIP6, vips},
 };
@@ -25,21 +26,21 @@ fn bulk_traffic_flows_both_ways() -> Result<()> {
     let _server = iperf::serve(&lab)?;
     let daemon = Daemon::start_with(&lab, "flow_timeouts.udp = \"1s\"", &iperf::services(&lab))?;
     for to in [IpAddr::from(VIP4), VIP6.into()] {
-        for way in [&["--bytes", "20M"][..], &["--bytes", "20M", "--reverse"]] {
+        for way in [&["--bytes", "64M"][..], &["--bytes", "64M", "--reverse"]] {
             let result = iperf::run(&lab, to, way)?;
             let received = number(&result, "/end/sum_received/bytes")?;
-            // iperf3 stops counting what arrives once all was sent.
-            assert!(received >= 10e6, "{to} {way:?}: {received} bytes arrived");
+            // iperf3 stops counting when all was sent; some megabytes are under way then.
+            assert!(received >= 32e6, "{to} {way:?}: {received} bytes arrived");
         }
         for way in [
-            &["--udp", "--bitrate", "10M", "--time", "1"][..],
-            &["--udp", "--bitrate", "10M", "--time", "1", "--reverse"],
+            &["--udp", "--bitrate", "2M", "--time", "1"][..],
+            &["--udp", "--bitrate", "2M", "--time", "1", "--reverse"],
         ] {
             let result = iperf::run(&lab, to, way)?;
             let sent = number(&result, "/end/sum/packets")?;
             let lost = number(&result, "/end/sum/lost_packets")?;
-            // A busy machine may overrun a socket's buffer; a path that loses loses all.
-            assert!(sent > 500.0 && lost < sent / 10.0, "{to} {way:?}: {lost} of {sent} lost");
+            // A busy machine may overrun a queue; a path that loses loses all.
+            assert!(sent > 100.0 && lost < sent / 2.0, "{to} {way:?}: {lost} of {sent} lost");
         }
     }
     let status = daemon.when_quiet()?;
@@ -64,7 +65,13 @@ fn ten_thousand_short_connections_and_none_fails() -> Result<()> {
     let services = steered("echo", "tcp", PORT, &servers::addresses(&lab, servers::TCP));
     let daemon = Daemon::start(&lab, &services)?;
     let crowd = lab.client.within(|| Crowd::of(&vips(PORT), CONNECTIONS))?;
-    ensure!(crowd.failures.is_empty(), "{} failed: {:?}", crowd.failures.len(), &crowd.failures[0]);
+    ensure!(
+        crowd.failures.is_empty(),
+        "{} failed: {:?}\n{}",
+        crowd.failures.len(),
+        crowd.failures[0],
+        diagnose(&lab, &daemon)
+    );
     assert_eq!(crowd.total(), CONNECTIONS);
     let names: Vec<_> = crowd.answered.keys().map(String::as_str).collect();
     assert_eq!(names, ["b1", "b2", "b3"]);

@@ -177,7 +177,10 @@ impl Daemon {
         info!(within = ?within, "draining; a second signal cuts connections off");
         select! {
             () = proxy.drain(within) => info!("drained"),
-            () = self.signals.stop() => warn!("cutting connections off"),
+            () = self.signals.stop() => {
+                warn!("cutting connections off");
+                proxy.cut().await;
+            }
         }
     }
 

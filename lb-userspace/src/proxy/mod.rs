@@ -131,11 +131,17 @@ impl Running {
     /// Accepts nothing new, lets connections end (HTTP/1 after the current request, HTTP/2 by
     /// GOAWAY, relays by themselves) and cuts off what is left after `within`. Returns when every
     /// worker has ended and every count is back.
-    pub async fn drain(self, within: Duration) {
+    pub async fn drain(&self, within: Duration) {
         self.phase.send_replace(Phase::Draining);
         if timeout(within, self.phase.closed()).await.is_err() {
-            self.phase.send_replace(Phase::Cut);
-            self.phase.closed().await;
+            self.cut().await;
         }
+    }
+
+    /// Cuts every connection off. Returns when every worker has ended: clients have been told, as
+    /// long as our addresses still are ours.
+    pub async fn cut(&self) {
+        self.phase.send_replace(Phase::Cut);
+        self.phase.closed().await;
     }
 }
