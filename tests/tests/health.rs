@@ -96,6 +96,10 @@ fn assert_in_rotation(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Connections of which each backend has some: that one of three has none is as likely as one in
+/// ten million runs.
+const ENOUGH: usize = 48;
+
 /// Steered connections that are open already.
 fn established(stage: &Stage, count: usize) -> Result<Vec<(Stream, String)>> {
     let open = || (0..count).map(|_| Stream::connect((VIP4, STEERED).into()));
@@ -113,7 +117,7 @@ fn ask(stream: &mut Stream) -> Result<String> {
 fn who_answers_500_or_nothing_leaves_and_comes_back() -> Result<()> {
     let stage = Stage::up(by_http)?;
     assert_in_rotation(&stage)?;
-    let mut streams = established(&stage, 12)?;
+    let mut streams = established(&stage, ENOUGH)?;
     let names: BTreeSet<_> = streams.iter().map(|(_, name)| name.clone()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
 
@@ -153,7 +157,7 @@ fn who_answers_500_or_nothing_leaves_and_comes_back() -> Result<()> {
 fn who_is_killed_leaves_and_comes_back() -> Result<()> {
     let mut stage = Stage::up(by_http)?;
     assert_in_rotation(&stage)?;
-    let mut streams = established(&stage, 12)?;
+    let mut streams = established(&stage, ENOUGH)?;
     stage.servers[SICK].signal(Signal::SIGKILL)?;
     stage.servers[SICK].wait()?;
     wait_until(&stage, SICK, false)?;
