@@ -1,7 +1,8 @@
 //! The packet path as an ordinary library: generic over the packet and the maps, unit-tested on
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
-//! `abi ← packet ← flow, checksum, vlan, rewrite, icmp ← pipeline ← lb-ebpf`
+//! `abi, tables, verdict ← packet, checksum ← vlan ← flow, next_hop ← rewrite ← icmp ← pipeline ←
+//! lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
