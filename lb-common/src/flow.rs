@@ -8,7 +8,7 @@ use network_types::{
 };
 
 use crate::{
-    abi::{Address, FlowKey, VipKey},
+    abi::{Address, FlowKey},
     packet::Packet,
     verdict::Reason,
     vlan,
@@ -220,13 +220,6 @@ impl FlowKey {
     pub const fn unread() -> Self {
         const DISCARD: Address = Address::v6([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         Self { src: DISCARD, dst: DISCARD, src_port: [0; 2], dst_port: [0; 2], protocol: 255 }
-    }
-
-    /// What this packet addresses.
-    #[inline(always)]
-    #[must_use]
-    pub const fn vip(&self) -> VipKey {
-        VipKey::new(self.dst, self.dst_port, self.protocol)
     }
 
     /// The same on every node and in every version: nodes that share an address by ECMP must

@@ -1,6 +1,6 @@
 //! What happens to a packet, and why it was dropped.
 
-use crate::tables::FlowRef;
+use crate::abi::Hop;
 
 /// The decision about one frame. The shell around [`crate::pipeline::balance`] turns it into an
 /// XDP action and a counter.
@@ -31,6 +31,10 @@ pub(crate) enum Way {
     Proxy,
     Steer,
     Reply,
+    /// A new flow's first packet.
+    Open,
+    /// Still to be rewritten, as a client's packet of a flow.
+    Follow,
 }
 
 /// Where a steered frame leaves.
@@ -43,9 +47,9 @@ pub(crate) struct Exit {
 
 impl Exit {
     #[inline(always)]
-    pub fn through(&mut self, flow: FlowRef) -> Way {
-        self.ifindex = flow.next_hop().ifindex;
-        self.vlan = flow.next_hop().vlan;
+    pub fn through(&mut self, hop: Hop) -> Way {
+        self.ifindex = hop.ifindex;
+        self.vlan = hop.vlan;
         Way::Steer
     }
 }
@@ -99,8 +103,11 @@ reasons! {
     PortsExhausted = "ports_exhausted",
     /// No room for a new flow.
     FlowTableFull = "flow_table_full",
-    /// Two CPUs saw the first packet of one flow at once; the other one opened it.
+    /// Two CPUs worked on one place of the flow table at once, most likely on one flow; the other
+    /// one's packet went on.
     RacedFlow = "raced_flow",
+    /// Larger than the way to the backend or client carries.
+    TooBig = "too_big",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
     /// The host has no route to the backend or client, or its forwarding is off.

@@ -10,7 +10,8 @@ use aya::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, globals, maps, programs,
+        Address, Backend, Bucket, FlowKey, Reach, Ring, Service, Vip, VipKey, WAYS, globals, maps,
+        programs,
     },
     testing::{Frame, world},
 };
@@ -19,8 +20,11 @@ use super::cases::Case;
 
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
-/// Room for the flows of one measurement.
-const MAX_FLOWS: u32 = 1 << 20;
+/// Buckets for half-open flows: room for twice the flows of one measurement.
+const PENDING_BUCKETS: u32 = 1 << 14;
+/// Buckets for established flows: room for 2Mi.
+const FLOW_BUCKETS: u32 = 1 << 18;
+const ANSWER_BUCKETS: u32 = FLOW_BUCKETS;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Program {
@@ -66,7 +70,14 @@ impl Object {
         let path = xtask::build_ebpf::build(options)?;
         let elf = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(maps::FLOWS, MAX_FLOWS)
+            .map_max_entries(maps::FLOWS, FLOW_BUCKETS * WAYS)
+            .map_max_entries(maps::FLOW_SLOTS, FLOW_BUCKETS)
+            .map_max_entries(maps::PENDING, PENDING_BUCKETS * WAYS)
+            .map_max_entries(maps::PENDING_SLOTS, PENDING_BUCKETS)
+            .map_max_entries(maps::ANSWERS, ANSWER_BUCKETS)
+            .override_global(globals::FLOW_MASK, &(FLOW_BUCKETS - 1), true)
+            .override_global(globals::PENDING_MASK, &(PENDING_BUCKETS - 1), true)
+            .override_global(globals::ANSWER_MASK, &(ANSWER_BUCKETS - 1), true)
             // Enough for the flows of one measurement towards one backend.
             .override_global(globals::SOURCE_PORT_COUNT, &60_000_u32, true)
             .load(&elf)

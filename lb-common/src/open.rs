@@ -1,0 +1,156 @@
+//! New flows, and half-open ones that become established.
+
+use crate::{
+    abi::{Answer, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
+    arrival::{Arrival, Onward},
+    checksum::Delta,
+    flow_table,
+    packet::Packet,
+    tables::{FlowRef, Tables, WordRef},
+    verdict::Reason,
+};
+
+/// Ports tried before giving up: enough while a few in a hundred are free.
+const TRIES: u32 = 32;
+
+/// Enters a new flow among the half-open ones and counts it.
+#[inline(never)]
+pub(crate) fn open<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    arrival: &Arrival,
+    onward: &mut Onward,
+) -> Result<(), Reason> {
+    let Onward { service, backend: id, .. } = *onward;
+    let now = tables.now();
+    let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+    let claim = flow_table::claim_pending(tables, arrival.hash, now)?;
+    let flow = claim.flow;
+    introduce(flow, &arrival.key, backend);
+    flow.set_backend(id);
+    flow.set_service(service);
+    flow.set_opened(now);
+    flow.set_seen(now);
+    flow.set_answered(0);
+    let connected =
+        way_back(packet, tables, arrival, flow).and_then(|()| connect(tables, flow, service));
+    if let Err(reason) = connected {
+        claim.abandon(tables);
+        return Err(reason);
+    }
+    tables.count_in(flow.load());
+    tables.opened(id);
+    claim.open(tables, flow_state::COUNTED);
+    onward.flow = flow.number();
+    Ok(())
+}
+
+/// Where the client's packet came from: answers go there until routing knows better.
+#[inline(always)]
+fn way_back<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    arrival: &Arrival,
+    flow: FlowRef,
+) -> Result<(), Reason> {
+    let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
+    let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
+    let hop = Hop::back(long, short, tables.ingress(), arrival.tag.id());
+    // Known, but to be asked for again at once.
+    flow.set_hop(CachedHop { hop, at: 1 });
+    Ok(())
+}
+
+/// Both ends.
+#[inline(always)]
+fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
+    flow.set_protocol(key.protocol);
+    flow.set_client(key.src);
+    flow.set_client_port(key.src_port);
+    flow.set_vip(key.dst);
+    flow.set_vip_port(key.dst_port);
+    flow.set_backend_address(backend.address);
+    flow.set_source(backend.source);
+    let port = if backend.port == [0, 0] { key.dst_port } else { backend.port };
+    flow.set_backend_port(port);
+    flow.set_load(backend.load);
+}
+
+/// How packets reach the backend and, where answers come through us, a port for them.
+#[inline(always)]
+fn connect<T: Tables>(tables: &T, flow: FlowRef, service: u32) -> Result<(), Reason> {
+    let service = tables.service(service).ok_or(Reason::Inconsistent)?;
+    flow.set_mode(service.mode);
+    if service.mode != mode::NAT {
+        return Ok(());
+    }
+    let delta = Delta::NONE.address(flow.client(), flow.source());
+    let delta = delta.address(flow.vip(), flow.backend_address());
+    flow.set_l3_delta(delta.bits());
+    reserve(tables, flow, delta.word(flow.vip_port(), flow.backend_port()))
+}
+
+/// Finds a source port towards the backend that no live flow has: the index of answers itself
+/// rules out that two flows get one.
+#[inline(always)]
+fn reserve<T: Tables>(tables: &T, flow: FlowRef, delta: Delta) -> Result<(), Reason> {
+    for _ in 0..TRIES {
+        let port = tables.next_port(flow.load());
+        flow.set_source_port(port);
+        let hash = flow_table::hash(&flow.answer(), tables.seed());
+        if flow_table::enter_answer(tables, hash, flow.number()) {
+            flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
+            return Ok(());
+        }
+    }
+    Err(Reason::PortsExhausted)
+}
+
+/// Moves a half-open flow among the established ones and answers where it is now. It stays where
+/// there is no room.
+#[inline(never)]
+pub(crate) fn promote<T: Tables>(tables: &T, pending: FlowRef, hash: u64) -> FlowRef {
+    let Some(word) = flow_table::slot_of(tables, pending) else { return pending };
+    let Ok(claim) = flow_table::claim_established(tables, hash, pending.seen()) else {
+        tables.count(counter::CROWDED);
+        return pending;
+    };
+    let flow = claim.flow;
+    flow.copy_from(pending);
+    // Ours from here, and still found, so that no packet of the flow meets neither.
+    let slot = Slot(word.load());
+    let held = slot.0 | flow_state::CLAIMED as u64;
+    let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
+    if !free || !tables.exchange(word, slot.0, held) {
+        claim.abandon(tables);
+        return pending;
+    }
+    if flow.mode() == mode::NAT {
+        let hash = flow_table::hash(&flow.answer(), tables.seed());
+        let new = Answer::new(hash, flow.number());
+        flow_table::turn_answer(tables, hash, pending.number(), new);
+    }
+    claim.open(tables, slot.state() | flow_state::CONFIRMED);
+    leave(tables, word, slot, flow);
+    flow
+}
+
+/// Gives the old slot up; what happened to the flow there meanwhile happens to it here.
+#[inline(always)]
+fn leave<T: Tables>(tables: &T, old: WordRef, held: Slot, flow: FlowRef) {
+    const CHANGES: u32 = 4;
+    for _ in 0..CHANGES {
+        let last = Slot(old.load());
+        if !tables.exchange(old, last.0, last.vacant().0) {
+            continue;
+        }
+        let Some(word) = flow_table::slot_of(tables, flow) else { return };
+        if last.state() & flow_state::CLOSED != held.state() & flow_state::CLOSED {
+            tables.set_bits(word, (last.state() & flow_state::CLOSED) as u64);
+        }
+        if held.has(flow_state::COUNTED) && !last.has(flow_state::COUNTED) {
+            tables.clear_bits(word, flow_state::COUNTED as u64);
+        }
+        return;
+    }
+}
