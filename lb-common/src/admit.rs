@@ -6,7 +6,7 @@ use crate::{
     arrival::{Arrival, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
-    next_hop, open,
+    next_hop,
     packet::Packet,
     pick, rewrite,
     tables::{FlowRef, Part, Tables},
@@ -26,8 +26,8 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
     if let Some(found) = flow_table::of_client(tables, Part::Pending, key, *hash) {
         let again = arrival.flags & tcp_flags::SYN != 0 && track::gives_way(tables, found.flow);
         if !again {
-            onward.flow = half_open(packet, tables, arrival, found)?.number();
-            return Ok(Way::Follow);
+            onward.flow = found.flow.number();
+            return half_open(packet, tables, arrival, found);
         }
     }
     admit(packet, tables, arrival, onward)
@@ -40,13 +40,11 @@ fn half_open<P: Packet, T: Tables>(
     tables: &T,
     arrival: &Arrival,
     found: Found,
-) -> Result<FlowRef, Reason> {
+) -> Result<Way, Reason> {
     let headers = Headers { family: arrival.family, flags: arrival.flags };
-    if !is_confirmed(packet, tables, headers, found.flow) {
-        return Ok(found.flow);
-    }
+    let confirmed = is_confirmed(packet, tables, headers, found.flow);
     found.check()?;
-    Ok(open::promote(tables, found.flow, arrival.hash))
+    Ok(if confirmed { Way::Promote } else { Way::Follow })
 }
 
 /// Whether the client has shown that it is where it says. Of a backend that answers it directly

@@ -71,13 +71,7 @@ impl Found {
 #[inline(always)]
 pub fn of_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) -> Option<Found> {
     let bucket = tables.slots(part, bucket(hash, tables.slot_mask(part)))?;
-    let wanted = Slot::wanted(hash);
-    let mut way = WAYS;
-    for candidate in (0..WAYS).rev() {
-        if Slot(bucket.word(candidate).load()).identity() == wanted {
-            way = candidate;
-        }
-    }
+    let way = way_where(bucket, |word| Slot(word).misses(hash));
     if way == WAYS {
         return None;
     }
@@ -89,17 +83,15 @@ pub fn of_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) ->
 #[inline(always)]
 pub fn of_backend<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
     let bucket = tables.answers(bucket(hash, tables.answer_mask()))?;
-    let mut found = 0;
+    let mut answer = 0;
     for way in 0..WAYS {
-        let answer = bucket.word(way).load();
-        if Answer(answer).is_for(hash) {
-            found = answer;
-        }
+        let word = bucket.word(way).load();
+        answer |= word & 0_u64.wrapping_sub(is_zero(Answer(word).differs(hash)));
     }
-    if found == 0 {
+    if answer == 0 {
         return None;
     }
-    let found = Found::read(entry(tables, Answer(found).number())?);
+    let found = Found::read(entry(tables, Answer(answer).number())?);
     if found.flow.is_from_backend(key) { Some(found) } else { None }
 }
 
@@ -130,68 +122,96 @@ pub struct Claim {
     claimed: Slot,
 }
 
+/// The first way of a bucket for whose word `differs` is 0; [`WAYS`]: none.
+///
+/// In arithmetic, without a branch: the kernel's verifier follows each branch of each way, and
+/// where searches follow each other it would follow all combinations. `differs` is below 2^63.
+#[inline(always)]
+fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
+    let mut ways = 1 << WAYS;
+    for way in 0..WAYS {
+        ways |= (is_zero(differs(bucket.word(way).load())) as u32) << way;
+    }
+    ways.trailing_zeros()
+}
+
+/// 1 for 0, 0 for all else below 2^63.
+#[inline(always)]
+const fn is_zero(value: u64) -> u64 {
+    value.wrapping_sub(1) >> 63
+}
+
 /// Makes room for a half-open flow: a free slot, or that of the oldest flow of its bucket.
 #[inline(always)]
 pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
-    /// More than any age.
-    const FREE: u64 = 1 << 24;
     let index = bucket(hash, tables.slot_mask(Part::Pending));
     let bucket = tables.slots(Part::Pending, index).ok_or(Reason::Inconsistent)?;
-    let fingerprint = Slot::default().claimed(hash, 0).fingerprint();
+    // Before any other: a fingerprint stands once.
+    let mut way = way_where(bucket, |word| Slot(word).differs(hash));
+    if way >= WAYS {
+        way = way_where(bucket, |word| Slot(word).tenancy());
+    }
+    if way >= WAYS {
+        way = oldest(bucket, hash, now);
+    }
+    claim(tables, Part::Pending, bucket, way, hash, now)
+}
+
+/// Of those of one age any, and not always the same.
+#[inline(always)]
+fn oldest(bucket: BucketRef, hash: u64, now: u64) -> u32 {
     let (mut way, mut best) = (0, 0);
     for candidate in 0..WAYS {
         let slot = Slot(bucket.word(candidate).load());
-        // Before any other: a fingerprint stands once.
-        let rank = if !slot.is_free() && slot.fingerprint() == fingerprint {
-            2 * FREE
-        } else if slot.is_free() {
-            FREE
-        } else {
-            // Of those of one age any, and not always the same.
-            slot.age(now) << 3 | (candidate as u64 ^ hash & 7)
-        };
+        let rank = slot.age(now) << 3 | (candidate as u64 ^ hash & 7);
         if rank > best {
             (way, best) = (candidate, rank);
         }
     }
-    claim(tables, Part::Pending, bucket, way, hash, now)
+    way
 }
 
 /// Room for an established flow: a free slot, or that of a flow that is over or silent for long.
 /// Full: the flow stays among the half-open ones.
 #[inline(always)]
 pub fn claim_established<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
-    /// ns of silence after which a flow gives way.
-    const SILENT: u64 = 30_000_000_000;
-    const FREE: u64 = u64::MAX;
     let index = bucket(hash, tables.slot_mask(Part::Established));
     let bucket = tables.slots(Part::Established, index).ok_or(Reason::Inconsistent)?;
-    let fingerprint = Slot::default().claimed(hash, 0).fingerprint();
-    let (mut way, mut best) = (0, SILENT);
-    for candidate in 0..WAYS {
-        let slot = Slot(bucket.word(candidate).load());
-        if slot.is_free() {
-            (way, best) = (candidate, FREE);
-        } else if slot.fingerprint() == fingerprint {
-            return Err(Reason::FlowTableFull);
-        } else if best != FREE {
-            let silence = silence(tables, bucket.number(candidate), slot, now);
-            if silence > best {
-                (way, best) = (candidate, silence);
-            }
-        }
+    if way_where(bucket, |word| Slot(word).differs(hash)) < WAYS {
+        return Err(Reason::FlowTableFull);
     }
-    if best == SILENT {
+    let mut way = way_where(bucket, |word| Slot(word).tenancy());
+    if way >= WAYS {
+        way = most_silent(tables, bucket, now);
+    }
+    if way >= WAYS {
         return Err(Reason::FlowTableFull);
     }
     claim(tables, Part::Established, bucket, way, hash, now)
 }
 
+/// [`WAYS`]: none is silent for long.
+#[inline(never)]
+fn most_silent<T: Tables>(tables: &T, bucket: BucketRef, now: u64) -> u32 {
+    /// ns of silence after which a flow gives way.
+    const SILENT: u64 = 30_000_000_000;
+    let (mut way, mut best) = (WAYS, SILENT);
+    for candidate in 0..WAYS {
+        let slot = Slot(bucket.word(candidate).load());
+        let silence = silence(tables, bucket.number(candidate), slot, now);
+        if silence > best {
+            (way, best) = (candidate, silence);
+        }
+    }
+    way
+}
+
 #[inline(always)]
 fn silence<T: Tables>(tables: &T, number: u32, slot: Slot, now: u64) -> u64 {
     let Some(flow) = tables.flow(Part::Established, number) else { return 0 };
-    let last = if flow.seen() > flow.answered() { flow.seen() } else { flow.answered() };
-    let silence = if now > last { now - last } else { 0 };
+    let silence = now.wrapping_sub(flow.last());
+    // Stamped by another CPU since `now`.
+    let silence = if silence >> 63 == 0 { silence } else { 0 };
     // What is closed goes before what is open.
     let closed = slot.state() & flow_state::CLOSED == flow_state::CLOSED;
     if closed { silence | 1 << 62 } else { silence }
@@ -206,8 +226,7 @@ fn claim<T: Tables>(
     hash: u64,
     now: u64,
 ) -> Result<Claim, Reason> {
-    let way = tables.launder(way);
-    let word = bucket.word(way);
+    let word = bucket.word(tables.launder(way));
     let before = Slot(word.load());
     // Another CPU is writing there: most likely the same flow.
     if before.has(flow_state::CLAIMED) {
@@ -251,18 +270,11 @@ impl Claim {
 #[inline(always)]
 pub fn enter_answer<T: Tables>(tables: &T, hash: u64, number: u32) -> bool {
     let Some(bucket) = tables.answers(bucket(hash, tables.answer_mask())) else { return false };
-    let mut free = WAYS;
-    for way in 0..WAYS {
-        let answer = Answer(bucket.word(way).load());
-        if answer.is_for(hash) {
-            return false;
-        }
-        if answer == Answer::FREE {
-            free = way;
-        }
+    if way_where(bucket, |word| Answer(word).differs(hash)) < WAYS {
+        return false;
     }
-    let answer = Answer::new(hash, number);
-    free < WAYS && tables.exchange(bucket.word(tables.launder(free)), 0, answer.0)
+    let way = way_where(bucket, |word| word >> 1);
+    way < WAYS && tables.exchange(bucket.word(tables.launder(way)), 0, Answer::new(hash, number).0)
 }
 
 /// Makes an answer lead elsewhere, or nowhere.
@@ -270,11 +282,9 @@ pub fn enter_answer<T: Tables>(tables: &T, hash: u64, number: u32) -> bool {
 pub fn turn_answer<T: Tables>(tables: &T, hash: u64, number: u32, to: Answer) {
     let Some(bucket) = tables.answers(bucket(hash, tables.answer_mask())) else { return };
     let old = Answer::new(hash, number);
-    for way in 0..WAYS {
-        let word = bucket.word(way);
-        if word.load() == old.0 {
-            tables.exchange(word, old.0, to.0);
-        }
+    let way = way_where(bucket, |word| (word ^ old.0) >> 1 | (word ^ old.0) & 1);
+    if way < WAYS {
+        tables.exchange(bucket.word(tables.launder(way)), old.0, to.0);
     }
 }
 

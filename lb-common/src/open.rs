@@ -106,14 +106,13 @@ fn reserve<T: Tables>(tables: &T, flow: FlowRef, delta: Delta) -> Result<(), Rea
     Err(Reason::PortsExhausted)
 }
 
-/// Moves a half-open flow among the established ones and answers where it is now. It stays where
-/// there is no room.
+/// Moves a half-open flow among the established ones; it stays where there is no room.
 #[inline(never)]
-pub(crate) fn promote<T: Tables>(tables: &T, pending: FlowRef, hash: u64) -> FlowRef {
-    let Some(word) = flow_table::slot_of(tables, pending) else { return pending };
-    let Ok(claim) = flow_table::claim_established(tables, hash, pending.seen()) else {
-        tables.count(counter::CROWDED);
-        return pending;
+pub(crate) fn promote<T: Tables>(tables: &T, arrival: &Arrival, onward: &mut Onward) {
+    let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
+    let Some(word) = flow_table::slot_of(tables, pending) else { return };
+    let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {
+        return tables.count(counter::CROWDED);
     };
     let flow = claim.flow;
     flow.copy_from(pending);
@@ -122,8 +121,7 @@ pub(crate) fn promote<T: Tables>(tables: &T, pending: FlowRef, hash: u64) -> Flo
     let held = slot.0 | flow_state::CLAIMED as u64;
     let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
     if !free || !tables.exchange(word, slot.0, held) {
-        claim.abandon(tables);
-        return pending;
+        return claim.abandon(tables);
     }
     if flow.mode() == mode::NAT {
         let hash = flow_table::hash(&flow.answer(), tables.seed());
@@ -132,7 +130,7 @@ pub(crate) fn promote<T: Tables>(tables: &T, pending: FlowRef, hash: u64) -> Flo
     }
     claim.open(tables, slot.state() | flow_state::CONFIRMED);
     leave(tables, word, slot, flow);
-    flow
+    onward.flow = flow.number();
 }
 
 /// Gives the old slot up; what happened to the flow there meanwhile happens to it here.

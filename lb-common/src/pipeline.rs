@@ -79,11 +79,12 @@ fn other<P: Packet, T: Tables>(
         Err(reason) if tables.owns(&arrival.key.dst) => return Err(reason),
         Err(_) => Way::Pass,
     };
-    if way == Way::Open {
-        open::open(packet, tables, arrival, onward)?;
-        return Ok(Way::Follow);
+    match way {
+        Way::Open => open::open(packet, tables, arrival, onward)?,
+        Way::Promote => open::promote(tables, arrival, onward),
+        _ => return Ok(way),
     }
-    Ok(way)
+    Ok(Way::Follow)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -98,7 +99,7 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Proxy => Verdict::Proxy,
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
         Way::Reply => Verdict::Reply,
-        Way::Follow | Way::Open => Verdict::Drop(Reason::Inconsistent),
+        Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
     }
 }
 

@@ -227,6 +227,14 @@ impl FlowRef {
         unsafe { (&raw const (*self.as_ptr()).hop.hop).read() }
     }
 
+    /// The last packet of either direction.
+    #[inline(always)]
+    #[must_use]
+    pub fn last(self) -> u64 {
+        let (seen, answered) = (self.seen(), self.answered());
+        if seen > answered { seen } else { answered }
+    }
+
     /// Whether a client's packet with this key belongs to the flow.
     #[inline(always)]
     #[must_use]

@@ -33,6 +33,8 @@ pub(crate) enum Way {
     Reply,
     /// A new flow's first packet.
     Open,
+    /// Of a half-open flow that is to be established.
+    Promote,
     /// Still to be rewritten, as a client's packet of a flow.
     Follow,
 }

@@ -66,38 +66,40 @@ pub struct Flow {
 /// Bit of [`Flow::number`] and of [`Answer`]: the entry is in PENDING.
 pub const PENDING: u32 = 1 << 31;
 
-/// What stands for an entry in a bucket: fingerprint (20 bits), generation (8), time of birth
-/// (20), [`flow_state`] (16), from the top. Whoever changes the whole word by compare-and-exchange
+/// What stands for an entry in a bucket: a bit that is always 0, fingerprint (19 bits), generation
+/// (8), time of birth (20), [`flow_state`] (16), from the top. Whoever changes the whole word by compare-and-exchange
 /// owns the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Slot(pub u64);
 
 impl Slot {
-    const FINGERPRINT: u64 = 0xfffff << 44;
+    const FINGERPRINT: u64 = 0x7ffff << 44;
     const GENERATION: u64 = 0xff << 36;
     const BORN: u64 = 0xfffff << 16;
     const STATE: u64 = 0xffff;
     /// ns in a unit of the time of birth, as a shift: 67 ms. The time wraps after 19 hours.
     const UNIT: u32 = 26;
 
-    /// What [`identity`](Self::identity) is for an open flow with this hash.
+    /// 0 if it is an open flow's with this hash's fingerprint.
     #[inline(always)]
     #[must_use]
-    pub const fn wanted(hash: u64) -> u64 {
-        hash & Self::FINGERPRINT | flow_state::OPEN as u64
+    pub const fn misses(self, hash: u64) -> u64 {
+        let wanted = hash & !Self::STATE | flow_state::OPEN as u64;
+        (self.0 ^ wanted) & (Self::FINGERPRINT | flow_state::OPEN as u64)
     }
 
-    /// Fingerprint and whether the flow is open: what a search compares.
+    /// 0 if somebody with this hash's fingerprint has it, or last had it.
     #[inline(always)]
     #[must_use]
-    pub const fn identity(self) -> u64 {
-        self.0 & (Self::FINGERPRINT | flow_state::OPEN as u64)
+    pub const fn differs(self, hash: u64) -> u64 {
+        (self.0 ^ hash) & Self::FINGERPRINT
     }
 
+    /// 0 if nobody has it.
     #[inline(always)]
     #[must_use]
-    pub const fn fingerprint(self) -> u64 {
-        self.0 & Self::FINGERPRINT
+    pub const fn tenancy(self) -> u64 {
+        self.0 & (flow_state::OPEN | flow_state::CLAIMED) as u64
     }
 
     #[inline(always)]
@@ -187,11 +189,11 @@ impl Answer {
         self.0 as u32
     }
 
-    /// Whether it may be for a key with this hash.
+    /// 0 if it may be for a key with this hash.
     #[inline(always)]
     #[must_use]
-    pub const fn is_for(self, hash: u64) -> bool {
-        self.0 >> 32 == hash >> 32 | 1
+    pub const fn differs(self, hash: u64) -> u64 {
+        self.0 >> 32 ^ (hash >> 32 | 1)
     }
 }
 
