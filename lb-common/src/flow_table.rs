@@ -302,7 +302,7 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
 }
 
 /// What goes with a slot that was taken from its flow: the way of its answers, and its count.
-#[inline(always)]
+#[inline(never)]
 fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
     if flow.mode() == crate::abi::mode::NAT {
         let hash = hash(&flow.answer(), tables.seed());

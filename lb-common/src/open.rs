@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{Answer, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
-    arrival::{Arrival, Onward},
+    arrival::{Arrival, Desk, Onward},
     checksum::Delta,
     flow_table,
     packet::Packet,
@@ -11,16 +11,17 @@ use crate::{
 };
 
 /// Ports tried before giving up: enough while a few in a hundred are free.
-const TRIES: u32 = 32;
+const TRIES: u64 = 32;
 
 /// Enters a new flow among the half-open ones and counts it.
 #[inline(never)]
 pub(crate) fn open<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &Arrival,
-    onward: &mut Onward,
+    desk: &mut Desk,
 ) -> Result<(), Reason> {
+    packet.anchor();
+    let Desk { arrival, onward } = desk;
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
@@ -92,7 +93,7 @@ fn connect<T: Tables>(tables: &T, flow: FlowRef, service: u32) -> Result<(), Rea
 
 /// Finds a source port towards the backend that no live flow has: the index of answers itself
 /// rules out that two flows get one.
-#[inline(always)]
+#[inline(never)]
 fn reserve<T: Tables>(tables: &T, flow: FlowRef, delta: Delta) -> Result<(), Reason> {
     for _ in 0..TRIES {
         let port = tables.next_port(flow.load());
@@ -108,7 +109,8 @@ fn reserve<T: Tables>(tables: &T, flow: FlowRef, delta: Delta) -> Result<(), Rea
 
 /// Moves a half-open flow among the established ones; it stays where there is no room.
 #[inline(never)]
-pub(crate) fn promote<T: Tables>(tables: &T, arrival: &Arrival, onward: &mut Onward) {
+pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
+    let Desk { arrival, onward } = desk;
     let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
     let Some(word) = flow_table::slot_of(tables, pending) else { return };
     let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {

@@ -25,6 +25,11 @@ pub unsafe trait Packet {
     #[must_use]
     fn adjust_head(&mut self, by: i32) -> bool;
 
+    /// First thing in a function of its own that only reads: keeps LLVM from passing the bounds
+    /// instead of the packet, which the kernel's verifier knows only as they are read.
+    #[inline(always)]
+    fn anchor(&self) {}
+
     /// Bytes in the frame.
     #[inline(always)]
     fn length(&self) -> usize {

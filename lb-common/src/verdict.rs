@@ -31,6 +31,8 @@ pub(crate) enum Way {
     Proxy,
     Steer,
     Reply,
+    /// Not seen yet.
+    Other,
     /// A new flow's first packet.
     Open,
     /// Of a half-open flow that is to be established.
@@ -42,14 +44,14 @@ pub(crate) enum Way {
 /// Where a steered frame leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub(crate) struct Exit {
+pub struct Exit {
     pub ifindex: u32,
     pub vlan: u16,
 }
 
 impl Exit {
     #[inline(always)]
-    pub fn through(&mut self, hop: Hop) -> Way {
+    pub(crate) fn through(&mut self, hop: Hop) -> Way {
         self.ifindex = hop.ifindex;
         self.vlan = hop.vlan;
         Way::Steer

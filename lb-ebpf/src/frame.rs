@@ -21,6 +21,12 @@ unsafe impl Packet for Frame {
     }
 
     #[inline(always)]
+    fn anchor(&self) {
+        // SAFETY: the context is the kernel's own.
+        unsafe { (&raw const (*self.0.ctx).data).read_volatile() };
+    }
+
+    #[inline(always)]
     fn adjust_head(&mut self, by: i32) -> bool {
         // SAFETY: the context is the kernel's own.
         unsafe { bpf_xdp_adjust_head(self.0.ctx, by) == 0 }

@@ -11,9 +11,11 @@ use crate::{
         Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Slot, Vip, VipKey, WAYS,
         counter, flow_state,
     },
+    arrival::{Arrival, Desk, Onward},
     packet::Packet,
     tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
+    vlan::Tag,
 };
 
 /// Bytes kept free in front of a frame, as drivers do.
@@ -209,6 +211,11 @@ impl Tables for Model {
 
     fn launder(&self, value: u32) -> u32 {
         value
+    }
+
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        let onward = Onward::default();
+        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
