@@ -6,6 +6,7 @@ use crate::{
     abi::{FlowKey, mode, status},
     admit,
     arrival::Desk,
+    encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
@@ -13,7 +14,7 @@ use crate::{
     icmp, next_hop, open,
     packet::Packet,
     rewrite::{self, Turn},
-    tables::{Part, Tables},
+    tables::{FlowRef, Part, Tables},
     track,
     verdict::{Exit, Reason, Verdict, Way},
     vlan::{self, Tag},
@@ -93,7 +94,7 @@ fn usual<P: Packet, T: Tables>(
     let headers = Headers { family, flags };
     let hash = flow_table::hash(&key, tables.seed());
     if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
-        if flags & tcp_flags::SYN != 0 {
+        if flags & tcp_flags::SYN != 0 || obstacle(packet, tables, found.flow).is_some() {
             return Ok(Way::Other);
         }
         return to_backend(packet, tables, headers, found, exit);
@@ -121,6 +122,18 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     }
 }
 
+/// What keeps a client's packet of a flow from its backend.
+#[inline(always)]
+fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Option<Reason> {
+    let reach = tables.reach(flow.backend())?;
+    if reach.status() != status::HERE {
+        return Some(Reason::BackendGone);
+    }
+    let mtu = reach.hop().mtu as usize;
+    let length = packet.length() - L3 + encap::overhead(flow);
+    if mtu != 0 && length > mtu { Some(Reason::TooBig) } else { None }
+}
+
 /// Sends a packet on as a client's packet of the flow that was found or opened for it.
 #[inline(never)]
 fn follow<P: Packet, T: Tables>(
@@ -131,6 +144,9 @@ fn follow<P: Packet, T: Tables>(
     let Desk { arrival, onward } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     let headers = Headers { family: arrival.family, flags: arrival.flags };
+    if let Some(reason) = obstacle(packet, tables, flow) {
+        return Err(reason);
+    }
     to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
 }
 
@@ -146,6 +162,7 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Proxy => Verdict::Proxy,
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
         Way::Reply => Verdict::Reply,
+        Way::Answer => Verdict::Answer(exit.reason),
         Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
     }
 }
@@ -167,16 +184,12 @@ fn to_backend<P: Packet, T: Tables>(
     let now = tables.now();
     flow.set_seen(now);
     let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
-    if reach.status() != status::HERE {
-        return Err(Reason::NoBackend);
-    }
     next_hop::of_reach(tables, reach, flow, now)?;
     let hop = reach.hop();
-    if hop.mtu != 0 && packet.length() - L3 > hop.mtu as usize {
-        return Err(Reason::TooBig);
-    }
     if flow.mode() == mode::NAT {
         rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_backend(flow))?;
+    } else {
+        encap::direct(packet, headers.family, flow)?;
     }
     rewrite::link(packet, hop)?;
     found.check()?;

@@ -21,6 +21,9 @@ use crate::{
 /// Bytes kept free in front of a frame, as drivers do.
 const HEADROOM: usize = 64;
 
+/// Bytes kept free behind it.
+const TAILROOM: usize = 320;
+
 /// A frame in ordinary memory.
 pub struct Buffer {
     // Words, so that the start is even.
@@ -33,10 +36,11 @@ impl Buffer {
     #[must_use]
     pub fn new(frame: &[u8]) -> Self {
         let end = HEADROOM + frame.len();
-        let mut buffer = Self { words: vec![0; end.div_ceil(8)], start: HEADROOM, end };
+        let mut buffer =
+            Self { words: vec![0; (end + TAILROOM).div_ceil(8)], start: HEADROOM, end };
         // SAFETY: the words hold `end` bytes and are borrowed for this statement alone.
         let bytes =
-            unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast(), end) };
+            unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast::<u8>(), end) };
         bytes[HEADROOM..].copy_from_slice(frame);
         buffer
     }
@@ -64,6 +68,24 @@ unsafe impl Packet for Buffer {
             _ => return false,
         }
         true
+    }
+
+    fn adjust_tail(&mut self, by: i32) -> bool {
+        match self.end.checked_add_signed(by as isize) {
+            Some(end) if end >= self.start + 14 && end <= self.words.len() * 8 => {
+                let old = self.end;
+                self.end = end;
+                if end > old {
+                    // SAFETY: both lie within the words, borrowed for this statement alone.
+                    unsafe {
+                        let first = self.words.as_mut_ptr().cast::<u8>().add(old);
+                        first.write_bytes(0, end - old);
+                    }
+                }
+                true
+            }
+            _ => false,
+        }
     }
 }
 
