@@ -251,6 +251,13 @@ fn claim<T: Tables>(
 }
 
 impl Claim {
+    /// The claim that its owner had before.
+    #[inline(always)]
+    pub fn of<T: Tables>(tables: &T, flow: FlowRef) -> Result<Self, Reason> {
+        let word = slot_of(tables, flow).ok_or(Reason::Inconsistent)?;
+        Ok(Self { flow, word, claimed: Slot(word.load()) })
+    }
+
     /// From now on the flow is found by its clients' packets.
     #[inline(always)]
     pub fn open<T: Tables>(self, tables: &T, state: u32) {

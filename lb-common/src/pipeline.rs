@@ -71,7 +71,11 @@ fn unusual<P: Packet, T: Tables>(
         Kind::Foreign => Way::Pass,
     };
     match way {
-        Way::Open => open::open(packet, tables, desk)?,
+        Way::Open => {
+            open::begin(packet, tables, desk)?;
+            open::reserve(tables, desk)?;
+            open::finish(tables, desk)?;
+        }
         Way::Promote => open::promote(tables, desk),
         Way::Follow => {}
         way => return Ok(way),
