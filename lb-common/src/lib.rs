@@ -8,12 +8,14 @@
 
 pub mod abi;
 pub mod admit;
+mod answer;
 pub mod arrival;
 pub mod checksum;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
 pub mod icmp;
+mod mss;
 pub mod next_hop;
 pub mod open;
 pub mod packet;

@@ -10,6 +10,8 @@ use network_types::{
     vlan::VlanHdr,
 };
 
+use crate::checksum::Delta;
+
 /// A frame in memory, starting at its Ethernet header.
 ///
 /// The bounds are compared as addresses and read afresh at every access: that is the form in which
@@ -41,6 +43,10 @@ pub unsafe trait Packet {
         let (start, end) = self.bounds();
         end - start
     }
+
+    /// One's complement sum of `LENGTH` bytes, a multiple of four and at most 2 KiB; `None` if the frame
+    /// ends before them.
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta>;
 
     /// The header at `offset`, which must be even; `None` if the frame ends before it does.
     #[inline(always)]

@@ -5,13 +5,14 @@ use network_types::eth::EthHdr;
 use crate::{
     abi::{FlowKey, mode, status},
     admit,
+    answer::too_big,
     arrival::Desk,
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    icmp, next_hop, open,
+    icmp, mss, next_hop, open,
     packet::Packet,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
@@ -45,12 +46,12 @@ fn decide<P: Packet, T: Tables>(
         Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
         _ => Way::Other,
     };
-    if way != Way::Other {
+    if way.is_decided() {
         return Ok(way);
     }
     let slow = |desk: &mut Desk| {
         desk.arrival.tag = tag;
-        let way = unusual(packet, tables, desk)?;
+        let way = unusual(packet, tables, desk, way)?;
         *exit = desk.onward.exit;
         Ok(way)
     };
@@ -64,8 +65,13 @@ fn unusual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
+    way: Way,
 ) -> Result<Way, Reason> {
-    let way = match examine(packet, tables, desk)? {
+    let kind = examine(packet, tables, desk)?;
+    if way == Way::Back {
+        return backwards(packet, tables, desk);
+    }
+    let way = match kind {
         Kind::Segment => admit::newcomer(packet, tables, desk)?,
         Kind::Message => icmp::receive(packet, tables, desk)?,
         Kind::Foreign => Way::Pass,
@@ -73,6 +79,7 @@ fn unusual<P: Packet, T: Tables>(
     match way {
         Way::Open => {
             open::begin(packet, tables, desk)?;
+            encap::prepare(tables, desk)?;
             open::reserve(tables, desk)?;
             open::finish(tables, desk)?;
         }
@@ -80,7 +87,26 @@ fn unusual<P: Packet, T: Tables>(
         Way::Follow => {}
         way => return Ok(way),
     }
-    follow(packet, tables, desk)
+    mss::clamp(packet, tables, desk);
+    match follow(packet, tables, desk)? {
+        Way::Oversize => too_big::answer(packet, tables, desk),
+        way => Ok(way),
+    }
+}
+
+/// A backend's packet that is not usual.
+#[inline(always)]
+fn backwards<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    seek(tables, desk)?;
+    mss::clamp(packet, tables, desk);
+    match give_back(packet, tables, desk)? {
+        Way::Oversize => too_big::answer(packet, tables, desk),
+        way => Ok(way),
+    }
 }
 
 /// A plain segment of an established flow: a search by client, then one by backend.
@@ -104,6 +130,9 @@ fn usual<P: Packet, T: Tables>(
         return to_backend(packet, tables, headers, found, exit);
     }
     match flow_table::of_backend(tables, &key, hash) {
+        Some(found) if flags & tcp_flags::SYN != 0 || is_too_large(packet, found.flow) => {
+            Ok(Way::Back)
+        }
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
     }
@@ -133,9 +162,20 @@ fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Opti
     if reach.status() != status::HERE {
         return Some(Reason::BackendGone);
     }
-    let mtu = reach.hop().mtu as usize;
     let length = packet.length() - L3 + encap::overhead(flow);
-    if mtu != 0 && length > mtu { Some(Reason::TooBig) } else { None }
+    if length > carries(reach.hop().mtu) { Some(Reason::TooBig) } else { None }
+}
+
+/// Whether a backend's packet does not fit the way to its client.
+#[inline(always)]
+fn is_too_large<P: Packet>(packet: &P, flow: FlowRef) -> bool {
+    packet.length() - L3 > carries(flow.way_back().mtu)
+}
+
+/// A way of which nothing is known carries all.
+#[inline(always)]
+const fn carries(mtu: u32) -> usize {
+    if mtu == 0 { usize::MAX } else { mtu as usize }
 }
 
 /// Sends a packet on as a client's packet of the flow that was found or opened for it.
@@ -145,13 +185,48 @@ fn follow<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     let headers = Headers { family: arrival.family, flags: arrival.flags };
-    if let Some(reason) = obstacle(packet, tables, flow) {
-        return Err(reason);
+    match obstacle(packet, tables, flow) {
+        Some(Reason::TooBig) => {
+            let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
+            onward.limit = reach.hop().mtu.saturating_sub(flow.overhead());
+            return Ok(Way::Oversize);
+        }
+        Some(reason) => return Err(reason),
+        None => {}
     }
     to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
+}
+
+/// Finds the flow of a backend's packet.
+#[inline(never)]
+fn seek<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let Desk { arrival, onward, .. } = desk;
+    let found = flow_table::of_backend(tables, &arrival.key, arrival.hash);
+    onward.flow = found.ok_or(Reason::RacedFlow)?.flow.number();
+    Ok(())
+}
+
+/// Sends a packet on as a backend's packet of that flow.
+#[inline(never)]
+fn give_back<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    let Desk { arrival, onward, .. } = desk;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    if is_too_large(packet, flow) {
+        onward.limit = flow.way_back().mtu;
+        return Ok(Way::Oversize);
+    }
+    let headers = Headers { family: arrival.family, flags: arrival.flags };
+    if headers.flags & tcp_flags::SYN != 0 {
+        track::answered(packet, headers, flow)?;
+    }
+    to_client(packet, tables, headers, Found::read(flow), &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -167,7 +242,9 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
-        Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
+        Way::Other | Way::Open | Way::Promote | Way::Follow | Way::Back | Way::Oversize => {
+            Verdict::Drop(Reason::Inconsistent)
+        }
     }
 }
 
@@ -211,8 +288,8 @@ fn to_client<P: Packet, T: Tables>(
 ) -> Result<Way, Reason> {
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
-    if headers.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::backend(packet, tables, headers, flow)?;
+    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
+        track::backend(tables, headers.flags, flow);
     }
     let now = tables.now();
     flow.set_answered(now);

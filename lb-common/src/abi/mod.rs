@@ -13,8 +13,8 @@ pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use hop::{CachedHop, Hop};
 pub use service::{
-    Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
-    strategy,
+    Backend, GUE_PORT, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags,
+    status, strategy,
 };
 
 use crate::verdict::Reason;

@@ -12,6 +12,7 @@ use crate::{
         counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
+    checksum::Delta,
     packet::Packet,
     tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
@@ -62,6 +63,11 @@ unsafe impl Packet for Buffer {
         (base + self.start, base + self.end)
     }
 
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta> {
+        let words = self.bytes().get(offset..offset + LENGTH)?.chunks_exact(2);
+        Some(words.fold(Delta::NONE, |sum, word| sum.plus([word[0], word[1]])))
+    }
+
     fn adjust_head(&mut self, by: i32) -> bool {
         match self.start.checked_add_signed(by as isize) {
             Some(start) if start <= self.end => self.start = start,
@@ -110,7 +116,10 @@ pub struct Model {
     pub source_ports: (u16, u16),
     pub now: Cell<u64>,
     pub ingress: u32,
+    /// What the interface takes that frames come in by.
+    pub ingress_mtu: u32,
     random: Cell<u64>,
+    answers_due: Cell<u64>,
 }
 
 /// Entries of one part, and the slots that lead to them.
@@ -167,7 +176,9 @@ impl Model {
             source_ports: (2048, 30720),
             now: Cell::new(1 << 40),
             ingress: 1,
+            ingress_mtu: 1500,
             random: Cell::new(1),
+            answers_due: Cell::new(0),
         }
     }
 
@@ -237,7 +248,11 @@ impl Tables for Model {
 
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         let onward = Onward::default();
-        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
+        let answers = self.answers_due.get();
+        let mut desk = Desk { arrival: Arrival::unread(Tag::NONE), onward, answers };
+        let result = work(&mut desk);
+        self.answers_due.set(desk.answers);
+        Some(result)
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
@@ -311,6 +326,10 @@ impl Tables for Model {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn ingress_takes(&self, length: u32) -> bool {
+        length <= self.ingress_mtu
     }
 
     fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {
