@@ -43,7 +43,7 @@ fn every_row_of_the_table() {
 
 #[test]
 fn every_steered_frame_of_the_table_has_right_checksums() {
-    for row in rows() {
+    for row in rows().into_iter().filter(|row| row.verified) {
         let Some(out) = &row.out else { continue };
         out.verify().unwrap_or_else(|error| panic!("{}: {error}: {out:?}", row.name));
     }
@@ -52,8 +52,9 @@ fn every_steered_frame_of_the_table_has_right_checksums() {
 #[test]
 fn no_truncation_panics_or_reads_past_the_end() {
     for row in rows() {
+        let model = world::model(1 << 40);
         for length in 0..row.frame.0.len() {
-            balance(&mut Buffer::new(&row.frame.0[..length]), &world::model(1 << 40));
+            balance(&mut Buffer::new(&row.frame.0[..length]), &model);
         }
     }
 }

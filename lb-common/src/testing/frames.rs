@@ -7,6 +7,8 @@ use etherparse::{
     err::packet::SliceError,
 };
 
+use super::modes::TUNNEL_PORT;
+
 /// An Ethernet frame as it goes over the wire.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame(pub Vec<u8>);
@@ -167,14 +169,20 @@ impl Frame {
     /// Every checksum in the frame is right, by a library that is not ours.
     pub fn verify(&self) -> Result<(), String> {
         let packet = SlicedPacket::from_ethernet(&self.0).map_err(|e: SliceError| e.to_string())?;
-        let net = packet.net.ok_or("no IP")?;
+        let net = packet.net.as_ref().ok_or("no IP")?;
         if let Some(ip) = net.ipv4_ref() {
             let header = ip.header().to_header();
             if header.calc_header_checksum() != header.header_checksum {
                 return Err("IPv4 header checksum".into());
             }
         }
-        transport(&self.0, &packet.transport)
+        let Some(inner) = self.inner(TUNNEL_PORT) else {
+            return transport(&self.0, &packet.transport);
+        };
+        if packet.transport.is_some() {
+            transport(&self.0, &packet.transport)?;
+        }
+        inner.verify()
     }
 }
 

@@ -3,7 +3,9 @@
 
 pub mod frames;
 pub mod model;
+pub mod modes;
 pub mod table;
+pub mod tunnels;
 pub mod world;
 
 pub use frames::Frame;

@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::model::Model;
+use super::{
+    frames::{CLIENT_MAC, OUR_MAC},
+    model::Model,
+    modes,
+};
 use crate::abi::{Address, Backend, Hop, Reach, Ring, Service, Vip, VipKey, path};
 
 /// One announced address per family; ports by what stands behind them.
@@ -107,7 +111,16 @@ pub fn model(now: u64) -> Model {
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
     }
+    for family in 0..VIPS.len() {
+        modes::add(&mut model, family, now);
+    }
     model
+}
+
+/// Back the way that clients' frames come.
+#[must_use]
+pub fn hop_to_client() -> Hop {
+    Hop::new(CLIENT_MAC, OUR_MAC, 1, 0)
 }
 
 /// Towards the backends.
