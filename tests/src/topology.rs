@@ -57,7 +57,8 @@ pub const KEPT: &str = "lab";
 const BACKENDS: u8 = 3;
 const PREFIX: &str = "lb-";
 
-/// The namespaces of one lab and a directory for its files. All of it goes when dropped.
+/// The namespaces of one lab, a directory for its files and one for the data path. All of it goes
+/// when dropped.
 pub struct Lab {
     pub client: Netns,
     pub lb: Netns,
@@ -201,6 +202,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if !self.kept {
             let _ = fs::remove_dir_all(&self.directory);
+            let _ = fs::remove_dir_all(pins(&self.tag));
         }
     }
 }
@@ -209,6 +211,12 @@ impl Drop for Lab {
 #[must_use]
 pub fn directory(tag: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{PREFIX}{tag}"))
+}
+
+/// Where the data path of the lab `tag` has its names.
+#[must_use]
+pub fn pins(tag: &str) -> PathBuf {
+    Path::new("/sys/fs/bpf").join(format!("{PREFIX}{tag}"))
 }
 
 /// Namespace `name` of the lab `tag`.
@@ -229,6 +237,7 @@ pub fn remove(tag: &str) -> Result<bool> {
         netns.delete();
     }
     let _ = fs::remove_dir_all(directory(tag));
+    let _ = fs::remove_dir_all(pins(tag));
     Ok(!names.is_empty())
 }
 

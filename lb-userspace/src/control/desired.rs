@@ -7,6 +7,7 @@ use std::{
 };
 
 use lb_common::abi::{self, Address, Vip, VipKey, path};
+use serde::{Deserialize, Serialize};
 
 use super::{Error, Member, Slots, populate};
 use crate::{
@@ -14,7 +15,8 @@ use crate::{
     service::Path,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     V4,
     V6,

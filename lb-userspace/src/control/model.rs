@@ -30,6 +30,14 @@ impl Tables {
         }
     }
 
+    /// Tables that an earlier daemon filled: empty ones after `contents`.
+    #[must_use]
+    pub fn holding(rings: u32, contents: &[Command]) -> Self {
+        let mut tables = Self::new(rings);
+        contents.iter().for_each(|command| tables.apply(command));
+        tables
+    }
+
     /// Notes that `command` has been carried out.
     pub fn apply(&mut self, command: &Command) {
         match *command {

@@ -12,11 +12,11 @@ use crate::tables::Command;
 
 /// The tables that control fills. The kernel program reads them while they change.
 pub struct Tables {
-    vips: Table<VipKey, Vip>,
-    addresses: Table<Address, u32>,
-    services: Table<u32, Service>,
-    rings: Table<u32, u32>,
-    backends: Table<u32, Backend>,
+    pub(super) vips: Table<VipKey, Vip>,
+    pub(super) addresses: Table<Address, u32>,
+    pub(super) services: Table<u32, Service>,
+    pub(super) rings: Table<u32, u32>,
+    pub(super) backends: Table<u32, Backend>,
     hops: Table<u32, CachedHop>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,

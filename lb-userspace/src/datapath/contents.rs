@@ -1,0 +1,66 @@
+//! What control's tables hold, as the commands that would bring it there.
+
+use lb_common::abi::{Backend, Service};
+
+use super::{DatapathError, Tables, table::Table};
+use crate::tables::{Capacity, Command};
+
+impl Tables {
+    /// All that the tables hold. Ring slots that no service points to are left out.
+    ///
+    /// # Errors
+    ///
+    /// A system call failed.
+    pub fn contents(&self) -> Result<Vec<Command>, DatapathError> {
+        let mut contents = Vec::new();
+        for (id, backend) in entries(&self.backends)? {
+            if backend != Backend::default() {
+                contents.push(Command::SetBackend { id, backend });
+            }
+        }
+        let room = u64::from(self.rings.max_entries()?);
+        for (id, service) in entries(&self.services)? {
+            let end = u64::from(service.offset()) + u64::from(service.length());
+            if service != Service::default() && end <= room {
+                contents.push(self.ring(service)?);
+                contents.push(Command::SetService { id, service });
+            }
+        }
+        contents
+            .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
+        let addresses = entries(&self.addresses)?.into_iter();
+        contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
+        Ok(contents)
+    }
+
+    fn ring(&self, service: Service) -> Result<Command, DatapathError> {
+        let offset = service.offset();
+        let slots = (offset..offset + service.length())
+            .map(|slot| self.rings.lookup(&slot).map(Option::unwrap_or_default));
+        Ok(Command::WriteRing { offset, slots: slots.collect::<Result<_, _>>()? })
+    }
+
+    /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an
+    /// earlier daemon left may have more.
+    ///
+    /// # Errors
+    ///
+    /// A system call failed.
+    pub fn capacity(&self, loads: usize) -> Result<Capacity, DatapathError> {
+        Ok(Capacity {
+            services: self.services.max_entries()?,
+            backends: self.backends.max_entries()?,
+            loads: loads as u32,
+            rings: self.rings.max_entries()?,
+        })
+    }
+}
+
+fn entries<K: aya::Pod, V: aya::Pod>(table: &Table<K, V>) -> Result<Vec<(K, V)>, DatapathError> {
+    let mut all = Vec::new();
+    let mut walk = table.walk();
+    while let Some(batch) = walk.next_batch()? {
+        all.extend(batch.map(|(&key, &value)| (key, value)));
+    }
+    Ok(all)
+}
