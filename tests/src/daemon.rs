@@ -37,7 +37,12 @@ impl Daemon {
 
     /// The same with a whole configuration of the caller's; its `[admin]` must be [`socket`].
     pub fn run(lab: &Lab, config: &Path) -> Result<Self> {
-        let mut command = lab.lb.command(program("lb")?);
+        Self::run_as(&program("lb")?, lab, config)
+    }
+
+    /// The same with another build of it.
+    pub fn run_as(program: &Path, lab: &Lab, config: &Path) -> Result<Self> {
+        let mut command = lab.lb.command(program);
         command.arg("run").arg("--config").arg(config);
         let log = lab.directory().join("lb.log");
         let mut daemon =
