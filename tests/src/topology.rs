@@ -44,6 +44,9 @@ pub fn vips(port: u16) -> [SocketAddr; 2] {
 
 pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 101, 0, 2);
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd65, 1, 0, 0, 0, 0, 0, 2);
+/// Of a client at a second uplink.
+pub const SECOND4: Ipv4Addr = Ipv4Addr::new(10, 103, 0, 2);
+pub const SECOND6: Ipv6Addr = Ipv6Addr::new(0xfd65, 3, 0, 0, 0, 0, 0, 2);
 /// lb's addresses towards the backends.
 pub const INNER4: Ipv4Addr = Ipv4Addr::new(10, 102, 0, 1);
 pub const INNER6: Ipv6Addr = Ipv6Addr::new(0xfd65, 2, 0, 0, 0, 0, 0, 1);
@@ -142,6 +145,23 @@ impl Lab {
             backend.netns.ip("route replace default via 10.102.0.1")?;
             backend.netns.ip("-6 route replace default via fd65:2::1")?;
         }
+        Ok(())
+    }
+
+    /// A host of its own, for a second uplink: see [`Lab::plug`].
+    pub fn second_client(&self) -> Result<Netns> {
+        Netns::create(&format!("{PREFIX}{}-second", self.tag))
+    }
+
+    /// Connects `client` to lb as a NIC `interface` that appears: 10.103.0.2/24 and fd65:3::2/64
+    /// behind it, lb at .1 and ::1.
+    pub fn plug(&self, client: &Netns, interface: &str) -> Result<()> {
+        veth(client, "eth0", &self.lb, interface)?;
+        host_addresses(client, [SECOND4.into(), SECOND6.into()])?;
+        self.lb.ip(&format!("addr add 10.103.0.1/24 dev {interface}"))?;
+        self.lb.ip(&format!("addr add fd65:3::1/64 dev {interface} nodad"))?;
+        client.ip("route add default via 10.103.0.1")?;
+        client.ip("-6 route add default via fd65:3::1")?;
         Ok(())
     }
 
