@@ -83,6 +83,8 @@ pub struct Port {
     pub handlers: Vec<Handler>,
     /// Present exactly when `handlers` contains [`Handler::Tls`].
     pub tls: Option<TlsOptions>,
+    /// Present exactly when `handlers` contains [`Handler::ProxyProto`].
+    pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
     pub force_https: bool,
 }
@@ -97,12 +99,66 @@ impl Port {
     pub fn has(&self, handler: Handler) -> bool {
         self.handlers.contains(&handler)
     }
+
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        match self.handlers.first() {
+            Some(Handler::Tls) => Opening::Tls,
+            Some(Handler::Http) => Opening::Http,
+            Some(Handler::ProxyProto) | None => Opening::Raw,
+        }
+    }
+}
+
+/// What a client begins a connection with. Services can only share an address and port where all
+/// begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// A TLS handshake, which names the service (SNI).
+    Tls,
+    /// Requests, each of which names the service (`Host`).
+    Http,
+    /// Anything: no name is seen, so there is one service.
+    Raw,
+}
+
+impl Opening {
+    /// Whether `hostnames` tell services apart.
+    #[must_use]
+    pub fn is_named(self) -> bool {
+        self != Self::Raw
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Handler {
     Tls,
     Http,
+    /// Tell the backend who the client is, ahead of the connection's first byte.
+    ProxyProto,
+}
+
+impl Handler {
+    /// As the configuration writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::ProxyProto => "proxy_proto",
+        }
+    }
+}
+
+/// Version of the PROXY protocol
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    #[default]
+    V1,
+    /// Binary; says more where the client came by TLS.
+    V2,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

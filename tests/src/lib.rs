@@ -18,6 +18,7 @@ pub mod iperf;
 pub mod kernel;
 pub mod netns;
 pub mod process;
+pub mod receivers;
 pub mod servers;
 pub mod snapshot;
 pub mod stage;

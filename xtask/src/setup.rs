@@ -16,7 +16,7 @@ const LINKER_VERSION: &str = "0.13.0";
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
 
-const LAB: [Tool; 7] = [
+const LAB: [Tool; 9] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
@@ -24,9 +24,11 @@ const LAB: [Tool; 7] = [
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    PEER,
+    ("haproxy", "haproxy"),
 ];
 const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
-/// What the benches compare with.
+/// What the benches compare with, and a receiver of the PROXY protocol.
 const PEER: Tool = ("nginx", "nginx-light");
 
 /// `cargo xtask setup`: everything.

@@ -51,10 +51,11 @@ fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
 
 fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
     if let Some(span) = &service.hostnames_key
-        && service.is_only_steered()
+        && service.ports.whole
+        && !service.ports.items.iter().any(|item| item.value.port.opening().is_named())
     {
-        let message =
-            "`hostnames` on a service whose ports have no handlers: no name is seen there";
+        let message = "`hostnames` on a service whose ports have neither `tls` nor `http`: \
+                       no name is seen there";
         let help = r#"add "tls" or "http" to `handlers`, or remove `hostnames`"#;
         report.push(Diagnostic::new(span.clone(), message).help(help));
     }
@@ -156,11 +157,11 @@ fn family(address: IpAddr) -> &'static str {
 }
 
 /// The words that say which handlers a port has.
-pub(super) fn chain(handlers: &[Handler]) -> &'static str {
-    match handlers {
-        [Handler::Tls, Handler::Http] => "handlers `tls`, `http`",
-        [Handler::Tls] => "handler `tls`",
-        [Handler::Http] => "handler `http`",
-        _ => "no handlers",
+pub(super) fn chain(handlers: &[Handler]) -> String {
+    let names: Vec<_> = handlers.iter().map(|it| format!("`{}`", it.name())).collect();
+    match &*names {
+        [] => "no handlers".to_owned(),
+        [name] => format!("handler {name}"),
+        names => format!("handlers {}", names.join(", ")),
     }
 }

@@ -7,7 +7,7 @@ use std::{
     ptr,
 };
 
-use crate::service::{Path, Protocol};
+use crate::service::Protocol;
 
 use super::{
     combine::chain,
@@ -72,7 +72,8 @@ impl<'s> Claims<'s> {
         if !ptr::eq(first.service, claim.service) && !can_share(first.port, claim.port) {
             return Err(refuse_place(&first, &claim));
         }
-        let Some(names) = &claim.service.hostnames else {
+        let is_named = claim.port.port.opening().is_named();
+        let Some(names) = claim.service.hostnames.as_ref().filter(|_| is_named) else {
             return self.add_name(claim, None, &claim.address.span);
         };
         names.iter().try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
@@ -98,9 +99,10 @@ impl<'s> Claims<'s> {
     }
 }
 
-/// Names tell services apart only where the same handlers see them.
+/// Names tell services apart only where all are seen in the same way.
 fn can_share(first: &PortDraft, second: &PortDraft) -> bool {
-    first.port.path() == Path::Proxy && first.port.handlers == second.port.handlers
+    let opening = first.port.opening();
+    opening.is_named() && opening == second.port.opening()
 }
 
 fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
@@ -116,7 +118,7 @@ fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
     let message = format!("{place} has {here} here, and {there} in service `{owner}`");
     Diagnostic::new(second.port.number.clone(), message)
         .related(first.port.number.clone(), "the same port there")
-        .help("services that share an address and port must have the same handlers there")
+        .help("services that share an address and port must begin with the same handler there")
 }
 
 fn shown((address, port, protocol): Place) -> String {

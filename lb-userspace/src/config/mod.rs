@@ -9,6 +9,7 @@ mod conflict;
 mod diagnostic;
 mod health;
 mod hostname;
+mod network;
 mod node;
 mod pool;
 mod port;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, num::NonZeroU16, sync::Arc};
 
-use crate::service::{Handler, Port, TlsOptions, TlsVersion};
+use crate::service::{Handler, Port, ProxyProtocol, TlsOptions, TlsVersion};
 
 use super::{
     diagnostic::{Diagnostic, Span},
@@ -29,23 +29,25 @@ pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
         let number = port.required("port", "port = 443", |it| Some(it.at(scalar::port(it)?)));
         port.not_yet("start_port", "list each port on its own");
         port.not_yet("end_port", "list each port on its own");
-        port.not_yet("proxy_proto_options", HANDLERS_HELP);
         let handlers = port.optional("handlers", handlers);
         let tls = port.optional("tls_options", tls_options);
+        let proxy_proto = port.optional("proxy_proto_options", proxy_proto_options);
         let force_https = port.optional("force_https", Value::boolean);
         if handlers.is_none() && port.has("handlers") {
             return None;
         }
         let handlers = handlers.unwrap_or_default();
         let is_sound = check_tls_options(port, &handlers)
+            & check_proxy_proto_options(port, &handlers)
             & check_force_https(port, &handlers, force_https == Some(true))
             & check_alpn(port.report(), &handlers, tls.as_ref());
-        let has_tls = handlers.contains(&Handler::Tls);
+        let has = |handler| handlers.contains(&handler);
         let number = number.filter(|_| is_sound)?;
         Some(PortDraft {
             port: Port {
                 port: number.value,
-                tls: has_tls.then(|| tls.map_or_else(default_tls, TlsDraft::build)),
+                tls: has(Handler::Tls).then(|| tls.map_or_else(default_tls, TlsDraft::build)),
+                proxy_proto: has(Handler::ProxyProto).then(|| proxy_proto.unwrap_or_default()),
                 force_https: force_https == Some(true),
                 handlers,
             },
@@ -55,37 +57,62 @@ pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
     })
 }
 
-const HANDLERS_HELP: &str =
-    r#"supported: ["tls", "http"], ["tls"], ["http"], or no handlers to pass connections through"#;
+/// In the order in which they act on a connection.
+const CHAINS: [&[Handler]; 6] = [
+    &[],
+    &[Handler::Http],
+    &[Handler::Tls],
+    &[Handler::ProxyProto],
+    &[Handler::Tls, Handler::Http],
+    &[Handler::Tls, Handler::ProxyProto],
+];
 
 fn handlers(value: Value<'_>) -> Option<Vec<Handler>> {
     let handlers = value.list(|it| {
-        let known = [("tls", Handler::Tls), ("http", Handler::Http)];
-        it.choice(&known, &["pg_tls", "proxy_proto"])
+        let known = [Handler::Tls, Handler::Http, Handler::ProxyProto];
+        it.choice(&known.map(|handler| (handler.name(), handler)), &["pg_tls"])
     })?;
     let distinct = refuse_repeated_handlers(value.report(), &handlers);
     if !handlers.whole || !distinct {
         return None;
     }
     let handlers = handlers.into_values();
-    if handlers == [Handler::Http, Handler::Tls] {
-        let message = "`http` before `tls`: handlers act in the order in which they are written";
-        return value.refuse(message, r#"write ["tls", "http"]"#);
+    if CHAINS.contains(&&*handlers) {
+        return Some(handlers);
     }
-    Some(handlers)
+    let same_in_order = |chain: &&[Handler]| {
+        chain.len() == handlers.len() && chain.iter().all(|it| handlers.contains(it))
+    };
+    match CHAINS.into_iter().find(same_in_order) {
+        Some(chain) => value.refuse(
+            format!(
+                "{}: handlers act in the order in which they are written",
+                listed(&handlers, ", ")
+            ),
+            format!("write [{}]", quoted(chain)),
+        ),
+        None => value.refuse(
+            format!("{} do not go together", listed(&handlers, " and ")),
+            "`http` speaks to backends itself; the others hand bytes on: see docs/configuration.md",
+        ),
+    }
+}
+
+fn quoted(handlers: &[Handler]) -> String {
+    let words: Vec<_> = handlers.iter().map(|it| format!("\"{}\"", it.name())).collect();
+    words.join(", ")
+}
+
+fn listed(handlers: &[Handler], between: &str) -> String {
+    let words: Vec<_> = handlers.iter().map(|it| format!("`{}`", it.name())).collect();
+    words.join(between)
 }
 
 fn refuse_repeated_handlers(report: &Report, handlers: &List<Handler>) -> bool {
     let named: Vec<_> = handlers
         .items
         .iter()
-        .map(|item| At {
-            value: match item.value {
-                Handler::Tls => "tls",
-                Handler::Http => "http",
-            },
-            span: item.span.clone(),
-        })
+        .map(|item| At { value: item.value.name(), span: item.span.clone() })
         .collect();
     report.refuse_repeats("handler", &named);
     let distinct: HashSet<_> = named.iter().map(|item| item.value).collect();
@@ -160,6 +187,27 @@ fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
     }
     let help = r#"add "tls" to `handlers`, or remove `tls_options`"#;
     let message = "`tls_options` on a port without the `tls` handler";
+    port.report().push(Diagnostic::new(span, message).help(help));
+    false
+}
+
+fn proxy_proto_options(value: Value<'_>) -> Option<ProxyProtocol> {
+    value.section(|options| {
+        let versions = [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+        let version = options.optional("version", |it| it.choice(&versions, &[]));
+        Some(version.unwrap_or_default())
+    })
+}
+
+fn check_proxy_proto_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
+    let Some(span) = port.key_span("proxy_proto_options") else {
+        return true;
+    };
+    if handlers.contains(&Handler::ProxyProto) {
+        return true;
+    }
+    let help = r#"add "proxy_proto" to `handlers`, or remove `proxy_proto_options`"#;
+    let message = "`proxy_proto_options` on a port without the `proxy_proto` handler";
     port.report().push(Diagnostic::new(span, message).help(help));
     false
 }

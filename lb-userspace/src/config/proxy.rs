@@ -8,11 +8,13 @@ use std::{
 
 use crate::settings::{CertificateFiles, ProxySettings};
 
-use super::{reader::Value, scalar::duration};
+use super::{network::networks, reader::Value, scalar::duration};
 
 pub(super) fn default_proxy() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
+        trusted_proxies: Vec::new(),
+        proxy_proto_from: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
@@ -28,10 +30,14 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
     value.section(|proxy| {
         let default = default_proxy();
         let header_prefix = proxy.optional("header_prefix", header_prefix);
+        let trusted_proxies = proxy.optional("trusted_proxies", networks);
+        let proxy_proto_from = proxy.optional("proxy_proto_from", networks);
         let max_idle = proxy.optional("max_idle_per_backend", |it| it.number(0..=u16::MAX));
         let mut or = |key, default| proxy.optional(key, duration).unwrap_or(default);
         Some(ProxySettings {
             header_prefix: header_prefix.unwrap_or(default.header_prefix),
+            trusted_proxies: trusted_proxies.unwrap_or_default(),
+            proxy_proto_from: proxy_proto_from.unwrap_or_default(),
             handshake_timeout: or("handshake_timeout", default.handshake_timeout),
             header_timeout: or("header_timeout", default.header_timeout),
             idle_timeout: or("idle_timeout", default.idle_timeout),

@@ -44,7 +44,7 @@ pub(super) async fn answer(
         Err(fault) => return own(fault.answer(client.facts.names()), active),
     };
     count(&site);
-    if site.force_https {
+    if site.force_https && !client.facts.is_https(request.headers()) {
         let host = host::of(&request).expect("a site was found by it");
         return own(moved(redirect::to_https(&host, request.uri())), active);
     }

@@ -31,6 +31,7 @@ use tokio::{
 use super::{
     forward::{self, Switched},
     headers::Facts,
+    origin::Origin,
     preface,
     relay::relay,
     routes::Site,
@@ -56,11 +57,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(worker: Rc<Worker>, local: SocketAddr, peer: SocketAddr, is_tls: bool) -> Rc<Self> {
-        let peer = peer.ip().to_canonical();
-        let names = worker.names.clone();
-        let facts = Facts::new(names, worker.region.clone(), peer, local.port(), is_tls);
-        Rc::new(Self { worker, facts, peer, local })
+    pub fn new(worker: Rc<Worker>, origin: Origin, is_tls: bool) -> Rc<Self> {
+        let facts = Facts::new(&worker, &origin, is_tls);
+        Rc::new(Self { worker, facts, peer: origin.client.ip(), local: origin.local })
     }
 
     /// The service for a name here, by the routes that apply now.

@@ -1,4 +1,4 @@
-//! The userspace proxy: serve → tls → http | relay → pick → backend.
+//! The userspace proxy: serve → proxy_protocol → tls → http | relay → pick → backend.
 //!
 //! One worker per core, each with its own current-thread runtime, its own listener in the
 //! `SO_REUSEPORT` group, its own pools of backend connections. Nothing on a request's way takes a
@@ -17,13 +17,16 @@ mod http;
 mod lease;
 mod listen;
 mod names;
+mod origin;
 mod passage;
 mod pool;
 mod preface;
+mod proxy_protocol;
 mod redirect;
 mod relay;
 mod routes;
 mod serve;
+mod session;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -1,6 +1,6 @@
 //! A connection handed to a backend as a whole.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{io, net::IpAddr, rc::Rc, sync::Arc};
 
 use hyper::body::Bytes;
 use tokio::{
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::{balance::Ask, load::Permit};
 
-/// Relays `stream` to a backend of `site`. The connection counts as that backend's load until both
-/// sides have ended.
+/// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
+/// connection counts as that backend's load until both sides have ended.
 pub(super) async fn through<S>(
     worker: &Rc<Worker>,
     site: &Arc<Site>,
-    stream: S,
-    peer: SocketAddr,
+    client: (S, Bytes),
+    peer: IpAddr,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite,
@@ -36,18 +36,18 @@ where
         io::Error::other(fault)
     })?;
     let idle = worker.settings.idle_timeout;
-    relay((stream, Bytes::new()), (backend, Bytes::new()), idle).await
+    relay(client, (backend, Bytes::new()), idle).await
 }
 
 async fn connect(
     worker: &Worker,
     site: &Site,
-    peer: SocketAddr,
+    client: IpAddr,
 ) -> Result<(TcpStream, Permit), Fault> {
     let mut tried = Vec::new();
     let mut fault = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client: peer.ip().to_canonical(), tried: &tried };
+        let ask = Ask { load: &worker.load, client, tried: &tried };
         let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
             Ok(index) => index,
             Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),

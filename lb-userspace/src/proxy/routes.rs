@@ -15,7 +15,7 @@ use super::{
 use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
-    service::{Handler, Path, Port},
+    service::{Handler, Opening, Path, Port, ProxyProtocol},
     settings::CertificateFiles,
 };
 
@@ -30,8 +30,8 @@ pub enum Error {
     )]
     Claimed { address: SocketAddr, hostname: Option<Arc<str>>, first: Arc<str>, second: Arc<str> },
     #[error(
-        "service \"{service}\" on {address} differs in its `tls` handler from another service \
-         there; services that share an address and port must all have it or all not"
+        "service \"{service}\" on {address} begins with another handler than another service there; \
+         services that share an address and port must all begin with `tls`, or all be `http`"
     )]
     Mixed { address: SocketAddr, service: Arc<str> },
 }
@@ -44,8 +44,7 @@ pub struct Routes {
 
 /// One address and port: the services there, by name.
 pub(super) struct Frontend {
-    /// Whether connections begin with a TLS handshake.
-    pub is_tls: bool,
+    pub opening: Opening,
     sites: ByName<Arc<Site>>,
 }
 
@@ -55,6 +54,8 @@ pub(super) struct Site {
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     pub force_https: bool,
+    /// What the backend is told of a relayed connection.
+    pub proxy_proto: Option<ProxyProtocol>,
     pub terminator: Option<Arc<Terminator>>,
 }
 
@@ -72,7 +73,7 @@ impl Routes {
                 let site = Arc::new(Site::new(running, port, &mut terminators)?);
                 for &address in &running.service.addresses {
                     let address = SocketAddr::new(address, port.port.get());
-                    claim(&mut frontends, address, &site)?;
+                    claim(&mut frontends, address, port.opening(), &site)?;
                 }
             }
         }
@@ -104,6 +105,7 @@ impl Site {
             balancer: Balancer::new(running.clone()),
             is_http: port.has(Handler::Http),
             force_https: port.force_https,
+            proxy_proto: port.proxy_proto,
             terminator: terminator.transpose()?,
         })
     }
@@ -121,19 +123,20 @@ fn proxied(running: &RunningService) -> impl Iterator<Item = &Port> {
 fn claim(
     frontends: &mut HashMap<(IpAddr, u16), Frontend>,
     address: SocketAddr,
+    opening: Opening,
     site: &Arc<Site>,
 ) -> Result<(), Error> {
-    let is_tls = site.terminator.is_some();
     let service = &site.running().service;
     let at = (address.ip().to_canonical(), address.port());
     let frontend =
-        frontends.entry(at).or_insert_with(|| Frontend { is_tls, sites: ByName::default() });
-    if frontend.is_tls != is_tls {
+        frontends.entry(at).or_insert_with(|| Frontend { opening, sites: ByName::default() });
+    if frontend.opening != opening {
         let service = service.name.clone();
         return Err(Error::Mixed { address, service });
     }
-    let named = service.hostnames.iter().map(|name| Some(name.clone()));
-    let any = service.hostnames.is_empty().then_some(None);
+    let hostnames = if opening.is_named() { &*service.hostnames } else { &[] };
+    let named = hostnames.iter().map(|name| Some(name.clone()));
+    let any = hostnames.is_empty().then_some(None);
     for hostname in named.chain(any) {
         let slot = frontend.sites.entry(hostname.as_deref());
         let owner = slot.or_insert_with(|| site.clone());

@@ -1,5 +1,6 @@
 //! The proxied half through the real daemon: XDP passes, `sk_lookup` hands over, real clients ask.
 
+mod announced;
 mod headers;
 mod names;
 mod relaying;

@@ -47,12 +47,14 @@ const ROWS: &[Row] = &[
     ),
     (
         "hostnames = ['a.example']",
-        &["2:1 `hostnames` on a service whose ports have no handlers: no name is seen there"],
+        &[
+            "2:1 `hostnames` on a service whose ports have neither `tls` nor `http`: no name is seen there",
+        ],
     ),
     (
         "hostnames = []",
         &[
-            "2:1 `hostnames` on a service whose ports have no handlers: no name is seen there",
+            "2:1 `hostnames` on a service whose ports have neither `tls` nor `http`: no name is seen there",
             "2:13 `hostnames` is empty",
         ],
     ),

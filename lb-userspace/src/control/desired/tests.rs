@@ -15,6 +15,7 @@ fn port(port: u16, handlers: &[Handler]) -> Port {
         port: NonZeroU16::new(port).unwrap(),
         handlers: handlers.to_vec(),
         tls: None,
+        proxy_proto: None,
         force_https: false,
     }
 }

@@ -15,8 +15,8 @@ use crate::{
     load::{Load, LoadSlot},
     proxy::{Proxy, Routes, Running},
     service::{
-        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, Server, Service,
-        Strategy, TlsOptions, TlsVersion,
+        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, ProxyProtocol,
+        Server, Service, Strategy, TlsOptions, TlsVersion,
     },
     settings::{CertificateFiles, ProxySettings},
 };
@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn settings() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
+        trusted_proxies: vec![],
+        proxy_proto_from: vec![],
         handshake_timeout: PATIENCE,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
@@ -51,6 +53,7 @@ pub fn tls_options() -> TlsOptions {
 pub struct Plan {
     pub handlers: Vec<Handler>,
     pub tls: Option<TlsOptions>,
+    pub proxy_proto: Option<ProxyProtocol>,
     pub force_https: bool,
     pub hostnames: Vec<Arc<str>>,
     pub servers: Vec<(SocketAddr, u16)>,
@@ -62,6 +65,7 @@ impl Plan {
         Self {
             handlers: vec![Handler::Http],
             tls: None,
+            proxy_proto: None,
             force_https: false,
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
@@ -97,6 +101,7 @@ impl Plan {
                 port: port.try_into().unwrap(),
                 handlers: self.handlers.clone(),
                 tls: self.tls.clone(),
+                proxy_proto: self.proxy_proto,
                 force_https: self.force_https,
             }],
             forwarding: Forwarding::Nat,

@@ -1,6 +1,8 @@
 //! The proxy as it runs, on loopback, between real clients and real backends. Every test ends with
 //! `Lab::finish`, which demands that all load has gone back to zero.
 
+mod announced;
+mod announcing;
 mod backend;
 mod client;
 mod draining;
