@@ -81,7 +81,7 @@ pub struct Port {
     pub port: NonZeroU16,
     /// In the order in which they act on a connection. Empty: pass-through.
     pub handlers: Vec<Handler>,
-    /// Present exactly when `handlers` contains [`Handler::Tls`].
+    /// Present exactly when `handlers` contains [`Handler::Tls`] or [`Handler::PgTls`].
     pub tls: Option<TlsOptions>,
     /// Present exactly when `handlers` contains [`Handler::ProxyProto`].
     pub proxy_proto: Option<ProxyProtocol>,
@@ -105,6 +105,7 @@ impl Port {
         match self.handlers.first() {
             Some(Handler::Tls) => Opening::Tls,
             Some(Handler::Http) => Opening::Http,
+            Some(Handler::PgTls) => Opening::Postgres,
             Some(Handler::ProxyProto) | None => Opening::Raw,
         }
     }
@@ -118,6 +119,8 @@ pub enum Opening {
     Tls,
     /// Requests, each of which names the service (`Host`).
     Http,
+    /// PostgreSQL's request for TLS, and then the handshake.
+    Postgres,
     /// Anything: no name is seen, so there is one service.
     Raw,
 }
@@ -134,6 +137,8 @@ impl Opening {
 pub enum Handler {
     Tls,
     Http,
+    /// TLS as PostgreSQL begins it.
+    PgTls,
     /// Tell the backend who the client is, ahead of the connection's first byte.
     ProxyProto,
 }
@@ -145,6 +150,7 @@ impl Handler {
         match self {
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::PgTls => "pg_tls",
             Self::ProxyProto => "proxy_proto",
         }
     }
@@ -163,7 +169,8 @@ pub enum ProxyProtocol {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Protocol names in order of preference. Default: `h2`, `http/1.1`.
+    /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for [`Handler::PgTls`]
+    /// always `postgresql`.
     pub alpn: Vec<Arc<str>>,
     /// At least one. Default: both.
     pub versions: Vec<TlsVersion>,

@@ -17,6 +17,7 @@ pub mod interrupt;
 pub mod iperf;
 pub mod kernel;
 pub mod netns;
+pub mod postgres;
 pub mod process;
 pub mod receivers;
 pub mod servers;

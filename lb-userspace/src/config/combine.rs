@@ -54,9 +54,9 @@ fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
         && service.ports.whole
         && !service.ports.items.iter().any(|item| item.value.port.opening().is_named())
     {
-        let message = "`hostnames` on a service whose ports have neither `tls` nor `http`: \
+        let message = "`hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: \
                        no name is seen there";
-        let help = r#"add "tls" or "http" to `handlers`, or remove `hostnames`"#;
+        let help = r#"add one of them to `handlers`, or remove `hostnames`"#;
         report.push(Diagnostic::new(span.clone(), message).help(help));
     }
 }

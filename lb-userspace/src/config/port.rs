@@ -6,7 +6,7 @@ use crate::service::{Handler, Port, ProxyProtocol, TlsOptions, TlsVersion};
 
 use super::{
     diagnostic::{Diagnostic, Span},
-    reader::{At, List, Report, Value},
+    reader::{At, List, Report, Value, one_of},
     scalar,
     section::Section,
 };
@@ -46,7 +46,7 @@ pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
         Some(PortDraft {
             port: Port {
                 port: number.value,
-                tls: has(Handler::Tls).then(|| tls.map_or_else(default_tls, TlsDraft::build)),
+                tls: is_tls(&handlers).then(|| tls.unwrap_or_default().build(&handlers)),
                 proxy_proto: has(Handler::ProxyProto).then(|| proxy_proto.unwrap_or_default()),
                 force_https: force_https == Some(true),
                 handlers,
@@ -58,19 +58,21 @@ pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
 }
 
 /// In the order in which they act on a connection.
-const CHAINS: [&[Handler]; 6] = [
+const CHAINS: [&[Handler]; 8] = [
     &[],
     &[Handler::Http],
     &[Handler::Tls],
+    &[Handler::PgTls],
     &[Handler::ProxyProto],
     &[Handler::Tls, Handler::Http],
     &[Handler::Tls, Handler::ProxyProto],
+    &[Handler::PgTls, Handler::ProxyProto],
 ];
 
 fn handlers(value: Value<'_>) -> Option<Vec<Handler>> {
     let handlers = value.list(|it| {
-        let known = [Handler::Tls, Handler::Http, Handler::ProxyProto];
-        it.choice(&known.map(|handler| (handler.name(), handler)), &["pg_tls"])
+        let known = [Handler::Tls, Handler::Http, Handler::PgTls, Handler::ProxyProto];
+        it.choice(&known.map(|handler| (handler.name(), handler)), &[])
     })?;
     let distinct = refuse_repeated_handlers(value.report(), &handlers);
     if !handlers.whole || !distinct {
@@ -119,6 +121,7 @@ fn refuse_repeated_handlers(report: &Report, handlers: &List<Handler>) -> bool {
     distinct.len() == named.len()
 }
 
+#[derive(Default)]
 struct TlsDraft {
     alpn: Option<Vec<At<Arc<str>>>>,
     versions: Option<Vec<TlsVersion>>,
@@ -126,23 +129,24 @@ struct TlsDraft {
 }
 
 impl TlsDraft {
-    fn build(self) -> TlsOptions {
-        let default = default_tls();
+    fn build(self, handlers: &[Handler]) -> TlsOptions {
+        let default = if handlers.contains(&Handler::PgTls) { PG_ALPN } else { HTTP_ALPN };
         let alpn = self.alpn.map(|names| names.into_iter().map(|name| name.value).collect());
         TlsOptions {
-            alpn: alpn.unwrap_or(default.alpn),
-            versions: self.versions.unwrap_or(default.versions),
+            alpn: alpn.unwrap_or_else(|| default.iter().map(|&name| name.into()).collect()),
+            versions: self.versions.unwrap_or_else(|| vec![TlsVersion::V1_2, TlsVersion::V1_3]),
             default_self_signed: self.default_self_signed,
         }
     }
 }
 
-fn default_tls() -> TlsOptions {
-    TlsOptions {
-        alpn: vec!["h2".into(), "http/1.1".into()],
-        versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
-        default_self_signed: false,
-    }
+const HTTP_ALPN: &[&str] = &["h2", "http/1.1"];
+/// <https://www.postgresql.org/docs/18/protocol-flow.html>.
+const PG_ALPN: &[&str] = &["postgresql"];
+
+/// Whether the port ends clients' TLS.
+fn is_tls(handlers: &[Handler]) -> bool {
+    handlers.contains(&Handler::Tls) || handlers.contains(&Handler::PgTls)
 }
 
 fn tls_options(value: Value<'_>) -> Option<TlsDraft> {
@@ -182,11 +186,11 @@ fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
     let Some(span) = port.key_span("tls_options") else {
         return true;
     };
-    if handlers.contains(&Handler::Tls) {
+    if is_tls(handlers) {
         return true;
     }
-    let help = r#"add "tls" to `handlers`, or remove `tls_options`"#;
-    let message = "`tls_options` on a port without the `tls` handler";
+    let help = r#"add "tls" or "pg_tls" to `handlers`, or remove `tls_options`"#;
+    let message = "`tls_options` on a port without the `tls` or `pg_tls` handler";
     port.report().push(Diagnostic::new(span, message).help(help));
     false
 }
@@ -237,16 +241,18 @@ fn check_force_https(port: &Section<'_>, handlers: &[Handler], force_https: bool
     false
 }
 
-/// With `http` we speak the protocol ourselves, so it must be one that we speak.
+/// Where we speak the protocol ourselves, it must be one that we speak.
 fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
     let names = tls.and_then(|tls| tls.alpn.as_deref()).unwrap_or_default();
-    if !handlers.contains(&Handler::Http) {
-        return true;
-    }
-    let foreign = names.iter().find(|name| !matches!(&*name.value, "h2" | "http/1.1"));
+    let (handler, spoken) = match handlers {
+        [.., Handler::Http] => (Handler::Http.name(), HTTP_ALPN),
+        [Handler::PgTls, ..] => (Handler::PgTls.name(), PG_ALPN),
+        _ => return true,
+    };
+    let foreign = names.iter().find(|name| !spoken.contains(&&*name.value));
     let Some(name) = foreign else { return true };
-    let message = format!("the `http` handler does not speak `{}`", name.value);
-    let help = "use \"h2\" and \"http/1.1\", or remove the `http` handler";
+    let message = format!("the `{handler}` handler does not speak `{}`", name.value);
+    let help = format!("use {}, or remove the `{handler}` handler", one_of(spoken));
     report.push(Diagnostic::new(name.span.clone(), message).help(help));
     false
 }

@@ -1,4 +1,4 @@
-//! The userspace proxy: serve → proxy_protocol → tls → http | relay → pick → backend.
+//! The userspace proxy: serve → proxy_protocol → tls | postgres → http | relay → pick → backend.
 //!
 //! One worker per core, each with its own current-thread runtime, its own listener in the
 //! `SO_REUSEPORT` group, its own pools of backend connections. Nothing on a request's way takes a
@@ -20,6 +20,7 @@ mod names;
 mod origin;
 mod passage;
 mod pool;
+mod postgres;
 mod preface;
 mod proxy_protocol;
 mod redirect;
@@ -51,7 +52,7 @@ pub use self::{
     certificates::Error as CertificateError,
     routes::{Error as RoutesError, Routes},
 };
-use self::{drain::Phase, headers::Names, worker::Shared};
+use self::{drain::Phase, headers::Names, postgres::Cancels, worker::Shared};
 use crate::{load::Load, settings::ProxySettings};
 
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +109,14 @@ impl Proxy {
         let names = Names::new(prefix).map_err(|_| Error::Prefix(prefix.clone()))?;
         let region =
             region.map(|name| HeaderValue::from_str(&name).map_err(|_| Error::Region(name)));
-        let shared =
-            Shared { settings, names: Arc::new(names), region: region.transpose()?, routes, load };
+        let shared = Shared {
+            settings,
+            names: Arc::new(names),
+            region: region.transpose()?,
+            routes,
+            load,
+            cancels: Arc::new(Cancels::default()),
+        };
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             listen::notice_loss(&SockRef::from(&listener), shared.settings.idle_timeout)?;

@@ -1,6 +1,11 @@
 //! A connection handed to a backend as a whole.
 
-use std::{io, net::IpAddr, rc::Rc, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
 
 use hyper::body::Bytes;
 use tokio::{
@@ -31,19 +36,26 @@ where
     S: AsyncRead + AsyncWrite,
 {
     count(site);
-    let (backend, _permit) = connect(worker, site, peer).await.map_err(|fault| {
+    let passage = connect(worker, site, peer).await.map_err(|fault| {
         count_failed(site);
         io::Error::other(fault)
     })?;
     let idle = worker.settings.idle_timeout;
-    relay(client, (backend, Bytes::new()), idle).await
+    relay(client, (passage.stream, Bytes::new()), idle).await
 }
 
-async fn connect(
+/// A connection to a backend, counted as its load.
+pub(super) struct Passage {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    _permit: Permit,
+}
+
+pub(super) async fn connect(
     worker: &Worker,
     site: &Site,
     client: IpAddr,
-) -> Result<(TcpStream, Permit), Fault> {
+) -> Result<Passage, Fault> {
     let mut tried = Vec::new();
     let mut fault = None;
     while tried.len() < ATTEMPTS {
@@ -54,9 +66,10 @@ async fn connect(
         };
         let backend = &site.running().backends[index];
         let permit = lease::enter(&worker.load, backend);
-        match dial(backend.server.address, &worker.settings).await {
-            Ok(stream) => return Ok((stream, permit)),
-            Err(error) => fault = Some(dial_fault(backend.server.address, &error)),
+        let address = backend.server.address;
+        match dial(address, &worker.settings).await {
+            Ok(stream) => return Ok(Passage { stream, address, _permit: permit }),
+            Err(error) => fault = Some(dial_fault(address, &error)),
         }
         tried.push(index);
     }

@@ -91,6 +91,10 @@ impl Frontend {
     pub fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
         self.sites.find(name)
     }
+
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.values()
+    }
 }
 
 impl Site {

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     http::{self, Client},
     origin::Origin,
-    passage,
+    passage, postgres,
     proxy_protocol::{self, Announced},
     routes::{Frontend, Site},
     session::Session,
@@ -40,6 +40,11 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
     }
     match frontend.opening {
         Opening::Tls => encrypted(worker, &frontend, stream, origin).await,
+        Opening::Postgres => {
+            if let Err(error) = postgres::serve(&worker, &frontend, stream, &origin).await {
+                tracing::debug!(peer = %origin.client, %error, "PostgreSQL connection ended");
+            }
+        }
         Opening::Http => {
             let client = Client::new(worker, origin, false);
             http::serve_plain(client, stream).await;

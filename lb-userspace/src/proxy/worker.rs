@@ -23,12 +23,13 @@ use super::{
     drain::{Drain, Phase},
     headers::Names,
     pool::Pools,
+    postgres::Cancels,
     routes::Routes,
     serve,
 };
 use crate::{load::Load, settings::ProxySettings};
 
-/// What workers share: nothing that is locked.
+/// What workers share: nothing that is locked while requests are served.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub settings: Arc<ProxySettings>,
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub region: Option<HeaderValue>,
     pub routes: Arc<ArcSwap<Routes>>,
     pub load: Load,
+    pub cancels: Arc<Cancels>,
 }
 
 /// A worker's own state, and its handles to what is shared.
@@ -44,6 +46,7 @@ pub(super) struct Worker {
     pub names: Arc<Names>,
     pub region: Option<HeaderValue>,
     pub load: Load,
+    pub cancels: Arc<Cancels>,
     pub pools: Pools,
     pub rng: RefCell<fastrand::Rng>,
     pub drain: Rc<Drain>,
@@ -59,6 +62,7 @@ impl Worker {
             names: shared.names,
             region: shared.region,
             load: shared.load,
+            cancels: shared.cancels,
             rng: RefCell::new(fastrand::Rng::new()),
             drain: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes)),

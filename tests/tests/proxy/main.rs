@@ -3,6 +3,7 @@
 mod announced;
 mod headers;
 mod names;
+mod postgres;
 mod relaying;
 mod storm;
 mod streams;

@@ -14,7 +14,13 @@ const ROWS: &[Row] = &[
     ("prot = 443, port = 80", &["2:12 unknown key `prot` in `ports`"]),
     ("start_port = 1, port = 80", &["2:12 `start_port` is not supported yet"]),
     ("port = 80, handlers = ['htpt']", &["2:35 `htpt` is not a value of `handlers`"]),
-    ("port = 5432, handlers = ['pg_tls']", &["2:37 `pg_tls` in `handlers` is not supported yet"]),
+    ("port = 5432, handlers = ['pg_tls']", &[]),
+    ("port = 5432, handlers = ['pg_tls', 'proxy_proto'], tls_options = {}", &[]),
+    ("port = 5432, handlers = ['tls', 'pg_tls']", &["2:36 `tls` and `pg_tls` do not go together"]),
+    (
+        "port = 5432, handlers = ['pg_tls'], tls_options = { alpn = ['h2'] }",
+        &["2:72 the `pg_tls` handler does not speak `h2`"],
+    ),
     (
         "port = 443, handlers = ['proxy_proto', 'tls']",
         &["2:35 `proxy_proto`, `tls`: handlers act in the order in which they are written"],
@@ -51,7 +57,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "port = 80, handlers = ['http'], tls_options = {}",
-        &["2:44 `tls_options` on a port without the `tls` handler"],
+        &["2:44 `tls_options` on a port without the `tls` or `pg_tls` handler"],
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { alpn = ['', 'h2', 'h2'] }",

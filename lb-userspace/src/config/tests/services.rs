@@ -48,13 +48,13 @@ const ROWS: &[Row] = &[
     (
         "hostnames = ['a.example']",
         &[
-            "2:1 `hostnames` on a service whose ports have neither `tls` nor `http`: no name is seen there",
+            "2:1 `hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: no name is seen there",
         ],
     ),
     (
         "hostnames = []",
         &[
-            "2:1 `hostnames` on a service whose ports have neither `tls` nor `http`: no name is seen there",
+            "2:1 `hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: no name is seen there",
             "2:13 `hostnames` is empty",
         ],
     ),

@@ -10,6 +10,7 @@ mod failing;
 mod http1;
 mod http2;
 mod lab;
+mod postgres;
 mod relaying;
 mod request_headers;
 mod slow;
