@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -176,6 +177,17 @@ pub struct TlsOptions {
     pub versions: Vec<TlsVersion>,
     /// Serve a self-signed certificate where none is configured for the name.
     pub default_self_signed: bool,
+    /// Ask clients for a certificate. Default: no.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// Which certificates of clients are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// PEM file with the authorities that may have issued them.
+    pub ca: PathBuf,
+    /// Refuse clients without one. A bad one is refused in any case.
+    pub is_required: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

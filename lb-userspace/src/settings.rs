@@ -11,7 +11,7 @@ use crate::service::Service;
 pub struct Config {
     pub node: Node,
     pub admin: Admin,
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<CertificateSource>,
     pub proxy: ProxySettings,
     pub services: Vec<Arc<Service>>,
 }
@@ -61,8 +61,16 @@ pub struct Admin {
     pub listen: PathBuf,
 }
 
-/// PEM files; the names come from the certificate.
+/// Where certificates are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    Files(CertificateFiles),
+    /// All pairs of certificate and key in there.
+    Directory(PathBuf),
+}
+
+/// PEM files; the names come from the certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,

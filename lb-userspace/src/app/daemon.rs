@@ -32,7 +32,7 @@ use crate::{
     health::{Monitor, Transition},
     host::Host,
     load::Load,
-    proxy::{self, Proxy, Routes},
+    proxy::{self, CertificateStore, Handshakes, Proxy, Routes},
     settings::Config,
 };
 
@@ -66,12 +66,14 @@ impl Daemon {
     /// The order is that of a packet's way, backwards: who takes a connection is there before the
     /// kernel's tables lead to it, and those before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let proxy = self.start_proxy()?;
+        let certificates = CertificateStore::open(&self.config.certificates)?;
+        let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
         self.steering.replan(&self.fleet, &self.sources.known).await?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
-        self.start_tasks(handles, &mut tasks);
+        self.start_tasks(handles, proxy.handshakes().clone(), &mut tasks);
+        tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let monitor = Monitor::start(&self.config.services, &sender);
         info!(services = self.fleet.services.len(), "ready");
@@ -82,8 +84,11 @@ impl Daemon {
     }
 
     /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
-    fn start_proxy(&mut self) -> anyhow::Result<proxy::Running> {
-        let Config { node, proxy, certificates, .. } = &self.config;
+    fn start_proxy(
+        &mut self,
+        certificates: &Arc<CertificateStore>,
+    ) -> anyhow::Result<proxy::Running> {
+        let Config { node, proxy, .. } = &self.config;
         let routes = Routes::new(&self.fleet, certificates)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
@@ -106,7 +111,7 @@ impl Daemon {
         Ok(self.host.keep_neighbours(servers).await?)
     }
 
-    fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
+    fn start_tasks(&self, handles: Handles, handshakes: Arc<Handshakes>, tasks: &mut JoinSet<()>) {
         let flows = Arc::new(AtomicU64::new(0));
         let attached = self.kernel.attached();
         let interfaces = attached
@@ -119,6 +124,7 @@ impl Daemon {
             load: self.load.clone(),
             flows: flows.clone(),
             max_flows: self.config.node.max_flows,
+            handshakes,
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, flows));
         let door = handles.door.serve(move || Ok(report.status()?));

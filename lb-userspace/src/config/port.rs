@@ -1,14 +1,15 @@
 //! `[[services.ports]]`: a port and what happens to connections on it.
 
-use std::{collections::HashSet, num::NonZeroU16, sync::Arc};
+use std::{collections::HashSet, num::NonZeroU16, path::Path};
 
-use crate::service::{Handler, Port, ProxyProtocol, TlsOptions, TlsVersion};
+use crate::service::{Handler, Port, ProxyProtocol};
 
 use super::{
     diagnostic::{Diagnostic, Span},
-    reader::{At, List, Report, Value, one_of},
+    reader::{At, List, Report, Value},
     scalar,
     section::Section,
+    tls::{check_alpn, check_tls_options, is_tls, tls_options},
 };
 
 /// A port that is sound in itself, and where its parts are written.
@@ -24,13 +25,14 @@ impl PortDraft {
     }
 }
 
-pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
+/// Relative paths are relative to `directory`.
+pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
     value.section(|port| {
         let number = port.required("port", "port = 443", |it| Some(it.at(scalar::port(it)?)));
         port.not_yet("start_port", "list each port on its own");
         port.not_yet("end_port", "list each port on its own");
         let handlers = port.optional("handlers", handlers);
-        let tls = port.optional("tls_options", tls_options);
+        let tls = port.optional("tls_options", |it| tls_options(it, directory));
         let proxy_proto = port.optional("proxy_proto_options", proxy_proto_options);
         let force_https = port.optional("force_https", Value::boolean);
         if handlers.is_none() && port.has("handlers") {
@@ -121,80 +123,6 @@ fn refuse_repeated_handlers(report: &Report, handlers: &List<Handler>) -> bool {
     distinct.len() == named.len()
 }
 
-#[derive(Default)]
-struct TlsDraft {
-    alpn: Option<Vec<At<Arc<str>>>>,
-    versions: Option<Vec<TlsVersion>>,
-    default_self_signed: bool,
-}
-
-impl TlsDraft {
-    fn build(self, handlers: &[Handler]) -> TlsOptions {
-        let default = if handlers.contains(&Handler::PgTls) { PG_ALPN } else { HTTP_ALPN };
-        let alpn = self.alpn.map(|names| names.into_iter().map(|name| name.value).collect());
-        TlsOptions {
-            alpn: alpn.unwrap_or_else(|| default.iter().map(|&name| name.into()).collect()),
-            versions: self.versions.unwrap_or_else(|| vec![TlsVersion::V1_2, TlsVersion::V1_3]),
-            default_self_signed: self.default_self_signed,
-        }
-    }
-}
-
-const HTTP_ALPN: &[&str] = &["h2", "http/1.1"];
-/// <https://www.postgresql.org/docs/18/protocol-flow.html>.
-const PG_ALPN: &[&str] = &["postgresql"];
-
-/// Whether the port ends clients' TLS.
-fn is_tls(handlers: &[Handler]) -> bool {
-    handlers.contains(&Handler::Tls) || handlers.contains(&Handler::PgTls)
-}
-
-fn tls_options(value: Value<'_>) -> Option<TlsDraft> {
-    value.section(|tls| {
-        let alpn = tls.optional("alpn", |it| {
-            let names = it.list(alpn_name)?.items;
-            it.report().refuse_repeats("protocol", &names);
-            Some(names)
-        });
-        let versions = tls.optional("versions", |it| {
-            let help = "leave it out for both TLSv1.2 and TLSv1.3";
-            Some(it.some_list(help, tls_version)?.into_values())
-        });
-        let self_signed = tls.optional("default_self_signed", Value::boolean);
-        Some(TlsDraft { alpn, versions, default_self_signed: self_signed.unwrap_or(false) })
-    })
-}
-
-/// RFC 7301, 3.1: 1 to 255 bytes.
-fn alpn_name(value: Value<'_>) -> Option<Arc<str>> {
-    let text = value.text()?;
-    if (1..=255).contains(&text.len()) {
-        return Some(text.into());
-    }
-    value.refuse(
-        format!("a protocol name of {} bytes in `alpn`", text.len()),
-        "ALPN names have 1 to 255 bytes (RFC 7301)",
-    )
-}
-
-fn tls_version(value: Value<'_>) -> Option<TlsVersion> {
-    let known = [("TLSv1.2", TlsVersion::V1_2), ("TLSv1.3", TlsVersion::V1_3)];
-    value.choice(&known, &[])
-}
-
-fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
-    let Some(span) = port.key_span("tls_options") else {
-        return true;
-    };
-    if is_tls(handlers) {
-        return true;
-    }
-    let help = r#"add "tls" or "pg_tls" to `handlers`, or remove `tls_options`"#;
-    let message = "`tls_options` on a port without the `tls` or `pg_tls` handler";
-    port.report().push(Diagnostic::new(span, message).help(help));
-    false
-}
-
 fn proxy_proto_options(value: Value<'_>) -> Option<ProxyProtocol> {
     value.section(|options| {
         let versions = [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
@@ -238,21 +166,5 @@ fn check_force_https(port: &Section<'_>, handlers: &[Handler], force_https: bool
         diagnostic = diagnostic.related(span, "the handlers of this port");
     }
     port.report().push(diagnostic);
-    false
-}
-
-/// Where we speak the protocol ourselves, it must be one that we speak.
-fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
-    let names = tls.and_then(|tls| tls.alpn.as_deref()).unwrap_or_default();
-    let (handler, spoken) = match handlers {
-        [.., Handler::Http] => (Handler::Http.name(), HTTP_ALPN),
-        [Handler::PgTls, ..] => (Handler::PgTls.name(), PG_ALPN),
-        _ => return true,
-    };
-    let foreign = names.iter().find(|name| !spoken.contains(&&*name.value));
-    let Some(name) = foreign else { return true };
-    let message = format!("the `{handler}` handler does not speak `{}`", name.value);
-    let help = format!("use {}, or remove the `{handler}` handler", one_of(spoken));
-    report.push(Diagnostic::new(name.span.clone(), message).help(help));
     false
 }

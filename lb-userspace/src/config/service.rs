@@ -1,6 +1,6 @@
 //! `[[services]]`: read into drafts, which still know where their parts are written.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
 use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Protocol, Service};
 
@@ -41,7 +41,8 @@ pub(super) enum PoolChoice<'a> {
 
 pub(super) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
-pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
+/// Relative paths are relative to `directory`.
+pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<'a>> {
     value.section(|service| {
         let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
         let protocol = service.optional("protocol", protocol);
@@ -53,7 +54,7 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
         });
         let internal_port = service.optional("internal_port", scalar::port);
         let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
-            it.some_list("name the port that clients reach", port)
+            it.some_list("name the port that clients reach", |it| port(it, directory))
         });
         let forwarding = service.optional("forwarding", forwarding);
         let concurrency = service.optional("concurrency", concurrency);

@@ -64,7 +64,8 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
         return Err(Fault::Tunnel);
     }
     let host = host::of(request).ok_or(Fault::BadHost)?;
-    client.site(host.name()).ok_or(Fault::UnknownHost)
+    let site = client.site(host.name()).ok_or(Fault::UnknownHost)?;
+    if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
 async fn forward(

@@ -35,6 +35,7 @@ use super::{
     preface,
     relay::relay,
     routes::Site,
+    tls::Terminator,
     watch::{Limits, Patience, Watch, Watched},
     worker::Worker,
 };
@@ -54,12 +55,19 @@ pub(super) struct Client {
     pub facts: Facts,
     pub peer: IpAddr,
     local: SocketAddr,
+    /// Who ended its TLS.
+    terminator: Option<Arc<Terminator>>,
 }
 
 impl Client {
-    pub fn new(worker: Rc<Worker>, origin: Origin, is_tls: bool) -> Rc<Self> {
-        let facts = Facts::new(&worker, &origin, is_tls);
-        Rc::new(Self { worker, facts, peer: origin.client.ip(), local: origin.local })
+    pub fn new(
+        worker: Rc<Worker>,
+        origin: Origin,
+        terminator: Option<Arc<Terminator>>,
+    ) -> Rc<Self> {
+        let facts = Facts::new(&worker, &origin, terminator.is_some());
+        let (peer, local) = (origin.client.ip(), origin.local);
+        Rc::new(Self { worker, facts, peer, local, terminator })
     }
 
     /// The service for a name here, by the routes that apply now.
@@ -68,6 +76,15 @@ impl Client {
             let site = routes.find(self.local)?.site(Some(name))?;
             site.is_http.then(|| site.clone())
         })
+    }
+
+    /// Whether this connection was asked for all that `site` asks of its clients.
+    pub fn is_entitled(&self, site: &Site) -> bool {
+        let asked = |terminator: &Option<Arc<Terminator>>| {
+            terminator.as_ref().and_then(|terminator| terminator.client_auth.clone())
+        };
+        let wanted = asked(&site.terminator);
+        wanted.is_none() || asked(&self.terminator) == wanted
     }
 
     fn limits(&self) -> Limits {

@@ -11,6 +11,7 @@ mod certificates;
 mod drain;
 mod exchange;
 mod forward;
+mod handshakes;
 mod headers;
 mod host;
 mod http;
@@ -49,10 +50,11 @@ use socket2::SockRef;
 use tokio::{sync::watch as channel, time::timeout};
 
 pub use self::{
-    certificates::Error as CertificateError,
+    certificates::{CertificateStore, Error as CertificateError},
+    handshakes::Handshakes,
     routes::{Error as RoutesError, Routes},
 };
-use self::{drain::Phase, headers::Names, postgres::Cancels, worker::Shared};
+use self::{drain::Phase, headers::Names, worker::Shared};
 use crate::{load::Load, settings::ProxySettings};
 
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +117,10 @@ impl Proxy {
             region: region.transpose()?,
             routes,
             load,
-            cancels: Arc::new(Cancels::default()),
+            cancels: Arc::default(),
+            handshakes: Arc::default(),
         };
+        let handshakes = shared.handshakes.clone();
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             listen::notice_loss(&SockRef::from(&listener), shared.settings.idle_timeout)?;
@@ -128,16 +132,23 @@ impl Proxy {
                 }
             })?;
         }
-        Ok(Running { phase })
+        Ok(Running { phase, handshakes })
     }
 }
 
 /// The workers. Dropping it cuts every connection off.
 pub struct Running {
     phase: channel::Sender<Phase>,
+    handshakes: Arc<Handshakes>,
 }
 
 impl Running {
+    /// How TLS handshakes ended.
+    #[must_use]
+    pub fn handshakes(&self) -> &Arc<Handshakes> {
+        &self.handshakes
+    }
+
     /// Accepts nothing new, lets connections end (HTTP/1 after the current request, HTTP/2 by
     /// GOAWAY, relays by themselves) and cuts off what is left after `within`. Returns when every
     /// worker has ended and every count is back.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    certificates::{self, Certificates},
+    certificates::{self, CertificateStore},
     names::ByName,
     tls::{Terminator, Terminators},
 };
@@ -16,7 +16,6 @@ use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
     service::{Handler, Opening, Path, Port, ProxyProtocol},
-    settings::CertificateFiles,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +59,12 @@ pub(super) struct Site {
 }
 
 impl Routes {
-    /// Reads the certificate files and lays out `fleet`'s ports that have handlers.
+    /// Lays out `fleet`'s ports that have handlers.
     ///
     /// # Errors
-    /// [`Error`] for unusable certificates and for services that get in each other's way.
-    pub fn new(fleet: &Fleet, certificates: &[CertificateFiles]) -> Result<Self, Error> {
-        let certificates = Certificates::load(certificates)?;
-        let mut terminators = Terminators::new(certificates, self_signed_names(fleet));
+    /// [`Error`] for unusable authorities of clients and for services that get in each other's way.
+    pub fn new(fleet: &Fleet, certificates: &Arc<CertificateStore>) -> Result<Self, Error> {
+        let mut terminators = Terminators::new(certificates.clone(), self_signed_names(fleet));
         let mut frontends = HashMap::new();
         for running in &fleet.services {
             for port in proxied(running) {

@@ -46,7 +46,7 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
             }
         }
         Opening::Http => {
-            let client = Client::new(worker, origin, false);
+            let client = Client::new(worker, origin, None);
             http::serve_plain(client, stream).await;
         }
         Opening::Raw => {
@@ -75,7 +75,10 @@ async fn announced(worker: &Worker, origin: Origin, stream: &mut TcpStream) -> O
 
 async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, origin: Origin) {
     let (peer, local) = (origin.client, origin.local);
-    let handshake = timeout(worker.settings.handshake_timeout, tls::accept(stream, frontend));
+    let handshake = timeout(
+        worker.settings.handshake_timeout,
+        tls::accept(stream, frontend, &worker.handshakes),
+    );
     let (stream, site) = match handshake.await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => return tracing::debug!(%peer, %local, %error, "TLS handshake failed"),
@@ -86,7 +89,7 @@ async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, o
         return relayed(&worker, &site, stream, &origin, session.as_ref()).await;
     }
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let client = Client::new(worker, origin, true);
+    let client = Client::new(worker, origin, site.terminator.clone());
     if is_http2 {
         http::serve2(client, stream, Bytes::new()).await;
     } else {

@@ -1,6 +1,10 @@
 //! What is known of a TLS session, for those who ask afterwards.
 
-use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, ProtocolVersion, ServerConnection, pki_types::CertificateDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The longest part, in bytes.
+const LONGEST: usize = 255;
 
 /// No part is longer than 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +32,22 @@ impl Session {
             cipher: suite.and_then(|suite| openssl_name(suite.suite())),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
             server_name: connection.server_name().map(Into::into),
-            client_name: None,
+            client_name: connection
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .map(common_name),
         }
     }
+}
+
+/// Empty where there is none, or one that nobody could mean.
+fn common_name(certificate: &CertificateDer<'_>) -> Box<str> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return "".into();
+    };
+    let mut names = certificate.subject().iter_common_name();
+    let name = names.next().and_then(|name| name.as_str().ok());
+    name.filter(|name| name.len() <= LONGEST).unwrap_or_default().into()
 }
 
 /// All suites that aws-lc-rs offers for TLS 1.2 and 1.3.

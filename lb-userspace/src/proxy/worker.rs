@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     drain::{Drain, Phase},
+    handshakes::Handshakes,
     headers::Names,
     pool::Pools,
     postgres::Cancels,
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub routes: Arc<ArcSwap<Routes>>,
     pub load: Load,
     pub cancels: Arc<Cancels>,
+    pub handshakes: Arc<Handshakes>,
 }
 
 /// A worker's own state, and its handles to what is shared.
@@ -47,6 +49,7 @@ pub(super) struct Worker {
     pub region: Option<HeaderValue>,
     pub load: Load,
     pub cancels: Arc<Cancels>,
+    pub handshakes: Arc<Handshakes>,
     pub pools: Pools,
     pub rng: RefCell<fastrand::Rng>,
     pub drain: Rc<Drain>,
@@ -63,6 +66,7 @@ impl Worker {
             region: shared.region,
             load: shared.load,
             cancels: shared.cancels,
+            handshakes: shared.handshakes,
             rng: RefCell::new(fastrand::Rng::new()),
             drain: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes)),

@@ -77,6 +77,14 @@ const ROWS: &[Row] = &[
         &["2:71 `TLSv1.1` is not a value of `versions`"],
     ),
     (
+        "port = 80, handlers = ['tls'], tls_options = { client_auth = 'optional' }",
+        &["2:59 `client_auth` without `client_ca`: no certificate would be good"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { client_ca = '' }",
+        &["2:71 `client_ca` must be a path"],
+    ),
+    (
         "port = 80, handlers = ['tls'], tls_options = { default_selfsigned = true }",
         &["2:59 unknown key `default_selfsigned` in `tls_options`"],
     ),

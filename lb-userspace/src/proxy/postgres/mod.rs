@@ -69,7 +69,8 @@ pub(super) async fn serve(
     stream: TcpStream,
     origin: &Origin,
 ) -> io::Result<()> {
-    let introduced = timeout(worker.settings.handshake_timeout, introduce(frontend, stream));
+    let introduced =
+        timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream));
     match introduced.await?? {
         Wish::Session { stream, site, startup } => {
             session(worker, &site, *stream, startup, origin).await
@@ -84,7 +85,11 @@ pub(super) async fn serve(
 }
 
 /// Up to the first message that the server would see.
-async fn introduce(frontend: &Frontend, mut stream: TcpStream) -> io::Result<Wish> {
+async fn introduce(
+    worker: &Worker,
+    frontend: &Frontend,
+    mut stream: TcpStream,
+) -> io::Result<Wish> {
     let mut asked_for_gss = false;
     let is_direct = loop {
         let mut first = [0];
@@ -113,7 +118,7 @@ async fn introduce(frontend: &Frontend, mut stream: TcpStream) -> io::Result<Wis
             }
         }
     };
-    let (mut stream, site) = tls::accept(stream, frontend).await?;
+    let (mut stream, site) = tls::accept(stream, frontend, &worker.handshakes).await?;
     if is_direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
         return Err(io::Error::other("TLS from the first byte on without ALPN `postgresql`"));
     }

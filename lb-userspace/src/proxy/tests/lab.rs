@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     load::{Load, LoadSlot},
-    proxy::{Proxy, Routes, Running},
+    proxy::{CertificateStore, Proxy, Routes, Running},
     service::{
         Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, ProxyProtocol,
         Server, Service, Strategy, TlsOptions, TlsVersion,
     },
-    settings::{CertificateFiles, ProxySettings},
+    settings::{CertificateFiles, CertificateSource, ProxySettings},
 };
 
 /// What a test waits for, at most.
@@ -45,6 +45,7 @@ pub fn tls_options() -> TlsOptions {
         alpn: vec!["h2".into(), "http/1.1".into()],
         versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
         default_self_signed: false,
+        client_auth: None,
     }
 }
 
@@ -124,6 +125,7 @@ pub struct Lab {
     pub services: Vec<Arc<RunningService>>,
     pub load: Load,
     running: Running,
+    pub certificates: Arc<CertificateStore>,
     files: Files,
 }
 
@@ -159,7 +161,8 @@ impl Start {
             .collect();
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
-        let routes = Routes::new(&fleet, &files.pairs).unwrap();
+        let certificates = CertificateStore::open(&files.sources()).unwrap();
+        let routes = Routes::new(&fleet, &certificates).unwrap();
         let load = Load::local(slot as usize);
         let running = proxy
             .start(
@@ -174,6 +177,7 @@ impl Start {
             services,
             load,
             running,
+            certificates,
             files,
         }
     }
@@ -239,6 +243,12 @@ impl Lab {
         }
     }
 
+    /// How often TLS failed so.
+    pub fn failed_handshakes(&self, kind: &str) -> u64 {
+        let mut failed = self.running.handshakes().failed();
+        failed.find(|(found, _)| *found == kind).unwrap().1
+    }
+
     pub fn file(&self, index: usize) -> &CertificateFiles {
         &self.files.pairs[index]
     }
@@ -268,6 +278,12 @@ impl Files {
         };
         let pairs = certificates.iter().enumerate().map(write).collect();
         Self { directory, pairs }
+    }
+}
+
+impl Files {
+    fn sources(&self) -> Vec<CertificateSource> {
+        self.pairs.iter().cloned().map(CertificateSource::Files).collect()
     }
 }
 

@@ -4,7 +4,9 @@
 mod announced;
 mod announcing;
 mod backend;
+mod certificates;
 mod client;
+mod client_auth;
 mod draining;
 mod failing;
 mod http1;
