@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
+
 /// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -21,6 +23,8 @@ pub struct Service {
     pub hostnames: Vec<Arc<str>>,
     /// Never empty, ports differ.
     pub ports: Vec<Port>,
+    /// Who reaches it at all. `None`: everybody.
+    pub private: Option<Private>,
     pub forwarding: Forwarding,
     pub concurrency: Concurrency,
     pub pool: Pool,
@@ -32,6 +36,14 @@ impl Service {
     pub fn is_steered(&self) -> bool {
         self.ports.iter().any(|port| port.path() == Path::Steer)
     }
+}
+
+/// Who reaches a private service: connections that came in by one of the interfaces, from one of the
+/// networks. An empty list sets no condition; not both are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Private {
+    pub interfaces: Vec<Arc<str>>,
+    pub networks: Vec<IpNet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

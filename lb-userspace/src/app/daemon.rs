@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admin::{Door, InterfaceStatus},
-    datapath::{Counters, Kernel, Sweeper},
+    datapath::{Counters, Kernel, Sweeper, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::Host,
@@ -97,7 +97,13 @@ impl Daemon {
         self.kernel.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
         let settings = Arc::new(proxy.clone());
-        Ok(bound.start(settings, node.region.clone(), routes, self.load.clone())?)
+        Ok(bound.start(
+            settings,
+            node.region.clone(),
+            routes,
+            self.load.clone(),
+            ingress_interface,
+        )?)
     }
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.

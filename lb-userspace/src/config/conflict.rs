@@ -69,7 +69,7 @@ impl<'s> Claims<'s> {
 
     fn add_place(&mut self, claim: Claim<'s>) -> Result<(), Diagnostic> {
         let first = *self.places.entry(claim.place).or_insert(claim);
-        if !ptr::eq(first.service, claim.service) && !can_share(first.port, claim.port) {
+        if !ptr::eq(first.service, claim.service) && !can_share(&first, &claim) {
             return Err(refuse_place(&first, &claim));
         }
         let is_named = claim.port.port.opening().is_named();
@@ -100,13 +100,24 @@ impl<'s> Claims<'s> {
 }
 
 /// Names tell services apart only where all are seen in the same way.
-fn can_share(first: &PortDraft, second: &PortDraft) -> bool {
-    let opening = first.port.opening();
-    opening.is_named() && opening == second.port.opening()
+fn can_share(first: &Claim<'_>, second: &Claim<'_>) -> bool {
+    let opening = first.port.port.opening();
+    opening.is_named() && opening == second.port.port.opening() && is_as_private(first, second)
+}
+
+fn is_as_private(first: &Claim<'_>, second: &Claim<'_>) -> bool {
+    let private = |claim: &Claim<'_>| claim.service.private.as_ref().map(|it| it.value.clone());
+    private(first) == private(second)
 }
 
 fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
     let (place, owner) = (shown(second.place), first.service.label());
+    if !is_as_private(first, second) {
+        let message = format!("{place} is not private in the same way in service `{owner}`");
+        return Diagnostic::new(second.address.span.clone(), message)
+            .related(first.address.span.clone(), "first claimed here")
+            .help("give the two the same `private`, or different addresses or ports");
+    }
     let (handlers, first_handlers) = (&second.port.port.handlers, &first.port.port.handlers);
     if handlers == first_handlers {
         let message = format!("{place} already belongs to service `{owner}`");

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
-use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Protocol, Service};
+use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Private, Protocol, Service};
 
 use super::{
     address,
     diagnostic::{Diagnostic, Span},
     hostname::hostname,
+    network::networks,
+    node::interfaces,
     pool::{PoolDraft, pool},
     port::{PortDraft, port},
     reader::{At, List, Report, Value},
@@ -29,6 +31,7 @@ pub(super) struct Draft<'a> {
     /// Outside `None`: not a port. Inside `None`: not given.
     pub internal_port: Option<Option<NonZeroU16>>,
     pub ports: List<PortDraft>,
+    pub private: Option<At<Private>>,
     pub forwarding: Forwarding,
     pub concurrency: Option<At<Concurrency>>,
     pub pool: Option<PoolChoice<'a>>,
@@ -56,6 +59,7 @@ pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<
         let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
             it.some_list("name the port that clients reach", |it| port(it, directory))
         });
+        let private = service.optional("private", private);
         let forwarding = service.optional("forwarding", forwarding);
         let concurrency = service.optional("concurrency", concurrency);
         service.not_yet("limits", "`concurrency` limits each backend");
@@ -72,6 +76,7 @@ pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<
             },
             internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
             ports: ports.unwrap_or(List { items: Vec::new(), whole: false }),
+            private,
             forwarding: forwarding.unwrap_or_default(),
             concurrency,
             pool,
@@ -93,6 +98,24 @@ fn protocol(value: Value<'_>) -> Option<Protocol> {
 
 fn forwarding(value: Value<'_>) -> Option<Forwarding> {
     value.choice(&[("nat", Forwarding::Nat)], &["l2", "ipip", "gue"])
+}
+
+fn private(value: Value<'_>) -> Option<At<Private>> {
+    value.section(|private| {
+        let interfaces = private.optional("interfaces", interfaces);
+        let networks = private.optional("networks", |it| {
+            it.some_list("name the networks that clients are in", |_| Some(()))?;
+            networks(it)
+        });
+        if !private.has("interfaces") && !private.has("networks") {
+            let help = r#"write for example `private = { interfaces = ["wg0"] }`"#;
+            return value.refuse("`private` says neither `interfaces` nor `networks`", help);
+        }
+        Some(value.at(Private {
+            interfaces: interfaces.unwrap_or_default(),
+            networks: networks.unwrap_or_default(),
+        }))
+    })
 }
 
 const DEFAULT_CONCURRENCY: Concurrency =
@@ -185,6 +208,7 @@ impl<'a> Draft<'a> {
             addresses: values(self.addresses),
             hostnames: values(self.hostnames.unwrap_or_default()),
             ports: ports.into_iter().map(|draft| draft.port).collect(),
+            private: self.private.map(|it| it.value),
             forwarding: self.forwarding,
             concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
             pool,

@@ -7,6 +7,7 @@ mod counters;
 mod drift;
 mod error;
 mod expiry;
+mod ingress;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
 mod load;
@@ -36,6 +37,7 @@ pub use self::{
     batch::Walk,
     counters::{Counters, Verdicts},
     error::DatapathError,
+    ingress::ingress_interface,
     load::DatapathConfig,
     object::OBJECT,
     sweeper::{Sweep, Sweeper},

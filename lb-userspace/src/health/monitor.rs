@@ -136,6 +136,7 @@ mod tests {
             addresses: vec!["203.0.113.1".parse().unwrap()],
             hostnames: Vec::new(),
             ports: vec![port],
+            private: None,
             forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,

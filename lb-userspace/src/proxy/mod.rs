@@ -23,6 +23,7 @@ mod passage;
 mod pool;
 mod postgres;
 mod preface;
+mod privacy;
 mod proxy_protocol;
 mod redirect;
 mod relay;
@@ -52,6 +53,7 @@ use tokio::{sync::watch as channel, time::timeout};
 pub use self::{
     certificates::{CertificateStore, Error as CertificateError},
     handshakes::Handshakes,
+    privacy::Ingress,
     routes::{Error as RoutesError, Routes},
 };
 use self::{drain::Phase, headers::Names, worker::Shared};
@@ -95,7 +97,7 @@ impl Proxy {
 
     /// Starts a thread per listener.
     ///
-    /// `region` is the node's. Whoever holds `routes` may store new ones at any time: they apply
+    /// `region` is the node's. `ingress` is asked about connections to private services. Whoever holds `routes` may store new ones at any time: they apply
     /// to the next connection, and to the next request of those that are open.
     ///
     /// # Errors
@@ -106,6 +108,7 @@ impl Proxy {
         region: Option<Arc<str>>,
         routes: Arc<ArcSwap<Routes>>,
         load: Load,
+        ingress: Ingress,
     ) -> Result<Running, Error> {
         let prefix = &settings.header_prefix;
         let names = Names::new(prefix).map_err(|_| Error::Prefix(prefix.clone()))?;
@@ -117,6 +120,7 @@ impl Proxy {
             region: region.transpose()?,
             routes,
             load,
+            ingress,
             cancels: Arc::default(),
             handshakes: Arc::default(),
         };

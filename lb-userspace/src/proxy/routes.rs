@@ -15,7 +15,7 @@ use super::{
 use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
-    service::{Handler, Opening, Path, Port, ProxyProtocol},
+    service::{Handler, Opening, Path, Port, Private, ProxyProtocol},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,8 @@ pub enum Error {
     )]
     Claimed { address: SocketAddr, hostname: Option<Arc<str>>, first: Arc<str>, second: Arc<str> },
     #[error(
-        "service \"{service}\" on {address} begins with another handler than another service there; \
-         services that share an address and port must all begin with `tls`, or all be `http`"
+        "service \"{service}\" on {address} begins with another handler, or is private in another way, \
+         than another service there; those that share an address and port must agree in both"
     )]
     Mixed { address: SocketAddr, service: Arc<str> },
 }
@@ -44,6 +44,8 @@ pub struct Routes {
 /// One address and port: the services there, by name.
 pub(super) struct Frontend {
     pub opening: Opening,
+    /// Who may come here at all. `None`: everybody.
+    pub private: Option<Private>,
     sites: ByName<Arc<Site>>,
 }
 
@@ -130,9 +132,12 @@ fn claim(
 ) -> Result<(), Error> {
     let service = &site.running().service;
     let at = (address.ip().to_canonical(), address.port());
-    let frontend =
-        frontends.entry(at).or_insert_with(|| Frontend { opening, sites: ByName::default() });
-    if frontend.opening != opening {
+    let frontend = frontends.entry(at).or_insert_with(|| Frontend {
+        opening,
+        private: service.private.clone(),
+        sites: ByName::default(),
+    });
+    if frontend.opening != opening || frontend.private != service.private {
         let service = service.name.clone();
         return Err(Error::Mixed { address, service });
     }

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     http::{self, Client},
     origin::Origin,
-    passage, postgres,
+    passage, postgres, privacy,
     proxy_protocol::{self, Announced},
     routes::{Frontend, Site},
     session::Session,
@@ -32,6 +32,11 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
         refuse(&stream);
         return;
     };
+    let admits = |private| privacy::admits(&worker, private, &stream, origin.client.ip());
+    if !frontend.private.as_ref().is_none_or(admits) {
+        refuse(&stream);
+        return;
+    }
     if worker.settings.is_announced(origin.client.ip()) {
         origin = match announced(&worker, origin, &mut stream).await {
             Some(announced) => announced,

@@ -25,6 +25,7 @@ use super::{
     headers::Names,
     pool::Pools,
     postgres::Cancels,
+    privacy::Ingress,
     routes::Routes,
     serve,
 };
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub region: Option<HeaderValue>,
     pub routes: Arc<ArcSwap<Routes>>,
     pub load: Load,
+    pub ingress: Ingress,
     pub cancels: Arc<Cancels>,
     pub handshakes: Arc<Handshakes>,
 }
@@ -48,6 +50,7 @@ pub(super) struct Worker {
     pub names: Arc<Names>,
     pub region: Option<HeaderValue>,
     pub load: Load,
+    pub ingress: Ingress,
     pub cancels: Arc<Cancels>,
     pub handshakes: Arc<Handshakes>,
     pub pools: Pools,
@@ -65,6 +68,7 @@ impl Worker {
             names: shared.names,
             region: shared.region,
             load: shared.load,
+            ingress: shared.ingress,
             cancels: shared.cancels,
             handshakes: shared.handshakes,
             rng: RefCell::new(fastrand::Rng::new()),

@@ -5,6 +5,7 @@ mod certificates;
 mod headers;
 mod names;
 mod postgres;
+mod private;
 mod relaying;
 mod storm;
 mod streams;

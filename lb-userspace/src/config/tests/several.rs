@@ -28,6 +28,10 @@ const ROWS: &[Row] = &[
         &["8:14 203.0.113.1:80/tcp already belongs to service `a`"],
     ),
     (
+        "@; ports = [{ port = 80, handlers = ['http'] }]; hostnames = ['a'] | @; ports = [{ port = 80, handlers = ['http'] }]; hostnames = ['b']; private.networks = ['fd00::/8']",
+        &["9:14 203.0.113.1:80/tcp is not private in the same way in service `a`"],
+    ),
+    (
         "@; ports = [{ port = 80 }] | @; ports = [{ port = 80, handlers = ['http'] }]",
         &["9:19 203.0.113.1:80/tcp has handler `http` here, and no handlers in service `a`"],
     ),

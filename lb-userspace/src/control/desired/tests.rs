@@ -39,6 +39,7 @@ fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             hostnames: Vec::new(),
             ports,
+            private: None,
             forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,

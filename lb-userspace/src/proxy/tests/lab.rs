@@ -105,6 +105,7 @@ impl Plan {
                 proxy_proto: self.proxy_proto,
                 force_https: self.force_https,
             }],
+            private: None,
             forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
@@ -170,6 +171,7 @@ impl Start {
                 self.region.map(Into::into),
                 Arc::new(ArcSwap::from_pointee(routes)),
                 load.clone(),
+                |_| Ok("lo".to_owned()),
             )
             .unwrap();
         Lab {
