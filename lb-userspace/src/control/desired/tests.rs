@@ -15,6 +15,7 @@ fn port(port: u16, handlers: &[Handler]) -> Port {
         port: NonZeroU16::new(port).unwrap(),
         handlers: handlers.to_vec(),
         tls: None,
+        proxy_proto: None,
         force_https: false,
     }
 }
@@ -38,6 +39,7 @@ fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             hostnames: Vec::new(),
             ports,
+            private: None,
             forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,
