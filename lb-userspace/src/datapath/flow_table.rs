@@ -192,7 +192,9 @@ impl FlowTable {
         Some(number)
     }
 
-    fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
+    /// Makes the backend's answers to `flow` lead to the entry with `number`; answers whether there
+    /// was room for that. [`enter`](Self::enter) does it where it is wanted.
+    pub fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
         let key = hash(&flow.answer(), self.seed);
         let (words, _) = bucket_of(&self.answers, key);
         let new = Answer::new(key, number);
