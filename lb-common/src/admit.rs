@@ -2,8 +2,8 @@
 //! first of a new one.
 
 use crate::{
-    abi::{FlowKey, Service, VipKey, mode, path},
-    arrival::{Arrival, Onward},
+    abi::{FlowKey, PENDING, Service, VipKey, mode, path},
+    arrival::{Arrival, Desk, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
     next_hop,
@@ -19,21 +19,24 @@ use crate::{
 pub(crate) fn newcomer<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &Arrival,
-    onward: &mut Onward,
+    desk: &mut Desk,
 ) -> Result<Way, Reason> {
+    packet.anchor();
+    let Desk { arrival, onward } = desk;
     let Arrival { key, hash, .. } = arrival;
-    if let Some(found) = flow_table::of_client(tables, Part::Pending, key, *hash) {
-        let again = arrival.flags & tcp_flags::SYN != 0 && track::gives_way(tables, found.flow);
-        if !again {
-            onward.flow = found.flow.number();
-            return half_open(packet, tables, arrival, found);
-        }
+    let known = flow_table::of_client(tables, Part::Pending, key, *hash)
+        .or_else(|| flow_table::of_client(tables, Part::Established, key, *hash));
+    let Some(found) = known else {
+        return admit(packet, tables, arrival, onward);
+    };
+    if arrival.flags & tcp_flags::SYN != 0 && track::gives_way(tables, found.flow) {
+        return admit(packet, tables, arrival, onward);
     }
-    admit(packet, tables, arrival, onward)
+    onward.flow = found.flow.number();
+    half_open(packet, tables, arrival, found)
 }
 
-/// A client's packet of a half-open flow.
+/// A client's packet of a half-open flow, or an unusual one of an established flow.
 #[inline(always)]
 fn half_open<P: Packet, T: Tables>(
     packet: &P,
@@ -42,7 +45,8 @@ fn half_open<P: Packet, T: Tables>(
     found: Found,
 ) -> Result<Way, Reason> {
     let headers = Headers { family: arrival.family, flags: arrival.flags };
-    let confirmed = is_confirmed(packet, tables, headers, found.flow);
+    let pending = found.flow.number() & PENDING != 0;
+    let confirmed = pending && is_confirmed(packet, tables, headers, found.flow);
     found.check()?;
     Ok(if confirmed { Way::Promote } else { Way::Follow })
 }

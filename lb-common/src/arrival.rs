@@ -2,18 +2,28 @@
 
 use crate::{
     abi::FlowKey,
-    flow::{Family, Kind, tcp_flags},
-    verdict::{Exit, Reason},
+    flow::{Family, tcp_flags},
+    verdict::Exit,
     vlan::Tag,
 };
 
-/// A packet as slow paths get it, in memory.
+/// Where slow paths work on one packet: in memory that the kernel's verifier does not follow, so
+/// that it checks each of them once and not for all that those before may have found out; and not
+/// on the stack, which is short.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Desk {
+    pub arrival: Arrival,
+    pub onward: Onward,
+}
+
+/// A packet as it was read.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Arrival {
     pub key: FlowKey,
     /// [`crate::flow_table::hash`] of a segment's key.
     pub hash: u64,
-    pub parsed: Result<Kind, Reason>,
     pub family: Family,
     /// [`tcp_flags`] of a TCP segment, 0 otherwise.
     pub flags: u32,
@@ -23,6 +33,7 @@ pub struct Arrival {
 
 /// How a packet goes on that slow paths let go: filled in by one of them for the next.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Onward {
     /// With `Way::Follow`, the number of the flow that a client's packet turned out to be of. No
     /// pointer: the kernel's verifier would lose track of it on ways that it only believes in.
@@ -30,11 +41,17 @@ pub struct Onward {
     /// With `Way::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
-    /// Of what is steered without a flow of its own.
-    pub(crate) exit: Exit,
+    /// Where the packet leaves.
+    pub exit: Exit,
 }
 
 impl Arrival {
+    #[inline(always)]
+    #[must_use]
+    pub const fn unread(tag: Tag) -> Self {
+        Self { key: FlowKey::unread(), hash: 0, family: Family::V4, flags: 0, tag }
+    }
+
     /// Whether all of `wanted` and none of the other flags that open, acknowledge and close are
     /// set.
     #[inline(always)]

@@ -251,6 +251,13 @@ fn claim<T: Tables>(
 }
 
 impl Claim {
+    /// The claim that its owner had before.
+    #[inline(always)]
+    pub fn of<T: Tables>(tables: &T, flow: FlowRef) -> Result<Self, Reason> {
+        let word = slot_of(tables, flow).ok_or(Reason::Inconsistent)?;
+        Ok(Self { flow, word, claimed: Slot(word.load()) })
+    }
+
     /// From now on the flow is found by its clients' packets.
     #[inline(always)]
     pub fn open<T: Tables>(self, tables: &T, state: u32) {
@@ -302,7 +309,7 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
 }
 
 /// What goes with a slot that was taken from its flow: the way of its answers, and its count.
-#[inline(always)]
+#[inline(never)]
 fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
     if flow.mode() == crate::abi::mode::NAT {
         let hash = hash(&flow.answer(), tables.seed());

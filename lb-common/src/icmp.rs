@@ -9,6 +9,7 @@ use network_types::{
 
 use crate::{
     abi::{Address, FlowKey, Hop, path},
+    arrival::Desk,
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
     flow_table::{self, Found},
@@ -49,20 +50,20 @@ fn classify(family: Family, kind: u8) -> Class {
     }
 }
 
-/// A function of its own in the kernel too: rare, and its stack is its own. It takes the key and
-/// not all headers, so that these need no place in memory.
+/// A function of its own in the kernel too: rare, and its stack is its own.
 #[inline(never)]
 pub(crate) fn receive<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    key: &FlowKey,
-    exit: &mut Exit,
+    desk: &mut Desk,
 ) -> Result<Way, Reason> {
+    let Desk { arrival, onward } = desk;
+    let key = &arrival.key;
     let family = if key.protocol == ICMP { Family::V4 } else { Family::V6 };
     let kind = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?.type_;
     let class = classify(family, kind);
     if let Class::Error = class {
-        return relay(packet, tables, family, &key.dst, exit);
+        return relay(packet, tables, family, &key.dst, &mut onward.exit);
     }
     match class {
         Class::Discovery => Ok(Way::Pass),

@@ -10,6 +10,7 @@ pub mod abi;
 pub mod admit;
 pub mod arrival;
 pub mod checksum;
+pub mod encap;
 pub mod flow;
 pub mod flow_table;
 pub mod icmp;

@@ -1,47 +1,77 @@
-//! New flows, and half-open ones that become established.
+//! New flows, step by step, and half-open ones that become established.
 
 use crate::{
     abi::{Answer, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
-    arrival::{Arrival, Onward},
+    arrival::{Arrival, Desk, Onward},
     checksum::Delta,
-    flow_table,
+    flow_table::{self, Claim},
     packet::Packet,
     tables::{FlowRef, Tables, WordRef},
     verdict::Reason,
 };
 
 /// Ports tried before giving up: enough while a few in a hundred are free.
-const TRIES: u32 = 32;
+const TRIES: u64 = 32;
 
-/// Enters a new flow among the half-open ones and counts it.
+/// First step: a place among the half-open flows, and all that is known of both ends.
 #[inline(never)]
-pub(crate) fn open<P: Packet, T: Tables>(
+pub(crate) fn begin<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &Arrival,
-    onward: &mut Onward,
+    desk: &mut Desk,
 ) -> Result<(), Reason> {
+    packet.anchor();
+    let Desk { arrival, onward } = desk;
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
-    let claim = flow_table::claim_pending(tables, arrival.hash, now)?;
-    let flow = claim.flow;
+    let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
+    let way_back = way_back(packet, tables, arrival)?;
+    let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
     introduce(flow, &arrival.key, backend);
+    flow.set_hop(way_back);
+    flow.set_mode(mode);
     flow.set_backend(id);
     flow.set_service(service);
     flow.set_opened(now);
     flow.set_seen(now);
     flow.set_answered(0);
-    let connected =
-        way_back(packet, tables, arrival, flow).and_then(|()| connect(tables, flow, service));
-    if let Err(reason) = connected {
-        claim.abandon(tables);
-        return Err(reason);
-    }
-    tables.count_in(flow.load());
-    tables.opened(id);
-    claim.open(tables, flow_state::COUNTED);
     onward.flow = flow.number();
+    Ok(())
+}
+
+/// Second step, where answers come through us: a source port towards the backend that no live flow
+/// has. The index of answers itself rules out that two flows get one.
+#[inline(never)]
+pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+    if flow.mode() != mode::NAT {
+        return Ok(());
+    }
+    let delta = Delta::NONE.address(flow.client(), flow.source());
+    let delta = delta.address(flow.vip(), flow.backend_address());
+    flow.set_l3_delta(delta.bits());
+    let delta = delta.word(flow.vip_port(), flow.backend_port());
+    for _ in 0..TRIES {
+        let port = tables.next_port(flow.load());
+        flow.set_source_port(port);
+        let hash = flow_table::hash(&flow.answer(), tables.seed());
+        if flow_table::enter_answer(tables, hash, flow.number()) {
+            flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
+            return Ok(());
+        }
+    }
+    Claim::of(tables, flow)?.abandon(tables);
+    Err(Reason::PortsExhausted)
+}
+
+/// Last step: the flow counts, and is found.
+#[inline(never)]
+pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+    tables.count_in(flow.load());
+    tables.opened(flow.backend());
+    Claim::of(tables, flow)?.open(tables, flow_state::COUNTED);
     Ok(())
 }
 
@@ -51,14 +81,12 @@ fn way_back<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     arrival: &Arrival,
-    flow: FlowRef,
-) -> Result<(), Reason> {
+) -> Result<CachedHop, Reason> {
     let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
     let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
     let hop = Hop::back(long, short, tables.ingress(), arrival.tag.id());
     // Known, but to be asked for again at once.
-    flow.set_hop(CachedHop { hop, at: 1 });
-    Ok(())
+    Ok(CachedHop { hop, at: 1 })
 }
 
 /// Both ends.
@@ -76,39 +104,10 @@ fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
     flow.set_load(backend.load);
 }
 
-/// How packets reach the backend and, where answers come through us, a port for them.
-#[inline(always)]
-fn connect<T: Tables>(tables: &T, flow: FlowRef, service: u32) -> Result<(), Reason> {
-    let service = tables.service(service).ok_or(Reason::Inconsistent)?;
-    flow.set_mode(service.mode);
-    if service.mode != mode::NAT {
-        return Ok(());
-    }
-    let delta = Delta::NONE.address(flow.client(), flow.source());
-    let delta = delta.address(flow.vip(), flow.backend_address());
-    flow.set_l3_delta(delta.bits());
-    reserve(tables, flow, delta.word(flow.vip_port(), flow.backend_port()))
-}
-
-/// Finds a source port towards the backend that no live flow has: the index of answers itself
-/// rules out that two flows get one.
-#[inline(always)]
-fn reserve<T: Tables>(tables: &T, flow: FlowRef, delta: Delta) -> Result<(), Reason> {
-    for _ in 0..TRIES {
-        let port = tables.next_port(flow.load());
-        flow.set_source_port(port);
-        let hash = flow_table::hash(&flow.answer(), tables.seed());
-        if flow_table::enter_answer(tables, hash, flow.number()) {
-            flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
-            return Ok(());
-        }
-    }
-    Err(Reason::PortsExhausted)
-}
-
 /// Moves a half-open flow among the established ones; it stays where there is no room.
 #[inline(never)]
-pub(crate) fn promote<T: Tables>(tables: &T, arrival: &Arrival, onward: &mut Onward) {
+pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
+    let Desk { arrival, onward } = desk;
     let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
     let Some(word) = flow_table::slot_of(tables, pending) else { return };
     let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {

@@ -1,15 +1,20 @@
 //! The packet's way: flow? → service? → pick → rewrite.
 
+use network_types::eth::EthHdr;
+
 use crate::{
     abi::{FlowKey, mode, status},
     admit,
-    arrival::{Arrival, Onward},
-    flow::{Headers, Kind, L3, parse, tcp_flags},
+    arrival::Desk,
+    encap,
+    flow::{
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
+    },
     flow_table::{self, Found},
     icmp, next_hop, open,
     packet::Packet,
     rewrite::{self, Turn},
-    tables::{Part, Tables},
+    tables::{FlowRef, Part, Tables},
     track,
     verdict::{Exit, Reason, Verdict, Way},
     vlan::{self, Tag},
@@ -27,8 +32,7 @@ pub fn balance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
 }
 
-/// Nearly every packet is of an established flow: a search by client, then one by backend. All
-/// else is [`admit::other`]'s.
+/// Nearly every packet is a plain segment of an established flow.
 #[inline(always)]
 fn decide<P: Packet, T: Tables>(
     packet: &mut P,
@@ -36,55 +40,118 @@ fn decide<P: Packet, T: Tables>(
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let mut key = FlowKey::unread();
-    let mut headers = Headers::unread();
-    let parsed = parse(packet, &mut key, &mut headers);
-    let mut hash = 0;
-    if let Ok(Kind::Segment) = parsed {
-        hash = flow_table::hash(&key, tables.seed());
-        if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
-            let again = headers.flags & tcp_flags::SYN != 0 && track::gives_way(tables, found.flow);
-            if !again {
-                return to_backend(packet, tables, headers, found, exit);
-            }
-        } else if let Some(found) = flow_table::of_backend(tables, &key, hash) {
-            return to_client(packet, tables, headers, found, exit);
-        }
-    }
-    // In memory from here on; for the packets before, it need not be.
-    let arrival = Arrival { key, hash, parsed, family: headers.family, flags: headers.flags, tag };
-    let mut onward = Onward::default();
-    let way = other(packet, tables, &arrival, &mut onward)?;
-    if way != Way::Follow {
-        *exit = onward.exit;
+    let way = match packet.at::<EthHdr>(0).map(|eth| u16::from_be(eth.ether_type)) {
+        Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, exit)?,
+        Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
+        _ => Way::Other,
+    };
+    if way != Way::Other {
         return Ok(way);
     }
-    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
-    to_backend(packet, tables, headers, Found::read(flow), exit)
+    let slow = |desk: &mut Desk| {
+        desk.arrival.tag = tag;
+        let way = unusual(packet, tables, desk)?;
+        *exit = desk.onward.exit;
+        Ok(way)
+    };
+    tables.with_desk(slow).unwrap_or(Err(Reason::Inconsistent))
 }
 
-/// A packet of no established flow. Each step is a function of its own in the kernel, one after the
-/// other: nested, they would need more stack than there is.
+/// All else, step by step. Each is a function of its own in the kernel, one after the other: nested,
+/// they would need more stack than there is.
 #[inline(always)]
-fn other<P: Packet, T: Tables>(
+fn unusual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    arrival: &Arrival,
-    onward: &mut Onward,
+    desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let way = match arrival.parsed {
-        Ok(Kind::Segment) => admit::newcomer(packet, tables, arrival, onward)?,
-        Ok(Kind::Message) => icmp::receive(packet, tables, &arrival.key, &mut onward.exit)?,
-        Ok(Kind::Foreign) => Way::Pass,
-        Err(reason) if tables.owns(&arrival.key.dst) => return Err(reason),
-        Err(_) => Way::Pass,
+    let way = match examine(packet, tables, desk)? {
+        Kind::Segment => admit::newcomer(packet, tables, desk)?,
+        Kind::Message => icmp::receive(packet, tables, desk)?,
+        Kind::Foreign => Way::Pass,
     };
     match way {
-        Way::Open => open::open(packet, tables, arrival, onward)?,
-        Way::Promote => open::promote(tables, arrival, onward),
-        _ => return Ok(way),
+        Way::Open => {
+            open::begin(packet, tables, desk)?;
+            open::reserve(tables, desk)?;
+            open::finish(tables, desk)?;
+        }
+        Way::Promote => open::promote(tables, desk),
+        Way::Follow => {}
+        way => return Ok(way),
     }
-    Ok(Way::Follow)
+    follow(packet, tables, desk)
+}
+
+/// A plain segment of an established flow: a search by client, then one by backend.
+#[inline(always)]
+fn usual<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    family: Family,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    let (mut key, mut flags) = (FlowKey::unread(), 0);
+    if !parse_plain(packet, family, &mut key, &mut flags) {
+        return Ok(Way::Other);
+    }
+    let headers = Headers { family, flags };
+    let hash = flow_table::hash(&key, tables.seed());
+    if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
+        if flags & tcp_flags::SYN != 0 || obstacle(packet, tables, found.flow).is_some() {
+            return Ok(Way::Other);
+        }
+        return to_backend(packet, tables, headers, found, exit);
+    }
+    match flow_table::of_backend(tables, &key, hash) {
+        Some(found) => to_client(packet, tables, headers, found, exit),
+        None => Ok(Way::Other),
+    }
+}
+
+/// Reads a packet that is not usual. What cannot be read is dropped if it is for us.
+#[inline(never)]
+fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Kind, Reason> {
+    packet.anchor();
+    let arrival = &mut desk.arrival;
+    let mut headers = Headers::unread();
+    arrival.key = FlowKey::unread();
+    let parsed = parse(packet, &mut arrival.key, &mut headers);
+    arrival.family = headers.family;
+    arrival.flags = headers.flags;
+    arrival.hash = flow_table::hash(&arrival.key, tables.seed());
+    match parsed {
+        Err(_) if !tables.owns(&arrival.key.dst) => Ok(Kind::Foreign),
+        parsed => parsed,
+    }
+}
+
+/// What keeps a client's packet of a flow from its backend.
+#[inline(always)]
+fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Option<Reason> {
+    let reach = tables.reach(flow.backend())?;
+    if reach.status() != status::HERE {
+        return Some(Reason::BackendGone);
+    }
+    let mtu = reach.hop().mtu as usize;
+    let length = packet.length() - L3 + encap::overhead(flow);
+    if mtu != 0 && length > mtu { Some(Reason::TooBig) } else { None }
+}
+
+/// Sends a packet on as a client's packet of the flow that was found or opened for it.
+#[inline(never)]
+fn follow<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    let Desk { arrival, onward } = desk;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    let headers = Headers { family: arrival.family, flags: arrival.flags };
+    if let Some(reason) = obstacle(packet, tables, flow) {
+        return Err(reason);
+    }
+    to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -99,7 +166,8 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Proxy => Verdict::Proxy,
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
         Way::Reply => Verdict::Reply,
-        Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
+        Way::Answer => Verdict::Answer(exit.reason),
+        Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
     }
 }
 
@@ -120,16 +188,12 @@ fn to_backend<P: Packet, T: Tables>(
     let now = tables.now();
     flow.set_seen(now);
     let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
-    if reach.status() != status::HERE {
-        return Err(Reason::NoBackend);
-    }
     next_hop::of_reach(tables, reach, flow, now)?;
     let hop = reach.hop();
-    if hop.mtu != 0 && packet.length() - L3 > hop.mtu as usize {
-        return Err(Reason::TooBig);
-    }
     if flow.mode() == mode::NAT {
         rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_backend(flow))?;
+    } else {
+        encap::direct(packet, headers.family, flow)?;
     }
     rewrite::link(packet, hop)?;
     found.check()?;

@@ -6,6 +6,7 @@ use crate::{
     abi::{
         Address, Backend, Bucket, CachedHop, Flow, FlowKey, Hop, Reach, Ring, Service, Vip, VipKey,
     },
+    arrival::Desk,
     verdict::Reason,
 };
 
@@ -31,6 +32,10 @@ pub trait Tables {
     /// The same value, by way of memory that the kernel's verifier does not follow: it would
     /// otherwise try every value that a search may have found with every other.
     fn launder(&self, value: u32) -> u32;
+
+    /// Lends the place where slow paths work on this packet. `None` never happens in the kernel,
+    /// but the verifier wants to hear it.
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
 
     fn vip(&self, key: &VipKey) -> Option<Vip>;
     /// Whether the address is announced.

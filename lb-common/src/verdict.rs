@@ -17,6 +17,9 @@ pub enum Verdict {
     },
     /// An answer made from the frame itself (ICMP echo); leaves through the interface it came in by.
     Reply,
+    /// Not let through, and the sender told so by an answer made from the frame itself (a RST, an
+    /// ICMP error, a challenge); leaves through the interface it came in by.
+    Answer(Reason),
     Drop(Reason),
 }
 
@@ -31,6 +34,10 @@ pub(crate) enum Way {
     Proxy,
     Steer,
     Reply,
+    /// With the reason in [`Exit`].
+    Answer,
+    /// Not seen yet.
+    Other,
     /// A new flow's first packet.
     Open,
     /// Of a half-open flow that is to be established.
@@ -39,17 +46,27 @@ pub(crate) enum Way {
     Follow,
 }
 
-/// Where a steered frame leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What goes with a [`Way`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub(crate) struct Exit {
+pub struct Exit {
+    /// Where a steered frame leaves.
     pub ifindex: u32,
     pub vlan: u16,
+    /// Why a frame was answered.
+    pub reason: Reason,
+}
+
+impl Default for Exit {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { ifindex: 0, vlan: 0, reason: Reason::Inconsistent }
+    }
 }
 
 impl Exit {
     #[inline(always)]
-    pub fn through(&mut self, hop: Hop) -> Way {
+    pub(crate) fn through(&mut self, hop: Hop) -> Way {
         self.ifindex = hop.ifindex;
         self.vlan = hop.vlan;
         Way::Steer
@@ -101,6 +118,8 @@ reasons! {
     UnknownFlow = "unknown_flow",
     /// The service has no backend to take a new flow.
     NoBackend = "no_backend",
+    /// The flow's backend is down, or was drained past its deadline.
+    BackendGone = "backend_gone",
     /// Every source port towards the chosen backend is taken.
     PortsExhausted = "ports_exhausted",
     /// No room for a new flow.

@@ -20,6 +20,7 @@ use lb_common::{
         ABI_VERSION as ABI, Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Vip, VipKey,
         VlanDevice, WAYS, counter,
     },
+    arrival::Desk,
     tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
 };
@@ -58,6 +59,8 @@ static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGTH, 0);
 #[map]
 static FIB: PerCpuArray<FibLookup> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -203,6 +206,12 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
+        DESK.get_ptr_mut(0).map(|desk| work(unsafe { &mut *desk }))
+    }
+
+    #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<Vip> {
         vip(key)
     }
@@ -333,9 +342,12 @@ fn route(
 ) -> Result<(), Reason> {
     // Not on the stack, where the verifier wants every access aligned: `dmac` stands at 58.
     let Some(fib) = FIB.get_ptr_mut(0) else { return Err(Reason::Inconsistent) };
-    // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure.
+    // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure. By
+    // words, each volatile: a call of memset goes byte by byte.
     let fib = unsafe {
-        fib.write_bytes(0, 1);
+        for word in 0..size_of::<FibLookup>() / size_of::<u64>() {
+            fib.cast::<u64>().add(word).write_volatile(0);
+        }
         &mut *fib
     };
     fib.l4_protocol = protocol as u8;

@@ -11,13 +11,18 @@ use crate::{
         Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Slot, Vip, VipKey, WAYS,
         counter, flow_state,
     },
+    arrival::{Arrival, Desk, Onward},
     packet::Packet,
     tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
+    vlan::Tag,
 };
 
 /// Bytes kept free in front of a frame, as drivers do.
 const HEADROOM: usize = 64;
+
+/// Bytes kept free behind it.
+const TAILROOM: usize = 320;
 
 /// A frame in ordinary memory.
 pub struct Buffer {
@@ -31,10 +36,11 @@ impl Buffer {
     #[must_use]
     pub fn new(frame: &[u8]) -> Self {
         let end = HEADROOM + frame.len();
-        let mut buffer = Self { words: vec![0; end.div_ceil(8)], start: HEADROOM, end };
+        let mut buffer =
+            Self { words: vec![0; (end + TAILROOM).div_ceil(8)], start: HEADROOM, end };
         // SAFETY: the words hold `end` bytes and are borrowed for this statement alone.
         let bytes =
-            unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast(), end) };
+            unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast::<u8>(), end) };
         bytes[HEADROOM..].copy_from_slice(frame);
         buffer
     }
@@ -62,6 +68,24 @@ unsafe impl Packet for Buffer {
             _ => return false,
         }
         true
+    }
+
+    fn adjust_tail(&mut self, by: i32) -> bool {
+        match self.end.checked_add_signed(by as isize) {
+            Some(end) if end >= self.start + 14 && end <= self.words.len() * 8 => {
+                let old = self.end;
+                self.end = end;
+                if end > old {
+                    // SAFETY: both lie within the words, borrowed for this statement alone.
+                    unsafe {
+                        let first = self.words.as_mut_ptr().cast::<u8>().add(old);
+                        first.write_bytes(0, end - old);
+                    }
+                }
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -209,6 +233,11 @@ impl Tables for Model {
 
     fn launder(&self, value: u32) -> u32 {
         value
+    }
+
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        let onward = Onward::default();
+        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
