@@ -113,16 +113,20 @@ impl Lab {
         let dropped: Vec<Reason> = dropped.map(|(reason, _)| reason).collect();
         let action = match row.verdict {
             Verdict::Pass | Verdict::Proxy => XDP_PASS,
-            Verdict::Steer { ifindex: 1, .. } | Verdict::Reply => XDP_TX,
+            Verdict::Steer { ifindex: 1, .. } | Verdict::Reply | Verdict::Answer(_) => XDP_TX,
             Verdict::Steer { .. } => XDP_REDIRECT,
             Verdict::Drop(_) => XDP_DROP,
         };
         if trial.action != action {
             return Err(format!("action {}, not {action}; drops {dropped:?}", trial.action));
         }
-        if let Verdict::Drop(reason) = row.verdict {
-            let right = dropped == [reason];
-            return if right { Ok(()) } else { Err(format!("{dropped:?}, not {reason:?}")) };
+        if let Verdict::Drop(reason) | Verdict::Answer(reason) = row.verdict {
+            if dropped != [reason] {
+                return Err(format!("{dropped:?}, not {reason:?}"));
+            }
+        }
+        if let Verdict::Drop(_) = row.verdict {
+            return Ok(());
         }
         let (out, expected) = (Frame(trial.frame), row.out.as_ref().unwrap_or(&row.frame));
         if out != *expected {
