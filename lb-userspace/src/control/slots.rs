@@ -71,7 +71,7 @@ impl Slots {
         let after = |last: Option<u32>| last.map_or(0, |last| last + 1);
         let loads = (0..capacity.loads).rev().find(|&id| has_connections(LoadSlot(id)));
         let named = tables.backends.values().map(|backend| backend.load);
-        slots.services.fresh = after(tables.services.keys().last().copied());
+        slots.services.fresh = after(tables.current_rings.keys().last().copied());
         slots.backends.fresh = after(tables.backends.keys().last().copied());
         slots.loads.fresh = after(loads.max(named.max()));
         slots

@@ -1,6 +1,6 @@
 //! What control's tables hold, as the commands that would bring it there.
 
-use lb_common::abi::{Backend, Service};
+use lb_common::abi::{Backend, Ring, Service};
 
 use super::{DatapathError, Tables, table::Table};
 use crate::tables::{Capacity, Command};
@@ -18,12 +18,17 @@ impl Tables {
                 contents.push(Command::SetBackend { id, backend });
             }
         }
-        let room = u64::from(self.rings.max_entries()?);
         for (id, service) in entries(&self.services)? {
-            let end = u64::from(service.offset()) + u64::from(service.length());
-            if service != Service::default() && end <= room {
-                contents.push(self.ring(service)?);
+            if service != Service::default() {
                 contents.push(Command::SetService { id, service });
+            }
+        }
+        let room = u64::from(self.rings.max_entries()?);
+        for (service, ring) in entries(&self.current_rings)? {
+            let end = u64::from(ring.offset()) + u64::from(ring.length());
+            if ring != Ring::default() && end < room {
+                contents.push(self.ring(ring, room as u32)?);
+                contents.push(Command::SetRing { service, ring });
             }
         }
         contents
@@ -33,11 +38,13 @@ impl Tables {
         Ok(contents)
     }
 
-    fn ring(&self, service: Service) -> Result<Command, DatapathError> {
-        let offset = service.offset();
-        let slots = (offset..offset + service.length())
-            .map(|slot| self.rings.lookup(&slot).map(Option::unwrap_or_default));
-        Ok(Command::WriteRing { offset, slots: slots.collect::<Result<_, _>>()? })
+    /// The ring's slots, the number of members and the members.
+    fn ring(&self, ring: Ring, room: u32) -> Result<Command, DatapathError> {
+        let word = |at| self.rings.lookup(&at).map(Option::unwrap_or_default);
+        let (offset, count) = (ring.offset(), ring.offset() + ring.length());
+        let end = (count + 1).saturating_add(word(count)?).min(room);
+        let words = (offset..end).map(word).collect::<Result<_, _>>()?;
+        Ok(Command::WriteRing { offset, words })
     }
 
     /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an

@@ -130,8 +130,8 @@ fn unknown_holders_keep_their_places() {
     let mut tables = Tables::new(LARGE.rings);
     let backend = lb_common::abi::Backend { load: 2, ..Default::default() };
     tables.apply(&crate::tables::Command::SetBackend { id: 4, backend });
-    let service = lb_common::abi::Service::new(0, 3);
-    tables.apply(&crate::tables::Command::SetService { id: 1, service });
+    let ring = lb_common::abi::Ring::new(0, 3);
+    tables.apply(&crate::tables::Command::SetRing { service: 1, ring });
     let mut slots = Slots::beyond(LARGE, &tables, |slot| slot == LoadSlot(5));
     let web: Arc<str> = "web".into();
     assert_eq!(slots.service(&web, Family::V4), Ok(2));
