@@ -1,15 +1,21 @@
 //! What is configured beside the services: the node, the admin door, certificates, timeouts.
 
-use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
+
+pub use crate::interface::InterfacePattern;
 use crate::service::Service;
+
+pub const DEFAULT_STATE_DIR: &str = "/run/lb";
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
 
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub node: Node,
     pub admin: Admin,
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<CertificateSource>,
     pub proxy: ProxySettings,
     pub services: Vec<Arc<Service>>,
 }
@@ -18,16 +24,19 @@ pub struct Config {
 pub struct Node {
     /// `Fly-Region` and the region of "local" backends.
     pub region: Option<Arc<str>>,
-    /// XDP is attached to each. Never empty.
-    pub interfaces: Vec<Arc<str>>,
+    /// XDP is attached to all that match one of them. Never empty.
+    pub interfaces: Vec<InterfacePattern>,
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
     /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
     pub max_flows: u32,
     pub flow_timeouts: FlowTimeouts,
-    /// What the daemon must undo after a crash is noted here. Default `/run/lb`.
+    /// What the daemon changed on the host, and the ids it gave out. Default
+    /// [`DEFAULT_STATE_DIR`].
     pub state_dir: PathBuf,
+    /// In a bpffs: where the data path has its names. Default [`DEFAULT_PIN_DIR`].
+    pub pin_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
     pub workers: Option<usize>,
 }
@@ -59,8 +68,16 @@ pub struct Admin {
     pub listen: PathBuf,
 }
 
-/// PEM files; the names come from the certificate.
+/// Where certificates are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    Files(CertificateFiles),
+    /// All pairs of certificate and key in there.
+    Directory(PathBuf),
+}
+
+/// PEM files; the names come from the certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -70,6 +87,10 @@ pub struct CertificateFiles {
 pub struct ProxySettings {
     /// Prefix of the headers that name this product's facts. Default `Fly-`.
     pub header_prefix: Arc<str>,
+    /// Clients in these networks are proxies whose `X-Forwarded-*` is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections from these networks must begin with a PROXY protocol header. Default: none.
+    pub proxy_proto_from: Vec<IpNet>,
     /// From accept to the end of the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// For a request's whole header section. Default 10 s.
@@ -87,4 +108,18 @@ pub struct ProxySettings {
     pub max_idle_per_backend: usize,
     /// How long such a connection may be idle. Default 60 s.
     pub upstream_idle_timeout: Duration,
+}
+
+impl ProxySettings {
+    /// Whether `client` is a proxy whose `X-Forwarded-*` is believed.
+    #[must_use]
+    pub fn is_trusted(&self, client: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&client))
+    }
+
+    /// Whether connections from `client` begin with a PROXY protocol header.
+    #[must_use]
+    pub fn is_announced(&self, client: IpAddr) -> bool {
+        self.proxy_proto_from.iter().any(|network| network.contains(&client))
+    }
 }

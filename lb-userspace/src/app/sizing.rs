@@ -1,6 +1,6 @@
 //! How large the kernel's tables are made.
 
-use crate::{control, datapath::DatapathConfig, settings::Config, tables::Capacity};
+use crate::{control, datapath::DatapathConfig, settings::Config};
 
 /// The usual sizes, or twice what the configuration needs where that is more. Rings get four
 /// times their need: while all of them are being replaced, the old ones stay.
@@ -17,15 +17,5 @@ pub(super) fn size(config: &Config) -> DatapathConfig {
         ring_slots: usual.ring_slots.max(4 * needs.rings),
         load_slots: usual.load_slots.max(2 * needs.loads),
         ..usual
-    }
-}
-
-/// The same, as control sees it.
-pub(super) fn capacity(sizes: &DatapathConfig) -> Capacity {
-    Capacity {
-        services: sizes.services,
-        backends: sizes.backends,
-        loads: sizes.load_slots,
-        rings: sizes.ring_slots,
     }
 }

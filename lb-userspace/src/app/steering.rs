@@ -4,15 +4,15 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{self, Instant};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
+use super::ids::Ids;
 use crate::{
     control::{self, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
     host::{Interface, Vlan},
-    load::Load,
-    tables::Capacity,
+    load::{Load, LoadSlot},
 };
 
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
@@ -24,20 +24,45 @@ pub(super) struct Steering {
     pub(super) slots: Slots,
     tables: datapath::Tables,
     actual: control::Tables,
+    ids: Ids,
     load: Load,
     /// When the last plan's packets are through.
     settled: Instant,
 }
 
 impl Steering {
-    pub(super) fn new(tables: datapath::Tables, load: Load, capacity: Capacity) -> Self {
-        Self {
-            slots: Slots::new(capacity),
-            tables,
-            actual: control::Tables::new(capacity.rings),
-            load,
-            settled: Instant::now(),
+    /// Goes on with what the tables hold: nothing that stays as it is is written again, and
+    /// everything keeps its index.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub(super) fn resume(
+        tables: datapath::Tables,
+        load: Load,
+        ids: Ids,
+    ) -> Result<Self, DatapathError> {
+        let capacity = tables.capacity(load.slots())?;
+        let contents = tables.contents()?;
+        let actual = control::Tables::holding(capacity.rings, &contents);
+        let has_connections = |slot: LoadSlot| load.count(slot) > 0;
+        let slots = match ids.read() {
+            Some(assigned) => Slots::resume(capacity, &assigned),
+            None => Slots::beyond(capacity, &actual, has_connections),
+        };
+        if !contents.is_empty() {
+            info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
+        if !contents.is_empty() && ids.read().is_none() {
+            warn!("it is not known whose these entries are: their counters end");
+        }
+        Ok(Self { slots, tables, actual, ids, load, settled: Instant::now() })
+    }
+
+    /// The servers whose connections go on, wanted or not.
+    pub(super) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
+        let busy = self.slots.busy(|slot| self.load.count(slot) > 0);
+        busy.map(|server| server.ip())
     }
 
     /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
@@ -68,6 +93,9 @@ impl Steering {
         time::sleep_until(self.settled).await;
         let desired = control::desire(fleet, sources, &mut self.slots)?;
         let commands = control::plan(&desired, &self.actual)?;
+        if self.slots.have_changed() {
+            self.ids.write(self.slots.assigned())?;
+        }
         for command in &commands {
             self.tables.apply(command).context("cannot change the kernel's tables")?;
             self.actual.apply(command);

@@ -1,8 +1,10 @@
 //! `[node]` and `[admin]`: this host, and the daemon's door.
 
-use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use crate::settings::{Admin, FlowTimeouts, Node, XdpMode};
+use crate::settings::{
+    Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, FlowTimeouts, InterfacePattern, Node, XdpMode,
+};
 
 use super::{
     reader::Value,
@@ -15,6 +17,7 @@ const DEFAULT_MAX_FLOWS: u32 = 262_144;
 const MOST_FLOWS: u32 = 1 << 26;
 /// `IFNAMSIZ` less its final zero (linux/if.h).
 const LONGEST_INTERFACE: usize = 15;
+const LONGEST_PATTERN: usize = 64;
 /// `sun_path` less its final zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
@@ -27,6 +30,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
         let max_flows = node.optional("max_flows", |it| it.number(1..=MOST_FLOWS));
         let flow_timeouts = node.optional("flow_timeouts", flow_timeouts);
         let state_dir = node.optional("state_dir", absolute_path);
+        let pin_dir = node.optional("pin_dir", pin_dir);
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
         Some(Node {
             region,
@@ -35,32 +39,48 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
             max_flows: max_flows.unwrap_or(DEFAULT_MAX_FLOWS),
             flow_timeouts: flow_timeouts.unwrap_or(DEFAULT_FLOW_TIMEOUTS),
-            state_dir: state_dir.unwrap_or_else(|| "/run/lb".into()),
+            state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
         })
     })
 }
 
-fn interfaces(value: Value<'_>) -> Option<Vec<Arc<str>>> {
+pub(super) fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
     let names = value.some_list("name the interface that clients come in by", interface)?;
     value.report().refuse_repeats("interface", &names.items);
     Some(names.into_values())
 }
 
-/// The rule of the kernel's `dev_valid_name` (net/core/dev.c).
-fn interface(value: Value<'_>) -> Option<Arc<str>> {
+/// The rule of the kernel's `dev_valid_name` (net/core/dev.c). A pattern may be longer than what it
+/// stands for.
+fn interface(value: Value<'_>) -> Option<InterfacePattern> {
     let text = value.text()?;
+    let pattern = InterfacePattern::new(text);
     let is_allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | ':');
-    let is_valid = (1..=LONGEST_INTERFACE).contains(&text.len())
+    let longest = if pattern.is_name() { LONGEST_INTERFACE } else { LONGEST_PATTERN };
+    let is_valid = (1..=longest).contains(&text.len())
         && !matches!(text, "." | "..")
         && text.chars().all(is_allowed);
     if is_valid {
-        return Some(text.into());
+        return Some(pattern);
     }
     value.refuse(
         format!("`{text}` is not the name of an interface"),
-        "write it as `ip link` shows it: at most 15 bytes, no space, `/` or `:`",
+        "write it as `ip link` shows it: at most 15 bytes, no space, `/` or `:`; \
+         `*` stands for any characters, `?` for one",
     )
+}
+
+/// Names in a bpffs have no dots (`bpf_lookup` in kernel/bpf/inode.c).
+fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
+    let path = absolute_path(value)?;
+    if path.to_string_lossy().contains('.') {
+        let message =
+            format!("a name in `{}` has a dot, which a bpffs does not take", path.display());
+        return value.refuse(message, "write a path such as \"/sys/fs/bpf/lb\"");
+    }
+    Some(path)
 }
 
 fn xdp(value: Value<'_>) -> Option<XdpMode> {

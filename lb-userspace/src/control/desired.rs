@@ -7,6 +7,7 @@ use std::{
 };
 
 use lb_common::abi::{self, Address, Vip, VipKey, path};
+use serde::{Deserialize, Serialize};
 
 use super::{Error, Member, Slots, populate};
 use crate::{
@@ -14,7 +15,8 @@ use crate::{
     service::Path,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     V4,
     V6,
@@ -139,8 +141,11 @@ fn entry(backend: &Backend, source: IpAddr) -> abi::Backend {
         address: Address::of(address.ip()),
         source: Address::of(source),
         port: address.port().to_be_bytes(),
-        pad: [0; 2],
         load: backend.slot.0,
+        weight: backend.server.weight.into(),
+        soft_limit: u32::MAX,
+        hard_limit: u32::MAX,
+        ..abi::Backend::default()
     }
 }
 

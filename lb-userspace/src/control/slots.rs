@@ -3,12 +3,23 @@
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
     hash::Hash,
+    mem,
     net::SocketAddr,
     sync::Arc,
 };
 
-use super::{Error, desired::Family};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Tables, desired::Family};
 use crate::{load::LoadSlot, tables::Capacity};
+
+/// Who held which index: what an earlier daemon knew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    services: Vec<(String, Family, u32)>,
+    backends: Vec<(String, SocketAddr, u32)>,
+    loads: Vec<(SocketAddr, u32)>,
+}
 
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
@@ -30,6 +41,76 @@ impl Slots {
             backends: Ids::new("backends of steered services", capacity.backends),
             loads: Ids::new("servers", capacity.loads),
         }
+    }
+
+    /// Goes on with what an earlier daemon assigned: nobody's index changes.
+    #[must_use]
+    pub fn resume(capacity: Capacity, assigned: &Assigned) -> Self {
+        let mut slots = Self::new(capacity);
+        for (service, family, id) in &assigned.services {
+            slots.services.resume((service.as_str().into(), *family), *id);
+        }
+        for (service, server, id) in &assigned.backends {
+            slots.backends.resume((service.as_str().into(), *server), *id);
+        }
+        for (server, id) in &assigned.loads {
+            slots.loads.resume(*server, *id);
+        }
+        slots
+    }
+
+    /// Goes on where nobody knows who held which index: nothing that `tables` or flows speak of is
+    /// given to anybody.
+    #[must_use]
+    pub fn beyond(
+        capacity: Capacity,
+        tables: &Tables,
+        has_connections: impl Fn(LoadSlot) -> bool,
+    ) -> Self {
+        let mut slots = Self::new(capacity);
+        let after = |last: Option<u32>| last.map_or(0, |last| last + 1);
+        let loads = (0..capacity.loads).rev().find(|&id| has_connections(LoadSlot(id)));
+        let named = tables.backends.values().map(|backend| backend.load);
+        slots.services.fresh = after(tables.current_rings.keys().last().copied());
+        slots.backends.fresh = after(tables.backends.keys().last().copied());
+        slots.loads.fresh = after(loads.max(named.max()));
+        slots
+    }
+
+    /// Who holds which index now.
+    #[must_use]
+    pub fn assigned(&self) -> Assigned {
+        let services = self.services.held.iter();
+        let backends = self.backends.held.iter();
+        let loads = self.loads.held.iter();
+        Assigned {
+            services: services
+                .map(|((name, family), held)| (name.to_string(), *family, held.id))
+                .collect(),
+            backends: backends
+                .map(|((name, server), held)| (name.to_string(), *server, held.id))
+                .collect(),
+            loads: loads.map(|(server, held)| (*server, held.id)).collect(),
+        }
+    }
+
+    /// Whether indices were given or taken since the last time this was asked.
+    pub fn have_changed(&mut self) -> bool {
+        let changed = [
+            mem::take(&mut self.services.changed),
+            mem::take(&mut self.backends.changed),
+            mem::take(&mut self.loads.changed),
+        ];
+        changed.contains(&true)
+    }
+
+    /// Servers whose connections go on, wanted or not.
+    pub fn busy(
+        &self,
+        has_connections: impl Fn(LoadSlot) -> bool,
+    ) -> impl Iterator<Item = SocketAddr> {
+        let held = self.loads.held.iter();
+        held.filter(move |(_, held)| has_connections(LoadSlot(held.id))).map(|(&server, _)| server)
     }
 
     /// The index into `SERVICES` for one family of a service.
@@ -54,11 +135,16 @@ impl Slots {
     }
 
     /// Lets go of what was not claimed since the last release. A server with connections keeps
-    /// its load slot: they will be counted out there.
+    /// its load slot: they will be counted out there. It keeps its places in services, too, which
+    /// its flows speak of.
     pub fn release(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
-        self.services.release(|_| false);
-        self.backends.release(|_| false);
-        self.loads.release(|id| has_connections(LoadSlot(id)));
+        let loads = &self.loads;
+        let busy = |server: &SocketAddr| {
+            loads.holder(server).is_some_and(|id| has_connections(LoadSlot(id)))
+        };
+        self.services.release(|_, _| false);
+        self.backends.release(|(_, server), _| busy(server));
+        self.loads.release(|_, id| has_connections(LoadSlot(id)));
     }
 }
 
@@ -71,6 +157,8 @@ struct Ids<K> {
     free: BTreeSet<u32>,
     /// Never held by anybody: this one and all above.
     fresh: u32,
+    /// Since somebody asked.
+    changed: bool,
 }
 
 struct Held {
@@ -90,7 +178,7 @@ enum Claim {
 
 impl<K: Hash + Eq> Ids<K> {
     fn new(what: &'static str, room: u32) -> Self {
-        Self { what, room, held: HashMap::new(), free: BTreeSet::new(), fresh: 0 }
+        Self { what, room, held: HashMap::new(), free: BTreeSet::new(), fresh: 0, changed: false }
     }
 
     fn claim(&mut self, key: K) -> Result<u32, Error> {
@@ -115,22 +203,36 @@ impl<K: Hash + Eq> Ids<K> {
         };
         let claim = Claim::Made;
         entry.insert(Held { id, claim });
+        self.changed = true;
         Ok(id)
+    }
+
+    /// What cannot be true, an id out of range or of two holders, is left out.
+    fn resume(&mut self, key: K, id: u32) {
+        let is_free = id >= self.fresh || self.free.contains(&id);
+        if id >= self.room || !is_free || self.held.contains_key(&key) {
+            return;
+        }
+        self.free.extend(self.fresh..id);
+        self.free.remove(&id);
+        self.fresh = self.fresh.max(id + 1);
+        self.held.insert(key, Held { id, claim: Claim::Old });
     }
 
     fn holder(&self, key: &K) -> Option<u32> {
         self.held.get(key).map(|held| held.id)
     }
 
-    fn release(&mut self, in_use: impl Fn(u32) -> bool) {
-        let free = &mut self.free;
-        self.held.retain(|_, held| {
+    fn release(&mut self, in_use: impl Fn(&K, u32) -> bool) {
+        let (free, changed) = (&mut self.free, &mut self.changed);
+        self.held.retain(|key, held| {
             held.claim = match held.claim {
                 Claim::Made => Claim::Old,
-                Claim::Old | Claim::LetGo if in_use(held.id) => Claim::Old,
+                Claim::Old | Claim::LetGo if in_use(key, held.id) => Claim::Old,
                 Claim::Old => Claim::LetGo,
                 Claim::LetGo => {
                     free.insert(held.id);
+                    *changed = true;
                     return false;
                 }
             };
@@ -140,70 +242,4 @@ impl<K: Hash + Eq> Ids<K> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CAPACITY: Capacity = Capacity { services: 2, backends: 2, loads: 2, rings: 0 };
-
-    fn server(port: u16) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 1], port))
-    }
-
-    #[test]
-    fn an_id_is_kept() {
-        let mut slots = Slots::new(CAPACITY);
-        let (web, dns) = ("web".into(), "dns".into());
-        assert_eq!(slots.service(&web, Family::V4), Ok(0));
-        assert_eq!(slots.service(&dns, Family::V6), Ok(1));
-        slots.release(|_| false);
-        assert_eq!(slots.service(&dns, Family::V6), Ok(1));
-        assert_eq!(slots.service(&web, Family::V4), Ok(0));
-        assert_eq!(
-            slots.service(&web, Family::V6),
-            Err(Error::Full { what: "steered services", room: 2 })
-        );
-    }
-
-    #[test]
-    fn a_released_id_is_free_one_release_later() {
-        let mut slots = Slots::new(CAPACITY);
-        let web: Arc<str> = "web".into();
-        assert_eq!(slots.backend(&web, server(1)), Ok(0));
-        slots.release(|_| false);
-        assert_eq!(slots.backend(&web, server(2)), Ok(1));
-        slots.release(|_| false);
-        assert!(slots.backend(&web, server(3)).is_err(), "let go, not free");
-        slots.release(|_| false);
-        assert_eq!(slots.backend(&web, server(3)), Ok(0));
-    }
-
-    #[test]
-    fn a_claim_in_time_takes_it_back() {
-        let mut slots = Slots::new(CAPACITY);
-        let web: Arc<str> = "web".into();
-        slots.backend(&web, server(1)).unwrap();
-        slots.release(|_| false);
-        slots.release(|_| false);
-        assert_eq!(slots.backend(&web, server(1)), Ok(0));
-        slots.release(|_| false);
-        slots.release(|_| false);
-        assert_eq!(slots.backend_of(&web, server(1)), Some(0));
-        slots.release(|_| false);
-        assert_eq!(slots.backend_of(&web, server(1)), None);
-    }
-
-    #[test]
-    fn a_load_slot_with_connections_is_kept() {
-        let mut slots = Slots::new(CAPACITY);
-        slots.load(server(1)).unwrap();
-        for _ in 0..4 {
-            slots.release(|slot| slot == LoadSlot(0));
-        }
-        assert_eq!(slots.load(server(2)), Ok(LoadSlot(1)));
-        for _ in 0..3 {
-            slots.load(server(2)).unwrap();
-            slots.release(|_| false);
-        }
-        assert_eq!(slots.load(server(3)), Ok(LoadSlot(0)));
-    }
-}
+mod tests;
