@@ -11,6 +11,7 @@ pub mod admit;
 mod answer;
 pub mod arrival;
 pub mod checksum;
+pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
