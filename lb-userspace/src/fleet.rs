@@ -34,13 +34,38 @@ pub struct Backend {
     /// Times the proxy took a connection to it into use. The kernel counts steered flows itself.
     pub connections: AtomicU64,
     up: AtomicBool,
+    draining: AtomicBool,
 }
 
 impl Backend {
     /// Starts up: a backend without a health check stays so, one with a check until it fails.
     #[must_use]
     pub fn new(server: Server, slot: LoadSlot) -> Self {
-        Self { server, slot, connections: AtomicU64::new(0), up: AtomicBool::new(true) }
+        Self {
+            draining: AtomicBool::new(!server.is_offered()),
+            up: AtomicBool::new(true),
+            connections: AtomicU64::new(0),
+            server,
+            slot,
+        }
+    }
+
+    /// Whether something new may go to it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_up() && !self.is_draining()
+    }
+
+    /// Takes nothing new; what it has may end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A server without a weight, or that drains by configuration, drains always.
+    pub fn set_draining(&self, draining: bool) {
+        let draining = draining || !self.server.is_offered();
+        self.draining.store(draining, Ordering::Relaxed);
     }
 
     #[must_use]

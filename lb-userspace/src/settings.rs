@@ -2,7 +2,9 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
-use crate::service::Service;
+use crate::service::{Prefix, Service};
+
+pub use crate::service::FlowTimeouts;
 
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +27,17 @@ pub struct Node {
     pub source_ports: RangeInclusive<u16>,
     /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
     pub max_flows: u32,
+    /// Room for TCP flows before their handshake is complete. Default: an eighth of `max_flows`.
+    pub max_half_open: u32,
+    /// Room for packets that are in fragments. Default 16384.
+    pub max_fragments: u32,
+    /// Room for sources that affinity remembers. Default 65536.
+    pub max_affinities: u32,
+    /// Room for sources under a rate limit or past a challenge. Default 65536.
+    pub max_sources: u32,
+    /// What services do not say otherwise.
     pub flow_timeouts: FlowTimeouts,
+    pub encap: Encap,
     /// What the daemon must undo after a crash is noted here. Default `/run/lb`.
     pub state_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
@@ -40,17 +52,16 @@ pub enum XdpMode {
     Generic,
 }
 
-/// How long a steered flow may be silent.
+/// What outer headers say beside the backend's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowTimeouts {
-    /// TCP before the backend's first answer. Default 30 s.
-    pub half_open: Duration,
-    /// TCP after it. Default 1 h.
-    pub established: Duration,
-    /// TCP after FIN both ways or RST: its source port is kept back for so long. Default 10 s.
-    pub closed: Duration,
-    /// Default 60 s.
-    pub udp: Duration,
+pub struct Encap {
+    /// Sources of IP in IP towards IPv4 backends: the rest of the address varies by flow, so that
+    /// the backends' receive queues spread. Default 172.16.0.0/16.
+    pub source_v4: Prefix,
+    /// The same towards IPv6 backends. Default 100::/64, the discard prefix (RFC 6666).
+    pub source_v6: Prefix,
+    /// UDP port on which backends take GUE. Default 6080 (IANA).
+    pub gue_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

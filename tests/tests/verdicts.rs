@@ -87,7 +87,14 @@ impl Lab {
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
-        let timeouts = FlowTimeouts { half_open: hour, established: hour, closed: hour, udp: hour };
+        let timeouts = FlowTimeouts {
+            half_open: hour,
+            established: hour,
+            closing: hour,
+            closed: hour,
+            udp_unanswered: hour,
+            udp: hour,
+        };
         let mut datapath = Datapath::load(&config, timeouts).expect("loading the object");
         for command in commands() {
             datapath.tables.apply(&command).expect("filling the tables");

@@ -1,13 +1,13 @@
 //! `[[services.ports]]`: a port and what happens to connections on it.
 
-use std::{collections::HashSet, num::NonZeroU16, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use crate::service::{Handler, Port, TlsOptions, TlsVersion};
 
 use super::{
     diagnostic::{Diagnostic, Span},
+    port_range::port_range,
     reader::{At, List, Report, Value},
-    scalar,
     section::Section,
 };
 
@@ -19,16 +19,14 @@ pub(super) struct PortDraft {
 }
 
 impl PortDraft {
-    pub(super) fn number(&self) -> At<NonZeroU16> {
-        At { value: self.port.port, span: self.number.clone() }
+    pub(super) fn is_range(&self) -> bool {
+        self.port.port != self.port.end_port
     }
 }
 
 pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
     value.section(|port| {
-        let number = port.required("port", "port = 443", |it| Some(it.at(scalar::port(it)?)));
-        port.not_yet("start_port", "list each port on its own");
-        port.not_yet("end_port", "list each port on its own");
+        let number = port_range(port);
         port.not_yet("proxy_proto_options", HANDLERS_HELP);
         let handlers = port.optional("handlers", handlers);
         let tls = port.optional("tls_options", tls_options);
@@ -44,7 +42,8 @@ pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
         let number = number.filter(|_| is_sound)?;
         Some(PortDraft {
             port: Port {
-                port: number.value,
+                port: number.value.0,
+                end_port: number.value.1,
                 tls: has_tls.then(|| tls.map_or_else(default_tls, TlsDraft::build)),
                 force_https: force_https == Some(true),
                 handlers,

@@ -70,8 +70,6 @@ pub fn peer_key(protocol: u32, flow: &Flow) -> FlowKey {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use lb_common::abi::Address;
 
     use super::*;
@@ -81,13 +79,7 @@ mod tests {
     const UDP: u32 = 17;
 
     fn timeouts() -> Timeouts {
-        FlowTimeouts {
-            half_open: Duration::from_secs(30),
-            established: Duration::from_secs(3600),
-            closed: Duration::from_secs(10),
-            udp: Duration::from_secs(60),
-        }
-        .into()
+        FlowTimeouts::default().into()
     }
 
     fn flow(seen: u64, state: u32) -> Flow {

@@ -71,8 +71,9 @@ impl Routes {
             for port in proxied(running) {
                 let site = Arc::new(Site::new(running, port, &mut terminators)?);
                 for &address in &running.service.addresses {
-                    let address = SocketAddr::new(address, port.port.get());
-                    claim(&mut frontends, address, &site)?;
+                    for number in port.numbers() {
+                        claim(&mut frontends, SocketAddr::new(address, number), &site)?;
+                    }
                 }
             }
         }

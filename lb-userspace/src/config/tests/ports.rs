@@ -12,7 +12,27 @@ const ROWS: &[Row] = &[
     ("port = 65536", &["2:19 `port` must be a whole number from 1 to 65535, found 65536"]),
     ("port = '443'", &["2:19 `port` must be a whole number from 1 to 65535, found text"]),
     ("prot = 443, port = 80", &["2:12 unknown key `prot` in `ports`"]),
-    ("start_port = 1, port = 80", &["2:12 `start_port` is not supported yet"]),
+    ("start_port = 1, end_port = 80", &[]),
+    ("startPort = 80, endPort = 80", &[]),
+    ("start_port = 1", &["2:12 a range of ports without `end_port`"]),
+    ("end_port = 1", &["2:12 a range of ports without `start_port`"]),
+    ("start_port = 1, end_port = 80, port = 80", &["2:43 `port` beside a range of ports"]),
+    (
+        "start_port = 1, port = 80",
+        &["2:12 a range of ports without `end_port`", "2:28 `port` beside a range of ports"],
+    ),
+    ("start_port = 2, end_port = 1", &["2:39 `end_port` 1 is below `start_port` 2"]),
+    (
+        "start_port = 0, end_port = 1",
+        &["2:25 `start_port` must be a whole number from 1 to 65535, found 0"],
+    ),
+    ("port = 80 }, { start_port = 81, end_port = 99 }, { port = 100", &[]),
+    ("port = 80 }, { start_port = 80, end_port = 99", &["2:40 `80-99` overlaps `80`"]),
+    ("start_port = 80, end_port = 99 }, { port = 99", &["2:55 `99` overlaps `80-99`"]),
+    (
+        "start_port = 80, end_port = 99 }, { start_port = 10, end_port = 200",
+        &["2:61 `10-200` overlaps `80-99`"],
+    ),
     ("port = 80, handlers = ['htpt']", &["2:35 `htpt` is not a value of `handlers`"]),
     ("port = 5432, handlers = ['pg_tls']", &["2:37 `pg_tls` in `handlers` is not supported yet"]),
     (

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     load::LoadSlot,
     service::{
-        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, Server, Service,
+        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
         Strategy,
     },
     tables::Capacity,
@@ -13,6 +13,7 @@ use crate::{
 fn port(port: u16, handlers: &[Handler]) -> Port {
     Port {
         port: NonZeroU16::new(port).unwrap(),
+        end_port: NonZeroU16::new(port).unwrap(),
         handlers: handlers.to_vec(),
         tls: None,
         force_https: false,
@@ -20,12 +21,7 @@ fn port(port: u16, handlers: &[Handler]) -> Port {
 }
 
 fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -> RunningService {
-    let server = |address: &&str| Server {
-        address: address.parse().unwrap(),
-        weight: 1,
-        region: None,
-        instance: None,
-    };
+    let server = |address: &&str| Server::at(address.parse().unwrap());
     let servers: Vec<Server> = servers.iter().map(server).collect();
     let backend = |(slot, server): (usize, &Server)| {
         Arc::new(Backend::new(server.clone(), LoadSlot(slot as u32)))
@@ -38,7 +34,7 @@ fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             hostnames: Vec::new(),
             ports,
-            forwarding: Forwarding::Nat,
+            steering: Steering::default(),
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,
                 soft_limit: 20,

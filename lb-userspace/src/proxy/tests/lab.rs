@@ -15,7 +15,7 @@ use crate::{
     load::{Load, LoadSlot},
     proxy::{Proxy, Routes, Running},
     service::{
-        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, Server, Service,
+        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
         Strategy, TlsOptions, TlsVersion,
     },
     settings::{CertificateFiles, ProxySettings},
@@ -82,12 +82,8 @@ impl Plan {
     }
 
     fn service(&self, name: usize, port: u16) -> Service {
-        let server = |&(address, weight): &(SocketAddr, u16)| Server {
-            address,
-            weight,
-            region: None,
-            instance: None,
-        };
+        let server =
+            |&(address, weight): &(SocketAddr, u16)| Server { weight, ..Server::at(address) };
         Service {
             name: format!("service-{name}").into(),
             protocol: Protocol::Tcp,
@@ -95,11 +91,12 @@ impl Plan {
             hostnames: self.hostnames.clone(),
             ports: vec![Port {
                 port: port.try_into().unwrap(),
+                end_port: port.try_into().unwrap(),
                 handlers: self.handlers.clone(),
                 tls: self.tls.clone(),
                 force_https: self.force_https,
             }],
-            forwarding: Forwarding::Nat,
+            steering: Steering::default(),
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
                 soft_limit: 20,
