@@ -66,7 +66,8 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     }
     let load = datapath.load;
     let capacity = sizing::capacity(&sizes);
-    let mut steering = Steering::new(datapath.tables, load.clone(), capacity);
+    let maglev_size = config.node.maglev_table_size;
+    let mut steering = Steering::new(datapath.tables, load.clone(), capacity, maglev_size);
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let daemon = Daemon {
         host: Host::open(&config.node.state_dir).await?,

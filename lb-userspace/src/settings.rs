@@ -27,6 +27,8 @@ pub struct Node {
     pub source_ports: RangeInclusive<u16>,
     /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
     pub max_flows: u32,
+    /// Slots of a maglev ring. Default 32768.
+    pub maglev_table_size: u32,
     /// Room for TCP flows before their handshake is complete. Default: an eighth of `max_flows`.
     pub max_half_open: u32,
     /// Room for packets that are in fragments. Default 16384.

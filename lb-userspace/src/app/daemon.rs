@@ -68,7 +68,7 @@ impl Daemon {
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
         let proxy = self.start_proxy()?;
         self.prepare_host().await?;
-        self.steering.replan(&self.fleet, &self.sources.known).await?;
+        self.steering.replan(&self.fleet, &self.sources).await?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
         self.start_tasks(handles, &mut tasks);
@@ -166,7 +166,7 @@ impl Daemon {
     }
 
     async fn replan(&mut self) {
-        if let Err(error) = self.steering.replan(&self.fleet, &self.sources.known).await {
+        if let Err(error) = self.steering.replan(&self.fleet, &self.sources).await {
             error!(error = format!("{error:#}"), "the kernel's tables are out of date");
         }
     }

@@ -1,7 +1,4 @@
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use super::*;
 use crate::{
@@ -50,12 +47,7 @@ impl Bench {
             pool: Pool { strategy, servers, health_check: None },
         };
         Self {
-            balancer: Balancer::new(Arc::new(RunningService {
-                service: Arc::new(service),
-                backends,
-                requests: AtomicU64::new(0),
-                failed: AtomicU64::new(0),
-            })),
+            balancer: Balancer::new(Arc::new(RunningService::new(Arc::new(service), backends))),
             load: Load::local(weights.len()),
             rng: fastrand::Rng::with_seed(7),
             permits: vec![],

@@ -8,6 +8,9 @@ use crate::service::turns;
 /// Turns passed over before looking at every backend for one that is eligible.
 const MISSES: usize = 8;
 
+/// Turns until they begin again, at most.
+const LONGEST: u32 = 1 << 16;
+
 /// Whose turn it is, for all workers together.
 pub struct Turns {
     order: Box<[u32]>,
@@ -16,7 +19,7 @@ pub struct Turns {
 
 impl Turns {
     pub fn new(weights: &[u16]) -> Self {
-        Self { order: turns(weights).into(), next: AtomicUsize::new(0) }
+        Self { order: turns(weights, LONGEST).into(), next: AtomicUsize::new(0) }
     }
 
     /// The next eligible one. A turn that is passed over is gone, so that the others keep their

@@ -22,6 +22,8 @@ use super::{
 
 const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 2048..=32767;
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
+/// From what tells a handful of servers apart to what tells thousands.
+const MAGLEV_SIZES: RangeInclusive<u32> = 251..=1 << 20;
 /// About 25 GB of kernel memory.
 const MOST_FLOWS: u32 = 1 << 26;
 /// `IFNAMSIZ` less its final zero (linux/if.h).
@@ -37,6 +39,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
         let source_ports = node.optional("source_ports", source_ports);
         let max_flows = node.optional("max_flows", |it| it.number(1..=MOST_FLOWS));
         let max_flows = max_flows.unwrap_or(DEFAULT_MAX_FLOWS);
+        let maglev_size = node.optional("maglev_table_size", |it| it.number(MAGLEV_SIZES));
         let max_half_open = node.optional("max_half_open", |it| it.number(1..=MOST_FLOWS));
         let max_fragments = node.optional("max_fragments", |it| it.number(1..=MOST_FLOWS));
         let max_affinities = node.optional("max_affinities", |it| it.number(1..=MOST_FLOWS));
@@ -51,6 +54,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
             xdp,
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
             max_flows,
+            maglev_table_size: maglev_size.unwrap_or(32_768),
             max_half_open: max_half_open.unwrap_or((max_flows / 8).max(1)),
             max_fragments: max_fragments.unwrap_or(16_384),
             max_affinities: max_affinities.unwrap_or(65_536),

@@ -58,15 +58,16 @@ impl From<&Node> for DatapathConfig {
 
 impl DatapathConfig {
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    fn sizes(&self) -> [(&'static str, u32); 10] {
+    fn sizes(&self) -> [(&'static str, u32); 11] {
         [
             (maps::FLOWS, self.max_flows.saturating_mul(2)),
             (maps::VIPS, self.vips),
             (maps::ADDRESSES, self.vips),
             (maps::SERVICES, self.services),
+            (maps::CURRENT_RINGS, self.services),
             (maps::RINGS, self.ring_slots),
             (maps::BACKENDS, self.backends),
-            (maps::HOPS, self.backends),
+            (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),

@@ -5,7 +5,7 @@ use aya::{
     maps::{Map, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
-use lb_common::abi::{Address, Backend, CachedHop, Service, Vip, VipKey, VlanDevice, maps};
+use lb_common::abi::{Address, Backend, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps};
 
 use super::{DatapathError, counters::per_cpu, load::take_map, table::Table};
 use crate::tables::Command;
@@ -15,9 +15,10 @@ pub struct Tables {
     vips: Table<VipKey, Vip>,
     addresses: Table<Address, u32>,
     services: Table<u32, Service>,
+    current: Table<u32, Ring>,
     rings: Table<u32, u32>,
     backends: Table<u32, Backend>,
-    hops: Table<u32, CachedHop>,
+    reach: Table<u32, Reach>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
 }
@@ -28,9 +29,10 @@ impl Tables {
             vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
             addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
             services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
+            current: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
             rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
-            hops: Table::open(take_map(ebpf, maps::HOPS)?, maps::HOPS)?,
+            reach: Table::open(take_map(ebpf, maps::REACH)?, maps::REACH)?,
             vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
             opened: per_cpu(opened, maps::OPENED)?,
         })
@@ -45,8 +47,10 @@ impl Tables {
         match command {
             Command::SetBackend { id, backend } => self.set_backend(*id, backend),
             Command::ClearBackend { id } => self.clear_backend(*id),
-            Command::WriteRing { offset, slots } => self.rings.fill(*offset, slots),
+            Command::SetStatus { id, status } => self.set_status(*id, *status),
+            Command::WriteRing { offset, words, .. } => self.rings.fill(*offset, words),
             Command::SetService { id, service } => self.services.insert(id, service),
+            Command::SetRing { id, ring } => self.current.insert(id, ring),
             Command::SetVip(key, vip) => self.vips.insert(key, vip),
             Command::RemoveVip(key) => self.vips.delete(key).map(drop),
             Command::AddAddress(address) => self.addresses.insert(address, &0),
@@ -72,9 +76,14 @@ impl Tables {
         self.forget_hop(id)
     }
 
+    /// The hop is looked up anew: the kernel program may write it at the same time.
+    fn set_status(&mut self, id: u32, status: u32) -> Result<(), DatapathError> {
+        self.reach.insert(&id, &Reach { status, ..Reach::default() })
+    }
+
     fn clear_backend(&mut self, id: u32) -> Result<(), DatapathError> {
         self.backends.insert(&id, &Backend::default())?;
-        self.forget_hop(id)?;
+        self.reach.insert(&id, &Reach::default())?;
         let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(maps::OPENED, source))?;
         let zeroes = PerCpuValues::try_from(vec![0; cpus])
             .map_err(|source| DatapathError::table(maps::OPENED, source))?;
@@ -87,6 +96,7 @@ impl Tables {
     ///
     /// There is no such id, or the system call failed.
     pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
-        self.hops.insert(&id, &CachedHop::default())
+        let reach = self.reach.lookup(&id)?.unwrap_or_default();
+        self.reach.insert(&id, &Reach { status: reach.status, ..Reach::default() })
     }
 }

@@ -176,12 +176,8 @@ fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
         *slot += 1;
         Arc::new(Backend::new(server.clone(), LoadSlot(*slot - 1)))
     });
-    Arc::new(RunningService {
-        backends: backends.collect(),
-        service: Arc::new(service),
-        requests: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
-    })
+    let backends = backends.collect();
+    Arc::new(RunningService::new(Arc::new(service), backends))
 }
 
 impl Lab {
