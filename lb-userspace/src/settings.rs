@@ -1,10 +1,17 @@
 //! What is configured beside the services: the node, the admin door, certificates, timeouts.
 
+mod interfaces;
+
 use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+
+pub use interfaces::InterfacePattern;
 
 use crate::service::{Prefix, Service};
 
 pub use crate::service::FlowTimeouts;
+
+pub const DEFAULT_STATE_DIR: &str = "/run/lb";
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
 
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +27,8 @@ pub struct Config {
 pub struct Node {
     /// `Fly-Region` and the region of "local" backends.
     pub region: Option<Arc<str>>,
-    /// XDP is attached to each. Never empty.
-    pub interfaces: Vec<Arc<str>>,
+    /// XDP is attached to all that match one of them. Never empty.
+    pub interfaces: Vec<InterfacePattern>,
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
@@ -40,8 +47,11 @@ pub struct Node {
     /// What services do not say otherwise.
     pub flow_timeouts: FlowTimeouts,
     pub encap: Encap,
-    /// What the daemon must undo after a crash is noted here. Default `/run/lb`.
+    /// What the daemon changed on the host, and the ids it gave out. Default
+    /// [`DEFAULT_STATE_DIR`].
     pub state_dir: PathBuf,
+    /// In a bpffs: where the data path has its names. Default [`DEFAULT_PIN_DIR`].
+    pub pin_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
     pub workers: Option<usize>,
 }

@@ -25,8 +25,8 @@ pub enum Command {
     /// them.
     WriteRing {
         offset: u32,
-        /// Fingerprint of what the ring was made of. Not written anywhere.
-        recipe: u64,
+        /// Fingerprint of what the ring was made of, where that is known. Not written anywhere.
+        recipe: Option<u64>,
         words: Vec<u32>,
     },
     /// Fills `SERVICES[id]`.

@@ -22,4 +22,5 @@ pub mod servers;
 pub mod snapshot;
 pub mod stage;
 pub mod status;
+pub mod talk;
 pub mod topology;

@@ -92,7 +92,9 @@ impl Status {
 }
 
 impl Service {
-    fn live(&self) -> u64 {
+    /// Live connections of its backends.
+    #[must_use]
+    pub fn live(&self) -> u64 {
         self.backends.iter().map(|backend| backend.live).sum()
     }
 

@@ -1,4 +1,4 @@
-//! The daemon's life between an attached kernel program and a host left as it was found.
+//! The daemon's life between an attached kernel program and one that goes on without it.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -24,13 +24,14 @@ use super::{
     sources::Sources,
     steering::Steering,
     sweeping,
+    uplinks::Uplinks,
 };
 use crate::{
-    admin::{Door, InterfaceStatus},
+    admin::Door,
     datapath::{Counters, Kernel, Sweeper},
     fleet::Fleet,
     health::{Monitor, Transition},
-    host::Host,
+    host::{Host, LinkWatch},
     load::Load,
     proxy::{self, Proxy, Routes},
     settings::Config,
@@ -45,6 +46,8 @@ pub(super) struct Daemon {
     pub(super) config: Config,
     pub(super) kernel: Kernel,
     pub(super) host: Host,
+    pub(super) links: LinkWatch,
+    pub(super) uplinks: Uplinks,
     pub(super) fleet: Fleet,
     pub(super) steering: Steering,
     pub(super) sources: Sources,
@@ -64,11 +67,13 @@ impl Daemon {
     /// Serves until the operator says stop, and drains.
     ///
     /// The order is that of a packet's way, backwards: who takes a connection is there before the
-    /// kernel's tables lead to it, and those before the routes that make the addresses ours.
+    /// kernel's tables lead to it, those before our program takes the place of an earlier one, and
+    /// that before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
         let proxy = self.start_proxy()?;
         self.prepare_host().await?;
         self.steering.replan(&self.fleet, &self.sources).await?;
+        self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
         self.start_tasks(handles, &mut tasks);
@@ -97,23 +102,31 @@ impl Daemon {
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
     async fn prepare_host(&mut self) -> anyhow::Result<()> {
-        let servers = assembly::steered_servers(&self.fleet);
-        if !servers.is_empty() {
-            self.host.enable_forwarding(&self.config.node.interfaces)?;
-        }
+        self.forward()?;
         self.steering.set_vlans(&self.host.interfaces().await?)?;
+        self.follow_routes().await
+    }
+
+    /// Who steers must forward.
+    fn forward(&mut self) -> anyhow::Result<()> {
+        let steers = !assembly::steered_servers(&self.fleet).is_empty();
+        let names = if steers { self.uplinks.names() } else { Vec::new() };
+        Ok(self.host.enable_forwarding(&names)?)
+    }
+
+    /// Next hops are kept for servers, also those that left the configuration with connections.
+    async fn follow_routes(&mut self) -> anyhow::Result<()> {
+        let servers = assembly::steered_servers(&self.fleet);
         self.sources.refresh(&self.host, servers.clone()).await?;
-        Ok(self.host.keep_neighbours(servers).await?)
+        let kept = servers.into_iter().chain(self.steering.busy_servers());
+        Ok(self.host.keep_neighbours(kept.collect()).await?)
     }
 
     fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
         let flows = Arc::new(AtomicU64::new(0));
-        let attached = self.kernel.attached();
-        let interfaces = attached
-            .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() });
         let report = Report {
             started: self.started,
-            interfaces: interfaces.collect(),
+            interfaces: self.uplinks.shown(),
             services: Reported::all(&self.fleet, &self.steering.slots),
             counters: handles.counters,
             load: self.load.clone(),
@@ -142,6 +155,7 @@ impl Daemon {
                     }
                     self.replan().await;
                 }
+                () = self.links.changed() => self.follow_links().await,
                 _ = tend.tick() => self.tend().await,
             }
         }
@@ -156,13 +170,25 @@ impl Daemon {
         self.replan().await;
     }
 
-    /// Routes, neighbours and VLAN devices come and go.
+    /// Interfaces, routes and neighbours come and go.
     async fn follow_host(&mut self) -> anyhow::Result<()> {
-        self.host.tend().await?;
-        self.steering.set_vlans(&self.host.interfaces().await?)?;
-        let servers = assembly::steered_servers(&self.fleet);
-        self.sources.refresh(&self.host, servers).await?;
-        Ok(())
+        self.follow_interfaces().await?;
+        self.follow_routes().await
+    }
+
+    /// The next look, which is soon, does better where this one fails.
+    async fn follow_links(&mut self) {
+        if let Err(error) = self.follow_interfaces().await {
+            warn!(error = format!("{error:#}"), "cannot follow the host's interfaces");
+        }
+    }
+
+    async fn follow_interfaces(&mut self) -> anyhow::Result<()> {
+        let present = self.host.interfaces().await?;
+        if self.uplinks.follow(&mut self.kernel, &present) {
+            self.forward()?;
+        }
+        Ok(self.steering.set_vlans(&present)?)
     }
 
     async fn replan(&mut self) {
@@ -184,11 +210,17 @@ impl Daemon {
         }
     }
 
-    /// Leaves the host as it was found; the kernel program goes last.
-    pub(super) async fn close(self) -> anyhow::Result<()> {
+    /// Whether nothing of ours would go on without us: an earlier daemon left nothing, and we have
+    /// not taken over.
+    pub(super) fn is_first(&self) -> bool {
+        !self.kernel.outlives()
+    }
+
+    /// Leaves the host as it was found.
+    pub(super) async fn undo(self) -> anyhow::Result<()> {
         let Self { kernel, host, .. } = self;
         let left = host.close().await;
         drop(kernel);
-        left.context("cannot leave the host as it was found")
+        left.map(drop).context("cannot leave the host as it was found")
     }
 }

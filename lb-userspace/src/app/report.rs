@@ -10,8 +10,9 @@ use std::{
 
 use lb_common::verdict::Reason;
 
+use super::uplinks::Shown;
 use crate::{
-    admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts},
+    admin::{BackendStatus, Drops, Flows, ServiceStatus, Status, Verdicts},
     control::Slots,
     datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
@@ -21,7 +22,7 @@ use crate::{
 /// Where the daemon's numbers stand.
 pub(super) struct Report {
     pub(super) started: Instant,
-    pub(super) interfaces: Vec<InterfaceStatus>,
+    pub(super) interfaces: Shown,
     pub(super) services: Vec<Reported>,
     pub(super) counters: Counters,
     pub(super) load: Load,
@@ -60,7 +61,7 @@ impl Report {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            interfaces: self.interfaces.clone(),
+            interfaces: self.interfaces.load().to_vec(),
             services: services.collect::<Result<_, _>>()?,
             drops: counted.drops().map(drop).collect(),
             verdicts: Verdicts {

@@ -1,6 +1,6 @@
 //! How large the kernel's tables are made.
 
-use crate::{control, datapath::DatapathConfig, settings::Config, tables::Capacity};
+use crate::{control, datapath::DatapathConfig, settings::Config};
 
 /// Rings that are replaced at a time: the old ones stay meanwhile. Where more change at once, they
 /// do so in turn.
@@ -25,15 +25,5 @@ pub(super) fn size(config: &Config) -> DatapathConfig {
         ring_slots: usual.ring_slots.max(rings),
         load_slots: usual.load_slots.max(2 * needs.loads),
         ..usual
-    }
-}
-
-/// The same, as control sees it.
-pub(super) fn capacity(sizes: &DatapathConfig) -> Capacity {
-    Capacity {
-        services: sizes.services,
-        backends: sizes.backends,
-        loads: sizes.load_slots,
-        rings: sizes.ring_slots,
     }
 }

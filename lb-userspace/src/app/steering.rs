@@ -1,19 +1,19 @@
 //! Keeps the kernel's tables as the fleet wants them.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{self, Instant};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
-use super::sources::Sources;
+use super::{ids::Ids, sources::Sources};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
     host::{Interface, Vlan},
-    load::Load,
-    tables::{Capacity, Command},
+    load::{Load, LoadSlot},
+    tables::Command,
 };
 
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
@@ -26,6 +26,7 @@ pub(super) struct Steering {
     tables: datapath::Tables,
     desired: Desired,
     actual: control::Tables,
+    ids: Ids,
     load: Load,
     maglev_size: u32,
     /// When the last plan's packets are through.
@@ -33,21 +34,41 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    pub(super) fn new(
+    /// Goes on with what the tables hold: nothing that stays as it is is written again, and
+    /// everything keeps its index.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub(super) fn resume(
         tables: datapath::Tables,
         load: Load,
-        capacity: Capacity,
+        ids: Ids,
         maglev_size: u32,
-    ) -> Self {
-        Self {
-            slots: Slots::new(capacity),
-            tables,
-            desired: Desired::default(),
-            actual: control::Tables::new(capacity.rings),
-            load,
-            maglev_size,
-            settled: Instant::now(),
+    ) -> Result<Self, DatapathError> {
+        let capacity = tables.capacity(load.slots())?;
+        let contents = tables.contents()?;
+        let actual = control::Tables::holding(capacity.rings, &contents);
+        let has_connections = |slot: LoadSlot| load.count(slot) > 0;
+        let mut slots = match ids.read() {
+            Some(assigned) => Slots::resume(capacity, &assigned),
+            None => Slots::beyond(capacity, &actual, has_connections),
+        };
+        if !contents.is_empty() {
+            info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
+        if !contents.is_empty() && ids.read().is_none() {
+            warn!("it is not known whose these entries are: their counters end");
+        }
+        let desired = Desired::resume(&actual, &mut slots);
+        let settled = Instant::now();
+        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
+    }
+
+    /// The servers whose connections go on, wanted or not.
+    pub(super) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
+        let busy = self.slots.busy(|slot| self.load.count(slot) > 0);
+        busy.map(|server| server.ip())
     }
 
     /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
@@ -84,6 +105,10 @@ impl Steering {
         loop {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
+            if self.slots.have_changed() {
+                self.ids.write(self.slots.assigned())?;
+                self.slots.mark_noted();
+            }
             self.carry_out(&plan.commands)?;
             let more = self.desired.settle(plan);
             self.slots.settle(has_connections);

@@ -5,12 +5,11 @@ use std::{
     num::NonZeroU16,
     ops::RangeInclusive,
     path::PathBuf,
-    sync::Arc,
 };
 
 use crate::{
     service::{FlowTimeouts, Prefix},
-    settings::{Admin, Encap, Node, XdpMode},
+    settings::{Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, Node, XdpMode},
 };
 
 use super::{
@@ -28,6 +27,7 @@ const MAGLEV_SIZES: RangeInclusive<u32> = 251..=1 << 20;
 const MOST_FLOWS: u32 = 1 << 26;
 /// `IFNAMSIZ` less its final zero (linux/if.h).
 const LONGEST_INTERFACE: usize = 15;
+const LONGEST_PATTERN: usize = 64;
 /// `sun_path` less its final zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
@@ -47,6 +47,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
         let timeouts = node.optional("flow_timeouts", flow_timeouts).unwrap_or_default();
         let encap = node.optional("encap", encap);
         let state_dir = node.optional("state_dir", absolute_path);
+        let pin_dir = node.optional("pin_dir", pin_dir);
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
         Some(Node {
             region,
@@ -61,32 +62,48 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
             max_sources: max_sources.unwrap_or(65_536),
             flow_timeouts: timeouts.or(FlowTimeouts::default()),
             encap: encap.unwrap_or_else(default_encap),
-            state_dir: state_dir.unwrap_or_else(|| "/run/lb".into()),
+            state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
         })
     })
 }
 
-fn interfaces(value: Value<'_>) -> Option<Vec<Arc<str>>> {
+fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
     let names = value.some_list("name the interface that clients come in by", interface)?;
     value.report().refuse_repeats("interface", &names.items);
     Some(names.into_values())
 }
 
-/// The rule of the kernel's `dev_valid_name` (net/core/dev.c).
-fn interface(value: Value<'_>) -> Option<Arc<str>> {
+/// The rule of the kernel's `dev_valid_name` (net/core/dev.c). A pattern may be longer than what it
+/// stands for.
+fn interface(value: Value<'_>) -> Option<InterfacePattern> {
     let text = value.text()?;
+    let pattern = InterfacePattern::new(text);
     let is_allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | ':');
-    let is_valid = (1..=LONGEST_INTERFACE).contains(&text.len())
+    let longest = if pattern.is_name() { LONGEST_INTERFACE } else { LONGEST_PATTERN };
+    let is_valid = (1..=longest).contains(&text.len())
         && !matches!(text, "." | "..")
         && text.chars().all(is_allowed);
     if is_valid {
-        return Some(text.into());
+        return Some(pattern);
     }
     value.refuse(
         format!("`{text}` is not the name of an interface"),
-        "write it as `ip link` shows it: at most 15 bytes, no space, `/` or `:`",
+        "write it as `ip link` shows it: at most 15 bytes, no space, `/` or `:`; \
+         `*` stands for any characters, `?` for one",
     )
+}
+
+/// Names in a bpffs have no dots (`bpf_lookup` in kernel/bpf/inode.c).
+fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
+    let path = absolute_path(value)?;
+    if path.to_string_lossy().contains('.') {
+        let message =
+            format!("a name in `{}` has a dot, which a bpffs does not take", path.display());
+        return value.refuse(message, "write a path such as \"/sys/fs/bpf/lb\"");
+    }
+    Some(path)
 }
 
 fn xdp(value: Value<'_>) -> Option<XdpMode> {

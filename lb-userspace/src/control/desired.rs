@@ -8,10 +8,10 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{Address, Vip, VipKey};
+use lb_common::abi::{Address, Vip, VipKey, status};
 
 use super::{
-    Error, Slots,
+    Error, Slots, Tables,
     fragment::{Fragment, Kitchen, Placed, Steered},
     retiring::Retiring,
 };
@@ -68,6 +68,23 @@ pub struct Circumstances<'a> {
 }
 
 impl Desired {
+    /// Goes on with tables that an earlier daemon filled: what they hold is to be compared with
+    /// what is wanted, and servers that nobody wants are treated as those that left.
+    #[must_use]
+    pub fn resume(actual: &Tables, slots: &mut Slots) -> Self {
+        let touched = Touched {
+            addresses: actual.addresses.iter().copied().collect(),
+            vips: actual.vips.keys().copied().collect(),
+            services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
+            backends: actual.backends.keys().copied().collect(),
+        };
+        let status = |id: u32| actual.statuses.get(&id).copied().unwrap_or(status::HERE);
+        let placed = |&id: &u32, backend| (id, Placed { backend, status: status(id) });
+        let backends = actual.backends.iter().map(|(id, &backend)| placed(id, backend)).collect();
+        let retiring = Retiring::resume(&backends, slots);
+        Self { touched, backends, retiring, ..Self::default() }
+    }
+
     /// Takes in how `fleet` is now.
     ///
     /// # Errors

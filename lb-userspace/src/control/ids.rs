@@ -17,11 +17,15 @@ pub(super) struct Ids<K> {
     free: BTreeSet<u32>,
     /// Never held by anybody: this one and all above.
     fresh: u32,
+    /// Since it was noted.
+    changed: bool,
 }
 
 struct Held {
     id: u32,
     claims: u32,
+    /// Stands in `leaving`.
+    is_leaving: bool,
     /// The last settlement let go of it; meanwhile the kernel's tables forget it.
     is_let_go: bool,
 }
@@ -36,7 +40,7 @@ pub(super) enum Use {
 impl<K: Hash + Eq + Clone> Ids<K> {
     pub(super) fn new(what: &'static str, room: u32) -> Self {
         let (held, leaving, free) = (HashMap::new(), Vec::new(), BTreeSet::new());
-        Self { what, room, held, leaving, free, fresh: 0 }
+        Self { what, room, held, leaving, free, fresh: 0, changed: false }
     }
 
     /// The id of `key`, which keeps it until it has been given up as often as it was claimed.
@@ -46,8 +50,43 @@ impl<K: Hash + Eq + Clone> Ids<K> {
             return Ok(held.id);
         }
         let id = self.unused()?;
-        self.held.insert(key, Held { id, claims: 1, is_let_go: false });
+        self.held.insert(key, Held { id, claims: 1, is_leaving: false, is_let_go: false });
+        self.changed = true;
         Ok(id)
+    }
+
+    /// Gives `key` the id that it had in an earlier life, without a claim to it. What cannot be
+    /// true, an id out of range or of two holders, is left out.
+    pub(super) fn resume(&mut self, key: K, id: u32) {
+        let is_taken = id < self.fresh && !self.free.contains(&id);
+        if id >= self.room || is_taken || self.held.contains_key(&key) {
+            return;
+        }
+        self.reserve(id);
+        self.leaving.push(key.clone());
+        self.held.insert(key, Held { id, claims: 0, is_leaving: true, is_let_go: false });
+    }
+
+    /// From now on nobody gets it.
+    pub(super) fn reserve(&mut self, id: u32) {
+        if id >= self.fresh {
+            self.free.extend(self.fresh..id);
+            self.fresh = id + 1;
+        }
+        self.free.remove(&id);
+    }
+
+    pub(super) fn holders(&self) -> impl Iterator<Item = (&K, u32)> {
+        self.held.iter().map(|(key, held)| (key, held.id))
+    }
+
+    /// Whether ids were given or taken since [`mark_noted`](Self::mark_noted).
+    pub(super) fn have_changed(&self) -> bool {
+        self.changed
+    }
+
+    pub(super) fn mark_noted(&mut self) {
+        self.changed = false;
     }
 
     /// The id of `key`, without a claim to it.
@@ -66,24 +105,28 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         held.claims -= 1;
         if held.claims == 0 {
             held.is_let_go = false;
-            self.leaving.push(key.clone());
+            if !std::mem::replace(&mut held.is_leaving, true) {
+                self.leaving.push(key.clone());
+            }
         }
     }
 
     /// Takes back what was given up for good.
-    pub(super) fn settle(&mut self, use_of: impl Fn(u32) -> Use) {
-        let (held, free) = (&mut self.held, &mut self.free);
+    pub(super) fn settle(&mut self, use_of: impl Fn(&K, u32) -> Use) {
+        let Self { held, free, changed, .. } = self;
         self.leaving.retain(|key| {
-            // Given up again and again, a key may stand here twice.
-            let Some(entry) = held.get_mut(key).filter(|entry| entry.claims == 0) else {
+            let entry = held.get_mut(key).expect("who is leaving is not gone");
+            if entry.claims > 0 {
+                entry.is_leaving = false;
                 return false;
-            };
-            if use_of(entry.id) == Use::Lasts {
+            }
+            if use_of(key, entry.id) == Use::Lasts {
                 return true;
             }
             if entry.is_let_go {
                 free.insert(entry.id);
                 held.remove(key);
+                *changed = true;
                 return false;
             }
             entry.is_let_go = true;
@@ -118,7 +161,7 @@ mod tests {
         assert_eq!((ids.claim("a"), ids.claim("b"), ids.claim("a")), (Ok(0), Ok(1), Ok(0)));
         ids.give_up(&"a");
         for _ in 0..3 {
-            ids.settle(|_| Use::Over);
+            ids.settle(|_, _| Use::Over);
         }
         assert_eq!(ids.claim("c"), Err(Error::Full { what: "things", room: 2 }));
         assert_eq!(ids.holder(&"a"), Some(0));
@@ -130,9 +173,9 @@ mod tests {
         ids.claim("a").unwrap();
         ids.claim("b").unwrap();
         ids.give_up(&"a");
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
         assert!(ids.claim("c").is_err(), "let go, not free");
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
         assert_eq!(ids.claim("c"), Ok(0));
     }
 
@@ -141,13 +184,13 @@ mod tests {
         let mut ids = ids();
         ids.claim("a").unwrap();
         ids.give_up(&"a");
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
         assert_eq!(ids.claim("a"), Ok(0));
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
         ids.give_up(&"a");
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
         assert_eq!(ids.holder(&"a"), Some(0), "the time counts anew");
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -156,11 +199,11 @@ mod tests {
         let mut ids = ids();
         ids.find("a").unwrap();
         for _ in 0..4 {
-            ids.settle(|_| Use::Lasts);
+            ids.settle(|_, _| Use::Lasts);
         }
         assert_eq!(ids.find("a"), Ok(0));
-        ids.settle(|_| Use::Over);
-        ids.settle(|_| Use::Over);
+        ids.settle(|_, _| Use::Over);
+        ids.settle(|_, _| Use::Over);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -171,9 +214,9 @@ mod tests {
             ids.claim("a").unwrap();
             ids.give_up(&"a");
         }
-        for _ in 0..3 {
-            ids.settle(|_| Use::Over);
-        }
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.holder(&"a"), Some(0), "let go, not free");
+        ids.settle(|_, _| Use::Over);
         assert_eq!((ids.claim("b"), ids.claim("c")), (Ok(0), Ok(1)));
     }
 }

@@ -25,7 +25,7 @@ pub use maglev::{Member, populate};
 pub use model::Tables;
 pub use needs::needs;
 pub use plan::{Plan, plan};
-pub use slots::Slots;
+pub use slots::{Assigned, Slots};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,13 @@
 //! What the kernel's tables hold: every command that was carried out, taken together.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey, status};
 
-use super::space::Space;
+use super::{recipe::Recipe, space::Space};
 use crate::tables::Command;
 
 /// The kernel's tables as they are, kept in step by [`Tables::apply`].
@@ -27,10 +30,12 @@ pub struct Tables {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Written {
-    /// Of the recipe.
-    fingerprint: u64,
+    /// Of the recipe. `None`: an earlier daemon wrote it.
+    recipe: Option<u64>,
+    /// Of the words.
+    digest: u64,
     /// Slots, and the list of members behind them.
-    words: u32,
+    count: u32,
 }
 
 impl Tables {
@@ -50,6 +55,14 @@ impl Tables {
         }
     }
 
+    /// Tables that an earlier daemon filled: empty ones after `contents`.
+    #[must_use]
+    pub fn holding(rings: u32, contents: &[Command]) -> Self {
+        let mut tables = Self::new(rings);
+        contents.iter().for_each(|command| tables.apply(command));
+        tables
+    }
+
     /// Notes that `command` has been carried out.
     pub fn apply(&mut self, command: &Command) {
         match *command {
@@ -61,8 +74,8 @@ impl Tables {
                 self.statuses.remove(&id);
             }
             Command::WriteRing { offset, recipe, ref words } => {
-                let words = words.len() as u32;
-                self.written.insert(offset, Written { fingerprint: recipe, words });
+                let (digest, count) = (digest(words), words.len() as u32);
+                self.written.insert(offset, Written { recipe, digest, count });
             }
             Command::SetService { id, service } if service == Service::default() => {
                 self.services.remove(&id);
@@ -80,19 +93,30 @@ impl Tables {
         let old = if ring.length() == 0 {
             self.current.remove(&id)
         } else {
-            let words = self.written.get(&ring.offset()).expect("written before").words;
-            self.space.take(ring.offset(), words);
+            let count = self.written.get(&ring.offset()).expect("written before").count;
+            self.space.take(ring.offset(), count);
             self.current.insert(id, ring)
         };
         if let Some(old) = old {
             let written = self.written.remove(&old.offset()).expect("it was current");
-            self.space.give_back(old.offset(), written.words);
+            self.space.give_back(old.offset(), written.count);
         }
     }
 
-    /// Of the recipe of the service's ring. `None`: it has none.
-    pub(super) fn fingerprint(&self, service: u32) -> Option<u64> {
-        let ring = self.current.get(&service)?;
-        self.written.get(&ring.offset()).map(|written| written.fingerprint)
+    /// Whether the service's ring is made after this recipe.
+    pub(super) fn has_ring(&self, service: u32, recipe: &Recipe) -> bool {
+        let ring = self.current.get(&service);
+        let written = ring.and_then(|ring| self.written.get(&ring.offset()));
+        written.is_some_and(|written| match written.recipe {
+            Some(fingerprint) => fingerprint == recipe.fingerprint(),
+            // Baked again to be compared, which is far cheaper than to write it again.
+            None => written.digest == digest(&recipe.bake().0),
+        })
     }
+}
+
+fn digest(words: &[u32]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    words.hash(&mut hasher);
+    hasher.finish()
 }

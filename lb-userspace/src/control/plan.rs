@@ -81,8 +81,7 @@ impl Plan {
             if actual.services.get(&id).copied().unwrap_or_default() != steered.service {
                 self.commands.push(Command::SetService { id, service: steered.service });
             }
-            let recipe = steered.recipe.fingerprint();
-            if steered.recipe.is_empty() || actual.fingerprint(id) == Some(recipe) {
+            if steered.recipe.is_empty() || actual.has_ring(id, &steered.recipe) {
                 continue;
             }
             let (words, length) = steered.recipe.bake();
@@ -96,6 +95,7 @@ impl Plan {
                 continue;
             };
             space.take(offset, count);
+            let recipe = Some(steered.recipe.fingerprint());
             self.commands.push(Command::WriteRing { offset, recipe, words });
             pointers.push(Command::SetRing { id, ring: Ring::new(offset, length) });
         }

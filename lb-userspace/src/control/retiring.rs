@@ -31,6 +31,23 @@ struct Retiree {
 }
 
 impl Retiring {
+    /// Everybody of `backends`, until it is known who is wanted.
+    pub(super) fn resume(backends: &HashMap<u32, Placed>, slots: &mut Slots) -> Self {
+        let held = slots.backends().filter(|entry| backends.contains_key(&entry.2));
+        let retiree = |(service, server, id): (&Arc<str>, SocketAddr, u32)| Retiree {
+            service: service.clone(),
+            server,
+            id,
+            expelled_at: None,
+        };
+        let servers: Vec<_> = held.map(retiree).collect();
+        for retiree in &servers {
+            // It has an id, so there is room for it.
+            let _ = slots.backend(&retiree.service, retiree.server);
+        }
+        Self { servers }
+    }
+
     /// Takes over the backends of `old` that do not stay, and with them their claims.
     pub(super) fn take_over(
         &mut self,

@@ -2,12 +2,22 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Error,
+    Error, Tables,
     family::Family,
     ids::{Ids, Use},
 };
 use crate::{load::LoadSlot, tables::Capacity};
+
+/// Who held which index: what an earlier daemon knew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    services: Vec<(String, Family, u32)>,
+    backends: Vec<(String, SocketAddr, u32)>,
+    loads: Vec<(SocketAddr, u32)>,
+}
 
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
@@ -29,6 +39,87 @@ impl Slots {
             backends: Ids::new("backends of steered services", capacity.backends),
             loads: Ids::new("servers", capacity.loads),
         }
+    }
+
+    /// Goes on with what an earlier daemon assigned: nobody's index changes.
+    #[must_use]
+    pub fn resume(capacity: Capacity, assigned: &Assigned) -> Self {
+        let mut slots = Self::new(capacity);
+        for (service, family, id) in &assigned.services {
+            slots.services.resume((service.as_str().into(), *family), *id);
+        }
+        for (service, server, id) in &assigned.backends {
+            slots.backends.resume((service.as_str().into(), *server), *id);
+        }
+        for (server, id) in &assigned.loads {
+            slots.loads.resume(*server, *id);
+        }
+        slots
+    }
+
+    /// Goes on where nobody knows who held which index: nothing that `tables` or flows speak of is
+    /// given to anybody.
+    #[must_use]
+    pub fn beyond(
+        capacity: Capacity,
+        tables: &Tables,
+        has_connections: impl Fn(LoadSlot) -> bool,
+    ) -> Self {
+        let mut slots = Self::new(capacity);
+        tables.services.keys().for_each(|&id| slots.services.reserve(id));
+        tables.current.keys().for_each(|&id| slots.services.reserve(id));
+        for (&id, backend) in &tables.backends {
+            slots.backends.reserve(id);
+            slots.loads.reserve(backend.load);
+        }
+        let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));
+        busy.for_each(|id| slots.loads.reserve(id));
+        slots
+    }
+
+    /// Who holds which index now.
+    #[must_use]
+    pub fn assigned(&self) -> Assigned {
+        let services = self.services.holders();
+        let backends = self.backends.holders();
+        let mut assigned = Assigned {
+            services: services
+                .map(|((name, family), id)| (name.to_string(), *family, id))
+                .collect(),
+            backends: backends.map(|((name, at), id)| (name.to_string(), *at, id)).collect(),
+            loads: self.loads.holders().map(|(&server, id)| (server, id)).collect(),
+        };
+        assigned.services.sort_by_key(|entry| entry.2);
+        assigned.backends.sort_by_key(|entry| entry.2);
+        assigned.loads.sort_by_key(|entry| entry.1);
+        assigned
+    }
+
+    /// Whether indices were given or taken since [`mark_noted`](Self::mark_noted).
+    #[must_use]
+    pub fn have_changed(&self) -> bool {
+        self.services.have_changed() || self.backends.have_changed() || self.loads.have_changed()
+    }
+
+    /// What is assigned now is known outside.
+    pub fn mark_noted(&mut self) {
+        self.services.mark_noted();
+        self.backends.mark_noted();
+        self.loads.mark_noted();
+    }
+
+    /// Servers whose connections go on, wanted or not.
+    pub fn busy(
+        &self,
+        has_connections: impl Fn(LoadSlot) -> bool,
+    ) -> impl Iterator<Item = SocketAddr> {
+        let held = self.loads.holders();
+        held.filter(move |&(_, id)| has_connections(LoadSlot(id))).map(|(&server, _)| server)
+    }
+
+    /// Everybody who has an index into `BACKENDS`.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (&Arc<str>, SocketAddr, u32)> {
+        self.backends.holders().map(|((service, server), id)| (service, *server, id))
     }
 
     /// Claims the index into `SERVICES` for one family of a service.
@@ -85,13 +176,18 @@ impl Slots {
     }
 
     /// Lets go of what nobody claims. A server with connections keeps its load slot: they will be
-    /// counted out there.
+    /// counted out there. It keeps its places in services, too, which its flows speak of.
     pub fn settle(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
-        self.services.settle(|_| Use::Over);
-        self.backends.settle(|_| Use::Over);
-        self.loads.settle(|id| match has_connections(LoadSlot(id)) {
-            true => Use::Lasts,
-            false => Use::Over,
-        });
+        let use_of = |load: Option<u32>| match load {
+            Some(id) if has_connections(LoadSlot(id)) => Use::Lasts,
+            _ => Use::Over,
+        };
+        let loads = &self.loads;
+        self.services.settle(|_, _| Use::Over);
+        self.backends.settle(|(_, server), _| use_of(loads.holder(server)));
+        self.loads.settle(|_, id| use_of(Some(id)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Sizing and loading the kernel object.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -58,7 +58,7 @@ impl From<&Node> for DatapathConfig {
 
 impl DatapathConfig {
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    fn sizes(&self) -> [(&'static str, u32); 11] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 11] {
         [
             (maps::FLOWS, self.max_flows.saturating_mul(2)),
             (maps::VIPS, self.vips),
@@ -80,8 +80,12 @@ impl DatapathConfig {
     }
 }
 
-/// Creates the maps and loads both programs; nothing is attached yet.
-pub(super) fn load(config: &DatapathConfig) -> Result<Ebpf, DatapathError> {
+/// Opens the maps that are pinned at `kept` (name, path), creates the others and loads both
+/// programs; nothing is attached yet.
+pub(super) fn load(
+    config: &DatapathConfig,
+    kept: &[(String, PathBuf)],
+) -> Result<Ebpf, DatapathError> {
     object::check_version(object::OBJECT)?;
     raise_memlock();
     let first = u32::from(*config.source_ports.start());
@@ -94,6 +98,9 @@ pub(super) fn load(config: &DatapathConfig) -> Result<Ebpf, DatapathError> {
     );
     for (name, size) in config.sizes() {
         loader.map_max_entries(name, size);
+    }
+    for (name, path) in kept {
+        loader.map_pin_path(name, path.as_path());
     }
     let mut ebpf = loader.load(object::OBJECT).map_err(DatapathError::load)?;
     xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::BALANCE, error))?;

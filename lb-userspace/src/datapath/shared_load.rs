@@ -14,7 +14,7 @@ use aya::maps::{Map, MapData};
 use super::DatapathError;
 
 /// `map_flags` of an array that can be mapped.
-const BPF_F_MMAPABLE: u32 = 1 << 10;
+pub(super) const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 /// A `BPF_F_MMAPABLE` array of `u64`, mapped: the words that the kernel program adds to.
 pub struct SharedLoad {

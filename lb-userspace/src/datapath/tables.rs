@@ -12,13 +12,13 @@ use crate::tables::Command;
 
 /// The tables that control fills. The kernel program reads them while they change.
 pub struct Tables {
-    vips: Table<VipKey, Vip>,
-    addresses: Table<Address, u32>,
-    services: Table<u32, Service>,
-    current: Table<u32, Ring>,
-    rings: Table<u32, u32>,
-    backends: Table<u32, Backend>,
-    reach: Table<u32, Reach>,
+    pub(super) vips: Table<VipKey, Vip>,
+    pub(super) addresses: Table<Address, u32>,
+    pub(super) services: Table<u32, Service>,
+    pub(super) current: Table<u32, Ring>,
+    pub(super) rings: Table<u32, u32>,
+    pub(super) backends: Table<u32, Backend>,
+    pub(super) reach: Table<u32, Reach>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
 }

@@ -1,6 +1,8 @@
 //! The host's network interfaces.
 
-use rtnetlink::packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 
 use super::{Host, HostError, netlink::collect};
 
@@ -11,6 +13,9 @@ pub struct Interface {
     pub name: String,
     /// Where it is an 802.1Q device.
     pub vlan: Option<Vlan>,
+    /// Whether it is a port of a bond or a team.
+    pub bonded: bool,
+    pub loopback: bool,
 }
 
 /// The parent's index and the 802.1Q id.
@@ -62,7 +67,19 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
-    Some(Interface { index: link.header.index, name, vlan: vlan(link) })
+    let loopback = link.header.flags.contains(LinkFlags::Loopback);
+    let (vlan, bonded) = (vlan(link), is_bonded(link));
+    Some(Interface { index: link.header.index, name, vlan, bonded, loopback })
+}
+
+fn is_bonded(link: &LinkMessage) -> bool {
+    let bonded = |info: &LinkInfo| {
+        matches!(info, LinkInfo::PortKind(InfoPortKind::Bond | InfoPortKind::Team))
+    };
+    link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().any(bonded),
+        _ => false,
+    })
 }
 
 fn vlan(link: &LinkMessage) -> Option<Vlan> {

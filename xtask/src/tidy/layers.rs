@@ -50,9 +50,15 @@ struct Confined {
     why: &'static str,
 }
 
-const CONFINED: [Confined; 9] = [
+const CONFINED: [Confined; 10] = [
     Confined {
         name: "aya",
+        within: "lb-userspace",
+        to: &["lb-userspace/src/datapath"],
+        why: "only datapath talks to the kernel's BPF",
+    },
+    Confined {
+        name: "aya_obj",
         within: "lb-userspace",
         to: &["lb-userspace/src/datapath"],
         why: "only datapath talks to the kernel's BPF",

@@ -18,6 +18,9 @@ const ROWS: &[Row] = &[
         "interfaces = ['an-interface-too-long']",
         &["2:15 `an-interface-too-long` is not the name of an interface"],
     ),
+    ("interfaces = ['eth*', 'enp?s0', 'bond0']", &[]),
+    ("interfaces = ['eth*', 'eth*']", &["2:23 interface `eth*` is given twice"]),
+    ("interfaces = ['eth *']", &["2:15 `eth *` is not the name of an interface"]),
     ("interfase = ['eth0']", &["2:1 unknown key `interfase` in `node`"]),
     ("region = 'f ra'", &["2:10 `f ra` in `region` is not a name"]),
     ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
@@ -41,6 +44,12 @@ const ROWS: &[Row] = &[
         &["2:13 `max_flows` must be a whole number from 1 to 67108864, found 99999999999999999999"],
     ),
     ("state_dir = 'lb'", &["2:13 `state_dir` must be an absolute path"]),
+    ("pin_dir = '/sys/fs/bpf/lb-2'", &[]),
+    ("pinDir = 'lb'", &["2:10 `pin_dir` must be an absolute path"]),
+    (
+        "pin_dir = '/sys/fs/bpf/lb.2'",
+        &["2:11 a name in `/sys/fs/bpf/lb.2` has a dot, which a bpffs does not take"],
+    ),
     (
         "flow_timeouts = { udp = '0s' }",
         &["2:25 `udp` must not be zero or shorter than a millisecond"],

@@ -3,14 +3,14 @@ use std::{path::Path, time::Duration};
 use super::{super::load, NODE, health_check, service, valid};
 use crate::{
     service::{ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion},
-    settings::{FlowTimeouts, XdpMode},
+    settings::{FlowTimeouts, InterfacePattern, XdpMode},
 };
 
 #[test]
 fn the_least_configuration_has_the_documented_defaults() {
     let config = valid(NODE);
     assert_eq!(config.node.region, None);
-    assert_eq!(config.node.interfaces, ["eth0".into()]);
+    assert_eq!(config.node.interfaces, [InterfacePattern::new("eth0")]);
     assert_eq!(config.node.xdp, XdpMode::Auto);
     assert_eq!(config.node.source_ports, 2048..=32767);
     assert_eq!(config.node.max_flows, 262_144);
@@ -20,6 +20,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.node.encap.gue_port, 6080);
     assert_eq!(config.node.workers, None);
     assert_eq!(config.node.state_dir, Path::new("/run/lb"));
+    assert_eq!(config.node.pin_dir, Path::new("/sys/fs/bpf/lb"));
     let timeouts = FlowTimeouts {
         half_open: Duration::from_secs(30),
         established: Duration::from_secs(3600),
