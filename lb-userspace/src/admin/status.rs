@@ -15,6 +15,7 @@ pub struct Status {
     pub drops: Vec<Drops>,
     pub verdicts: Verdicts,
     pub flows: Flows,
+    pub handshakes: HandshakeStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,4 +75,19 @@ pub struct Flows {
     /// At the last sweep.
     pub live: u64,
     pub max: u64,
+}
+
+/// TLS handshakes with clients, of all ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandshakeStatus {
+    pub completed: u64,
+    /// Every kind, also where none failed so.
+    pub failed: Vec<FailedHandshakes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedHandshakes {
+    /// Such as `unrecognized_name`.
+    pub kind: String,
+    pub count: u64,
 }

@@ -28,12 +28,12 @@ use super::{
 };
 use crate::{
     admin::Door,
-    datapath::{Counters, Kernel, Sweeper},
+    datapath::{Counters, Kernel, Sweeper, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
     load::Load,
-    proxy::{self, Proxy, Routes},
+    proxy::{self, CertificateStore, Handshakes, Proxy, Routes},
     settings::Config,
 };
 
@@ -70,13 +70,15 @@ impl Daemon {
     /// kernel's tables lead to it, those before our program takes the place of an earlier one, and
     /// that before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let proxy = self.start_proxy()?;
+        let certificates = CertificateStore::open(&self.config.certificates)?;
+        let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
         self.steering.replan(&self.fleet, &self.sources).await?;
         self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
-        self.start_tasks(handles, &mut tasks);
+        self.start_tasks(handles, proxy.handshakes().clone(), &mut tasks);
+        tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let monitor = Monitor::start(&self.config.services, &sender);
         info!(services = self.fleet.services.len(), "ready");
@@ -87,8 +89,11 @@ impl Daemon {
     }
 
     /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
-    fn start_proxy(&mut self) -> anyhow::Result<proxy::Running> {
-        let Config { node, proxy, certificates, .. } = &self.config;
+    fn start_proxy(
+        &mut self,
+        certificates: &Arc<CertificateStore>,
+    ) -> anyhow::Result<proxy::Running> {
+        let Config { node, proxy, .. } = &self.config;
         let routes = Routes::new(&self.fleet, certificates)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
@@ -97,7 +102,13 @@ impl Daemon {
         self.kernel.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
         let settings = Arc::new(proxy.clone());
-        Ok(bound.start(settings, node.region.clone(), routes, self.load.clone())?)
+        Ok(bound.start(
+            settings,
+            node.region.clone(),
+            routes,
+            self.load.clone(),
+            ingress_interface,
+        )?)
     }
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
@@ -122,7 +133,7 @@ impl Daemon {
         Ok(self.host.keep_neighbours(kept.collect()).await?)
     }
 
-    fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
+    fn start_tasks(&self, handles: Handles, handshakes: Arc<Handshakes>, tasks: &mut JoinSet<()>) {
         let flows = Arc::new(AtomicU64::new(0));
         let report = Report {
             started: self.started,
@@ -132,6 +143,7 @@ impl Daemon {
             load: self.load.clone(),
             flows: flows.clone(),
             max_flows: self.config.node.max_flows,
+            handshakes,
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, flows));
         let door = handles.door.serve(move || Ok(report.status()?));

@@ -12,11 +12,15 @@ use lb_common::verdict::Reason;
 
 use super::uplinks::Shown;
 use crate::{
-    admin::{BackendStatus, Drops, Flows, ServiceStatus, Status, Verdicts},
+    admin::{
+        BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, ServiceStatus, Status,
+        Verdicts,
+    },
     control::Slots,
     datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
     load::Load,
+    proxy::Handshakes,
 };
 
 /// Where the daemon's numbers stand.
@@ -29,6 +33,7 @@ pub(super) struct Report {
     /// Live flows, as the sweeper saw them.
     pub(super) flows: Arc<AtomicU64>,
     pub(super) max_flows: u32,
+    pub(super) handshakes: Arc<Handshakes>,
 }
 
 /// A service with the ids of its backends in the kernel's tables, where they have one.
@@ -70,8 +75,16 @@ impl Report {
                 steer: counted.steer,
                 reply: counted.reply,
             },
+            handshakes: self.handshakes(),
             flows: Flows { live: self.flows.load(Ordering::Relaxed), max: self.max_flows.into() },
         })
+    }
+
+    fn handshakes(&self) -> HandshakeStatus {
+        let failed = self.handshakes.failed();
+        let failed =
+            failed.map(|(kind, count)| FailedHandshakes { kind: kind.to_owned(), count }).collect();
+        HandshakeStatus { completed: self.handshakes.completed(), failed }
     }
 
     fn service(&self, reported: &Reported) -> Result<ServiceStatus, DatapathError> {

@@ -39,6 +39,7 @@ impl Bench {
             hostnames: vec![],
             ports: vec![],
             steering: Steering::default(),
+            private: None,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
                 soft_limit: 20,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admin::{Drops, ServiceStatus, Status};
+use crate::admin::{Drops, HandshakeStatus, ServiceStatus, Status};
 
 use columns::{Align, Columns};
 
@@ -36,11 +36,25 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     ];
     writeln!(out, "packets     {}", listed(counts.map(|(name, count)| format!("{name} {count}"))))?;
     writeln!(out, "drops       {}", drops(&status.drops))?;
+    write_handshakes(&status.handshakes, out)?;
     for service in &status.services {
         writeln!(out)?;
         write_service(service, coloured, out)?;
     }
     Ok(())
+}
+
+/// Nothing where nobody ever tried.
+fn write_handshakes(handshakes: &HandshakeStatus, out: &mut String) -> fmt::Result {
+    let failed = handshakes.failed.iter().filter(|failed| failed.count > 0);
+    let failed: Vec<_> = failed.map(|it| format!("{} {}", it.kind, it.count)).collect();
+    match (handshakes.completed, &*failed) {
+        (0, []) => Ok(()),
+        (completed, []) => writeln!(out, "handshakes  {completed}"),
+        (completed, failed) => {
+            writeln!(out, "handshakes  {completed}, failed: {}", listed(failed))
+        }
+    }
 }
 
 /// The most frequent first; those that never happened are left out.

@@ -10,11 +10,11 @@ mod diagnostic;
 mod flow_timeouts;
 mod health;
 mod hostname;
+mod network;
 mod node;
 mod pool;
 mod port;
 mod port_range;
-mod prefix;
 mod proxy;
 mod reader;
 mod scalar;
@@ -23,6 +23,7 @@ mod service;
 mod steering;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     fs, io,
@@ -101,7 +102,7 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let proxy = root.optional("proxy", proxy::proxy);
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
-    let drafts = root.optional("services", |it| it.list(service::draft));
+    let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
     let timeouts = node.as_ref().map(|node| node.flow_timeouts).unwrap_or_default();

@@ -7,14 +7,16 @@ use std::{
     path::PathBuf,
 };
 
+use ipnet::IpNet;
+
 use crate::{
-    service::{FlowTimeouts, Prefix},
+    service::FlowTimeouts,
     settings::{Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, Node, XdpMode},
 };
 
 use super::{
     flow_timeouts::flow_timeouts,
-    prefix::prefix,
+    network::network,
     reader::Value,
     scalar::{absolute_path, name, port},
 };
@@ -69,7 +71,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
     })
 }
 
-fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
+pub(super) fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
     let names = value.some_list("name the interface that clients come in by", interface)?;
     value.report().refuse_repeats("interface", &names.items);
     Some(names.into_values())
@@ -134,7 +136,7 @@ fn source_ports(value: Value<'_>) -> Option<RangeInclusive<u16>> {
 /// Katran's: unlikely to be anybody's, and known to those who come from there. IPv6's is the
 /// discard prefix (RFC 6666), to which nothing is ever sent back.
 fn default_encap() -> Encap {
-    let prefix = |address, length| Prefix::new(address, length).expect("not too long");
+    let prefix = |address, length| IpNet::new(address, length).expect("not too long");
     Encap {
         source_v4: prefix(Ipv4Addr::new(172, 16, 0, 0).into(), 16),
         source_v6: prefix(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0).into(), 64),
@@ -156,13 +158,13 @@ fn encap(value: Value<'_>) -> Option<Encap> {
     })
 }
 
-fn outer_source(value: Value<'_>, is_v4: bool) -> Option<Prefix> {
-    let prefix = prefix(value)?;
-    if prefix.address().is_ipv4() == is_v4 && prefix.length() > 0 {
-        return Some(prefix);
+fn outer_source(value: Value<'_>, is_v4: bool) -> Option<IpNet> {
+    let network = network(value)?;
+    if network.addr().is_ipv4() == is_v4 && network.prefix_len() > 0 {
+        return Some(network);
     }
     let help = if is_v4 { "\"172.16.0.0/16\"" } else { "\"100::/64\"" };
-    let message = format!("`{prefix}` cannot be the source of these outer headers");
+    let message = format!("`{network}` cannot be the source of these outer headers");
     value.refuse(message, format!("write a range such as {help}"))
 }
 

@@ -1,16 +1,18 @@
 //! `[[services]]`: read into drafts, which still know where their parts are written.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
 use crate::service::{
-    Concurrency, ConcurrencyKind, FlowTimeouts, Forwarding, Limits, OnBackendDown, Path, Protocol,
-    Quic, Service, Steering, Strategy,
+    Concurrency, ConcurrencyKind, FlowTimeouts, Forwarding, Limits, OnBackendDown, Path, Private,
+    Protocol, Quic, Service, Steering, Strategy,
 };
 
 use super::{
     address,
     diagnostic::{Diagnostic, Span},
     hostname::hostname,
+    network::networks,
+    node::interfaces,
     pool::{Listening, PoolDraft, pool},
     port::{PortDraft, port},
     reader::{At, List, Report, Value},
@@ -33,6 +35,7 @@ pub(super) struct Draft<'a> {
     /// Outside `None`: not a port. Inside `None`: not given.
     pub internal_port: Option<Option<NonZeroU16>>,
     pub ports: List<PortDraft>,
+    pub private: Option<At<Private>>,
     pub steering: SteeringDraft,
     pub concurrency: Option<At<ConcurrencyDraft>>,
     pub pool: Option<PoolChoice<'a>>,
@@ -52,7 +55,8 @@ pub(super) enum PoolChoice<'a> {
 
 pub(super) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
-pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
+/// Relative paths are relative to `directory`.
+pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<'a>> {
     value.section(|service| {
         let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
         let protocol = service.optional("protocol", protocol);
@@ -64,8 +68,9 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
         });
         let internal_port = service.optional("internal_port", scalar::port);
         let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
-            it.some_list("name the port that clients reach", port)
+            it.some_list("name the port that clients reach", |it| port(it, directory))
         });
+        let private = service.optional("private", private);
         let steering = steering(service);
         let concurrency = service.optional("concurrency", concurrency);
         service.not_yet("limits", "`concurrency` limits each backend");
@@ -82,6 +87,7 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
             },
             internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
             ports: ports.unwrap_or(List { items: Vec::new(), whole: false }),
+            private,
             steering,
             concurrency,
             pool,
@@ -99,6 +105,24 @@ fn or_default<T>(service: &Section<'_>, key: &str, read: Option<T>, default: T) 
 
 fn protocol(value: Value<'_>) -> Option<Protocol> {
     value.choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &[])
+}
+
+fn private(value: Value<'_>) -> Option<At<Private>> {
+    value.section(|private| {
+        let interfaces = private.optional("interfaces", interfaces);
+        let networks = private.optional("networks", |it| {
+            it.some_list("name the networks that clients are in", |_| Some(()))?;
+            networks(it)
+        });
+        if !private.has("interfaces") && !private.has("networks") {
+            let help = r#"write for example `private = { interfaces = ["wg0"] }`"#;
+            return value.refuse("`private` says neither `interfaces` nor `networks`", help);
+        }
+        Some(value.at(Private {
+            interfaces: interfaces.unwrap_or_default(),
+            networks: networks.unwrap_or_default(),
+        }))
+    })
 }
 
 const DEFAULT_CONCURRENCY: Concurrency =
@@ -226,6 +250,7 @@ impl<'a> Draft<'a> {
             hostnames: values(self.hostnames.unwrap_or_default()),
             ports: ports.into_iter().map(|draft| draft.port).collect(),
             steering,
+            private: self.private.map(|it| it.value),
             concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
             pool,
         }))

@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::service::{
-    Access, Affinity, Forwarding, MssClamp, OnBackendDown, Prefix, Quic, Rate, RateLimits,
-    SourcePrefix, SourceRate, SynFlood,
+    Access, Affinity, Forwarding, MssClamp, OnBackendDown, Quic, Rate, RateLimits, SourcePrefix,
+    SourceRate, SynFlood,
 };
 
 use super::{
     diagnostic::{Diagnostic, Span},
     flow_timeouts::{TimeoutsDraft, flow_timeouts},
-    prefix::{prefix, source_prefix},
+    network::network,
     reader::{At, Value},
     scalar::duration,
     section::Section,
@@ -152,6 +154,13 @@ fn rate_limits(value: Value<'_>) -> Option<RateLimits> {
     })
 }
 
+/// `prefix_v4` and `prefix_v6` of a section.
+fn source_prefix(section: &mut Section<'_>, default: SourcePrefix) -> SourcePrefix {
+    let v4 = section.optional("prefix_v4", |it| it.number(0..=32_u8));
+    let v6 = section.optional("prefix_v6", |it| it.number(0..=128_u8));
+    SourcePrefix { v4: v4.unwrap_or(default.v4), v6: v6.unwrap_or(default.v6) }
+}
+
 /// A million a second is more than one core opens.
 const MOST_PER_SECOND: u32 = 100_000_000;
 
@@ -162,8 +171,8 @@ fn rate(limit: &mut Section<'_>) -> Option<Rate> {
 }
 
 fn access(service: &mut Section<'_>) -> Access {
-    let allow = prefixes(service, "allow", "leave it out to allow everybody");
-    let deny = prefixes(service, "deny", "leave it out to deny nobody");
+    let allow = access_list(service, "allow", "leave it out to allow everybody");
+    let deny = access_list(service, "deny", "leave it out to deny nobody");
     let both = deny.iter().find_map(|denied| {
         let allowed = allow.iter().find(|allowed| allowed.value == denied.value)?;
         Some((allowed, denied))
@@ -175,13 +184,13 @@ fn access(service: &mut Section<'_>) -> Access {
                 .help("remove one of the two: of different lengths the longest decides"),
         );
     }
-    let values = |items: Vec<At<Prefix>>| items.iter().map(|it| it.value).collect::<Arc<[_]>>();
+    let values = |items: Vec<At<IpNet>>| items.iter().map(|it| it.value).collect::<Arc<[_]>>();
     Access { allow: values(allow), deny: values(deny) }
 }
 
-fn prefixes(service: &mut Section<'_>, key: &'static str, help: &str) -> Vec<At<Prefix>> {
-    let list = service.optional(key, |it| it.some_list(help, prefix));
+fn access_list(service: &mut Section<'_>, key: &'static str, help: &str) -> Vec<At<IpNet>> {
+    let list = service.optional(key, |it| it.some_list(help, network));
     let items = list.map_or_else(Vec::new, |list| list.items);
-    service.report().refuse_repeats("prefix", &items);
+    service.report().refuse_repeats("network", &items);
     items
 }

@@ -26,7 +26,14 @@ pub(super) const RINGS: u32 = 5200;
 
 pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
     let port = NonZeroU16::new(port).unwrap();
-    Port { port, end_port: port, handlers: handlers.to_vec(), tls: None, force_https: false }
+    Port {
+        port,
+        end_port: port,
+        handlers: handlers.to_vec(),
+        tls: None,
+        proxy_proto: None,
+        force_https: false,
+    }
 }
 
 pub(super) fn service(
@@ -43,6 +50,7 @@ pub(super) fn service(
         hostnames: Vec::new(),
         ports,
         steering: Steering::default(),
+        private: None,
         concurrency: Concurrency {
             kind: ConcurrencyKind::Connections,
             soft_limit: 20,

@@ -9,6 +9,7 @@ mod counters;
 mod drift;
 mod error;
 mod expiry;
+mod ingress;
 mod kernel;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
@@ -40,6 +41,7 @@ pub use self::{
     batch::Walk,
     counters::{Counters, Verdicts},
     error::DatapathError,
+    ingress::ingress_interface,
     kernel::Kernel,
     load::DatapathConfig,
     object::OBJECT,

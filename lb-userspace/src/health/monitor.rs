@@ -118,6 +118,7 @@ mod tests {
             end_port: NonZeroU16::MIN,
             handlers: Vec::new(),
             tls: None,
+            proxy_proto: None,
             force_https: false,
         };
         let server = Server::at(server);
@@ -137,6 +138,7 @@ mod tests {
             hostnames: Vec::new(),
             ports: vec![port],
             steering: Steering::default(),
+            private: None,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,
                 soft_limit: 20,

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Prefix, Strategy};
+use ipnet::IpNet;
+
+use super::Strategy;
 
 /// How the kernel treats the packets of a service. The proxy never sees any of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,13 +207,13 @@ pub struct SourceRate {
     pub source: SourcePrefix,
 }
 
-/// Who may open flows. The longest prefix that contains a source decides; where none does, it is
+/// Who may open flows. The smallest network that contains a source decides; where none does, it is
 /// allowed unless `allow` names others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// Without duplicates, and none of them in `deny`.
-    pub allow: Arc<[Prefix]>,
-    pub deny: Arc<[Prefix]>,
+    pub allow: Arc<[IpNet]>,
+    pub deny: Arc<[IpNet]>,
 }
 
 impl Access {

@@ -1,5 +1,8 @@
 use super::render;
-use crate::admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+use crate::admin::{
+    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,
+    Status, Verdicts,
+};
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
     BackendStatus {
@@ -13,6 +16,10 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
 
 fn drops(reason: &str, packets: u64) -> Drops {
     Drops { reason: reason.into(), packets }
+}
+
+fn failed(kind: &str, count: u64) -> FailedHandshakes {
+    FailedHandshakes { kind: kind.into(), count }
 }
 
 fn status() -> Status {
@@ -36,6 +43,10 @@ fn status() -> Status {
         drops: vec![drops("fragment", 1), drops("truncated", 0), drops("no_route", 9)],
         verdicts: Verdicts { pass: 1, proxy: 2, steer: 3, reply: 4 },
         flows: Flows { live: 5, max: 100 },
+        handshakes: HandshakeStatus {
+            completed: 12,
+            failed: vec![failed("not_tls", 0), failed("timeout", 2)],
+        },
     }
 }
 
@@ -45,6 +56,7 @@ interfaces  eth0 (native)
 flows       5 of 100
 packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
+handshakes  12, failed: timeout 2
 
 web  proxy tcp  203.0.113.10  port 443, 80  2000 requests, 3 failed
   BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS

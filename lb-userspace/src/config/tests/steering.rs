@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::{Row, check, service, valid};
 use crate::service::{
-    Affinity, Forwarding, Limits, MssClamp, OnBackendDown, Prefix, Quic, Rate, Service,
-    SourcePrefix, Strategy, SynFlood,
+    Affinity, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate, Service, SourcePrefix,
+    Strategy, SynFlood,
 };
 
 #[test]
@@ -115,15 +115,14 @@ const ROWS: &[Row] = &[
     ),
     ("allow = []", &["2:9 `allow` is empty"]),
     (
-        "allow = ['10.0.0.0/8', '10.0.0.1/8', '10.0.0.0/33', '10.0.0', '::ffff:10.0.0.1']",
+        "allow = ['10.0.0.0/8', '10.0.0.1/8', '10.0.0.0/33', '10.0.0']",
         &[
-            "2:24 `10.0.0.1/8` has bits behind its prefix",
-            "2:38 `10.0.0.0/33` has no length from 0 to 32",
-            "2:53 `10.0.0` is not a range of addresses",
-            "2:63 `::ffff:10.0.0.1` is in IPv6 clothes: such addresses are never in a packet",
+            "2:24 `10.0.0.1/8` has bits set beyond its prefix",
+            "2:38 `10.0.0.0/33` is not a network",
+            "2:53 `10.0.0` is not a network",
         ],
     ),
-    ("deny = ['10.0.0.1', '10.0.0.1/32']", &["2:21 prefix `10.0.0.1/32` is given twice"]),
+    ("deny = ['10.0.0.1', '10.0.0.1/32']", &["2:21 network `10.0.0.1/32` is given twice"]),
     (
         "allow = ['10.0.0.0/8']\ndeny = ['10.0.0.0/8', '10.0.0.0/9']",
         &["3:9 `10.0.0.0/8` is denied"],
@@ -172,7 +171,7 @@ fn what_is_said_is_understood() {
     assert_eq!(per_source.rate, Rate { rate: 10, burst: 10 });
     assert_eq!(per_source.source, SourcePrefix { v4: 32, v6: 64 });
     assert_eq!(steering.rate_limits.per_service, Some(Rate { rate: 1000, burst: 5000 }));
-    let shown: Vec<_> = steering.access.allow.iter().map(Prefix::to_string).collect();
+    let shown: Vec<_> = steering.access.allow.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["10.0.0.0/8", "2001:db8::/32"]);
     assert_eq!(steering.access.deny[0].to_string(), "10.1.0.0/16");
 }

@@ -2,7 +2,7 @@ use super::super::fixture;
 use super::*;
 use crate::{
     load::LoadSlot,
-    service::{Access, Limits, Prefix, RateLimits, Server, SourceRate, SynFlood},
+    service::{Access, Limits, RateLimits, Server, SourceRate, SynFlood},
 };
 
 fn with(steering: Steering) -> Service {
@@ -46,7 +46,7 @@ fn segments_fit_what_is_around_them() {
 #[test]
 fn flags_say_what_the_kernel_must_look_at() {
     let flags = |steering| service(&with(steering), Family::V4).flags;
-    let prefixes = || [Prefix::new("10.0.0.0".parse().unwrap(), 8).unwrap()].into();
+    let prefixes = || ["10.0.0.0/8".parse().unwrap()].into();
     let move_flows = Steering { on_backend_down: OnBackendDown::Move, ..Steering::default() };
     assert_eq!(flags(move_flows), service_flags::MOVE);
     let limits = Limits { soft: None, hard: Some(1) };
