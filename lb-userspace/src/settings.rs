@@ -35,7 +35,8 @@ pub struct Node {
     pub max_flows: u32,
     /// Slots of a maglev ring. Default 32768.
     pub maglev_table_size: u32,
-    /// Room for TCP flows before their handshake is complete. Default: an eighth of `max_flows`.
+    /// Room for TCP flows before their handshake is complete. Default: an eighth of
+    /// `max_flows`, at least 1024.
     pub max_half_open: u32,
     /// Room for packets that are in fragments. Default 16384.
     pub max_fragments: u32,

@@ -6,38 +6,38 @@ use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey};
 /// in flight once those before it have been done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Fills `BACKENDS[id]`. The hop that the kernel remembers for an earlier owner of the id
-    /// (`REACH[id]`) is forgotten with it; the status stays.
+    /// Fills `BACKENDS[id]`. The next hop that `REACH[id]` knows of an earlier owner of the id is
+    /// forgotten; the status stays.
     SetBackend {
         id: u32,
         backend: Backend,
     },
-    /// Changes the status in `REACH[id]` alone.
+    /// Zeroes `BACKENDS[id]`; no ring names it any more. Its status is `HERE` again.
+    ClearBackend {
+        id: u32,
+    },
+    /// Stores `REACH[id]`'s [`status`](lb_common::abi::status).
     SetStatus {
         id: u32,
         status: u32,
     },
-    /// Zeroes `BACKENDS[id]` and `REACH[id]`; no ring names it any more.
-    ClearBackend {
-        id: u32,
-    },
-    /// Fills `RINGS[offset..]`, where no service points yet: slots, and the list of members behind
-    /// them.
+    /// Fills `RINGS[offset..]` with what a [`Ring`] says lies there, where no service points yet:
+    /// slots, the number of members, members.
     WriteRing {
         offset: u32,
         /// Fingerprint of what the ring was made of, where that is known. Not written anywhere.
         recipe: Option<u64>,
         words: Vec<u32>,
     },
-    /// Fills `SERVICES[id]`.
+    /// Fills `CURRENT_RINGS[service]`: one 8-byte store, which makes a written ring current.
+    SetRing {
+        service: u32,
+        ring: Ring,
+    },
+    /// Fills `SERVICES[id]`: how the service treats its flows.
     SetService {
         id: u32,
         service: Service,
-    },
-    /// Fills `CURRENT_RINGS[id]`: one 8-byte store, which makes a written ring current.
-    SetRing {
-        id: u32,
-        ring: Ring,
     },
     /// Inserts or replaces.
     SetVip(VipKey, Vip),
@@ -49,7 +49,7 @@ pub enum Command {
 /// How many entries the kernel's arrays have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// `SERVICES`: one for each address family of a steered service.
+    /// `SERVICES`, `CURRENT_RINGS`: one for each address family of a steered service.
     pub services: u32,
     /// `BACKENDS`, `REACH`, `OPENED`: one for each server of each steered service.
     pub backends: u32,

@@ -58,7 +58,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
             max_flows,
             maglev_table_size: maglev_size.unwrap_or(32_768),
-            max_half_open: max_half_open.unwrap_or((max_flows / 8).max(1)),
+            max_half_open: max_half_open.unwrap_or((max_flows / 8).max(1024)),
             max_fragments: max_fragments.unwrap_or(16_384),
             max_affinities: max_affinities.unwrap_or(65_536),
             max_sources: max_sources.unwrap_or(65_536),

@@ -181,7 +181,7 @@ impl Kernel {
                 self.rings.extend((offset..).zip(words));
             }
             Command::SetService { id, service } => drop(self.services.insert(id, service)),
-            Command::SetRing { id, ring } => drop(self.current.insert(id, ring)),
+            Command::SetRing { service: id, ring } => drop(self.current.insert(id, ring)),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key).expect("it was there")),
             Command::AddAddress(address) => assert!(self.addresses.insert(address), "added twice"),

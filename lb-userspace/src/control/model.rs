@@ -81,7 +81,7 @@ impl Tables {
                 self.services.remove(&id);
             }
             Command::SetService { id, service } => drop(self.services.insert(id, service)),
-            Command::SetRing { id, ring } => self.turn(id, ring),
+            Command::SetRing { service: id, ring } => self.turn(id, ring),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key)),
             Command::AddAddress(address) => drop(self.addresses.insert(address)),

@@ -97,7 +97,7 @@ impl Plan {
             space.take(offset, count);
             let recipe = Some(steered.recipe.fingerprint());
             self.commands.push(Command::WriteRing { offset, recipe, words });
-            pointers.push(Command::SetRing { id, ring: Ring::new(offset, length) });
+            pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
         }
         self.commands.append(&mut pointers);
         Ok(())
@@ -136,7 +136,7 @@ impl Plan {
             let steered = desired.services.get(&id);
             let is_empty = steered.is_none_or(|steered| steered.recipe.is_empty());
             if is_empty && actual.current.contains_key(&id) {
-                self.commands.push(Command::SetRing { id, ring: Ring::default() });
+                self.commands.push(Command::SetRing { service: id, ring: Ring::default() });
             }
             if steered.is_none() && actual.services.contains_key(&id) {
                 self.commands.push(Command::SetService { id, service: Service::default() });

@@ -23,7 +23,8 @@ use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins};
 
 /// The maps that make up the flow table. They refer to each other by place and hash, so their sizes
 /// are exact.
-const FLOW_TABLE: &[&str] = &[maps::FLOWS];
+const FLOW_TABLE: &[&str] =
+    &[maps::FLOWS, maps::FLOW_SLOTS, maps::PENDING, maps::PENDING_SLOTS, maps::ANSWERS];
 
 /// What a map is, as far as the program and we rely on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +125,18 @@ fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> Fat
         return Fate::Replaced(format!("it has room for {has} entries, not for {wants}"));
     }
     Fate::Kept
+}
+
+/// Whether the flow table goes on.
+pub(super) fn keeps_flows(plans: &[Plan]) -> bool {
+    plans.iter().any(|plan| plan.name == maps::FLOWS && plan.fate == Fate::Kept)
+}
+
+/// Makes the flow table anew.
+pub(super) fn replace_flows(plans: &mut [Plan], why: &str) {
+    for plan in plans.iter_mut().filter(|plan| FLOW_TABLE.contains(&plan.name.as_str())) {
+        plan.fate = Fate::Replaced(why.to_owned());
+    }
 }
 
 /// The flow table goes on as a whole or not at all.

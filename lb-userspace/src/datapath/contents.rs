@@ -16,11 +16,10 @@ impl Tables {
         for (id, backend) in entries(&self.backends)? {
             if backend != Backend::default() {
                 contents.push(Command::SetBackend { id, backend });
-            }
-        }
-        for (id, reach) in entries(&self.reach)? {
-            if reach.status != status::HERE {
-                contents.push(Command::SetStatus { id, status: reach.status });
+                let status = self.status(id)?;
+                if status != status::HERE {
+                    contents.push(Command::SetStatus { id, status });
+                }
             }
         }
         for (id, service) in entries(&self.services)? {
@@ -28,11 +27,12 @@ impl Tables {
                 contents.push(Command::SetService { id, service });
             }
         }
-        for (id, ring) in entries(&self.current)? {
-            if let Some(words) = self.words(ring)? {
-                let offset = ring.offset();
-                contents.push(Command::WriteRing { offset, recipe: None, words });
-                contents.push(Command::SetRing { id, ring });
+        let room = u64::from(self.rings.max_entries()?);
+        for (service, ring) in entries(&self.current_rings)? {
+            let end = u64::from(ring.offset()) + u64::from(ring.length());
+            if ring != Ring::default() && end < room {
+                contents.push(self.ring(ring, room as u32)?);
+                contents.push(Command::SetRing { service, ring });
             }
         }
         contents
@@ -42,21 +42,13 @@ impl Tables {
         Ok(contents)
     }
 
-    /// The slots and the list of members behind them. `None`: no ring, or none that can be.
-    fn words(&self, ring: Ring) -> Result<Option<Vec<u32>>, DatapathError> {
-        let (offset, slots) = (u64::from(ring.offset()), u64::from(ring.length()));
-        let room = u64::from(self.rings.max_entries()?);
-        if slots == 0 || offset + slots >= room {
-            return Ok(None);
-        }
-        let members = self.rings.lookup(&((offset + slots) as u32))?.unwrap_or_default();
-        let end = offset + slots + 1 + u64::from(members);
-        if end > room {
-            return Ok(None);
-        }
-        let words = (offset..end)
-            .map(|word| self.rings.lookup(&(word as u32)).map(Option::unwrap_or_default));
-        words.collect::<Result<_, _>>().map(Some)
+    /// The ring's slots, the number of members and the members.
+    fn ring(&self, ring: Ring, room: u32) -> Result<Command, DatapathError> {
+        let word = |at| self.rings.lookup(&at).map(Option::unwrap_or_default);
+        let (offset, count) = (ring.offset(), ring.offset() + ring.length());
+        let end = (count + 1).saturating_add(word(count)?).min(room);
+        let words = (offset..end).map(word).collect::<Result<_, _>>()?;
+        Ok(Command::WriteRing { offset, recipe: None, words })
     }
 
     /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an

@@ -12,8 +12,8 @@ use lb_common::abi::maps;
 use super::{
     DatapathError,
     adopt::{Fate, Plan, copy_array, duplicate},
+    mapped::{BPF_F_MMAPABLE, Mapped},
     pins::Pins,
-    shared_load::{BPF_F_MMAPABLE, SharedLoad},
 };
 
 pub(super) const PERMITS: &str = "PERMITS";
@@ -31,20 +31,20 @@ pub(super) fn open(
     plans: &[Plan],
     slots: usize,
     unnamed: &mut Vec<(String, OwnedFd)>,
-) -> Result<SharedLoad, DatapathError> {
+) -> Result<Mapped<u64>, DatapathError> {
     let failed = |error| DatapathError::table(PERMITS, error);
     let is_counted = plans.iter().any(|plan| plan.name == maps::LOAD && plan.fate != Fate::New);
     let left = is_counted.then(|| MapData::from_pin(pins.maps().join(PERMITS)).ok()).flatten();
     if let Some(left) = left {
         if left.info().map_err(failed)?.max_entries() as usize == slots {
-            return SharedLoad::map(Map::Array(left), PERMITS);
+            return Mapped::map(Map::Array(left), PERMITS);
         }
         let new = create(slots, unnamed)?;
         let copy = MapData::from_fd(duplicate(&new, PERMITS)?).map_err(failed)?;
         copy_array::<u64>(PERMITS, left, copy)?;
-        return SharedLoad::map(Map::Array(new), PERMITS);
+        return Mapped::map(Map::Array(new), PERMITS);
     }
-    SharedLoad::map(Map::Array(create(slots, unnamed)?), PERMITS)
+    Mapped::map(Map::Array(create(slots, unnamed)?), PERMITS)
 }
 
 fn create(slots: usize, unnamed: &mut Vec<(String, OwnedFd)>) -> Result<MapData, DatapathError> {

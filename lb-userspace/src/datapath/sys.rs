@@ -19,7 +19,6 @@ pub(super) enum Cmd {
     Pin = 6,
     OpenPinned = 7,
     Info = 15,
-    LookupAndDelete = 21,
     LookupBatch = 24,
     UpdateBatch = 26,
     LinkCreate = 28,

@@ -15,8 +15,6 @@ use super::{
     sys::{self, Cmd, Element},
 };
 
-/// `BPF_NOEXIST`: create only.
-const NO_EXIST: u64 = 1;
 const ANY: u64 = 0;
 
 /// Typed handle to a hash map, or with `K = u32` to an array. All methods take `&self` and work
@@ -65,15 +63,6 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.read(Cmd::Lookup, key)
     }
 
-    /// Removes the entry and answers its last value (`BPF_MAP_LOOKUP_AND_DELETE_ELEM`, since 5.14).
-    ///
-    /// # Errors
-    ///
-    /// As of [`lookup`](Self::lookup).
-    pub fn take(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        self.read(Cmd::LookupAndDelete, key)
-    }
-
     /// Inserts or replaces.
     ///
     /// # Errors
@@ -81,19 +70,6 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// The table is full or the index of an array is outside of it (E2BIG), or the system call failed.
     pub fn insert(&self, key: &K, value: &V) -> Result<(), DatapathError> {
         self.write(key, value, ANY).map_err(|error| self.error(error))
-    }
-
-    /// Inserts where nothing is; answers whether it did.
-    ///
-    /// # Errors
-    ///
-    /// As of [`insert`](Self::insert).
-    pub fn insert_new(&self, key: &K, value: &V) -> Result<bool, DatapathError> {
-        match self.write(key, value, NO_EXIST) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-            Err(error) => Err(self.error(error)),
-        }
     }
 
     /// Answers whether there was something to delete.

@@ -1,13 +1,26 @@
 //! Carries out control's commands on the kernel's tables.
 
+use std::{
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use aya::{
     Ebpf,
     maps::{Map, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
-use lb_common::abi::{Address, Backend, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps};
+use lb_common::abi::{
+    Address, Backend, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps, status,
+};
 
-use super::{DatapathError, counters::per_cpu, load::take_map, table::Table};
+use super::{
+    DatapathError,
+    counters::per_cpu,
+    load::take_map,
+    mapped::{Mapped, half},
+    table::Table,
+};
 use crate::tables::Command;
 
 /// The tables that control fills. The kernel program reads them while they change.
@@ -15,10 +28,10 @@ pub struct Tables {
     pub(super) vips: Table<VipKey, Vip>,
     pub(super) addresses: Table<Address, u32>,
     pub(super) services: Table<u32, Service>,
-    pub(super) current: Table<u32, Ring>,
     pub(super) rings: Table<u32, u32>,
     pub(super) backends: Table<u32, Backend>,
-    pub(super) reach: Table<u32, Reach>,
+    pub(super) current_rings: Table<u32, Ring>,
+    reach: Mapped<Reach>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
 }
@@ -29,10 +42,10 @@ impl Tables {
             vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
             addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
             services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
-            current: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
+            current_rings: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
             rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
-            reach: Table::open(take_map(ebpf, maps::REACH)?, maps::REACH)?,
+            reach: Mapped::map(take_map(ebpf, maps::REACH)?, maps::REACH)?,
             vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
             opened: per_cpu(opened, maps::OPENED)?,
         })
@@ -47,10 +60,10 @@ impl Tables {
         match command {
             Command::SetBackend { id, backend } => self.set_backend(*id, backend),
             Command::ClearBackend { id } => self.clear_backend(*id),
-            Command::SetStatus { id, status } => self.set_status(*id, *status),
             Command::WriteRing { offset, words, .. } => self.rings.fill(*offset, words),
+            Command::SetStatus { id, status } => self.set_status(*id, *status),
+            Command::SetRing { service, ring } => self.current_rings.insert(service, ring),
             Command::SetService { id, service } => self.services.insert(id, service),
-            Command::SetRing { id, ring } => self.current.insert(id, ring),
             Command::SetVip(key, vip) => self.vips.insert(key, vip),
             Command::RemoveVip(key) => self.vips.delete(key).map(drop),
             Command::AddAddress(address) => self.addresses.insert(address, &0),
@@ -76,27 +89,37 @@ impl Tables {
         self.forget_hop(id)
     }
 
-    /// The hop is looked up anew: the kernel program may write it at the same time.
-    fn set_status(&mut self, id: u32, status: u32) -> Result<(), DatapathError> {
-        self.reach.insert(&id, &Reach { status, ..Reach::default() })
-    }
-
     fn clear_backend(&mut self, id: u32) -> Result<(), DatapathError> {
         self.backends.insert(&id, &Backend::default())?;
-        self.reach.insert(&id, &Reach::default())?;
+        self.set_status(id, status::HERE)?;
+        self.forget_hop(id)?;
         let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(maps::OPENED, source))?;
         let zeroes = PerCpuValues::try_from(vec![0; cpus])
             .map_err(|source| DatapathError::table(maps::OPENED, source))?;
         self.opened.set(id, zeroes, 0).map_err(|source| DatapathError::table(maps::OPENED, source))
     }
 
+    fn set_status(&self, id: u32, status: u32) -> Result<(), DatapathError> {
+        half(self.reach(id)?, offset_of!(Reach, status)).store(status, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn status(&self, id: u32) -> Result<u32, DatapathError> {
+        Ok(half(self.reach(id)?, offset_of!(Reach, status)).load(Ordering::Acquire))
+    }
+
     /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.
     ///
     /// # Errors
     ///
-    /// There is no such id, or the system call failed.
+    /// There is no such id.
     pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
-        let reach = self.reach.lookup(&id)?.unwrap_or_default();
-        self.reach.insert(&id, &Reach { status: reach.status, ..Reach::default() })
+        const AT: usize = offset_of!(Reach, at) / size_of::<u64>();
+        self.reach(id)?[AT].store(0, Ordering::Release);
+        Ok(())
+    }
+
+    fn reach(&self, id: u32) -> Result<&[AtomicU64], DatapathError> {
+        self.reach.entry(id as usize).ok_or(DatapathError::Full { name: maps::REACH })
     }
 }

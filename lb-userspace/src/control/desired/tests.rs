@@ -177,7 +177,7 @@ fn one_change_costs_its_own_entries_only() {
             [
                 Command::SetBackend { id: 16, .. },
                 Command::WriteRing { .. },
-                Command::SetRing { id: 3, .. }
+                Command::SetRing { service: 3, .. }
             ]
         ),
         "{done:?}"
