@@ -65,6 +65,11 @@ impl Steering {
         Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
     }
 
+    /// Whether servers that left the configuration still have flows.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.desired.is_retiring()
+    }
+
     /// The servers whose connections go on, wanted or not.
     pub(super) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
         let busy = self.slots.busy(|slot| self.load.count(slot) > 0);
