@@ -3,6 +3,7 @@
 mod assembly;
 mod daemon;
 mod detach;
+mod draining;
 mod ids;
 mod privilege;
 mod report;
@@ -20,6 +21,7 @@ use tracing::{error, info};
 pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
+    draining::Draining,
     ids::Ids,
     signals::Signals,
     sources::Sources,
@@ -77,8 +79,10 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
     let ids = Ids::at(&config.node.state_dir, datapath.maps);
-    let mut steering = Steering::resume(datapath.tables, load.clone(), ids)?;
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), ids, config.node.maglev_table_size)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
+    let draining = Draining::of(&fleet, started);
     let daemon = Daemon {
         config,
         kernel,
@@ -88,6 +92,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         fleet,
         steering,
         sources: Sources::default(),
+        draining,
         signals,
         load,
         started,

@@ -2,6 +2,7 @@
 
 mod check;
 mod detach;
+mod drain;
 mod logging;
 mod run;
 mod status;
@@ -66,6 +67,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Take a server out of service gently: nothing new goes to it, what it has may end.
+    Drain(drain::Flags),
     /// Ask the running daemon for services, backends, health, live counts and drops.
     Status {
         /// One JSON object instead of a table.
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::check(&file),
         Command::Run { config, log_format } => run::run(&config, log_format),
         Command::Detach { config } => detach::detach(config.as_deref()),
+        Command::Drain(flags) => drain::drain(flags),
         Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }
 }

@@ -1,9 +1,14 @@
 //! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
 
+mod quic;
+mod steering;
+mod turns;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    ops::RangeInclusive,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -12,6 +17,13 @@ use std::{
 use ipnet::IpNet;
 
 use crate::interface::InterfacePattern;
+
+pub use quic::default_server_id;
+pub use steering::{
+    Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
+    RateLimits, SourcePrefix, SourceRate, Steering, SynFlood,
+};
+pub use turns::turns;
 
 /// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +35,12 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// Empty: every name. Lower case; `*.example.com` stands for one label or more.
     pub hostnames: Vec<Arc<str>>,
-    /// Never empty, ports differ.
+    /// Never empty, no number in two of them.
     pub ports: Vec<Port>,
+    /// Of the ports without handlers.
+    pub steering: Steering,
     /// Who reaches it at all. `None`: everybody.
     pub private: Option<Private>,
-    pub forwarding: Forwarding,
     pub concurrency: Concurrency,
     pub pool: Pool,
 }
@@ -83,17 +96,12 @@ pub enum Path {
     Proxy,
 }
 
-/// How a steered packet reaches its backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forwarding {
-    /// Both directions through us, addresses rewritten both ways.
-    #[default]
-    Nat,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
+    /// The port, or the first one of a range.
     pub port: NonZeroU16,
+    /// The last one of the range: `port` again where there is only one.
+    pub end_port: NonZeroU16,
     /// In the order in which they act on a connection. Empty: pass-through.
     pub handlers: Vec<Handler>,
     /// Present exactly when `handlers` contains [`Handler::Tls`] or [`Handler::PgTls`].
@@ -105,6 +113,12 @@ pub struct Port {
 }
 
 impl Port {
+    /// Every number that belongs to it.
+    #[must_use]
+    pub fn numbers(&self) -> RangeInclusive<u16> {
+        self.port.get()..=self.end_port.get()
+    }
+
     #[must_use]
     pub fn path(&self) -> Path {
         if self.handlers.is_empty() { Path::Steer } else { Path::Proxy }
@@ -229,27 +243,54 @@ pub enum ConcurrencyKind {
 /// Backends and how to choose among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// Steered ports always use maglev; this is the proxy's choice.
+    /// The proxy's; the kernel's is [`Steering::strategy`].
     pub strategy: Strategy,
     /// Never empty; addresses differ.
     pub servers: Vec<Server>,
     pub health_check: Option<HealthCheck>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
+    /// By a hash of the flow, which moves as little as can be when backends come and go.
     Maglev,
     /// Power of two choices on the shared counts.
     P2c,
+    /// The fewest live connections for its weight.
+    LeastConn,
+    /// Smooth weighted round robin.
+    Wrr,
+    /// At random, by weight.
+    Random,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
+    /// Port 0: the one that the client asked for. Only of services without handlers.
     pub address: SocketAddr,
     /// Share of new flows relative to the other servers. 0: none. At most 1000.
     pub weight: u16,
+    /// Takes nothing new, whatever its weight; what it has may end.
+    pub drain: bool,
     pub region: Option<Arc<str>>,
     pub instance: Option<Arc<str>>,
+    /// What its QUIC connection ids begin with. Present exactly where the service has
+    /// [`Steering::quic`], and as long as that says.
+    pub server_id: Option<Arc<[u8]>>,
+}
+
+impl Server {
+    /// With weight 1 and nothing else.
+    #[must_use]
+    pub const fn at(address: SocketAddr) -> Self {
+        Self { address, weight: 1, drain: false, region: None, instance: None, server_id: None }
+    }
+
+    /// Whether it may take something new as far as the configuration goes.
+    #[must_use]
+    pub const fn is_offered(&self) -> bool {
+        self.weight > 0 && !self.drain
+    }
 }
 
 /// An active check, made of each server.

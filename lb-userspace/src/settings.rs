@@ -7,6 +7,8 @@ use ipnet::IpNet;
 pub use crate::interface::InterfacePattern;
 use crate::service::Service;
 
+pub use crate::service::FlowTimeouts;
+
 pub const DEFAULT_STATE_DIR: &str = "/run/lb";
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
 
@@ -31,7 +33,20 @@ pub struct Node {
     pub source_ports: RangeInclusive<u16>,
     /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
     pub max_flows: u32,
+    /// Slots of a maglev ring. Default 32768.
+    pub maglev_table_size: u32,
+    /// Room for TCP flows before their handshake is complete. Default: an eighth of
+    /// `max_flows`, at least 1024.
+    pub max_half_open: u32,
+    /// Room for packets that are in fragments. Default 16384.
+    pub max_fragments: u32,
+    /// Room for sources that affinity remembers. Default 65536.
+    pub max_affinities: u32,
+    /// Room for sources under a rate limit or past a challenge. Default 65536.
+    pub max_sources: u32,
+    /// What services do not say otherwise.
     pub flow_timeouts: FlowTimeouts,
+    pub encap: Encap,
     /// What the daemon changed on the host, and the ids it gave out. Default
     /// [`DEFAULT_STATE_DIR`].
     pub state_dir: PathBuf,
@@ -49,17 +64,16 @@ pub enum XdpMode {
     Generic,
 }
 
-/// How long a steered flow may be silent.
+/// What outer headers say beside the backend's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowTimeouts {
-    /// TCP before the backend's first answer. Default 30 s.
-    pub half_open: Duration,
-    /// TCP after it. Default 1 h.
-    pub established: Duration,
-    /// TCP after FIN both ways or RST: its source port is kept back for so long. Default 10 s.
-    pub closed: Duration,
-    /// Default 60 s.
-    pub udp: Duration,
+pub struct Encap {
+    /// Sources of IP in IP towards IPv4 backends: the rest of the address varies by flow, so that
+    /// the backends' receive queues spread. Default 172.16.0.0/16.
+    pub source_v4: IpNet,
+    /// The same towards IPv6 backends. Default 100::/64, the discard prefix (RFC 6666).
+    pub source_v6: IpNet,
+    /// UDP port on which backends take GUE. Default 6080 (IANA).
+    pub gue_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

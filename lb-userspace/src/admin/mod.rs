@@ -2,6 +2,7 @@
 
 pub mod client;
 mod lock;
+mod order;
 mod server;
 mod status;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
+pub use order::{Drain, Order, Orders};
 pub use server::Door;
 pub use status::{
     BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,

@@ -46,6 +46,8 @@ pub struct ServiceStatus {
 pub struct BackendStatus {
     pub address: SocketAddr,
     pub up: bool,
+    /// Takes nothing new.
+    pub draining: bool,
     pub weight: u16,
     /// Connections and flows to this address and port now, of all services that share it.
     pub live: u64,

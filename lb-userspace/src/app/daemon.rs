@@ -19,15 +19,16 @@ use tracing::{error, info, warn};
 
 use super::{
     assembly,
+    draining::Draining,
     report::{Report, Reported},
-    signals::{Order, Signals},
+    signals::{Order as Signal, Signals},
     sources::Sources,
     steering::Steering,
     sweeping,
     uplinks::Uplinks,
 };
 use crate::{
-    admin::Door,
+    admin::{Door, Order, Orders},
     datapath::{Counters, Kernel, Population, Sweeper, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
@@ -39,6 +40,10 @@ use crate::{
 
 /// Between looks at the host's routes and neighbours.
 const TEND: Duration = Duration::from_secs(5);
+/// Between looks at whether the flows of servers that left the configuration have ended.
+const LEAVING: Duration = Duration::from_secs(1);
+/// Orders under way from the admin socket to the event loop.
+const ORDERS: usize = 16;
 /// Health transitions under way to the event loop.
 const TRANSITIONS: usize = 1024;
 
@@ -51,6 +56,7 @@ pub(super) struct Daemon {
     pub(super) fleet: Fleet,
     pub(super) steering: Steering,
     pub(super) sources: Sources,
+    pub(super) draining: Draining,
     pub(super) signals: Signals,
     pub(super) load: Load,
     pub(super) started: Instant,
@@ -74,16 +80,17 @@ impl Daemon {
         let certificates = CertificateStore::open(&self.config.certificates)?;
         let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
-        self.steering.replan(&self.fleet, &self.sources.known).await?;
+        self.steering.replan(&self.fleet, &self.sources).await?;
         self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
-        self.start_tasks(handles, proxy.handshakes().clone(), &mut tasks);
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        self.start_tasks(handles, proxy.handshakes().clone(), orders, &mut tasks);
         tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let monitor = Monitor::start(&self.config.services, &sender);
         info!(services = self.fleet.services.len(), "ready");
-        self.follow(transitions).await;
+        self.follow(transitions, ordered).await;
         drop(monitor);
         self.drain(proxy).await;
         Ok(())
@@ -134,7 +141,13 @@ impl Daemon {
         Ok(self.host.keep_neighbours(kept.collect()).await?)
     }
 
-    fn start_tasks(&self, handles: Handles, handshakes: Arc<Handshakes>, tasks: &mut JoinSet<()>) {
+    fn start_tasks(
+        &self,
+        handles: Handles,
+        handshakes: Arc<Handshakes>,
+        orders: Orders,
+        tasks: &mut JoinSet<()>,
+    ) {
         let (sender, population) = watch::channel(Population::default());
         let report = Report {
             started: self.started,
@@ -148,19 +161,24 @@ impl Daemon {
             max_half_open: handles.max_half_open,
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, sender));
-        let door = handles.door.serve(move || Ok(report.status()?));
+        let door = handles.door.serve(move || Ok(report.status()?), orders);
         tasks.spawn(async { match door.await {} });
     }
 
     /// Takes in events until the operator says stop.
-    async fn follow(&mut self, mut transitions: mpsc::Receiver<Transition>) {
+    async fn follow(
+        &mut self,
+        mut transitions: mpsc::Receiver<Transition>,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
         let mut tend = time::interval(TEND);
         tend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.due();
             select! {
                 order = self.signals.order() => match order {
-                    Order::Stop => return,
-                    Order::Reload => warn!("cannot reload yet: restart lb to apply a changed configuration"),
+                    Signal::Stop => return,
+                    Signal::Reload => warn!("cannot reload yet: restart lb to apply a changed configuration"),
                 },
                 Some(transition) = transitions.recv() => {
                     assembly::note(&self.fleet, &transition);
@@ -169,10 +187,30 @@ impl Daemon {
                     }
                     self.replan().await;
                 }
+                Some(order) = orders.recv() => self.obey(order).await,
+                () = time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    self.draining.expel(Instant::now());
+                    self.replan().await;
+                }
                 () = self.links.changed() => self.follow_links().await,
                 _ = tend.tick() => self.tend().await,
             }
         }
+    }
+
+    /// When something is to be done for servers that drain or have left.
+    fn due(&self) -> Option<Instant> {
+        let leaving = self.steering.is_retiring().then(|| Instant::now() + LEAVING);
+        self.draining.next().into_iter().chain(leaving).min()
+    }
+
+    async fn obey(&mut self, order: Order) {
+        let done = self.draining.order(&self.fleet, &order.drain, Instant::now());
+        if done.is_ok() {
+            self.replan().await;
+        }
+        // Whoever asked may have gone.
+        let _ = order.done.send(done);
     }
 
     /// A failure now may be none at the next look.
@@ -206,7 +244,7 @@ impl Daemon {
     }
 
     async fn replan(&mut self) {
-        if let Err(error) = self.steering.replan(&self.fleet, &self.sources.known).await {
+        if let Err(error) = self.steering.replan(&self.fleet, &self.sources).await {
             error!(error = format!("{error:#}"), "the kernel's tables are out of date");
         }
     }

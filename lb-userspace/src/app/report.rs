@@ -112,6 +112,7 @@ impl Report {
             backends.push(BackendStatus {
                 address: backend.server.address,
                 up: backend.is_up(),
+                draining: backend.is_draining(),
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
                 connections: backend.connections.load(Ordering::Relaxed) + opened,

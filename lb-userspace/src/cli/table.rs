@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admin::{Drops, Flows, HandshakeStatus, ServiceStatus, Status};
+use crate::admin::{BackendStatus, Drops, Flows, HandshakeStatus, ServiceStatus, Status};
 
 use columns::{Align, Columns};
 
@@ -84,6 +84,14 @@ fn drops(drops: &[Drops]) -> String {
     listed(drops.iter().map(|drop| format!("{} {}", drop.reason, drop.packets)))
 }
 
+fn state(backend: &BackendStatus) -> &'static str {
+    match (backend.up, backend.draining) {
+        (false, _) => "down",
+        (true, true) => "draining",
+        (true, false) => "up",
+    }
+}
+
 fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> fmt::Result {
     let failed = match service.failed {
         0 => String::new(),
@@ -109,7 +117,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
     for backend in &service.backends {
         columns.add([
             backend.address.to_string(),
-            if backend.up { "up" } else { "down" }.to_owned(),
+            state(backend).to_owned(),
             backend.weight.to_string(),
             backend.live.to_string(),
             backend.connections.to_string(),

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
     ptr,
 };
 
@@ -29,7 +28,7 @@ pub(super) fn check(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) 
     }
 }
 
-type Place = (IpAddr, NonZeroU16, Protocol);
+type Place = (IpAddr, u16, Protocol);
 
 /// A service at one of its places.
 #[derive(Clone, Copy)]
@@ -56,12 +55,10 @@ impl<'s> Claims<'s> {
         };
         for address in &service.addresses {
             for port in service.ports.items.iter().map(|item| &item.value) {
-                self.add_place(Claim {
-                    service,
-                    address,
-                    port,
-                    place: (address.value, port.port.port, protocol),
-                })?;
+                for number in port.port.numbers() {
+                    let place = (address.value, number, protocol);
+                    self.add_place(Claim { service, address, port, place })?;
+                }
             }
         }
         Ok(())
@@ -133,7 +130,7 @@ fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
 }
 
 fn shown((address, port, protocol): Place) -> String {
-    format!("{}/{protocol}", SocketAddr::new(address, port.get()))
+    format!("{}/{protocol}", SocketAddr::new(address, port))
 }
 
 /// A server at an anycast address would be ourselves, for ever.

@@ -14,7 +14,7 @@ pub(super) fn networks(value: Value<'_>) -> Option<Vec<IpNet>> {
 }
 
 /// `10.0.0.0/8`, or an address, which stands for itself alone.
-fn network(value: Value<'_>) -> Option<IpNet> {
+pub(super) fn network(value: Value<'_>) -> Option<IpNet> {
     const HELP: &str = "write a network such as \"10.0.0.0/8\" or \"fd00::/8\", or an address";
     let text = value.text()?;
     let parsed = text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));

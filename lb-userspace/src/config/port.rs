@@ -1,13 +1,13 @@
 //! `[[services.ports]]`: a port and what happens to connections on it.
 
-use std::{collections::HashSet, num::NonZeroU16, path::Path};
+use std::{collections::HashSet, path::Path};
 
 use crate::service::{Handler, Port, ProxyProtocol};
 
 use super::{
     diagnostic::{Diagnostic, Span},
+    port_range::port_range,
     reader::{At, List, Report, Value},
-    scalar,
     section::Section,
     tls::{check_alpn, check_tls_options, is_tls, tls_options},
 };
@@ -20,17 +20,15 @@ pub(super) struct PortDraft {
 }
 
 impl PortDraft {
-    pub(super) fn number(&self) -> At<NonZeroU16> {
-        At { value: self.port.port, span: self.number.clone() }
+    pub(super) fn is_range(&self) -> bool {
+        self.port.port != self.port.end_port
     }
 }
 
 /// Relative paths are relative to `directory`.
 pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
     value.section(|port| {
-        let number = port.required("port", "port = 443", |it| Some(it.at(scalar::port(it)?)));
-        port.not_yet("start_port", "list each port on its own");
-        port.not_yet("end_port", "list each port on its own");
+        let number = port_range(port);
         let handlers = port.optional("handlers", handlers);
         let tls = port.optional("tls_options", |it| tls_options(it, directory));
         let proxy_proto = port.optional("proxy_proto_options", proxy_proto_options);
@@ -47,7 +45,8 @@ pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
         let number = number.filter(|_| is_sound)?;
         Some(PortDraft {
             port: Port {
-                port: number.value,
+                port: number.value.0,
+                end_port: number.value.1,
                 tls: is_tls(&handlers).then(|| tls.unwrap_or_default().build(&handlers)),
                 proxy_proto: has(Handler::ProxyProto).then(|| proxy_proto.unwrap_or_default()),
                 force_https: force_https == Some(true),

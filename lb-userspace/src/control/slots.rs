@@ -1,16 +1,14 @@
 //! Stable ids: what keeps its name keeps its place in the kernel's tables.
 
-use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
-    hash::Hash,
-    mem,
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Tables, desired::Family};
+use super::{
+    Error, Tables,
+    family::Family,
+    ids::{Ids, Use},
+};
 use crate::{load::LoadSlot, tables::Capacity};
 
 /// Who held which index: what an earlier daemon knew.
@@ -23,10 +21,10 @@ pub struct Assigned {
 
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
-/// [`desire`](super::desire) claims everything that is wanted; once its plan has been carried out,
-/// [`release`](Slots::release) lets go of the rest. What is let go becomes free at the release
-/// after: the plan in between clears it in the kernel's tables, and until then packets in flight
-/// may still speak of it.
+/// Whoever needs an id claims it, and gives it up as often. What nobody claims any more is kept
+/// as long as it is in use, and becomes free two [`settle`](Slots::settle)s after that: the plan in
+/// between clears it in the kernel's tables, and until then packets in flight may still speak of
+/// it.
 pub struct Slots {
     services: Ids<(Arc<str>, Family)>,
     backends: Ids<(Arc<str>, SocketAddr)>,
@@ -68,40 +66,46 @@ impl Slots {
         has_connections: impl Fn(LoadSlot) -> bool,
     ) -> Self {
         let mut slots = Self::new(capacity);
-        let after = |last: Option<u32>| last.map_or(0, |last| last + 1);
-        let loads = (0..capacity.loads).rev().find(|&id| has_connections(LoadSlot(id)));
-        let named = tables.backends.values().map(|backend| backend.load);
-        slots.services.fresh = after(tables.current_rings.keys().last().copied());
-        slots.backends.fresh = after(tables.backends.keys().last().copied());
-        slots.loads.fresh = after(loads.max(named.max()));
+        tables.services.keys().for_each(|&id| slots.services.reserve(id));
+        tables.current.keys().for_each(|&id| slots.services.reserve(id));
+        for (&id, backend) in &tables.backends {
+            slots.backends.reserve(id);
+            slots.loads.reserve(backend.load);
+        }
+        let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));
+        busy.for_each(|id| slots.loads.reserve(id));
         slots
     }
 
     /// Who holds which index now.
     #[must_use]
     pub fn assigned(&self) -> Assigned {
-        let services = self.services.held.iter();
-        let backends = self.backends.held.iter();
-        let loads = self.loads.held.iter();
-        Assigned {
+        let services = self.services.holders();
+        let backends = self.backends.holders();
+        let mut assigned = Assigned {
             services: services
-                .map(|((name, family), held)| (name.to_string(), *family, held.id))
+                .map(|((name, family), id)| (name.to_string(), *family, id))
                 .collect(),
-            backends: backends
-                .map(|((name, server), held)| (name.to_string(), *server, held.id))
-                .collect(),
-            loads: loads.map(|(server, held)| (*server, held.id)).collect(),
-        }
+            backends: backends.map(|((name, at), id)| (name.to_string(), *at, id)).collect(),
+            loads: self.loads.holders().map(|(&server, id)| (server, id)).collect(),
+        };
+        assigned.services.sort_by_key(|entry| entry.2);
+        assigned.backends.sort_by_key(|entry| entry.2);
+        assigned.loads.sort_by_key(|entry| entry.1);
+        assigned
     }
 
-    /// Whether indices were given or taken since the last time this was asked.
-    pub fn have_changed(&mut self) -> bool {
-        let changed = [
-            mem::take(&mut self.services.changed),
-            mem::take(&mut self.backends.changed),
-            mem::take(&mut self.loads.changed),
-        ];
-        changed.contains(&true)
+    /// Whether indices were given or taken since [`mark_noted`](Self::mark_noted).
+    #[must_use]
+    pub fn have_changed(&self) -> bool {
+        self.services.have_changed() || self.backends.have_changed() || self.loads.have_changed()
+    }
+
+    /// What is assigned now is known outside.
+    pub fn mark_noted(&mut self) {
+        self.services.mark_noted();
+        self.backends.mark_noted();
+        self.loads.mark_noted();
     }
 
     /// Servers whose connections go on, wanted or not.
@@ -109,17 +113,22 @@ impl Slots {
         &self,
         has_connections: impl Fn(LoadSlot) -> bool,
     ) -> impl Iterator<Item = SocketAddr> {
-        let held = self.loads.held.iter();
-        held.filter(move |(_, held)| has_connections(LoadSlot(held.id))).map(|(&server, _)| server)
+        let held = self.loads.holders();
+        held.filter(move |&(_, id)| has_connections(LoadSlot(id))).map(|(&server, _)| server)
     }
 
-    /// The index into `SERVICES` for one family of a service.
-    pub fn service(&mut self, service: &Arc<str>, family: Family) -> Result<u32, Error> {
+    /// Everybody who has an index into `BACKENDS`.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (&Arc<str>, SocketAddr, u32)> {
+        self.backends.holders().map(|((service, server), id)| (service, *server, id))
+    }
+
+    /// Claims the index into `SERVICES` for one family of a service.
+    pub(super) fn service(&mut self, service: &Arc<str>, family: Family) -> Result<u32, Error> {
         self.services.claim((service.clone(), family))
     }
 
-    /// The index into `BACKENDS` for a server of a service.
-    pub fn backend(&mut self, service: &Arc<str>, server: SocketAddr) -> Result<u32, Error> {
+    /// Claims the index into `BACKENDS` for a server of a service.
+    pub(super) fn backend(&mut self, service: &Arc<str>, server: SocketAddr) -> Result<u32, Error> {
         self.backends.claim((service.clone(), server))
     }
 
@@ -129,115 +138,54 @@ impl Slots {
         self.backends.holder(&(service.clone(), server))
     }
 
-    /// The index into `LOAD` for a server of any number of services.
+    /// The indices into `SERVICES` for the families of a service.
+    #[must_use]
+    pub fn services_of(&self, service: &Arc<str>) -> impl Iterator<Item = u32> + '_ {
+        let keys = Family::ALL.map(|family| (service.clone(), family));
+        keys.into_iter().filter_map(|key| self.services.holder(&key))
+    }
+
+    /// The index into `LOAD` for a server of any number of services. Not a claim: it is given up
+    /// where nobody claims the server before the second settlement.
+    ///
+    /// # Errors
+    ///
+    /// There is no room.
     pub fn load(&mut self, server: SocketAddr) -> Result<LoadSlot, Error> {
+        self.loads.find(server).map(LoadSlot)
+    }
+
+    pub(super) fn load_of(&self, server: SocketAddr) -> Option<LoadSlot> {
+        self.loads.holder(&server).map(LoadSlot)
+    }
+
+    pub(super) fn claim_load(&mut self, server: SocketAddr) -> Result<LoadSlot, Error> {
         self.loads.claim(server).map(LoadSlot)
     }
 
-    /// Lets go of what was not claimed since the last release. A server with connections keeps
-    /// its load slot: they will be counted out there. It keeps its places in services, too, which
-    /// its flows speak of.
-    pub fn release(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
+    pub(super) fn give_up_service(&mut self, service: &Arc<str>, family: Family) {
+        self.services.give_up(&(service.clone(), family));
+    }
+
+    pub(super) fn give_up_backend(&mut self, service: &Arc<str>, server: SocketAddr) {
+        self.backends.give_up(&(service.clone(), server));
+    }
+
+    pub(super) fn give_up_load(&mut self, server: SocketAddr) {
+        self.loads.give_up(&server);
+    }
+
+    /// Lets go of what nobody claims. A server with connections keeps its load slot: they will be
+    /// counted out there. It keeps its places in services, too, which its flows speak of.
+    pub fn settle(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
+        let use_of = |load: Option<u32>| match load {
+            Some(id) if has_connections(LoadSlot(id)) => Use::Lasts,
+            _ => Use::Over,
+        };
         let loads = &self.loads;
-        let busy = |server: &SocketAddr| {
-            loads.holder(server).is_some_and(|id| has_connections(LoadSlot(id)))
-        };
-        self.services.release(|_, _| false);
-        self.backends.release(|(_, server), _| busy(server));
-        self.loads.release(|_, id| has_connections(LoadSlot(id)));
-    }
-}
-
-/// Ids of one table.
-struct Ids<K> {
-    what: &'static str,
-    room: u32,
-    held: HashMap<K, Held>,
-    /// Below `fresh` and held by nobody.
-    free: BTreeSet<u32>,
-    /// Never held by anybody: this one and all above.
-    fresh: u32,
-    /// Since somebody asked.
-    changed: bool,
-}
-
-struct Held {
-    id: u32,
-    claim: Claim,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// Since the last release.
-    Made,
-    /// Before it.
-    Old,
-    /// The last release let go of it.
-    LetGo,
-}
-
-impl<K: Hash + Eq> Ids<K> {
-    fn new(what: &'static str, room: u32) -> Self {
-        Self { what, room, held: HashMap::new(), free: BTreeSet::new(), fresh: 0, changed: false }
-    }
-
-    fn claim(&mut self, key: K) -> Result<u32, Error> {
-        let entry = match self.held.entry(key) {
-            Entry::Occupied(entry) => {
-                let held = entry.into_mut();
-                held.claim = Claim::Made;
-                return Ok(held.id);
-            }
-            Entry::Vacant(entry) => entry,
-        };
-        let id = match self.free.pop_first() {
-            Some(id) => id,
-            None if self.fresh < self.room => {
-                self.fresh += 1;
-                self.fresh - 1
-            }
-            None => {
-                let Self { what, room, .. } = *self;
-                return Err(Error::Full { what, room });
-            }
-        };
-        let claim = Claim::Made;
-        entry.insert(Held { id, claim });
-        self.changed = true;
-        Ok(id)
-    }
-
-    /// What cannot be true, an id out of range or of two holders, is left out.
-    fn resume(&mut self, key: K, id: u32) {
-        let is_free = id >= self.fresh || self.free.contains(&id);
-        if id >= self.room || !is_free || self.held.contains_key(&key) {
-            return;
-        }
-        self.free.extend(self.fresh..id);
-        self.free.remove(&id);
-        self.fresh = self.fresh.max(id + 1);
-        self.held.insert(key, Held { id, claim: Claim::Old });
-    }
-
-    fn holder(&self, key: &K) -> Option<u32> {
-        self.held.get(key).map(|held| held.id)
-    }
-
-    fn release(&mut self, in_use: impl Fn(&K, u32) -> bool) {
-        let (free, changed) = (&mut self.free, &mut self.changed);
-        self.held.retain(|key, held| {
-            held.claim = match held.claim {
-                Claim::Made => Claim::Old,
-                Claim::Old | Claim::LetGo if in_use(key, held.id) => Claim::Old,
-                Claim::Old => Claim::LetGo,
-                Claim::LetGo => {
-                    free.insert(held.id);
-                    *changed = true;
-                    return false;
-                }
-            };
-            true
-        });
+        self.services.settle(|_, _| Use::Over);
+        self.backends.settle(|(_, server), _| use_of(loads.holder(server)));
+        self.loads.settle(|_, id| use_of(Some(id)));
     }
 }
 

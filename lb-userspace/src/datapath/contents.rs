@@ -1,6 +1,6 @@
 //! What control's tables hold, as the commands that would bring it there.
 
-use lb_common::abi::{Backend, Ring, Service};
+use lb_common::abi::{Backend, Ring, Service, status};
 
 use super::{DatapathError, Tables, table::Table};
 use crate::tables::{Capacity, Command};
@@ -16,6 +16,10 @@ impl Tables {
         for (id, backend) in entries(&self.backends)? {
             if backend != Backend::default() {
                 contents.push(Command::SetBackend { id, backend });
+                let status = self.status(id)?;
+                if status != status::HERE {
+                    contents.push(Command::SetStatus { id, status });
+                }
             }
         }
         for (id, service) in entries(&self.services)? {
@@ -44,7 +48,7 @@ impl Tables {
         let (offset, count) = (ring.offset(), ring.offset() + ring.length());
         let end = (count + 1).saturating_add(word(count)?).min(room);
         let words = (offset..end).map(word).collect::<Result<_, _>>()?;
-        Ok(Command::WriteRing { offset, words })
+        Ok(Command::WriteRing { offset, recipe: None, words })
     }
 
     /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an

@@ -54,7 +54,7 @@ impl From<&Node> for DatapathConfig {
     fn from(node: &Node) -> Self {
         Self {
             max_flows: node.max_flows,
-            max_half_open: half_open_beside(node.max_flows),
+            max_half_open: node.max_half_open,
             source_ports: node.source_ports.clone(),
             ..Self::default()
         }

@@ -72,8 +72,10 @@ impl Routes {
             for port in proxied(running) {
                 let site = Arc::new(Site::new(running, port, &mut terminators)?);
                 for &address in &running.service.addresses {
-                    let address = SocketAddr::new(address, port.port.get());
-                    claim(&mut frontends, address, port.opening(), &site)?;
+                    for number in port.numbers() {
+                        let address = SocketAddr::new(address, number);
+                        claim(&mut frontends, address, port.opening(), &site)?;
+                    }
                 }
             }
         }

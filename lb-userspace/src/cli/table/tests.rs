@@ -8,6 +8,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
     BackendStatus {
         address: address.parse().expect("an address"),
         up,
+        draining: false,
         weight: 1,
         live,
         connections: 1000,

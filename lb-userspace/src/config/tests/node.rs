@@ -69,6 +69,26 @@ const ROWS: &[Row] = &[
         ],
     ),
     ("flowTimeouts.udp = '1m30s'", &[]),
+    (
+        "max_half_open = 0",
+        &["2:17 `max_half_open` must be a whole number from 1 to 67108864, found 0"],
+    ),
+    ("maglev_table_size = 65537", &[]),
+    (
+        "maglev_table_size = 250",
+        &["2:21 `maglev_table_size` must be a whole number from 251 to 1048576, found 250"],
+    ),
+    ("max_fragments = 1\nmaxSources = 1\nmax_affinities = 1", &[]),
+    ("flow_timeouts = { closing = '1m', udp_unanswered = '5s' }", &[]),
+    ("encap = { source_v4 = '10.254.0.0/16', sourceV6 = '2001:db8::/64', gue_port = 5555 }", &[]),
+    (
+        "encap = { source_v4 = '2001:db8::/64' }",
+        &["2:23 `2001:db8::/64` cannot be the source of these outer headers"],
+    ),
+    (
+        "encap = { source_v4 = '10.254.1.0/16' }",
+        &["2:23 `10.254.1.0/16` has bits set beyond its prefix"],
+    ),
     ("max_flows = 5\nmaxFlows = 6", &["3:1 `max_flows` is given twice"]),
 ];
 

@@ -60,6 +60,14 @@ const ROWS: &[Row] = &[
         &["8:14 203.0.113.1:2/tcp already belongs to service `a`"],
     ),
     (
+        "@; ports = [{ start_port = 1, end_port = 99 }] | @; ports = [{ port = 99 }]",
+        &["8:14 203.0.113.1:99/tcp already belongs to service `a`"],
+    ),
+    (
+        "@; ports = [{ start_port = 1, end_port = 99 }] | @; ports = [{ start_port = 100, end_port = 101 }]",
+        &[],
+    ),
+    (
         "addresses = ['10.0.0.1']; ports = [{ port = 1 }] | @; ports = [{ port = 2 }]",
         &[
             "5:38 `10.0.0.1` is a service's own address, not a server's",
@@ -130,7 +138,7 @@ name = 'a'
 protocl = 'tcp'
 addresses = ['127.0.0.1']
 ports = [{ port = 443, handlers = ['http', 'tls'] }]
-load_balancer = { strategy = 'random', servers = [{ address = '10.0.0.1:80', weight = -1 }] }
+load_balancer = { strategy = 'randm', servers = [{ address = '10.0.0.1:80', weight = -1 }] }
 [[services]]
 name = 'b'
 addresses = ['203.0.113.9']
@@ -144,8 +152,8 @@ pool = 'c'
         "8:1 unknown key `protocl` in `services`",
         "9:14 `127.0.0.1` is a loopback address",
         "10:35 `http`, `tls`: handlers act in the order in which they are written",
-        "11:30 `random` in `strategy` is not supported yet",
-        "11:87 `weight` must be a whole number from 0 to 1000, found -1",
+        "11:30 `randm` is not a value of `strategy`",
+        "11:86 `weight` must be a whole number from 0 to 1000, found -1",
         "15:23 `force_https` on a port without the `http` handler",
         "16:8 there is no pool `c`",
     ];

@@ -16,13 +16,19 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.node.xdp, XdpMode::Auto);
     assert_eq!(config.node.source_ports, 2048..=32767);
     assert_eq!(config.node.max_flows, 262_144);
+    assert_eq!(config.node.max_half_open, 32_768);
+    assert_eq!(config.node.encap.source_v4.to_string(), "172.16.0.0/16");
+    assert_eq!(config.node.encap.source_v6.to_string(), "100::/64");
+    assert_eq!(config.node.encap.gue_port, 6080);
     assert_eq!(config.node.workers, None);
     assert_eq!(config.node.state_dir, Path::new("/run/lb"));
     assert_eq!(config.node.pin_dir, Path::new("/sys/fs/bpf/lb"));
     let timeouts = FlowTimeouts {
         half_open: Duration::from_secs(30),
         established: Duration::from_secs(3600),
+        closing: Duration::from_secs(120),
         closed: Duration::from_secs(10),
+        udp_unanswered: Duration::from_secs(30),
         udp: Duration::from_secs(60),
     };
     assert_eq!(config.node.flow_timeouts, timeouts);

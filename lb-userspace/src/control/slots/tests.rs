@@ -7,59 +7,17 @@ fn server(port: u16) -> SocketAddr {
 }
 
 #[test]
-fn an_id_is_kept() {
-    let mut slots = Slots::new(CAPACITY);
-    let (web, dns) = ("web".into(), "dns".into());
-    assert_eq!(slots.service(&web, Family::V4), Ok(0));
-    assert_eq!(slots.service(&dns, Family::V6), Ok(1));
-    slots.release(|_| false);
-    assert_eq!(slots.service(&dns, Family::V6), Ok(1));
-    assert_eq!(slots.service(&web, Family::V4), Ok(0));
-    assert_eq!(
-        slots.service(&web, Family::V6),
-        Err(Error::Full { what: "steered services", room: 2 })
-    );
-}
-
-#[test]
-fn a_released_id_is_free_one_release_later() {
-    let mut slots = Slots::new(CAPACITY);
-    let web: Arc<str> = "web".into();
-    assert_eq!(slots.backend(&web, server(1)), Ok(0));
-    slots.release(|_| false);
-    assert_eq!(slots.backend(&web, server(2)), Ok(1));
-    slots.release(|_| false);
-    assert!(slots.backend(&web, server(3)).is_err(), "let go, not free");
-    slots.release(|_| false);
-    assert_eq!(slots.backend(&web, server(3)), Ok(0));
-}
-
-#[test]
-fn a_claim_in_time_takes_it_back() {
-    let mut slots = Slots::new(CAPACITY);
-    let web: Arc<str> = "web".into();
-    slots.backend(&web, server(1)).unwrap();
-    slots.release(|_| false);
-    slots.release(|_| false);
-    assert_eq!(slots.backend(&web, server(1)), Ok(0));
-    slots.release(|_| false);
-    slots.release(|_| false);
-    assert_eq!(slots.backend_of(&web, server(1)), Some(0));
-    slots.release(|_| false);
-    assert_eq!(slots.backend_of(&web, server(1)), None);
-}
-
-#[test]
 fn a_load_slot_with_connections_is_kept() {
     let mut slots = Slots::new(CAPACITY);
-    slots.load(server(1)).unwrap();
+    slots.claim_load(server(1)).unwrap();
+    slots.give_up_load(server(1));
     for _ in 0..4 {
-        slots.release(|slot| slot == LoadSlot(0));
+        slots.settle(|slot| slot == LoadSlot(0));
     }
     assert_eq!(slots.load(server(2)), Ok(LoadSlot(1)));
     for _ in 0..3 {
         slots.load(server(2)).unwrap();
-        slots.release(|_| false);
+        slots.settle(|slot| slot == LoadSlot(1));
     }
     assert_eq!(slots.load(server(3)), Ok(LoadSlot(0)));
 }
@@ -70,13 +28,14 @@ fn a_backend_with_connections_keeps_its_id() {
     let web: Arc<str> = "web".into();
     let load = slots.load(server(1)).unwrap();
     slots.backend(&web, server(1)).unwrap();
+    slots.give_up_backend(&web, server(1));
     for _ in 0..4 {
-        slots.release(|slot| slot == load);
+        slots.settle(|slot| slot == load);
     }
     assert_eq!(slots.backend_of(&web, server(1)), Some(0));
     assert!(slots.busy(|slot| slot == load).eq([server(1)]));
     for _ in 0..2 {
-        slots.release(|_| false);
+        slots.settle(|_| false);
     }
     assert_eq!(slots.backend_of(&web, server(1)), None);
 }
@@ -94,6 +53,7 @@ fn a_resumed_assignment_is_the_same() {
     slots.service(&web, Family::V4).unwrap();
     slots.service(&dns, Family::V6).unwrap();
     assert!(slots.have_changed());
+    slots.mark_noted();
     assert!(!slots.have_changed());
     let text = serde_json::to_string(&slots.assigned()).unwrap();
     let mut slots = Slots::resume(LARGE, &serde_json::from_str(&text).unwrap());
@@ -109,9 +69,9 @@ fn a_resumed_assignment_is_the_same() {
 fn a_resumed_holder_that_nobody_wants_is_let_go() {
     let assigned = Assigned { loads: vec![(server(1), 0), (server(2), 3)], ..Assigned::default() };
     let mut slots = Slots::resume(LARGE, &assigned);
+    slots.claim_load(server(2)).unwrap();
     for _ in 0..2 {
-        slots.load(server(2)).unwrap();
-        slots.release(|_| false);
+        slots.settle(|_| false);
     }
     assert_eq!(slots.load(server(5)), Ok(LoadSlot(0)));
     assert_eq!(slots.load(server(6)), Ok(LoadSlot(1)), "a hole");
@@ -130,11 +90,14 @@ fn unknown_holders_keep_their_places() {
     let mut tables = Tables::new(LARGE.rings);
     let backend = lb_common::abi::Backend { load: 2, ..Default::default() };
     tables.apply(&crate::tables::Command::SetBackend { id: 4, backend });
-    let ring = lb_common::abi::Ring::new(0, 3);
-    tables.apply(&crate::tables::Command::SetRing { service: 1, ring });
+    let service = lb_common::abi::Service { challenge: 1, ..Default::default() };
+    tables.apply(&crate::tables::Command::SetService { id: 1, service });
     let mut slots = Slots::beyond(LARGE, &tables, |slot| slot == LoadSlot(5));
     let web: Arc<str> = "web".into();
-    assert_eq!(slots.service(&web, Family::V4), Ok(2));
-    assert_eq!(slots.backend(&web, server(1)), Ok(5));
-    assert_eq!(slots.load(server(1)), Ok(LoadSlot(6)));
+    let services = [Family::V4, Family::V6].map(|family| slots.service(&web, family));
+    assert_eq!(services, [Ok(0), Ok(2)]);
+    let backends = [1, 2, 3, 4, 5].map(|n| slots.backend(&web, server(n)));
+    assert_eq!(backends, [0, 1, 2, 3, 5].map(Ok));
+    let loads = [1, 2, 3, 4, 5].map(|n| slots.load(server(n)));
+    assert_eq!(loads, [0, 1, 3, 4, 6].map(|id| Ok(LoadSlot(id))));
 }

@@ -15,8 +15,8 @@ use crate::{
     load::{Load, LoadSlot},
     proxy::{CertificateStore, Proxy, Routes, Running},
     service::{
-        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, ProxyProtocol,
-        Server, Service, Strategy, TlsOptions, TlsVersion,
+        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, ProxyProtocol, Server,
+        Service, Steering, Strategy, TlsOptions, TlsVersion,
     },
     settings::{CertificateFiles, CertificateSource, ProxySettings},
 };
@@ -87,12 +87,8 @@ impl Plan {
     }
 
     fn service(&self, name: usize, port: u16) -> Service {
-        let server = |&(address, weight): &(SocketAddr, u16)| Server {
-            address,
-            weight,
-            region: None,
-            instance: None,
-        };
+        let server =
+            |&(address, weight): &(SocketAddr, u16)| Server { weight, ..Server::at(address) };
         Service {
             name: format!("service-{name}").into(),
             protocol: Protocol::Tcp,
@@ -100,13 +96,14 @@ impl Plan {
             hostnames: self.hostnames.clone(),
             ports: vec![Port {
                 port: port.try_into().unwrap(),
+                end_port: port.try_into().unwrap(),
                 handlers: self.handlers.clone(),
                 tls: self.tls.clone(),
                 proxy_proto: self.proxy_proto,
                 force_https: self.force_https,
             }],
+            steering: Steering::default(),
             private: None,
-            forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
                 soft_limit: 20,
@@ -190,12 +187,8 @@ fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
         *slot += 1;
         Arc::new(Backend::new(server.clone(), LoadSlot(*slot - 1)))
     });
-    Arc::new(RunningService {
-        backends: backends.collect(),
-        service: Arc::new(service),
-        requests: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
-    })
+    let backends = backends.collect();
+    Arc::new(RunningService::new(Arc::new(service), backends))
 }
 
 impl Lab {
