@@ -13,6 +13,7 @@ use crate::{
     fleet::Fleet,
     host::{Interface, Vlan},
     load::{Load, LoadSlot},
+    settings::{Encap, Node},
     tables::Command,
 };
 
@@ -29,6 +30,7 @@ pub(super) struct Steering {
     ids: Ids,
     load: Load,
     maglev_size: u32,
+    encap: Encap,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -44,7 +46,7 @@ impl Steering {
         tables: datapath::Tables,
         load: Load,
         ids: Ids,
-        maglev_size: u32,
+        node: &Node,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
@@ -62,7 +64,8 @@ impl Steering {
         }
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
+        let (maglev_size, encap) = (node.maglev_table_size, node.encap);
+        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, encap, settled })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -101,6 +104,7 @@ impl Steering {
             sources: &sources.known,
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
+            encap: &self.encap,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;
