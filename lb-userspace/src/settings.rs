@@ -23,7 +23,8 @@ pub struct Node {
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
-    /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
+    /// Room for this many established flows at a time. Default 262144; 430 to 860 bytes of kernel
+    /// memory each, with the half-open ones and the index of answers.
     pub max_flows: u32,
     pub flow_timeouts: FlowTimeouts,
     /// What the daemon must undo after a crash is noted here. Default `/run/lb`.
