@@ -3,7 +3,7 @@
 mod assembly;
 mod daemon;
 mod detach;
-mod ids;
+mod notes;
 mod privilege;
 mod report;
 mod signals;
@@ -20,7 +20,7 @@ use tracing::{error, info};
 pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
-    ids::Ids,
+    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -75,14 +75,17 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let mut uplinks = Uplinks::new(&config.node);
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
-    let ids = Ids::at(&config.node.state_dir, datapath.maps);
-    let mut steering = Steering::resume(datapath.tables, load.clone(), ids)?;
+    let notes = Notes::new(&config.node.state_dir, datapath.maps);
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), &config.services)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
+    assembly::resume_health(&fleet, &notes.down());
     let daemon = Daemon {
         config,
         kernel,
         host,
         links,
+        notes,
         uplinks,
         fleet,
         steering,

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::{
     assembly,
+    notes::Notes,
     report::{Report, Reported},
     signals::{Order, Signals},
     sources::Sources,
@@ -47,6 +48,7 @@ pub(super) struct Daemon {
     pub(super) kernel: Kernel,
     pub(super) host: Host,
     pub(super) links: LinkWatch,
+    pub(super) notes: Notes,
     pub(super) uplinks: Uplinks,
     pub(super) fleet: Fleet,
     pub(super) steering: Steering,
@@ -78,7 +80,9 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         self.start_tasks(handles, &mut tasks);
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
-        let monitor = Monitor::start(&self.config.services, &sender);
+        let down = assembly::down(&self.fleet);
+        let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
+        let monitor = Monitor::start(&self.config.services, is_up, &sender);
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions).await;
         drop(monitor);
@@ -153,6 +157,7 @@ impl Daemon {
                     while let Ok(transition) = transitions.try_recv() {
                         assembly::note(&self.fleet, &transition);
                     }
+                    self.note_health();
                     self.replan().await;
                 }
                 () = self.links.changed() => self.follow_links().await,
@@ -189,6 +194,13 @@ impl Daemon {
             self.forward()?;
         }
         Ok(self.steering.set_vlans(&present)?)
+    }
+
+    /// For the next daemon, which does without where this fails.
+    fn note_health(&self) {
+        if let Err(error) = self.notes.write_down(&assembly::down(&self.fleet)) {
+            warn!(error = format!("{error:#}"), "cannot note who is down");
+        }
     }
 
     async fn replan(&mut self) {

@@ -1,18 +1,19 @@
 //! Keeps the kernel's tables as the fleet wants them.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
-use super::ids::Ids;
+use super::notes::Notes;
 use crate::{
     control::{self, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
     host::{Interface, Vlan},
     load::{Load, LoadSlot},
+    service::Service,
 };
 
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
@@ -24,7 +25,7 @@ pub(super) struct Steering {
     pub(super) slots: Slots,
     tables: datapath::Tables,
     actual: control::Tables,
-    ids: Ids,
+    notes: Notes,
     load: Load,
     /// When the last plan's packets are through.
     settled: Instant,
@@ -40,23 +41,25 @@ impl Steering {
     pub(super) fn resume(
         tables: datapath::Tables,
         load: Load,
-        ids: Ids,
+        notes: Notes,
+        services: &[Arc<Service>],
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
         let actual = control::Tables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
-        let slots = match ids.read() {
-            Some(assigned) => Slots::resume(capacity, &assigned),
-            None => Slots::beyond(capacity, &actual, has_connections),
-        };
+        let assigned = notes.assigned();
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
+            if assigned.is_none() {
+                warn!("the notes of whose these entries are were lost: some counters may end");
+            }
         }
-        if !contents.is_empty() && ids.read().is_none() {
-            warn!("it is not known whose these entries are: their counters end");
-        }
-        Ok(Self { slots, tables, actual, ids, load, settled: Instant::now() })
+        let slots = match assigned {
+            Some(assigned) => Slots::resume(capacity, &assigned),
+            None => Slots::rebuild(capacity, &actual, services, has_connections),
+        };
+        Ok(Self { slots, tables, actual, notes, load, settled: Instant::now() })
     }
 
     /// The servers whose connections go on, wanted or not.
@@ -94,7 +97,8 @@ impl Steering {
         let desired = control::desire(fleet, sources, &mut self.slots)?;
         let commands = control::plan(&desired, &self.actual)?;
         if self.slots.have_changed() {
-            self.ids.write(self.slots.assigned())?;
+            self.notes.write_assigned(&self.slots.assigned())?;
+            self.slots.mark_noted();
         }
         for command in &commands {
             self.tables.apply(command).context("cannot change the kernel's tables")?;

@@ -147,4 +147,4 @@ fn entry(backend: &Backend, source: IpAddr) -> abi::Backend {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,16 +1,17 @@
 //! Stable ids: what keeps its name keeps its place in the kernel's tables.
 
+mod rebuild;
+
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
     hash::Hash,
-    mem,
     net::SocketAddr,
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Tables, desired::Family};
+use super::{Error, desired::Family};
 use crate::{load::LoadSlot, tables::Capacity};
 
 /// Who held which index: what an earlier daemon knew.
@@ -59,24 +60,6 @@ impl Slots {
         slots
     }
 
-    /// Goes on where nobody knows who held which index: nothing that `tables` or flows speak of is
-    /// given to anybody.
-    #[must_use]
-    pub fn beyond(
-        capacity: Capacity,
-        tables: &Tables,
-        has_connections: impl Fn(LoadSlot) -> bool,
-    ) -> Self {
-        let mut slots = Self::new(capacity);
-        let after = |last: Option<u32>| last.map_or(0, |last| last + 1);
-        let loads = (0..capacity.loads).rev().find(|&id| has_connections(LoadSlot(id)));
-        let named = tables.backends.values().map(|backend| backend.load);
-        slots.services.fresh = after(tables.services.keys().last().copied());
-        slots.backends.fresh = after(tables.backends.keys().last().copied());
-        slots.loads.fresh = after(loads.max(named.max()));
-        slots
-    }
-
     /// Who holds which index now.
     #[must_use]
     pub fn assigned(&self) -> Assigned {
@@ -94,14 +77,17 @@ impl Slots {
         }
     }
 
-    /// Whether indices were given or taken since the last time this was asked.
-    pub fn have_changed(&mut self) -> bool {
-        let changed = [
-            mem::take(&mut self.services.changed),
-            mem::take(&mut self.backends.changed),
-            mem::take(&mut self.loads.changed),
-        ];
-        changed.contains(&true)
+    /// Whether indices were given or taken since [`mark_noted`](Self::mark_noted).
+    #[must_use]
+    pub fn have_changed(&self) -> bool {
+        self.services.changed || self.backends.changed || self.loads.changed
+    }
+
+    /// What is assigned now is known outside.
+    pub fn mark_noted(&mut self) {
+        self.services.changed = false;
+        self.backends.changed = false;
+        self.loads.changed = false;
     }
 
     /// Servers whose connections go on, wanted or not.
@@ -157,7 +143,7 @@ struct Ids<K> {
     free: BTreeSet<u32>,
     /// Never held by anybody: this one and all above.
     fresh: u32,
-    /// Since somebody asked.
+    /// Since it was noted.
     changed: bool,
 }
 
@@ -209,14 +195,19 @@ impl<K: Hash + Eq> Ids<K> {
 
     /// What cannot be true, an id out of range or of two holders, is left out.
     fn resume(&mut self, key: K, id: u32) {
-        let is_free = id >= self.fresh || self.free.contains(&id);
-        if id >= self.room || !is_free || self.held.contains_key(&key) {
+        let is_taken = id < self.fresh && !self.free.contains(&id);
+        if id >= self.room || is_taken || self.held.contains_key(&key) {
             return;
         }
+        self.reserve(id);
+        self.held.insert(key, Held { id, claim: Claim::Old });
+    }
+
+    /// From now on nobody gets it.
+    fn reserve(&mut self, id: u32) {
         self.free.extend(self.fresh..id);
         self.free.remove(&id);
         self.fresh = self.fresh.max(id + 1);
-        self.held.insert(key, Held { id, claim: Claim::Old });
     }
 
     fn holder(&self, key: &K) -> Option<u32> {

@@ -10,7 +10,7 @@ use crate::{
     tables::Capacity,
 };
 
-fn port(port: u16, handlers: &[Handler]) -> Port {
+pub(in crate::control) fn port(port: u16, handlers: &[Handler]) -> Port {
     Port {
         port: NonZeroU16::new(port).unwrap(),
         handlers: handlers.to_vec(),
@@ -19,7 +19,12 @@ fn port(port: u16, handlers: &[Handler]) -> Port {
     }
 }
 
-fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -> RunningService {
+pub(in crate::control) fn service(
+    name: &str,
+    addresses: &[&str],
+    ports: Vec<Port>,
+    servers: &[&str],
+) -> RunningService {
     let server = |address: &&str| Server {
         address: address.parse().unwrap(),
         weight: 1,

@@ -1,4 +1,13 @@
+use lb_common::abi::{self, Address, Backend, Vip, VipKey, path};
+
 use super::*;
+use crate::{
+    control::{
+        Tables,
+        desired::tests::{port, service},
+    },
+    tables::Command,
+};
 
 const CAPACITY: Capacity = Capacity { services: 2, backends: 2, loads: 2, rings: 0 };
 
@@ -94,6 +103,7 @@ fn a_resumed_assignment_is_the_same() {
     slots.service(&web, Family::V4).unwrap();
     slots.service(&dns, Family::V6).unwrap();
     assert!(slots.have_changed());
+    slots.mark_noted();
     assert!(!slots.have_changed());
     let text = serde_json::to_string(&slots.assigned()).unwrap();
     let mut slots = Slots::resume(LARGE, &serde_json::from_str(&text).unwrap());
@@ -126,15 +136,40 @@ fn what_contradicts_itself_is_not_resumed() {
 }
 
 #[test]
-fn unknown_holders_keep_their_places() {
-    let mut tables = Tables::new(LARGE.rings);
-    let backend = lb_common::abi::Backend { load: 2, ..Default::default() };
-    tables.apply(&crate::tables::Command::SetBackend { id: 4, backend });
-    let service = lb_common::abi::Service::new(0, 3);
-    tables.apply(&crate::tables::Command::SetService { id: 1, service });
-    let mut slots = Slots::beyond(LARGE, &tables, |slot| slot == LoadSlot(5));
-    let web: Arc<str> = "web".into();
-    assert_eq!(slots.service(&web, Family::V4), Ok(2));
-    assert_eq!(slots.backend(&web, server(1)), Ok(5));
-    assert_eq!(slots.load(server(1)), Ok(LoadSlot(6)));
+fn who_holds_what_can_be_seen_in_the_tables() {
+    let key = VipKey::new(Address::v4([203, 0, 113, 1]), 7000_u16.to_be_bytes(), 6);
+    let backend = |port: u16, load| Backend {
+        address: Address::v4([10, 0, 0, 1]),
+        port: port.to_be_bytes(),
+        load,
+        ..Backend::default()
+    };
+    let contents = [
+        Command::SetBackend { id: 4, backend: backend(1, 2) },
+        Command::SetBackend { id: 5, backend: backend(9, 3) },
+        Command::WriteRing { offset: 1, slots: vec![4, 4, 4] },
+        Command::SetService { id: 1, service: abi::Service::new(1, 3) },
+        Command::SetService { id: 3, service: abi::Service::new(1, 3) },
+        Command::SetVip(key, Vip { service: 1, path: path::STEER }),
+    ];
+    let tables = Tables::holding(LARGE.rings, &contents);
+    let ports = vec![port(7000, &[])];
+    let service = service("web", &["203.0.113.1"], ports, &["10.0.0.1:1", "10.0.0.1:2"]).service;
+    let mut slots = Slots::rebuild(LARGE, &tables, &[service], |slot| slot == LoadSlot(5));
+    let (web, dns): (Arc<str>, Arc<str>) = ("web".into(), "dns".into());
+    assert_eq!(slots.service(&web, Family::V4), Ok(1));
+    assert_eq!(slots.backend(&web, server(1)), Ok(4));
+    assert_eq!(slots.load(server(1)), Ok(LoadSlot(2)));
+    assert_eq!(slots.load(server(9)), Ok(LoadSlot(3)));
+    // The rest goes around what somebody unknown has.
+    assert_eq!([0, 2].map(Ok), [&web, &dns].map(|name| slots.service(name, Family::V6)));
+    assert_eq!(slots.service(&dns, Family::V4), Ok(4));
+    assert_eq!(
+        [0, 1, 2, 3, 6].map(Ok),
+        [11, 12, 13, 14, 15].map(|n| slots.backend(&dns, server(n)))
+    );
+    assert_eq!(
+        [0, 1, 4, 6].map(|id| Ok(LoadSlot(id))),
+        [11, 12, 13, 14].map(|n| slots.load(server(n)))
+    );
 }
