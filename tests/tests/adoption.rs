@@ -195,6 +195,23 @@ fn what_is_not_ours_is_replaced_under_its_name() {
 }
 
 #[test]
+fn a_flow_table_goes_on_with_its_secret_only() {
+    let bench = Bench::new();
+    bench.leave(&small(), |_| ());
+    let number = |name| {
+        let map = fs::metadata(bench.map(name)).expect("a name");
+        std::os::unix::fs::MetadataExt::ino(&map)
+    };
+    let [secret, flows, vips] = ["SECRET", maps::FLOWS, maps::VIPS].map(number);
+    bench.leave(&small(), |_| ());
+    assert_eq!(["SECRET", maps::FLOWS, maps::VIPS].map(number), [secret, flows, vips]);
+    fs::remove_file(bench.map("SECRET")).expect("removed");
+    bench.leave(&small(), |_| ());
+    assert_ne!(number(maps::FLOWS), flows);
+    assert_eq!(number(maps::VIPS), vips);
+}
+
+#[test]
 fn the_directory_is_for_one_at_a_time_and_goes_when_removed() {
     let bench = Bench::new();
     bench.adopt(&small(), |datapath| {

@@ -111,7 +111,7 @@ impl Scene {
         let daemon = self.daemon()?;
         let what = format!("{open} connections are live");
         let status = daemon.when(&what, |status| live(status) == open)?;
-        let connections = |name: &str| status.service(name).map(|service| service.connections());
+        let connections = |name: &str| status.service(name).map(Service::connections);
         assert_eq!(connections("tcp"), Some(self.opened), "{status:?}");
         assert_eq!(connections("iperf-tcp"), Some(2), "{status:?}");
         Ok(status)
@@ -286,9 +286,7 @@ fn a_restart_brings_no_dead_server_back() -> Result<()> {
     let dead = scene.lab.backends[2].name.clone();
     scene.servers[2].stop()?;
     let ups = |status: &Status| {
-        let backends =
-            status.service("tcp").map_or(0, |s| s.backends.iter().filter(|b| b.up).count());
-        backends
+        status.service("tcp").map_or(0, |s| s.backends.iter().filter(|b| b.up).count())
     };
     scene.daemon()?.when("two of its addresses are down", |status| ups(status) == 4)?;
     scene.end(Signal::SIGKILL)?;

@@ -19,11 +19,11 @@ use aya_obj::{EbpfSectionKind, Object};
 use lb_common::abi::maps;
 use tracing::{info, warn};
 
-use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins};
+use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins, secret};
 
-/// The maps that make up the flow table. They refer to each other by place and hash, so their sizes
-/// are exact.
-const FLOW_TABLE: &[&str] = &[maps::FLOWS];
+/// The maps that make up the flow table, as far as the object has them. They refer to each other by
+/// place and hash, so their sizes are exact.
+const FLOW_TABLE: &[&str] = &[maps::FLOWS, "FLOW_SLOTS", "PENDING", "PENDING_SLOTS", "ANSWERS"];
 
 /// What a map is, as far as the program and we rely on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +62,13 @@ pub(super) fn survey(
     config: &DatapathConfig,
 ) -> Result<Vec<Plan>, DatapathError> {
     let wanted = wanted(elf, config)?;
+    let has_secret = secret::read(pins).is_some();
     let pinned = |(name, shape): (String, Shape)| {
         let found = pinned_shape(&pins.maps().join(&name));
         let fate = fate(&name, &shape, found);
         Plan { name, fate }
     };
-    Ok(together(wanted.into_iter().map(pinned).collect()))
+    Ok(together(wanted.into_iter().map(pinned).collect(), has_secret))
 }
 
 fn wanted(elf: &[u8], config: &DatapathConfig) -> Result<Vec<(String, Shape)>, DatapathError> {
@@ -126,13 +127,13 @@ fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> Fat
     Fate::Kept
 }
 
-/// The flow table goes on as a whole or not at all.
-fn together(mut plans: Vec<Plan>) -> Vec<Plan> {
+/// The flow table goes on as a whole, with its secret, or not at all.
+fn together(mut plans: Vec<Plan>, has_secret: bool) -> Vec<Plan> {
     let of_flows = |plan: &&mut Plan| FLOW_TABLE.contains(&plan.name.as_str());
     let kept = |plan: &Plan| plan.fate == Fate::Kept;
-    let all = plans.iter_mut().filter(of_flows).all(|plan| kept(plan));
+    let all = has_secret && plans.iter_mut().filter(of_flows).all(|plan| kept(plan));
     for plan in plans.iter_mut().filter(of_flows).filter(|plan| !all && kept(plan)) {
-        plan.fate = Fate::Replaced("another part of the flow table cannot go on".to_owned());
+        plan.fate = Fate::Replaced("another part of the flow table is missing".to_owned());
     }
     plans
 }
@@ -302,6 +303,26 @@ mod tests {
     }
 
     #[test]
+    fn the_flow_table_goes_on_as_a_whole() {
+        let plan = |name: &str, fate| Plan { name: name.to_owned(), fate };
+        let plans = || {
+            vec![
+                plan("ANSWERS", Fate::Kept),
+                plan(maps::FLOWS, Fate::Kept),
+                plan(maps::VIPS, Fate::Kept),
+            ]
+        };
+        assert_eq!(together(plans(), true), plans());
+        let fates = |plans, secret| {
+            together(plans, secret).iter().map(|p| is_replaced(&p.fate)).collect::<Vec<_>>()
+        };
+        assert_eq!(fates(plans(), false), [true, true, false]);
+        let mut half = plans();
+        half[0].fate = Fate::New;
+        assert_eq!(fates(half, true), [false, true, false]);
+    }
+
+    #[test]
     fn every_table_of_the_object_is_known() {
         let wanted = wanted(super::super::OBJECT, &DatapathConfig::default()).expect("an object");
         let entries = |name| {
@@ -311,8 +332,6 @@ mod tests {
         assert_eq!(entries(maps::LOAD), Some(65_536));
         assert_eq!(entries(maps::LISTENERS), Some(1));
         assert!(wanted.iter().all(|(name, _)| !name.starts_with('.')), "globals are a build's own");
-        for name in FLOW_TABLE {
-            assert!(entries(name).is_some(), "{name}");
-        }
+        assert!(entries(maps::FLOWS).is_some());
     }
 }

@@ -10,7 +10,7 @@ use aya::{
 use lb_common::abi::{globals, maps, programs};
 use tracing::debug;
 
-use super::{DatapathError, object};
+use super::{DatapathError, object, secret::Secret};
 use crate::settings::Node;
 
 /// Room in the kernel's tables, and what the program must know from the start. All of it is fixed
@@ -79,11 +79,15 @@ impl DatapathConfig {
     }
 }
 
+/// The global that [`secret`](super::secret) is about.
+const SEED: &str = "SEED";
+
 /// Opens the maps that are pinned at `kept` (name, path), creates the others and loads both
 /// programs; nothing is attached yet.
 pub(super) fn load(
     config: &DatapathConfig,
     kept: &[(String, PathBuf)],
+    secret: &Secret,
 ) -> Result<Ebpf, DatapathError> {
     object::check_version(object::OBJECT)?;
     raise_memlock();
@@ -95,6 +99,8 @@ pub(super) fn load(
         &count,
         true,
     );
+    // An object whose flow table the kernel hashes has none.
+    loader.override_global(SEED, secret, false);
     for (name, size) in config.sizes() {
         loader.map_max_entries(name, size);
     }

@@ -17,6 +17,7 @@ mod load;
 mod object;
 mod permits;
 mod pins;
+mod secret;
 mod shared_load;
 mod sweeper;
 mod sys;
@@ -73,7 +74,7 @@ impl Datapath {
     /// No privilege, no BPF in the kernel, an object of another build, or one that the verifier
     /// refuses.
     pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
-        let mut ebpf = load::load(config, &[])?;
+        let mut ebpf = load::load(config, &[], &secret::draw()?)?;
         let load = Load::shared(SharedLoad::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
         Self::assemble(ebpf, load, timeouts, None)
     }
@@ -97,9 +98,14 @@ impl Datapath {
         let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
         let kept: Vec<_> =
             kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
-        let mut ebpf = load::load(config, &kept)?;
+        let known = secret::read(&pins);
+        let secret = known.map_or_else(secret::draw, Ok)?;
+        let mut ebpf = load::load(config, &kept, &secret)?;
         adopt::carry_over(&ebpf, &plans, &pins)?;
         let mut unnamed = adopt::unnamed(&ebpf, &plans)?;
+        if known.is_none() {
+            secret::write(secret, &mut unnamed)?;
+        }
         let numbers = adopt::numbers(&ebpf, &plans)?;
         let words = SharedLoad::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
         let permits = permits::open(&pins, &plans, words.len(), &mut unnamed)?;

@@ -39,18 +39,23 @@ pub(super) fn open(
         if left.info().map_err(failed)?.max_entries() as usize == slots {
             return SharedLoad::map(Map::Array(left), PERMITS);
         }
-        let new = create(slots, unnamed)?;
+        let new = create(PERMITS, slots, unnamed)?;
         let copy = MapData::from_fd(duplicate(&new, PERMITS)?).map_err(failed)?;
         copy_array::<u64>(PERMITS, left, copy)?;
         return SharedLoad::map(Map::Array(new), PERMITS);
     }
-    SharedLoad::map(Map::Array(create(slots, unnamed)?), PERMITS)
+    SharedLoad::map(Map::Array(create(PERMITS, slots, unnamed)?), PERMITS)
 }
 
-fn create(slots: usize, unnamed: &mut Vec<(String, OwnedFd)>) -> Result<MapData, DatapathError> {
+/// An array of words that only the daemon knows.
+pub(super) fn create(
+    name: &'static str,
+    slots: usize,
+    unnamed: &mut Vec<(String, OwnedFd)>,
+) -> Result<MapData, DatapathError> {
     let shape = aya_obj::Map::new_from_params(ARRAY, 4, 8, slots as u32, BPF_F_MMAPABLE);
-    let map = MapData::create(shape, PERMITS, None)
-        .map_err(|error| DatapathError::table(PERMITS, error))?;
-    unnamed.push((PERMITS.to_owned(), duplicate(&map, PERMITS)?));
+    let map =
+        MapData::create(shape, name, None).map_err(|error| DatapathError::table(name, error))?;
+    unnamed.push((name.to_owned(), duplicate(&map, name)?));
     Ok(map)
 }
