@@ -6,7 +6,8 @@ use super::{DatapathError, Tables, table::Table};
 use crate::tables::{Capacity, Command};
 
 impl Tables {
-    /// All that the tables hold. Ring slots that no service points to are left out.
+    /// All that the tables hold. Ring slots that no service points to are left out, and so is a
+    /// service whose ring is not there.
     ///
     /// # Errors
     ///
@@ -18,26 +19,21 @@ impl Tables {
                 contents.push(Command::SetBackend { id, backend });
             }
         }
-        let room = u64::from(self.rings.max_entries()?);
+        let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, slot)| slot).collect();
         for (id, service) in entries(&self.services)? {
-            let end = u64::from(service.offset()) + u64::from(service.length());
-            if service != Service::default() && end <= room {
-                contents.push(self.ring(service)?);
-                contents.push(Command::SetService { id, service });
-            }
+            let (offset, length) = (service.offset(), service.length() as usize);
+            let ring = rings.get(offset as usize..).and_then(|rest| rest.get(..length));
+            let Some(ring) = ring.filter(|_| service != Service::default()) else {
+                continue;
+            };
+            contents.push(Command::WriteRing { offset, slots: ring.to_vec() });
+            contents.push(Command::SetService { id, service });
         }
         contents
             .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
         let addresses = entries(&self.addresses)?.into_iter();
         contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
         Ok(contents)
-    }
-
-    fn ring(&self, service: Service) -> Result<Command, DatapathError> {
-        let offset = service.offset();
-        let slots = (offset..offset + service.length())
-            .map(|slot| self.rings.lookup(&slot).map(Option::unwrap_or_default));
-        Ok(Command::WriteRing { offset, slots: slots.collect::<Result<_, _>>()? })
     }
 
     /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an
@@ -56,6 +52,7 @@ impl Tables {
     }
 }
 
+/// An array's are all there, in the order of their index.
 fn entries<K: aya::Pod, V: aya::Pod>(table: &Table<K, V>) -> Result<Vec<(K, V)>, DatapathError> {
     let mut all = Vec::new();
     let mut walk = table.walk();
