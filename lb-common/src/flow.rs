@@ -8,7 +8,7 @@ use network_types::{
 };
 
 use crate::{
-    abi::{Address, FlowKey, VipKey},
+    abi::{Address, FlowKey},
     packet::Packet,
     verdict::Reason,
     vlan,
@@ -79,6 +79,57 @@ pub enum Kind {
     Message,
     /// Not IP, or too short to have a destination.
     Foreign,
+}
+
+/// Fills `key` and `flags` in if this is a segment that nothing is unusual about: a whole TCP
+/// segment or UDP datagram behind a plain IP header. All else, right or wrong, is [`parse`]'s.
+///
+/// The packet's EtherType must say `family`.
+#[inline(always)]
+pub fn parse_plain<P: Packet>(
+    packet: &P,
+    family: Family,
+    key: &mut FlowKey,
+    flags: &mut u32,
+) -> bool {
+    let length = match family {
+        Family::V4 => {
+            let Some(ip) = packet.at::<Ipv4Hdr>(L3) else { return false };
+            key.src = Address::v4(ip.src_addr);
+            key.dst = Address::v4(ip.dst_addr);
+            key.protocol = ip.proto as u32;
+            if ip.vihl != 0x45 || u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
+                return false;
+            }
+            (u16::from_be_bytes(ip.tot_len) as usize).wrapping_sub(Ipv4Hdr::LEN)
+        }
+        Family::V6 => {
+            let Some(ip) = packet.at::<Ipv6Hdr>(L3) else { return false };
+            key.src = Address::v6(ip.src_addr);
+            key.dst = Address::v6(ip.dst_addr);
+            key.protocol = ip.next_hdr as u32;
+            if ip.vcf[0] >> 4 != 6 {
+                return false;
+            }
+            u16::from_be_bytes(ip.payload_len) as usize
+        }
+    };
+    let Some(head) = packet.at::<UdpHdr>(family.l4()) else { return false };
+    key.src_port = head.src;
+    key.dst_port = head.dst;
+    if length > packet.length().wrapping_sub(family.l4()) {
+        return false;
+    }
+    if key.protocol == TCP {
+        let Some(bytes) = packet.at::<[u8; 8]>(family.l4() + 12) else { return false };
+        *flags = bytes[1] as u32;
+        let header = ((bytes[0] >> 4) as usize) * 4;
+        header >= 20 && header <= length
+    } else {
+        let datagram = u16::from_be_bytes(head.len) as usize;
+        let bare = matches!(family, Family::V6) && head.check == [0, 0];
+        key.protocol == UDP && datagram >= UdpHdr::LEN && datagram <= length && !bare
+    }
 }
 
 /// Fills `key` and `headers` in: the addresses as soon as there is an IP header, ports where there
@@ -220,13 +271,6 @@ impl FlowKey {
     pub const fn unread() -> Self {
         const DISCARD: Address = Address::v6([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         Self { src: DISCARD, dst: DISCARD, src_port: [0; 2], dst_port: [0; 2], protocol: 255 }
-    }
-
-    /// What this packet addresses.
-    #[inline(always)]
-    #[must_use]
-    pub const fn vip(&self) -> VipKey {
-        VipKey::new(self.dst, self.dst_port, self.protocol)
     }
 
     /// The same on every node and in every version: nodes that share an address by ECMP must

@@ -8,13 +8,15 @@ use network_types::{
 };
 
 use crate::{
-    abi::{Address, FlowKey, path},
+    abi::{Address, FlowKey, Hop, path},
+    arrival::Desk,
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
+    flow_table::{self, Found},
     next_hop,
     packet::Packet,
-    rewrite,
-    tables::{FlowRef, Tables},
+    rewrite::{self, Turn},
+    tables::{Part, Tables},
     verdict::{Exit, Reason, Way},
 };
 
@@ -48,20 +50,20 @@ fn classify(family: Family, kind: u8) -> Class {
     }
 }
 
-/// A function of its own in the kernel too: rare, and its stack is its own. It takes the key and
-/// not all headers, so that these need no place in memory.
+/// A function of its own in the kernel too: rare, and its stack is its own.
 #[inline(never)]
 pub(crate) fn receive<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    key: &FlowKey,
-    exit: &mut Exit,
+    desk: &mut Desk,
 ) -> Result<Way, Reason> {
+    let Desk { arrival, onward } = desk;
+    let key = &arrival.key;
     let family = if key.protocol == ICMP { Family::V4 } else { Family::V6 };
     let kind = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?.type_;
     let class = classify(family, kind);
     if let Class::Error = class {
-        return relay(packet, tables, family, &key.dst, exit);
+        return relay(packet, tables, family, &key.dst, &mut onward.exit);
     }
     match class {
         Class::Discovery => Ok(Way::Pass),
@@ -148,20 +150,36 @@ fn relay<P: Packet, T: Tables>(
     let Some(key) = quote(packet, family).filter(|key| key.dst == *dst) else {
         return unclaimed(tables, dst);
     };
-    let Some(flow) = tables.flow(&key) else {
+    let Some(turn) = turn(tables, &key) else {
         return match tables.vip(&key.vip()) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
             _ => unclaimed(tables, dst),
         };
     };
     rewrite::check_ttl(packet, family)?;
-    next_hop::of_flow(tables, flow, key.protocol, tables.now())?;
-    let inner = requote(packet, family, flow, key.protocol)?;
-    let outer = readdress(packet, family, flow)?;
+    let inner = requote(packet, family, turn.0, key.protocol)?;
+    let outer = readdress(packet, family, turn.0)?;
     let icmp = packet.at_mut::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
     icmp.check = inner.and(outer).apply(icmp.check);
-    rewrite::link(packet, flow)?;
-    Ok(exit.through(flow))
+    rewrite::link(packet, turn.1)?;
+    Ok(exit.through(turn.1))
+}
+
+/// The other end of the flow that packets with this key belong to, and the way there.
+#[inline(always)]
+fn turn<T: Tables>(tables: &T, key: &FlowKey) -> Option<(Turn, Hop)> {
+    let hash = flow_table::hash(key, tables.seed());
+    let found = flow_table::of_client(tables, Part::Established, key, hash)
+        .or_else(|| flow_table::of_client(tables, Part::Pending, key, hash));
+    let now = tables.now();
+    if let Some(Found { flow, .. }) = found {
+        let reach = tables.reach(flow.backend())?;
+        next_hop::of_reach(tables, reach, flow, now).ok()?;
+        return Some((Turn::to_backend(flow), reach.hop()));
+    }
+    let Found { flow, .. } = flow_table::of_backend(tables, key, hash)?;
+    next_hop::of_flow(tables, flow, now).ok()?;
+    Some((Turn::to_client(flow), flow.way_back()))
 }
 
 #[inline(always)]
@@ -174,33 +192,33 @@ fn unclaimed<T: Tables>(tables: &T, dst: &Address) -> Result<Way, Reason> {
 fn requote<P: Packet>(
     packet: &mut P,
     family: Family,
-    flow: FlowRef,
+    turn: Turn,
     protocol: u32,
 ) -> Result<Delta, Reason> {
     // The quoted packet goes the other way, but the words that change are the same ones.
-    let mut delta = Delta::from_bits(flow.l4_delta());
+    let mut delta = turn.l4;
     match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(quoted_l3(family)).ok_or(Reason::Truncated)?;
             let old = ip.check;
-            ip.check = Delta::from_bits(flow.l3_delta()).apply(old);
+            ip.check = turn.l3.apply(old);
             delta = delta.word(old, ip.check);
-            ip.src_addr = flow.dst().low();
-            ip.dst_addr = flow.src().low();
+            ip.src_addr = turn.dst.low();
+            ip.dst_addr = turn.src.low();
         }
         Family::V6 => {
             let ip = packet.at_mut::<Ipv6Hdr>(quoted_l3(family)).ok_or(Reason::Truncated)?;
-            ip.src_addr = flow.dst().bytes();
-            ip.dst_addr = flow.src().bytes();
+            ip.src_addr = turn.dst.bytes();
+            ip.dst_addr = turn.src.bytes();
         }
     }
     let ports = packet.at_mut::<UdpHdr>(quoted_l4(family)).ok_or(Reason::Truncated)?;
-    ports.src = flow.dst_port();
-    ports.dst = flow.src_port();
+    ports.src = turn.dst_port;
+    ports.dst = turn.src_port;
     // TCP's checksum lies beyond the eight bytes that every error quotes, and nobody verifies it.
     if protocol == UDP {
         let old = ports.check;
-        ports.check = Delta::from_bits(flow.l4_delta()).apply_udp(old);
+        ports.check = turn.l4.apply_udp(old);
         delta = delta.word(old, ports.check);
     }
     Ok(delta)
@@ -209,27 +227,27 @@ fn requote<P: Packet>(
 /// Sends the error as from our side of the flow, as it does all its packets: the receiver's
 /// reverse path checks then hold. The difference to the ICMPv6 checksum's pseudo header.
 #[inline(always)]
-fn readdress<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Result<Delta, Reason> {
+fn readdress<P: Packet>(packet: &mut P, family: Family, turn: Turn) -> Result<Delta, Reason> {
     match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
             let delta = Delta::TTL
-                .address(Address::v4(ip.src_addr), flow.src())
-                .address(Address::v4(ip.dst_addr), flow.dst());
+                .address(Address::v4(ip.src_addr), turn.src)
+                .address(Address::v4(ip.dst_addr), turn.dst);
             ip.check = delta.apply(ip.check);
             ip.ttl -= 1;
-            ip.src_addr = flow.src().low();
-            ip.dst_addr = flow.dst().low();
+            ip.src_addr = turn.src.low();
+            ip.dst_addr = turn.dst.low();
             Ok(Delta::NONE)
         }
         Family::V6 => {
             let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
             let delta = Delta::NONE
-                .address(Address::v6(ip.src_addr), flow.src())
-                .address(Address::v6(ip.dst_addr), flow.dst());
+                .address(Address::v6(ip.src_addr), turn.src)
+                .address(Address::v6(ip.dst_addr), turn.dst);
             ip.hop_limit -= 1;
-            ip.src_addr = flow.src().bytes();
-            ip.dst_addr = flow.dst().bytes();
+            ip.src_addr = turn.src.bytes();
+            ip.dst_addr = turn.dst.bytes();
             Ok(delta)
         }
     }

@@ -1,21 +1,28 @@
 //! The packet path as an ordinary library: generic over the packet and the maps, unit-tested on
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
-//! `abi, tables, verdict ← packet, checksum ← vlan ← flow, next_hop ← rewrite ← icmp ← pipeline ←
-//! lb-ebpf`
+//! `abi, tables, verdict ← packet, checksum ← vlan ← flow, flow_table, next_hop ← arrival, rewrite,
+//! track ← icmp, pick, open ← admit, pipeline ← lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
+pub mod admit;
+pub mod arrival;
 pub mod checksum;
+pub mod encap;
 pub mod flow;
+pub mod flow_table;
 pub mod icmp;
 pub mod next_hop;
+pub mod open;
 pub mod packet;
+pub mod pick;
 pub mod pipeline;
 pub mod rewrite;
 pub mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod track;
 pub mod verdict;
 pub mod vlan;

@@ -2,52 +2,70 @@
 //! packet costs no route lookup and a change of route or neighbour is followed all the same.
 
 use crate::{
-    tables::{Draft, FlowRef, Tables},
+    tables::{FlowRef, ReachRef, Tables},
     verdict::Reason,
 };
 
 /// ns for which a hop is used without asking again.
 const FRESH: u64 = 1_000_000_000;
 
-/// Sees to it that a known flow's entry has a hop that may be used.
+/// Sees to it that a known flow's way back to its client may be used.
 #[inline(always)]
-pub fn of_flow<T: Tables>(
+pub fn of_flow<T: Tables>(tables: &T, flow: FlowRef, now: u64) -> Result<(), Reason> {
+    if now.wrapping_sub(flow.hop_at()) < FRESH { Ok(()) } else { renew_back(tables, flow, now) }
+}
+
+/// Sees to it that the way to a flow's backend, which all flows to it share, may be used.
+#[inline(always)]
+pub fn of_reach<T: Tables>(
     tables: &T,
+    reach: ReachRef,
     flow: FlowRef,
-    protocol: u32,
     now: u64,
 ) -> Result<(), Reason> {
-    if now.wrapping_sub(flow.hop_at()) < FRESH {
+    if now.wrapping_sub(reach.at()) < FRESH {
         Ok(())
     } else {
-        renew(tables, flow, protocol, now)
+        renew(tables, reach, flow.backend(), flow.protocol())
     }
 }
 
-/// The hop towards a backend for a new flow, which all flows to it share.
+/// The same before there is a flow.
 #[inline(always)]
-pub fn of_backend<T: Tables>(tables: &T, draft: &mut Draft, protocol: u32) -> Result<(), Reason> {
-    let (backend, now) = (draft.flow.backend, draft.flow.seen);
-    draft.flow.hop = tables.hop(backend).ok_or(Reason::Inconsistent)?;
-    if now.wrapping_sub(draft.flow.hop.at) < FRESH {
-        return Ok(());
-    }
-    renew(tables, FlowRef::of_draft(draft), protocol, now)?;
-    tables.save_hop(backend, &draft.flow.hop);
-    Ok(())
+pub fn of_backend<T: Tables>(tables: &T, id: u32, protocol: u32, now: u64) -> Result<(), Reason> {
+    let reach = tables.reach(id).ok_or(Reason::Inconsistent)?;
+    if now.wrapping_sub(reach.at()) < FRESH { Ok(()) } else { renew(tables, reach, id, protocol) }
 }
 
 /// If routing has no answer now, the last one still serves: a neighbour entry that is being
 /// confirmed must not cut a flow. A function of its own in the kernel too: rare, and its stack is
 /// its own.
 #[inline(never)]
-fn renew<T: Tables>(tables: &T, flow: FlowRef, protocol: u32, now: u64) -> Result<(), Reason> {
+fn renew_back<T: Tables>(tables: &T, flow: FlowRef, now: u64) -> Result<(), Reason> {
     let mut cached = flow.hop();
-    match tables.route(flow, protocol, &mut cached.hop) {
+    match tables.route(&flow.vip(), &flow.client(), flow.protocol(), &mut cached.hop) {
         Err(reason) if cached.at == 0 => Err(reason),
         _ => {
             cached.at = now;
-            flow.set_hop(&cached);
+            flow.set_hop(cached);
+            Ok(())
+        }
+    }
+}
+
+/// The same towards a backend. CPUs that race here write what routing told both.
+#[inline(never)]
+fn renew<T: Tables>(tables: &T, reach: ReachRef, id: u32, protocol: u32) -> Result<(), Reason> {
+    let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+    let mut hop = reach.hop();
+    match tables.route(&backend.source, &backend.address, protocol, &mut hop) {
+        Err(reason) if reach.at() == 0 => Err(reason),
+        _ => {
+            if backend.mtu != 0 && (hop.mtu == 0 || backend.mtu < hop.mtu) {
+                hop.mtu = backend.mtu;
+            }
+            reach.set_hop(hop);
+            reach.set_at(tables.now());
             Ok(())
         }
     }

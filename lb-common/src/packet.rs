@@ -17,13 +17,23 @@ use network_types::{
 ///
 /// # Safety
 /// `bounds` must give the first byte, at an even address, and one past the last byte of memory
-/// that stays live and unaliased until the next call of `adjust_head`.
+/// that stays live and unaliased until the next call of `adjust_head` or `adjust_tail`.
 pub unsafe trait Packet {
     fn bounds(&self) -> (usize, usize);
 
     /// Moves the start of the frame: a negative `by` grows it at the front. `false`: no room.
     #[must_use]
     fn adjust_head(&mut self, by: i32) -> bool;
+
+    /// Moves the end of the frame: a negative `by` shortens it, a positive one adds zeros. `false`: no
+    /// room, or shorter than an Ethernet header.
+    #[must_use]
+    fn adjust_tail(&mut self, by: i32) -> bool;
+
+    /// First thing in a function of its own that only reads: keeps LLVM from passing the bounds
+    /// instead of the packet, which the kernel's verifier knows only as they are read.
+    #[inline(always)]
+    fn anchor(&self) {}
 
     /// Bytes in the frame.
     #[inline(always)]

@@ -1,13 +1,21 @@
 //! The packet's way: flow? → service? → pick → rewrite.
 
+use network_types::eth::EthHdr;
+
 use crate::{
-    abi::{Backend, CachedHop, Flow, FlowKey, Hop, direction, flow_state, path},
-    checksum::Delta,
-    flow::{Headers, Kind, TCP, parse, slot, tcp_flags},
-    icmp, next_hop,
+    abi::{FlowKey, mode, status},
+    admit,
+    arrival::Desk,
+    encap,
+    flow::{
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
+    },
+    flow_table::{self, Found},
+    icmp, next_hop, open,
     packet::Packet,
-    rewrite,
-    tables::{Draft, FlowRef, Refused, Tables},
+    rewrite::{self, Turn},
+    tables::{FlowRef, Part, Tables},
+    track,
     verdict::{Exit, Reason, Verdict, Way},
     vlan::{self, Tag},
 };
@@ -24,6 +32,7 @@ pub fn balance<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Verdict {
     }
 }
 
+/// Nearly every packet is a plain segment of an established flow.
 #[inline(always)]
 fn decide<P: Packet, T: Tables>(
     packet: &mut P,
@@ -31,18 +40,118 @@ fn decide<P: Packet, T: Tables>(
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let mut key = FlowKey::unread();
-    let mut headers = Headers::unread();
-    match parse(packet, &mut key, &mut headers) {
-        Ok(Kind::Segment) => match tables.flow(&key) {
-            Some(flow) => follow(packet, tables, &key, headers, flow, tag, exit),
-            None => admit(packet, tables, &key, headers, tag, exit),
-        },
-        Ok(Kind::Message) => icmp::receive(packet, tables, &key, exit),
-        Ok(Kind::Foreign) => Ok(Way::Pass),
-        Err(reason) if tables.owns(&key.dst) => Err(reason),
-        Err(_) => Ok(Way::Pass),
+    let way = match packet.at::<EthHdr>(0).map(|eth| u16::from_be(eth.ether_type)) {
+        Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, exit)?,
+        Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
+        _ => Way::Other,
+    };
+    if way != Way::Other {
+        return Ok(way);
     }
+    let slow = |desk: &mut Desk| {
+        desk.arrival.tag = tag;
+        let way = unusual(packet, tables, desk)?;
+        *exit = desk.onward.exit;
+        Ok(way)
+    };
+    tables.with_desk(slow).unwrap_or(Err(Reason::Inconsistent))
+}
+
+/// All else, step by step. Each is a function of its own in the kernel, one after the other: nested,
+/// they would need more stack than there is.
+#[inline(always)]
+fn unusual<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    let way = match examine(packet, tables, desk)? {
+        Kind::Segment => admit::newcomer(packet, tables, desk)?,
+        Kind::Message => icmp::receive(packet, tables, desk)?,
+        Kind::Foreign => Way::Pass,
+    };
+    match way {
+        Way::Open => {
+            open::begin(packet, tables, desk)?;
+            open::reserve(tables, desk)?;
+            open::finish(tables, desk)?;
+        }
+        Way::Promote => open::promote(tables, desk),
+        Way::Follow => {}
+        way => return Ok(way),
+    }
+    follow(packet, tables, desk)
+}
+
+/// A plain segment of an established flow: a search by client, then one by backend.
+#[inline(always)]
+fn usual<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    family: Family,
+    exit: &mut Exit,
+) -> Result<Way, Reason> {
+    let (mut key, mut flags) = (FlowKey::unread(), 0);
+    if !parse_plain(packet, family, &mut key, &mut flags) {
+        return Ok(Way::Other);
+    }
+    let headers = Headers { family, flags };
+    let hash = flow_table::hash(&key, tables.seed());
+    if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
+        if flags & tcp_flags::SYN != 0 || obstacle(packet, tables, found.flow).is_some() {
+            return Ok(Way::Other);
+        }
+        return to_backend(packet, tables, headers, found, exit);
+    }
+    match flow_table::of_backend(tables, &key, hash) {
+        Some(found) => to_client(packet, tables, headers, found, exit),
+        None => Ok(Way::Other),
+    }
+}
+
+/// Reads a packet that is not usual. What cannot be read is dropped if it is for us.
+#[inline(never)]
+fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Kind, Reason> {
+    packet.anchor();
+    let arrival = &mut desk.arrival;
+    let mut headers = Headers::unread();
+    arrival.key = FlowKey::unread();
+    let parsed = parse(packet, &mut arrival.key, &mut headers);
+    arrival.family = headers.family;
+    arrival.flags = headers.flags;
+    arrival.hash = flow_table::hash(&arrival.key, tables.seed());
+    match parsed {
+        Err(_) if !tables.owns(&arrival.key.dst) => Ok(Kind::Foreign),
+        parsed => parsed,
+    }
+}
+
+/// What keeps a client's packet of a flow from its backend.
+#[inline(always)]
+fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Option<Reason> {
+    let reach = tables.reach(flow.backend())?;
+    if reach.status() != status::HERE {
+        return Some(Reason::BackendGone);
+    }
+    let mtu = reach.hop().mtu as usize;
+    let length = packet.length() - L3 + encap::overhead(flow);
+    if mtu != 0 && length > mtu { Some(Reason::TooBig) } else { None }
+}
+
+/// Sends a packet on as a client's packet of the flow that was found or opened for it.
+#[inline(never)]
+fn follow<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    let Desk { arrival, onward } = desk;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    let headers = Headers { family: arrival.family, flags: arrival.flags };
+    if let Some(reason) = obstacle(packet, tables, flow) {
+        return Err(reason);
+    }
+    to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -57,218 +166,60 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Proxy => Verdict::Proxy,
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
         Way::Reply => Verdict::Reply,
+        Way::Answer => Verdict::Answer(exit.reason),
+        Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
     }
 }
 
-/// A packet of a known flow: what nearly every packet is.
+/// From the client of a known flow to its backend.
 #[inline(always)]
-fn follow<P: Packet, T: Tables>(
+fn to_backend<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    key: &FlowKey,
     headers: Headers,
-    flow: FlowRef,
-    tag: Tag,
+    found: Found,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
+    let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
-    if headers.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
-        if reopens(headers, flow) {
-            tables.remove_flow(&flow.partner(TCP));
-            tables.remove_flow(key);
-            return admit(packet, tables, key, headers, tag, exit);
-        }
-        track(tables, headers, flow);
+    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
+        track::client(tables, headers.flags, flow);
     }
     let now = tables.now();
     flow.set_seen(now);
-    next_hop::of_flow(tables, flow, key.protocol, now)?;
-    rewrite::nat(packet, key, headers.family, flow)?;
-    Ok(exit.through(flow))
+    let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
+    next_hop::of_reach(tables, reach, flow, now)?;
+    let hop = reach.hop();
+    if flow.mode() == mode::NAT {
+        rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_backend(flow))?;
+    } else {
+        encap::direct(packet, headers.family, flow)?;
+    }
+    rewrite::link(packet, hop)?;
+    found.check()?;
+    Ok(exit.through(hop))
 }
 
-/// A client that uses its port again before the finished flow was forgotten.
+/// From the backend of a known flow to its client.
 #[inline(always)]
-fn reopens(headers: Headers, flow: FlowRef) -> bool {
-    flow.direction() == direction::FORWARD
-        && flow.state() & flow_state::CLOSED == flow_state::CLOSED
-        && headers.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
-}
-
-/// Follows TCP's opening and closing. The forward entry keeps the state of both directions.
-#[inline(never)]
-fn track<T: Tables>(tables: &T, headers: Headers, flow: FlowRef) {
-    let forward = flow.direction() == direction::FORWARD;
-    let keeper = if forward { Some(flow) } else { tables.flow(&flow.partner(TCP)) };
-    let Some(keeper) = keeper else { return };
-    let mut bits = 0;
-    if !forward && headers.flags & tcp_flags::SYN != 0 {
-        bits |= flow_state::ANSWERED;
-    }
-    if headers.flags & tcp_flags::FIN != 0 {
-        bits |= if forward { flow_state::CLIENT_FIN } else { flow_state::BACKEND_FIN };
-    }
-    if headers.flags & tcp_flags::RST != 0 {
-        bits |= flow_state::CLOSED;
-    }
-    let before = tables.mark(keeper, bits);
-    let closed = |state| state & flow_state::CLOSED == flow_state::CLOSED;
-    if !closed(before) && closed(before | bits) {
-        tables.count_out(keeper.load());
-    }
-}
-
-/// A packet of no known flow: not ours, for the proxy, denied, or the first of a new flow.
-#[inline(always)]
-fn admit<P: Packet, T: Tables>(
+fn to_client<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    key: &FlowKey,
     headers: Headers,
-    tag: Tag,
+    found: Found,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let Some(vip) = tables.vip(&key.vip()) else {
-        let ours = tables.owns(&key.dst);
-        return if ours { Err(Reason::UndeclaredPort) } else { Ok(Way::Pass) };
-    };
-    if vip.path == path::PROXY {
-        return Ok(Way::Proxy);
-    }
-    check_opening(key, headers)?;
+    let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
-    let id = pick(tables, vip.service, key)?;
-    let flow = tables.drafted().ok_or(Reason::Inconsistent)?;
-    flow.set_hop(&way_back(packet, tables, tag)?);
-    open(tables, key, id)?;
-    rewrite::nat(packet, key, headers.family, flow)?;
-    Ok(exit.through(flow))
-}
-
-/// Only a SYN opens a TCP flow.
-#[inline(always)]
-fn check_opening(key: &FlowKey, headers: Headers) -> Result<(), Reason> {
-    use tcp_flags::{ACK, FIN, RST, SYN};
-    if key.protocol != TCP {
-        return Ok(());
+    if headers.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
+        track::backend(packet, tables, headers, flow)?;
     }
-    match headers.flags & (SYN | ACK | FIN | RST) {
-        SYN => Ok(()),
-        0 => Err(Reason::BadTcpFlags),
-        flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
-        _ => Err(Reason::UnknownFlow),
-    }
-}
-
-/// Where the client's packet came from: answers go there until routing knows better.
-#[inline(always)]
-fn way_back<P: Packet, T: Tables>(packet: &P, tables: &T, tag: Tag) -> Result<CachedHop, Reason> {
-    let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
-    let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
-    let hop = Hop::back(long, short, tables.ingress(), tag.id());
-    // Known, but to be asked for again at once.
-    Ok(CachedHop { hop, at: 1 })
-}
-
-/// The backend whose share of the ring the flow falls on.
-#[inline(always)]
-fn pick<T: Tables>(tables: &T, service: u32, key: &FlowKey) -> Result<u32, Reason> {
-    let ring = tables.service(service).ok_or(Reason::Inconsistent)?;
-    if ring.length() == 0 {
-        return Err(Reason::NoBackend);
-    }
-    let slot = ring.offset() + slot(key.hash(), ring.length());
-    tables.ring(slot).ok_or(Reason::Inconsistent)
-}
-
-/// Ports tried before giving up: enough while a few in a hundred are free.
-const TRIES: u32 = 32;
-
-/// Enters a new flow in both directions and counts it. The draft has the way back to the client;
-/// the forward entry stays in it.
-///
-/// A function of its own in the kernel too: it takes values only, and its stack is its own.
-#[inline(never)]
-fn open<T: Tables>(tables: &T, key: &FlowKey, id: u32) -> Result<(), Reason> {
-    tables
-        .with_draft(|draft| {
-            start_reverse(tables, draft, key, id)?;
-            reserve(tables, draft, key)?;
-            turn_forward(tables, draft, key)
-        })
-        .unwrap_or(Err(Reason::Inconsistent))
-}
-
-/// The entry for the backend's packets, as far as it is known before its port.
-#[inline(always)]
-fn start_reverse<T: Tables>(
-    tables: &T,
-    draft: &mut Draft,
-    key: &FlowKey,
-    id: u32,
-) -> Result<(), Reason> {
-    let Backend { address: src, source: dst, port: src_port, load, .. } =
-        tables.backend(id).ok_or(Reason::Inconsistent)?;
-    let protocol = key.protocol;
-    draft.answer = FlowKey { src, dst, src_port, dst_port: [0; 2], protocol };
-    draft.flow = Flow {
-        src: key.dst,
-        dst: key.src,
-        src_port: key.dst_port,
-        dst_port: key.src_port,
-        l3_delta: Delta::NONE.address(src, key.dst).address(dst, key.src).bits(),
-        seen: tables.now(),
-        backend: id,
-        load,
-        direction: direction::REVERSE,
-        hop: draft.flow.hop,
-        ..Flow::default()
-    };
-    Ok(())
-}
-
-/// Finds a source port towards the backend that no live flow has, by entering the reverse
-/// direction under it: the table itself rules out that two flows get one port.
-#[inline(always)]
-fn reserve<T: Tables>(tables: &T, draft: &mut Draft, key: &FlowKey) -> Result<(), Reason> {
-    let delta = Delta::from_bits(draft.flow.l3_delta).word(draft.answer.src_port, key.dst_port);
-    for _ in 0..TRIES {
-        let port = tables.next_port(draft.flow.load);
-        draft.answer.dst_port = port;
-        draft.flow.l4_delta = delta.word(port, key.src_port).bits();
-        match tables.insert_flow(&draft.answer, &draft.flow) {
-            Ok(()) => return Ok(()),
-            Err(Refused::Taken) => {}
-            Err(Refused::Full) => return Err(Reason::FlowTableFull),
-        }
-    }
-    Err(Reason::PortsExhausted)
-}
-
-/// Makes the draft the forward entry, which answers the reverse one's key, and enters it.
-#[inline(always)]
-fn turn_forward<T: Tables>(tables: &T, draft: &mut Draft, key: &FlowKey) -> Result<(), Reason> {
-    let Draft { flow, answer } = draft;
-    flow.src = answer.dst;
-    flow.dst = answer.src;
-    flow.src_port = answer.dst_port;
-    flow.dst_port = answer.src_port;
-    flow.l3_delta = Delta::from_bits(flow.l3_delta).reversed().bits();
-    flow.l4_delta = Delta::from_bits(flow.l4_delta).reversed().bits();
-    flow.direction = direction::FORWARD;
-    let entered = next_hop::of_backend(tables, draft, key.protocol).and_then(|()| {
-        // Taken: another CPU was faster with the same flow. The client sends this packet again.
-        tables.insert_flow(key, &draft.flow).map_err(|refused| match refused {
-            Refused::Taken => Reason::RacedFlow,
-            Refused::Full => Reason::FlowTableFull,
-        })
-    });
-    let Draft { flow, answer } = draft;
-    if let Err(reason) = entered {
-        tables.remove_flow(answer);
-        return Err(reason);
-    }
-    tables.count_in(flow.load);
-    tables.opened(flow.backend);
-    Ok(())
+    let now = tables.now();
+    flow.set_answered(now);
+    next_hop::of_flow(tables, flow, now)?;
+    rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_client(flow))?;
+    let hop = flow.way_back();
+    rewrite::link(packet, hop)?;
+    found.check()?;
+    Ok(exit.through(hop))
 }

@@ -3,7 +3,7 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    abi::FlowKey,
+    abi::{Address, Hop},
     checksum::Delta,
     flow::{Family, L3, TCP},
     packet::Packet,
@@ -21,36 +21,73 @@ pub fn check_ttl<P: Packet>(packet: &P, family: Family) -> Result<(), Reason> {
     if ttl.ok_or(Reason::Truncated)? > 1 { Ok(()) } else { Err(Reason::TtlExceeded) }
 }
 
-/// Rewrites a segment as its flow entry says and addresses the frame to the next hop.
+/// What a packet's addresses and ports become, and what that does to its checksums.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    pub src: Address,
+    pub dst: Address,
+    pub src_port: [u8; 2],
+    pub dst_port: [u8; 2],
+    pub l3: Delta,
+    pub l4: Delta,
+}
+
+impl Turn {
+    #[inline(always)]
+    #[must_use]
+    pub fn to_backend(flow: FlowRef) -> Self {
+        Self {
+            src: flow.source(),
+            dst: flow.backend_address(),
+            src_port: flow.source_port(),
+            dst_port: flow.backend_port(),
+            l3: Delta::from_bits(flow.l3_delta()),
+            l4: Delta::from_bits(flow.l4_delta()),
+        }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn to_client(flow: FlowRef) -> Self {
+        Self {
+            src: flow.vip(),
+            dst: flow.client(),
+            src_port: flow.vip_port(),
+            dst_port: flow.client_port(),
+            l3: Delta::from_bits(flow.l3_delta()).reversed(),
+            l4: Delta::from_bits(flow.l4_delta()).reversed(),
+        }
+    }
+}
+
+/// Rewrites a segment.
 #[inline(always)]
 pub fn nat<P: Packet>(
     packet: &mut P,
-    key: &FlowKey,
+    protocol: u32,
     family: Family,
-    flow: FlowRef,
+    turn: Turn,
 ) -> Result<(), Reason> {
-    network(packet, family, flow)?;
-    transport(packet, key, family, flow)?;
-    link(packet, flow)
+    network(packet, family, turn)?;
+    transport(packet, protocol, family, turn)
 }
 
 /// Addresses and TTL.
 #[inline(always)]
-pub fn network<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Result<(), Reason> {
+pub fn network<P: Packet>(packet: &mut P, family: Family, turn: Turn) -> Result<(), Reason> {
     match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
-            let delta = Delta::from_bits(flow.l3_delta()).and(Delta::TTL);
-            ip.check = delta.apply(ip.check);
+            ip.check = turn.l3.and(Delta::TTL).apply(ip.check);
             ip.ttl -= 1;
-            ip.src_addr = flow.src().low();
-            ip.dst_addr = flow.dst().low();
+            ip.src_addr = turn.src.low();
+            ip.dst_addr = turn.dst.low();
         }
         Family::V6 => {
             let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
             ip.hop_limit -= 1;
-            ip.src_addr = flow.src().bytes();
-            ip.dst_addr = flow.dst().bytes();
+            ip.src_addr = turn.src.bytes();
+            ip.dst_addr = turn.dst.bytes();
         }
     }
     Ok(())
@@ -59,30 +96,30 @@ pub fn network<P: Packet>(packet: &mut P, family: Family, flow: FlowRef) -> Resu
 #[inline(always)]
 fn transport<P: Packet>(
     packet: &mut P,
-    key: &FlowKey,
+    protocol: u32,
     family: Family,
-    flow: FlowRef,
+    turn: Turn,
 ) -> Result<(), Reason> {
     let l4 = family.l4();
-    let delta = Delta::from_bits(flow.l4_delta());
     // One view over ports and checksum: TCP's stands at 16, UDP's at 6.
-    if key.protocol == TCP {
+    if protocol == TCP {
         let tcp = packet.at_mut::<[u8; 20]>(l4).ok_or(Reason::Truncated)?;
-        [tcp[0], tcp[1]] = flow.src_port();
-        [tcp[2], tcp[3]] = flow.dst_port();
-        [tcp[16], tcp[17]] = delta.apply([tcp[16], tcp[17]]);
+        [tcp[0], tcp[1]] = turn.src_port;
+        [tcp[2], tcp[3]] = turn.dst_port;
+        [tcp[16], tcp[17]] = turn.l4.apply([tcp[16], tcp[17]]);
     } else {
         let udp = packet.at_mut::<[u8; 8]>(l4).ok_or(Reason::Truncated)?;
-        [udp[0], udp[1]] = flow.src_port();
-        [udp[2], udp[3]] = flow.dst_port();
-        [udp[6], udp[7]] = delta.apply_udp([udp[6], udp[7]]);
+        [udp[0], udp[1]] = turn.src_port;
+        [udp[2], udp[3]] = turn.dst_port;
+        [udp[6], udp[7]] = turn.l4.apply_udp([udp[6], udp[7]]);
     }
     Ok(())
 }
 
+/// Addresses the frame to the next hop.
 #[inline(always)]
-pub fn link<P: Packet>(packet: &mut P, flow: FlowRef) -> Result<(), Reason> {
-    let (long, short) = flow.next_hop().macs();
+pub fn link<P: Packet>(packet: &mut P, hop: Hop) -> Result<(), Reason> {
+    let (long, short) = hop.macs();
     *packet.at_mut::<[u8; 8]>(0).ok_or(Reason::Truncated)? = long;
     *packet.at_mut::<[u8; 4]>(8).ok_or(Reason::Truncated)? = short;
     Ok(())

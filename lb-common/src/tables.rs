@@ -1,86 +1,164 @@
 //! What the packet path asks of its surroundings: the maps, the clock, the host's routing.
 
+use core::ptr::NonNull;
+
 use crate::{
-    abi::{Address, Backend, CachedHop, Flow, FlowKey, Hop, Service, Vip, VipKey},
+    abi::{
+        Address, Backend, Bucket, CachedHop, Flow, FlowKey, Hop, Reach, Ring, Service, Vip, VipKey,
+    },
+    arrival::Desk,
     verdict::Reason,
 };
 
-/// Everything outside the packet. In the kernel: BPF maps and helpers; in tests: ordinary maps.
+/// Everything outside the packet. In the kernel: BPF maps and helpers; in tests: ordinary memory.
 pub trait Tables {
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef>;
-    /// Adds an entry where none is; of two concurrent callers one gets [`Refused::Taken`].
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused>;
-    fn remove_flow(&self, key: &FlowKey);
-    /// Sets bits of a flow's state in one step and tells what they were.
-    fn mark(&self, flow: FlowRef, bits: u32) -> u32;
+    /// The secret that places flows in buckets.
+    fn seed(&self) -> [u64; 2];
+    /// Buckets of slots, less one; their number is a power of two.
+    fn slot_mask(&self, part: Part) -> u32;
+    /// The same for buckets of answers.
+    fn answer_mask(&self) -> u32;
+    fn slots(&self, part: Part, bucket: u32) -> Option<BucketRef>;
+    fn answers(&self, bucket: u32) -> Option<BucketRef>;
+    /// An entry by its number within the part.
+    fn flow(&self, part: Part, number: u32) -> Option<FlowRef>;
+    /// Makes `new` of the word if it is `old`, in one step.
+    fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool;
+    /// Sets bits in one step and tells what the word was.
+    fn set_bits(&self, word: WordRef, bits: u64) -> u64;
+    /// Clears bits in one step and tells what the word was.
+    fn clear_bits(&self, word: WordRef, bits: u64) -> u64;
+
+    /// The same value, by way of memory that the kernel's verifier does not follow: it would
+    /// otherwise try every value that a search may have found with every other.
+    fn launder(&self, value: u32) -> u32;
+
+    /// Lends the place where slow paths work on this packet. `None` never happens in the kernel,
+    /// but the verifier wants to hear it.
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
 
     fn vip(&self, key: &VipKey) -> Option<Vip>;
     /// Whether the address is announced.
     fn owns(&self, address: &Address) -> bool;
-    fn service(&self, id: u32) -> Option<Service>;
-    /// The backend id in a slot of RINGS.
+    fn service(&self, id: u32) -> Option<&Service>;
+    fn current_ring(&self, service: u32) -> Option<Ring>;
+    /// A word of RINGS.
     fn ring(&self, slot: u32) -> Option<u32>;
-    fn backend(&self, id: u32) -> Option<Backend>;
-    fn hop(&self, backend: u32) -> Option<CachedHop>;
-    fn save_hop(&self, backend: u32, hop: &CachedHop);
+    fn backend(&self, id: u32) -> Option<&Backend>;
+    fn reach(&self, backend: u32) -> Option<ReachRef>;
 
     /// The next source port to try towards a backend; goes through the whole range in turn.
     fn next_port(&self, load: u32) -> [u8; 2];
-    fn count_in(&self, load: u32);
+    /// Live connections of a load slot.
+    fn load(&self, load: u32) -> u64;
+    /// One more; tells how many there were.
+    fn count_in(&self, load: u32) -> u64;
     fn count_out(&self, load: u32);
     /// One more flow for the backend's statistics.
     fn opened(&self, backend: u32);
-
-    /// Lends the place where a new flow is put together. `None` never happens in the kernel, but
-    /// the verifier wants to hear it.
-    fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R>;
-    /// The flow in that place, while nobody works on it.
-    fn drafted(&self) -> Option<FlowRef>;
+    /// One more in a counter of [`crate::abi::counter`].
+    fn count(&self, counter: u32);
 
     /// ns of `CLOCK_MONOTONIC_COARSE`.
     fn now(&self) -> u64;
+    fn random(&self) -> u32;
     /// The interface that the frame came in by.
     fn ingress(&self) -> u32;
-    /// Where the host's routing sends a flow's packet. `hop` is left alone where it knows no way.
-    fn route(&self, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Result<(), Reason>;
+    /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
+    fn route(
+        &self,
+        src: &Address,
+        dst: &Address,
+        protocol: u32,
+        hop: &mut Hop,
+    ) -> Result<(), Reason>;
 }
 
-/// A flow that is being put together. Too large for a BPF program's 512 bytes of stack.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Draft {
-    /// First the reverse direction, then the forward one.
-    pub flow: Flow,
-    /// The reverse direction's key.
-    pub answer: FlowKey,
-}
-
-/// Why an entry was not added.
+/// Which entries and slots: an established flow's or a half-open one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The key is in use.
-    Taken,
-    /// The table is full.
-    Full,
+#[repr(u32)]
+pub enum Part {
+    Established,
+    Pending,
+}
+
+/// A word that others may change at any time.
+#[derive(Clone, Copy)]
+pub struct WordRef(*mut u64);
+
+impl WordRef {
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_ptr(self) -> *mut u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn load(self) -> u64 {
+        // SAFETY: the word lives as its bucket does; one aligned load, which does not tear.
+        unsafe { self.0.read_volatile() }
+    }
+}
+
+/// A bucket of slots or of answers, in place.
+#[derive(Clone, Copy)]
+pub struct BucketRef {
+    words: *mut Bucket,
+    /// The number of its first entry.
+    first: u32,
+}
+
+impl BucketRef {
+    /// # Safety
+    /// `words` must stay valid for as long as the packet at hand is processed.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(words: *mut Bucket, first: u32) -> Self {
+        Self { words, first }
+    }
+
+    /// `way` is taken modulo [`crate::abi::WAYS`].
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self, way: u32) -> WordRef {
+        // SAFETY: the bucket lives, as `new` was promised; in bounds by the mask.
+        WordRef(unsafe { (&raw mut (*self.words)[0]).add((way & 7) as usize) })
+    }
+
+    /// The number of the entry that a slot stands for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self, way: u32) -> u32 {
+        self.first + way
+    }
 }
 
 /// An entry of the flow table, in place.
 ///
-/// Addresses, ports and deltas never change while the entry lives. The times and the hop are
-/// plain stores of aligned words, raced by other CPUs without harm: any of the values is right.
+/// What tells flows apart never changes while the entry is open; [`Flow::sequence`] tells whether
+/// it still is. Times and the hop are plain stores of aligned words, raced by other CPUs without
+/// harm: any of the values is right.
 #[derive(Clone, Copy)]
-pub struct FlowRef(*mut Flow);
+pub struct FlowRef(NonNull<Flow>);
 
-macro_rules! read {
-    ($($(#[$doc:meta])* $field:ident: $type:ty),* $(,)?) => {$(
+macro_rules! fields {
+    ($owner:ident: $($(#[$doc:meta])* $field:ident $(/ $set:ident)?: $type:ty),* $(,)?) => {$(
         $(#[$doc])*
         #[inline(always)]
         #[must_use]
         pub fn $field(self) -> $type {
             // SAFETY: the entry lives, as `new` was promised; field by field, so that no reference
             // to memory that others change is made.
-            unsafe { (&raw const (*self.0).$field).read() }
+            unsafe { (&raw const (*self.as_ptr()).$field).read() }
         }
+        $(
+            #[inline(always)]
+            pub fn $set(self, value: $type) {
+                // SAFETY: as in the reader.
+                unsafe { (&raw mut (*self.as_ptr()).$field).write(value) }
+            }
+        )?
     )*};
 }
 
@@ -90,75 +168,161 @@ impl FlowRef {
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(entry: *mut Flow) -> Self {
-        Self(entry)
-    }
-
-    /// An entry that no table holds yet.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of_draft(draft: &mut Draft) -> Self {
-        Self(&raw mut draft.flow)
+        // SAFETY: valid, so not null.
+        Self(unsafe { NonNull::new_unchecked(entry) })
     }
 
     #[inline(always)]
     #[must_use]
     pub const fn as_ptr(self) -> *mut Flow {
-        self.0
+        self.0.as_ptr()
     }
 
-    read! {
-        src: Address,
-        dst: Address,
-        src_port: [u8; 2],
-        dst_port: [u8; 2],
-        l3_delta: u16,
-        l4_delta: u16,
-        hop: CachedHop,
-        seen: u64,
-        backend: u32,
-        load: u32,
-        state: u32,
-        direction: u32,
+    fields! { Flow:
+        protocol / set_protocol: u32,
+        client / set_client: Address,
+        vip / set_vip: Address,
+        client_port / set_client_port: [u8; 2],
+        vip_port / set_vip_port: [u8; 2],
+        backend_port / set_backend_port: [u8; 2],
+        source_port / set_source_port: [u8; 2],
+        backend_address / set_backend_address: Address,
+        source / set_source: Address,
+        l3_delta / set_l3_delta: u16,
+        l4_delta / set_l4_delta: u16,
+        backend / set_backend: u32,
+        load / set_load: u32,
+        service / set_service: u32,
+        mode / set_mode: u32,
+        number / set_number: u32,
+        expected / set_expected: [u8; 4],
+        opened / set_opened: u64,
+        seen / set_seen: u64,
+        answered / set_answered: u64,
+        hop / set_hop: CachedHop,
     }
 
-    /// When the hop was looked up.
+    /// [`Flow::sequence`], read where the program says and not where it is convenient.
+    #[inline(always)]
+    #[must_use]
+    pub fn sequence(self) -> u32 {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw const (*self.as_ptr()).sequence).read_volatile() }
+    }
+
+    #[inline(always)]
+    pub fn set_sequence(self, value: u32) {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw mut (*self.as_ptr()).sequence).write_volatile(value) }
+    }
+
+    /// When the way back was looked up.
     #[inline(always)]
     #[must_use]
     pub fn hop_at(self) -> u64 {
         // SAFETY: as in the readers above.
-        unsafe { (&raw const (*self.0).hop.at).read() }
+        unsafe { (&raw const (*self.as_ptr()).hop.at).read() }
     }
 
-    /// The hop, read where it is used: a copy would cost stack that the kernel does not have.
+    /// The way back, read where it is used: a copy would cost stack that the kernel does not have.
     #[inline(always)]
     #[must_use]
-    pub fn next_hop(self) -> Hop {
+    pub fn way_back(self) -> Hop {
         // SAFETY: as in the readers above.
-        unsafe { (&raw const (*self.0).hop.hop).read() }
+        unsafe { (&raw const (*self.as_ptr()).hop.hop).read() }
     }
 
-    #[inline(always)]
-    pub fn set_seen(self, now: u64) {
-        // SAFETY: as in the readers.
-        unsafe { (&raw mut (*self.0).seen).write(now) }
-    }
-
-    #[inline(always)]
-    pub fn set_hop(self, hop: &CachedHop) {
-        // SAFETY: as in the readers.
-        unsafe { (&raw mut (*self.0).hop).write(*hop) }
-    }
-
-    /// The key of the other direction: what the answer to a rewritten packet looks like.
+    /// The last packet of either direction.
     #[inline(always)]
     #[must_use]
-    pub fn partner(self, protocol: u32) -> FlowKey {
-        FlowKey {
-            src: self.dst(),
-            dst: self.src(),
-            src_port: self.dst_port(),
-            dst_port: self.src_port(),
-            protocol,
+    pub fn last(self) -> u64 {
+        let (seen, answered) = (self.seen(), self.answered());
+        if seen > answered { seen } else { answered }
+    }
+
+    /// Whether a client's packet with this key belongs to the flow.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_from_client(self, key: &FlowKey) -> bool {
+        self.client() == key.src
+            && self.vip() == key.dst
+            && self.client_port() == key.src_port
+            && self.vip_port() == key.dst_port
+            && self.protocol() == key.protocol
+    }
+
+    /// Whether a backend's packet with this key belongs to the flow.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_from_backend(self, key: &FlowKey) -> bool {
+        self.backend_address() == key.src
+            && self.source() == key.dst
+            && self.backend_port() == key.src_port
+            && self.source_port() == key.dst_port
+            && self.protocol() == key.protocol
+    }
+
+    /// Takes over all but what belongs to the place.
+    #[inline(always)]
+    pub fn copy_from(self, other: Self) {
+        let number = self.number();
+        self.set_protocol(other.protocol());
+        let (to, from) = (self.as_ptr().cast::<u64>(), other.as_ptr().cast::<u64>());
+        // The first word has the sequence, which is the place's own.
+        for word in 1..size_of::<Flow>() / size_of::<u64>() {
+            // SAFETY: both entries live, and the words lie within them.
+            unsafe { to.add(word).write(from.add(word).read()) };
         }
+        self.set_number(number);
+    }
+
+    /// The key of the client's packets.
+    #[inline(always)]
+    #[must_use]
+    pub fn question(self) -> FlowKey {
+        FlowKey {
+            src: self.client(),
+            dst: self.vip(),
+            src_port: self.client_port(),
+            dst_port: self.vip_port(),
+            protocol: self.protocol(),
+        }
+    }
+
+    /// The key of the backend's packets (`nat`).
+    #[inline(always)]
+    #[must_use]
+    pub fn answer(self) -> FlowKey {
+        FlowKey {
+            src: self.backend_address(),
+            dst: self.source(),
+            src_port: self.backend_port(),
+            dst_port: self.source_port(),
+            protocol: self.protocol(),
+        }
+    }
+}
+
+/// How packets reach a backend, in place.
+#[derive(Clone, Copy)]
+pub struct ReachRef(*mut Reach);
+
+impl ReachRef {
+    /// # Safety
+    /// As for [`FlowRef::new`].
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(reach: *mut Reach) -> Self {
+        Self(reach)
+    }
+
+    const fn as_ptr(self) -> *mut Reach {
+        self.0
+    }
+
+    fields! { Reach:
+        hop / set_hop: Hop,
+        at / set_at: u64,
+        status: u32,
     }
 }

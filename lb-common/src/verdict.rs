@@ -1,6 +1,6 @@
 //! What happens to a packet, and why it was dropped.
 
-use crate::tables::FlowRef;
+use crate::abi::Hop;
 
 /// The decision about one frame. The shell around [`crate::pipeline::balance`] turns it into an
 /// XDP action and a counter.
@@ -17,6 +17,9 @@ pub enum Verdict {
     },
     /// An answer made from the frame itself (ICMP echo); leaves through the interface it came in by.
     Reply,
+    /// Not let through, and the sender told so by an answer made from the frame itself (a RST, an
+    /// ICMP error, a challenge); leaves through the interface it came in by.
+    Answer(Reason),
     Drop(Reason),
 }
 
@@ -31,21 +34,41 @@ pub(crate) enum Way {
     Proxy,
     Steer,
     Reply,
+    /// With the reason in [`Exit`].
+    Answer,
+    /// Not seen yet.
+    Other,
+    /// A new flow's first packet.
+    Open,
+    /// Of a half-open flow that is to be established.
+    Promote,
+    /// Still to be rewritten, as a client's packet of a flow.
+    Follow,
 }
 
-/// Where a steered frame leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What goes with a [`Way`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub(crate) struct Exit {
+pub struct Exit {
+    /// Where a steered frame leaves.
     pub ifindex: u32,
     pub vlan: u16,
+    /// Why a frame was answered.
+    pub reason: Reason,
+}
+
+impl Default for Exit {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { ifindex: 0, vlan: 0, reason: Reason::Inconsistent }
+    }
 }
 
 impl Exit {
     #[inline(always)]
-    pub fn through(&mut self, flow: FlowRef) -> Way {
-        self.ifindex = flow.next_hop().ifindex;
-        self.vlan = flow.next_hop().vlan;
+    pub(crate) fn through(&mut self, hop: Hop) -> Way {
+        self.ifindex = hop.ifindex;
+        self.vlan = hop.vlan;
         Way::Steer
     }
 }
@@ -95,12 +118,17 @@ reasons! {
     UnknownFlow = "unknown_flow",
     /// The service has no backend to take a new flow.
     NoBackend = "no_backend",
+    /// The flow's backend is down, or was drained past its deadline.
+    BackendGone = "backend_gone",
     /// Every source port towards the chosen backend is taken.
     PortsExhausted = "ports_exhausted",
     /// No room for a new flow.
     FlowTableFull = "flow_table_full",
-    /// Two CPUs saw the first packet of one flow at once; the other one opened it.
+    /// Two CPUs worked on one place of the flow table at once, most likely on one flow; the other
+    /// one's packet went on.
     RacedFlow = "raced_flow",
+    /// Larger than the way to the backend or client carries.
+    TooBig = "too_big",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
     /// The host has no route to the backend or client, or its forwarding is off.

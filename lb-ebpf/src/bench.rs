@@ -7,17 +7,16 @@
 use aya_ebpf::{
     bindings::xdp_action,
     macros::{map, xdp},
-    maps::{Array, ProgramArray},
+    maps::{Array, HashMap, ProgramArray},
     programs::XdpContext,
 };
 use lb_common::{
     abi::FlowKey,
     flow::{Headers, Kind, parse},
     packet::Packet,
-    tables::Tables,
 };
 
-use crate::{frame::Frame, maps::Kernel};
+use crate::frame::Frame;
 
 /// Words of the frame that are put back: every header that is rewritten lies within.
 const WORDS: usize = 10;
@@ -27,8 +26,13 @@ const SOURCE: usize = 26;
 #[repr(C)]
 pub struct Round {
     frame: [u64; WORDS],
-    /// Above 0: each round is from another client, counted up from here.
-    client: u64,
+    /// The source address of the first round's frame, as a number; the next ones count up.
+    first: u32,
+    /// After so many it is the first again. 0: all rounds have the frame's own.
+    sources: u32,
+    /// How far above the first this round's is.
+    turn: u32,
+    pad: u32,
 }
 
 #[map]
@@ -57,11 +61,11 @@ fn restore(frame: &mut Frame, round: &mut Round) {
         }
         offset += 8;
     }
-    if round.client > 0 {
-        round.client += 1;
+    if round.sources > 0 {
         if let Some(place) = frame.at_mut::<[u8; 4]>(SOURCE) {
-            *place = (round.client as u32).to_be_bytes();
+            *place = round.first.wrapping_add(round.turn).to_be_bytes();
         }
+        round.turn = if round.turn + 1 < round.sources { round.turn + 1 } else { 0 };
     }
 }
 
@@ -71,14 +75,17 @@ pub fn bench_floor_tx(_: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
+/// What a balancer would keep its flows in that has no table of its own.
+#[map]
+static FLOOR: HashMap<FlowKey, [u64; 12]> = HashMap::with_max_entries(1 << 21, 0);
+
 /// The floor of any balancer: parse the frame, look one flow up.
 #[xdp]
 pub fn bench_floor_lookup(ctx: XdpContext) -> u32 {
-    let kernel = Kernel::new(ctx.ctx);
     let mut key = FlowKey::unread();
     let mut headers = Headers::unread();
     match parse(&Frame::new(ctx), &mut key, &mut headers) {
-        Ok(Kind::Segment) if kernel.flow(&key).is_some() => xdp_action::XDP_TX,
+        Ok(Kind::Segment) if FLOOR.get_ptr(&key).is_some() => xdp_action::XDP_TX,
         Ok(_) => xdp_action::XDP_PASS,
         Err(_) => xdp_action::XDP_DROP,
     }

@@ -1,6 +1,9 @@
 //! The frame at hand as lb-common sees it.
 
-use aya_ebpf::{helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
 use lb_common::packet::Packet;
 
 pub struct Frame(XdpContext);
@@ -21,8 +24,20 @@ unsafe impl Packet for Frame {
     }
 
     #[inline(always)]
+    fn anchor(&self) {
+        // SAFETY: the context is the kernel's own.
+        unsafe { (&raw const (*self.0.ctx).data).read_volatile() };
+    }
+
+    #[inline(always)]
     fn adjust_head(&mut self, by: i32) -> bool {
         // SAFETY: the context is the kernel's own.
         unsafe { bpf_xdp_adjust_head(self.0.ctx, by) == 0 }
+    }
+
+    #[inline(always)]
+    fn adjust_tail(&mut self, by: i32) -> bool {
+        // SAFETY: the context is the kernel's own.
+        unsafe { bpf_xdp_adjust_tail(self.0.ctx, by) == 0 }
     }
 }

@@ -39,6 +39,7 @@ pub fn lb_xdp(ctx: XdpContext) -> u32 {
             (counter::STEER, unsafe { bpf_redirect(ifindex, 0) } as u32)
         }
         Verdict::Reply => (counter::REPLY, xdp_action::XDP_TX),
+        Verdict::Answer(reason) => (counter::drop(reason), xdp_action::XDP_TX),
         Verdict::Drop(reason) => (counter::drop(reason), xdp_action::XDP_DROP),
     };
     maps::count(slot);

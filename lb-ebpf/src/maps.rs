@@ -2,30 +2,39 @@
 //! daemon sets the real ones.
 
 use core::{
-    intrinsics::{AtomicOrdering, atomic_or, atomic_xadd},
+    intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd},
     mem::size_of,
 };
 
 use aya_ebpf::{
     bindings::{
-        BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
+        BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         bpf_fib_lookup as FibLookup, xdp_md,
     },
-    helpers::{bpf_fib_lookup, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, SockMap},
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, CachedHop, Flow, FlowKey, Hop, Service, Vip, VipKey,
-        VlanDevice, counter,
+        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Vip, VipKey,
+        VlanDevice, WAYS, counter,
     },
-    tables::{Draft, FlowRef, Refused, Tables},
+    arrival::Desk,
+    tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
 };
 
 #[map]
-static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1024, 0);
+static FLOWS: Array<Flow> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static FLOW_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
+#[map]
+static PENDING: Array<Flow> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static PENDING_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
+#[map]
+static ANSWERS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
 #[map]
 static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -33,11 +42,13 @@ static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 static SERVICES: Array<Service> = Array::with_max_entries(1024, 0);
 #[map]
+static CURRENT_RINGS: Array<Ring> = Array::with_max_entries(1024, 0);
+#[map]
 static RINGS: Array<u32> = Array::with_max_entries(1024, 0);
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(1024, 0);
 #[map]
-static HOPS: Array<CachedHop> = Array::with_max_entries(1024, 0);
+static REACH: Array<Reach> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static LOAD: Array<u64> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
@@ -49,19 +60,29 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGT
 #[map]
 static FIB: PerCpuArray<FibLookup> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static DRAFT: PerCpuArray<Draft> = PerCpuArray::with_max_entries(1, 0);
+static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static VLANS: HashMap<u32, VlanDevice> = HashMap::with_max_entries(256, 0);
 #[map]
 pub static LISTENERS: SockMap = SockMap::with_max_entries(1, 0);
 
-// Constants to the verifier once loaded; the loader may set the source ports before.
+// Constants to the verifier once loaded; the loader sets them before.
 #[unsafe(no_mangle)]
 static ABI_VERSION: u32 = ABI;
 #[unsafe(no_mangle)]
 static SOURCE_PORT_FIRST: u32 = 2048;
 #[unsafe(no_mangle)]
 static SOURCE_PORT_COUNT: u32 = 30720;
+#[unsafe(no_mangle)]
+static FLOW_MASK: u32 = 127;
+#[unsafe(no_mangle)]
+static PENDING_MASK: u32 = 127;
+#[unsafe(no_mangle)]
+static ANSWER_MASK: u32 = 127;
+#[unsafe(no_mangle)]
+static SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
 macro_rules! global {
     ($name:ident) => {
@@ -72,8 +93,6 @@ macro_rules! global {
 
 // Atomics whose result is used are SeqCst: relaxed ones become BPF's form without a result, and
 // what comes back is the operand.
-
-const EEXIST: i32 = -17;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -114,33 +133,82 @@ impl aya_ebpf::EbpfContext for Kernel {
 
 impl Tables for Kernel {
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
-        // SAFETY: the kernel keeps an entry's memory until the program has run.
-        FLOWS.get_ptr_mut(key).map(|entry| unsafe { FlowRef::new(entry) })
+    fn seed(&self) -> [u64; 2] {
+        global!(SEED)
     }
 
     #[inline(always)]
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
-        match FLOWS.insert(key, flow, BPF_NOEXIST as u64) {
-            Ok(()) => Ok(()),
-            Err(EEXIST) => Err(Refused::Taken),
-            Err(_) => Err(Refused::Full),
+    fn slot_mask(&self, part: Part) -> u32 {
+        match part {
+            Part::Established => global!(FLOW_MASK),
+            Part::Pending => global!(PENDING_MASK),
         }
     }
 
     #[inline(always)]
-    fn remove_flow(&self, key: &FlowKey) {
-        // An entry that another CPU removed first is gone all the same.
-        let _ = FLOWS.remove(key);
+    fn answer_mask(&self) -> u32 {
+        global!(ANSWER_MASK)
     }
 
     #[inline(always)]
-    fn mark(&self, flow: FlowRef, bits: u32) -> u32 {
-        // SAFETY: the entry lives, as FlowRef was promised.
+    fn slots(&self, part: Part, bucket: u32) -> Option<BucketRef> {
+        let words = match part {
+            Part::Established => FLOW_SLOTS.get_ptr_mut(bucket),
+            Part::Pending => PENDING_SLOTS.get_ptr_mut(bucket),
+        };
+        // SAFETY: a map's memory outlives every packet.
+        words.map(|words| unsafe { BucketRef::new(words, bucket * WAYS) })
+    }
+
+    #[inline(always)]
+    fn answers(&self, bucket: u32) -> Option<BucketRef> {
+        // SAFETY: as above.
+        ANSWERS.get_ptr_mut(bucket).map(|words| unsafe { BucketRef::new(words, 0) })
+    }
+
+    #[inline(always)]
+    fn flow(&self, part: Part, number: u32) -> Option<FlowRef> {
+        let entry = match part {
+            Part::Established => FLOWS.get_ptr_mut(number),
+            Part::Pending => PENDING.get_ptr_mut(number),
+        };
+        // SAFETY: as above.
+        entry.map(|entry| unsafe { FlowRef::new(entry) })
+    }
+
+    #[inline(always)]
+    fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
+        use AtomicOrdering::SeqCst;
+        // SAFETY: a live aligned word, as WordRef promises.
+        unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word.as_ptr(), old, new).0 == old }
+    }
+
+    #[inline(always)]
+    fn set_bits(&self, word: WordRef, bits: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { atomic_or::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), bits) }
+    }
+
+    #[inline(always)]
+    fn clear_bits(&self, word: WordRef, bits: u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { atomic_and::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), !bits) }
+    }
+
+    #[inline(always)]
+    fn launder(&self, value: u32) -> u32 {
+        let Some(place) = SCRATCH.get_ptr_mut(0) else { return 0 };
+        // SAFETY: this CPU's own, and XDP does not nest; volatile, or the compiler would see through.
         unsafe {
-            let state = &raw mut (*flow.as_ptr()).state;
-            atomic_or::<u32, u32, { AtomicOrdering::SeqCst }>(state, bits)
+            place.write_volatile(value);
+            place.read_volatile()
         }
+    }
+
+    #[inline(always)]
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
+        DESK.get_ptr_mut(0).map(|desk| work(unsafe { &mut *desk }))
     }
 
     #[inline(always)]
@@ -154,9 +222,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn service(&self, id: u32) -> Option<Service> {
+    fn service(&self, id: u32) -> Option<&Service> {
+        SERVICES.get(id)
+    }
+
+    #[inline(always)]
+    fn current_ring(&self, service: u32) -> Option<Ring> {
         // SAFETY: one aligned word, read once: a ring's offset and length never come apart.
-        SERVICES.get_ptr(id).map(|service| unsafe { service.read_volatile() })
+        CURRENT_RINGS.get_ptr(service).map(|ring| unsafe { ring.read_volatile() })
     }
 
     #[inline(always)]
@@ -165,21 +238,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn backend(&self, id: u32) -> Option<Backend> {
-        BACKENDS.get(id).copied()
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        BACKENDS.get(id)
     }
 
     #[inline(always)]
-    fn hop(&self, backend: u32) -> Option<CachedHop> {
-        HOPS.get(backend).copied()
-    }
-
-    #[inline(always)]
-    fn save_hop(&self, backend: u32, hop: &CachedHop) {
-        if let Some(place) = HOPS.get_ptr_mut(backend) {
-            // SAFETY: in bounds; CPUs that race here write what routing told both.
-            unsafe { place.write(*hop) };
-        }
+    fn reach(&self, backend: u32) -> Option<ReachRef> {
+        // SAFETY: a map's memory outlives every packet.
+        REACH.get_ptr_mut(backend).map(|reach| unsafe { ReachRef::new(reach) })
     }
 
     #[inline(always)]
@@ -198,8 +264,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn count_in(&self, load: u32) {
-        add_load(load, 1);
+    fn load(&self, load: u32) -> u64 {
+        // SAFETY: one aligned word.
+        LOAD.get_ptr(load).map_or(0, |word| unsafe { word.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn count_in(&self, load: u32) -> u64 {
+        add_load(load, 1)
     }
 
     #[inline(always)]
@@ -228,42 +300,56 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R> {
-        // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
-        DRAFT.get_ptr_mut(0).map(|draft| work(unsafe { &mut *draft }))
+    fn count(&self, counter: u32) {
+        count(counter);
     }
 
     #[inline(always)]
-    fn drafted(&self) -> Option<FlowRef> {
-        // SAFETY: as above; a map's memory outlives every packet.
-        DRAFT.get_ptr_mut(0).map(|draft| unsafe { FlowRef::new(&raw mut (*draft).flow) })
+    fn random(&self) -> u32 {
+        // SAFETY: no arguments.
+        unsafe { bpf_get_prandom_u32() }
     }
 
     #[inline(always)]
-    fn route(&self, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Result<(), Reason> {
-        route(self.ctx, flow, protocol, hop)
+    fn route(
+        &self,
+        src: &Address,
+        dst: &Address,
+        protocol: u32,
+        hop: &mut Hop,
+    ) -> Result<(), Reason> {
+        route(self.ctx, src, dst, protocol, hop)
     }
 }
 
 #[inline(always)]
-fn add_load(slot: u32, by: u64) {
-    if let Some(word) = LOAD.get_ptr_mut(slot) {
+fn add_load(slot: u32, by: u64) -> u64 {
+    match LOAD.get_ptr_mut(slot) {
         // SAFETY: in bounds; the proxy changes the same word with atomics.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, by) };
+        Some(word) => unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, by) },
+        None => 0,
     }
 }
 
 /// A function of its own: it takes values only, so it need not be inlined.
 #[inline(never)]
-fn route(ctx: *mut xdp_md, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Result<(), Reason> {
+fn route(
+    ctx: *mut xdp_md,
+    src: &Address,
+    dst: &Address,
+    protocol: u32,
+    hop: &mut Hop,
+) -> Result<(), Reason> {
     // Not on the stack, where the verifier wants every access aligned: `dmac` stands at 58.
     let Some(fib) = FIB.get_ptr_mut(0) else { return Err(Reason::Inconsistent) };
-    // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure.
+    // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure. By
+    // words, each volatile: a call of memset goes byte by byte.
     let fib = unsafe {
-        fib.write_bytes(0, 1);
+        for word in 0..size_of::<FibLookup>() / size_of::<u64>() {
+            fib.cast::<u64>().add(word).write_volatile(0);
+        }
         &mut *fib
     };
-    let (src, dst) = (flow.src(), flow.dst());
     fib.l4_protocol = protocol as u8;
     // SAFETY: the context is the kernel's own.
     fib.ifindex = unsafe { (*ctx).ingress_ifindex };
@@ -273,8 +359,8 @@ fn route(ctx: *mut xdp_md, flow: FlowRef, protocol: u32, hop: &mut Hop) -> Resul
         fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst.low());
     } else {
         fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = words(src);
-        fib.__bindgen_anon_4.ipv6_dst = words(dst);
+        fib.__bindgen_anon_3.ipv6_src = words(*src);
+        fib.__bindgen_anon_4.ipv6_dst = words(*dst);
     }
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the context is the kernel's own, and `fib` is as long as said.
@@ -296,7 +382,11 @@ fn through(fib: &FibLookup) -> Hop {
     if let Some(device) = unsafe { VLANS.get(ifindex) } {
         (ifindex, vlan) = (device.parent, device.vlan);
     }
-    Hop::new(fib.dmac, fib.smac, ifindex, vlan)
+    let mut hop = Hop::new(fib.dmac, fib.smac, ifindex, vlan);
+    // SAFETY: on success the kernel leaves the route's MTU there, bpf_fib_set_fwd_params() in
+    // net/core/filter.c.
+    hop.mtu = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });
+    hop
 }
 
 #[inline(always)]

@@ -70,7 +70,8 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let pins = Pins::open(&config.node.pin_dir)?;
     let host = Host::open(&config.node.state_dir).await?;
     let links = LinkWatch::open()?;
-    let datapath = Datapath::adopt(&sizing::size(&config), config.node.flow_timeouts, pins)?;
+    let sizes = sizing::size(&config);
+    let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
     let mut kernel = datapath.kernel;
     let mut uplinks = Uplinks::new(&config.node);
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
@@ -94,6 +95,11 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         load,
         started,
     };
-    let handles = Handles { door, counters: datapath.counters, sweeper: datapath.sweeper };
+    let handles = Handles {
+        door,
+        counters: datapath.counters,
+        sweeper: datapath.sweeper,
+        max_half_open: sizes.max_half_open,
+    };
     Ok((daemon, handles))
 }

@@ -4,9 +4,14 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
+
+use ipnet::IpNet;
+
+use crate::interface::InterfacePattern;
 
 /// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +25,8 @@ pub struct Service {
     pub hostnames: Vec<Arc<str>>,
     /// Never empty, ports differ.
     pub ports: Vec<Port>,
+    /// Who reaches it at all. `None`: everybody.
+    pub private: Option<Private>,
     pub forwarding: Forwarding,
     pub concurrency: Concurrency,
     pub pool: Pool,
@@ -31,6 +38,14 @@ impl Service {
     pub fn is_steered(&self) -> bool {
         self.ports.iter().any(|port| port.path() == Path::Steer)
     }
+}
+
+/// Who reaches a private service: connections that came in by one of the interfaces, from one of the
+/// networks. An empty list sets no condition; not both are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Private {
+    pub interfaces: Vec<InterfacePattern>,
+    pub networks: Vec<IpNet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,8 +96,10 @@ pub struct Port {
     pub port: NonZeroU16,
     /// In the order in which they act on a connection. Empty: pass-through.
     pub handlers: Vec<Handler>,
-    /// Present exactly when `handlers` contains [`Handler::Tls`].
+    /// Present exactly when `handlers` contains [`Handler::Tls`] or [`Handler::PgTls`].
     pub tls: Option<TlsOptions>,
+    /// Present exactly when `handlers` contains [`Handler::ProxyProto`].
+    pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
     pub force_https: bool,
 }
@@ -97,22 +114,94 @@ impl Port {
     pub fn has(&self, handler: Handler) -> bool {
         self.handlers.contains(&handler)
     }
+
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        match self.handlers.first() {
+            Some(Handler::Tls) => Opening::Tls,
+            Some(Handler::Http) => Opening::Http,
+            Some(Handler::PgTls) => Opening::Postgres,
+            Some(Handler::ProxyProto) | None => Opening::Raw,
+        }
+    }
+}
+
+/// What a client begins a connection with. Services can only share an address and port where all
+/// begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// A TLS handshake, which names the service (SNI).
+    Tls,
+    /// Requests, each of which names the service (`Host`).
+    Http,
+    /// PostgreSQL's request for TLS, and then the handshake.
+    Postgres,
+    /// Anything: no name is seen, so there is one service.
+    Raw,
+}
+
+impl Opening {
+    /// Whether `hostnames` tell services apart.
+    #[must_use]
+    pub fn is_named(self) -> bool {
+        self != Self::Raw
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Handler {
     Tls,
     Http,
+    /// TLS as PostgreSQL begins it.
+    PgTls,
+    /// Tell the backend who the client is, ahead of the connection's first byte.
+    ProxyProto,
+}
+
+impl Handler {
+    /// As the configuration writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::PgTls => "pg_tls",
+            Self::ProxyProto => "proxy_proto",
+        }
+    }
+}
+
+/// Version of the PROXY protocol
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    #[default]
+    V1,
+    /// Binary; says more where the client came by TLS.
+    V2,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Protocol names in order of preference. Default: `h2`, `http/1.1`.
+    /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for [`Handler::PgTls`]
+    /// always `postgresql`.
     pub alpn: Vec<Arc<str>>,
     /// At least one. Default: both.
     pub versions: Vec<TlsVersion>,
     /// Serve a self-signed certificate where none is configured for the name.
     pub default_self_signed: bool,
+    /// Ask clients for a certificate. Default: no.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// Which certificates of clients are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// PEM file with the authorities that may have issued them.
+    pub ca: PathBuf,
+    /// Refuse clients without one. A bad one is refused in any case.
+    pub is_required: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,11 +1,10 @@
 //! What is configured beside the services: the node, the admin door, certificates, timeouts.
 
-mod interfaces;
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
-use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use ipnet::IpNet;
 
-pub use interfaces::InterfacePattern;
-
+pub use crate::interface::InterfacePattern;
 use crate::service::Service;
 
 pub const DEFAULT_STATE_DIR: &str = "/run/lb";
@@ -16,7 +15,7 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
 pub struct Config {
     pub node: Node,
     pub admin: Admin,
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<CertificateSource>,
     pub proxy: ProxySettings,
     pub services: Vec<Arc<Service>>,
 }
@@ -69,8 +68,16 @@ pub struct Admin {
     pub listen: PathBuf,
 }
 
-/// PEM files; the names come from the certificate.
+/// Where certificates are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    Files(CertificateFiles),
+    /// All pairs of certificate and key in there.
+    Directory(PathBuf),
+}
+
+/// PEM files; the names come from the certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -80,6 +87,10 @@ pub struct CertificateFiles {
 pub struct ProxySettings {
     /// Prefix of the headers that name this product's facts. Default `Fly-`.
     pub header_prefix: Arc<str>,
+    /// Clients in these networks are proxies whose `X-Forwarded-*` is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections from these networks must begin with a PROXY protocol header. Default: none.
+    pub proxy_proto_from: Vec<IpNet>,
     /// From accept to the end of the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// For a request's whole header section. Default 10 s.
@@ -97,4 +108,18 @@ pub struct ProxySettings {
     pub max_idle_per_backend: usize,
     /// How long such a connection may be idle. Default 60 s.
     pub upstream_idle_timeout: Duration,
+}
+
+impl ProxySettings {
+    /// Whether `client` is a proxy whose `X-Forwarded-*` is believed.
+    #[must_use]
+    pub fn is_trusted(&self, client: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&client))
+    }
+
+    /// Whether connections from `client` begin with a PROXY protocol header.
+    #[must_use]
+    pub fn is_announced(&self, client: IpAddr) -> bool {
+        self.proxy_proto_from.iter().any(|network| network.contains(&client))
+    }
 }

@@ -12,7 +12,7 @@ use lb::{
     settings::XdpMode,
     tables::{Capacity, Command},
 };
-use lb_common::abi::{Address, Backend, Service, Vip, VipKey, maps, path};
+use lb_common::abi::{Address, Backend, Ring, Vip, VipKey, maps, path};
 use lb_tests::{
     kernel::{small, timeouts},
     netns::Netns,
@@ -79,8 +79,8 @@ fn filled() -> Vec<Command> {
     let backend = Backend { load: 3, port: [1, 187], ..Backend::default() };
     vec![
         Command::SetBackend { id: 63, backend },
-        Command::WriteRing { offset: 7, slots: vec![63; 5000] },
-        Command::SetService { id: 15, service: Service::new(7, 5000) },
+        Command::WriteRing { offset: 7, words: [vec![63; 5000], vec![1, 63]].concat() },
+        Command::SetRing { service: 15, ring: Ring::new(7, 5000) },
         Command::SetVip(key, Vip { service: 15, path: path::STEER }),
         Command::AddAddress(address),
     ]
@@ -163,7 +163,7 @@ fn tables_grow_with_their_counts_and_do_not_shrink() {
         let contents = datapath.tables.contents().expect("contents");
         let kept: Vec<_> = filled()
             .into_iter()
-            .filter(|c| matches!(c, Command::WriteRing { .. } | Command::SetService { .. }))
+            .filter(|c| matches!(c, Command::WriteRing { .. } | Command::SetRing { .. }))
             .collect();
         assert_eq!(contents, kept);
         fill(datapath);
@@ -181,14 +181,14 @@ fn what_is_not_ours_is_replaced_under_its_name() {
     bench.leave(&small(), fill);
     // A map of another kind in the place of one, and one that no version has.
     fs::rename(bench.map(maps::VIPS), bench.map(maps::ADDRESSES)).expect("rename");
-    fs::rename(bench.map(maps::HOPS), bench.map("OTHER")).expect("rename");
+    fs::rename(bench.map(maps::REACH), bench.map("OTHER")).expect("rename");
     bench.leave(&small(), |datapath| {
         let contents = datapath.tables.contents().expect("contents");
         assert_eq!(contents, filled()[..3], "the two are empty");
         fill(datapath);
     });
     assert!(!bench.map("OTHER").exists());
-    assert!([maps::VIPS, maps::ADDRESSES, maps::HOPS].iter().all(|name| bench.map(name).exists()));
+    assert!([maps::VIPS, maps::ADDRESSES, maps::REACH].iter().all(|name| bench.map(name).exists()));
     bench.adopt(&small(), |datapath| {
         assert_eq!(datapath.tables.contents().expect("contents"), filled());
     });
@@ -202,10 +202,10 @@ fn a_flow_table_goes_on_with_its_secret_only() {
         let map = fs::metadata(bench.map(name)).expect("a name");
         std::os::unix::fs::MetadataExt::ino(&map)
     };
-    let [secret, flows, vips] = ["SECRET", maps::FLOWS, maps::VIPS].map(number);
+    let [flows, vips] = [maps::FLOWS, maps::VIPS].map(number);
     bench.leave(&small(), |_| ());
-    assert_eq!(["SECRET", maps::FLOWS, maps::VIPS].map(number), [secret, flows, vips]);
-    fs::remove_file(bench.map("SECRET")).expect("removed");
+    assert_eq!([maps::FLOWS, maps::VIPS].map(number), [flows, vips]);
+    fs::remove_file(bench.map("SEED")).expect("removed");
     bench.leave(&small(), |_| ());
     assert_ne!(number(maps::FLOWS), flows);
     assert_eq!(number(maps::VIPS), vips);

@@ -3,17 +3,26 @@
 use std::{
     cell::{Cell, RefCell, UnsafeCell},
     collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
 use crate::{
-    abi::{Address, Backend, CachedHop, Flow, FlowKey, Hop, Service, Vip, VipKey},
+    abi::{
+        Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Slot, Vip, VipKey, WAYS,
+        counter, flow_state,
+    },
+    arrival::{Arrival, Desk, Onward},
     packet::Packet,
-    tables::{Draft, FlowRef, Refused, Tables},
+    tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
+    vlan::Tag,
 };
 
 /// Bytes kept free in front of a frame, as drivers do.
 const HEADROOM: usize = 64;
+
+/// Bytes kept free behind it.
+const TAILROOM: usize = 320;
 
 /// A frame in ordinary memory.
 pub struct Buffer {
@@ -27,10 +36,11 @@ impl Buffer {
     #[must_use]
     pub fn new(frame: &[u8]) -> Self {
         let end = HEADROOM + frame.len();
-        let mut buffer = Self { words: vec![0; end.div_ceil(8)], start: HEADROOM, end };
+        let mut buffer =
+            Self { words: vec![0; (end + TAILROOM).div_ceil(8)], start: HEADROOM, end };
         // SAFETY: the words hold `end` bytes and are borrowed for this statement alone.
         let bytes =
-            unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast(), end) };
+            unsafe { std::slice::from_raw_parts_mut(buffer.words.as_mut_ptr().cast::<u8>(), end) };
         bytes[HEADROOM..].copy_from_slice(frame);
         buffer
     }
@@ -59,88 +69,175 @@ unsafe impl Packet for Buffer {
         }
         true
     }
+
+    fn adjust_tail(&mut self, by: i32) -> bool {
+        match self.end.checked_add_signed(by as isize) {
+            Some(end) if end >= self.start + 14 && end <= self.words.len() * 8 => {
+                let old = self.end;
+                self.end = end;
+                if end > old {
+                    // SAFETY: both lie within the words, borrowed for this statement alone.
+                    unsafe {
+                        let first = self.words.as_mut_ptr().cast::<u8>().add(old);
+                        first.write_bytes(0, end - old);
+                    }
+                }
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Tables that a test fills and reads as it likes.
 pub struct Model {
-    pub flows: RefCell<HashMap<FlowKey, Box<UnsafeCell<Flow>>>>,
-    pub max_flows: usize,
+    established: Flows,
+    pending: Flows,
+    answers: Box<[UnsafeCell<Bucket>]>,
     pub vips: HashMap<VipKey, Vip>,
     pub addresses: Vec<Address>,
     pub services: Vec<Service>,
+    pub current_rings: Vec<Ring>,
     pub rings: Vec<u32>,
     pub backends: Vec<Backend>,
-    pub hops: RefCell<Vec<CachedHop>>,
+    pub reach: Vec<UnsafeCell<Reach>>,
     /// What routing answers; `None`: no route.
     pub routes: HashMap<Address, Hop>,
     pub load: RefCell<Vec<u64>>,
     pub opened: RefCell<Vec<u64>>,
     pub ports: RefCell<Vec<u32>>,
+    pub counters: RefCell<Vec<u64>>,
     pub source_ports: (u16, u16),
     pub now: Cell<u64>,
     pub ingress: u32,
-    draft: UnsafeCell<Draft>,
+    random: Cell<u64>,
+}
+
+/// Entries of one part, and the slots that lead to them.
+struct Flows {
+    slots: Box<[UnsafeCell<Bucket>]>,
+    entries: Box<[UnsafeCell<Flow>]>,
+}
+
+impl Flows {
+    fn new(buckets: u32) -> Self {
+        let entries = (0..buckets * WAYS).map(|_| UnsafeCell::default());
+        Self { slots: free_buckets(buckets), entries: entries.collect() }
+    }
+
+    fn open(&self) -> impl Iterator<Item = (Slot, Flow)> + '_ {
+        // SAFETY: tests are single-threaded, and no reference is held.
+        let slots = self.slots.iter().flat_map(|bucket| unsafe { *bucket.get() }).map(Slot);
+        // SAFETY: as above.
+        let entries = self.entries.iter().map(|entry| unsafe { *entry.get() });
+        slots.zip(entries).filter(|(slot, _)| slot.has(flow_state::OPEN))
+    }
+}
+
+fn free_buckets(buckets: u32) -> Box<[UnsafeCell<Bucket>]> {
+    (0..buckets).map(|_| UnsafeCell::default()).collect()
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self {
-            flows: RefCell::default(),
-            max_flows: 1024,
-            vips: HashMap::new(),
-            addresses: Vec::new(),
-            services: Vec::new(),
-            rings: Vec::new(),
-            backends: Vec::new(),
-            hops: RefCell::default(),
-            routes: HashMap::new(),
-            load: RefCell::default(),
-            opened: RefCell::default(),
-            ports: RefCell::default(),
-            source_ports: (2048, 30720),
-            now: Cell::new(1 << 40),
-            ingress: 1,
-            draft: UnsafeCell::default(),
-        }
+        Self::with_buckets(128)
     }
 }
 
 impl Model {
-    /// A copy of a flow entry.
+    /// With so many buckets, a power of two, in each part of the flow table.
     #[must_use]
-    pub fn entry(&self, key: &FlowKey) -> Option<Flow> {
-        // SAFETY: tests are single-threaded, and no reference into the entry is held.
-        self.flows.borrow().get(key).map(|flow| unsafe { *flow.get() })
+    pub fn with_buckets(buckets: u32) -> Self {
+        Self {
+            established: Flows::new(buckets),
+            pending: Flows::new(buckets),
+            answers: free_buckets(2 * buckets),
+            vips: HashMap::new(),
+            addresses: Vec::new(),
+            services: Vec::new(),
+            current_rings: Vec::new(),
+            rings: Vec::new(),
+            backends: Vec::new(),
+            reach: Vec::new(),
+            routes: HashMap::new(),
+            load: RefCell::default(),
+            opened: RefCell::default(),
+            ports: RefCell::default(),
+            counters: RefCell::new(vec![0; counter::LENGTH as usize]),
+            source_ports: (2048, 30720),
+            now: Cell::new(1 << 40),
+            ingress: 1,
+            random: Cell::new(1),
+        }
+    }
+
+    /// Copies of all open flows of a part.
+    #[must_use]
+    pub fn flows(&self, part: Part) -> Vec<(Slot, Flow)> {
+        self.part(part).open().collect()
+    }
+
+    const fn part(&self, part: Part) -> &Flows {
+        match part {
+            Part::Established => &self.established,
+            Part::Pending => &self.pending,
+        }
     }
 }
 
 impl Tables for Model {
-    fn flow(&self, key: &FlowKey) -> Option<FlowRef> {
-        // SAFETY: a box does not move, and the pipeline forgets an entry when it removes it.
-        self.flows.borrow().get(key).map(|flow| unsafe { FlowRef::new(flow.get()) })
+    fn seed(&self) -> [u64; 2] {
+        [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210]
     }
 
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), Refused> {
-        let mut flows = self.flows.borrow_mut();
-        if flows.contains_key(key) {
-            return Err(Refused::Taken);
-        }
-        if flows.len() >= self.max_flows {
-            return Err(Refused::Full);
-        }
-        flows.insert(*key, Box::new(UnsafeCell::new(*flow)));
-        Ok(())
+    fn slot_mask(&self, part: Part) -> u32 {
+        self.part(part).slots.len() as u32 - 1
     }
 
-    fn remove_flow(&self, key: &FlowKey) {
-        self.flows.borrow_mut().remove(key);
+    fn answer_mask(&self) -> u32 {
+        self.answers.len() as u32 - 1
     }
 
-    fn mark(&self, flow: FlowRef, bits: u32) -> u32 {
-        let before = flow.state();
-        // SAFETY: tests are single-threaded; the entry lives in its box.
-        unsafe { (*flow.as_ptr()).state = before | bits };
-        before
+    fn slots(&self, part: Part, bucket: u32) -> Option<BucketRef> {
+        let words = self.part(part).slots.get(bucket as usize)?;
+        // SAFETY: the boxed slice does not move.
+        Some(unsafe { BucketRef::new(words.get(), bucket * WAYS) })
+    }
+
+    fn answers(&self, bucket: u32) -> Option<BucketRef> {
+        // SAFETY: the boxed slice does not move.
+        Some(unsafe { BucketRef::new(self.answers.get(bucket as usize)?.get(), 0) })
+    }
+
+    fn flow(&self, part: Part, number: u32) -> Option<FlowRef> {
+        // SAFETY: the boxed slice does not move.
+        Some(unsafe { FlowRef::new(self.part(part).entries.get(number as usize)?.get()) })
+    }
+
+    fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
+        // SAFETY: an aligned word of a bucket, which lives as long as the model.
+        unsafe { AtomicU64::from_ptr(word.as_ptr()) }
+            .compare_exchange(old, new, SeqCst, SeqCst)
+            .is_ok()
+    }
+
+    fn set_bits(&self, word: WordRef, bits: u64) -> u64 {
+        // SAFETY: as in `exchange`.
+        unsafe { AtomicU64::from_ptr(word.as_ptr()) }.fetch_or(bits, SeqCst)
+    }
+
+    fn clear_bits(&self, word: WordRef, bits: u64) -> u64 {
+        // SAFETY: as in `exchange`.
+        unsafe { AtomicU64::from_ptr(word.as_ptr()) }.fetch_and(!bits, SeqCst)
+    }
+
+    fn launder(&self, value: u32) -> u32 {
+        value
+    }
+
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        let onward = Onward::default();
+        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
@@ -151,24 +248,25 @@ impl Tables for Model {
         self.addresses.contains(address)
     }
 
-    fn service(&self, id: u32) -> Option<Service> {
-        self.services.get(id as usize).copied()
+    fn service(&self, id: u32) -> Option<&Service> {
+        self.services.get(id as usize)
+    }
+
+    fn current_ring(&self, service: u32) -> Option<Ring> {
+        self.current_rings.get(service as usize).copied()
     }
 
     fn ring(&self, slot: u32) -> Option<u32> {
         self.rings.get(slot as usize).copied()
     }
 
-    fn backend(&self, id: u32) -> Option<Backend> {
-        self.backends.get(id as usize).copied()
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        self.backends.get(id as usize)
     }
 
-    fn hop(&self, backend: u32) -> Option<CachedHop> {
-        self.hops.borrow().get(backend as usize).copied()
-    }
-
-    fn save_hop(&self, backend: u32, hop: &CachedHop) {
-        self.hops.borrow_mut()[backend as usize] = *hop;
+    fn reach(&self, backend: u32) -> Option<ReachRef> {
+        // SAFETY: nobody adds backends while packets are under way.
+        Some(unsafe { ReachRef::new(self.reach.get(backend as usize)?.get()) })
     }
 
     fn next_port(&self, load: u32) -> [u8; 2] {
@@ -180,8 +278,14 @@ impl Tables for Model {
         (port as u16).to_be_bytes()
     }
 
-    fn count_in(&self, load: u32) {
-        self.load.borrow_mut()[load as usize] += 1;
+    fn load(&self, load: u32) -> u64 {
+        self.load.borrow()[load as usize]
+    }
+
+    fn count_in(&self, load: u32) -> u64 {
+        let mut loads = self.load.borrow_mut();
+        loads[load as usize] += 1;
+        loads[load as usize] - 1
     }
 
     fn count_out(&self, load: u32) {
@@ -192,26 +296,25 @@ impl Tables for Model {
         self.opened.borrow_mut()[backend as usize] += 1;
     }
 
-    fn with_draft<R>(&self, work: impl FnOnce(&mut Draft) -> R) -> Option<R> {
-        // SAFETY: tests are single-threaded, and the pipeline lends the draft once at a time.
-        Some(work(unsafe { &mut *self.draft.get() }))
-    }
-
-    fn drafted(&self) -> Option<FlowRef> {
-        // SAFETY: the draft lives as long as the model.
-        Some(unsafe { FlowRef::new(&raw mut (*self.draft.get()).flow) })
+    fn count(&self, counter: u32) {
+        self.counters.borrow_mut()[counter as usize] += 1;
     }
 
     fn now(&self) -> u64 {
         self.now.get()
     }
 
+    fn random(&self) -> u32 {
+        self.random.set(self.random.get().wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1));
+        (self.random.get() >> 32) as u32
+    }
+
     fn ingress(&self) -> u32 {
         self.ingress
     }
 
-    fn route(&self, flow: FlowRef, _: u32, hop: &mut Hop) -> Result<(), Reason> {
-        *hop = *self.routes.get(&flow.dst()).ok_or(Reason::NoRoute)?;
+    fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {
+        *hop = *self.routes.get(dst).ok_or(Reason::NoRoute)?;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::model::Model;
-use crate::abi::{Address, Backend, CachedHop, Hop, Service, Vip, VipKey, path};
+use crate::abi::{Address, Backend, Hop, Reach, Ring, Service, Vip, VipKey, path};
 
 /// One announced address per family; ports by what stands behind them.
 pub const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
@@ -79,13 +79,18 @@ pub fn model(now: u64) -> Model {
                 source: Address::of(ip(sources[family])),
                 port: BACKEND_PORT.to_be_bytes(),
                 load: family as u32,
+                weight: 1,
+                soft_limit: u32::MAX,
+                hard_limit: u32::MAX,
                 ..Backend::default()
             });
-            model.hops.borrow_mut().push(CachedHop { hop: hop(vlan), at });
-            model.services.push(Service::new(backend + slot, 1));
+            model.reach.push(Reach { hop: hop(vlan), at, ..Reach::default() }.into());
+            model.services.push(Service::default());
+            model.current_rings.push(Ring::new(backend + slot, 1));
             model.opened.borrow_mut().push(0);
         }
-        model.services.push(Service::new(0, 0));
+        model.services.push(Service::default());
+        model.current_rings.push(Ring::new(0, 0));
         model.load.borrow_mut().push(0);
         model.ports.borrow_mut().push(0);
         let steered = [

@@ -10,7 +10,10 @@ mod tests;
 use std::{io, path::PathBuf};
 
 pub use server::Door;
-pub use status::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+pub use status::{
+    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,
+    Status, Verdicts,
+};
 
 /// Why the door stays shut.
 #[derive(Debug, thiserror::Error)]

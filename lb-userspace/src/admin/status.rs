@@ -15,6 +15,7 @@ pub struct Status {
     pub drops: Vec<Drops>,
     pub verdicts: Verdicts,
     pub flows: Flows,
+    pub handshakes: HandshakeStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,10 +69,37 @@ pub struct Verdicts {
     pub reply: u64,
 }
 
-/// The flow table.
+/// The flow table: how many there are at the last sweep, how many there is room for, and how many
+/// ever had to go for want of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flows {
-    /// At the last sweep.
+    /// Neither closed nor forgotten; half-open ones among them.
     pub live: u64,
     pub max: u64,
+    /// Those whose client has not shown yet that it gets the answers.
+    pub half_open: u64,
+    pub max_half_open: u64,
+    /// Closed ones whose source port is kept back a little longer.
+    pub closed: u64,
+    /// Established ones, long silent, whose place another took.
+    pub evicted: u64,
+    /// Half-open ones whose place another took.
+    pub evicted_half_open: u64,
+    /// Packets of flows that stayed among the half-open ones because their bucket was full.
+    pub crowded: u64,
+}
+
+/// TLS handshakes with clients, of all ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandshakeStatus {
+    pub completed: u64,
+    /// Every kind, also where none failed so.
+    pub failed: Vec<FailedHandshakes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedHandshakes {
+    /// Such as `unrecognized_name`.
+    pub kind: String,
+    pub count: u64,
 }

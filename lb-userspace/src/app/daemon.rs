@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::{
     select,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{self, MissedTickBehavior},
 };
@@ -29,12 +29,12 @@ use super::{
 };
 use crate::{
     admin::Door,
-    datapath::{Counters, Kernel, Sweeper},
+    datapath::{Counters, Kernel, Population, Sweeper, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
     load::Load,
-    proxy::{self, Proxy, Routes},
+    proxy::{self, CertificateStore, Handshakes, Proxy, Routes},
     settings::Config,
 };
 
@@ -63,6 +63,7 @@ pub(super) struct Handles {
     pub(super) door: Door,
     pub(super) counters: Counters,
     pub(super) sweeper: Sweeper,
+    pub(super) max_half_open: u32,
 }
 
 impl Daemon {
@@ -72,13 +73,15 @@ impl Daemon {
     /// kernel's tables lead to it, those before our program takes the place of an earlier one, and
     /// that before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let proxy = self.start_proxy()?;
+        let certificates = CertificateStore::open(&self.config.certificates)?;
+        let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
         self.steering.replan(&self.fleet, &self.sources.known).await?;
         self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
-        self.start_tasks(handles, &mut tasks);
+        self.start_tasks(handles, proxy.handshakes().clone(), &mut tasks);
+        tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let down = assembly::down(&self.fleet);
         let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
@@ -91,8 +94,11 @@ impl Daemon {
     }
 
     /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
-    fn start_proxy(&mut self) -> anyhow::Result<proxy::Running> {
-        let Config { node, proxy, certificates, .. } = &self.config;
+    fn start_proxy(
+        &mut self,
+        certificates: &Arc<CertificateStore>,
+    ) -> anyhow::Result<proxy::Running> {
+        let Config { node, proxy, .. } = &self.config;
         let routes = Routes::new(&self.fleet, certificates)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
@@ -101,7 +107,13 @@ impl Daemon {
         self.kernel.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
         let settings = Arc::new(proxy.clone());
-        Ok(bound.start(settings, node.region.clone(), routes, self.load.clone())?)
+        Ok(bound.start(
+            settings,
+            node.region.clone(),
+            routes,
+            self.load.clone(),
+            ingress_interface,
+        )?)
     }
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
@@ -126,18 +138,20 @@ impl Daemon {
         Ok(self.host.keep_neighbours(kept.collect()).await?)
     }
 
-    fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
-        let flows = Arc::new(AtomicU64::new(0));
+    fn start_tasks(&self, handles: Handles, handshakes: Arc<Handshakes>, tasks: &mut JoinSet<()>) {
+        let (sender, population) = watch::channel(Population::default());
         let report = Report {
             started: self.started,
             interfaces: self.uplinks.shown(),
             services: Reported::all(&self.fleet, &self.steering.slots),
             counters: handles.counters,
             load: self.load.clone(),
-            flows: flows.clone(),
+            population,
             max_flows: self.config.node.max_flows,
+            handshakes,
+            max_half_open: handles.max_half_open,
         };
-        tasks.spawn(sweeping::sweep(handles.sweeper, flows));
+        tasks.spawn(sweeping::sweep(handles.sweeper, sender));
         let door = handles.door.serve(move || Ok(report.status()?));
         tasks.spawn(async { match door.await {} });
     }

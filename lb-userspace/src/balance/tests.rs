@@ -41,6 +41,7 @@ impl Bench {
             addresses: vec![CLIENT],
             hostnames: vec![],
             ports: vec![],
+            private: None,
             forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,

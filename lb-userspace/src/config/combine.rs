@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::service::{Handler, Protocol, Strategy};
+use crate::service::{Handler, Path, Protocol, Strategy};
 
 use super::{
     diagnostic::Diagnostic,
@@ -18,6 +18,7 @@ pub(super) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, 
     refuse_udp_handlers(service, report);
     refuse_useless_hostnames(service, report);
     refuse_useless_concurrency(service, report);
+    refuse_public_handlers(service, report);
     refuse_unknown_pool(service, pools, report);
     if !certificates {
         refuse_tls_without_certificate(service, report);
@@ -51,12 +52,47 @@ fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
 
 fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
     if let Some(span) = &service.hostnames_key
-        && service.is_only_steered()
+        && service.ports.whole
+        && !service.ports.items.iter().any(|item| item.value.port.opening().is_named())
     {
-        let message =
-            "`hostnames` on a service whose ports have no handlers: no name is seen there";
-        let help = r#"add "tls" or "http" to `handlers`, or remove `hostnames`"#;
+        let message = "`hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: \
+                       no name is seen there";
+        let help = r#"add one of them to `handlers`, or remove `hostnames`"#;
         report.push(Diagnostic::new(span.clone(), message).help(help));
+    }
+}
+
+/// As Fly's private services have it: encryption there is the network's.
+fn refuse_public_handlers(service: &Draft<'_>, report: &Report) {
+    let Some(private) = &service.private else {
+        return;
+    };
+    for draft in service.ports.items.iter().map(|item| &item.value) {
+        let number = draft.port.port;
+        let (message, help) = if draft.port.tls.is_some() {
+            (
+                format!("port {number} of a private service ends TLS"),
+                "leave `tls` and `pg_tls` out, or serve it publicly",
+            )
+        } else if draft.port.force_https {
+            (
+                format!("port {number} of a private service redirects to https"),
+                "remove `force_https`: a private service has no https",
+            )
+        } else if draft.port.path() == Path::Steer {
+            (
+                format!("port {number} of a private service has no handlers"),
+                "that is not supported yet; `proxy_proto` or `http` keep strangers out",
+            )
+        } else {
+            continue;
+        };
+        let at = draft.handlers.clone().unwrap_or_else(|| draft.number.clone());
+        report.push(
+            Diagnostic::new(at, message)
+                .related(private.span.clone(), "made private here")
+                .help(help),
+        );
     }
 }
 
@@ -156,11 +192,11 @@ fn family(address: IpAddr) -> &'static str {
 }
 
 /// The words that say which handlers a port has.
-pub(super) fn chain(handlers: &[Handler]) -> &'static str {
-    match handlers {
-        [Handler::Tls, Handler::Http] => "handlers `tls`, `http`",
-        [Handler::Tls] => "handler `tls`",
-        [Handler::Http] => "handler `http`",
-        _ => "no handlers",
+pub(super) fn chain(handlers: &[Handler]) -> String {
+    let names: Vec<_> = handlers.iter().map(|it| format!("`{}`", it.name())).collect();
+    match &*names {
+        [] => "no handlers".to_owned(),
+        [name] => format!("handler {name}"),
+        names => format!("handlers {}", names.join(", ")),
     }
 }

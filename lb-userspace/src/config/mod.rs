@@ -9,6 +9,7 @@ mod conflict;
 mod diagnostic;
 mod health;
 mod hostname;
+mod network;
 mod node;
 mod pool;
 mod port;
@@ -19,6 +20,7 @@ mod section;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     fs, io,
@@ -97,7 +99,7 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let proxy = root.optional("proxy", proxy::proxy);
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
-    let drafts = root.optional("services", |it| it.list(service::draft));
+    let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
     let services = services(drafts, &pools, has_certificates, root.report());

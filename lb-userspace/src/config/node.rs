@@ -46,7 +46,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
     })
 }
 
-fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
+pub(super) fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
     let names = value.some_list("name the interface that clients come in by", interface)?;
     value.report().refuse_repeats("interface", &names.items);
     Some(names.into_values())

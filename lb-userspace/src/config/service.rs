@@ -1,13 +1,15 @@
 //! `[[services]]`: read into drafts, which still know where their parts are written.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
-use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Protocol, Service};
+use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Private, Protocol, Service};
 
 use super::{
     address,
     diagnostic::{Diagnostic, Span},
     hostname::hostname,
+    network::networks,
+    node::interfaces,
     pool::{PoolDraft, pool},
     port::{PortDraft, port},
     reader::{At, List, Report, Value},
@@ -29,6 +31,7 @@ pub(super) struct Draft<'a> {
     /// Outside `None`: not a port. Inside `None`: not given.
     pub internal_port: Option<Option<NonZeroU16>>,
     pub ports: List<PortDraft>,
+    pub private: Option<At<Private>>,
     pub forwarding: Forwarding,
     pub concurrency: Option<At<Concurrency>>,
     pub pool: Option<PoolChoice<'a>>,
@@ -41,7 +44,8 @@ pub(super) enum PoolChoice<'a> {
 
 pub(super) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
-pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
+/// Relative paths are relative to `directory`.
+pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<'a>> {
     value.section(|service| {
         let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
         let protocol = service.optional("protocol", protocol);
@@ -53,8 +57,9 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
         });
         let internal_port = service.optional("internal_port", scalar::port);
         let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
-            it.some_list("name the port that clients reach", port)
+            it.some_list("name the port that clients reach", |it| port(it, directory))
         });
+        let private = service.optional("private", private);
         let forwarding = service.optional("forwarding", forwarding);
         let concurrency = service.optional("concurrency", concurrency);
         service.not_yet("limits", "`concurrency` limits each backend");
@@ -71,6 +76,7 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
             },
             internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
             ports: ports.unwrap_or(List { items: Vec::new(), whole: false }),
+            private,
             forwarding: forwarding.unwrap_or_default(),
             concurrency,
             pool,
@@ -92,6 +98,24 @@ fn protocol(value: Value<'_>) -> Option<Protocol> {
 
 fn forwarding(value: Value<'_>) -> Option<Forwarding> {
     value.choice(&[("nat", Forwarding::Nat)], &["l2", "ipip", "gue"])
+}
+
+fn private(value: Value<'_>) -> Option<At<Private>> {
+    value.section(|private| {
+        let interfaces = private.optional("interfaces", interfaces);
+        let networks = private.optional("networks", |it| {
+            it.some_list("name the networks that clients are in", |_| Some(()))?;
+            networks(it)
+        });
+        if !private.has("interfaces") && !private.has("networks") {
+            let help = r#"write for example `private = { interfaces = ["wg0"] }`"#;
+            return value.refuse("`private` says neither `interfaces` nor `networks`", help);
+        }
+        Some(value.at(Private {
+            interfaces: interfaces.unwrap_or_default(),
+            networks: networks.unwrap_or_default(),
+        }))
+    })
 }
 
 const DEFAULT_CONCURRENCY: Concurrency =
@@ -184,6 +208,7 @@ impl<'a> Draft<'a> {
             addresses: values(self.addresses),
             hostnames: values(self.hostnames.unwrap_or_default()),
             ports: ports.into_iter().map(|draft| draft.port).collect(),
+            private: self.private.map(|it| it.value),
             forwarding: self.forwarding,
             concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
             pool,

@@ -19,11 +19,12 @@ use aya_obj::{EbpfSectionKind, Object};
 use lb_common::abi::maps;
 use tracing::{info, warn};
 
-use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins, secret};
+use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins};
 
-/// The maps that make up the flow table, as far as the object has them. They refer to each other by
-/// place and hash, so their sizes are exact.
-const FLOW_TABLE: &[&str] = &[maps::FLOWS, "FLOW_SLOTS", "PENDING", "PENDING_SLOTS", "ANSWERS"];
+/// The maps that make up the flow table. They refer to each other by place and hash, so their sizes
+/// are exact.
+const FLOW_TABLE: &[&str] =
+    &[maps::FLOWS, maps::FLOW_SLOTS, maps::PENDING, maps::PENDING_SLOTS, maps::ANSWERS];
 
 /// What a map is, as far as the program and we rely on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +63,12 @@ pub(super) fn survey(
     config: &DatapathConfig,
 ) -> Result<Vec<Plan>, DatapathError> {
     let wanted = wanted(elf, config)?;
-    let has_secret = secret::read(pins).is_some();
     let pinned = |(name, shape): (String, Shape)| {
         let found = pinned_shape(&pins.maps().join(&name));
         let fate = fate(&name, &shape, found);
         Plan { name, fate }
     };
-    Ok(together(wanted.into_iter().map(pinned).collect(), has_secret))
+    Ok(together(wanted.into_iter().map(pinned).collect()))
 }
 
 fn wanted(elf: &[u8], config: &DatapathConfig) -> Result<Vec<(String, Shape)>, DatapathError> {
@@ -127,13 +127,25 @@ fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> Fat
     Fate::Kept
 }
 
-/// The flow table goes on as a whole, with its secret, or not at all.
-fn together(mut plans: Vec<Plan>, has_secret: bool) -> Vec<Plan> {
+/// Whether the flow table goes on.
+pub(super) fn keeps_flows(plans: &[Plan]) -> bool {
+    plans.iter().any(|plan| plan.name == maps::FLOWS && plan.fate == Fate::Kept)
+}
+
+/// Makes the flow table anew.
+pub(super) fn replace_flows(plans: &mut [Plan], why: &str) {
+    for plan in plans.iter_mut().filter(|plan| FLOW_TABLE.contains(&plan.name.as_str())) {
+        plan.fate = Fate::Replaced(why.to_owned());
+    }
+}
+
+/// The flow table goes on as a whole or not at all.
+fn together(mut plans: Vec<Plan>) -> Vec<Plan> {
     let of_flows = |plan: &&mut Plan| FLOW_TABLE.contains(&plan.name.as_str());
     let kept = |plan: &Plan| plan.fate == Fate::Kept;
-    let all = has_secret && plans.iter_mut().filter(of_flows).all(|plan| kept(plan));
+    let all = plans.iter_mut().filter(of_flows).all(|plan| kept(plan));
     for plan in plans.iter_mut().filter(of_flows).filter(|plan| !all && kept(plan)) {
-        plan.fate = Fate::Replaced("another part of the flow table is missing".to_owned());
+        plan.fate = Fate::Replaced("another part of the flow table cannot go on".to_owned());
     }
     plans
 }
@@ -303,26 +315,6 @@ mod tests {
     }
 
     #[test]
-    fn the_flow_table_goes_on_as_a_whole() {
-        let plan = |name: &str, fate| Plan { name: name.to_owned(), fate };
-        let plans = || {
-            vec![
-                plan("ANSWERS", Fate::Kept),
-                plan(maps::FLOWS, Fate::Kept),
-                plan(maps::VIPS, Fate::Kept),
-            ]
-        };
-        assert_eq!(together(plans(), true), plans());
-        let fates = |plans, secret| {
-            together(plans, secret).iter().map(|p| is_replaced(&p.fate)).collect::<Vec<_>>()
-        };
-        assert_eq!(fates(plans(), false), [true, true, false]);
-        let mut half = plans();
-        half[0].fate = Fate::New;
-        assert_eq!(fates(half, true), [false, true, false]);
-    }
-
-    #[test]
     fn every_table_of_the_object_is_known() {
         let wanted = wanted(super::super::OBJECT, &DatapathConfig::default()).expect("an object");
         let entries = |name| {
@@ -332,6 +324,8 @@ mod tests {
         assert_eq!(entries(maps::LOAD), Some(65_536));
         assert_eq!(entries(maps::LISTENERS), Some(1));
         assert!(wanted.iter().all(|(name, _)| !name.starts_with('.')), "globals are a build's own");
-        assert!(entries(maps::FLOWS).is_some());
+        for name in FLOW_TABLE {
+            assert!(entries(name).is_some(), "{name}");
+        }
     }
 }

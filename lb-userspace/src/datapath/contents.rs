@@ -1,13 +1,12 @@
 //! What control's tables hold, as the commands that would bring it there.
 
-use lb_common::abi::{Backend, Service};
+use lb_common::abi::{Backend, Ring, Service};
 
 use super::{DatapathError, Tables, table::Table};
 use crate::tables::{Capacity, Command};
 
 impl Tables {
-    /// All that the tables hold. Ring slots that no service points to are left out, and so is a
-    /// service whose ring is not there.
+    /// All that the tables hold. Ring slots that no service points to are left out.
     ///
     /// # Errors
     ///
@@ -19,15 +18,17 @@ impl Tables {
                 contents.push(Command::SetBackend { id, backend });
             }
         }
-        let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, slot)| slot).collect();
         for (id, service) in entries(&self.services)? {
-            let (offset, length) = (service.offset(), service.length() as usize);
-            let ring = rings.get(offset as usize..).and_then(|rest| rest.get(..length));
-            let Some(ring) = ring.filter(|_| service != Service::default()) else {
-                continue;
-            };
-            contents.push(Command::WriteRing { offset, slots: ring.to_vec() });
-            contents.push(Command::SetService { id, service });
+            if service != Service::default() {
+                contents.push(Command::SetService { id, service });
+            }
+        }
+        let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, word)| word).collect();
+        for (service, ring) in entries(&self.current_rings)? {
+            if let Some(words) = words(&rings, ring).filter(|_| ring != Ring::default()) {
+                contents.push(Command::WriteRing { offset: ring.offset(), words: words.to_vec() });
+                contents.push(Command::SetRing { service, ring });
+            }
         }
         contents
             .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
@@ -50,6 +51,13 @@ impl Tables {
             rings: self.rings.max_entries()?,
         })
     }
+}
+
+/// A ring's slots, the number of its members and the members. `None`: it is not all there.
+fn words(rings: &[u32], ring: Ring) -> Option<&[u32]> {
+    let words = rings.get(ring.offset() as usize..)?;
+    let length = ring.length() as usize;
+    words.get(..length + 1 + *words.get(length)? as usize)
 }
 
 /// An array's are all there, in the order of their index.

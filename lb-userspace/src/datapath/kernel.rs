@@ -17,7 +17,7 @@ use super::{
     load::{sk_lookup, take_map, xdp},
     permits::PERMITS,
     pins::{PinnedXdp, Pins},
-    secret::SECRET,
+    seed::SEED,
 };
 use crate::settings::XdpMode;
 
@@ -166,7 +166,7 @@ impl Kernel {
                 info!(interface, "detached XDP: this interface is not configured any more");
             }
         }
-        let maps: Vec<_> = names.maps.iter().map(String::as_str).chain([PERMITS, SECRET]).collect();
+        let maps: Vec<_> = names.maps.iter().map(String::as_str).chain([PERMITS, SEED]).collect();
         names.pins.remove_others(&maps);
         names.taken_over = true;
         Ok(())

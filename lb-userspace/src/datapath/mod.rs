@@ -9,23 +9,26 @@ mod counters;
 mod drift;
 mod error;
 mod expiry;
+mod flow_table;
+mod ingress;
 mod kernel;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
 mod link;
 mod load;
+mod mapped;
 mod object;
+mod orphans;
 mod permits;
 mod pins;
-mod secret;
-mod shared_load;
+mod seed;
 mod sweeper;
 mod sys;
 mod table;
 mod tables;
 mod trial;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use aya::Ebpf;
 use lb_common::abi::maps;
@@ -34,19 +37,18 @@ use self::{
     adopt::{Fate, Plan},
     kernel::Names,
     load::take_map,
-    shared_load::SharedLoad,
-    table::Table,
+    mapped::Mapped,
 };
 pub use self::{
-    batch::Walk,
-    counters::{Counters, Verdicts},
+    counters::{Counters, Evictions, Verdicts},
     error::DatapathError,
+    flow_table::FlowTable,
+    ingress::ingress_interface,
     kernel::Kernel,
     load::DatapathConfig,
     object::OBJECT,
     pins::{Pins, Removed},
-    sweeper::{Sweep, Sweeper},
-    table::Table as FlowTable,
+    sweeper::{Population, Sweep, Sweeper},
     tables::Tables,
 };
 use crate::{load::Load, settings::FlowTimeouts};
@@ -58,6 +60,7 @@ pub struct Datapath {
     pub kernel: Kernel,
     pub tables: Tables,
     pub counters: Counters,
+    pub flows: Arc<FlowTable>,
     pub sweeper: Sweeper,
     /// The counts that kernel and proxy share.
     pub load: Load,
@@ -74,9 +77,10 @@ impl Datapath {
     /// No privilege, no BPF in the kernel, an object of another build, or one that the verifier
     /// refuses.
     pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
-        let mut ebpf = load::load(config, &[], &secret::draw()?)?;
-        let load = Load::shared(SharedLoad::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
-        Self::assemble(ebpf, load, timeouts, None)
+        let seed = seed::random()?;
+        let mut ebpf = load::load(config, seed, &[])?;
+        let load = Load::shared(Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
+        Self::assemble(ebpf, seed, load, timeouts, None)
     }
 
     /// The same, going on with what an earlier daemon left under `pins`. What it attached stays as
@@ -93,37 +97,35 @@ impl Datapath {
         timeouts: FlowTimeouts,
         pins: Pins,
     ) -> Result<Self, DatapathError> {
-        let plans = adopt::survey(OBJECT, &pins, config)?;
+        let mut plans = adopt::survey(OBJECT, &pins, config)?;
+        let seed = seed::settle(&pins, &mut plans)?;
         adopt::announce(&plans, &pins);
         let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
         let kept: Vec<_> =
             kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
-        let known = secret::read(&pins);
-        let secret = known.map_or_else(secret::draw, Ok)?;
-        let mut ebpf = load::load(config, &kept, &secret)?;
+        let mut ebpf = load::load(config, seed, &kept)?;
         adopt::carry_over(&ebpf, &plans, &pins)?;
         let mut unnamed = adopt::unnamed(&ebpf, &plans)?;
-        if known.is_none() {
-            secret::write(secret, &mut unnamed)?;
-        }
         let numbers = adopt::numbers(&ebpf, &plans)?;
-        let words = SharedLoad::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
+        seed::keep(seed, &mut unnamed)?;
+        let words = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
         let permits = permits::open(&pins, &plans, words.len(), &mut unnamed)?;
         let load = Load::counted(words, permits);
         load.settle();
         let left = pins.xdp();
         let maps = plans.into_iter().map(|Plan { name, .. }| name).collect();
         let names = Names { pins, left, unnamed, maps, taken_over: false };
-        Ok(Self { maps: numbers, ..Self::assemble(ebpf, load, timeouts, Some(names))? })
+        Ok(Self { maps: numbers, ..Self::assemble(ebpf, seed, load, timeouts, Some(names))? })
     }
 
     fn assemble(
         mut ebpf: Ebpf,
+        seed: [u64; 2],
         load: Load,
         timeouts: FlowTimeouts,
         names: Option<Names>,
     ) -> Result<Self, DatapathError> {
-        let flows = Table::open(take_map(&mut ebpf, maps::FLOWS)?, maps::FLOWS)?;
+        let flows = Arc::new(FlowTable::open(&mut ebpf, seed)?);
         let opened = take_map(&mut ebpf, maps::OPENED)?;
         let counters = Counters::open(
             take_map(&mut ebpf, maps::COUNTERS)?,
@@ -134,7 +136,8 @@ impl Datapath {
             kernel: Kernel::new(ebpf, names)?,
             tables,
             counters,
-            sweeper: Sweeper::new(flows, load.clone(), timeouts),
+            sweeper: Sweeper::new(flows.clone(), load.clone(), timeouts),
+            flows,
             load,
             maps: BTreeSet::new(),
         })

@@ -12,8 +12,8 @@ use lb_common::abi::maps;
 use super::{
     DatapathError,
     adopt::{Fate, Plan, copy_array, duplicate},
+    mapped::{BPF_F_MMAPABLE, Mapped},
     pins::Pins,
-    shared_load::{BPF_F_MMAPABLE, SharedLoad},
 };
 
 pub(super) const PERMITS: &str = "PERMITS";
@@ -31,31 +31,26 @@ pub(super) fn open(
     plans: &[Plan],
     slots: usize,
     unnamed: &mut Vec<(String, OwnedFd)>,
-) -> Result<SharedLoad, DatapathError> {
+) -> Result<Mapped<u64>, DatapathError> {
     let failed = |error| DatapathError::table(PERMITS, error);
     let is_counted = plans.iter().any(|plan| plan.name == maps::LOAD && plan.fate != Fate::New);
     let left = is_counted.then(|| MapData::from_pin(pins.maps().join(PERMITS)).ok()).flatten();
     if let Some(left) = left {
         if left.info().map_err(failed)?.max_entries() as usize == slots {
-            return SharedLoad::map(Map::Array(left), PERMITS);
+            return Mapped::map(Map::Array(left), PERMITS);
         }
-        let new = create(PERMITS, slots, unnamed)?;
+        let new = create(slots, unnamed)?;
         let copy = MapData::from_fd(duplicate(&new, PERMITS)?).map_err(failed)?;
         copy_array::<u64>(PERMITS, left, copy)?;
-        return SharedLoad::map(Map::Array(new), PERMITS);
+        return Mapped::map(Map::Array(new), PERMITS);
     }
-    SharedLoad::map(Map::Array(create(PERMITS, slots, unnamed)?), PERMITS)
+    Mapped::map(Map::Array(create(slots, unnamed)?), PERMITS)
 }
 
-/// An array of words that only the daemon knows.
-pub(super) fn create(
-    name: &'static str,
-    slots: usize,
-    unnamed: &mut Vec<(String, OwnedFd)>,
-) -> Result<MapData, DatapathError> {
+fn create(slots: usize, unnamed: &mut Vec<(String, OwnedFd)>) -> Result<MapData, DatapathError> {
     let shape = aya_obj::Map::new_from_params(ARRAY, 4, 8, slots as u32, BPF_F_MMAPABLE);
-    let map =
-        MapData::create(shape, name, None).map_err(|error| DatapathError::table(name, error))?;
-    unnamed.push((name.to_owned(), duplicate(&map, name)?));
+    let map = MapData::create(shape, PERMITS, None)
+        .map_err(|error| DatapathError::table(PERMITS, error))?;
+    unnamed.push((PERMITS.to_owned(), duplicate(&map, PERMITS)?));
     Ok(map)
 }

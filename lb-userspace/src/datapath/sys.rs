@@ -13,13 +13,11 @@ use std::{
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Cmd {
-    Lookup = 1,
     Update = 2,
     Delete = 3,
     Pin = 6,
     OpenPinned = 7,
     Info = 15,
-    LookupAndDelete = 21,
     LookupBatch = 24,
     UpdateBatch = 26,
     LinkCreate = 28,

@@ -116,8 +116,13 @@ mod tests {
     };
 
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {
-        let port =
-            Port { port: NonZeroU16::MIN, handlers: Vec::new(), tls: None, force_https: false };
+        let port = Port {
+            port: NonZeroU16::MIN,
+            handlers: Vec::new(),
+            tls: None,
+            proxy_proto: None,
+            force_https: false,
+        };
         let server = Server { address: server, weight: 1, region: None, instance: None };
         let health_check = HealthCheck {
             probe: Probe::Tcp,
@@ -134,6 +139,7 @@ mod tests {
             addresses: vec!["203.0.113.1".parse().unwrap()],
             hostnames: Vec::new(),
             ports: vec![port],
+            private: None,
             forwarding: Forwarding::Nat,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,

@@ -32,7 +32,7 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-userspace/src",
         layers: &[
-            &["service", "settings", "load", "fleet", "tables"],
+            &["interface", "service", "settings", "load", "fleet", "tables"],
             &["admin", "balance", "config", "control", "datapath", "health", "host", "proxy"],
             &["app"],
             &["cli"],

@@ -1,5 +1,8 @@
 use super::render;
-use crate::admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+use crate::admin::{
+    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,
+    Status, Verdicts,
+};
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
     BackendStatus {
@@ -13,6 +16,10 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
 
 fn drops(reason: &str, packets: u64) -> Drops {
     Drops { reason: reason.into(), packets }
+}
+
+fn failed(kind: &str, count: u64) -> FailedHandshakes {
+    FailedHandshakes { kind: kind.into(), count }
 }
 
 fn status() -> Status {
@@ -35,16 +42,28 @@ fn status() -> Status {
         }],
         drops: vec![drops("fragment", 1), drops("truncated", 0), drops("no_route", 9)],
         verdicts: Verdicts { pass: 1, proxy: 2, steer: 3, reply: 4 },
-        flows: Flows { live: 5, max: 100 },
+        handshakes: HandshakeStatus {
+            completed: 12,
+            failed: vec![failed("not_tls", 0), failed("timeout", 2)],
+        },
+        flows: Flows {
+            live: 5,
+            max: 100,
+            half_open: 2,
+            max_half_open: 16,
+            closed: 1,
+            ..Flows::default()
+        },
     }
 }
 
 const EXPECTED: &str = "\
 lb 0.1.0, up 1h 2m 5s
 interfaces  eth0 (native)
-flows       5 of 100
+flows       established 3 of 100, half-open 2 of 16, closed 1
 packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
+handshakes  12, failed: timeout 2
 
 web  proxy tcp  203.0.113.10  port 443, 80  2000 requests, 3 failed
   BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS
@@ -70,4 +89,12 @@ fn nothing_is_said_to_be_none() {
         Status { interfaces: Vec::new(), services: Vec::new(), drops: Vec::new(), ..status() };
     let text = render(&empty, false);
     assert!(text.contains("interfaces  none\n") && text.contains("drops       none\n"));
+}
+
+#[test]
+fn a_table_under_pressure_says_so() {
+    let mut status = status();
+    status.flows.evicted_half_open = 7;
+    let text = render(&status, false);
+    assert!(text.contains("\nevicted     established 0, half-open 7, crowded 0\n"), "{text}");
 }

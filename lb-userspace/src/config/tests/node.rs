@@ -86,7 +86,7 @@ const BESIDE: &[Row] = &[
     ("[admin]\nlisten = 'unix:lb.sock'", &["2:10 `lb.sock` is not an absolute path"]),
     ("[admin]\nmetrics = '127.0.0.1:9100'", &["2:1 `metrics` is not supported yet"]),
     ("[[certificates]]\ncert = 'a.crt'", &["1:1 `key` is missing in `certificates`"]),
-    ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must name a PEM file"]),
+    ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must be a path"]),
     ("[proxy]\nheader_prefix = 'Fly'", &["2:17 `Fly` cannot begin the name of a header"]),
     ("[proxy]\ndial_timeout = ''", &["2:16 `` in `dial_timeout` is not a duration"]),
     (

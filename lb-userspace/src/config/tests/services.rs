@@ -46,13 +46,36 @@ const ROWS: &[Row] = &[
         &["3:23 handlers on a UDP service: they act on TCP connections"],
     ),
     (
+        "ports = [{ port = 80, handlers = ['http'] }]\nprivate = { interfaces = ['wg0'], networks = ['fd00::/8', '10.0.0.1'] }",
+        &[],
+    ),
+    ("private = {}", &["2:11 `private` says neither `interfaces` nor `networks`"]),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nprivate = { networks = ['fd00::1/8', '10.0.0', '10.0.0.0/8', '10.0.0.0/8'] }",
+        &[
+            "3:25 `fd00::1/8` has bits set beyond its prefix",
+            "3:38 `10.0.0` is not a network",
+            "3:62 network `10.0.0.0/8` is given twice",
+        ],
+    ),
+    (
+        "ports = [{ port = 1, handlers = ['tls'] }, { port = 2, handlers = ['http'], force_https = true }, { port = 3 }]\nprivate.interfaces = ['wg0']",
+        &[
+            "2:22 port 1 of a private service ends TLS",
+            "2:56 port 2 of a private service redirects to https",
+            "2:108 port 3 of a private service has no handlers",
+        ],
+    ),
+    (
         "hostnames = ['a.example']",
-        &["2:1 `hostnames` on a service whose ports have no handlers: no name is seen there"],
+        &[
+            "2:1 `hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: no name is seen there",
+        ],
     ),
     (
         "hostnames = []",
         &[
-            "2:1 `hostnames` on a service whose ports have no handlers: no name is seen there",
+            "2:1 `hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: no name is seen there",
             "2:13 `hostnames` is empty",
         ],
     ),

@@ -28,14 +28,16 @@ const ROWS: &[Row] = &[
         &["8:14 203.0.113.1:80/tcp already belongs to service `a`"],
     ),
     (
+        "@; ports = [{ port = 80, handlers = ['http'] }]; hostnames = ['a'] | @; ports = [{ port = 80, handlers = ['http'] }]; hostnames = ['b']; private.networks = ['fd00::/8']",
+        &["9:14 203.0.113.1:80/tcp is not private in the same way in service `a`"],
+    ),
+    (
         "@; ports = [{ port = 80 }] | @; ports = [{ port = 80, handlers = ['http'] }]",
         &["9:19 203.0.113.1:80/tcp has handler `http` here, and no handlers in service `a`"],
     ),
     (
         "@; ports = [{ port = 80, handlers = ['tls'] }] | @; ports = [{ port = 80, handlers = ['tls', 'http'] }]",
-        &[
-            "9:19 203.0.113.1:80/tcp has handlers `tls`, `http` here, and handler `tls` in service `a`",
-        ],
+        &["8:14 every host name on 203.0.113.1:80/tcp already belongs to service `a`"],
     ),
     (
         "@; ports = [{ port = 80, handlers = ['http'] }] | @; ports = [{ port = 80, handlers = ['http'] }]",
@@ -141,7 +143,7 @@ pool = 'c'
         "5:16 `dial_timeout` must not be zero or shorter than a millisecond",
         "8:1 unknown key `protocl` in `services`",
         "9:14 `127.0.0.1` is a loopback address",
-        "10:35 `http` before `tls`: handlers act in the order in which they are written",
+        "10:35 `http`, `tls`: handlers act in the order in which they are written",
         "11:30 `random` in `strategy` is not supported yet",
         "11:87 `weight` must be a whole number from 0 to 1000, found -1",
         "15:23 `force_https` on a port without the `http` handler",

@@ -2,8 +2,10 @@ use std::{path::Path, time::Duration};
 
 use super::{super::load, NODE, health_check, service, valid};
 use crate::{
-    service::{ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion},
-    settings::{FlowTimeouts, InterfacePattern, XdpMode},
+    service::{
+        ClientAuth, ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion,
+    },
+    settings::{CertificateSource, FlowTimeouts, InterfacePattern, XdpMode},
 };
 
 #[test]
@@ -57,8 +59,28 @@ fn the_example_shows_every_kind_of_service() {
 fn certificates_are_found_beside_the_configuration() {
     let files = "[[certificates]]\ncert = 'web.crt'\nkey = '/etc/ssl/web.key'\n";
     let config = valid(&format!("{files}{NODE}"));
-    assert_eq!(config.certificates[0].cert, Path::new("/etc/lb/web.crt"));
-    assert_eq!(config.certificates[0].key, Path::new("/etc/ssl/web.key"));
+    let [CertificateSource::Files(pair)] = &*config.certificates else {
+        panic!("{:?}", config.certificates);
+    };
+    assert_eq!(pair.cert, Path::new("/etc/lb/web.crt"));
+    assert_eq!(pair.key, Path::new("/etc/ssl/web.key"));
+
+    let directory = "[[certificates]]\ndirectory = 'live'\n";
+    let config = valid(&format!("{directory}{NODE}"));
+    let found = CertificateSource::Directory("/etc/lb/live".into());
+    assert_eq!(config.certificates, [found]);
+}
+
+#[test]
+fn clients_certificates_are_demanded_unless_optional() {
+    for (mode, is_required) in [("", true), (", client_auth = 'optional'", false)] {
+        let options = format!("tls_options = {{ client_ca = 'ca.pem'{mode} }}");
+        let port = format!("ports = [{{ port = 443, handlers = ['tls'], {options} }}]");
+        let config = valid(&service(&port));
+        let tls = config.services[0].ports[0].tls.as_ref().expect("tls options");
+        let expected = ClientAuth { ca: "/etc/lb/ca.pem".into(), is_required };
+        assert_eq!(tls.client_auth, Some(expected));
+    }
 }
 
 #[test]

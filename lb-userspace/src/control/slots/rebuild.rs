@@ -37,7 +37,7 @@ impl Slots {
             slots.backends.reserve(id);
             slots.loads.resume(server(backend), backend.load);
         }
-        tables.services.keys().for_each(|&id| slots.services.reserve(id));
+        tables.current_rings.keys().for_each(|&id| slots.services.reserve(id));
         let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));
         busy.for_each(|id| slots.loads.reserve(id));
         slots

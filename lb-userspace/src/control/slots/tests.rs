@@ -1,4 +1,4 @@
-use lb_common::abi::{self, Address, Backend, Vip, VipKey, path};
+use lb_common::abi::{Address, Backend, Ring, Vip, VipKey, path};
 
 use super::*;
 use crate::{
@@ -147,9 +147,9 @@ fn who_holds_what_can_be_seen_in_the_tables() {
     let contents = [
         Command::SetBackend { id: 4, backend: backend(1, 2) },
         Command::SetBackend { id: 5, backend: backend(9, 3) },
-        Command::WriteRing { offset: 1, slots: vec![4, 4, 4] },
-        Command::SetService { id: 1, service: abi::Service::new(1, 3) },
-        Command::SetService { id: 3, service: abi::Service::new(1, 3) },
+        Command::WriteRing { offset: 1, words: vec![4, 4, 4, 1, 4] },
+        Command::SetRing { service: 1, ring: Ring::new(1, 3) },
+        Command::SetRing { service: 3, ring: Ring::new(1, 3) },
         Command::SetVip(key, Vip { service: 1, path: path::STEER }),
     ];
     let tables = Tables::holding(LARGE.rings, &contents);

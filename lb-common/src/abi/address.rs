@@ -1,0 +1,75 @@
+//! An address of either family.
+
+use core::net::IpAddr;
+
+/// IPv6 address, or IPv4 address in its mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
+///
+/// Its bytes are in network order; they are kept in two words so that BPF, which copies byte arrays
+/// byte by byte, moves, compares and hashes an address in two steps.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Address([u64; 2]);
+
+/// `0, 0, 0xff, 0xff` in the first half of a word in memory.
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+
+impl Address {
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(a: [u8; 4]) -> Self {
+        let word = u32::from_ne_bytes(a) as u64;
+        Self([0, MAPPED | if cfg!(target_endian = "little") { word << 32 } else { word }])
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6(a: [u8; 16]) -> Self {
+        let words = u128::from_ne_bytes(a);
+        let (low, high) = (words as u64, (words >> 64) as u64);
+        Self(if cfg!(target_endian = "little") { [low, high] } else { [high, low] })
+    }
+
+    /// The mapped form of either family.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self::v6(v6.octets()),
+        }
+    }
+
+    /// All sixteen bytes, in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        let [first, second] = [self.0[0] as u128, self.0[1] as u128];
+        let words = if cfg!(target_endian = "little") {
+            second << 64 | first
+        } else {
+            first << 64 | second
+        };
+        words.to_ne_bytes()
+    }
+
+    /// The two halves as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(self) -> [u64; 2] {
+        self.0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(self) -> bool {
+        let mask = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        self.0[0] == 0 && self.0[1] & mask == MAPPED
+    }
+
+    /// The last four bytes: the whole address where the family is known to be IPv4.
+    #[inline(always)]
+    #[must_use]
+    pub const fn low(self) -> [u8; 4] {
+        let word = self.0[1];
+        ((if cfg!(target_endian = "little") { word >> 32 } else { word }) as u32).to_ne_bytes()
+    }
+}

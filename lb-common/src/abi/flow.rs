@@ -1,0 +1,228 @@
+//! Flows as they lie in memory: entries, the slots that place them, and the index of answers.
+//!
+//! A flow is one entry, found from both sides. What a client sends is found by a bucket of
+//! [`Slot`]s: way `w` of bucket `b` belongs to entry `b * WAYS + w`. What a backend answers is
+//! found by a bucket of [`Answer`]s, each of which names an entry. There are two parts, each with
+//! entries and slots of its own: half-open flows and established ones. Answers are one index for
+//! both, so that no two flows of a backend ever share a source port.
+
+use super::{Address, CachedHop, FlowKey};
+
+/// Slots, and answers, in a bucket: one cache line.
+pub const WAYS: u32 = 8;
+
+/// A bucket of [`Slot`]s or of [`Answer`]s.
+pub type Bucket = [u64; WAYS as usize];
+
+/// A connection, or what stands for one in UDP, between a client and a backend: all that the
+/// rewrite of its packets needs, in both directions.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flow {
+    /// Odd while the entry is being written. Who finds another value after reading than before
+    /// has read a mixture.
+    pub sequence: u32,
+    /// IP protocol number.
+    pub protocol: u32,
+    pub client: Address,
+    pub vip: Address,
+    pub client_port: [u8; 2],
+    pub vip_port: [u8; 2],
+    pub backend_port: [u8; 2],
+    /// `nat`: where the backend's answers go; `gue`: the outer UDP source port.
+    pub source_port: [u8; 2],
+    pub backend_address: Address,
+    /// The address of ours that the backend sees: of the packet, or of the tunnel around it.
+    pub source: Address,
+    /// `nat`: one's complement sum to fold into the IPv4 header checksum of a client's packet,
+    /// addresses only. Its complement serves the way back.
+    pub l3_delta: u16,
+    /// `nat`: the same for the TCP or UDP checksum: addresses (pseudo header) and ports.
+    pub l4_delta: u16,
+    /// Index into BACKENDS and REACH.
+    pub backend: u32,
+    /// Index into LOAD and PORTS.
+    pub load: u32,
+    /// Index into SERVICES.
+    pub service: u32,
+    /// [`super::mode`].
+    pub mode: u32,
+    /// This entry's own number; in the upper bit, whether it is among the half-open ones.
+    pub number: u32,
+    /// The acknowledgement that completes the handshake, network order: the backend's first
+    /// sequence number and one.
+    pub expected: [u8; 4],
+    pub pad: u32,
+    /// ns of `CLOCK_MONOTONIC_COARSE`, as every time here.
+    pub opened: u64,
+    /// The client's last packet.
+    pub seen: u64,
+    /// The backend's last packet; 0: none.
+    pub answered: u64,
+    /// The way back to the client (`nat`).
+    pub hop: CachedHop,
+}
+
+impl Flow {
+    /// The key of the client's packets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn question(&self) -> FlowKey {
+        FlowKey {
+            src: self.client,
+            dst: self.vip,
+            src_port: self.client_port,
+            dst_port: self.vip_port,
+            protocol: self.protocol,
+        }
+    }
+
+    /// The key of the backend's packets (`nat`).
+    #[inline(always)]
+    #[must_use]
+    pub const fn answer(&self) -> FlowKey {
+        FlowKey {
+            src: self.backend_address,
+            dst: self.source,
+            src_port: self.backend_port,
+            dst_port: self.source_port,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// Bit of [`Flow::number`] and of [`Answer`]: the entry is in PENDING.
+pub const PENDING: u32 = 1 << 31;
+
+/// What stands for an entry in a bucket: a bit that is always 0, fingerprint (19 bits), generation
+/// (8), time of birth (20), [`flow_state`] (16), from the top. Whoever changes the whole word by compare-and-exchange
+/// owns the change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Slot(pub u64);
+
+impl Slot {
+    const FINGERPRINT: u64 = 0x7ffff << 44;
+    const GENERATION: u64 = 0xff << 36;
+    const BORN: u64 = 0xfffff << 16;
+    const STATE: u64 = 0xffff;
+    /// ns in a unit of the time of birth, as a shift: 67 ms. The time wraps after 19 hours.
+    const UNIT: u32 = 26;
+
+    /// 0 if it is an open flow's with this hash's fingerprint.
+    #[inline(always)]
+    #[must_use]
+    pub const fn misses(self, hash: u64) -> u64 {
+        let wanted = hash & !Self::STATE | flow_state::OPEN as u64;
+        (self.0 ^ wanted) & (Self::FINGERPRINT | flow_state::OPEN as u64)
+    }
+
+    /// 0 if somebody with this hash's fingerprint has it, or last had it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn differs(self, hash: u64) -> u64 {
+        (self.0 ^ hash) & Self::FINGERPRINT
+    }
+
+    /// 0 if nobody has it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tenancy(self) -> u64 {
+        self.0 & (flow_state::OPEN | flow_state::CLAIMED) as u64
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> u32 {
+        (self.0 & Self::STATE) as u32
+    }
+
+    /// [`flow_state`] bits of which at least one is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, bits: u32) -> bool {
+        self.0 & bits as u64 != 0
+    }
+
+    /// No flow has it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        !self.has(flow_state::OPEN | flow_state::CLAIMED)
+    }
+
+    /// Units since birth at `now` (ns).
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, now: u64) -> u64 {
+        (now >> Self::UNIT).wrapping_sub((self.0 & Self::BORN) >> 16) & (Self::BORN >> 16)
+    }
+
+    /// This slot's next tenant, with nothing to be found yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn claimed(self, hash: u64, now: u64) -> Self {
+        let generation = (self.0 & Self::GENERATION).wrapping_add(1 << 36) & Self::GENERATION;
+        let born = (now >> Self::UNIT << 16) & Self::BORN;
+        Self(hash & Self::FINGERPRINT | generation | born | flow_state::CLAIMED as u64)
+    }
+
+    /// A claimed slot whose entry has been written.
+    #[inline(always)]
+    #[must_use]
+    pub const fn open(self, state: u32) -> Self {
+        Self(self.0 & !Self::STATE | (state | flow_state::OPEN) as u64)
+    }
+
+    /// The flow is gone; the generation stays, so that the next one differs.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vacant(self) -> Self {
+        Self(self.0 & Self::GENERATION)
+    }
+}
+
+/// Bits of a [`Slot`]'s state. A flow counts in LOAD while it is [`COUNTED`](flow_state::COUNTED):
+/// whoever clears that bit takes it out.
+pub mod flow_state {
+    /// The entry is whole and may be used.
+    pub const OPEN: u32 = 1;
+    /// The entry is being written.
+    pub const CLAIMED: u32 = 2;
+    pub const COUNTED: u32 = 4;
+    /// The client has shown that it gets the answers: no longer half open.
+    pub const CONFIRMED: u32 = 16;
+    pub const CLIENT_FIN: u32 = 32;
+    pub const BACKEND_FIN: u32 = 64;
+    /// FIN both ways; RST sets both at once.
+    pub const CLOSED: u32 = CLIENT_FIN | BACKEND_FIN;
+}
+
+/// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`](super::FlowKey) in
+/// the upper half, [`Flow::number`] in the lower. 0: free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Answer(pub u64);
+
+impl Answer {
+    pub const FREE: Self = Self(0);
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(hash: u64, number: u32) -> Self {
+        Self((hash >> 32 | 1) << 32 | number as u64)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// 0 if it may be for a key with this hash.
+    #[inline(always)]
+    #[must_use]
+    pub const fn differs(self, hash: u64) -> u64 {
+        self.0 >> 32 ^ (hash >> 32 | 1)
+    }
+}
+
+const _: () = assert!(size_of::<Flow>() == 168);

@@ -1,0 +1,154 @@
+//! Keys and values of the BPF maps: the contract between the kernel object and the daemon.
+//!
+//! Every type is `#[repr(C)]` without implicit padding. Addresses, ports and MAC addresses are
+//! network-order bytes; counts, indices and times are native integers. A change of layout or
+//! meaning is a change of [`ABI_VERSION`].
+
+mod address;
+mod flow;
+mod hop;
+mod service;
+
+pub use address::Address;
+pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
+pub use hop::{CachedHop, Hop};
+pub use service::{
+    Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
+    strategy,
+};
+
+use crate::verdict::Reason;
+
+/// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
+pub const ABI_VERSION: u32 = 2;
+
+/// Map names, as in the ELF's symbol table.
+pub mod maps {
+    /// `number → Flow`, mmapable array: established flows.
+    pub const FLOWS: &str = "FLOWS";
+    /// `bucket → Bucket` of slots, mmapable array: where each of FLOWS is found.
+    pub const FLOW_SLOTS: &str = "FLOW_SLOTS";
+    /// `number → Flow`, mmapable array: half-open flows.
+    pub const PENDING: &str = "PENDING";
+    /// `bucket → Bucket` of slots, mmapable array: where each of PENDING is found.
+    pub const PENDING_SLOTS: &str = "PENDING_SLOTS";
+    /// `bucket → Bucket` of answers, mmapable array: where backends' packets lead.
+    pub const ANSWERS: &str = "ANSWERS";
+    /// `VipKey → Vip`, hash.
+    pub const VIPS: &str = "VIPS";
+    /// `Address → u32` (unused value), hash: the announced addresses.
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// `service id → Service`, array.
+    pub const SERVICES: &str = "SERVICES";
+    /// `service id → Ring`, array.
+    pub const CURRENT_RINGS: &str = "CURRENT_RINGS";
+    /// Backend ids, array: see [`super::Ring`].
+    pub const RINGS: &str = "RINGS";
+    /// `backend id → Backend`, array.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// `backend id → Reach`, mmapable array.
+    pub const REACH: &str = "REACH";
+    /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy.
+    pub const LOAD: &str = "LOAD";
+    /// `load slot → u32`, array: where the search for a free source port goes on.
+    pub const PORTS: &str = "PORTS";
+    /// `backend id → u64`, per-CPU array: flows ever opened.
+    pub const OPENED: &str = "OPENED";
+    /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
+    pub const COUNTERS: &str = "COUNTERS";
+    /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
+    pub const VLANS: &str = "VLANS";
+    /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
+    pub const LISTENERS: &str = "LISTENERS";
+}
+
+/// Program names, as in the ELF's symbol table.
+pub mod programs {
+    pub const BALANCE: &str = "lb_xdp";
+    pub const STEER: &str = "lb_sk_lookup";
+}
+
+/// Read-only globals that the loader sets.
+pub mod globals {
+    pub const ABI_VERSION: &str = "ABI_VERSION";
+    /// `u32`: first source port for steered flows.
+    pub const SOURCE_PORT_FIRST: &str = "SOURCE_PORT_FIRST";
+    /// `u32`: how many source ports follow, the first one included.
+    pub const SOURCE_PORT_COUNT: &str = "SOURCE_PORT_COUNT";
+    /// `u32`: buckets in FLOW_SLOTS, less one. The number is a power of two; FLOWS has eight times
+    /// as many entries.
+    pub const FLOW_MASK: &str = "FLOW_MASK";
+    /// `u32`: the same for PENDING_SLOTS.
+    pub const PENDING_MASK: &str = "PENDING_MASK";
+    /// `u32`: the same for ANSWERS.
+    pub const ANSWER_MASK: &str = "ANSWER_MASK";
+    /// Two `u64`: the secret that places flows in buckets.
+    pub const SEED: &str = "SEED";
+}
+
+/// A transport 5-tuple as it stands in an arriving packet.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FlowKey {
+    pub src: Address,
+    pub dst: Address,
+    pub src_port: [u8; 2],
+    pub dst_port: [u8; 2],
+    /// IP protocol number. A whole word: stack bytes next to unset padding are stored in ways that
+    /// the kernel's verifier refuses.
+    pub protocol: u32,
+}
+
+/// A VLAN device as its parent and tag.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VlanDevice {
+    pub parent: u32,
+    /// 802.1Q VLAN id.
+    pub vlan: u16,
+    pub pad: u16,
+}
+
+/// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per [`Reason`].
+pub mod counter {
+    use super::Reason;
+
+    pub const PASS: u32 = 0;
+    pub const PROXY: u32 = 1;
+    pub const STEER: u32 = 2;
+    pub const REPLY: u32 = 3;
+    /// Half-open flows that gave way to newer ones.
+    pub const EVICTED_PENDING: u32 = 4;
+    /// Established flows that did.
+    pub const EVICTED: u32 = 5;
+    /// Flows that stayed among the half-open ones for want of room.
+    pub const CROWDED: u32 = 6;
+    const DROPS: u32 = 16;
+    pub const LENGTH: u32 = DROPS + Reason::ALL.len() as u32;
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn drop(reason: Reason) -> u32 {
+        DROPS + reason as u32
+    }
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 40);
+    assert!(size_of::<VlanDevice>() == 8);
+};
+
+#[cfg(feature = "userspace")]
+mod pod {
+    use super::{Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice};
+
+    macro_rules! pod {
+        ($($name:ty),*) => {$(
+            // SAFETY: #[repr(C)], Copy, of integers and byte arrays only, and the size assertions
+            // leave no implicit padding: every bit pattern is a value.
+            unsafe impl aya::Pod for $name {}
+        )*};
+    }
+
+    pod!(Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice);
+}

@@ -1,0 +1,123 @@
+//! A packet of no established flow: not ours, for the proxy, denied, of a half-open flow, or the
+//! first of a new one.
+
+use crate::{
+    abi::{FlowKey, PENDING, Service, VipKey, mode, path},
+    arrival::{Arrival, Desk, Onward},
+    flow::{Headers, TCP, tcp_flags},
+    flow_table::{self, Found},
+    next_hop,
+    packet::Packet,
+    pick, rewrite,
+    tables::{FlowRef, Part, Tables},
+    track,
+    verdict::{Reason, Way},
+};
+
+/// Finds the packet's half-open flow, or decides about a new one.
+#[inline(never)]
+pub(crate) fn newcomer<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    packet.anchor();
+    let Desk { arrival, onward } = desk;
+    let Arrival { key, hash, .. } = arrival;
+    let known = flow_table::of_client(tables, Part::Pending, key, *hash)
+        .or_else(|| flow_table::of_client(tables, Part::Established, key, *hash));
+    let Some(found) = known else {
+        return admit(packet, tables, arrival, onward);
+    };
+    if arrival.flags & tcp_flags::SYN != 0 && track::gives_way(tables, found.flow) {
+        return admit(packet, tables, arrival, onward);
+    }
+    onward.flow = found.flow.number();
+    half_open(packet, tables, arrival, found)
+}
+
+/// A client's packet of a half-open flow, or an unusual one of an established flow.
+#[inline(always)]
+fn half_open<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    arrival: &Arrival,
+    found: Found,
+) -> Result<Way, Reason> {
+    let headers = Headers { family: arrival.family, flags: arrival.flags };
+    let pending = found.flow.number() & PENDING != 0;
+    let confirmed = pending && is_confirmed(packet, tables, headers, found.flow);
+    found.check()?;
+    Ok(if confirmed { Way::Promote } else { Way::Follow })
+}
+
+/// Whether the client has shown that it is where it says. Of a backend that answers it directly
+/// we see nothing: there, a second packet must do.
+#[inline(always)]
+fn is_confirmed<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    headers: Headers,
+    flow: FlowRef,
+) -> bool {
+    /// ns after which a client that still sends is no accident.
+    const PATIENT: u64 = 2_000_000_000;
+    let direct = flow.mode() != mode::NAT;
+    if flow.protocol() == TCP && direct {
+        headers.flags & (tcp_flags::ACK | tcp_flags::SYN) == tcp_flags::ACK
+    } else if flow.protocol() == TCP {
+        track::completes_handshake(packet, headers, flow)
+    } else {
+        flow.answered() != 0 || tables.now().wrapping_sub(flow.opened()) > PATIENT
+    }
+}
+
+#[inline(always)]
+fn admit<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    arrival: &Arrival,
+    onward: &mut Onward,
+) -> Result<Way, Reason> {
+    let key = &arrival.key;
+    let Some(vip) = tables.vip(&key.vip()) else {
+        let ours = tables.owns(&key.dst);
+        return if ours { Err(Reason::UndeclaredPort) } else { Ok(Way::Pass) };
+    };
+    if vip.path == path::PROXY {
+        return Ok(Way::Proxy);
+    }
+    let service = tables.service(vip.service).ok_or(Reason::Inconsistent)?;
+    check_opening(arrival, service)?;
+    rewrite::check_ttl(packet, arrival.family)?;
+    onward.service = vip.service;
+    onward.backend = pick::pick(tables, vip.service, arrival)?;
+    next_hop::of_backend(tables, onward.backend, key.protocol, tables.now())?;
+    Ok(Way::Open)
+}
+
+/// Only a SYN opens a TCP flow. Where backends answer directly, and every node picks the same
+/// one, a flow may also come to us from another node in its middle.
+#[inline(always)]
+fn check_opening(arrival: &Arrival, service: &Service) -> Result<(), Reason> {
+    use tcp_flags::{ACK, FIN, RST, SYN};
+    if arrival.key.protocol != TCP {
+        return Ok(());
+    }
+    match arrival.flags & (SYN | ACK | FIN | RST) {
+        SYN => Ok(()),
+        0 => Err(Reason::BadTcpFlags),
+        flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
+        ACK if service.mode != mode::NAT => Ok(()),
+        _ => Err(Reason::UnknownFlow),
+    }
+}
+
+impl FlowKey {
+    /// What this packet addresses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn vip(&self) -> VipKey {
+        VipKey::new(self.dst, self.dst_port, self.protocol)
+    }
+}

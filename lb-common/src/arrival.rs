@@ -1,0 +1,63 @@
+//! What is known of a packet once it has been parsed.
+
+use crate::{
+    abi::FlowKey,
+    flow::{Family, tcp_flags},
+    verdict::Exit,
+    vlan::Tag,
+};
+
+/// Where slow paths work on one packet: in memory that the kernel's verifier does not follow, so
+/// that it checks each of them once and not for all that those before may have found out; and not
+/// on the stack, which is short.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Desk {
+    pub arrival: Arrival,
+    pub onward: Onward,
+}
+
+/// A packet as it was read.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Arrival {
+    pub key: FlowKey,
+    /// [`crate::flow_table::hash`] of a segment's key.
+    pub hash: u64,
+    pub family: Family,
+    /// [`tcp_flags`] of a TCP segment, 0 otherwise.
+    pub flags: u32,
+    /// That it came with.
+    pub tag: Tag,
+}
+
+/// How a packet goes on that slow paths let go: filled in by one of them for the next.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Onward {
+    /// With `Way::Follow`, the number of the flow that a client's packet turned out to be of. No
+    /// pointer: the kernel's verifier would lose track of it on ways that it only believes in.
+    pub flow: u32,
+    /// With `Way::Open`, what the flow is to be opened between.
+    pub service: u32,
+    pub backend: u32,
+    /// Where the packet leaves.
+    pub exit: Exit,
+}
+
+impl Arrival {
+    #[inline(always)]
+    #[must_use]
+    pub const fn unread(tag: Tag) -> Self {
+        Self { key: FlowKey::unread(), hash: 0, family: Family::V4, flags: 0, tag }
+    }
+
+    /// Whether all of `wanted` and none of the other flags that open, acknowledge and close are
+    /// set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_exactly(&self, wanted: u32) -> bool {
+        use tcp_flags::{ACK, FIN, RST, SYN};
+        self.flags & (SYN | ACK | FIN | RST) == wanted
+    }
+}

@@ -1,0 +1,321 @@
+//! The flow table: our own, in plain arrays.
+//!
+//! A BPF hash map costs a lock, an allocation and two copies for a new entry, and a new flow needs
+//! two of them; this table needs three compare-and-exchanges. Buckets are cache lines; a search
+//! compares fingerprints in one of them and then one entry. Within a bucket a fingerprint stands
+//! once, so a search never has to go on. The hash is keyed: nobody outside can fill a bucket on
+//! purpose.
+//!
+//! Writers own a slot from the exchange that claims it to the store that opens it. Readers take no
+//! lock: they compare [`Flow::sequence`](crate::abi::Flow::sequence) before and after
+//! (a seqlock, as in the kernel's include/linux/seqlock.h).
+
+use crate::{
+    abi::{Answer, FlowKey, PENDING, Slot, WAYS, counter, flow_state},
+    tables::{BucketRef, FlowRef, Part, Tables, WordRef},
+    verdict::Reason,
+};
+
+/// Places a key. Keyed, not cryptographic: it keeps who cannot see our buckets from choosing them.
+#[inline(always)]
+#[must_use]
+pub fn hash(key: &FlowKey, [seed, other]: [u64; 2]) -> u64 {
+    const ODD: u64 = 0xff51_afd7_ed55_8ccd;
+    const OTHER: u64 = 0xc4ce_b9fe_1a85_ec53;
+    let ([a, b], [c, d]) = (key.src.words(), key.dst.words());
+    let ports =
+        u32::from_ne_bytes([key.src_port[0], key.src_port[1], key.dst_port[0], key.dst_port[1]]);
+    // Two lanes, which a CPU works on at the same time.
+    let left = (a ^ seed).wrapping_mul(ODD);
+    let right = (b ^ other).wrapping_mul(OTHER);
+    let left = (left ^ left >> 32 ^ c).wrapping_mul(ODD);
+    let right = (right ^ right >> 32 ^ d).wrapping_mul(OTHER);
+    let both =
+        left ^ left >> 32 ^ right.rotate_left(23) ^ ((ports as u64) << 32 | key.protocol as u64);
+    let both = (both ^ both >> 32 ^ seed).wrapping_mul(ODD);
+    (both ^ both >> 29).wrapping_mul(OTHER)
+}
+
+/// The bits of a hash that choose a bucket; a fingerprint has the others.
+#[inline(always)]
+#[must_use]
+pub const fn bucket(hash: u64, mask: u32) -> u32 {
+    (hash ^ hash >> 17) as u32 & mask
+}
+
+/// A flow with what [`Flow::sequence`](crate::abi::Flow::sequence) was before it was compared.
+#[derive(Clone, Copy)]
+pub struct Found {
+    pub flow: FlowRef,
+    sequence: u32,
+}
+
+impl Found {
+    #[inline(always)]
+    pub fn read(flow: FlowRef) -> Self {
+        Self { flow, sequence: flow.sequence() }
+    }
+
+    /// Whether all that was read since was of one flow.
+    #[inline(always)]
+    pub fn check(self) -> Result<(), Reason> {
+        if self.sequence & 1 == 0 && self.flow.sequence() == self.sequence {
+            Ok(())
+        } else {
+            Err(Reason::RacedFlow)
+        }
+    }
+}
+
+/// The flow that a client's packet belongs to.
+#[inline(always)]
+pub fn of_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) -> Option<Found> {
+    let bucket = tables.slots(part, bucket(hash, tables.slot_mask(part)))?;
+    let way = way_where(bucket, |word| Slot(word).misses(hash));
+    if way == WAYS {
+        return None;
+    }
+    let found = Found::read(tables.flow(part, bucket.number(way))?);
+    if found.flow.is_from_client(key) { Some(found) } else { None }
+}
+
+/// The flow that a backend's packet belongs to.
+#[inline(always)]
+pub fn of_backend<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
+    let bucket = tables.answers(bucket(hash, tables.answer_mask()))?;
+    let mut answer = 0;
+    for way in 0..WAYS {
+        let word = bucket.word(way).load();
+        answer |= word & 0_u64.wrapping_sub(is_zero(Answer(word).differs(hash)));
+    }
+    if answer == 0 {
+        return None;
+    }
+    let found = Found::read(entry(tables, Answer(answer).number())?);
+    if found.flow.is_from_backend(key) { Some(found) } else { None }
+}
+
+/// An entry by [`Flow::number`](crate::abi::Flow::number).
+#[inline(always)]
+pub fn entry<T: Tables>(tables: &T, number: u32) -> Option<FlowRef> {
+    tables.flow(part(number), number & !PENDING)
+}
+
+#[inline(always)]
+const fn part(number: u32) -> Part {
+    if number & PENDING == 0 { Part::Established } else { Part::Pending }
+}
+
+/// The slot that stands for a flow.
+#[inline(always)]
+pub fn slot_of<T: Tables>(tables: &T, flow: FlowRef) -> Option<WordRef> {
+    let number = flow.number();
+    let bucket = tables.slots(part(number), (number & !PENDING) / WAYS)?;
+    Some(bucket.word(number))
+}
+
+/// A slot that was claimed, and the entry that goes with it: its owner's until it is opened.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    pub flow: FlowRef,
+    word: WordRef,
+    claimed: Slot,
+}
+
+/// The first way of a bucket for whose word `differs` is 0; [`WAYS`]: none.
+///
+/// In arithmetic, without a branch: the kernel's verifier follows each branch of each way, and
+/// where searches follow each other it would follow all combinations. `differs` is below 2^63.
+#[inline(always)]
+fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
+    let mut ways = 1 << WAYS;
+    for way in 0..WAYS {
+        ways |= (is_zero(differs(bucket.word(way).load())) as u32) << way;
+    }
+    ways.trailing_zeros()
+}
+
+/// 1 for 0, 0 for all else below 2^63.
+#[inline(always)]
+const fn is_zero(value: u64) -> u64 {
+    value.wrapping_sub(1) >> 63
+}
+
+/// Makes room for a half-open flow: a free slot, or that of the oldest flow of its bucket.
+#[inline(always)]
+pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
+    let index = bucket(hash, tables.slot_mask(Part::Pending));
+    let bucket = tables.slots(Part::Pending, index).ok_or(Reason::Inconsistent)?;
+    // Before any other: a fingerprint stands once.
+    let mut way = way_where(bucket, |word| Slot(word).differs(hash));
+    if way >= WAYS {
+        way = way_where(bucket, |word| Slot(word).tenancy());
+    }
+    if way >= WAYS {
+        way = oldest(bucket, hash, now);
+    }
+    claim(tables, Part::Pending, bucket, way, hash, now)
+}
+
+/// Of those of one age any, and not always the same.
+#[inline(always)]
+fn oldest(bucket: BucketRef, hash: u64, now: u64) -> u32 {
+    let (mut way, mut best) = (0, 0);
+    for candidate in 0..WAYS {
+        let slot = Slot(bucket.word(candidate).load());
+        let rank = slot.age(now) << 3 | (candidate as u64 ^ hash & 7);
+        if rank > best {
+            (way, best) = (candidate, rank);
+        }
+    }
+    way
+}
+
+/// Room for an established flow: a free slot, or that of a flow that is over or silent for long.
+/// Full: the flow stays among the half-open ones.
+#[inline(always)]
+pub fn claim_established<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
+    let index = bucket(hash, tables.slot_mask(Part::Established));
+    let bucket = tables.slots(Part::Established, index).ok_or(Reason::Inconsistent)?;
+    if way_where(bucket, |word| Slot(word).differs(hash)) < WAYS {
+        return Err(Reason::FlowTableFull);
+    }
+    let mut way = way_where(bucket, |word| Slot(word).tenancy());
+    if way >= WAYS {
+        way = most_silent(tables, bucket, now);
+    }
+    if way >= WAYS {
+        return Err(Reason::FlowTableFull);
+    }
+    claim(tables, Part::Established, bucket, way, hash, now)
+}
+
+/// [`WAYS`]: none is silent for long.
+#[inline(never)]
+fn most_silent<T: Tables>(tables: &T, bucket: BucketRef, now: u64) -> u32 {
+    /// ns of silence after which a flow gives way.
+    const SILENT: u64 = 30_000_000_000;
+    let (mut way, mut best) = (WAYS, SILENT);
+    for candidate in 0..WAYS {
+        let slot = Slot(bucket.word(candidate).load());
+        let silence = silence(tables, bucket.number(candidate), slot, now);
+        if silence > best {
+            (way, best) = (candidate, silence);
+        }
+    }
+    way
+}
+
+#[inline(always)]
+fn silence<T: Tables>(tables: &T, number: u32, slot: Slot, now: u64) -> u64 {
+    let Some(flow) = tables.flow(Part::Established, number) else { return 0 };
+    let silence = now.wrapping_sub(flow.last());
+    // Stamped by another CPU since `now`.
+    let silence = if silence >> 63 == 0 { silence } else { 0 };
+    // What is closed goes before what is open.
+    let closed = slot.state() & flow_state::CLOSED == flow_state::CLOSED;
+    if closed { silence | 1 << 62 } else { silence }
+}
+
+#[inline(always)]
+fn claim<T: Tables>(
+    tables: &T,
+    part: Part,
+    bucket: BucketRef,
+    way: u32,
+    hash: u64,
+    now: u64,
+) -> Result<Claim, Reason> {
+    let word = bucket.word(tables.launder(way));
+    let before = Slot(word.load());
+    // Another CPU is writing there: most likely the same flow.
+    if before.has(flow_state::CLAIMED) {
+        return Err(Reason::RacedFlow);
+    }
+    let claimed = before.claimed(hash, now);
+    if !tables.exchange(word, before.0, claimed.0) {
+        return Err(Reason::RacedFlow);
+    }
+    let number = bucket.number(way) | if let Part::Pending = part { PENDING } else { 0 };
+    let flow = tables.flow(part, bucket.number(way)).ok_or(Reason::Inconsistent)?;
+    if !before.is_free() {
+        forget(tables, flow, before);
+        tables.count(match part {
+            Part::Pending => counter::EVICTED_PENDING,
+            Part::Established => counter::EVICTED,
+        });
+    }
+    flow.set_sequence(flow.sequence() | 1);
+    flow.set_number(number);
+    Ok(Claim { flow, word, claimed })
+}
+
+impl Claim {
+    /// The claim that its owner had before.
+    #[inline(always)]
+    pub fn of<T: Tables>(tables: &T, flow: FlowRef) -> Result<Self, Reason> {
+        let word = slot_of(tables, flow).ok_or(Reason::Inconsistent)?;
+        Ok(Self { flow, word, claimed: Slot(word.load()) })
+    }
+
+    /// From now on the flow is found by its clients' packets.
+    #[inline(always)]
+    pub fn open<T: Tables>(self, tables: &T, state: u32) {
+        self.flow.set_sequence(self.flow.sequence().wrapping_add(1));
+        // An exchange and not a store: it orders what was written before it.
+        tables.exchange(self.word, self.claimed.0, self.claimed.open(state).0);
+    }
+
+    /// Gives the slot back.
+    #[inline(always)]
+    pub fn abandon<T: Tables>(self, tables: &T) {
+        tables.exchange(self.word, self.claimed.0, self.claimed.vacant().0);
+    }
+}
+
+/// Enters where a flow's answers lead; `hash` is that of their key. `false`: no room under it.
+#[inline(always)]
+pub fn enter_answer<T: Tables>(tables: &T, hash: u64, number: u32) -> bool {
+    let Some(bucket) = tables.answers(bucket(hash, tables.answer_mask())) else { return false };
+    if way_where(bucket, |word| Answer(word).differs(hash)) < WAYS {
+        return false;
+    }
+    let way = way_where(bucket, |word| word >> 1);
+    way < WAYS && tables.exchange(bucket.word(tables.launder(way)), 0, Answer::new(hash, number).0)
+}
+
+/// Makes an answer lead elsewhere, or nowhere.
+#[inline(always)]
+pub fn turn_answer<T: Tables>(tables: &T, hash: u64, number: u32, to: Answer) {
+    let Some(bucket) = tables.answers(bucket(hash, tables.answer_mask())) else { return };
+    let old = Answer::new(hash, number);
+    let way = way_where(bucket, |word| (word ^ old.0) >> 1 | (word ^ old.0) & 1);
+    if way < WAYS {
+        tables.exchange(bucket.word(tables.launder(way)), old.0, to.0);
+    }
+}
+
+/// Takes an open flow out, whoever may still be reading it. `false`: another was faster.
+#[inline(always)]
+pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
+    let Some(word) = slot_of(tables, flow) else { return false };
+    let slot = Slot(word.load());
+    let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
+    if !free || !tables.exchange(word, slot.0, slot.vacant().0) {
+        return false;
+    }
+    forget(tables, flow, slot);
+    true
+}
+
+/// What goes with a slot that was taken from its flow: the way of its answers, and its count.
+#[inline(never)]
+fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
+    if flow.mode() == crate::abi::mode::NAT {
+        let hash = hash(&flow.answer(), tables.seed());
+        turn_answer(tables, hash, flow.number(), Answer::FREE);
+    }
+    if slot.has(flow_state::COUNTED) {
+        tables.count_out(flow.load());
+    }
+}

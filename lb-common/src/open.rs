@@ -1,0 +1,153 @@
+//! New flows, step by step, and half-open ones that become established.
+
+use crate::{
+    abi::{Answer, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
+    arrival::{Arrival, Desk, Onward},
+    checksum::Delta,
+    flow_table::{self, Claim},
+    packet::Packet,
+    tables::{FlowRef, Tables, WordRef},
+    verdict::Reason,
+};
+
+/// Ports tried before giving up: enough while a few in a hundred are free.
+const TRIES: u64 = 32;
+
+/// First step: a place among the half-open flows, and all that is known of both ends.
+#[inline(never)]
+pub(crate) fn begin<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<(), Reason> {
+    packet.anchor();
+    let Desk { arrival, onward } = desk;
+    let Onward { service, backend: id, .. } = *onward;
+    let now = tables.now();
+    let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+    let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
+    let way_back = way_back(packet, tables, arrival)?;
+    let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
+    introduce(flow, &arrival.key, backend);
+    flow.set_hop(way_back);
+    flow.set_mode(mode);
+    flow.set_backend(id);
+    flow.set_service(service);
+    flow.set_opened(now);
+    flow.set_seen(now);
+    flow.set_answered(0);
+    onward.flow = flow.number();
+    Ok(())
+}
+
+/// Second step, where answers come through us: a source port towards the backend that no live flow
+/// has. The index of answers itself rules out that two flows get one.
+#[inline(never)]
+pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+    if flow.mode() != mode::NAT {
+        return Ok(());
+    }
+    let delta = Delta::NONE.address(flow.client(), flow.source());
+    let delta = delta.address(flow.vip(), flow.backend_address());
+    flow.set_l3_delta(delta.bits());
+    let delta = delta.word(flow.vip_port(), flow.backend_port());
+    for _ in 0..TRIES {
+        let port = tables.next_port(flow.load());
+        flow.set_source_port(port);
+        let hash = flow_table::hash(&flow.answer(), tables.seed());
+        if flow_table::enter_answer(tables, hash, flow.number()) {
+            flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
+            return Ok(());
+        }
+    }
+    Claim::of(tables, flow)?.abandon(tables);
+    Err(Reason::PortsExhausted)
+}
+
+/// Last step: the flow counts, and is found.
+#[inline(never)]
+pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+    tables.count_in(flow.load());
+    tables.opened(flow.backend());
+    Claim::of(tables, flow)?.open(tables, flow_state::COUNTED);
+    Ok(())
+}
+
+/// Where the client's packet came from: answers go there until routing knows better.
+#[inline(always)]
+fn way_back<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    arrival: &Arrival,
+) -> Result<CachedHop, Reason> {
+    let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
+    let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
+    let hop = Hop::back(long, short, tables.ingress(), arrival.tag.id());
+    // Known, but to be asked for again at once.
+    Ok(CachedHop { hop, at: 1 })
+}
+
+/// Both ends.
+#[inline(always)]
+fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
+    flow.set_protocol(key.protocol);
+    flow.set_client(key.src);
+    flow.set_client_port(key.src_port);
+    flow.set_vip(key.dst);
+    flow.set_vip_port(key.dst_port);
+    flow.set_backend_address(backend.address);
+    flow.set_source(backend.source);
+    let port = if backend.port == [0, 0] { key.dst_port } else { backend.port };
+    flow.set_backend_port(port);
+    flow.set_load(backend.load);
+}
+
+/// Moves a half-open flow among the established ones; it stays where there is no room.
+#[inline(never)]
+pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
+    let Desk { arrival, onward } = desk;
+    let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
+    let Some(word) = flow_table::slot_of(tables, pending) else { return };
+    let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {
+        return tables.count(counter::CROWDED);
+    };
+    let flow = claim.flow;
+    flow.copy_from(pending);
+    // Ours from here, and still found, so that no packet of the flow meets neither.
+    let slot = Slot(word.load());
+    let held = slot.0 | flow_state::CLAIMED as u64;
+    let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
+    if !free || !tables.exchange(word, slot.0, held) {
+        return claim.abandon(tables);
+    }
+    if flow.mode() == mode::NAT {
+        let hash = flow_table::hash(&flow.answer(), tables.seed());
+        let new = Answer::new(hash, flow.number());
+        flow_table::turn_answer(tables, hash, pending.number(), new);
+    }
+    claim.open(tables, slot.state() | flow_state::CONFIRMED);
+    leave(tables, word, slot, flow);
+    onward.flow = flow.number();
+}
+
+/// Gives the old slot up; what happened to the flow there meanwhile happens to it here.
+#[inline(always)]
+fn leave<T: Tables>(tables: &T, old: WordRef, held: Slot, flow: FlowRef) {
+    const CHANGES: u32 = 4;
+    for _ in 0..CHANGES {
+        let last = Slot(old.load());
+        if !tables.exchange(old, last.0, last.vacant().0) {
+            continue;
+        }
+        let Some(word) = flow_table::slot_of(tables, flow) else { return };
+        if last.state() & flow_state::CLOSED != held.state() & flow_state::CLOSED {
+            tables.set_bits(word, (last.state() & flow_state::CLOSED) as u64);
+        }
+        if held.has(flow_state::COUNTED) && !last.has(flow_state::COUNTED) {
+            tables.clear_bits(word, flow_state::COUNTED as u64);
+        }
+        return;
+    }
+}

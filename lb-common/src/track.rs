@@ -1,0 +1,82 @@
+//! Follows TCP's opening and closing.
+
+use crate::{
+    abi::{Slot, flow_state},
+    flow::{Headers, tcp_flags},
+    flow_table::{self, slot_of},
+    packet::Packet,
+    tables::{FlowRef, Tables},
+    verdict::Reason,
+};
+
+/// Offsets in a TCP header.
+const SEQUENCE: usize = 4;
+const ACKNOWLEDGEMENT: usize = 8;
+
+/// Takes a finished flow out for a SYN of its client, who uses the port again before the flow was
+/// forgotten. `false`: the flow is not finished.
+#[inline(never)]
+pub(crate) fn gives_way<T: Tables>(tables: &T, flow: FlowRef) -> bool {
+    let Some(word) = slot_of(tables, flow) else { return false };
+    let closed = Slot(word.load()).state() & flow_state::CLOSED == flow_state::CLOSED;
+    closed && flow_table::remove(tables, flow)
+}
+
+/// A client's FIN or RST.
+#[inline(never)]
+pub(crate) fn client<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
+    close(tables, flags, flow_state::CLIENT_FIN, flow);
+}
+
+/// A backend's SYN, FIN or RST.
+#[inline(always)]
+pub(crate) fn backend<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    headers: Headers,
+    flow: FlowRef,
+) -> Result<(), Reason> {
+    if headers.flags & tcp_flags::SYN != 0 {
+        let place = headers.family.l4() + SEQUENCE;
+        let first = u32::from_be_bytes(*packet.at::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
+        flow.set_expected(first.wrapping_add(1).to_be_bytes());
+    }
+    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
+        closed_by_backend(tables, headers.flags, flow);
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn closed_by_backend<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
+    close(tables, flags, flow_state::BACKEND_FIN, flow);
+}
+
+#[inline(always)]
+fn close<T: Tables>(tables: &T, flags: u32, fin: u32, flow: FlowRef) {
+    let Some(word) = slot_of(tables, flow) else { return };
+    let reset = flags & tcp_flags::RST != 0;
+    let bits = if reset { flow_state::CLOSED } else { fin };
+    let state = Slot(tables.set_bits(word, bits as u64)).state() | bits;
+    if state & flow_state::CLOSED == flow_state::CLOSED {
+        let before = tables.clear_bits(word, flow_state::COUNTED as u64);
+        if Slot(before).has(flow_state::COUNTED) {
+            tables.count_out(flow.load());
+        }
+    }
+}
+
+/// Whether the client acknowledges what only the backend's answer can have told it. A few segments
+/// may already have followed the first.
+#[inline(always)]
+pub(crate) fn completes_handshake<P: Packet>(packet: &P, headers: Headers, flow: FlowRef) -> bool {
+    const AHEAD: u32 = 1 << 16;
+    if headers.flags & (tcp_flags::ACK | tcp_flags::SYN) != tcp_flags::ACK || flow.answered() == 0 {
+        return false;
+    }
+    let Some(bytes) = packet.at::<[u8; 4]>(headers.family.l4() + ACKNOWLEDGEMENT) else {
+        return false;
+    };
+    let expected = u32::from_be_bytes(flow.expected());
+    u32::from_be_bytes(*bytes).wrapping_sub(expected) < AHEAD
+}
