@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
-use super::{ids::Ids, sources::Sources};
+use super::{notes::Notes, sources::Sources};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError},
@@ -26,7 +26,7 @@ pub(super) struct Steering {
     tables: datapath::Tables,
     desired: Desired,
     actual: control::Tables,
-    ids: Ids,
+    notes: Notes,
     load: Load,
     maglev_size: u32,
     /// When the last plan's packets are through.
@@ -43,26 +43,28 @@ impl Steering {
     pub(super) fn resume(
         tables: datapath::Tables,
         load: Load,
-        ids: Ids,
+        notes: Notes,
         maglev_size: u32,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
         let actual = control::Tables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
-        let mut slots = match ids.read() {
+        let assigned = notes.assigned();
+        let is_known = assigned.is_some();
+        let mut slots = match assigned {
             Some(assigned) => Slots::resume(capacity, &assigned),
             None => Slots::beyond(capacity, &actual, has_connections),
         };
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
-        if !contents.is_empty() && ids.read().is_none() {
+        if !contents.is_empty() && !is_known {
             warn!("it is not known whose these entries are: their counters end");
         }
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
+        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, settled })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -111,7 +113,7 @@ impl Steering {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
             if self.slots.have_changed() {
-                self.ids.write(self.slots.assigned())?;
+                self.notes.write_assigned(&self.slots.assigned())?;
                 self.slots.mark_noted();
             }
             self.carry_out(&plan.commands)?;

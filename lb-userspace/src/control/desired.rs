@@ -264,4 +264,4 @@ impl<K: Hash + Eq + Copy, V> Shared<K, V> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
