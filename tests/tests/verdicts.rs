@@ -127,10 +127,10 @@ impl Lab {
         if trial.action != action {
             return Err(format!("action {}, not {action}; drops {dropped:?}", trial.action));
         }
-        if let Verdict::Drop(reason) | Verdict::Answer(reason) = row.verdict {
-            if dropped != [reason] {
-                return Err(format!("{dropped:?}, not {reason:?}"));
-            }
+        if let Verdict::Drop(reason) | Verdict::Answer(reason) = row.verdict
+            && dropped != [reason]
+        {
+            return Err(format!("{dropped:?}, not {reason:?}"));
         }
         if let Verdict::Drop(_) = row.verdict {
             return Ok(());

@@ -18,7 +18,8 @@ use crate::settings::Node;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
     /// Established flows at a time. Slots are made for twice as many or more, so that buckets are
-    /// half full at most: 176 bytes each, and an answer's 8 to 16, make 370 to 750 bytes a flow.
+    /// half full at most. Two slots of 176 bytes and their share of ANSWERS make 370 bytes a flow
+    /// where this is a power of two, and up to twice that where it is just above one.
     pub max_flows: u32,
     /// Half-open flows at a time, which cost the same; more than that, and the oldest give way.
     pub max_half_open: u32,
