@@ -82,6 +82,12 @@ impl Setting {
     }
 }
 
+/// A service as large as any.
+pub(super) fn sample(servers: u32) -> Service {
+    let address = |number| Ipv4Addr::from_bits(number + 1).into();
+    service(0, (0..servers).map(|number| Server::at(SocketAddr::new(address(number), 1))).collect())
+}
+
 fn service(number: u32, servers: Vec<Server>) -> Service {
     let address = Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 1).to_bits() + number);
     Service {

@@ -3,7 +3,7 @@
 
 mod fleet;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lb::{
@@ -84,7 +84,8 @@ struct Bench {
 impl Bench {
     fn new(size: Size) -> Result<Self> {
         let backends = size.services * (size.servers + 1);
-        let ring = size.maglev_size + size.servers + 2;
+        let largest = Arc::new(fleet::sample(size.servers + 1));
+        let ring = control::needs(&[largest], size.maglev_size).rings;
         let config = DatapathConfig {
             backends,
             services: size.services,
