@@ -3,7 +3,7 @@
 
 use crate::{
     abi::{FlowKey, PENDING, Service, VipKey, mode, path},
-    arrival::{Arrival, Desk, Onward},
+    arrival::{Arrival, Desk, Extent, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
     next_hop,
@@ -44,9 +44,8 @@ fn half_open<P: Packet, T: Tables>(
     arrival: &Arrival,
     found: Found,
 ) -> Result<Way, Reason> {
-    let headers = Headers { family: arrival.family, flags: arrival.flags };
     let pending = found.flow.number() & PENDING != 0;
-    let confirmed = pending && is_confirmed(packet, tables, headers, found.flow);
+    let confirmed = pending && is_confirmed(packet, tables, arrival.headers(), found.flow);
     found.check()?;
     Ok(if confirmed { Way::Promote } else { Way::Follow })
 }
@@ -86,6 +85,9 @@ fn admit<P: Packet, T: Tables>(
     };
     if vip.path == path::PROXY {
         return Ok(Way::Proxy);
+    }
+    if arrival.piece.extent == Extent::Later {
+        return Err(Reason::FragmentEarly);
     }
     let service = tables.service(vip.service).ok_or(Reason::Inconsistent)?;
     check_opening(arrival, service)?;

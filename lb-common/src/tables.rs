@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, Hop, Reach, Ring, Service, Vip, VipKey,
+        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, Reach,
+        Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
     verdict::Reason,
@@ -36,6 +37,14 @@ pub trait Tables {
     /// Lends the place where slow paths work on this packet. `None` never happens in the kernel,
     /// but the verifier wants to hear it.
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
+
+    /// What is known of a packet of which fragments are still to come.
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef>;
+    /// Another one; the one that was used least lately gives way where there is no room.
+    fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented);
+    fn forget_fragmented(&self, key: &FragmentKey);
+    /// Counts up by one, over all CPUs.
+    fn next_fragment_id(&self) -> u32;
 
     fn vip(&self, key: &VipKey) -> Option<Vip>;
     /// Whether the address is announced.
@@ -300,6 +309,37 @@ impl FlowRef {
             dst_port: self.source_port(),
             protocol: self.protocol(),
         }
+    }
+}
+
+/// A packet that comes in fragments, in place. Its fragments may be with several CPUs at once, which
+/// then count too few bytes, and the entry stays until its time is up.
+#[derive(Clone, Copy)]
+pub struct FragmentedRef(*mut Fragmented);
+
+impl FragmentedRef {
+    /// # Safety
+    /// As for [`FlowRef::new`].
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(whole: *mut Fragmented) -> Self {
+        Self(whole)
+    }
+
+    const fn as_ptr(self) -> *mut Fragmented {
+        self.0
+    }
+
+    fields! { Fragmented:
+        at: u64,
+        src_port: [u8; 2],
+        dst_port: [u8; 2],
+        protocol: u32,
+        id: u32,
+        original: u32,
+        first: u32,
+        seen / set_seen: u32,
+        whole / set_whole: u32,
     }
 }
 

@@ -98,12 +98,23 @@ reasons! {
     Truncated = "truncated",
     /// IP version, header length or total length contradict each other or the frame.
     BadIpHeader = "bad_ip_header",
-    /// IPv4 with options.
+    /// IPv4 options that contradict each other or the header, or before an ICMP message.
     IpOptions = "ip_options",
-    /// IPv6 with an extension header before the transport header.
+    /// An IPv6 extension header that we do not look behind: IPsec, mobility, one out of place, more
+    /// than 8 or more than 256 bytes of them; or any before an ICMP message.
     ExtensionHeader = "extension_header",
-    /// A fragment: only the first one carries ports.
+    /// A route of the sender's own choice: IPv4 source routing, an IPv6 routing header with segments
+    /// left (RFC 5095, RFC 7126).
+    SourceRoute = "source_route",
+    /// A fragment of an ICMP message.
     Fragment = "fragment",
+    /// A fragment whose packet's first one has not come, was dropped, or came too long ago.
+    FragmentEarly = "fragment_early",
+    /// A first fragment without the whole transport header, or one that begins within it (RFC 1858,
+    /// RFC 3128).
+    FragmentTiny = "fragment_tiny",
+    /// A fragment that would overwrite the first one (RFC 1858, RFC 5722).
+    FragmentOverlap = "fragment_overlap",
     /// More VLAN tags than one.
     NestedVlan = "nested_vlan",
     /// Neither TCP, UDP nor ICMP.

@@ -13,15 +13,15 @@ use aya_ebpf::{
     },
     helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, SockMap},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap},
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Vip, VipKey,
-        VlanDevice, WAYS, counter,
+        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, Reach,
+        Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
     },
     arrival::Desk,
-    tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
+    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
 };
 
@@ -63,6 +63,10 @@ static FIB: PerCpuArray<FibLookup> = PerCpuArray::with_max_entries(1, 0);
 static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::with_max_entries(16_384, 0);
+#[map]
+static FRAGMENT_IDS: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static VLANS: HashMap<u32, VlanDevice> = HashMap::with_max_entries(256, 0);
 #[map]
@@ -209,6 +213,30 @@ impl Tables for Kernel {
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
         DESK.get_ptr_mut(0).map(|desk| work(unsafe { &mut *desk }))
+    }
+
+    #[inline(always)]
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
+        // SAFETY: a map's memory outlives every packet.
+        FRAGMENTS.get_ptr_mut(key).map(|whole| unsafe { FragmentedRef::new(whole) })
+    }
+
+    #[inline(always)]
+    fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented) {
+        // Without room, which an LRU map always makes, the fragments to come are dropped and counted.
+        let _ = FRAGMENTS.insert(key, whole, 0);
+    }
+
+    #[inline(always)]
+    fn forget_fragmented(&self, key: &FragmentKey) {
+        let _ = FRAGMENTS.remove(key);
+    }
+
+    #[inline(always)]
+    fn next_fragment_id(&self) -> u32 {
+        let Some(next) = FRAGMENT_IDS.get_ptr_mut(0) else { return 0 };
+        // SAFETY: in bounds of the map.
+        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(next, 1) }
     }
 
     #[inline(always)]

@@ -6,11 +6,13 @@
 
 mod address;
 mod flow;
+mod fragment;
 mod hop;
 mod service;
 
 pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
+pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop};
 pub use service::{
     Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
@@ -56,6 +58,10 @@ pub mod maps {
     pub const OPENED: &str = "OPENED";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";
+    /// `FragmentKey → Fragmented`, LRU hash: packets of which fragments are still to come.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// One `u32`, array: the number of the next packet whose fragments get an identification.
+    pub const FRAGMENT_IDS: &str = "FRAGMENT_IDS";
     /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
     pub const VLANS: &str = "VLANS";
     /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
@@ -140,7 +146,10 @@ const _: () = {
 
 #[cfg(feature = "userspace")]
 mod pod {
-    use super::{Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice};
+    use super::{
+        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, Reach, Ring, Service, Vip,
+        VipKey, VlanDevice,
+    };
 
     macro_rules! pod {
         ($($name:ty),*) => {$(
@@ -150,5 +159,18 @@ mod pod {
         )*};
     }
 
-    pod!(Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice);
+    pod!(
+        Address,
+        Backend,
+        Flow,
+        FlowKey,
+        FragmentKey,
+        Fragmented,
+        Reach,
+        Ring,
+        Service,
+        Vip,
+        VipKey,
+        VlanDevice
+    );
 }

@@ -8,12 +8,12 @@ use std::{
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Slot, Vip, VipKey, WAYS,
-        counter, flow_state,
+        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, Reach, Ring, Service, Slot,
+        Vip, VipKey, WAYS, counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
     packet::Packet,
-    tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
+    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
     vlan::Tag,
 };
@@ -103,6 +103,8 @@ pub struct Model {
     pub reach: Vec<UnsafeCell<Reach>>,
     /// What routing answers; `None`: no route.
     pub routes: HashMap<Address, Hop>,
+    pub fragmented: RefCell<HashMap<FragmentKey, Box<UnsafeCell<Fragmented>>>>,
+    fragment_id: Cell<u32>,
     pub load: RefCell<Vec<u64>>,
     pub opened: RefCell<Vec<u64>>,
     pub ports: RefCell<Vec<u32>>,
@@ -160,6 +162,8 @@ impl Model {
             backends: Vec::new(),
             reach: Vec::new(),
             routes: HashMap::new(),
+            fragmented: RefCell::default(),
+            fragment_id: Cell::default(),
             load: RefCell::default(),
             opened: RefCell::default(),
             ports: RefCell::default(),
@@ -238,6 +242,25 @@ impl Tables for Model {
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         let onward = Onward::default();
         Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
+    }
+
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
+        let entries = self.fragmented.borrow();
+        // SAFETY: boxed, and nobody removes it while a packet holds it.
+        Some(unsafe { FragmentedRef::new(entries.get(key)?.get()) })
+    }
+
+    fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented) {
+        self.fragmented.borrow_mut().insert(*key, Box::new(UnsafeCell::new(*whole)));
+    }
+
+    fn forget_fragmented(&self, key: &FragmentKey) {
+        self.fragmented.borrow_mut().remove(key);
+    }
+
+    fn next_fragment_id(&self) -> u32 {
+        self.fragment_id.set(self.fragment_id.get().wrapping_add(1));
+        self.fragment_id.get()
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {

@@ -61,7 +61,12 @@ fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.
 #[must_use]
 pub fn model(now: u64) -> Model {
-    let mut model = Model::default();
+    filled(Model::default(), now)
+}
+
+/// The same in a model that has nothing in it yet.
+#[must_use]
+pub fn filled(mut model: Model, now: u64) -> Model {
     model.now.set(now);
     for (family, vip) in VIPS.into_iter().enumerate() {
         model.addresses.push(Address::of(ip(vip)));

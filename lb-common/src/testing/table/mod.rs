@@ -2,8 +2,10 @@
 //! against `balance` over a [`Model`](super::Model) and, through `BPF_PROG_TEST_RUN`, against the
 //! loaded object over maps of the same content.
 
+mod fragments;
 mod icmp;
 mod malformed;
+mod odd;
 mod passing;
 mod steering;
 
@@ -50,6 +52,14 @@ impl Row {
         self
     }
 
+    /// Whether a frame is what this row wants to leave. The identification of fragments that were
+    /// rewritten is as good as any.
+    #[must_use]
+    pub fn wants(&self, out: &Frame) -> bool {
+        let wanted = self.out.as_ref().map(|wanted| wanted.clone().numbered_as(out));
+        wanted.as_ref().unwrap_or(&self.frame) == out
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -64,6 +74,8 @@ pub fn rows() -> Vec<Row> {
         passing::add(&mut rows, &ends);
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
+        fragments::add(&mut rows, &ends);
+        odd::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
