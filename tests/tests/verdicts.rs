@@ -34,6 +34,7 @@ fn every_row_of_the_table() {
         let failed = (0..).zip(rows()).filter_map(|(number, row)| {
             // TEST_RUN takes no frame shorter than an Ethernet header.
             assert!(row.frame.0.len() >= 14, "{}", row.name);
+            let row = row.apart(number as u16);
             start_afresh(&mut datapath, number);
             let result = lab.run(&mut datapath, number, &row);
             result.err().map(|error| format!("{}: {error}", row.name))
@@ -102,11 +103,11 @@ impl Lab {
     }
 
     fn run(&self, datapath: &mut Datapath, number: u32, row: &Row) -> Result<(), String> {
-        let before = datapath.counters.verdicts().expect("counters");
         let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
         }
+        let before = datapath.counters.verdicts().expect("counters");
         let trial = send(&row.frame);
         let counters = datapath.counters.verdicts().expect("counters");
         let dropped = counters.drops().filter(|(reason, count)| *count > before.dropped(*reason));
@@ -129,7 +130,7 @@ impl Lab {
             return Ok(());
         }
         let (out, expected) = (Frame(trial.frame), row.out.as_ref().unwrap_or(&row.frame));
-        if out != *expected {
+        if !row.wants(&out) {
             return Err(format!("out {out:?}\nexpected {expected:?}"));
         }
         let family = u32::from(row.name.starts_with("v6"));

@@ -123,6 +123,15 @@ impl Frame {
         place.is_some_and(|id| [self.0[id.start - 2], self.0[id.start - 1] & 0xf8] != [0, 0])
     }
 
+    /// With an identification that is `by` further on, if it is a fragment.
+    #[must_use]
+    pub(super) fn renumbered(self, by: u16) -> Self {
+        let Some(place) = self.identification() else { return self };
+        let low = place.end - 2;
+        let id = u16::from_be_bytes([self.0[low], self.0[low + 1]]).wrapping_add(by);
+        self.patch(low, &id.to_be_bytes()).summed()
+    }
+
     /// With another fragment's identification: which one it gets nobody can foresee.
     #[must_use]
     pub fn numbered_as(self, other: &Self) -> Self {
