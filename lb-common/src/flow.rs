@@ -268,7 +268,7 @@ fn parse_transport<P: Packet>(
     Ok(Kind::Segment)
 }
 
-/// A tag below the one that was taken off: all that matters is whether the packet is for us.
+/// A tag below those that were taken off: all that matters is whether the packet is for us.
 #[inline(always)]
 fn parse_nested<P: Packet>(packet: &P, key: &mut FlowKey) -> Result<Kind, Reason> {
     const L3: usize = EthHdr::LEN + VlanHdr::LEN;

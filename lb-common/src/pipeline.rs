@@ -3,7 +3,7 @@
 use network_types::eth::EthHdr;
 
 use crate::{
-    abi::{FlowKey, mode, status},
+    abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
     arrival::{Desk, Extent},
     encap,
@@ -210,14 +210,14 @@ fn follow<P: Packet, T: Tables>(
 /// Gives the frame the tag that it leaves with.
 #[inline(always)]
 fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Verdict {
-    let tag = if way == Way::Steer { Tag::vlan(exit.vlan) } else { came_with };
+    let tag = if way == Way::Steer { Tag::of([exit.vlan, exit.inner_vlan]) } else { came_with };
     if !vlan::push(packet, tag) {
         return Verdict::Drop(Reason::NoHeadroom);
     }
     match way {
         Way::Pass => Verdict::Pass,
         Way::Proxy => Verdict::Proxy,
-        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
+        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
         Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),

@@ -402,15 +402,16 @@ fn route(
     }
 }
 
-/// Routing names VLAN devices, which XDP cannot send to: their parent and a tag instead.
+/// Routing names VLAN devices, which XDP cannot send to: their parent and tags instead.
 #[inline(always)]
 fn through(fib: &FibLookup) -> Hop {
-    let (mut ifindex, mut vlan) = (fib.ifindex, 0);
+    let (mut ifindex, mut vlan, mut inner) = (fib.ifindex, 0, 0);
     // SAFETY: the daemon replaces entries whole; a device's parent and tag do not change.
     if let Some(device) = unsafe { VLANS.get(ifindex) } {
-        (ifindex, vlan) = (device.parent, device.vlan);
+        (ifindex, vlan, inner) = (device.parent, device.vlan, device.inner_vlan);
     }
     let mut hop = Hop::new(fib.dmac, fib.smac, ifindex, vlan);
+    hop.inner_vlan = inner;
     // SAFETY: on success the kernel leaves the route's MTU there, bpf_fib_set_fwd_params() in
     // net/core/filter.c.
     hop.mtu = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });

@@ -52,6 +52,8 @@ struct Lab {
     up: u32,
     down: u32,
     client_vlan: u32,
+    client_double: u32,
+    backend_double: u32,
     backend_vlan: u32,
 }
 
@@ -64,6 +66,14 @@ impl Lab {
         let [behind, behind6] = world::VLAN_BACKENDS;
         let lab = Self {
             up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
+            client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
+            backend_double: link(
+                &netns,
+                "bdouble0",
+                SOURCE_MAC,
+                BACKEND_MAC,
+                world::DOUBLE_BACKENDS,
+            ),
             client_vlan: link(&netns, "ctag0", OUR_MAC, CLIENT_MAC, [tagged, tagged6]),
             down: link(&netns, "down0", SOURCE_MAC, BACKEND_MAC, [backend, backend6]),
             backend_vlan: link(&netns, "btag0", SOURCE_MAC, BACKEND_MAC, [behind, behind6]),
@@ -94,11 +104,13 @@ impl Lab {
         for command in commands() {
             datapath.tables.apply(&command).expect("filling the tables");
         }
-        let mut vlan = |device, parent, id| {
-            datapath.tables.set_vlan(device, parent, id).expect("a VLAN device");
+        let mut vlan = |device, parent, tags| {
+            datapath.tables.set_vlan(device, parent, tags).expect("a VLAN device");
         };
-        vlan(self.client_vlan, self.up, CLIENT_VLAN);
-        vlan(self.backend_vlan, self.down, VLAN);
+        vlan(self.client_vlan, self.up, [CLIENT_VLAN, 0]);
+        vlan(self.backend_vlan, self.down, [VLAN, 0]);
+        vlan(self.client_double, self.up, world::CLIENT_DOUBLE);
+        vlan(self.backend_double, self.down, world::DOUBLE);
         datapath
     }
 

@@ -13,7 +13,7 @@ mod service;
 pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
-pub use hop::{CachedHop, Hop};
+pub use hop::{CachedHop, Hop, SERVICE_TAG};
 pub use service::{
     Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
     strategy,
@@ -105,14 +105,13 @@ pub struct FlowKey {
     pub protocol: u32,
 }
 
-/// A VLAN device as its parent and tag.
+/// A VLAN device as its parent, which is none itself, and its tags: see [`Hop::vlan`].
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VlanDevice {
     pub parent: u32,
-    /// 802.1Q VLAN id.
     pub vlan: u16,
-    pub pad: u16,
+    pub inner_vlan: u16,
 }
 
 /// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per [`Reason`].

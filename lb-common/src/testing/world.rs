@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::model::Model;
-use crate::abi::{Address, Backend, Hop, Reach, Ring, Service, Vip, VipKey, path};
+use crate::abi::{Address, Backend, Hop, Reach, Ring, SERVICE_TAG, Service, Vip, VipKey, path};
 
 /// One announced address per family; ports by what stands behind them.
 pub const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
@@ -17,6 +17,8 @@ pub const PROXY_PORT: u16 = 443;
 pub const EMPTY_PORT: u16 = 81;
 /// Steered, to a backend behind VLAN 100.
 pub const VLAN_PORT: u16 = 82;
+/// Steered, to a backend behind two tags, [`DOUBLE`].
+pub const DOUBLE_PORT: u16 = 84;
 /// Steered, to a backend that routing does not reach.
 pub const UNREACHABLE_PORT: u16 = 83;
 
@@ -29,6 +31,15 @@ pub const BACKENDS: [&str; 2] = ["10.2.0.11", "fd00:2::11"];
 /// Reached by VLAN [`VLAN`] of the backends' side, from these addresses of ours.
 pub const VLAN_BACKENDS: [&str; 2] = ["10.3.0.11", "fd00:3::11"];
 pub const VLAN_SOURCES: [&str; 2] = ["10.3.0.1", "fd00:3::1"];
+/// Reached by [`DOUBLE`] of the backends' side, from these addresses of ours.
+pub const DOUBLE_BACKENDS: [&str; 2] = ["10.4.0.11", "fd00:4::11"];
+pub const DOUBLE_SOURCES: [&str; 2] = ["10.4.0.1", "fd00:4::1"];
+/// 802.1ad, then 802.1Q.
+pub const DOUBLE: [u16; 2] = [SERVICE_TAG | 200, 201];
+/// A client that reaches us, and is reached, by [`CLIENT_DOUBLE`].
+pub const DOUBLE_CLIENTS: [&str; 2] = ["198.51.102.7", "2001:db8:e::7"];
+/// 802.1Q twice.
+pub const CLIENT_DOUBLE: [u16; 2] = [40, 41];
 /// Routing knows no way there.
 pub const LOST_BACKENDS: [&str; 2] = ["10.9.0.11", "fd00:9::11"];
 pub const BACKEND_PORT: u16 = 8080;
@@ -109,10 +120,41 @@ pub fn filled(mut model: Model, now: u64) -> Model {
             let vip_of = Vip { service: service + offset, path: path::STEER };
             model.vips.insert(vip_key(vip, port, protocol), vip_of);
         }
+        let double = (DOUBLE_BACKENDS[family], DOUBLE_SOURCES[family]);
+        let [vlan, inner_vlan] = DOUBLE;
+        let mut way = hop(vlan);
+        way.inner_vlan = inner_vlan;
+        let service = add_service(&mut model, family, double, way);
+        steer(&mut model, vip, DOUBLE_PORT, 6, service);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
     }
     model
+}
+
+/// Another service, with a backend of its own.
+fn add_service(model: &mut Model, family: usize, ends: (&str, &str), hop: Hop) -> u32 {
+    let (slot, now) = (model.rings.len() as u32, model.now.get());
+    model.rings.push(model.backends.len() as u32);
+    model.backends.push(Backend {
+        address: Address::of(ip(ends.0)),
+        source: Address::of(ip(ends.1)),
+        port: BACKEND_PORT.to_be_bytes(),
+        load: family as u32,
+        weight: 1,
+        soft_limit: u32::MAX,
+        hard_limit: u32::MAX,
+        ..Backend::default()
+    });
+    model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
+    model.opened.borrow_mut().push(0);
+    model.services.push(Service::default());
+    model.current_rings.push(Ring::new(slot, 1));
+    model.services.len() as u32 - 1
+}
+
+fn steer(model: &mut Model, vip: &str, port: u16, protocol: u32, service: u32) {
+    model.vips.insert(vip_key(vip, port, protocol), Vip { service, path: path::STEER });
 }
 
 /// Towards the backends.

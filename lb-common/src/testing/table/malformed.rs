@@ -43,11 +43,6 @@ pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
             Reason::UnsupportedProtocol,
         ),
         drop(
-            "two VLAN tags",
-            tcp(tagged(5), e.client(), e.vip(TCP_PORT), "S", b"").tagged(0x88a8, 7),
-            Reason::NestedVlan,
-        ),
-        drop(
             "malformed below a tag",
             tcp(tagged(5), e.client(), e.vip(TCP_PORT), "S", b"").patch(l4 + 4 + 12, &[0x40]),
             Reason::BadTransportHeader,

@@ -2,6 +2,7 @@
 //! against `balance` over a [`Model`](super::Model) and, through `BPF_PROG_TEST_RUN`, against the
 //! loaded object over maps of the same content.
 
+mod double_tags;
 mod fragments;
 mod icmp;
 mod malformed;
@@ -84,6 +85,7 @@ pub fn rows() -> Vec<Row> {
         malformed::add(&mut rows, &ends);
         fragments::add(&mut rows, &ends);
         odd::add(&mut rows, &ends);
+        double_tags::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
@@ -99,6 +101,9 @@ struct Ends {
     vip: IpAddr,
     source: IpAddr,
     backend: IpAddr,
+    double_client: IpAddr,
+    double_source: IpAddr,
+    double_backend: IpAddr,
     vlan_source: IpAddr,
     vlan_backend: IpAddr,
     stranger: IpAddr,
@@ -119,6 +124,9 @@ impl Ends {
             vip: world::ip(world::VIPS[family]),
             source: world::ip(world::SOURCES[family]),
             backend: world::ip(world::BACKENDS[family]),
+            double_client: world::ip(world::DOUBLE_CLIENTS[family]),
+            double_source: world::ip(world::DOUBLE_SOURCES[family]),
+            double_backend: world::ip(world::DOUBLE_BACKENDS[family]),
             vlan_source: world::ip(world::VLAN_SOURCES[family]),
             vlan_backend: world::ip(world::VLAN_BACKENDS[family]),
             stranger: world::ip(world::STRANGERS[family]),

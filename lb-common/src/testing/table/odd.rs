@@ -137,7 +137,7 @@ fn refused_v6(rows: &mut Vec<Row>, e: &Ends) {
         drop("options past the packet", with(60, &[5, 0, 0, 0, 0, 0, 0]), Reason::Truncated),
         drop(
             "options and nothing else",
-            { e.syn().cut(54).lengthen(-20).with_extension(60, &PADDED) },
+            e.syn().cut(54).lengthen(-20).with_extension(60, &PADDED),
             Reason::BadTransportHeader,
         ),
         drop(
