@@ -2,7 +2,7 @@
 //! first of a new one.
 
 use crate::{
-    abi::{FlowKey, PENDING, Service, VipKey, mode, path},
+    abi::{FlowKey, PENDING, RangeKey, Service, Vip, VipKey, address_flags, mode, path},
     arrival::{Arrival, Desk, Extent, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
@@ -79,9 +79,12 @@ fn admit<P: Packet, T: Tables>(
     onward: &mut Onward,
 ) -> Result<Way, Reason> {
     let key = &arrival.key;
-    let Some(vip) = tables.vip(&key.vip()) else {
-        let ours = tables.owns(&key.dst);
-        return if ours { Err(Reason::UndeclaredPort) } else { Ok(Way::Pass) };
+    let vip = match tables.vip(&key.vip()) {
+        Some(vip) => vip,
+        None => match tables.address(&key.dst) {
+            Some(flags) => ranged(tables, key, flags).ok_or(Reason::UndeclaredPort)?,
+            None => return Ok(Way::Pass),
+        },
     };
     if vip.path == path::PROXY {
         return Ok(Way::Proxy);
@@ -96,6 +99,15 @@ fn admit<P: Packet, T: Tables>(
     onward.backend = pick::pick(tables, vip.service, arrival)?;
     next_hop::of_backend(tables, onward.backend, key.protocol, tables.now())?;
     Ok(Way::Open)
+}
+
+/// The service that has a port of an announced address by a range, if the address has any.
+#[inline(always)]
+pub(crate) fn ranged<T: Tables>(tables: &T, key: &FlowKey, flags: u32) -> Option<Vip> {
+    if flags & address_flags::RANGES == 0 {
+        return None;
+    }
+    tables.range(&RangeKey::exact(&key.vip()))
 }
 
 /// Only a SYN opens a TCP flow. Where backends answer directly, and every node picks the same

@@ -4,8 +4,8 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, Reach,
-        Ring, Service, Vip, VipKey,
+        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, RangeKey,
+        Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
     verdict::Reason,
@@ -47,8 +47,15 @@ pub trait Tables {
     fn next_fragment_id(&self) -> u32;
 
     fn vip(&self, key: &VipKey) -> Option<Vip>;
+    /// The service that a port is of by a range.
+    fn range(&self, key: &RangeKey) -> Option<Vip>;
+    /// [`crate::abi::address_flags`] of an announced address.
+    fn address(&self, address: &Address) -> Option<u32>;
     /// Whether the address is announced.
-    fn owns(&self, address: &Address) -> bool;
+    #[inline(always)]
+    fn owns(&self, address: &Address) -> bool {
+        self.address(address).is_some()
+    }
     fn service(&self, id: u32) -> Option<&Service>;
     fn current_ring(&self, service: u32) -> Option<Ring>;
     /// A word of RINGS.

@@ -8,17 +8,17 @@ use core::{
 
 use aya_ebpf::{
     bindings::{
-        BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         bpf_fib_lookup as FibLookup, xdp_md,
     },
     helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, SockMap},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap, lpm_trie},
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, Reach,
-        Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
+        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, RangeKey,
+        Reach, Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
@@ -37,6 +37,10 @@ static PENDING_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABL
 static ANSWERS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
 #[map]
 static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);
+/// As [`RangeKey`] lies behind its length.
+type RangeData = [u8; size_of::<RangeKey>() - size_of::<u32>()];
+#[map]
+static RANGES: LpmTrie<RangeData, Vip> = LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
 static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -114,6 +118,20 @@ pub fn count(slot: u32) {
 pub fn vip(key: &VipKey) -> Option<Vip> {
     // SAFETY: entries are replaced whole by the daemon and are two independent words.
     unsafe { VIPS.get(key) }.copied()
+}
+
+/// What RANGES says of a destination.
+#[inline(always)]
+pub fn range(key: &RangeKey) -> Option<Vip> {
+    // SAFETY: the same bytes, with less to ask of their alignment.
+    RANGES.get(unsafe { &*(&raw const *key).cast::<lpm_trie::Key<RangeData>>() }).copied()
+}
+
+/// What ADDRESSES says of one.
+#[inline(always)]
+pub fn address(address: &Address) -> Option<u32> {
+    // SAFETY: one aligned word.
+    unsafe { ADDRESSES.get(address) }.copied()
 }
 
 /// The maps and helpers, for the packet of one context.
@@ -245,8 +263,13 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn owns(&self, address: &Address) -> bool {
-        ADDRESSES.get_ptr(address).is_some()
+    fn range(&self, key: &RangeKey) -> Option<Vip> {
+        range(key)
+    }
+
+    #[inline(always)]
+    fn address(&self, key: &Address) -> Option<u32> {
+        address(key)
     }
 
     #[inline(always)]

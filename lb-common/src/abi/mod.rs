@@ -8,12 +8,14 @@ mod address;
 mod flow;
 mod fragment;
 mod hop;
+mod range;
 mod service;
 
 pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop, SERVICE_TAG};
+pub use range::{RangeKey, address_flags};
 pub use service::{
     Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
     strategy,
@@ -38,7 +40,9 @@ pub mod maps {
     pub const ANSWERS: &str = "ANSWERS";
     /// `VipKey → Vip`, hash.
     pub const VIPS: &str = "VIPS";
-    /// `Address → u32` (unused value), hash: the announced addresses.
+    /// `RangeKey → Vip`, LPM trie: ports that VIPS does not have, by the prefixes of their ranges.
+    pub const RANGES: &str = "RANGES";
+    /// `Address → u32`, hash: the announced addresses, with [`super::address_flags`].
     pub const ADDRESSES: &str = "ADDRESSES";
     /// `service id → Service`, array.
     pub const SERVICES: &str = "SERVICES";
@@ -146,8 +150,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, Reach, Ring, Service, Vip,
-        VipKey, VlanDevice,
+        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, RangeKey, Reach, Ring, Service,
+        Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -165,6 +169,7 @@ mod pod {
         FlowKey,
         FragmentKey,
         Fragmented,
+        RangeKey,
         Reach,
         Ring,
         Service,

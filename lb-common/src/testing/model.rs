@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, Reach, Ring, Service, Slot,
-        Vip, VipKey, WAYS, counter, flow_state,
+        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, RangeKey, Reach, Ring,
+        Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
     packet::Packet,
@@ -95,6 +95,7 @@ pub struct Model {
     pending: Flows,
     answers: Box<[UnsafeCell<Bucket>]>,
     pub vips: HashMap<VipKey, Vip>,
+    pub ranges: HashMap<RangeKey, Vip>,
     pub addresses: Vec<Address>,
     pub services: Vec<Service>,
     pub current_rings: Vec<Ring>,
@@ -155,6 +156,7 @@ impl Model {
             pending: Flows::new(buckets),
             answers: free_buckets(2 * buckets),
             vips: HashMap::new(),
+            ranges: HashMap::new(),
             addresses: Vec::new(),
             services: Vec::new(),
             current_rings: Vec::new(),
@@ -267,8 +269,22 @@ impl Tables for Model {
         self.vips.get(key).copied()
     }
 
-    fn owns(&self, address: &Address) -> bool {
-        self.addresses.contains(address)
+    fn range(&self, key: &RangeKey) -> Option<Vip> {
+        let port = u16::from_be_bytes(key.port);
+        let covers = |prefix: &RangeKey| {
+            let differ = u32::from(u16::from_be_bytes(prefix.port) ^ port);
+            let same = (prefix.address, prefix.protocol) == (key.address, key.protocol);
+            same && differ >> (16 - prefix.port_bits()) == 0
+        };
+        let ranges = self.ranges.iter().filter(|(prefix, _)| covers(prefix));
+        ranges.max_by_key(|(prefix, _)| prefix.length).map(|(_, vip)| *vip)
+    }
+
+    fn address(&self, address: &Address) -> Option<u32> {
+        self.addresses.contains(address).then(|| {
+            let has_range = self.ranges.keys().any(|key| key.address == *address);
+            if has_range { address_flags::RANGES } else { 0 }
+        })
     }
 
     fn service(&self, id: u32) -> Option<&Service> {

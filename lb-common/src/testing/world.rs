@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::model::Model;
-use crate::abi::{Address, Backend, Hop, Reach, Ring, SERVICE_TAG, Service, Vip, VipKey, path};
+use crate::abi::{
+    Address, Backend, Hop, RangeKey, Reach, Ring, SERVICE_TAG, Service, Vip, VipKey, path,
+};
 
 /// One announced address per family; ports by what stands behind them.
 pub const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
@@ -19,6 +21,16 @@ pub const EMPTY_PORT: u16 = 81;
 pub const VLAN_PORT: u16 = 82;
 /// Steered, to a backend behind two tags, [`DOUBLE`].
 pub const DOUBLE_PORT: u16 = 84;
+/// Steered, to a backend on the port that was asked; but for one port with handlers and one of
+/// [`TCP_PORT`]'s service, which have entries of their own.
+pub const RANGE: std::ops::RangeInclusive<u16> = 3000..=3999;
+/// Its prefixes.
+pub const RANGE_PREFIXES: [(u16, u32); 6] =
+    [(3000, 13), (3008, 10), (3072, 7), (3584, 8), (3840, 9), (3968, 11)];
+pub const PROXY_IN_RANGE: u16 = 3443;
+pub const TCP_IN_RANGE: u16 = 3080;
+/// With handlers.
+pub const PROXY_RANGE: std::ops::RangeInclusive<u16> = 4000..=4003;
 /// Steered, to a backend that routing does not reach.
 pub const UNREACHABLE_PORT: u16 = 83;
 
@@ -120,12 +132,25 @@ pub fn filled(mut model: Model, now: u64) -> Model {
             let vip_of = Vip { service: service + offset, path: path::STEER };
             model.vips.insert(vip_key(vip, port, protocol), vip_of);
         }
+        let first = service;
         let double = (DOUBLE_BACKENDS[family], DOUBLE_SOURCES[family]);
         let [vlan, inner_vlan] = DOUBLE;
         let mut way = hop(vlan);
         way.inner_vlan = inner_vlan;
         let service = add_service(&mut model, family, double, way);
         steer(&mut model, vip, DOUBLE_PORT, 6, service);
+        let near = (BACKENDS[family], SOURCES[family]);
+        let ranged = add_service(&mut model, family, near, hop(0));
+        model.backends.last_mut().expect("the one just added").port = [0, 0];
+        steer(&mut model, vip, TCP_IN_RANGE, 6, first);
+        let key = |(port, bits): (u16, u32)| {
+            RangeKey::prefix(Address::of(ip(vip)), 6, port.to_be_bytes(), bits)
+        };
+        let ranged = Vip { service: ranged, path: path::STEER };
+        model.ranges.extend(RANGE_PREFIXES.map(|prefix| (key(prefix), ranged)));
+        let proxied = Vip { service: 0, path: path::PROXY };
+        model.ranges.insert(key((*PROXY_RANGE.start(), 14)), proxied);
+        model.vips.insert(vip_key(vip, PROXY_IN_RANGE, 6), proxied);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
     }

@@ -8,6 +8,7 @@ mod icmp;
 mod malformed;
 mod odd;
 mod passing;
+mod ranges;
 mod steering;
 
 use std::net::{IpAddr, SocketAddr};
@@ -86,6 +87,7 @@ pub fn rows() -> Vec<Row> {
         fragments::add(&mut rows, &ends);
         odd::add(&mut rows, &ends);
         double_tags::add(&mut rows, &ends);
+        ranges::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
