@@ -2,6 +2,9 @@
 
 mod assembly;
 mod daemon;
+mod detach;
+mod draining;
+mod ids;
 mod privilege;
 mod report;
 mod signals;
@@ -9,32 +12,37 @@ mod sizing;
 mod sources;
 mod steering;
 mod sweeping;
+mod uplinks;
 
 use std::time::Instant;
 
-use tracing::error;
+use tracing::{error, info};
 
+pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
+    draining::Draining,
+    ids::Ids,
     signals::Signals,
     sources::Sources,
     steering::Steering,
+    uplinks::Uplinks,
 };
 use crate::{
     admin::Door,
-    datapath::Datapath,
-    host::{self, Host},
+    datapath::{Datapath, Pins},
+    host::{self, Host, LinkWatch},
     settings::Config,
 };
 
-/// Runs the daemon until SIGTERM or SIGINT. Blocks.
+/// Runs the daemon until SIGTERM or SIGINT. Blocks. The pass-through data path goes on after it.
 ///
 /// # Errors
 ///
-/// What kept it from starting, or from leaving the host as it was found. What was done until then
-/// is undone.
+/// What kept it from starting; what was done until then is undone, and what an earlier daemon left
+/// goes on.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    privilege::check()?;
+    privilege::check("lb run")?;
     host::check_source_ports(&config.node.source_ports)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run_daemon(config))
@@ -43,38 +51,48 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn run_daemon(config: Config) -> anyhow::Result<()> {
     let (mut daemon, handles) = start(config).await?;
     let served = daemon.serve(handles).await;
-    let closed = daemon.close().await;
-    if let (Err(_), Err(error)) = (&served, &closed) {
-        error!(error = format!("{error:#}"), "while undoing what was done");
+    if daemon.is_first() {
+        if let Err(error) = daemon.undo().await {
+            error!(error = format!("{error:#}"), "while undoing what was done");
+        }
+    } else {
+        info!("the pass-through data path goes on without us; `lb detach` takes it down");
     }
-    served.and(closed)
+    served
 }
 
 /// Everything that fails without having changed the host comes first, then what another daemon
-/// would refuse us: the socket, the interfaces, the namespace. Only who has all of them may take
-/// what is left of an earlier daemon for leftovers. As long as the tables are empty the kernel program lets all
-/// packets pass.
+/// would refuse us: the socket, the data path, the namespace. Only who has all of them may take
+/// what is left of an earlier daemon for its own. As long as the tables are empty the kernel
+/// program lets all packets pass.
 async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
     let signals = Signals::listen()?;
     let door = Door::open(&config.admin.listen)?;
+    let pins = Pins::open(&config.node.pin_dir)?;
+    let host = Host::open(&config.node.state_dir).await?;
+    let links = LinkWatch::open()?;
     let sizes = sizing::size(&config);
-    let datapath = Datapath::load(&sizes, config.node.flow_timeouts)?;
+    let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
     let mut kernel = datapath.kernel;
-    for interface in &config.node.interfaces {
-        kernel.attach(interface, config.node.xdp)?;
-    }
+    let mut uplinks = Uplinks::new(&config.node);
+    uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
-    let capacity = sizing::capacity(&sizes);
-    let mut steering = Steering::new(datapath.tables, load.clone(), capacity);
+    let ids = Ids::at(&config.node.state_dir, datapath.maps);
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), ids, config.node.maglev_table_size)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
+    let draining = Draining::of(&fleet, started);
     let daemon = Daemon {
-        host: Host::open(&config.node.state_dir).await?,
         config,
         kernel,
+        host,
+        links,
+        uplinks,
         fleet,
         steering,
         sources: Sources::default(),
+        draining,
         signals,
         load,
         started,

@@ -1,6 +1,8 @@
 //! Flags in, exit code out. The only module that knows clap.
 
 mod check;
+mod detach;
+mod drain;
 mod logging;
 mod run;
 mod status;
@@ -55,6 +57,18 @@ enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         log_format: LogFormat,
     },
+    /// Take down what `lb run` leaves behind on purpose: programs, tables, routes, settings.
+    ///
+    /// The pass-through data path outlives the daemon, so that a restart or an upgrade interrupts
+    /// nothing. This ends it. Not while a daemon runs. Needs root, in the daemon's namespace.
+    Detach {
+        /// The daemon's configuration, which says where its data path and its notes are.
+        /// Default: /sys/fs/bpf/lb and /run/lb
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Take a server out of service gently: nothing new goes to it, what it has may end.
+    Drain(drain::Flags),
     /// Ask the running daemon for services, backends, health, live counts and drops.
     Status {
         /// One JSON object instead of a table.
@@ -74,6 +88,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),
         Command::Run { config, log_format } => run::run(&config, log_format),
+        Command::Detach { config } => detach::detach(config.as_deref()),
+        Command::Drain(flags) => drain::drain(flags),
         Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }
 }

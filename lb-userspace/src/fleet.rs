@@ -25,6 +25,27 @@ pub struct RunningService {
     pub requests: AtomicU64,
     /// Those of them that ended in an error of ours (502, 503, 504, refused, cut off).
     pub failed: AtomicU64,
+    revision: AtomicU64,
+}
+
+impl RunningService {
+    /// `backends` in the order of the service's servers.
+    #[must_use]
+    pub fn new(service: Arc<Service>, backends: Vec<Arc<Backend>>) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { service, backends, requests: zero(), failed: zero(), revision: zero() }
+    }
+
+    /// To be called after a change of its backends, so that those who follow it look again.
+    pub fn touch(&self) {
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Differs after every [`touch`](Self::touch).
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
 }
 
 /// A server as a backend of one service.
@@ -34,13 +55,50 @@ pub struct Backend {
     /// Times the proxy took a connection to it into use. The kernel counts steered flows itself.
     pub connections: AtomicU64,
     up: AtomicBool,
+    draining: AtomicBool,
+    expelled: AtomicBool,
 }
 
 impl Backend {
     /// Starts up: a backend without a health check stays so, one with a check until it fails.
     #[must_use]
     pub fn new(server: Server, slot: LoadSlot) -> Self {
-        Self { server, slot, connections: AtomicU64::new(0), up: AtomicBool::new(true) }
+        Self {
+            draining: AtomicBool::new(!server.is_offered()),
+            expelled: AtomicBool::new(false),
+            up: AtomicBool::new(true),
+            connections: AtomicU64::new(0),
+            server,
+            slot,
+        }
+    }
+
+    /// Whether something new may go to it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_up() && !self.is_draining()
+    }
+
+    /// Takes nothing new; what it has may end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A server without a weight, or that drains by configuration, drains always.
+    pub fn set_draining(&self, draining: bool) {
+        let draining = draining || !self.server.is_offered();
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Draining past its deadline: what it has is ended.
+    #[must_use]
+    pub fn is_expelled(&self) -> bool {
+        self.expelled.load(Ordering::Relaxed)
+    }
+
+    pub fn set_expelled(&self, expelled: bool) {
+        self.expelled.store(expelled, Ordering::Relaxed);
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `service, settings, load, fleet, tables ← {control, health, balance, proxy, datapath, host,
+//! `interface, service, settings, load, fleet, tables ← {control, health, balance, proxy, datapath, host,
 //! admin} ← app`: the modules in braces do not import each other; `app` carries values and
 //! channels between them.
 
@@ -14,6 +14,7 @@ pub mod datapath;
 pub mod fleet;
 pub mod health;
 pub mod host;
+pub mod interface;
 pub mod load;
 pub mod proxy;
 pub mod service;

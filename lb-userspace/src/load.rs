@@ -19,14 +19,35 @@ type Words = dyn Deref<Target = [AtomicU64]> + Send + Sync;
 pub struct Load {
     words: Arc<Words>,
     /// This process's share of each count: what the sweeper subtracts to see the kernel's.
-    permits: Arc<[AtomicU64]>,
+    permits: Arc<Words>,
 }
 
 impl Load {
     /// Over the mapped pages of the BPF array.
     pub fn shared(words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static) -> Self {
-        let permits = words.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { words: Arc::new(words), permits }
+        let permits: Vec<_> = words.iter().map(|_| AtomicU64::new(0)).collect();
+        Self::counted(words, permits)
+    }
+
+    /// The same with this process's share of each count in words that may outlive it.
+    pub fn counted(
+        words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
+        permits: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
+    ) -> Self {
+        Self { words: Arc::new(words), permits: Arc::new(permits) }
+    }
+
+    /// Takes out of the counts what an earlier process left in its share: connections that ended
+    /// with it. To be called before the first [`enter`](Self::enter).
+    ///
+    /// A process that was killed amid `enter` or the drop of a permit may have left one connection
+    /// in a count; the sweeper finds it.
+    pub fn settle(&self) {
+        for (word, share) in self.words.iter().zip(self.permits.iter()) {
+            let gone = share.swap(0, Ordering::Relaxed);
+            let less = |count: u64| (gone > 0).then(|| count.saturating_sub(gone));
+            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
     }
 
     /// Over this process's own memory: a proxy without a kernel half, and tests.
@@ -56,8 +77,10 @@ impl Load {
     /// Counts one connection of `slot` until the permit is dropped.
     #[must_use]
     pub fn enter(&self, slot: LoadSlot) -> Permit {
-        self.permits[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
+        // The share last and, at the end, first: who is killed in between leaves one too many in the
+        // count, never one too few.
         self.word(slot).fetch_add(1, Ordering::Relaxed);
+        self.permits[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
         Permit { load: self.clone(), slot }
     }
 
@@ -85,8 +108,8 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.load.leave(self.slot, 1);
         self.load.permits[self.slot.0 as usize].fetch_sub(1, Ordering::Relaxed);
+        self.load.leave(self.slot, 1);
     }
 }
 
@@ -105,6 +128,15 @@ mod tests {
         drop(permit);
         assert_eq!(load.count(slot), 0);
         assert_eq!(load.permits(slot), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_process_held_is_taken_out() {
+        let words = |counts: [u64; 3]| counts.map(AtomicU64::new).into_iter().collect::<Vec<_>>();
+        let load = Load::counted(words([7, 2, 0]), words([3, 0, 1]));
+        load.settle();
+        assert_eq!([0, 1, 2].map(|slot| load.count(LoadSlot(slot))), [4, 2, 0]);
+        assert_eq!([0, 1, 2].map(|slot| load.permits(LoadSlot(slot))), [0, 0, 0]);
     }
 
     #[test]

@@ -1,12 +1,29 @@
 //! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
 
+mod quic;
+mod steering;
+mod turns;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    ops::RangeInclusive,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
+
+use ipnet::IpNet;
+
+use crate::interface::InterfacePattern;
+
+pub use quic::default_server_id;
+pub use steering::{
+    Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
+    RateLimits, SourcePrefix, SourceRate, Steering, SynFlood,
+};
+pub use turns::turns;
 
 /// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,9 +35,12 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// Empty: every name. Lower case; `*.example.com` stands for one label or more.
     pub hostnames: Vec<Arc<str>>,
-    /// Never empty, ports differ.
+    /// Never empty, no number in two of them.
     pub ports: Vec<Port>,
-    pub forwarding: Forwarding,
+    /// Of the ports without handlers.
+    pub steering: Steering,
+    /// Who reaches it at all. `None`: everybody.
+    pub private: Option<Private>,
     pub concurrency: Concurrency,
     pub pool: Pool,
 }
@@ -31,6 +51,14 @@ impl Service {
     pub fn is_steered(&self) -> bool {
         self.ports.iter().any(|port| port.path() == Path::Steer)
     }
+}
+
+/// Who reaches a private service: connections that came in by one of the interfaces, from one of the
+/// networks. An empty list sets no condition; not both are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Private {
+    pub interfaces: Vec<InterfacePattern>,
+    pub networks: Vec<IpNet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,26 +96,29 @@ pub enum Path {
     Proxy,
 }
 
-/// How a steered packet reaches its backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forwarding {
-    /// Both directions through us, addresses rewritten both ways.
-    #[default]
-    Nat,
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
+    /// The port, or the first one of a range.
     pub port: NonZeroU16,
+    /// The last one of the range: `port` again where there is only one.
+    pub end_port: NonZeroU16,
     /// In the order in which they act on a connection. Empty: pass-through.
     pub handlers: Vec<Handler>,
-    /// Present exactly when `handlers` contains [`Handler::Tls`].
+    /// Present exactly when `handlers` contains [`Handler::Tls`] or [`Handler::PgTls`].
     pub tls: Option<TlsOptions>,
+    /// Present exactly when `handlers` contains [`Handler::ProxyProto`].
+    pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
     pub force_https: bool,
 }
 
 impl Port {
+    /// Every number that belongs to it.
+    #[must_use]
+    pub fn numbers(&self) -> RangeInclusive<u16> {
+        self.port.get()..=self.end_port.get()
+    }
+
     #[must_use]
     pub fn path(&self) -> Path {
         if self.handlers.is_empty() { Path::Steer } else { Path::Proxy }
@@ -97,22 +128,94 @@ impl Port {
     pub fn has(&self, handler: Handler) -> bool {
         self.handlers.contains(&handler)
     }
+
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        match self.handlers.first() {
+            Some(Handler::Tls) => Opening::Tls,
+            Some(Handler::Http) => Opening::Http,
+            Some(Handler::PgTls) => Opening::Postgres,
+            Some(Handler::ProxyProto) | None => Opening::Raw,
+        }
+    }
+}
+
+/// What a client begins a connection with. Services can only share an address and port where all
+/// begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// A TLS handshake, which names the service (SNI).
+    Tls,
+    /// Requests, each of which names the service (`Host`).
+    Http,
+    /// PostgreSQL's request for TLS, and then the handshake.
+    Postgres,
+    /// Anything: no name is seen, so there is one service.
+    Raw,
+}
+
+impl Opening {
+    /// Whether `hostnames` tell services apart.
+    #[must_use]
+    pub fn is_named(self) -> bool {
+        self != Self::Raw
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Handler {
     Tls,
     Http,
+    /// TLS as PostgreSQL begins it.
+    PgTls,
+    /// Tell the backend who the client is, ahead of the connection's first byte.
+    ProxyProto,
+}
+
+impl Handler {
+    /// As the configuration writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::PgTls => "pg_tls",
+            Self::ProxyProto => "proxy_proto",
+        }
+    }
+}
+
+/// Version of the PROXY protocol
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    #[default]
+    V1,
+    /// Binary; says more where the client came by TLS.
+    V2,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Protocol names in order of preference. Default: `h2`, `http/1.1`.
+    /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for [`Handler::PgTls`]
+    /// always `postgresql`.
     pub alpn: Vec<Arc<str>>,
     /// At least one. Default: both.
     pub versions: Vec<TlsVersion>,
     /// Serve a self-signed certificate where none is configured for the name.
     pub default_self_signed: bool,
+    /// Ask clients for a certificate. Default: no.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// Which certificates of clients are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// PEM file with the authorities that may have issued them.
+    pub ca: PathBuf,
+    /// Refuse clients without one. A bad one is refused in any case.
+    pub is_required: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,27 +243,54 @@ pub enum ConcurrencyKind {
 /// Backends and how to choose among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// Steered ports always use maglev; this is the proxy's choice.
+    /// The proxy's; the kernel's is [`Steering::strategy`].
     pub strategy: Strategy,
     /// Never empty; addresses differ.
     pub servers: Vec<Server>,
     pub health_check: Option<HealthCheck>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
+    /// By a hash of the flow, which moves as little as can be when backends come and go.
     Maglev,
     /// Power of two choices on the shared counts.
     P2c,
+    /// The fewest live connections for its weight.
+    LeastConn,
+    /// Smooth weighted round robin.
+    Wrr,
+    /// At random, by weight.
+    Random,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
+    /// Port 0: the one that the client asked for. Only of services without handlers.
     pub address: SocketAddr,
     /// Share of new flows relative to the other servers. 0: none. At most 1000.
     pub weight: u16,
+    /// Takes nothing new, whatever its weight; what it has may end.
+    pub drain: bool,
     pub region: Option<Arc<str>>,
     pub instance: Option<Arc<str>>,
+    /// What its QUIC connection ids begin with. Present exactly where the service has
+    /// [`Steering::quic`], and as long as that says.
+    pub server_id: Option<Arc<[u8]>>,
+}
+
+impl Server {
+    /// With weight 1 and nothing else.
+    #[must_use]
+    pub const fn at(address: SocketAddr) -> Self {
+        Self { address, weight: 1, drain: false, region: None, instance: None, server_id: None }
+    }
+
+    /// Whether it may take something new as far as the configuration goes.
+    #[must_use]
+    pub const fn is_offered(&self) -> bool {
+        self.weight > 0 && !self.drain
+    }
 }
 
 /// An active check, made of each server.

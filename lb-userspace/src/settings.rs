@@ -1,15 +1,23 @@
 //! What is configured beside the services: the node, the admin door, certificates, timeouts.
 
-use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
+
+pub use crate::interface::InterfacePattern;
 use crate::service::Service;
+
+pub use crate::service::FlowTimeouts;
+
+pub const DEFAULT_STATE_DIR: &str = "/run/lb";
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
 
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub node: Node,
     pub admin: Admin,
-    pub certificates: Vec<CertificateFiles>,
+    pub certificates: Vec<CertificateSource>,
     pub proxy: ProxySettings,
     pub services: Vec<Arc<Service>>,
 }
@@ -18,16 +26,32 @@ pub struct Config {
 pub struct Node {
     /// `Fly-Region` and the region of "local" backends.
     pub region: Option<Arc<str>>,
-    /// XDP is attached to each. Never empty.
-    pub interfaces: Vec<Arc<str>>,
+    /// XDP is attached to all that match one of them. Never empty.
+    pub interfaces: Vec<InterfacePattern>,
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
     /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
     pub max_flows: u32,
+    /// Slots of a maglev ring. Default 32768.
+    pub maglev_table_size: u32,
+    /// Room for TCP flows before their handshake is complete. Default: an eighth of
+    /// `max_flows`, at least 1024.
+    pub max_half_open: u32,
+    /// Room for packets that are in fragments. Default 16384.
+    pub max_fragments: u32,
+    /// Room for sources that affinity remembers. Default 65536.
+    pub max_affinities: u32,
+    /// Room for sources under a rate limit or past a challenge. Default 65536.
+    pub max_sources: u32,
+    /// What services do not say otherwise.
     pub flow_timeouts: FlowTimeouts,
-    /// What the daemon must undo after a crash is noted here. Default `/run/lb`.
+    pub encap: Encap,
+    /// What the daemon changed on the host, and the ids it gave out. Default
+    /// [`DEFAULT_STATE_DIR`].
     pub state_dir: PathBuf,
+    /// In a bpffs: where the data path has its names. Default [`DEFAULT_PIN_DIR`].
+    pub pin_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
     pub workers: Option<usize>,
 }
@@ -40,17 +64,16 @@ pub enum XdpMode {
     Generic,
 }
 
-/// How long a steered flow may be silent.
+/// What outer headers say beside the backend's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowTimeouts {
-    /// TCP before the backend's first answer. Default 30 s.
-    pub half_open: Duration,
-    /// TCP after it. Default 1 h.
-    pub established: Duration,
-    /// TCP after FIN both ways or RST: its source port is kept back for so long. Default 10 s.
-    pub closed: Duration,
-    /// Default 60 s.
-    pub udp: Duration,
+pub struct Encap {
+    /// Sources of IP in IP towards IPv4 backends: the rest of the address varies by flow, so that
+    /// the backends' receive queues spread. Default 172.16.0.0/16.
+    pub source_v4: IpNet,
+    /// The same towards IPv6 backends. Default 100::/64, the discard prefix (RFC 6666).
+    pub source_v6: IpNet,
+    /// UDP port on which backends take GUE. Default 6080 (IANA).
+    pub gue_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +82,16 @@ pub struct Admin {
     pub listen: PathBuf,
 }
 
-/// PEM files; the names come from the certificate.
+/// Where certificates are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateSource {
+    Files(CertificateFiles),
+    /// All pairs of certificate and key in there.
+    Directory(PathBuf),
+}
+
+/// PEM files; the names come from the certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -70,6 +101,10 @@ pub struct CertificateFiles {
 pub struct ProxySettings {
     /// Prefix of the headers that name this product's facts. Default `Fly-`.
     pub header_prefix: Arc<str>,
+    /// Clients in these networks are proxies whose `X-Forwarded-*` is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections from these networks must begin with a PROXY protocol header. Default: none.
+    pub proxy_proto_from: Vec<IpNet>,
     /// From accept to the end of the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// For a request's whole header section. Default 10 s.
@@ -87,4 +122,18 @@ pub struct ProxySettings {
     pub max_idle_per_backend: usize,
     /// How long such a connection may be idle. Default 60 s.
     pub upstream_idle_timeout: Duration,
+}
+
+impl ProxySettings {
+    /// Whether `client` is a proxy whose `X-Forwarded-*` is believed.
+    #[must_use]
+    pub fn is_trusted(&self, client: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&client))
+    }
+
+    /// Whether connections from `client` begin with a PROXY protocol header.
+    #[must_use]
+    pub fn is_announced(&self, client: IpAddr) -> bool {
+        self.proxy_proto_from.iter().any(|network| network.contains(&client))
+    }
 }

@@ -6,13 +6,13 @@ use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey};
 /// in flight once those before it have been done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Fills `BACKENDS[id]`. What `REACH[id]` knows of an earlier owner of the id is forgotten: the
-    /// next hop, and the status, which is `HERE` again.
+    /// Fills `BACKENDS[id]`. The next hop that `REACH[id]` knows of an earlier owner of the id is
+    /// forgotten; the status stays.
     SetBackend {
         id: u32,
         backend: Backend,
     },
-    /// Zeroes `BACKENDS[id]`; no ring names it any more.
+    /// Zeroes `BACKENDS[id]`; no ring names it any more. Its status is `HERE` again.
     ClearBackend {
         id: u32,
     },
@@ -25,6 +25,8 @@ pub enum Command {
     /// slots, the number of members, members.
     WriteRing {
         offset: u32,
+        /// Fingerprint of what the ring was made of, where that is known. Not written anywhere.
+        recipe: Option<u64>,
         words: Vec<u32>,
     },
     /// Fills `CURRENT_RINGS[service]`: one 8-byte store, which makes a written ring current.

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use crate::{
     process::{Process, output, poll, program},
     status::Status,
-    topology::{INTERFACES, Lab},
+    topology::{INTERFACES, Lab, pins},
 };
 
 /// A running daemon. SIGTERM ends it when dropped.
@@ -37,7 +37,12 @@ impl Daemon {
 
     /// The same with a whole configuration of the caller's; its `[admin]` must be [`socket`].
     pub fn run(lab: &Lab, config: &Path) -> Result<Self> {
-        let mut command = lab.lb.command(program("lb")?);
+        Self::run_as(&program("lb")?, lab, config)
+    }
+
+    /// The same with another build of it.
+    pub fn run_as(program: &Path, lab: &Lab, config: &Path) -> Result<Self> {
+        let mut command = lab.lb.command(program);
         command.arg("run").arg("--config").arg(config);
         let log = lab.directory().join("lb.log");
         let mut daemon =
@@ -110,6 +115,13 @@ pub fn status(socket: &Path) -> Result<Status> {
     serde_json::from_str(&text).with_context(|| format!("`lb status --json` printed {text}"))
 }
 
+/// What `lb detach` says, with the configuration of the lab's last daemon.
+pub fn detach(lab: &Lab) -> Result<String> {
+    let mut lb = lab.lb.command(program("lb")?);
+    lb.args(["detach", "--config"]).arg(lab.directory().join("lb.toml"));
+    output(&mut lb)
+}
+
 /// The door of the lab's daemon.
 #[must_use]
 pub fn socket(lab: &Lab) -> PathBuf {
@@ -125,9 +137,11 @@ pub fn preamble(lab: &Lab) -> String {
 fn preamble_with(lab: &Lab, node: &str) -> String {
     let [up, down] = INTERFACES;
     let (state, socket) = (lab.directory().join("state"), socket(lab));
-    let (state, socket) = (state.display(), socket.display());
+    let (state, socket, pins) = (state.display(), socket.display(), pins(lab.tag()));
+    let pins = pins.display();
     format!(
-        "[node]\ninterfaces = [\"{up}\", \"{down}\"]\nstate_dir = \"{state}\"\n{node}\n\n\
+        "[node]\ninterfaces = [\"{up}\", \"{down}\"]\nstate_dir = \"{state}\"\n\
+         pin_dir = \"{pins}\"\n{node}\n\n\
          [admin]\nlisten = \"unix:{socket}\"\n"
     )
 }

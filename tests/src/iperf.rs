@@ -37,6 +37,40 @@ pub fn serve(lab: &Lab) -> Result<Process> {
     Ok(process)
 }
 
+/// A client that sends as fast as it can until it is stopped.
+pub struct Running {
+    client: Process,
+}
+
+impl Running {
+    pub fn start(lab: &Lab, to: IpAddr) -> Result<Self> {
+        let mut client = lab.client.command("iperf3");
+        client.args(["--port", &PORT.to_string(), "--client", &to.to_string()]);
+        client.args(["--time", "86400", "--interval", "0.1", "--forceflush"]);
+        let log = lab.directory().join("iperf3-client.log");
+        let mut running = Self { client: Process::start("iperf3", client, &log)? };
+        running.makes_progress()?;
+        Ok(running)
+    }
+
+    /// Waits until it has sent something more: over the same connection, for it opens no other.
+    pub fn makes_progress(&mut self) -> Result<()> {
+        let before = self.intervals();
+        poll("iperf3 sends", || {
+            self.client.check()?;
+            Ok(self.intervals() > before + 1)
+        })
+        .with_context(|| self.client.output())
+    }
+
+    /// Intervals in which something was sent.
+    fn intervals(&self) -> usize {
+        let output = self.client.output();
+        let lines = output.lines().filter(|line| line.contains("-") && line.contains("sec"));
+        lines.filter(|line| !line.contains(" 0.00 Bytes")).count()
+    }
+}
+
 /// One run of the client; what it reports. The server may still be ending the run before.
 pub fn run(lab: &Lab, to: IpAddr, flags: &[&str]) -> Result<Value> {
     let mut report = Value::Null;

@@ -1,7 +1,5 @@
 //! The kernel program, loaded as the daemon loads it.
 
-use std::time::Duration;
-
 use lb::{
     datapath::{Datapath, DatapathConfig},
     settings::FlowTimeouts,
@@ -10,12 +8,7 @@ use lb::{
 /// The defaults.
 #[must_use]
 pub fn timeouts() -> FlowTimeouts {
-    FlowTimeouts {
-        half_open: Duration::from_secs(30),
-        established: Duration::from_secs(3600),
-        closed: Duration::from_secs(10),
-        udp: Duration::from_secs(60),
-    }
+    FlowTimeouts::default()
 }
 
 /// Small tables: tests run beside each other.

@@ -10,6 +10,7 @@ pub struct Status {
     pub drops: Vec<Drop>,
     pub verdicts: Verdicts,
     pub flows: Flows,
+    pub handshakes: Handshakes,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -57,7 +58,26 @@ pub struct Flows {
     pub max: u64,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+pub struct Handshakes {
+    pub completed: u64,
+    pub failed: Vec<FailedHandshakes>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct FailedHandshakes {
+    pub kind: String,
+    pub count: u64,
+}
+
 impl Status {
+    /// TLS handshakes that failed in this way.
+    #[must_use]
+    pub fn failed_handshakes(&self, kind: &str) -> Option<u64> {
+        let mut failed = self.handshakes.failed.iter();
+        failed.find(|failed| failed.kind == kind).map(|failed| failed.count)
+    }
+
     /// The service `name`, when it is there.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Service> {
@@ -92,7 +112,9 @@ impl Status {
 }
 
 impl Service {
-    fn live(&self) -> u64 {
+    /// Live connections of its backends.
+    #[must_use]
+    pub fn live(&self) -> u64 {
         self.backends.iter().map(|backend| backend.live).sum()
     }
 

@@ -44,6 +44,9 @@ pub fn vips(port: u16) -> [SocketAddr; 2] {
 
 pub const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 101, 0, 2);
 pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd65, 1, 0, 0, 0, 0, 0, 2);
+/// Of a client at a second uplink.
+pub const SECOND4: Ipv4Addr = Ipv4Addr::new(10, 103, 0, 2);
+pub const SECOND6: Ipv6Addr = Ipv6Addr::new(0xfd65, 3, 0, 0, 0, 0, 0, 2);
 /// lb's addresses towards the backends.
 pub const INNER4: Ipv4Addr = Ipv4Addr::new(10, 102, 0, 1);
 pub const INNER6: Ipv6Addr = Ipv6Addr::new(0xfd65, 2, 0, 0, 0, 0, 0, 1);
@@ -57,7 +60,8 @@ pub const KEPT: &str = "lab";
 const BACKENDS: u8 = 3;
 const PREFIX: &str = "lb-";
 
-/// The namespaces of one lab and a directory for its files. All of it goes when dropped.
+/// The namespaces of one lab, a directory for its files and one for the data path. All of it goes
+/// when dropped.
 pub struct Lab {
     pub client: Netns,
     pub lb: Netns,
@@ -144,6 +148,23 @@ impl Lab {
         Ok(())
     }
 
+    /// A host of its own, for a second uplink: see [`Lab::plug`].
+    pub fn second_client(&self) -> Result<Netns> {
+        Netns::create(&format!("{PREFIX}{}-second", self.tag))
+    }
+
+    /// Connects `client` to lb as a NIC `interface` that appears: 10.103.0.2/24 and fd65:3::2/64
+    /// behind it, lb at .1 and ::1.
+    pub fn plug(&self, client: &Netns, interface: &str) -> Result<()> {
+        veth(client, "eth0", &self.lb, interface)?;
+        host_addresses(client, [SECOND4.into(), SECOND6.into()])?;
+        self.lb.ip(&format!("addr add 10.103.0.1/24 dev {interface}"))?;
+        self.lb.ip(&format!("addr add fd65:3::1/64 dev {interface} nodad"))?;
+        client.ip("route add default via 10.103.0.1")?;
+        client.ip("-6 route add default via fd65:3::1")?;
+        Ok(())
+    }
+
     /// Lets it outlive us.
     pub fn keep(&mut self) {
         self.kept = true;
@@ -201,6 +222,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if !self.kept {
             let _ = fs::remove_dir_all(&self.directory);
+            let _ = fs::remove_dir_all(pins(&self.tag));
         }
     }
 }
@@ -209,6 +231,12 @@ impl Drop for Lab {
 #[must_use]
 pub fn directory(tag: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{PREFIX}{tag}"))
+}
+
+/// Where the data path of the lab `tag` has its names.
+#[must_use]
+pub fn pins(tag: &str) -> PathBuf {
+    Path::new("/sys/fs/bpf").join(format!("{PREFIX}{tag}"))
 }
 
 /// Namespace `name` of the lab `tag`.
@@ -229,6 +257,7 @@ pub fn remove(tag: &str) -> Result<bool> {
         netns.delete();
     }
     let _ = fs::remove_dir_all(directory(tag));
+    let _ = fs::remove_dir_all(pins(tag));
     Ok(!names.is_empty())
 }
 

@@ -103,22 +103,62 @@ fn announced_addresses_are_local_until_the_end() {
 }
 
 #[test]
-fn the_next_start_cleans_up_after_a_crash() {
+fn the_next_one_goes_on_and_undoes_it_in_the_end() {
     let bench = Bench::new();
+    ip(&bench.here, "route add 10.20.0.0/16 via 10.9.0.3");
     bench.run(|| async {
         let mut host = open(&bench.state).await;
         host.announce(&addresses(["203.0.113.1", "2001:db8::1"])).await.expect("announce");
         host.enable_forwarding(&["e0"]).expect("forwarding");
-        host.keep_neighbours(addresses(["10.9.0.2"])).await.expect("neighbours");
+        host.keep_neighbours(addresses(["10.9.0.2", "10.20.0.1"])).await.expect("neighbours");
         drop(host);
     });
-    assert_eq!(bench.sysctl(FORWARDING[1]), "1");
-    assert!(bench.state.join("undo.json").exists());
-    bench.run(|| async { open(&bench.state).await.close().await.expect("close") });
-    assert_eq!(FORWARDING.map(|key| bench.sysctl(key)), ["0", "0"]);
+    let seen = || {
+        let routes = ["-4", "-6"]
+            .map(|family| ip(&bench.here, &format!("{family} route show table local proto 76")));
+        (routes, ip(&bench.here, "neigh show proto 76"), FORWARDING.map(|key| bench.sysctl(key)))
+    };
+    let left = seen();
+    assert!(left.0[0].contains("203.0.113.1") && left.0[1].contains("2001:db8::1"), "{left:?}");
+    assert!(left.1.contains("10.9.0.2") && left.1.contains("10.9.0.3"), "{left:?}");
+    assert_eq!(left.2, ["1", "1"]);
+    bench.run(|| async {
+        let mut host = open(&bench.state).await;
+        assert_eq!(seen().0, left.0, "the new one waits for orders");
+        host.enable_forwarding(&["e0"]).expect("forwarding");
+        assert_eq!(seen().2, left.2);
+        host.announce(&addresses(["203.0.113.1"])).await.expect("announce");
+        host.keep_neighbours(addresses(["10.9.0.2"])).await.expect("neighbours");
+        let (routes, neighbours, _) = seen();
+        assert_eq!(routes, [left.0[0].clone(), String::new()], "what nobody wants goes");
+        assert!(neighbours.contains("10.9.0.2") && !neighbours.contains("10.9.0.3"));
+        let undone = host.close().await.expect("close");
+        assert_eq!(undone.routes, addresses(["203.0.113.1"]));
+        assert_eq!(undone.neighbours, addresses(["10.9.0.2"]));
+        assert!(FORWARDING.iter().all(|&key| undone.settings.contains(key)), "{undone:?}");
+    });
+    assert_eq!(seen(), ([String::new(), String::new()], String::new(), ["0", "0"].map(Into::into)));
     assert!(!bench.state.join("undo.json").exists());
-    assert_eq!(ip(&bench.here, "-6 route show table local proto 76"), "");
-    assert_eq!(ip(&bench.here, "neigh show proto 76"), "");
+}
+
+#[test]
+fn an_interface_that_is_not_ours_any_more_stops_forwarding() {
+    let bench = Bench::new();
+    ip(&bench.here, "link add x0 type veth peer name x1");
+    let seen = |device| bench.sysctl(&format!("net/ipv6/conf/{device}/forwarding"));
+    bench.run(|| async {
+        let mut host = open(&bench.state).await;
+        host.enable_forwarding(&["e0", "x0"]).expect("forwarding");
+        assert_eq!(["e0", "x0"].map(seen), ["1", "1"]);
+    });
+    bench.run(|| async {
+        let mut host = open(&bench.state).await;
+        host.enable_forwarding(&["x0"]).expect("forwarding");
+        assert_eq!(["e0", "x0"].map(seen), ["0", "1"]);
+        assert_eq!(bench.sysctl("net/ipv6/conf/e0/accept_ra"), "1");
+        host.close().await.expect("close");
+    });
+    assert_eq!(["e0", "x0"].map(seen), ["0", "0"]);
 }
 
 #[test]

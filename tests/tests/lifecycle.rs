@@ -1,4 +1,5 @@
-//! The daemon comes and goes, and the host is what it was.
+//! The daemon comes and goes, the data path stays until `lb detach`, and then the host is what it
+//! was.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -10,11 +11,12 @@ use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::tcp_echo,
     config::{service, steered},
-    daemon::{Daemon, socket},
+    daemon::{self, Daemon, socket},
+    far_end,
     process::{Process, poll},
     servers,
     snapshot::{self, Snapshot, differences},
-    topology::{INTERFACES, Lab, vips},
+    topology::{INTERFACES, Lab, pins, vips},
 };
 use nix::sys::signal::Signal;
 
@@ -73,68 +75,96 @@ impl Scene {
         Ok(())
     }
 
-    fn has_xdp(&self) -> Result<bool> {
-        let links = self.lab.lb.ip("-details link show")?;
-        Ok(links.contains("prog/xdp"))
+    /// What `lb detach` said.
+    fn is_as_before_when_detached(&self) -> Result<String> {
+        let said = daemon::detach(&self.lab)?;
+        self.is_as_before()?;
+        let pins = pins(self.lab.tag());
+        ensure!(!pins.exists(), "{} was left", pins.display());
+        Ok(said)
     }
 }
 
 #[test]
-fn either_signal_ends_it_and_the_host_is_as_before() -> Result<()> {
+fn after_either_signal_the_data_path_goes_on_until_it_is_detached() -> Result<()> {
     let scene = Scene::up()?;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut daemon = scene.start()?;
         scene.serves()?;
-        let changes = scene.changes()?.concat();
-        for trace in ["203.0.113.10", "2001:db8::10", "prog", "up0/forwarding", "down0/accept_ra"] {
-            assert!(changes.contains(trace), "{trace} is no trace of a running lb: {changes}");
-        }
         daemon.signal(signal)?;
         let status = daemon.wait()?;
         ensure!(status.success(), "{signal}: {status}: {}", daemon.log());
-        scene.is_as_before().with_context(|| signal.to_string())?;
+        scene.serves().context("without a daemon")?;
+        let changes = scene.changes()?.concat();
+        for trace in ["203.0.113.10", "2001:db8::10", "prog", "up0/forwarding", "down0/accept_ra"] {
+            assert!(changes.contains(trace), "{trace} is no trace of an lb: {changes}");
+        }
+        let said = scene.is_as_before_when_detached().with_context(|| signal.to_string())?;
+        for told in ["up0 (native)", "down0 (native)", "sk_lookup", "203.0.113.10", "10.102.0.11"] {
+            assert!(said.contains(told), "{told} is not in: {said}");
+        }
+        for told in ["net/ipv4/conf/up0/forwarding", "net/ipv6/conf/down0/accept_ra"] {
+            assert!(said.contains(told), "{told} is not in: {said}");
+        }
+        assert_eq!(scene.is_as_before_when_detached()?, "nothing to detach\n");
     }
     Ok(())
 }
 
 #[test]
-fn what_a_crash_leaves_the_next_run_cleans_up() -> Result<()> {
+fn what_a_crash_leaves_goes_on() -> Result<()> {
     let scene = Scene::up()?;
     for _ in 0..2 {
         let mut daemon = scene.start()?;
         scene.serves()?;
         daemon.signal(Signal::SIGKILL)?;
         daemon.wait()?;
-        poll("XDP is gone with the process", || Ok(!scene.has_xdp()?))?;
-        assert!(!scene.changes()?.is_empty(), "a crash that leaves nothing proves nothing");
+        scene.serves().context("without a daemon")?;
     }
     let daemon = scene.start()?;
     scene.serves()?;
     daemon.stop()?;
+    scene.is_as_before_when_detached().map(drop)
+}
+
+#[test]
+fn a_crash_alone_can_be_detached() -> Result<()> {
+    let scene = Scene::up()?;
+    let mut daemon = scene.start()?;
+    daemon.signal(Signal::SIGKILL)?;
+    daemon.wait()?;
+    daemon::detach(&scene.lab)?;
+    // Its socket is for the next one to find and take.
+    std::fs::remove_file(socket(&scene.lab))?;
+    std::fs::remove_file(socket(&scene.lab).with_extension("sock.lock"))?;
     scene.is_as_before()
 }
 
 #[test]
-fn it_is_the_only_one_on_its_interfaces() -> Result<()> {
+fn a_running_daemon_is_not_detached() -> Result<()> {
     let scene = Scene::up()?;
     let daemon = scene.start()?;
-    scene.serves()?;
     let running = snapshot::take(&scene.lab.lb)?;
-    let config = std::fs::read_to_string(scene.lab.directory().join("lb.toml"))?;
-    // Nothing in common but the interfaces.
-    let config = config.replace("/state\"", "/other\"").replace("/admin.sock", "/other.sock");
-    let file = lb_tests::config::write(&scene.lab, "other.toml", &config)?;
-    let mut command = scene.lab.lb.command(lb_tests::process::program("lb")?);
-    command.args(["run", "--config"]).arg(file);
-    let mut second = Process::start("lb", command, &scene.lab.directory().join("other.log"))?;
-    assert_eq!(second.wait()?.code(), Some(1), "{}", second.output());
-    let said = second.output();
-    assert!(said.contains(INTERFACES[0]) && said.contains("is already attached"), "{said}");
+    let said = format!("{:#}", daemon::detach(&scene.lab).unwrap_err());
+    assert!(said.contains("cannot detach: another lb is running"), "{said}");
     let changes = differences(&running, &snapshot::take(&scene.lab.lb)?);
-    ensure!(changes.is_empty(), "the second one changed\n{}", changes.join("\n"));
+    ensure!(changes.is_empty(), "it changed\n{}", changes.join("\n"));
     scene.serves()?;
-    daemon.stop()?;
-    scene.is_as_before()
+    daemon.stop()
+}
+
+#[test]
+fn a_program_of_somebody_else_stays() -> Result<()> {
+    let scene = Scene::up()?;
+    far_end::attach(&scene.lab.lb, INTERFACES[1], scene.lab.directory())?;
+    let before = snapshot::take(&scene.lab.lb)?;
+    let error = scene.start().err().context("it started")?;
+    let said = format!("{error:#}");
+    assert!(said.contains(INTERFACES[1]) && said.contains("is already attached"), "{said}");
+    let changes = differences(&before, &snapshot::take(&scene.lab.lb)?);
+    ensure!(changes.is_empty(), "it left\n{}", changes.join("\n"));
+    ensure!(!pins(scene.lab.tag()).exists(), "it left its directory");
+    Ok(())
 }
 
 /// A line and its echo at a time, over TLS.
@@ -202,7 +232,7 @@ fn a_drain_ends_with_the_last_connection() -> Result<()> {
     let status = daemon.wait()?;
     ensure!(status.success(), "{status}: {}", daemon.log());
     assert!(daemon.log().contains("drained"), "{}", daemon.log());
-    scene.is_as_before()
+    scene.is_as_before_when_detached().map(drop)
 }
 
 #[test]
@@ -214,5 +244,5 @@ fn a_second_signal_cuts_a_drain_short() -> Result<()> {
     ensure!(status.success(), "{status}: {}", daemon.log());
     assert!(daemon.log().contains("cutting connections off"), "{}", daemon.log());
     talk.ends()?;
-    scene.is_as_before()
+    scene.is_as_before_when_detached().map(drop)
 }

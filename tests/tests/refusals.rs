@@ -14,7 +14,7 @@ use lb_tests::{
     process::{Process, program},
     servers,
     snapshot::{self, differences},
-    topology::{Lab, VIP4},
+    topology::{Lab, VIP4, pins},
 };
 
 const PORT: u16 = 9000;
@@ -60,8 +60,9 @@ fn says(said: &str, words: &[&str]) {
 #[test]
 fn a_missing_interface() -> Result<()> {
     let lab = Lab::up()?;
-    let said = complaint(&lab, &valid(&lab).replace("\"down0\"", "\"eth7\""), 1)?;
-    says(&said, &["error:", "`eth7`"]);
+    let absent = valid(&lab).replace("\"up0\", \"down0\"", "\"eth7\", \"wlan*\"");
+    let said = complaint(&lab, &absent, 1)?;
+    says(&said, &["error:", "`eth7`, `wlan*`", "there are: ", "up0"]);
     assert!(!socket(&lab).exists());
     Ok(())
 }
@@ -137,10 +138,44 @@ fn a_namespace_that_another_daemon_has() -> Result<()> {
     // Neither interface nor socket nor state in common; its routes would be taken for leftovers.
     let other = valid(&lab).replace("\"up0\", ", "");
     let other = other.replace("admin.sock", "other.sock").replace("/state\"", "/other\"");
+    let other = other.replace("/sys/fs/bpf/lb-", "/sys/fs/bpf/lb-0-");
     let said = complaint(&lab, &other, 1)?;
     says(&said, &["another lb is running in this network namespace"]);
     daemon.status()?;
     daemon.stop()
+}
+
+#[test]
+fn a_data_path_that_another_daemon_has() -> Result<()> {
+    let lab = Lab::up()?;
+    let addresses = servers::addresses(&lab, servers::TCP);
+    let daemon = Daemon::start(&lab, &steered("tcp", "tcp", PORT, &addresses))?;
+    let other = valid(&lab).replace("admin.sock", "other.sock").replace("/state\"", "/other\"");
+    let said = complaint(&lab, &other, 1)?;
+    says(&said, &["another lb is running", &pins(lab.tag()).display().to_string(), "`pin_dir`"]);
+    daemon.status()?;
+    daemon.stop()
+}
+
+#[test]
+fn a_data_path_of_another_namespace() -> Result<()> {
+    let (lab, elsewhere) = (Lab::up()?, Lab::up()?);
+    let addresses = servers::addresses(&lab, servers::TCP);
+    Daemon::start(&lab, &steered("tcp", "tcp", PORT, &addresses))?.stop()?;
+    let (theirs, ours) = (pins(lab.tag()), pins(elsewhere.tag()));
+    let [theirs, ours] = [theirs, ours].map(|path| path.display().to_string());
+    let said = complaint(&elsewhere, &valid(&elsewhere).replace(&ours, &theirs), 1)?;
+    says(&said, &["another network namespace", &theirs]);
+    Ok(())
+}
+
+#[test]
+fn a_pin_dir_on_no_bpffs() -> Result<()> {
+    let lab = Lab::up()?;
+    let ours = pins(lab.tag()).display().to_string();
+    let said = complaint(&lab, &valid(&lab).replace(&ours, "/tmp/lb"), 1)?;
+    says(&said, &["/tmp/lb is not on a bpffs", "mount -t bpf"]);
+    Ok(())
 }
 
 #[test]

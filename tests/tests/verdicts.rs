@@ -99,7 +99,14 @@ impl Lab {
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
-        let timeouts = FlowTimeouts { half_open: hour, established: hour, closed: hour, udp: hour };
+        let timeouts = FlowTimeouts {
+            half_open: hour,
+            established: hour,
+            closing: hour,
+            closed: hour,
+            udp_unanswered: hour,
+            udp: hour,
+        };
         let mut datapath = Datapath::load(&config, timeouts).expect("loading the object");
         for command in commands() {
             datapath.tables.apply(&command).expect("filling the tables");
@@ -195,7 +202,8 @@ fn load_slot(row: u32, family: u32) -> LoadSlot {
 /// The world's tables as the daemon would fill them, without the backends.
 fn commands() -> Vec<Command> {
     let model = world::model(0);
-    let mut commands = vec![Command::WriteRing { offset: 0, words: model.rings.clone() }];
+    let mut commands =
+        vec![Command::WriteRing { offset: 0, recipe: None, words: model.rings.clone() }];
     for (service, ring) in (0..).zip(&model.current_rings) {
         commands.push(Command::SetRing { service, ring: *ring });
     }

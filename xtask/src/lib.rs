@@ -1,12 +1,12 @@
 //! What `cargo xtask` does. lb-userspace's build script uses [`build_ebpf`] too, so that plain
 //! `cargo build` and `cargo xtask build-ebpf` are one piece of code.
 
+pub mod apt;
 pub mod build_ebpf;
 pub mod process;
+pub mod python;
 pub mod toolchain;
 
-#[cfg(feature = "cli")]
-pub mod apt;
 #[cfg(feature = "cli")]
 pub mod bench;
 #[cfg(feature = "cli")]

@@ -5,6 +5,7 @@ use anyhow::{Result, anyhow, bail};
 use crate::{
     apt,
     process::{self, run},
+    python,
     toolchain::{Compiler, Missing, Toolchain, Way, cargo_bin, own_tools, programs},
 };
 
@@ -16,7 +17,7 @@ const LINKER_VERSION: &str = "0.13.0";
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
 
-const LAB: [Tool; 7] = [
+const LAB: [Tool; 11] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
@@ -24,9 +25,13 @@ const LAB: [Tool; 7] = [
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    PEER,
+    ("haproxy", "haproxy"),
+    ("psql", "postgresql-client"),
+    ("pg_lsclusters", "postgresql"),
 ];
 const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
-/// What the benches compare with.
+/// What the benches compare with, and a receiver of the PROXY protocol.
 const PEER: Tool = ("nginx", "nginx-light");
 
 /// `cargo xtask setup`: everything.
@@ -42,6 +47,7 @@ pub fn all() -> Result<()> {
 /// The tools of the demo and the tests.
 pub fn lab() -> Result<()> {
     install(&LAB)?;
+    python::install()?;
     install(&LOAD)
 }
 

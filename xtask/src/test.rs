@@ -1,11 +1,11 @@
 //! `cargo xtask test`: everything that must hold, on what is built here.
 
-use std::time::Instant;
+use std::{fs, time::Instant};
 
 use anyhow::{Result, bail, ensure};
 
 use crate::{
-    process::{cargo, is_root, run},
+    process::{cargo, is_root, run, target},
     programs::in_workspace,
     setup, tidy,
 };
@@ -61,7 +61,18 @@ fn lints() -> Result<()> {
 
 /// The programs that tests run, resolved as for the tests so that nothing is compiled twice.
 fn build() -> Result<()> {
+    build_other()?;
     run(in_workspace("build").args(["--bins", "--tests"]))
+}
+
+/// A second daemon whose kernel program is another: what an upgrade is tested with.
+fn build_other() -> Result<()> {
+    run(in_workspace("build").args(["--bin", "lb", "--features", "lb-userspace/kernel-log"]))?;
+    let directory = target().join("debug");
+    // Not in place: a copy that runs cannot be written to.
+    let (draft, other) = (directory.join("lb-kernel-log.new"), directory.join("lb-kernel-log"));
+    fs::copy(directory.join("lb"), &draft)?;
+    Ok(fs::rename(draft, other)?)
 }
 
 /// Without root and with it. Test programs run one after the other, the tests of one beside each

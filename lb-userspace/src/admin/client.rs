@@ -3,12 +3,16 @@
 use std::{io, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, Response, body::Bytes, body::Incoming, client::conn::http1, header::HOST};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1, header::HOST,
+    http::request::Builder,
+};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::{net::UnixStream, time};
 
-use super::Status;
+use super::{Drain, Status};
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,9 +25,24 @@ const MAX_ANSWER: usize = 256 << 20;
 ///
 /// No daemon listens there, it may not be asked, or its answer is not understood.
 pub fn status(socket: &Path) -> anyhow::Result<Status> {
+    let body = ask(socket, Request::get("/v1/status"), Bytes::new())?;
+    serde_json::from_slice(&body).context("its answer is of another version of lb")
+}
+
+/// Has the daemon that listens on `socket` drain a server. Blocks, as above.
+///
+/// # Errors
+///
+/// As of [`status`], or there is no such server.
+pub fn drain(socket: &Path, order: &Drain) -> anyhow::Result<()> {
+    let body = serde_json::to_vec(order)?;
+    ask(socket, Request::put("/v1/drain"), body.into()).map(drop)
+}
+
+fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        time::timeout(TIMEOUT, fetch(socket))
+        time::timeout(TIMEOUT, fetch(socket, request, body))
             .await
             .map_err(|_| anyhow!("no answer within {} s", TIMEOUT.as_secs()))
             .flatten()
@@ -31,11 +50,11 @@ pub fn status(socket: &Path) -> anyhow::Result<Status> {
     })
 }
 
-async fn fetch(socket: &Path) -> anyhow::Result<Status> {
+async fn fetch(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
     let stream = UnixStream::connect(socket).await.map_err(explain)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get("/v1/status").header(HOST, "lb").body(Empty::<Bytes>::new())?;
+    let request = request.header(HOST, "lb").body(Full::new(body))?;
     read(sender.send_request(request).await?).await
 }
 
@@ -52,13 +71,25 @@ fn explain(error: io::Error) -> anyhow::Error {
     }
 }
 
-async fn read(response: Response<Incoming>) -> anyhow::Result<Status> {
+async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
     let code = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER);
     let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
     let body = body.to_bytes();
     if !code.is_success() {
-        bail!("it answers {code}: {}", String::from_utf8_lossy(&body));
+        bail!("{}", complaint(code, &body));
     }
-    serde_json::from_slice(&body).context("its answer is of another version of lb")
+    Ok(body)
+}
+
+/// The daemon's own words, where they can be read.
+fn complaint(code: StatusCode, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Complaint {
+        error: String,
+    }
+    match serde_json::from_slice::<Complaint>(body) {
+        Ok(complaint) if code == StatusCode::BAD_REQUEST => complaint.error,
+        _ => format!("it answers {code}: {}", String::from_utf8_lossy(body)),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod lock;
+mod order;
 mod server;
 mod status;
 #[cfg(test)]
@@ -9,8 +10,12 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
+pub use order::{Drain, Order, Orders};
 pub use server::Door;
-pub use status::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+pub use status::{
+    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,
+    Status, Verdicts,
+};
 
 /// Why the door stays shut.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -23,13 +23,13 @@ use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     task::JoinSet,
     time,
 };
 use tracing::{debug, warn};
 
-use super::{Error, Status, lock::Lock};
+use super::{Drain, Error, Order, Orders, Status, lock::Lock};
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -40,6 +40,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a request's header section may take.
 const MAX_HEADERS: usize = 16 * 1024;
+/// What an order's body may take.
+const MAX_ORDER: usize = 16 * 1024;
 /// How long to wait after a failed accept: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -88,6 +90,7 @@ impl Door {
     pub async fn serve(
         self,
         source: impl Fn() -> anyhow::Result<Status> + Send + Sync + 'static,
+        orders: Orders,
     ) -> Infallible {
         let source: Arc<Source> = Arc::new(source);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -96,7 +99,7 @@ impl Door {
             let permit = room.clone().acquire_owned().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let connection = serve_connection(stream, source.clone());
+                    let connection = serve_connection(stream, source.clone(), orders.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(permit);
@@ -154,10 +157,10 @@ impl Drop for SocketPath {
     }
 }
 
-async fn serve_connection(stream: UnixStream, source: Arc<Source>) {
+async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Orders) {
     let service = service_fn(move |request| {
-        let source = source.clone();
-        async move { Ok::<_, Infallible>(answer(&request, source).await) }
+        let (source, orders) = (source.clone(), orders.clone());
+        async move { Ok::<_, Infallible>(answer(request, source, &orders).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -178,17 +181,44 @@ struct Complaint {
     error: String,
 }
 
-async fn answer(request: &Request<Incoming>, source: Arc<Source>) -> Answer {
+async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &Orders) -> Answer {
     match (request.uri().path(), request.method()) {
         ("/v1/status", &Method::GET) => status(source).await,
-        ("/v1/status", method) => {
-            let mut answer = complain(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-            answer
-        }
-        (path, _) => {
-            complain(StatusCode::NOT_FOUND, format!("no {path} here; there is /v1/status"))
-        }
+        ("/v1/drain", &Method::PUT) => drain(request.into_body(), orders).await,
+        ("/v1/status", method) => refuse_method(method, "GET"),
+        ("/v1/drain", method) => refuse_method(method, "PUT"),
+        (path, _) => complain(
+            StatusCode::NOT_FOUND,
+            format!("no {path} here; there are /v1/status and /v1/drain"),
+        ),
+    }
+}
+
+fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
+    let mut answer = complain(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+async fn drain(body: Incoming, orders: &Orders) -> Answer {
+    let bad = |error: String| complain(StatusCode::BAD_REQUEST, error);
+    let body = match Limited::new(body, MAX_ORDER).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return bad(error.to_string()),
+    };
+    let drain: Drain = match serde_json::from_slice(&body) {
+        Ok(drain) => drain,
+        Err(error) => return bad(format!("the order is not understood: {error}")),
+    };
+    let (done, answer) = oneshot::channel();
+    let answer = match orders.send(Order { drain, done }).await {
+        Ok(()) => answer.await.ok(),
+        Err(_) => None,
+    };
+    match answer {
+        Some(Ok(())) => json(StatusCode::OK, &serde_json::json!({})),
+        Some(Err(mistake)) => bad(mistake),
+        None => complain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned()),
     }
 }
 

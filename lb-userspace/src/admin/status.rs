@@ -15,6 +15,7 @@ pub struct Status {
     pub drops: Vec<Drops>,
     pub verdicts: Verdicts,
     pub flows: Flows,
+    pub handshakes: HandshakeStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct ServiceStatus {
 pub struct BackendStatus {
     pub address: SocketAddr,
     pub up: bool,
+    /// Takes nothing new.
+    pub draining: bool,
     pub weight: u16,
     /// Connections and flows to this address and port now, of all services that share it.
     pub live: u64,
@@ -86,4 +89,19 @@ pub struct Flows {
     pub evicted_half_open: u64,
     /// Packets of flows that stayed among the half-open ones because their bucket was full.
     pub crowded: u64,
+}
+
+/// TLS handshakes with clients, of all ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandshakeStatus {
+    pub completed: u64,
+    /// Every kind, also where none failed so.
+    pub failed: Vec<FailedHandshakes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedHandshakes {
+    /// Such as `unrecognized_name`.
+    pub kind: String,
+    pub count: u64,
 }

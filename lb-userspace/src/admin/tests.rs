@@ -52,6 +52,7 @@ fn sample() -> Status {
             backends: vec![BackendStatus {
                 address: "10.0.0.1:80".parse().unwrap(),
                 up: true,
+                draining: false,
                 weight: 1,
                 live: 2,
                 connections: 3,
@@ -59,6 +60,7 @@ fn sample() -> Status {
         }],
         drops: vec![Drops { reason: "fragment".into(), packets: 4 }],
         verdicts: Verdicts::default(),
+        handshakes: HandshakeStatus::default(),
         flows: Flows { live: 1, max: 8, ..Flows::default() },
     }
 }
@@ -75,7 +77,14 @@ fn while_serving<T>(
         let _inside = runtime.enter();
         Door::open(socket).unwrap()
     };
-    runtime.spawn(door.serve(answer));
+    let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
+    runtime.spawn(door.serve(answer, orders));
+    runtime.spawn(async move {
+        while let Some(Order { drain, done }) = ordered.recv().await {
+            let known = drain.service == "web";
+            let _ = done.send(known.then_some(()).ok_or_else(|| "no such service".into()));
+        }
+    });
     ask()
 }
 
@@ -222,4 +231,25 @@ fn of_many_that_start_at_once_one_runs() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(doors.iter().filter(|door| door.is_ok()).count(), 1);
+}
+
+#[test]
+fn an_order_arrives_and_its_answer_comes_back() {
+    let scratch = Scratch::new();
+    let order = |service: &str| Drain {
+        service: service.into(),
+        server: "10.0.0.1:80".parse().unwrap(),
+        deadline_ms: Some(30_000),
+        undo: false,
+    };
+    let socket = scratch.socket();
+    while_serving(
+        &socket,
+        || Ok(sample()),
+        || {
+            client::drain(&socket, &order("web")).unwrap();
+            let refused = client::drain(&socket, &order("other")).unwrap_err();
+            assert!(format!("{refused:#}").ends_with("no such service"), "{refused:#}");
+        },
+    );
 }

@@ -1,10 +1,6 @@
 //! The configured services, brought to life.
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::{
     control::{self, Slots},
@@ -31,12 +27,7 @@ fn start(service: &Arc<Service>, slots: &mut Slots) -> Result<RunningService, co
         let slot = slots.load(server.address)?;
         Ok(Arc::new(Backend::new(server.clone(), slot)))
     });
-    Ok(RunningService {
-        service: service.clone(),
-        backends: backends.collect::<Result<_, _>>()?,
-        requests: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
-    })
+    Ok(RunningService::new(service.clone(), backends.collect::<Result<_, _>>()?))
 }
 
 /// Every address that clients reach us at.
@@ -62,6 +53,7 @@ pub(super) fn note(fleet: &Fleet, transition: &Transition) {
     for backend in backends.filter(|backend| backend.server.address == transition.server) {
         backend.set_up(transition.up);
     }
+    running.touch();
     let up = running.backends.iter().filter(|backend| backend.is_up()).count();
     let (service, server, why) = (&transition.service, transition.server, &transition.why);
     if transition.up {

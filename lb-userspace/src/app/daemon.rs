@@ -1,4 +1,4 @@
-//! The daemon's life between an attached kernel program and a host left as it was found.
+//! The daemon's life between an attached kernel program and one that goes on without it.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -19,25 +19,31 @@ use tracing::{error, info, warn};
 
 use super::{
     assembly,
+    draining::Draining,
     report::{Report, Reported},
-    signals::{Order, Signals},
+    signals::{Order as Signal, Signals},
     sources::Sources,
     steering::Steering,
     sweeping,
+    uplinks::Uplinks,
 };
 use crate::{
-    admin::{Door, InterfaceStatus},
-    datapath::{Counters, Kernel, Population, Sweeper},
+    admin::{Door, Order, Orders},
+    datapath::{Counters, Kernel, Population, Sweeper, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
-    host::Host,
+    host::{Host, LinkWatch},
     load::Load,
-    proxy::{self, Proxy, Routes},
+    proxy::{self, CertificateStore, Handshakes, Proxy, Routes},
     settings::Config,
 };
 
 /// Between looks at the host's routes and neighbours.
 const TEND: Duration = Duration::from_secs(5);
+/// Between looks at whether the flows of servers that left the configuration have ended.
+const LEAVING: Duration = Duration::from_secs(1);
+/// Orders under way from the admin socket to the event loop.
+const ORDERS: usize = 16;
 /// Health transitions under way to the event loop.
 const TRANSITIONS: usize = 1024;
 
@@ -45,9 +51,12 @@ pub(super) struct Daemon {
     pub(super) config: Config,
     pub(super) kernel: Kernel,
     pub(super) host: Host,
+    pub(super) links: LinkWatch,
+    pub(super) uplinks: Uplinks,
     pub(super) fleet: Fleet,
     pub(super) steering: Steering,
     pub(super) sources: Sources,
+    pub(super) draining: Draining,
     pub(super) signals: Signals,
     pub(super) load: Load,
     pub(super) started: Instant,
@@ -65,26 +74,34 @@ impl Daemon {
     /// Serves until the operator says stop, and drains.
     ///
     /// The order is that of a packet's way, backwards: who takes a connection is there before the
-    /// kernel's tables lead to it, and those before the routes that make the addresses ours.
+    /// kernel's tables lead to it, those before our program takes the place of an earlier one, and
+    /// that before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let proxy = self.start_proxy()?;
+        let certificates = CertificateStore::open(&self.config.certificates)?;
+        let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
-        self.steering.replan(&self.fleet, &self.sources.known).await?;
+        self.steering.replan(&self.fleet, &self.sources).await?;
+        self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
-        self.start_tasks(handles, &mut tasks);
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        self.start_tasks(handles, proxy.handshakes().clone(), orders, &mut tasks);
+        tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let monitor = Monitor::start(&self.config.services, &sender);
         info!(services = self.fleet.services.len(), "ready");
-        self.follow(transitions).await;
+        self.follow(transitions, ordered).await;
         drop(monitor);
         self.drain(proxy).await;
         Ok(())
     }
 
     /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
-    fn start_proxy(&mut self) -> anyhow::Result<proxy::Running> {
-        let Config { node, proxy, certificates, .. } = &self.config;
+    fn start_proxy(
+        &mut self,
+        certificates: &Arc<CertificateStore>,
+    ) -> anyhow::Result<proxy::Running> {
+        let Config { node, proxy, .. } = &self.config;
         let routes = Routes::new(&self.fleet, certificates)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
@@ -93,49 +110,75 @@ impl Daemon {
         self.kernel.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
         let settings = Arc::new(proxy.clone());
-        Ok(bound.start(settings, node.region.clone(), routes, self.load.clone())?)
+        Ok(bound.start(
+            settings,
+            node.region.clone(),
+            routes,
+            self.load.clone(),
+            ingress_interface,
+        )?)
     }
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
     async fn prepare_host(&mut self) -> anyhow::Result<()> {
-        let servers = assembly::steered_servers(&self.fleet);
-        if !servers.is_empty() {
-            self.host.enable_forwarding(&self.config.node.interfaces)?;
-        }
+        self.forward()?;
         self.steering.set_vlans(&self.host.interfaces().await?)?;
-        self.sources.refresh(&self.host, servers.clone()).await?;
-        Ok(self.host.keep_neighbours(servers).await?)
+        self.follow_routes().await
     }
 
-    fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
+    /// Who steers must forward.
+    fn forward(&mut self) -> anyhow::Result<()> {
+        let steers = !assembly::steered_servers(&self.fleet).is_empty();
+        let names = if steers { self.uplinks.names() } else { Vec::new() };
+        Ok(self.host.enable_forwarding(&names)?)
+    }
+
+    /// Next hops are kept for servers, also those that left the configuration with connections.
+    async fn follow_routes(&mut self) -> anyhow::Result<()> {
+        let servers = assembly::steered_servers(&self.fleet);
+        self.sources.refresh(&self.host, servers.clone()).await?;
+        let kept = servers.into_iter().chain(self.steering.busy_servers());
+        Ok(self.host.keep_neighbours(kept.collect()).await?)
+    }
+
+    fn start_tasks(
+        &self,
+        handles: Handles,
+        handshakes: Arc<Handshakes>,
+        orders: Orders,
+        tasks: &mut JoinSet<()>,
+    ) {
         let (sender, population) = watch::channel(Population::default());
-        let attached = self.kernel.attached();
-        let interfaces = attached
-            .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() });
         let report = Report {
             started: self.started,
-            interfaces: interfaces.collect(),
+            interfaces: self.uplinks.shown(),
             services: Reported::all(&self.fleet, &self.steering.slots),
             counters: handles.counters,
             load: self.load.clone(),
             population,
             max_flows: self.config.node.max_flows,
+            handshakes,
             max_half_open: handles.max_half_open,
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, sender));
-        let door = handles.door.serve(move || Ok(report.status()?));
+        let door = handles.door.serve(move || Ok(report.status()?), orders);
         tasks.spawn(async { match door.await {} });
     }
 
     /// Takes in events until the operator says stop.
-    async fn follow(&mut self, mut transitions: mpsc::Receiver<Transition>) {
+    async fn follow(
+        &mut self,
+        mut transitions: mpsc::Receiver<Transition>,
+        mut orders: mpsc::Receiver<Order>,
+    ) {
         let mut tend = time::interval(TEND);
         tend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.due();
             select! {
                 order = self.signals.order() => match order {
-                    Order::Stop => return,
-                    Order::Reload => warn!("cannot reload yet: restart lb to apply a changed configuration"),
+                    Signal::Stop => return,
+                    Signal::Reload => warn!("cannot reload yet: restart lb to apply a changed configuration"),
                 },
                 Some(transition) = transitions.recv() => {
                     assembly::note(&self.fleet, &transition);
@@ -144,9 +187,30 @@ impl Daemon {
                     }
                     self.replan().await;
                 }
+                Some(order) = orders.recv() => self.obey(order).await,
+                () = time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    self.draining.expel(Instant::now());
+                    self.replan().await;
+                }
+                () = self.links.changed() => self.follow_links().await,
                 _ = tend.tick() => self.tend().await,
             }
         }
+    }
+
+    /// When something is to be done for servers that drain or have left.
+    fn due(&self) -> Option<Instant> {
+        let leaving = self.steering.is_retiring().then(|| Instant::now() + LEAVING);
+        self.draining.next().into_iter().chain(leaving).min()
+    }
+
+    async fn obey(&mut self, order: Order) {
+        let done = self.draining.order(&self.fleet, &order.drain, Instant::now());
+        if done.is_ok() {
+            self.replan().await;
+        }
+        // Whoever asked may have gone.
+        let _ = order.done.send(done);
     }
 
     /// A failure now may be none at the next look.
@@ -158,17 +222,29 @@ impl Daemon {
         self.replan().await;
     }
 
-    /// Routes, neighbours and VLAN devices come and go.
+    /// Interfaces, routes and neighbours come and go.
     async fn follow_host(&mut self) -> anyhow::Result<()> {
-        self.host.tend().await?;
-        self.steering.set_vlans(&self.host.interfaces().await?)?;
-        let servers = assembly::steered_servers(&self.fleet);
-        self.sources.refresh(&self.host, servers).await?;
-        Ok(())
+        self.follow_interfaces().await?;
+        self.follow_routes().await
+    }
+
+    /// The next look, which is soon, does better where this one fails.
+    async fn follow_links(&mut self) {
+        if let Err(error) = self.follow_interfaces().await {
+            warn!(error = format!("{error:#}"), "cannot follow the host's interfaces");
+        }
+    }
+
+    async fn follow_interfaces(&mut self) -> anyhow::Result<()> {
+        let present = self.host.interfaces().await?;
+        if self.uplinks.follow(&mut self.kernel, &present) {
+            self.forward()?;
+        }
+        Ok(self.steering.set_vlans(&present)?)
     }
 
     async fn replan(&mut self) {
-        if let Err(error) = self.steering.replan(&self.fleet, &self.sources.known).await {
+        if let Err(error) = self.steering.replan(&self.fleet, &self.sources).await {
             error!(error = format!("{error:#}"), "the kernel's tables are out of date");
         }
     }
@@ -186,11 +262,17 @@ impl Daemon {
         }
     }
 
-    /// Leaves the host as it was found; the kernel program goes last.
-    pub(super) async fn close(self) -> anyhow::Result<()> {
+    /// Whether nothing of ours would go on without us: an earlier daemon left nothing, and we have
+    /// not taken over.
+    pub(super) fn is_first(&self) -> bool {
+        !self.kernel.outlives()
+    }
+
+    /// Leaves the host as it was found.
+    pub(super) async fn undo(self) -> anyhow::Result<()> {
         let Self { kernel, host, .. } = self;
         let left = host.close().await;
         drop(kernel);
-        left.context("cannot leave the host as it was found")
+        left.map(drop).context("cannot leave the host as it was found")
     }
 }

@@ -15,14 +15,14 @@ const CAP_BPF: u32 = 39;
 /// # Errors
 ///
 /// What is missing, and how to get it.
-pub(super) fn check() -> anyhow::Result<()> {
+pub(super) fn check(command: &str) -> anyhow::Result<()> {
     let status = fs::read_to_string(STATUS).with_context(|| format!("cannot read {STATUS}"))?;
     let effective = parse_effective(&status).with_context(|| format!("no CapEff in {STATUS}"))?;
     let missing = missing(effective);
     if !missing.is_empty() {
         bail!(
-            "lb run needs root, or the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON \
-             (missing: {}): try `sudo lb run …`",
+            "{command} needs root, or the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON \
+             (missing: {}): try `sudo {command} …`",
             missing.join(", ")
         );
     }

@@ -8,24 +8,30 @@ use std::{
 use lb_common::verdict::Reason;
 use tokio::sync::watch;
 
+use super::uplinks::Shown;
 use crate::{
-    admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts},
+    admin::{
+        BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, ServiceStatus, Status,
+        Verdicts,
+    },
     control::Slots,
     datapath::{Counters, DatapathError, Population},
     fleet::{Backend, Fleet, RunningService},
     load::Load,
+    proxy::Handshakes,
 };
 
 /// Where the daemon's numbers stand.
 pub(super) struct Report {
     pub(super) started: Instant,
-    pub(super) interfaces: Vec<InterfaceStatus>,
+    pub(super) interfaces: Shown,
     pub(super) services: Vec<Reported>,
     pub(super) counters: Counters,
     pub(super) load: Load,
     /// The flows that the last sweep saw.
     pub(super) population: watch::Receiver<Population>,
     pub(super) max_flows: u32,
+    pub(super) handshakes: Arc<Handshakes>,
     pub(super) max_half_open: u32,
 }
 
@@ -59,7 +65,7 @@ impl Report {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            interfaces: self.interfaces.clone(),
+            interfaces: self.interfaces.load().to_vec(),
             services: services.collect::<Result<_, _>>()?,
             drops: counted.drops().map(drop).collect(),
             verdicts: Verdicts {
@@ -68,6 +74,7 @@ impl Report {
                 steer: counted.steer,
                 reply: counted.reply,
             },
+            handshakes: self.handshakes(),
             flows: self.flows()?,
         })
     }
@@ -87,6 +94,13 @@ impl Report {
         })
     }
 
+    fn handshakes(&self) -> HandshakeStatus {
+        let failed = self.handshakes.failed();
+        let failed =
+            failed.map(|(kind, count)| FailedHandshakes { kind: kind.to_owned(), count }).collect();
+        HandshakeStatus { completed: self.handshakes.completed(), failed }
+    }
+
     fn service(&self, reported: &Reported) -> Result<ServiceStatus, DatapathError> {
         let Reported { running, ids } = reported;
         let service = &running.service;
@@ -98,6 +112,7 @@ impl Report {
             backends.push(BackendStatus {
                 address: backend.server.address,
                 up: backend.is_up(),
+                draining: backend.is_draining(),
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
                 connections: backend.connections.load(Ordering::Relaxed) + opened,

@@ -1,31 +1,29 @@
 //! How large the kernel's tables are made.
 
-use crate::{control, datapath::DatapathConfig, settings::Config, tables::Capacity};
+use crate::{control, datapath::DatapathConfig, settings::Config};
 
-/// The usual sizes, or twice what the configuration needs where that is more. Rings get four
-/// times their need: while all of them are being replaced, the old ones stay.
+/// Rings that are replaced at a time: the old ones stay meanwhile. Where more change at once, they
+/// do so in turn.
+const RINGS_IN_CHANGE: u32 = 32;
+
+/// The usual sizes, or twice what the configuration needs where that is more. Rings are large:
+/// they get half as much again as they need.
 pub(super) fn size(config: &Config) -> DatapathConfig {
-    let needs = control::needs(&config.services);
+    let needs = control::needs(&config.services, config.node.maglev_table_size);
     let services = config.services.iter();
-    let vips = services.map(|service| service.addresses.len() * service.ports.len());
+    let vips = services.map(|service| {
+        let numbers = service.ports.iter().map(|port| port.numbers().len());
+        service.addresses.len() * numbers.sum::<usize>()
+    });
     let vips = vips.sum::<usize>() as u32;
+    let rings = needs.rings + needs.rings / 2 + RINGS_IN_CHANGE * config.node.maglev_table_size;
     let usual = DatapathConfig::from(&config.node);
     DatapathConfig {
         backends: usual.backends.max(2 * needs.backends),
         services: usual.services.max(2 * needs.services),
         vips: usual.vips.max(2 * vips),
-        ring_slots: usual.ring_slots.max(4 * needs.rings),
+        ring_slots: usual.ring_slots.max(rings),
         load_slots: usual.load_slots.max(2 * needs.loads),
         ..usual
-    }
-}
-
-/// The same, as control sees it.
-pub(super) fn capacity(sizes: &DatapathConfig) -> Capacity {
-    Capacity {
-        services: sizes.services,
-        backends: sizes.backends,
-        loads: sizes.load_slots,
-        rings: sizes.ring_slots,
     }
 }

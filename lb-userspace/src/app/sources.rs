@@ -13,6 +13,8 @@ use crate::host::{Host, HostError};
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) known: HashMap<IpAddr, IpAddr>,
+    /// Changes whenever `known` does.
+    pub(super) revision: u64,
     /// Servers without one, and why, as last reported.
     lost: BTreeMap<IpAddr, String>,
 }
@@ -47,6 +49,7 @@ impl Sources {
         for server in self.lost.keys().filter(|server| fresh.known.contains_key(server)) {
             info!(%server, "can steer to this server again");
         }
+        fresh.revision = self.revision + u64::from(fresh.known != self.known);
         *self = fresh;
         Ok(())
     }

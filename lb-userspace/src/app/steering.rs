@@ -1,19 +1,20 @@
 //! Keeps the kernel's tables as the fleet wants them.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
 use lb_common::abi::SERVICE_TAG;
 use tokio::time::{self, Instant};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use super::{ids::Ids, sources::Sources};
 use crate::{
-    control::{self, Slots},
+    control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
-    load::Load,
-    tables::Capacity,
+    load::{Load, LoadSlot},
+    tables::Command,
 };
 
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
@@ -24,21 +25,56 @@ const GRACE: Duration = Duration::from_millis(50);
 pub(super) struct Steering {
     pub(super) slots: Slots,
     tables: datapath::Tables,
+    desired: Desired,
     actual: control::Tables,
+    ids: Ids,
     load: Load,
+    maglev_size: u32,
     /// When the last plan's packets are through.
     settled: Instant,
 }
 
 impl Steering {
-    pub(super) fn new(tables: datapath::Tables, load: Load, capacity: Capacity) -> Self {
-        Self {
-            slots: Slots::new(capacity),
-            tables,
-            actual: control::Tables::new(capacity.rings),
-            load,
-            settled: Instant::now(),
+    /// Goes on with what the tables hold: nothing that stays as it is is written again, and
+    /// everything keeps its index.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub(super) fn resume(
+        tables: datapath::Tables,
+        load: Load,
+        ids: Ids,
+        maglev_size: u32,
+    ) -> Result<Self, DatapathError> {
+        let capacity = tables.capacity(load.slots())?;
+        let contents = tables.contents()?;
+        let actual = control::Tables::holding(capacity.rings, &contents);
+        let has_connections = |slot: LoadSlot| load.count(slot) > 0;
+        let mut slots = match ids.read() {
+            Some(assigned) => Slots::resume(capacity, &assigned),
+            None => Slots::beyond(capacity, &actual, has_connections),
+        };
+        if !contents.is_empty() {
+            info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
+        if !contents.is_empty() && ids.read().is_none() {
+            warn!("it is not known whose these entries are: their counters end");
+        }
+        let desired = Desired::resume(&actual, &mut slots);
+        let settled = Instant::now();
+        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
+    }
+
+    /// Whether servers that left the configuration still have flows.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.desired.is_retiring()
+    }
+
+    /// The servers whose connections go on, wanted or not.
+    pub(super) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
+        let busy = self.slots.busy(|slot| self.load.count(slot) > 0);
+        busy.map(|server| server.ip())
     }
 
     /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
@@ -62,30 +98,50 @@ impl Steering {
         Ok(())
     }
 
-    /// Brings the tables to what `fleet` wants now. For `sources` see [`control::desire`].
+    /// Brings the tables to what `fleet` wants now.
     ///
     /// # Errors
     ///
     /// There is no room, or a table refused a command. The commands before it stand, each of them
     /// safe by itself, and the next call goes on from there.
-    pub(super) async fn replan(
-        &mut self,
-        fleet: &Fleet,
-        sources: &HashMap<IpAddr, IpAddr>,
-    ) -> anyhow::Result<()> {
-        time::sleep_until(self.settled).await;
-        let desired = control::desire(fleet, sources, &mut self.slots)?;
-        let commands = control::plan(&desired, &self.actual)?;
-        for command in &commands {
+    pub(super) async fn replan(&mut self, fleet: &Fleet, sources: &Sources) -> anyhow::Result<()> {
+        let circumstances = Circumstances {
+            sources: &sources.known,
+            sources_revision: sources.revision,
+            maglev_size: self.maglev_size,
+            now: std::time::Instant::now(),
+        };
+        self.desired.update(fleet, &circumstances, &mut self.slots)?;
+        let load = self.load.clone();
+        let has_connections = |slot| load.count(slot) > 0;
+        self.desired.retire(circumstances.now, has_connections, &mut self.slots);
+        loop {
+            time::sleep_until(self.settled).await;
+            let plan = control::plan(&self.desired, &self.actual)?;
+            if self.slots.have_changed() {
+                self.ids.write(self.slots.assigned())?;
+                self.slots.mark_noted();
+            }
+            self.carry_out(&plan.commands)?;
+            let more = self.desired.settle(plan);
+            self.slots.settle(has_connections);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn carry_out(&mut self, commands: &[Command]) -> anyhow::Result<()> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        self.settled = Instant::now() + GRACE;
+        for command in commands {
             self.tables.apply(command).context("cannot change the kernel's tables")?;
             self.actual.apply(command);
         }
-        let load = &self.load;
-        self.slots.release(|slot| load.count(slot) > 0);
-        if !commands.is_empty() {
-            debug!(commands = commands.len(), "changed the kernel's tables");
-            self.settled = Instant::now() + GRACE;
-        }
+        self.settled = Instant::now() + GRACE;
+        debug!(commands = commands.len(), "changed the kernel's tables");
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! Which backend gets the next request or connection. Decides; does no I/O.
 
+mod least_conn;
 mod p2c;
 mod rendezvous;
 #[cfg(test)]
 mod tests;
+mod wrr;
 
 use std::{net::IpAddr, sync::Arc};
 
-use self::p2c::Wheel;
+use self::{p2c::Wheel, wrr::Turns};
 use crate::{
     fleet::{Backend, RunningService},
     load::Load,
@@ -18,6 +20,8 @@ use crate::{
 pub struct Balancer {
     service: Arc<RunningService>,
     wheel: Wheel,
+    /// Empty unless the strategy is `wrr`.
+    turns: Turns,
 }
 
 /// Why no backend can take more.
@@ -40,8 +44,13 @@ pub struct Ask<'a> {
 impl Balancer {
     #[must_use]
     pub fn new(service: Arc<RunningService>) -> Self {
-        let wheel = Wheel::new(service.backends.iter().map(|b| b.server.weight));
-        Self { service, wheel }
+        let weights: Vec<_> = service.backends.iter().map(|it| it.server.weight).collect();
+        let takes_turns = service.service.pool.strategy == Strategy::Wrr;
+        Self {
+            wheel: Wheel::new(weights.iter().copied()),
+            turns: Turns::new(if takes_turns { &weights } else { &[] }),
+            service,
+        }
     }
 
     #[must_use]
@@ -72,13 +81,19 @@ impl Balancer {
         let fits = |index: usize| self.is_candidate(index, ask) && load(index) < limit;
         match self.service.service.pool.strategy {
             Strategy::P2c => p2c::pick(&self.wheel, fits, load, rng),
+            Strategy::Random => self.wheel.draw(fits, rng),
+            Strategy::Wrr => self.turns.pick(fits, self.service.backends.len()),
+            Strategy::LeastConn => {
+                let backends = &self.service.backends;
+                let fitting = (0..backends.len()).filter(|&index| fits(index));
+                least_conn::pick(|index| backends[index].server.weight, fitting, load, rng)
+            }
             Strategy::Maglev => rendezvous::pick(&self.service.backends, fits, ask.client),
         }
     }
 
     fn is_candidate(&self, index: usize, ask: &Ask<'_>) -> bool {
-        let backend = self.backend(index);
-        backend.server.weight > 0 && backend.is_up() && !ask.tried.contains(&index)
+        self.backend(index).is_open() && !ask.tried.contains(&index)
     }
 
     fn why(&self, ask: &Ask<'_>) -> Unavailable {

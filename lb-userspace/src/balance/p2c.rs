@@ -25,7 +25,8 @@ impl Wheel {
         self.edges[index] - before
     }
 
-    fn draw(&self, eligible: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
+    /// One by weight, among those that are eligible.
+    pub fn draw(&self, eligible: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
         let total = self.edges.last().copied().filter(|&total| total > 0)?;
         for _ in 0..DRAWS {
             let point = rng.u32(..total);

@@ -1,14 +1,13 @@
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use super::*;
 use crate::{
     load::{LoadSlot, Permit},
-    service::{Concurrency, ConcurrencyKind, Forwarding, Pool, Protocol, Server, Service},
+    service::{Concurrency, ConcurrencyKind, Pool, Protocol, Server, Service, Steering},
 };
 
+const ALL: [Strategy; 5] =
+    [Strategy::P2c, Strategy::Maglev, Strategy::LeastConn, Strategy::Wrr, Strategy::Random];
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
 struct Bench {
@@ -23,11 +22,9 @@ impl Bench {
         let servers: Vec<_> = weights
             .iter()
             .enumerate()
-            .map(|(index, &weight)| Server {
-                address: format!("10.0.0.{}:80", index + 1).parse().unwrap(),
-                weight,
-                region: None,
-                instance: None,
+            .map(|(index, &weight)| {
+                let address = format!("10.0.0.{}:80", index + 1).parse().unwrap();
+                Server { weight, ..Server::at(address) }
             })
             .collect();
         let backends = servers
@@ -41,7 +38,8 @@ impl Bench {
             addresses: vec![CLIENT],
             hostnames: vec![],
             ports: vec![],
-            forwarding: Forwarding::Nat,
+            steering: Steering::default(),
+            private: None,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
                 soft_limit: 20,
@@ -50,12 +48,7 @@ impl Bench {
             pool: Pool { strategy, servers, health_check: None },
         };
         Self {
-            balancer: Balancer::new(Arc::new(RunningService {
-                service: Arc::new(service),
-                backends,
-                requests: AtomicU64::new(0),
-                failed: AtomicU64::new(0),
-            })),
+            balancer: Balancer::new(Arc::new(RunningService::new(Arc::new(service), backends))),
             load: Load::local(weights.len()),
             rng: fastrand::Rng::with_seed(7),
             permits: vec![],
@@ -126,7 +119,7 @@ fn a_single_survivor_among_many_is_found() {
 
 #[test]
 fn under_soft_is_preferred_and_hard_is_never_reached() {
-    for strategy in [Strategy::P2c, Strategy::Maglev] {
+    for strategy in ALL {
         let mut bench = Bench::new(strategy, &[100, 1]);
         bench.load_up(0, 20);
         bench.load_up(1, 19);
@@ -158,5 +151,51 @@ fn a_client_address_keeps_its_backend_while_others_go() {
     for (&client, &was) in clients.iter().zip(&before) {
         let now = bench.pick_for(client, &[]).unwrap();
         assert!(now == was || was == 1);
+    }
+}
+
+#[test]
+fn idle_backends_share_by_weight_within_two_percent() {
+    const PICKS: usize = 100_000;
+    let weights = [1, 2, 1];
+    for strategy in [Strategy::P2c, Strategy::LeastConn, Strategy::Wrr, Strategy::Random] {
+        let shares = Bench::new(strategy, &weights).shares(PICKS);
+        for (&share, weight) in shares.iter().zip(weights) {
+            let fair = PICKS * usize::from(weight) / 4;
+            let off = share.abs_diff(fair);
+            assert!(off * 50 <= fair, "{strategy:?}: {shares:?}");
+        }
+    }
+}
+
+#[test]
+fn the_least_connections_win_by_weight() {
+    let mut bench = Bench::new(Strategy::LeastConn, &[1, 1, 4]);
+    bench.load_up(0, 2);
+    bench.load_up(1, 1);
+    bench.load_up(2, 3);
+    assert_eq!(bench.shares(10), [0, 0, 10], "3 of weight 4 are fewer than 1 of weight 1");
+    bench.load_up(2, 2);
+    assert_eq!(bench.shares(10), [0, 10, 0]);
+}
+
+#[test]
+fn turns_are_taken_in_order_and_those_of_the_absent_are_shared() {
+    let mut bench = Bench::new(Strategy::Wrr, &[2, 1, 1]);
+    let order: Vec<_> = (0..4).map(|_| bench.pick().unwrap()).collect();
+    assert_eq!(order, [0, 1, 2, 0]);
+    bench.balancer.service().backends[0].set_up(false);
+    assert_eq!(bench.shares(1000), [0, 500, 500]);
+}
+
+#[test]
+fn a_draining_backend_takes_nothing_new() {
+    for strategy in ALL {
+        let mut bench = Bench::new(strategy, &[1, 1]);
+        bench.balancer.service().backends[0].set_draining(true);
+        assert_eq!(bench.shares(20), [0, 20], "{strategy:?}");
+        bench.balancer.service().backends[0].set_draining(false);
+        bench.balancer.service().backends[1].set_up(false);
+        assert_eq!(bench.shares(20), [20, 0], "{strategy:?}");
     }
 }

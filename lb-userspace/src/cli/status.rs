@@ -14,12 +14,11 @@ use super::{fail, has_colours, print, refuse, table};
 const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
 
 pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -> ExitCode {
-    let configured = match file.map(config::load).transpose() {
-        Ok(config) => config.map(|config| config.admin.listen),
-        Err(error) => return refuse(&error),
+    let socket = match self::socket(socket, file) {
+        Ok(socket) => socket,
+        Err(code) => return code,
     };
-    let socket = socket.or(configured);
-    match show(&socket.unwrap_or_else(|| DEFAULT_SOCKET.into()), json) {
+    match show(&socket, json) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -32,4 +31,11 @@ fn show(socket: &Path, json: bool) -> anyhow::Result<()> {
         false => table::render(&status, has_colours(&io::stdout())),
     };
     print(&text)
+}
+
+/// Where the daemon listens. The error has been explained.
+pub(super) fn socket(socket: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, ExitCode> {
+    let config = file.map(config::load).transpose().map_err(|error| refuse(&error))?;
+    let configured = config.map(|config| config.admin.listen);
+    Ok(socket.or(configured).unwrap_or_else(|| DEFAULT_SOCKET.into()))
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admin::{Drops, Flows, ServiceStatus, Status};
+use crate::admin::{BackendStatus, Drops, Flows, HandshakeStatus, ServiceStatus, Status};
 
 use columns::{Align, Columns};
 
@@ -36,11 +36,25 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     ];
     writeln!(out, "packets     {}", listed(counts.map(|(name, count)| format!("{name} {count}"))))?;
     writeln!(out, "drops       {}", drops(&status.drops))?;
+    write_handshakes(&status.handshakes, out)?;
     for service in &status.services {
         writeln!(out)?;
         write_service(service, coloured, out)?;
     }
     Ok(())
+}
+
+/// Nothing where nobody ever tried.
+fn write_handshakes(handshakes: &HandshakeStatus, out: &mut String) -> fmt::Result {
+    let failed = handshakes.failed.iter().filter(|failed| failed.count > 0);
+    let failed: Vec<_> = failed.map(|it| format!("{} {}", it.kind, it.count)).collect();
+    match (handshakes.completed, &*failed) {
+        (0, []) => Ok(()),
+        (completed, []) => writeln!(out, "handshakes  {completed}"),
+        (completed, failed) => {
+            writeln!(out, "handshakes  {completed}, failed: {}", listed(failed))
+        }
+    }
 }
 
 /// Evictions only where there were any: a table that is large enough has none.
@@ -70,6 +84,14 @@ fn drops(drops: &[Drops]) -> String {
     listed(drops.iter().map(|drop| format!("{} {}", drop.reason, drop.packets)))
 }
 
+fn state(backend: &BackendStatus) -> &'static str {
+    match (backend.up, backend.draining) {
+        (false, _) => "down",
+        (true, true) => "draining",
+        (true, false) => "up",
+    }
+}
+
 fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> fmt::Result {
     let failed = match service.failed {
         0 => String::new(),
@@ -95,7 +117,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
     for backend in &service.backends {
         columns.add([
             backend.address.to_string(),
-            if backend.up { "up" } else { "down" }.to_owned(),
+            state(backend).to_owned(),
             backend.weight.to_string(),
             backend.live.to_string(),
             backend.connections.to_string(),

@@ -20,6 +20,7 @@ fn commands_take_their_flags() {
         panic!("run");
     };
     assert_eq!(log_format, LogFormat::Json);
+    assert!(matches!(parse("lb drain web 10.0.0.1:80 --deadline 30s"), Ok(Command::Drain(_))));
     assert!(matches!(parse("lb status --json"), Ok(Command::Status { json: true, .. })));
 }
 
@@ -32,6 +33,10 @@ fn wrong_usage_is_refused() {
         ("lb check a b", ErrorKind::UnknownArgument),
         ("lb run --config a --log-format xml", ErrorKind::InvalidValue),
         ("lb status --config a --socket b", ErrorKind::ArgumentConflict),
+        ("lb drain web", ErrorKind::MissingRequiredArgument),
+        ("lb drain web 10.0.0.1", ErrorKind::ValueValidation),
+        ("lb drain web 10.0.0.1:80 --deadline 5", ErrorKind::ValueValidation),
+        ("lb drain web 10.0.0.1:80 --deadline 5s --undo", ErrorKind::ArgumentConflict),
         ("lb stat", ErrorKind::InvalidSubcommand),
     ] {
         assert_eq!(parse(line).err(), Some(kind), "{line}");

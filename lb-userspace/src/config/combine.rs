@@ -1,12 +1,15 @@
 //! What the keys of one service must not say together.
 
-use std::net::IpAddr;
+mod steering;
 
-use crate::service::{Handler, Protocol, Strategy};
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::service::{Handler, Path, Protocol};
 
 use super::{
     diagnostic::Diagnostic,
     pool::PoolDraft,
+    port::PortDraft,
     reader::Report,
     service::{Draft, PoolChoice, Pools},
 };
@@ -17,23 +20,48 @@ pub(super) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, 
     refuse_repeated_ports(service, report);
     refuse_udp_handlers(service, report);
     refuse_useless_hostnames(service, report);
-    refuse_useless_concurrency(service, report);
+    refuse_public_handlers(service, report);
     refuse_unknown_pool(service, pools, report);
     if !certificates {
         refuse_tls_without_certificate(service, report);
     }
-    if let Some(PoolChoice::Inline(pool)) = &service.pool {
-        refuse_useless_strategy(service, pool, report);
-    }
-    if let Some(pool) = service.find_pool(pools) {
-        refuse_missing_families(service, pool, report);
+    let pool = service.find_pool(pools);
+    steering::check(service, pool, report);
+    if let Some(pool) = pool {
         refuse_loopback_servers(service, pool, report);
     }
 }
 
 fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
-    let numbers: Vec<_> = service.ports.items.iter().map(|item| item.value.number()).collect();
-    report.refuse_repeats("port", &numbers);
+    let mut owners = BTreeMap::new();
+    for draft in service.ports.items.iter().map(|item| &item.value) {
+        let numbers = draft.port.numbers();
+        let (first, last) = (*numbers.start(), *numbers.end());
+        // Those in the map do not overlap, so the last to begin is the last to end.
+        let before = owners.range(..=last).next_back();
+        match before.filter(|(_, owner): &(_, &&PortDraft)| *owner.port.numbers().end() >= first) {
+            None => drop(owners.insert(first, draft)),
+            Some((_, owner)) => {
+                let message = match draft.is_range() || owner.is_range() {
+                    false => format!("port `{first}` is given twice"),
+                    true => format!("`{}` overlaps `{}`", shown(draft), shown(owner)),
+                };
+                report.push(
+                    Diagnostic::new(draft.number.clone(), message)
+                        .related(owner.number.clone(), "first given here")
+                        .help("remove or change one of the two"),
+                );
+            }
+        }
+    }
+}
+
+fn shown(port: &PortDraft) -> String {
+    let numbers = port.port.numbers();
+    match port.is_range() {
+        true => format!("{}-{}", numbers.start(), numbers.end()),
+        false => numbers.start().to_string(),
+    }
 }
 
 fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
@@ -51,34 +79,47 @@ fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
 
 fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
     if let Some(span) = &service.hostnames_key
-        && service.is_only_steered()
+        && service.ports.whole
+        && !service.ports.items.iter().any(|item| item.value.port.opening().is_named())
     {
-        let message =
-            "`hostnames` on a service whose ports have no handlers: no name is seen there";
-        let help = r#"add "tls" or "http" to `handlers`, or remove `hostnames`"#;
+        let message = "`hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: \
+                       no name is seen there";
+        let help = r#"add one of them to `handlers`, or remove `hostnames`"#;
         report.push(Diagnostic::new(span.clone(), message).help(help));
     }
 }
 
-fn refuse_useless_concurrency(service: &Draft<'_>, report: &Report) {
-    if let Some(concurrency) = &service.concurrency
-        && service.is_only_steered()
-    {
-        let message = "`concurrency` is not supported yet on ports without handlers";
-        let help = r#"supported on ports with "tls" or "http" in `handlers`"#;
-        report.push(Diagnostic::new(concurrency.span.clone(), message).help(help));
-    }
-}
-
-fn refuse_useless_strategy(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
-    let given = pool.strategy.as_ref();
-    let Some(strategy) = given.filter(|given| given.value != Strategy::Maglev) else {
+/// As Fly's private services have it: encryption there is the network's.
+fn refuse_public_handlers(service: &Draft<'_>, report: &Report) {
+    let Some(private) = &service.private else {
         return;
     };
-    if service.is_only_steered() {
-        let message = "ports without handlers are always balanced by maglev so far";
-        let help = "remove `strategy`, or write \"maglev\"";
-        report.push(Diagnostic::new(strategy.span.clone(), message).help(help));
+    for draft in service.ports.items.iter().map(|item| &item.value) {
+        let number = draft.port.port;
+        let (message, help) = if draft.port.tls.is_some() {
+            (
+                format!("port {number} of a private service ends TLS"),
+                "leave `tls` and `pg_tls` out, or serve it publicly",
+            )
+        } else if draft.port.force_https {
+            (
+                format!("port {number} of a private service redirects to https"),
+                "remove `force_https`: a private service has no https",
+            )
+        } else if draft.port.path() == Path::Steer {
+            (
+                format!("port {number} of a private service has no handlers"),
+                "that is not supported yet; `proxy_proto` or `http` keep strangers out",
+            )
+        } else {
+            continue;
+        };
+        let at = draft.handlers.clone().unwrap_or_else(|| draft.number.clone());
+        report.push(
+            Diagnostic::new(at, message)
+                .related(private.span.clone(), "made private here")
+                .help(help),
+        );
     }
 }
 
@@ -111,29 +152,6 @@ fn refuse_tls_without_certificate(service: &Draft<'_>, report: &Report) {
     }
 }
 
-/// NAT keeps the family of a packet.
-fn refuse_missing_families(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
-    let Some(port) = service.steered().next().filter(|_| pool.servers.whole) else {
-        return;
-    };
-    for address in &service.addresses {
-        let mut servers = pool.servers.items.iter().map(|it| it.value.address.value);
-        if servers.any(|server| server.is_ipv4() == address.value.is_ipv4()) {
-            continue;
-        }
-        let family = family(address.value);
-        let number = port.port.port;
-        let message = format!("no server has an {family} address to steer port {number} to");
-        report.push(
-            Diagnostic::new(address.span.clone(), message)
-                .related(port.number.clone(), "a port without handlers")
-                .help(format!(
-                    "add an {family} server or remove the address: NAT does not translate families"
-                )),
-        );
-    }
-}
-
 fn refuse_loopback_servers(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(port) = service.steered().next() else {
         return;
@@ -156,11 +174,11 @@ fn family(address: IpAddr) -> &'static str {
 }
 
 /// The words that say which handlers a port has.
-pub(super) fn chain(handlers: &[Handler]) -> &'static str {
-    match handlers {
-        [Handler::Tls, Handler::Http] => "handlers `tls`, `http`",
-        [Handler::Tls] => "handler `tls`",
-        [Handler::Http] => "handler `http`",
-        _ => "no handlers",
+pub(super) fn chain(handlers: &[Handler]) -> String {
+    let names: Vec<_> = handlers.iter().map(|it| format!("`{}`", it.name())).collect();
+    match &*names {
+        [] => "no handlers".to_owned(),
+        [name] => format!("handler {name}"),
+        names => format!("handlers {}", names.join(", ")),
     }
 }

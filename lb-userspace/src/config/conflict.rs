@@ -3,11 +3,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
     ptr,
 };
 
-use crate::service::{Path, Protocol};
+use crate::service::Protocol;
 
 use super::{
     combine::chain,
@@ -29,7 +28,7 @@ pub(super) fn check(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) 
     }
 }
 
-type Place = (IpAddr, NonZeroU16, Protocol);
+type Place = (IpAddr, u16, Protocol);
 
 /// A service at one of its places.
 #[derive(Clone, Copy)]
@@ -56,12 +55,10 @@ impl<'s> Claims<'s> {
         };
         for address in &service.addresses {
             for port in service.ports.items.iter().map(|item| &item.value) {
-                self.add_place(Claim {
-                    service,
-                    address,
-                    port,
-                    place: (address.value, port.port.port, protocol),
-                })?;
+                for number in port.port.numbers() {
+                    let place = (address.value, number, protocol);
+                    self.add_place(Claim { service, address, port, place })?;
+                }
             }
         }
         Ok(())
@@ -69,10 +66,11 @@ impl<'s> Claims<'s> {
 
     fn add_place(&mut self, claim: Claim<'s>) -> Result<(), Diagnostic> {
         let first = *self.places.entry(claim.place).or_insert(claim);
-        if !ptr::eq(first.service, claim.service) && !can_share(first.port, claim.port) {
+        if !ptr::eq(first.service, claim.service) && !can_share(&first, &claim) {
             return Err(refuse_place(&first, &claim));
         }
-        let Some(names) = &claim.service.hostnames else {
+        let is_named = claim.port.port.opening().is_named();
+        let Some(names) = claim.service.hostnames.as_ref().filter(|_| is_named) else {
             return self.add_name(claim, None, &claim.address.span);
         };
         names.iter().try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
@@ -98,13 +96,25 @@ impl<'s> Claims<'s> {
     }
 }
 
-/// Names tell services apart only where the same handlers see them.
-fn can_share(first: &PortDraft, second: &PortDraft) -> bool {
-    first.port.path() == Path::Proxy && first.port.handlers == second.port.handlers
+/// Names tell services apart only where all are seen in the same way.
+fn can_share(first: &Claim<'_>, second: &Claim<'_>) -> bool {
+    let opening = first.port.port.opening();
+    opening.is_named() && opening == second.port.port.opening() && is_as_private(first, second)
+}
+
+fn is_as_private(first: &Claim<'_>, second: &Claim<'_>) -> bool {
+    let private = |claim: &Claim<'_>| claim.service.private.as_ref().map(|it| it.value.clone());
+    private(first) == private(second)
 }
 
 fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
     let (place, owner) = (shown(second.place), first.service.label());
+    if !is_as_private(first, second) {
+        let message = format!("{place} is not private in the same way in service `{owner}`");
+        return Diagnostic::new(second.address.span.clone(), message)
+            .related(first.address.span.clone(), "first claimed here")
+            .help("give the two the same `private`, or different addresses or ports");
+    }
     let (handlers, first_handlers) = (&second.port.port.handlers, &first.port.port.handlers);
     if handlers == first_handlers {
         let message = format!("{place} already belongs to service `{owner}`");
@@ -116,11 +126,11 @@ fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
     let message = format!("{place} has {here} here, and {there} in service `{owner}`");
     Diagnostic::new(second.port.number.clone(), message)
         .related(first.port.number.clone(), "the same port there")
-        .help("services that share an address and port must have the same handlers there")
+        .help("services that share an address and port must begin with the same handler there")
 }
 
 fn shown((address, port, protocol): Place) -> String {
-    format!("{}/{protocol}", SocketAddr::new(address, port.get()))
+    format!("{}/{protocol}", SocketAddr::new(address, port))
 }
 
 /// A server at an anycast address would be ourselves, for ever.

@@ -7,18 +7,23 @@ mod address;
 mod combine;
 mod conflict;
 mod diagnostic;
+mod flow_timeouts;
 mod health;
 mod hostname;
+mod network;
 mod node;
 mod pool;
 mod port;
+mod port_range;
 mod proxy;
 mod reader;
 mod scalar;
 mod section;
 mod service;
+mod steering;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     fs, io,
@@ -31,7 +36,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::settings::Config;
+use crate::{service::FlowTimeouts, settings::Config};
 
 pub use diagnostic::{Diagnostic, Errors, Span};
 use reader::{List, Report, Value};
@@ -97,10 +102,11 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let proxy = root.optional("proxy", proxy::proxy);
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
-    let drafts = root.optional("services", |it| it.list(service::draft));
+    let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
-    let services = services(drafts, &pools, has_certificates, root.report());
+    let timeouts = node.as_ref().map(|node| node.flow_timeouts).unwrap_or_default();
+    let services = services(drafts, &pools, has_certificates, timeouts, root.report());
     Some(Config {
         node: node?,
         admin: admin.unwrap_or_else(node::default_admin),
@@ -114,12 +120,13 @@ fn services(
     drafts: Vec<Draft<'_>>,
     pools: &Pools<'_>,
     certificates: bool,
+    timeouts: FlowTimeouts,
     report: &Report,
 ) -> Vec<std::sync::Arc<crate::service::Service>> {
     for draft in &drafts {
         combine::check(draft, pools, certificates, report);
     }
     conflict::check(&drafts, pools, report);
-    let built = drafts.into_iter().map(|draft| draft.build(pools, report));
+    let built = drafts.into_iter().map(|draft| draft.build(pools, timeouts, report));
     built.flatten().collect()
 }

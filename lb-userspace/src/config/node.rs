@@ -1,20 +1,35 @@
 //! `[node]` and `[admin]`: this host, and the daemon's door.
 
-use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    ops::RangeInclusive,
+    path::PathBuf,
+};
 
-use crate::settings::{Admin, FlowTimeouts, Node, XdpMode};
+use ipnet::IpNet;
+
+use crate::{
+    service::FlowTimeouts,
+    settings::{Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, Node, XdpMode},
+};
 
 use super::{
+    flow_timeouts::flow_timeouts,
+    network::network,
     reader::Value,
-    scalar::{absolute_path, duration, name},
+    scalar::{absolute_path, name, port},
 };
 
 const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 2048..=32767;
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
+/// From what tells a handful of servers apart to what tells thousands.
+const MAGLEV_SIZES: RangeInclusive<u32> = 251..=1 << 20;
 /// About 25 GB of kernel memory.
 const MOST_FLOWS: u32 = 1 << 26;
 /// `IFNAMSIZ` less its final zero (linux/if.h).
 const LONGEST_INTERFACE: usize = 15;
+const LONGEST_PATTERN: usize = 64;
 /// `sun_path` less its final zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
@@ -25,42 +40,72 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
         let xdp = node.optional("xdp", xdp).unwrap_or(XdpMode::Auto);
         let source_ports = node.optional("source_ports", source_ports);
         let max_flows = node.optional("max_flows", |it| it.number(1..=MOST_FLOWS));
-        let flow_timeouts = node.optional("flow_timeouts", flow_timeouts);
+        let max_flows = max_flows.unwrap_or(DEFAULT_MAX_FLOWS);
+        let maglev_size = node.optional("maglev_table_size", |it| it.number(MAGLEV_SIZES));
+        let max_half_open = node.optional("max_half_open", |it| it.number(1..=MOST_FLOWS));
+        let max_fragments = node.optional("max_fragments", |it| it.number(1..=MOST_FLOWS));
+        let max_affinities = node.optional("max_affinities", |it| it.number(1..=MOST_FLOWS));
+        let max_sources = node.optional("max_sources", |it| it.number(1..=MOST_FLOWS));
+        let timeouts = node.optional("flow_timeouts", flow_timeouts).unwrap_or_default();
+        let encap = node.optional("encap", encap);
         let state_dir = node.optional("state_dir", absolute_path);
+        let pin_dir = node.optional("pin_dir", pin_dir);
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
         Some(Node {
             region,
             interfaces: interfaces?,
             xdp,
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
-            max_flows: max_flows.unwrap_or(DEFAULT_MAX_FLOWS),
-            flow_timeouts: flow_timeouts.unwrap_or(DEFAULT_FLOW_TIMEOUTS),
-            state_dir: state_dir.unwrap_or_else(|| "/run/lb".into()),
+            max_flows,
+            maglev_table_size: maglev_size.unwrap_or(32_768),
+            max_half_open: max_half_open.unwrap_or((max_flows / 8).max(1024)),
+            max_fragments: max_fragments.unwrap_or(16_384),
+            max_affinities: max_affinities.unwrap_or(65_536),
+            max_sources: max_sources.unwrap_or(65_536),
+            flow_timeouts: timeouts.or(FlowTimeouts::default()),
+            encap: encap.unwrap_or_else(default_encap),
+            state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
         })
     })
 }
 
-fn interfaces(value: Value<'_>) -> Option<Vec<Arc<str>>> {
+pub(super) fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
     let names = value.some_list("name the interface that clients come in by", interface)?;
     value.report().refuse_repeats("interface", &names.items);
     Some(names.into_values())
 }
 
-/// The rule of the kernel's `dev_valid_name` (net/core/dev.c).
-fn interface(value: Value<'_>) -> Option<Arc<str>> {
+/// The rule of the kernel's `dev_valid_name` (net/core/dev.c). A pattern may be longer than what it
+/// stands for.
+fn interface(value: Value<'_>) -> Option<InterfacePattern> {
     let text = value.text()?;
+    let pattern = InterfacePattern::new(text);
     let is_allowed = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '/' | ':');
-    let is_valid = (1..=LONGEST_INTERFACE).contains(&text.len())
+    let longest = if pattern.is_name() { LONGEST_INTERFACE } else { LONGEST_PATTERN };
+    let is_valid = (1..=longest).contains(&text.len())
         && !matches!(text, "." | "..")
         && text.chars().all(is_allowed);
     if is_valid {
-        return Some(text.into());
+        return Some(pattern);
     }
     value.refuse(
         format!("`{text}` is not the name of an interface"),
-        "write it as `ip link` shows it: at most 15 bytes, no space, `/` or `:`",
+        "write it as `ip link` shows it: at most 15 bytes, no space, `/` or `:`; \
+         `*` stands for any characters, `?` for one",
     )
+}
+
+/// Names in a bpffs have no dots (`bpf_lookup` in kernel/bpf/inode.c).
+fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
+    let path = absolute_path(value)?;
+    if path.to_string_lossy().contains('.') {
+        let message =
+            format!("a name in `{}` has a dot, which a bpffs does not take", path.display());
+        return value.refuse(message, "write a path such as \"/sys/fs/bpf/lb\"");
+    }
+    Some(path)
 }
 
 fn xdp(value: Value<'_>) -> Option<XdpMode> {
@@ -88,23 +133,39 @@ fn source_ports(value: Value<'_>) -> Option<RangeInclusive<u16>> {
     Some(range)
 }
 
-const DEFAULT_FLOW_TIMEOUTS: FlowTimeouts = FlowTimeouts {
-    half_open: Duration::from_secs(30),
-    established: Duration::from_secs(3600),
-    closed: Duration::from_secs(10),
-    udp: Duration::from_secs(60),
-};
+/// Katran's: unlikely to be anybody's, and known to those who come from there. IPv6's is the
+/// discard prefix (RFC 6666), to which nothing is ever sent back.
+fn default_encap() -> Encap {
+    let prefix = |address, length| IpNet::new(address, length).expect("not too long");
+    Encap {
+        source_v4: prefix(Ipv4Addr::new(172, 16, 0, 0).into(), 16),
+        source_v6: prefix(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0).into(), 64),
+        gue_port: 6080,
+    }
+}
 
-fn flow_timeouts(value: Value<'_>) -> Option<FlowTimeouts> {
-    value.section(|timeouts| {
-        let mut or = |key, default| timeouts.optional(key, duration).unwrap_or(default);
-        Some(FlowTimeouts {
-            half_open: or("half_open", DEFAULT_FLOW_TIMEOUTS.half_open),
-            established: or("established", DEFAULT_FLOW_TIMEOUTS.established),
-            closed: or("closed", DEFAULT_FLOW_TIMEOUTS.closed),
-            udp: or("udp", DEFAULT_FLOW_TIMEOUTS.udp),
+fn encap(value: Value<'_>) -> Option<Encap> {
+    value.section(|encap| {
+        let default = default_encap();
+        let source_v4 = encap.optional("source_v4", |it| outer_source(it, true));
+        let source_v6 = encap.optional("source_v6", |it| outer_source(it, false));
+        let gue_port = encap.optional("gue_port", port);
+        Some(Encap {
+            source_v4: source_v4.unwrap_or(default.source_v4),
+            source_v6: source_v6.unwrap_or(default.source_v6),
+            gue_port: gue_port.map_or(default.gue_port, NonZeroU16::get),
         })
     })
+}
+
+fn outer_source(value: Value<'_>, is_v4: bool) -> Option<IpNet> {
+    let network = network(value)?;
+    if network.addr().is_ipv4() == is_v4 && network.prefix_len() > 0 {
+        return Some(network);
+    }
+    let help = if is_v4 { "\"172.16.0.0/16\"" } else { "\"100::/64\"" };
+    let message = format!("`{network}` cannot be the source of these outer headers");
+    value.refuse(message, format!("write a range such as {help}"))
 }
 
 pub(super) fn admin(value: Value<'_>) -> Option<Admin> {

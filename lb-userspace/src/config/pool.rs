@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::service::{HealthCheck, Pool, Server, Strategy};
+use crate::service::{HealthCheck, Pool, Quic, Server, Strategy, default_server_id};
 
 use super::{
     address,
@@ -20,7 +20,7 @@ use super::{
 pub(super) struct PoolDraft {
     pub strategy: Option<At<Strategy>>,
     pub servers: List<ServerDraft>,
-    health_check: Option<HealthCheck>,
+    pub health_check: Option<HealthCheck>,
 }
 
 pub(super) struct ServerDraft {
@@ -28,8 +28,18 @@ pub(super) struct ServerDraft {
     /// `None`: the service's `internal_port`.
     port: Option<NonZeroU16>,
     weight: u16,
+    drain: bool,
     region: Option<Arc<str>>,
     instance: Option<Arc<str>>,
+    pub server_id: Option<At<Arc<[u8]>>>,
+}
+
+/// Where servers without a port of their own listen.
+#[derive(Clone, Copy)]
+pub(super) struct Listening {
+    pub internal_port: Option<NonZeroU16>,
+    /// Where there is no `internal_port`; see `Draft::asked_port`.
+    pub asked: Option<u16>,
 }
 
 pub(super) fn pool(value: Value<'_>) -> Option<PoolDraft> {
@@ -46,16 +56,22 @@ pub(super) fn pool(value: Value<'_>) -> Option<PoolDraft> {
 }
 
 fn strategy(value: Value<'_>) -> Option<At<Strategy>> {
-    let known = [("p2c", Strategy::P2c), ("maglev", Strategy::Maglev)];
-    let strategy = value.choice(&known, &["wrr", "least_conn", "random"])?;
-    Some(value.at(strategy))
+    let known = [
+        ("maglev", Strategy::Maglev),
+        ("p2c", Strategy::P2c),
+        ("least_conn", Strategy::LeastConn),
+        ("wrr", Strategy::Wrr),
+        ("random", Strategy::Random),
+    ];
+    Some(value.at(value.choice(&known, &[])?))
 }
 
 fn servers(value: Value<'_>) -> Option<List<ServerDraft>> {
     let servers = value.some_list("a service needs at least one server", server)?;
-    if servers.whole && servers.items.iter().all(|server| server.value.weight == 0) {
-        let message = "every server has weight 0, so none takes anything new";
-        return value.refuse(message, "give at least one of them a weight");
+    let is_idle = |server: &ServerDraft| server.weight == 0 || server.drain;
+    if servers.whole && servers.items.iter().all(|server| is_idle(&server.value)) {
+        let message = "every server has weight 0 or drains, so none takes anything new";
+        return value.refuse(message, "give at least one of them a weight and no `drain`");
     }
     Some(servers)
 }
@@ -67,25 +83,43 @@ fn server(value: Value<'_>) -> Option<ServerDraft> {
             Some((it.at(ip), port))
         });
         let weight = server.optional("weight", |it| it.number(0..=1000_u16));
+        let drain = server.optional("drain", Value::boolean).unwrap_or(false);
+        let server_id = server.optional("server_id", server_id);
         let region = server.optional("region", name);
         let instance = server.optional("instance", name);
         let (address, port) = address?;
-        Some(ServerDraft { address, port, weight: weight.unwrap_or(1), region, instance })
+        let weight = weight.unwrap_or(1);
+        Some(ServerDraft { address, port, weight, drain, region, instance, server_id })
     })
 }
 
+/// Hexadecimal digits, two a byte.
+fn server_id(value: Value<'_>) -> Option<At<Arc<[u8]>>> {
+    let text = value.text()?;
+    let digits = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8));
+    let digits = digits.collect::<Option<Vec<u8>>>().filter(|it| it.len().is_multiple_of(2));
+    match digits.filter(|digits| (2..=30).contains(&digits.len())) {
+        Some(digits) => Some(value.at(digits.chunks(2).map(|it| it[0] << 4 | it[1]).collect())),
+        None => value.refuse(
+            format!("`{text}` is not a server id"),
+            "write 1 to 15 bytes, each of two hexadecimal digits: \"0a4f\"",
+        ),
+    }
+}
+
 impl PoolDraft {
-    /// The pool as a service with `internal_port` uses it.
+    /// The pool as a service uses whose servers listen there.
     pub(super) fn resolve(
         &self,
-        internal_port: Option<NonZeroU16>,
+        listening: Listening,
+        quic: Option<Quic>,
         user: &Span,
         report: &Report,
     ) -> Option<Pool> {
         let drafts = self.servers.items.iter().map(|draft| &draft.value);
         let servers: Vec<_> =
-            drafts.filter_map(|draft| draft.resolve(internal_port, user, report)).collect();
-        report.refuse_repeats("server", &self.placed(internal_port));
+            drafts.filter_map(|draft| draft.resolve(listening, quic, user, report)).collect();
+        report.refuse_repeats("server", &self.placed(listening));
         Some(Pool {
             strategy: self.strategy.as_ref().map_or(Strategy::P2c, |it| it.value),
             servers,
@@ -93,38 +127,46 @@ impl PoolDraft {
         })
     }
 
-    fn placed(&self, internal_port: Option<NonZeroU16>) -> Vec<At<SocketAddr>> {
+    fn placed(&self, listening: Listening) -> Vec<At<SocketAddr>> {
         let drafts = self.servers.items.iter().map(|draft| &draft.value);
         drafts
             .filter_map(|draft| {
-                Some(At { value: draft.socket(internal_port)?, span: draft.address.span.clone() })
+                Some(At { value: draft.socket(listening)?, span: draft.address.span.clone() })
             })
             .collect()
     }
 }
 
 impl ServerDraft {
-    fn socket(&self, internal_port: Option<NonZeroU16>) -> Option<SocketAddr> {
-        let port = self.port.or(internal_port)?;
-        Some(SocketAddr::new(self.address.value, port.get()))
+    pub(super) fn socket(&self, listening: Listening) -> Option<SocketAddr> {
+        let own = self.port.or(listening.internal_port).map(NonZeroU16::get);
+        Some(SocketAddr::new(self.address.value, own.or(listening.asked)?))
     }
 
     fn resolve(
         &self,
-        internal_port: Option<NonZeroU16>,
+        listening: Listening,
+        quic: Option<Quic>,
         user: &Span,
         report: &Report,
     ) -> Option<Server> {
-        let Some(address) = self.socket(internal_port) else {
+        let Some(address) = self.socket(listening) else {
             self.refuse_portless(user, report);
             return None;
         };
         Some(Server {
             address,
             weight: self.weight,
+            drain: self.drain,
             region: self.region.clone(),
             instance: self.instance.clone(),
+            server_id: quic.map(|quic| self.quic_id(address, quic)),
         })
+    }
+
+    pub(super) fn quic_id(&self, address: SocketAddr, quic: Quic) -> Arc<[u8]> {
+        let given = self.server_id.as_ref().map(|it| it.value.clone());
+        given.unwrap_or_else(|| default_server_id(address, quic.server_id_length).into())
     }
 
     fn refuse_portless(&self, user: &Span, report: &Report) {

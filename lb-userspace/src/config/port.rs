@@ -1,14 +1,15 @@
 //! `[[services.ports]]`: a port and what happens to connections on it.
 
-use std::{collections::HashSet, num::NonZeroU16, sync::Arc};
+use std::{collections::HashSet, path::Path};
 
-use crate::service::{Handler, Port, TlsOptions, TlsVersion};
+use crate::service::{Handler, Port, ProxyProtocol};
 
 use super::{
     diagnostic::{Diagnostic, Span},
+    port_range::port_range,
     reader::{At, List, Report, Value},
-    scalar,
     section::Section,
+    tls::{check_alpn, check_tls_options, is_tls, tls_options},
 };
 
 /// A port that is sound in itself, and where its parts are written.
@@ -19,33 +20,35 @@ pub(super) struct PortDraft {
 }
 
 impl PortDraft {
-    pub(super) fn number(&self) -> At<NonZeroU16> {
-        At { value: self.port.port, span: self.number.clone() }
+    pub(super) fn is_range(&self) -> bool {
+        self.port.port != self.port.end_port
     }
 }
 
-pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
+/// Relative paths are relative to `directory`.
+pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
     value.section(|port| {
-        let number = port.required("port", "port = 443", |it| Some(it.at(scalar::port(it)?)));
-        port.not_yet("start_port", "list each port on its own");
-        port.not_yet("end_port", "list each port on its own");
-        port.not_yet("proxy_proto_options", HANDLERS_HELP);
+        let number = port_range(port);
         let handlers = port.optional("handlers", handlers);
-        let tls = port.optional("tls_options", tls_options);
+        let tls = port.optional("tls_options", |it| tls_options(it, directory));
+        let proxy_proto = port.optional("proxy_proto_options", proxy_proto_options);
         let force_https = port.optional("force_https", Value::boolean);
         if handlers.is_none() && port.has("handlers") {
             return None;
         }
         let handlers = handlers.unwrap_or_default();
         let is_sound = check_tls_options(port, &handlers)
+            & check_proxy_proto_options(port, &handlers)
             & check_force_https(port, &handlers, force_https == Some(true))
             & check_alpn(port.report(), &handlers, tls.as_ref());
-        let has_tls = handlers.contains(&Handler::Tls);
+        let has = |handler| handlers.contains(&handler);
         let number = number.filter(|_| is_sound)?;
         Some(PortDraft {
             port: Port {
-                port: number.value,
-                tls: has_tls.then(|| tls.map_or_else(default_tls, TlsDraft::build)),
+                port: number.value.0,
+                end_port: number.value.1,
+                tls: is_tls(&handlers).then(|| tls.unwrap_or_default().build(&handlers)),
+                proxy_proto: has(Handler::ProxyProto).then(|| proxy_proto.unwrap_or_default()),
                 force_https: force_https == Some(true),
                 handlers,
             },
@@ -55,111 +58,87 @@ pub(super) fn port(value: Value<'_>) -> Option<PortDraft> {
     })
 }
 
-const HANDLERS_HELP: &str =
-    r#"supported: ["tls", "http"], ["tls"], ["http"], or no handlers to pass connections through"#;
+/// In the order in which they act on a connection.
+const CHAINS: [&[Handler]; 8] = [
+    &[],
+    &[Handler::Http],
+    &[Handler::Tls],
+    &[Handler::PgTls],
+    &[Handler::ProxyProto],
+    &[Handler::Tls, Handler::Http],
+    &[Handler::Tls, Handler::ProxyProto],
+    &[Handler::PgTls, Handler::ProxyProto],
+];
 
 fn handlers(value: Value<'_>) -> Option<Vec<Handler>> {
     let handlers = value.list(|it| {
-        let known = [("tls", Handler::Tls), ("http", Handler::Http)];
-        it.choice(&known, &["pg_tls", "proxy_proto"])
+        let known = [Handler::Tls, Handler::Http, Handler::PgTls, Handler::ProxyProto];
+        it.choice(&known.map(|handler| (handler.name(), handler)), &[])
     })?;
     let distinct = refuse_repeated_handlers(value.report(), &handlers);
     if !handlers.whole || !distinct {
         return None;
     }
     let handlers = handlers.into_values();
-    if handlers == [Handler::Http, Handler::Tls] {
-        let message = "`http` before `tls`: handlers act in the order in which they are written";
-        return value.refuse(message, r#"write ["tls", "http"]"#);
+    if CHAINS.contains(&&*handlers) {
+        return Some(handlers);
     }
-    Some(handlers)
+    let same_in_order = |chain: &&[Handler]| {
+        chain.len() == handlers.len() && chain.iter().all(|it| handlers.contains(it))
+    };
+    match CHAINS.into_iter().find(same_in_order) {
+        Some(chain) => value.refuse(
+            format!(
+                "{}: handlers act in the order in which they are written",
+                listed(&handlers, ", ")
+            ),
+            format!("write [{}]", quoted(chain)),
+        ),
+        None => value.refuse(
+            format!("{} do not go together", listed(&handlers, " and ")),
+            "`http` speaks to backends itself; the others hand bytes on: see docs/configuration.md",
+        ),
+    }
+}
+
+fn quoted(handlers: &[Handler]) -> String {
+    let words: Vec<_> = handlers.iter().map(|it| format!("\"{}\"", it.name())).collect();
+    words.join(", ")
+}
+
+fn listed(handlers: &[Handler], between: &str) -> String {
+    let words: Vec<_> = handlers.iter().map(|it| format!("`{}`", it.name())).collect();
+    words.join(between)
 }
 
 fn refuse_repeated_handlers(report: &Report, handlers: &List<Handler>) -> bool {
     let named: Vec<_> = handlers
         .items
         .iter()
-        .map(|item| At {
-            value: match item.value {
-                Handler::Tls => "tls",
-                Handler::Http => "http",
-            },
-            span: item.span.clone(),
-        })
+        .map(|item| At { value: item.value.name(), span: item.span.clone() })
         .collect();
     report.refuse_repeats("handler", &named);
     let distinct: HashSet<_> = named.iter().map(|item| item.value).collect();
     distinct.len() == named.len()
 }
 
-struct TlsDraft {
-    alpn: Option<Vec<At<Arc<str>>>>,
-    versions: Option<Vec<TlsVersion>>,
-    default_self_signed: bool,
-}
-
-impl TlsDraft {
-    fn build(self) -> TlsOptions {
-        let default = default_tls();
-        let alpn = self.alpn.map(|names| names.into_iter().map(|name| name.value).collect());
-        TlsOptions {
-            alpn: alpn.unwrap_or(default.alpn),
-            versions: self.versions.unwrap_or(default.versions),
-            default_self_signed: self.default_self_signed,
-        }
-    }
-}
-
-fn default_tls() -> TlsOptions {
-    TlsOptions {
-        alpn: vec!["h2".into(), "http/1.1".into()],
-        versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
-        default_self_signed: false,
-    }
-}
-
-fn tls_options(value: Value<'_>) -> Option<TlsDraft> {
-    value.section(|tls| {
-        let alpn = tls.optional("alpn", |it| {
-            let names = it.list(alpn_name)?.items;
-            it.report().refuse_repeats("protocol", &names);
-            Some(names)
-        });
-        let versions = tls.optional("versions", |it| {
-            let help = "leave it out for both TLSv1.2 and TLSv1.3";
-            Some(it.some_list(help, tls_version)?.into_values())
-        });
-        let self_signed = tls.optional("default_self_signed", Value::boolean);
-        Some(TlsDraft { alpn, versions, default_self_signed: self_signed.unwrap_or(false) })
+fn proxy_proto_options(value: Value<'_>) -> Option<ProxyProtocol> {
+    value.section(|options| {
+        let versions = [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+        let version = options.optional("version", |it| it.choice(&versions, &[]));
+        Some(version.unwrap_or_default())
     })
 }
 
-/// RFC 7301, 3.1: 1 to 255 bytes.
-fn alpn_name(value: Value<'_>) -> Option<Arc<str>> {
-    let text = value.text()?;
-    if (1..=255).contains(&text.len()) {
-        return Some(text.into());
-    }
-    value.refuse(
-        format!("a protocol name of {} bytes in `alpn`", text.len()),
-        "ALPN names have 1 to 255 bytes (RFC 7301)",
-    )
-}
-
-fn tls_version(value: Value<'_>) -> Option<TlsVersion> {
-    let known = [("TLSv1.2", TlsVersion::V1_2), ("TLSv1.3", TlsVersion::V1_3)];
-    value.choice(&known, &[])
-}
-
-fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
-    let Some(span) = port.key_span("tls_options") else {
+fn check_proxy_proto_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
+    let Some(span) = port.key_span("proxy_proto_options") else {
         return true;
     };
-    if handlers.contains(&Handler::Tls) {
+    if handlers.contains(&Handler::ProxyProto) {
         return true;
     }
-    let help = r#"add "tls" to `handlers`, or remove `tls_options`"#;
-    let message = "`tls_options` on a port without the `tls` handler";
+    let help = r#"add "proxy_proto" to `handlers`, or remove `proxy_proto_options`"#;
+    let message = "`proxy_proto_options` on a port without the `proxy_proto` handler";
     port.report().push(Diagnostic::new(span, message).help(help));
     false
 }
@@ -186,19 +165,5 @@ fn check_force_https(port: &Section<'_>, handlers: &[Handler], force_https: bool
         diagnostic = diagnostic.related(span, "the handlers of this port");
     }
     port.report().push(diagnostic);
-    false
-}
-
-/// With `http` we speak the protocol ourselves, so it must be one that we speak.
-fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
-    let names = tls.and_then(|tls| tls.alpn.as_deref()).unwrap_or_default();
-    if !handlers.contains(&Handler::Http) {
-        return true;
-    }
-    let foreign = names.iter().find(|name| !matches!(&*name.value, "h2" | "http/1.1"));
-    let Some(name) = foreign else { return true };
-    let message = format!("the `http` handler does not speak `{}`", name.value);
-    let help = "use \"h2\" and \"http/1.1\", or remove the `http` handler";
-    report.push(Diagnostic::new(name.span.clone(), message).help(help));
     false
 }

@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
-use crate::settings::{CertificateFiles, ProxySettings};
+use crate::settings::{CertificateFiles, CertificateSource, ProxySettings};
 
-use super::{reader::Value, scalar::duration};
+use super::{diagnostic::Diagnostic, network::networks, reader::Value, scalar::duration};
 
 pub(super) fn default_proxy() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
+        trusted_proxies: Vec::new(),
+        proxy_proto_from: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
@@ -28,10 +30,14 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
     value.section(|proxy| {
         let default = default_proxy();
         let header_prefix = proxy.optional("header_prefix", header_prefix);
+        let trusted_proxies = proxy.optional("trusted_proxies", networks);
+        let proxy_proto_from = proxy.optional("proxy_proto_from", networks);
         let max_idle = proxy.optional("max_idle_per_backend", |it| it.number(0..=u16::MAX));
         let mut or = |key, default| proxy.optional(key, duration).unwrap_or(default);
         Some(ProxySettings {
             header_prefix: header_prefix.unwrap_or(default.header_prefix),
+            trusted_proxies: trusted_proxies.unwrap_or_default(),
+            proxy_proto_from: proxy_proto_from.unwrap_or_default(),
             handshake_timeout: or("handshake_timeout", default.handshake_timeout),
             header_timeout: or("header_timeout", default.header_timeout),
             idle_timeout: or("idle_timeout", default.idle_timeout),
@@ -60,19 +66,37 @@ fn header_prefix(value: Value<'_>) -> Option<Arc<str>> {
 }
 
 /// Relative paths are relative to `directory`, the configuration file's.
-pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<CertificateFiles> {
-    value.section(|files| {
-        let cert = files.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
-        let key = files.required("key", r#"key = "example.key""#, |it| file(it, directory));
-        Some(CertificateFiles { cert: cert?, key: key? })
+pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<CertificateSource> {
+    value.section(|source| {
+        let Some(span) = source.key_span("directory") else {
+            let cert = source.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
+            let key = source.required("key", r#"key = "example.key""#, |it| file(it, directory));
+            source.optional("directory", |it| file(it, directory));
+            return Some(CertificateSource::Files(CertificateFiles { cert: cert?, key: key? }));
+        };
+        for key in ["cert", "key"] {
+            if let Some(beside) = source.key_span(key) {
+                let message = format!("`{key}` beside `directory`");
+                source.report().push(
+                    Diagnostic::new(beside, message)
+                        .related(span.clone(), "all pairs in there are read")
+                        .help("keep one of the two; `[[certificates]]` may be repeated"),
+                );
+            }
+        }
+        source.optional("cert", |it| file(it, directory));
+        source.optional("key", |it| file(it, directory));
+        let path = source.optional("directory", |it| file(it, directory))?;
+        Some(CertificateSource::Directory(path))
     })
 }
 
-fn file(value: Value<'_>, directory: &Path) -> Option<PathBuf> {
+/// A path that may be relative to `directory`.
+pub(super) fn file(value: Value<'_>, directory: &Path) -> Option<PathBuf> {
     let text = value.text()?;
     if text.is_empty() || text.contains('\0') {
         return value.refuse(
-            format!("`{}` must name a PEM file", value.key()),
+            format!("`{}` must be a path", value.key()),
             "relative paths are relative to this configuration file",
         );
     }

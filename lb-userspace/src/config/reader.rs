@@ -128,6 +128,10 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub(super) fn is_boolean(self) -> bool {
+        self.node.get_ref().as_bool().is_some()
+    }
+
     pub(super) fn boolean(self) -> Option<bool> {
         match self.node.get_ref().as_bool() {
             Some(value) => Some(value),
@@ -242,7 +246,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn one_of(words: &[&str]) -> String {
+pub(super) fn one_of(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),

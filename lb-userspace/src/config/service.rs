@@ -1,18 +1,24 @@
 //! `[[services]]`: read into drafts, which still know where their parts are written.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
-use crate::service::{Concurrency, ConcurrencyKind, Forwarding, Path, Protocol, Service};
+use crate::service::{
+    Concurrency, ConcurrencyKind, FlowTimeouts, Forwarding, Limits, OnBackendDown, Path, Private,
+    Protocol, Quic, Service, Steering, Strategy,
+};
 
 use super::{
     address,
     diagnostic::{Diagnostic, Span},
     hostname::hostname,
-    pool::{PoolDraft, pool},
+    network::networks,
+    node::interfaces,
+    pool::{Listening, PoolDraft, pool},
     port::{PortDraft, port},
     reader::{At, List, Report, Value},
     scalar,
     section::Section,
+    steering::{SteeringDraft, steering},
 };
 
 /// A service whose parts were read as far as they could be.
@@ -29,9 +35,17 @@ pub(super) struct Draft<'a> {
     /// Outside `None`: not a port. Inside `None`: not given.
     pub internal_port: Option<Option<NonZeroU16>>,
     pub ports: List<PortDraft>,
-    pub forwarding: Forwarding,
-    pub concurrency: Option<At<Concurrency>>,
+    pub private: Option<At<Private>>,
+    pub steering: SteeringDraft,
+    pub concurrency: Option<At<ConcurrencyDraft>>,
     pub pool: Option<PoolChoice<'a>>,
+}
+
+pub(super) struct ConcurrencyDraft {
+    value: Concurrency,
+    /// What was written; the kernel has no default.
+    limits: Limits,
+    pub kind: Option<At<ConcurrencyKind>>,
 }
 
 pub(super) enum PoolChoice<'a> {
@@ -41,7 +55,8 @@ pub(super) enum PoolChoice<'a> {
 
 pub(super) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
-pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
+/// Relative paths are relative to `directory`.
+pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<'a>> {
     value.section(|service| {
         let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
         let protocol = service.optional("protocol", protocol);
@@ -53,9 +68,10 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
         });
         let internal_port = service.optional("internal_port", scalar::port);
         let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
-            it.some_list("name the port that clients reach", port)
+            it.some_list("name the port that clients reach", |it| port(it, directory))
         });
-        let forwarding = service.optional("forwarding", forwarding);
+        let private = service.optional("private", private);
+        let steering = steering(service);
         let concurrency = service.optional("concurrency", concurrency);
         service.not_yet("limits", "`concurrency` limits each backend");
         let pool = pool_choice(service);
@@ -71,7 +87,8 @@ pub(super) fn draft<'a>(value: Value<'a>) -> Option<Draft<'a>> {
             },
             internal_port: or_default(service, "internal_port", internal_port.map(Some), None),
             ports: ports.unwrap_or(List { items: Vec::new(), whole: false }),
-            forwarding: forwarding.unwrap_or_default(),
+            private,
+            steering,
             concurrency,
             pool,
         })
@@ -90,21 +107,35 @@ fn protocol(value: Value<'_>) -> Option<Protocol> {
     value.choice(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &[])
 }
 
-fn forwarding(value: Value<'_>) -> Option<Forwarding> {
-    value.choice(&[("nat", Forwarding::Nat)], &["l2", "ipip", "gue"])
+fn private(value: Value<'_>) -> Option<At<Private>> {
+    value.section(|private| {
+        let interfaces = private.optional("interfaces", interfaces);
+        let networks = private.optional("networks", |it| {
+            it.some_list("name the networks that clients are in", |_| Some(()))?;
+            networks(it)
+        });
+        if !private.has("interfaces") && !private.has("networks") {
+            let help = r#"write for example `private = { interfaces = ["wg0"] }`"#;
+            return value.refuse("`private` says neither `interfaces` nor `networks`", help);
+        }
+        Some(value.at(Private {
+            interfaces: interfaces.unwrap_or_default(),
+            networks: networks.unwrap_or_default(),
+        }))
+    })
 }
 
 const DEFAULT_CONCURRENCY: Concurrency =
     Concurrency { kind: ConcurrencyKind::Connections, soft_limit: 20, hard_limit: None };
 
-fn concurrency(value: Value<'_>) -> Option<At<Concurrency>> {
+fn concurrency(value: Value<'_>) -> Option<At<ConcurrencyDraft>> {
     value.section(|limits| {
         let kinds = [
             ("connections", ConcurrencyKind::Connections),
             ("requests", ConcurrencyKind::Requests),
         ];
         let default = DEFAULT_CONCURRENCY;
-        let kind = limits.optional("type", |it| it.choice(&kinds, &[]));
+        let kind = limits.optional("type", |it| Some(it.at(it.choice(&kinds, &[])?)));
         let mut limit = |key| limits.optional(key, |it| Some(it.at(it.number(1..=u32::MAX)?)));
         let (soft, hard) = (limit("soft_limit"), limit("hard_limit"));
         if let (Some(soft), Some(hard)) = (&soft, &hard)
@@ -117,13 +148,13 @@ fn concurrency(value: Value<'_>) -> Option<At<Concurrency>> {
                     .help("over `soft_limit` others are preferred, at `hard_limit` it is full"),
             );
         }
-        let hard_limit = hard.map(|limit| limit.value);
-        let most = hard_limit.unwrap_or(u32::MAX);
-        Some(value.at(Concurrency {
-            kind: kind.unwrap_or(default.kind),
-            soft_limit: soft.map_or(default.soft_limit.min(most), |limit| limit.value),
-            hard_limit,
-        }))
+        let (soft, hard) = (soft.map(|limit| limit.value), hard.map(|limit| limit.value));
+        let concurrency = Concurrency {
+            kind: kind.as_ref().map_or(default.kind, |kind| kind.value),
+            soft_limit: soft.unwrap_or(default.soft_limit.min(hard.unwrap_or(u32::MAX))),
+            hard_limit: hard,
+        };
+        Some(value.at(ConcurrencyDraft { value: concurrency, limits: Limits { soft, hard }, kind }))
     })
 }
 
@@ -168,26 +199,89 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What a server without a port of its own listens on, where the service has no
+    /// `internal_port` either. `Some(0)`: on whatever the client asked for.
+    pub(super) fn asked_port(&self) -> Option<u16> {
+        if !self.is_only_steered() {
+            return None;
+        }
+        let is_direct = self.forwarding().is_direct();
+        match self.ports.items.as_slice() {
+            [only] if !only.value.is_range() => is_direct.then(|| only.value.port.port.get()),
+            ports if is_direct || ports.iter().any(|item| item.value.is_range()) => Some(0),
+            _ => None,
+        }
+    }
+
+    pub(super) fn forwarding(&self) -> Forwarding {
+        self.steering.forwarding.as_ref().map_or(Forwarding::Nat, |it| it.value)
+    }
+
+    pub(super) fn listening(&self) -> Option<Listening> {
+        Some(Listening { internal_port: self.internal_port?, asked: self.asked_port() })
+    }
+
+    pub(super) fn quic(&self) -> Option<Quic> {
+        self.steering.quic.as_ref().map(|it| it.value)
+    }
+
     /// The finished service, unless a part of it could not be read.
-    pub(super) fn build(self, pools: &Pools<'a>, report: &Report) -> Option<Arc<Service>> {
+    pub(super) fn build(
+        self,
+        pools: &Pools<'a>,
+        timeouts: FlowTimeouts,
+        report: &Report,
+    ) -> Option<Arc<Service>> {
         let user = match &self.pool {
             Some(PoolChoice::Named(name)) => name.span.clone(),
             _ => self.span.clone(),
         };
-        let pool = self.find_pool(pools)?;
-        let pool = pool.resolve(self.internal_port?, &user, report)?;
-        let concurrency = self.concurrency.map(|it| it.value);
+        let draft = self.find_pool(pools)?;
+        let strategy = draft.strategy.as_ref().map(|it| it.value);
+        let pool = draft.resolve(self.listening()?, self.quic(), &user, report)?;
+        let protocol = self.protocol?;
+        let steering = self.build_steering(protocol, strategy, timeouts);
+        let concurrency = self.concurrency.map(|it| it.value.value);
         let ports = self.ports.into_values();
         Some(Arc::new(Service {
             name: self.name?.value,
-            protocol: self.protocol?,
+            protocol,
             addresses: values(self.addresses),
             hostnames: values(self.hostnames.unwrap_or_default()),
             ports: ports.into_iter().map(|draft| draft.port).collect(),
-            forwarding: self.forwarding,
+            steering,
+            private: self.private.map(|it| it.value),
             concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
             pool,
         }))
+    }
+
+    fn build_steering(
+        &self,
+        protocol: Protocol,
+        strategy: Option<Strategy>,
+        timeouts: FlowTimeouts,
+    ) -> Steering {
+        let draft = &self.steering;
+        let on_down = draft.on_backend_down.as_ref().map(|it| it.value);
+        Steering {
+            forwarding: self.forwarding(),
+            strategy: strategy.unwrap_or(Strategy::Maglev),
+            mtu: draft.mtu.as_ref().map(|it| it.value),
+            mss_clamp: draft.mss_clamp.as_ref().map(|it| it.value).unwrap_or_default(),
+            affinity: draft.affinity,
+            limits: self.concurrency.as_ref().map(|it| it.value.limits).unwrap_or_default(),
+            on_backend_down: match protocol {
+                Protocol::Tcp => on_down.unwrap_or(OnBackendDown::Reset),
+                Protocol::Udp => OnBackendDown::Move,
+            },
+            drain_deadline: draft.drain_deadline,
+            flow_timeouts: draft.flow_timeouts.or(timeouts),
+            quic: self.quic(),
+            syn_flood: draft.syn_flood.as_ref().map(|it| it.value),
+            rate_limits: draft.rate_limits,
+            access: draft.access.clone(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod reference;
 mod servers;
 mod services;
 mod several;
+mod steering;
 mod valid;
 
 use std::path::Path;
@@ -75,10 +76,14 @@ fn mistakes(text: &str) -> Vec<String> {
 }
 
 fn check(rows: &[Row], build: impl Fn(&str) -> String) {
-    for (snippet, expected) in rows {
+    let wrong = rows.iter().filter_map(|(snippet, expected)| {
         let text = build(snippet);
-        assert_eq!(mistakes(&text), *expected, "in:\n{text}");
-    }
+        let found = mistakes(&text);
+        (found != *expected)
+            .then(|| format!("in:\n{text}\nexpected: {expected:#?}\nfound: {found:#?}"))
+    });
+    let wrong: Vec<_> = wrong.collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 fn valid(text: &str) -> Config {

@@ -1,149 +1,265 @@
-//! What the kernel's tables should hold, given the fleet.
+//! What the kernel's tables should hold, kept up to date as the fleet changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
+    hash::Hash,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
-use lb_common::abi::{self, Address, Vip, VipKey, path};
+use lb_common::abi::{Address, Vip, VipKey, status};
 
-use super::{Error, Member, Slots, populate};
+use super::{
+    Error, Slots, Tables,
+    fragment::{Fragment, Kitchen, Placed, Steered},
+    retiring::Retiring,
+};
 use crate::{
-    fleet::{Backend, Fleet, RunningService},
-    service::Path,
+    fleet::{Fleet, RunningService},
+    load::LoadSlot,
 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    pub(super) fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
-        }
-    }
-}
 
 /// What the kernel's tables should hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// It is made of a part for each service, and only the parts of services that changed are made
+/// anew: what an update costs does not depend on how many services there are, but for one
+/// comparison each.
+#[derive(Default)]
 pub struct Desired {
+    parts: HashMap<Arc<str>, Part>,
     /// All addresses of all services.
-    pub addresses: BTreeSet<Address>,
-    pub vips: BTreeMap<VipKey, Vip>,
-    /// Backend id by slot, for each service id. Empty: nobody to take a new flow.
-    pub services: BTreeMap<u32, Vec<u32>>,
-    /// Servers of steered services, up or not.
-    pub backends: BTreeMap<u32, abi::Backend>,
-    /// Servers that `sources` did not know: they get no steered flows.
-    pub unroutable: BTreeSet<SocketAddr>,
+    pub(super) addresses: Shared<Address, ()>,
+    /// Services that share an address and port by host name want the same there.
+    pub(super) vips: Shared<VipKey, Vip>,
+    pub(super) services: HashMap<u32, Steered>,
+    /// Servers of steered services, up or not, and those that left while they had flows.
+    pub(super) backends: HashMap<u32, Placed>,
+    pub(super) touched: Touched,
+    retiring: Retiring,
+    /// Of the sources that the parts were made with.
+    sources: u64,
 }
 
-/// Computes the tables for `fleet`. `sources` gives, for each server's address, the address of
-/// ours that the host's routing would use towards it.
-///
-/// A service has a ring for each family of its addresses, over its servers of that family: NAT
-/// does not translate between families. Servers that are down, without a weight or without a
-/// source address get no slots.
-pub fn desire(
-    fleet: &Fleet,
-    sources: &HashMap<IpAddr, IpAddr>,
-    slots: &mut Slots,
-) -> Result<Desired, Error> {
-    let mut desired = Desired::default();
-    for running in &fleet.services {
-        let addresses = &running.service.addresses;
-        desired.addresses.extend(addresses.iter().copied().map(Address::of));
-        for backend in &running.backends {
-            let slot = slots.load(backend.server.address)?;
-            debug_assert_eq!(slot, backend.slot, "the fleet was made from these slots");
-        }
-        for family in Family::ALL {
-            desired.add(running, family, sources, slots)?;
-        }
-    }
-    Ok(desired)
+/// Keys whose entries may differ from what the kernel has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Touched {
+    pub(super) addresses: BTreeSet<Address>,
+    pub(super) vips: BTreeSet<VipKey>,
+    pub(super) services: BTreeSet<u32>,
+    pub(super) backends: BTreeSet<u32>,
+}
+
+struct Part {
+    running: Arc<RunningService>,
+    revision: u64,
+    fragment: Fragment,
+}
+
+/// What [`Desired::update`] goes by, beside the fleet.
+pub struct Circumstances<'a> {
+    /// Towards each server, the address of ours that the host's routing would use.
+    pub sources: &'a HashMap<IpAddr, IpAddr>,
+    /// Changes whenever `sources` do.
+    pub sources_revision: u64,
+    /// Slots of a maglev ring.
+    pub maglev_size: u32,
+    pub now: Instant,
 }
 
 impl Desired {
-    fn add(
+    /// Goes on with tables that an earlier daemon filled: what they hold is to be compared with
+    /// what is wanted, and servers that nobody wants are treated as those that left.
+    #[must_use]
+    pub fn resume(actual: &Tables, slots: &mut Slots) -> Self {
+        let touched = Touched {
+            addresses: actual.addresses.iter().copied().collect(),
+            vips: actual.vips.keys().copied().collect(),
+            services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
+            backends: actual.backends.keys().copied().collect(),
+        };
+        let status = |id: u32| actual.statuses.get(&id).copied().unwrap_or(status::HERE);
+        let placed = |&id: &u32, backend| (id, Placed { backend, status: status(id) });
+        let backends = actual.backends.iter().map(|(id, &backend)| placed(id, backend)).collect();
+        let retiring = Retiring::resume(&backends, slots);
+        Self { touched, backends, retiring, ..Self::default() }
+    }
+
+    /// Takes in how `fleet` is now.
+    ///
+    /// # Errors
+    ///
+    /// A table has no room. What was taken in before stands.
+    pub fn update(
         &mut self,
-        running: &RunningService,
-        family: Family,
-        sources: &HashMap<IpAddr, IpAddr>,
+        fleet: &Fleet,
+        circumstances: &Circumstances<'_>,
         slots: &mut Slots,
     ) -> Result<(), Error> {
-        let service = &running.service;
-        let addresses =
-            || service.addresses.iter().filter(move |&&address| Family::of(address) == family);
-        if addresses().next().is_none() {
-            return Ok(());
+        let resourced = self.sources != circumstances.sources_revision;
+        let changed = fleet.services.iter().filter(|running| {
+            let part = self.parts.get(&running.service.name);
+            resourced || part.is_none_or(|part| part.is_outdated(running))
+        });
+        let changed: Vec<_> = changed.cloned().collect();
+        self.remove_missing(fleet, circumstances.now, slots);
+        let Circumstances { sources, maglev_size, now, .. } = *circumstances;
+        for running in changed {
+            // Read before what it stands for: a change in between shows at the next update.
+            let revision = running.revision();
+            let fragment = Kitchen { sources, maglev_size, slots }.fragment(&running)?;
+            self.replace(&running.service.name, Some(&fragment), now, slots);
+            let name = running.service.name.clone();
+            self.parts.insert(name, Part { running, revision, fragment });
         }
-        let mut id = 0;
-        if service.is_steered() {
-            id = slots.service(&service.name, family)?;
-            let ring = self.add_ring(running, family, sources, slots)?;
-            self.services.insert(id, ring);
-        }
-        for port in &service.ports {
-            let vip = match port.path() {
-                Path::Steer => Vip { service: id, path: path::STEER },
-                Path::Proxy => Vip { service: 0, path: path::PROXY },
-            };
-            let (number, port) = (service.protocol.number(), port.port.get().to_be_bytes());
-            let key = |&address| VipKey::new(Address::of(address), port, u32::from(number));
-            self.vips.extend(addresses().map(|address| (key(address), vip)));
-        }
+        self.sources = circumstances.sources_revision;
         Ok(())
     }
 
-    /// Adds the backends of a family and answers their ring.
-    fn add_ring(
+    /// Servers that no source address was known for.
+    pub fn unroutable(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.parts.values().flat_map(|part| part.fragment.unroutable.iter().copied())
+    }
+
+    /// Lets servers go that left the configuration: at once where they have no connections, else
+    /// once their time is over. To be called between updates.
+    pub fn retire(
         &mut self,
-        running: &RunningService,
-        family: Family,
-        sources: &HashMap<IpAddr, IpAddr>,
+        now: Instant,
+        has_connections: impl Fn(LoadSlot) -> bool,
         slots: &mut Slots,
-    ) -> Result<Vec<u32>, Error> {
-        let of_family = |backend: &&Arc<Backend>| Family::of(backend.server.address.ip()) == family;
-        let (mut members, mut ids) = (Vec::new(), Vec::new());
-        for backend in running.backends.iter().filter(of_family) {
-            let server = &backend.server;
-            let source = sources.get(&server.address.ip());
-            let id = slots.backend(&running.service.name, server.address)?;
-            ids.push(id);
-            members.push(Member {
-                server: server.address,
-                weight: server.weight,
-                up: source.is_some() && backend.is_up(),
-            });
-            match source {
-                Some(&source) => drop(self.backends.insert(id, entry(backend, source))),
-                None => drop(self.unroutable.insert(server.address)),
-            }
+    ) {
+        let parts = &self.parts;
+        let is_back = |service: &Arc<str>, id: u32| {
+            let part = parts.get(service);
+            part.is_some_and(|part| part.fragment.backends.iter().any(|entry| entry.0 == id))
+        };
+        let changed =
+            self.retiring.advance(now, has_connections, is_back, &mut self.backends, slots);
+        self.touched.backends.extend(changed);
+    }
+
+    /// Whether [`retire`](Self::retire) is to be called again, even if nothing else happens.
+    #[must_use]
+    pub fn is_retiring(&self) -> bool {
+        !self.retiring.is_empty()
+    }
+
+    fn remove_missing(&mut self, fleet: &Fleet, now: Instant, slots: &mut Slots) {
+        if self.parts.len() == fleet.services.len() && self.has_all(fleet) {
+            return;
         }
-        let owners = populate(&members).into_iter();
-        Ok(owners.map(|owner| ids[owner]).collect())
+        let names: HashSet<&Arc<str>> =
+            fleet.services.iter().map(|running| &running.service.name).collect();
+        let gone = self.parts.keys().filter(|name| !names.contains(name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.replace(&name, None, now, slots);
+            self.parts.remove(&name);
+        }
+    }
+
+    fn has_all(&self, fleet: &Fleet) -> bool {
+        fleet.services.iter().all(|running| self.parts.contains_key(&running.service.name))
+    }
+
+    /// Puts `new` in the place of what `name` wanted until now.
+    fn replace(
+        &mut self,
+        name: &Arc<str>,
+        new: Option<&Fragment>,
+        now: Instant,
+        slots: &mut Slots,
+    ) {
+        if let Some(new) = new {
+            self.add(new);
+        }
+        let Some(old) = self.parts.get(name) else { return };
+        let deadline = old.running.service.steering.drain_deadline;
+        let old = std::mem::take(&mut self.parts.get_mut(name).expect("just seen").fragment);
+        self.take_out(&old, new);
+        let stays = |id| new.is_some_and(|new| new.backends.iter().any(|entry| entry.0 == id));
+        self.retiring.take_over(&old, now, deadline, stays);
+        for claim in old.claims.iter().filter(|claim| !self.retiring.keeps(claim)) {
+            claim.give_up(slots);
+        }
+    }
+
+    fn add(&mut self, new: &Fragment) {
+        for &address in &new.addresses {
+            self.addresses.add(address, ());
+            self.touched.addresses.insert(address);
+        }
+        for &(key, vip) in &new.vips {
+            self.vips.add(key, vip);
+            self.touched.vips.insert(key);
+        }
+        for (id, steered) in &new.services {
+            self.services.insert(*id, steered.clone());
+            self.touched.services.insert(*id);
+        }
+        for &(id, placed) in &new.backends {
+            self.backends.insert(id, placed);
+            self.touched.backends.insert(id);
+        }
+    }
+
+    /// Services and backends belong to one service only, so that those of `new` stay.
+    fn take_out(&mut self, old: &Fragment, new: Option<&Fragment>) {
+        for &address in &old.addresses {
+            self.addresses.remove(address);
+            self.touched.addresses.insert(address);
+        }
+        for &(key, _) in &old.vips {
+            self.vips.remove(key);
+            self.touched.vips.insert(key);
+        }
+        let stays = |id| new.is_some_and(|new| new.services.iter().any(|entry| entry.0 == id));
+        for &(id, _) in old.services.iter().filter(|entry| !stays(entry.0)) {
+            self.services.remove(&id);
+            self.touched.services.insert(id);
+        }
     }
 }
 
-fn entry(backend: &Backend, source: IpAddr) -> abi::Backend {
-    let address = backend.server.address;
-    abi::Backend {
-        address: Address::of(address.ip()),
-        source: Address::of(source),
-        port: address.port().to_be_bytes(),
-        load: backend.slot.0,
-        weight: backend.server.weight.into(),
-        soft_limit: u32::MAX,
-        hard_limit: u32::MAX,
-        ..abi::Backend::default()
+impl Part {
+    fn is_outdated(&self, running: &Arc<RunningService>) -> bool {
+        !Arc::ptr_eq(&self.running, running) || self.revision != running.revision()
+    }
+}
+
+/// Entries that several services may want, with the number of those that do.
+#[derive(Clone, Debug)]
+pub(super) struct Shared<K, V>(HashMap<K, (V, u32)>);
+
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq + Copy, V> Shared<K, V> {
+    /// The last to come decides on the value.
+    fn add(&mut self, key: K, value: V) {
+        let count = self.0.get(&key).map_or(0, |entry| entry.1);
+        self.0.insert(key, (value, count + 1));
+    }
+
+    fn remove(&mut self, key: K) {
+        if let Entry::Occupied(mut entry) = self.0.entry(key) {
+            entry.get_mut().1 -= 1;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    pub(super) fn find(&self, key: &K) -> Option<&V> {
+        self.0.get(key).map(|entry| &entry.0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> impl Iterator<Item = K> + '_ {
+        self.0.keys().copied()
     }
 }
 

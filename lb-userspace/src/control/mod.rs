@@ -1,28 +1,37 @@
 //! Desired state, and the plan that leads there: pure.
 //!
 //! [`Slots`] gives everything its id, [`Desired`] says what the kernel's tables should hold,
-//! [`plan()`] says in which order to change what differs.
+//! [`plan()`] says in which order to change what differs. Each service has a part of its own in
+//! all of it, which is worked out anew only when something of it changed.
 
 mod desired;
+mod entry;
+mod family;
+#[cfg(test)]
+mod fixture;
+mod fragment;
+mod ids;
 mod maglev;
 mod model;
 mod needs;
 mod plan;
-mod prime;
+mod recipe;
+mod retiring;
 mod slots;
+mod space;
 
-pub use desired::{Desired, desire};
+pub use desired::{Circumstances, Desired};
 pub use maglev::{Member, populate};
 pub use model::Tables;
 pub use needs::needs;
-pub use plan::plan;
-pub use slots::Slots;
+pub use plan::{Plan, plan};
+pub use slots::{Assigned, Slots};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("too many {what}: the kernel's table has room for {room}")]
     Full { what: &'static str, room: u32 },
-    #[error("no room for a ring of {length} slots: the kernel's table has {room} in all")]
-    RingSpace { length: u32, room: u32 },
+    #[error("no room for a ring of {words} words: the kernel's table has {room} in all")]
+    RingSpace { words: u32, room: u32 },
 }

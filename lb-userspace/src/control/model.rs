@@ -1,49 +1,87 @@
 //! What the kernel's tables hold: every command that was carried out, taken together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
-use lb_common::abi::{Address, Backend, Ring, Vip, VipKey};
+use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey, status};
 
+use super::{recipe::Recipe, space::Space};
 use crate::tables::Command;
 
 /// The kernel's tables as they are, kept in step by [`Tables::apply`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Tables {
-    pub(super) addresses: BTreeSet<Address>,
-    pub(super) vips: BTreeMap<VipKey, Vip>,
-    /// By service; those without a ring are zero.
-    pub(super) current_rings: BTreeMap<u32, Ring>,
-    pub(super) backends: BTreeMap<u32, Backend>,
-    pub(super) rings: Vec<u32>,
+    pub(super) addresses: HashSet<Address>,
+    pub(super) vips: HashMap<VipKey, Vip>,
+    /// Not those that are all zero.
+    pub(super) services: HashMap<u32, Service>,
+    /// Those that are not empty.
+    pub(super) current: HashMap<u32, Ring>,
+    pub(super) backends: HashMap<u32, Backend>,
+    /// Those that are not [`status::HERE`].
+    pub(super) statuses: HashMap<u32, u32>,
+    /// What was written last where a ring begins.
+    written: HashMap<u32, Written>,
+    pub(super) space: Space,
+    pub(super) room: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Written {
+    /// Of the recipe. `None`: an earlier daemon wrote it.
+    recipe: Option<u64>,
+    /// Of the words.
+    digest: u64,
+    /// Slots, and the list of members behind them.
+    count: u32,
 }
 
 impl Tables {
-    /// Fresh tables: all empty, with room for `rings` ring slots.
+    /// Fresh tables: all empty, with room for `rings` words of rings.
     #[must_use]
     pub fn new(rings: u32) -> Self {
         Self {
-            addresses: BTreeSet::new(),
-            vips: BTreeMap::new(),
-            current_rings: BTreeMap::new(),
-            backends: BTreeMap::new(),
-            rings: vec![0; rings as usize],
+            addresses: HashSet::new(),
+            vips: HashMap::new(),
+            services: HashMap::new(),
+            current: HashMap::new(),
+            backends: HashMap::new(),
+            statuses: HashMap::new(),
+            written: HashMap::new(),
+            space: Space::new(rings),
+            room: rings,
         }
+    }
+
+    /// Tables that an earlier daemon filled: empty ones after `contents`.
+    #[must_use]
+    pub fn holding(rings: u32, contents: &[Command]) -> Self {
+        let mut tables = Self::new(rings);
+        contents.iter().for_each(|command| tables.apply(command));
+        tables
     }
 
     /// Notes that `command` has been carried out.
     pub fn apply(&mut self, command: &Command) {
         match *command {
             Command::SetBackend { id, backend } => drop(self.backends.insert(id, backend)),
-            Command::ClearBackend { id } => drop(self.backends.remove(&id)),
-            Command::WriteRing { offset, ref words } => {
-                self.rings[offset as usize..][..words.len()].copy_from_slice(words);
+            Command::SetStatus { id, status: status::HERE } => drop(self.statuses.remove(&id)),
+            Command::SetStatus { id, status } => drop(self.statuses.insert(id, status)),
+            Command::ClearBackend { id } => {
+                self.backends.remove(&id);
+                self.statuses.remove(&id);
             }
-            Command::SetRing { service, ring } if ring.length() == 0 => {
-                self.current_rings.remove(&service);
+            Command::WriteRing { offset, recipe, ref words } => {
+                let (digest, count) = (digest(words), words.len() as u32);
+                self.written.insert(offset, Written { recipe, digest, count });
             }
-            Command::SetRing { service, ring } => drop(self.current_rings.insert(service, ring)),
-            // No plan has any of these yet.
-            Command::SetService { .. } | Command::SetStatus { .. } => {}
+            Command::SetService { id, service } if service == Service::default() => {
+                self.services.remove(&id);
+            }
+            Command::SetService { id, service } => drop(self.services.insert(id, service)),
+            Command::SetRing { service: id, ring } => self.turn(id, ring),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key)),
             Command::AddAddress(address) => drop(self.addresses.insert(address)),
@@ -51,15 +89,34 @@ impl Tables {
         }
     }
 
-    /// The slots of the ring that `service` points to. Empty: none.
-    pub(super) fn ring(&self, service: u32) -> &[u32] {
-        let ring = self.current_rings.get(&service).copied().unwrap_or_default();
-        &self.rings[ring.offset() as usize..][..ring.length() as usize]
+    fn turn(&mut self, id: u32, ring: Ring) {
+        let old = if ring.length() == 0 {
+            self.current.remove(&id)
+        } else {
+            let count = self.written.get(&ring.offset()).expect("written before").count;
+            self.space.take(ring.offset(), count);
+            self.current.insert(id, ring)
+        };
+        if let Some(old) = old {
+            let written = self.written.remove(&old.offset()).expect("it was current");
+            self.space.give_back(old.offset(), written.count);
+        }
     }
 
-    /// How many words of RINGS a ring takes: its slots, their members, and the number of these.
-    pub(super) fn span(&self, ring: Ring) -> u32 {
-        let members = self.rings.get((ring.offset() + ring.length()) as usize);
-        ring.length() + 1 + members.copied().unwrap_or_default()
+    /// Whether the service's ring is made after this recipe.
+    pub(super) fn has_ring(&self, service: u32, recipe: &Recipe) -> bool {
+        let ring = self.current.get(&service);
+        let written = ring.and_then(|ring| self.written.get(&ring.offset()));
+        written.is_some_and(|written| match written.recipe {
+            Some(fingerprint) => fingerprint == recipe.fingerprint(),
+            // Baked again to be compared, which is far cheaper than to write it again.
+            None => written.digest == digest(&recipe.bake().0),
+        })
     }
+}
+
+fn digest(words: &[u32]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    words.hash(&mut hasher);
+    hasher.finish()
 }

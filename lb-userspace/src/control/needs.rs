@@ -2,10 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{
-    desired::Family,
-    maglev::{self, Member},
-};
+use super::{Member, family::Family, recipe::Recipe};
 use crate::{
     service::{Server, Service},
     tables::Capacity,
@@ -14,25 +11,29 @@ use crate::{
 /// What `services` take. A ring needs its room twice while it is being replaced: [`Capacity`]
 /// counts it once.
 #[must_use]
-pub fn needs(services: &[Arc<Service>]) -> Capacity {
+pub fn needs(services: &[Arc<Service>], maglev_size: u32) -> Capacity {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
     let addresses: HashSet<_> = servers.map(|server| server.address).collect();
     let mut needs = Capacity { services: 0, backends: 0, loads: addresses.len() as u32, rings: 0 };
     for service in services.iter().filter(|service| service.is_steered()) {
+        needs.backends += service.pool.servers.len() as u32;
         for family in Family::ALL {
-            let members = members(service, family);
-            needs.services += 1;
-            needs.backends += members.len() as u32;
-            needs.rings += maglev::length(&members) + 1 + members.len() as u32;
+            if service.addresses.iter().any(|&address| Family::of(address) == family) {
+                needs.services += 1;
+                needs.rings += recipe(service, family, maglev_size).room();
+            }
         }
     }
     needs
 }
 
-fn members(service: &Service, family: Family) -> Vec<Member> {
-    let servers = service.pool.servers.iter();
-    let servers = servers.filter(|server| Family::of(server.address.ip()) == family);
+fn recipe(service: &Service, family: Family, size: u32) -> Recipe {
+    let steering = &service.steering;
+    let is_tunnel = steering.forwarding.is_tunnel();
+    let fits = |server: &&Server| is_tunnel || Family::of(server.address.ip()) == family;
+    let servers = service.pool.servers.iter().filter(fits);
     let member =
         |server: &Server| Member { server: server.address, weight: server.weight, up: true };
-    servers.map(member).collect()
+    let members = servers.map(member).collect();
+    Recipe { strategy: steering.strategy, size, members, ids: Vec::new() }
 }

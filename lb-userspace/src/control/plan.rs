@@ -1,136 +1,162 @@
 //! From what is to what should be, in an order that is safe for packets in between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use lb_common::abi::{Ring, Service, status};
 
-use lb_common::abi::Ring;
-
-use super::{Desired, Error, Tables};
+use super::{Desired, Error, Tables, desired::Touched};
 use crate::tables::Command;
+
+/// Steps towards what is desired.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub commands: Vec<Command>,
+    /// What is left over for the next plan: rings that had no room beside the old ones, and
+    /// backends that were named by a ring until now.
+    left: Touched,
+}
 
 /// The commands that lead from `actual` to `desired`: only what differs, and each safe as soon as
 /// those before it are done.
 ///
 /// Backends come before the rings that name them, rings before the services that point to them,
 /// services before the VIPs that lead to them, VIPs before the address is ours; removals go the
-/// other way. A new ring is written where no ring stands, so the old one stays readable. What it
+/// other way. A backend that is gone leaves the rings before its flows are told. A new ring is written where no ring stands, so the old one stays readable. What it
 /// takes up is free for the next plan, which must not be carried out before packets in flight are
-/// through: see `datapath`. A backend is cleared once no ring of `actual` names it, so one plan
-/// later than the ring that drops it.
-pub fn plan(desired: &Desired, actual: &Tables) -> Result<Vec<Command>, Error> {
-    let mut commands = Vec::new();
-    set_backends(desired, actual, &mut commands);
-    swap_rings(desired, actual, &mut commands)?;
-    set_vips(desired, actual, &mut commands);
-    remove_vips(desired, actual, &mut commands);
-    empty_services(desired, actual, &mut commands);
-    clear_backends(desired, actual, &mut commands);
-    Ok(commands)
+/// through: see `datapath`. A backend is cleared by the plan after the one that took it out of
+/// its ring.
+///
+/// # Errors
+///
+/// There is no room for a single ring.
+pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
+    let mut plan = Plan::default();
+    plan.set_backends(desired, actual);
+    plan.set_statuses(desired, actual, |status| status == status::HERE);
+    plan.swap_rings(desired, actual)?;
+    plan.set_statuses(desired, actual, |status| status != status::HERE);
+    plan.set_vips(desired, actual);
+    plan.remove_vips(desired, actual);
+    plan.empty_services(desired, actual);
+    plan.clear_backends(desired, actual);
+    Ok(plan)
 }
 
-/// The entries of `desired` that `actual` lacks or has otherwise.
-fn changed<K: Ord + Copy, V: PartialEq + Copy>(
-    desired: &BTreeMap<K, V>,
-    actual: &BTreeMap<K, V>,
-) -> impl Iterator<Item = (K, V)> {
-    let entries = desired.iter().map(|(&key, &value)| (key, value));
-    entries.filter(|(key, value)| actual.get(key) != Some(value))
+impl Desired {
+    /// Notes that `plan` has been carried out whole. Answers whether there is more to plan.
+    pub fn settle(&mut self, plan: Plan) -> bool {
+        self.touched = plan.left;
+        self.touched != Touched::default()
+    }
 }
 
-fn set_backends(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
-    let backends = changed(&desired.backends, &actual.backends);
-    commands.extend(backends.map(|(id, backend)| Command::SetBackend { id, backend }));
-}
-
-/// Writes the rings that differ, then points their services to them.
-fn swap_rings(
-    desired: &Desired,
-    actual: &Tables,
-    commands: &mut Vec<Command>,
-) -> Result<(), Error> {
-    let mut space = Space::around(actual);
-    let mut pointers = Vec::new();
-    for (&id, ring) in &desired.services {
-        if ring.is_empty() || ring == actual.ring(id) {
-            continue;
+impl Plan {
+    fn set_backends(&mut self, desired: &Desired, actual: &Tables) {
+        for &id in &desired.touched.backends {
+            let Some(placed) = desired.backends.get(&id) else { continue };
+            let backend = placed.backend;
+            if actual.backends.get(&id) != Some(&backend) {
+                self.commands.push(Command::SetBackend { id, backend });
+            }
         }
-        let length = ring.len() as u32;
-        let words = with_members(ring);
-        let offset = space.take(words.len() as u32)?;
-        commands.push(Command::WriteRing { offset, words });
-        pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
     }
-    commands.append(&mut pointers);
-    Ok(())
-}
 
-/// A ring as it lies in RINGS: see [`Ring`].
-fn with_members(slots: &[u32]) -> Vec<u32> {
-    let members: BTreeSet<u32> = slots.iter().copied().collect();
-    let count = members.len() as u32;
-    slots.iter().copied().chain([count]).chain(members).collect()
-}
-
-fn set_vips(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
-    let vips = changed(&desired.vips, &actual.vips);
-    commands.extend(vips.map(|(key, vip)| Command::SetVip(key, vip)));
-    let addresses = desired.addresses.difference(&actual.addresses);
-    commands.extend(addresses.copied().map(Command::AddAddress));
-}
-
-fn remove_vips(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
-    let addresses = actual.addresses.difference(&desired.addresses);
-    commands.extend(addresses.copied().map(Command::RemoveAddress));
-    let vips = actual.vips.keys().filter(|key| !desired.vips.contains_key(key));
-    commands.extend(vips.copied().map(Command::RemoveVip));
-}
-
-fn empty_services(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
-    let empty = |id: &&u32| desired.services.get(id).is_none_or(Vec::is_empty);
-    let ring = Ring::default();
-    let services = actual.current_rings.keys().filter(empty);
-    commands.extend(services.map(|&service| Command::SetRing { service, ring }));
-}
-
-fn clear_backends(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
-    let rings = actual.current_rings.keys().flat_map(|&id| actual.ring(id));
-    let named: BTreeSet<&u32> = rings.collect();
-    let unwanted = |id: &&u32| !desired.backends.contains_key(id) && !named.contains(id);
-    let backends = actual.backends.keys().filter(unwanted);
-    commands.extend(backends.map(|&id| Command::ClearBackend { id }));
-}
-
-/// Ring space that no service points to: `(offset, length)`, ascending.
-struct Space {
-    gaps: Vec<(u32, u32)>,
-    room: u32,
-}
-
-impl Space {
-    fn around(actual: &Tables) -> Self {
-        let room = actual.rings.len() as u32;
-        let rings = actual.current_rings.values();
-        let mut rings: Vec<_> = rings.map(|&ring| (ring.offset(), actual.span(ring))).collect();
-        rings.sort_unstable();
-        rings.push((room, 0));
-        let mut end = 0;
-        let mut gaps = Vec::new();
-        for (offset, span) in rings {
-            gaps.push((end, offset.saturating_sub(end)));
-            end = end.max(offset + span);
+    fn set_statuses(&mut self, desired: &Desired, actual: &Tables, which: impl Fn(u32) -> bool) {
+        for &id in &desired.touched.backends {
+            let Some(placed) = desired.backends.get(&id) else { continue };
+            let status = placed.status;
+            if !which(status) {
+                continue;
+            }
+            if actual.statuses.get(&id).copied().unwrap_or(status::HERE) != status {
+                self.commands.push(Command::SetStatus { id, status });
+            }
         }
-        Self { gaps, room }
     }
 
-    /// The first gap that fits.
-    fn take(&mut self, length: u32) -> Result<u32, Error> {
-        let room = self.room;
-        let gap = self.gaps.iter_mut().find(|gap| gap.1 >= length);
-        let gap = gap.ok_or(Error::RingSpace { length, room })?;
-        let offset = gap.0;
-        *gap = (gap.0 + length, gap.1 - length);
-        Ok(offset)
+    /// Writes the rings that differ, then points their services to them.
+    fn swap_rings(&mut self, desired: &Desired, actual: &Tables) -> Result<(), Error> {
+        let mut space = None;
+        let mut pointers = Vec::new();
+        for &id in &desired.touched.services {
+            let Some(steered) = desired.services.get(&id) else { continue };
+            if actual.services.get(&id).copied().unwrap_or_default() != steered.service {
+                self.commands.push(Command::SetService { id, service: steered.service });
+            }
+            if steered.recipe.is_empty() || actual.has_ring(id, &steered.recipe) {
+                continue;
+            }
+            let (words, length) = steered.recipe.bake();
+            let count = words.len() as u32;
+            let space = space.get_or_insert_with(|| actual.space.clone());
+            let Some(offset) = space.find(count) else {
+                self.left.services.insert(id);
+                if pointers.is_empty() {
+                    return Err(Error::RingSpace { words: count, room: actual.room });
+                }
+                continue;
+            };
+            space.take(offset, count);
+            let recipe = Some(steered.recipe.fingerprint());
+            self.commands.push(Command::WriteRing { offset, recipe, words });
+            pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
+        }
+        self.commands.append(&mut pointers);
+        Ok(())
+    }
+
+    fn set_vips(&mut self, desired: &Desired, actual: &Tables) {
+        for &key in &desired.touched.vips {
+            if let Some(&vip) = desired.vips.find(&key)
+                && actual.vips.get(&key) != Some(&vip)
+            {
+                self.commands.push(Command::SetVip(key, vip));
+            }
+        }
+        for &address in &desired.touched.addresses {
+            if desired.addresses.find(&address).is_some() && !actual.addresses.contains(&address) {
+                self.commands.push(Command::AddAddress(address));
+            }
+        }
+    }
+
+    fn remove_vips(&mut self, desired: &Desired, actual: &Tables) {
+        for &address in &desired.touched.addresses {
+            if desired.addresses.find(&address).is_none() && actual.addresses.contains(&address) {
+                self.commands.push(Command::RemoveAddress(address));
+            }
+        }
+        for &key in &desired.touched.vips {
+            if desired.vips.find(&key).is_none() && actual.vips.contains_key(&key) {
+                self.commands.push(Command::RemoveVip(key));
+            }
+        }
+    }
+
+    fn empty_services(&mut self, desired: &Desired, actual: &Tables) {
+        for &id in &desired.touched.services {
+            let steered = desired.services.get(&id);
+            let is_empty = steered.is_none_or(|steered| steered.recipe.is_empty());
+            if is_empty && actual.current.contains_key(&id) {
+                self.commands.push(Command::SetRing { service: id, ring: Ring::default() });
+            }
+            if steered.is_none() && actual.services.contains_key(&id) {
+                self.commands.push(Command::SetService { id, service: Service::default() });
+            }
+        }
+    }
+
+    /// A plan that changes rings leaves the backends for the next one.
+    fn clear_backends(&mut self, desired: &Desired, actual: &Tables) {
+        let turns = self.commands.iter().any(|it| matches!(it, Command::SetRing { .. }));
+        let waits = turns || !self.left.services.is_empty();
+        for &id in &desired.touched.backends {
+            if desired.backends.contains_key(&id) || !actual.backends.contains_key(&id) {
+                continue;
+            }
+            if waits {
+                self.left.backends.insert(id);
+            } else {
+                self.commands.push(Command::ClearBackend { id });
+            }
+        }
     }
 }
-
-#[cfg(test)]
-mod tests;

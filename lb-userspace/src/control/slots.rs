@@ -1,21 +1,30 @@
 //! Stable ids: what keeps its name keeps its place in the kernel's tables.
 
-use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
-    hash::Hash,
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use super::{Error, desired::Family};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Tables,
+    family::Family,
+    ids::{Ids, Use},
+};
 use crate::{load::LoadSlot, tables::Capacity};
+
+/// Who held which index: what an earlier daemon knew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    services: Vec<(String, Family, u32)>,
+    backends: Vec<(String, SocketAddr, u32)>,
+    loads: Vec<(SocketAddr, u32)>,
+}
 
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
-/// [`desire`](super::desire) claims everything that is wanted; once its plan has been carried out,
-/// [`release`](Slots::release) lets go of the rest. What is let go becomes free at the release
-/// after: the plan in between clears it in the kernel's tables, and until then packets in flight
-/// may still speak of it.
+/// Whoever needs an id claims it, and gives it up as often. What nobody claims any more is kept
+/// as long as it is in use, and becomes free two [`settle`](Slots::settle)s after that: the plan in
+/// between clears it in the kernel's tables, and until then packets in flight may still speak of
+/// it.
 pub struct Slots {
     services: Ids<(Arc<str>, Family)>,
     backends: Ids<(Arc<str>, SocketAddr)>,
@@ -32,13 +41,94 @@ impl Slots {
         }
     }
 
-    /// The index into `SERVICES` for one family of a service.
-    pub fn service(&mut self, service: &Arc<str>, family: Family) -> Result<u32, Error> {
+    /// Goes on with what an earlier daemon assigned: nobody's index changes.
+    #[must_use]
+    pub fn resume(capacity: Capacity, assigned: &Assigned) -> Self {
+        let mut slots = Self::new(capacity);
+        for (service, family, id) in &assigned.services {
+            slots.services.resume((service.as_str().into(), *family), *id);
+        }
+        for (service, server, id) in &assigned.backends {
+            slots.backends.resume((service.as_str().into(), *server), *id);
+        }
+        for (server, id) in &assigned.loads {
+            slots.loads.resume(*server, *id);
+        }
+        slots
+    }
+
+    /// Goes on where nobody knows who held which index: nothing that `tables` or flows speak of is
+    /// given to anybody.
+    #[must_use]
+    pub fn beyond(
+        capacity: Capacity,
+        tables: &Tables,
+        has_connections: impl Fn(LoadSlot) -> bool,
+    ) -> Self {
+        let mut slots = Self::new(capacity);
+        tables.services.keys().for_each(|&id| slots.services.reserve(id));
+        tables.current.keys().for_each(|&id| slots.services.reserve(id));
+        for (&id, backend) in &tables.backends {
+            slots.backends.reserve(id);
+            slots.loads.reserve(backend.load);
+        }
+        let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));
+        busy.for_each(|id| slots.loads.reserve(id));
+        slots
+    }
+
+    /// Who holds which index now.
+    #[must_use]
+    pub fn assigned(&self) -> Assigned {
+        let services = self.services.holders();
+        let backends = self.backends.holders();
+        let mut assigned = Assigned {
+            services: services
+                .map(|((name, family), id)| (name.to_string(), *family, id))
+                .collect(),
+            backends: backends.map(|((name, at), id)| (name.to_string(), *at, id)).collect(),
+            loads: self.loads.holders().map(|(&server, id)| (server, id)).collect(),
+        };
+        assigned.services.sort_by_key(|entry| entry.2);
+        assigned.backends.sort_by_key(|entry| entry.2);
+        assigned.loads.sort_by_key(|entry| entry.1);
+        assigned
+    }
+
+    /// Whether indices were given or taken since [`mark_noted`](Self::mark_noted).
+    #[must_use]
+    pub fn have_changed(&self) -> bool {
+        self.services.have_changed() || self.backends.have_changed() || self.loads.have_changed()
+    }
+
+    /// What is assigned now is known outside.
+    pub fn mark_noted(&mut self) {
+        self.services.mark_noted();
+        self.backends.mark_noted();
+        self.loads.mark_noted();
+    }
+
+    /// Servers whose connections go on, wanted or not.
+    pub fn busy(
+        &self,
+        has_connections: impl Fn(LoadSlot) -> bool,
+    ) -> impl Iterator<Item = SocketAddr> {
+        let held = self.loads.holders();
+        held.filter(move |&(_, id)| has_connections(LoadSlot(id))).map(|(&server, _)| server)
+    }
+
+    /// Everybody who has an index into `BACKENDS`.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (&Arc<str>, SocketAddr, u32)> {
+        self.backends.holders().map(|((service, server), id)| (service, *server, id))
+    }
+
+    /// Claims the index into `SERVICES` for one family of a service.
+    pub(super) fn service(&mut self, service: &Arc<str>, family: Family) -> Result<u32, Error> {
         self.services.claim((service.clone(), family))
     }
 
-    /// The index into `BACKENDS` for a server of a service.
-    pub fn backend(&mut self, service: &Arc<str>, server: SocketAddr) -> Result<u32, Error> {
+    /// Claims the index into `BACKENDS` for a server of a service.
+    pub(super) fn backend(&mut self, service: &Arc<str>, server: SocketAddr) -> Result<u32, Error> {
         self.backends.claim((service.clone(), server))
     }
 
@@ -48,162 +138,56 @@ impl Slots {
         self.backends.holder(&(service.clone(), server))
     }
 
-    /// The index into `LOAD` for a server of any number of services.
+    /// The indices into `SERVICES` for the families of a service.
+    #[must_use]
+    pub fn services_of(&self, service: &Arc<str>) -> impl Iterator<Item = u32> + '_ {
+        let keys = Family::ALL.map(|family| (service.clone(), family));
+        keys.into_iter().filter_map(|key| self.services.holder(&key))
+    }
+
+    /// The index into `LOAD` for a server of any number of services. Not a claim: it is given up
+    /// where nobody claims the server before the second settlement.
+    ///
+    /// # Errors
+    ///
+    /// There is no room.
     pub fn load(&mut self, server: SocketAddr) -> Result<LoadSlot, Error> {
+        self.loads.find(server).map(LoadSlot)
+    }
+
+    pub(super) fn load_of(&self, server: SocketAddr) -> Option<LoadSlot> {
+        self.loads.holder(&server).map(LoadSlot)
+    }
+
+    pub(super) fn claim_load(&mut self, server: SocketAddr) -> Result<LoadSlot, Error> {
         self.loads.claim(server).map(LoadSlot)
     }
 
-    /// Lets go of what was not claimed since the last release. A server with connections keeps
-    /// its load slot: they will be counted out there.
-    pub fn release(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
-        self.services.release(|_| false);
-        self.backends.release(|_| false);
-        self.loads.release(|id| has_connections(LoadSlot(id)));
-    }
-}
-
-/// Ids of one table.
-struct Ids<K> {
-    what: &'static str,
-    room: u32,
-    held: HashMap<K, Held>,
-    /// Below `fresh` and held by nobody.
-    free: BTreeSet<u32>,
-    /// Never held by anybody: this one and all above.
-    fresh: u32,
-}
-
-struct Held {
-    id: u32,
-    claim: Claim,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// Since the last release.
-    Made,
-    /// Before it.
-    Old,
-    /// The last release let go of it.
-    LetGo,
-}
-
-impl<K: Hash + Eq> Ids<K> {
-    fn new(what: &'static str, room: u32) -> Self {
-        Self { what, room, held: HashMap::new(), free: BTreeSet::new(), fresh: 0 }
+    pub(super) fn give_up_service(&mut self, service: &Arc<str>, family: Family) {
+        self.services.give_up(&(service.clone(), family));
     }
 
-    fn claim(&mut self, key: K) -> Result<u32, Error> {
-        let entry = match self.held.entry(key) {
-            Entry::Occupied(entry) => {
-                let held = entry.into_mut();
-                held.claim = Claim::Made;
-                return Ok(held.id);
-            }
-            Entry::Vacant(entry) => entry,
+    pub(super) fn give_up_backend(&mut self, service: &Arc<str>, server: SocketAddr) {
+        self.backends.give_up(&(service.clone(), server));
+    }
+
+    pub(super) fn give_up_load(&mut self, server: SocketAddr) {
+        self.loads.give_up(&server);
+    }
+
+    /// Lets go of what nobody claims. A server with connections keeps its load slot: they will be
+    /// counted out there. It keeps its places in services, too, which its flows speak of.
+    pub fn settle(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
+        let use_of = |load: Option<u32>| match load {
+            Some(id) if has_connections(LoadSlot(id)) => Use::Lasts,
+            _ => Use::Over,
         };
-        let id = match self.free.pop_first() {
-            Some(id) => id,
-            None if self.fresh < self.room => {
-                self.fresh += 1;
-                self.fresh - 1
-            }
-            None => {
-                let Self { what, room, .. } = *self;
-                return Err(Error::Full { what, room });
-            }
-        };
-        let claim = Claim::Made;
-        entry.insert(Held { id, claim });
-        Ok(id)
-    }
-
-    fn holder(&self, key: &K) -> Option<u32> {
-        self.held.get(key).map(|held| held.id)
-    }
-
-    fn release(&mut self, in_use: impl Fn(u32) -> bool) {
-        let free = &mut self.free;
-        self.held.retain(|_, held| {
-            held.claim = match held.claim {
-                Claim::Made => Claim::Old,
-                Claim::Old | Claim::LetGo if in_use(held.id) => Claim::Old,
-                Claim::Old => Claim::LetGo,
-                Claim::LetGo => {
-                    free.insert(held.id);
-                    return false;
-                }
-            };
-            true
-        });
+        let loads = &self.loads;
+        self.services.settle(|_, _| Use::Over);
+        self.backends.settle(|(_, server), _| use_of(loads.holder(server)));
+        self.loads.settle(|_, id| use_of(Some(id)));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CAPACITY: Capacity = Capacity { services: 2, backends: 2, loads: 2, rings: 0 };
-
-    fn server(port: u16) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 1], port))
-    }
-
-    #[test]
-    fn an_id_is_kept() {
-        let mut slots = Slots::new(CAPACITY);
-        let (web, dns) = ("web".into(), "dns".into());
-        assert_eq!(slots.service(&web, Family::V4), Ok(0));
-        assert_eq!(slots.service(&dns, Family::V6), Ok(1));
-        slots.release(|_| false);
-        assert_eq!(slots.service(&dns, Family::V6), Ok(1));
-        assert_eq!(slots.service(&web, Family::V4), Ok(0));
-        assert_eq!(
-            slots.service(&web, Family::V6),
-            Err(Error::Full { what: "steered services", room: 2 })
-        );
-    }
-
-    #[test]
-    fn a_released_id_is_free_one_release_later() {
-        let mut slots = Slots::new(CAPACITY);
-        let web: Arc<str> = "web".into();
-        assert_eq!(slots.backend(&web, server(1)), Ok(0));
-        slots.release(|_| false);
-        assert_eq!(slots.backend(&web, server(2)), Ok(1));
-        slots.release(|_| false);
-        assert!(slots.backend(&web, server(3)).is_err(), "let go, not free");
-        slots.release(|_| false);
-        assert_eq!(slots.backend(&web, server(3)), Ok(0));
-    }
-
-    #[test]
-    fn a_claim_in_time_takes_it_back() {
-        let mut slots = Slots::new(CAPACITY);
-        let web: Arc<str> = "web".into();
-        slots.backend(&web, server(1)).unwrap();
-        slots.release(|_| false);
-        slots.release(|_| false);
-        assert_eq!(slots.backend(&web, server(1)), Ok(0));
-        slots.release(|_| false);
-        slots.release(|_| false);
-        assert_eq!(slots.backend_of(&web, server(1)), Some(0));
-        slots.release(|_| false);
-        assert_eq!(slots.backend_of(&web, server(1)), None);
-    }
-
-    #[test]
-    fn a_load_slot_with_connections_is_kept() {
-        let mut slots = Slots::new(CAPACITY);
-        slots.load(server(1)).unwrap();
-        for _ in 0..4 {
-            slots.release(|slot| slot == LoadSlot(0));
-        }
-        assert_eq!(slots.load(server(2)), Ok(LoadSlot(1)));
-        for _ in 0..3 {
-            slots.load(server(2)).unwrap();
-            slots.release(|_| false);
-        }
-        assert_eq!(slots.load(server(3)), Ok(LoadSlot(0)));
-    }
-}
+mod tests;

@@ -1,46 +1,77 @@
 //! Putting the programs where packets and lookups pass. Every attachment is a BPF link: it ends
-//! with its owner, by drop or, when the daemon dies, by the kernel.
+//! with its owner, by drop or, when the daemon dies, by the kernel, unless it has a name.
 
-use std::{fs::File, io, os::fd::AsRawFd};
-
-use aya::{
-    Ebpf,
-    maps::{MapData, SockMap},
-    programs::{ProgramError, Xdp, XdpMode as Mode, links::FdLink},
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::PathBuf,
 };
-use lb_common::abi::maps;
+
 use tracing::{info, warn};
 
 use super::{
     DatapathError,
-    error::errno,
-    load::{sk_lookup, xdp},
+    link::{Link, Mode},
+    pins::PinnedXdp,
 };
 use crate::settings::XdpMode;
 
 /// The network namespace of the calling thread.
 const THIS_NETNS: &str = "/proc/thread-self/ns/net";
 
-/// One interface with our program on it; detaches when dropped.
+/// One interface with a program of ours on it; detaches when dropped, unless it has a name.
 pub(super) struct Attachment {
     pub(super) interface: String,
-    pub(super) mode: &'static str,
-    _link: FdLink,
+    pub(super) index: u32,
+    pub(super) mode: Mode,
+    pub(super) link: Link,
+    /// Its name in the bpffs.
+    pub(super) name: Option<PathBuf>,
+    /// Whether the program is ours, or still that of an earlier daemon.
+    pub(super) current: bool,
+}
+
+impl Attachment {
+    /// An earlier daemon's, whose program stays for now.
+    pub(super) fn inherit(interface: &str, left: PinnedXdp, wanted: XdpMode) -> Self {
+        let PinnedXdp { index, mode, link, path } = left;
+        if !wants(wanted, mode) {
+            warn!(
+                interface,
+                mode = mode.name(),
+                "XDP stays in the mode it has, since a change would interrupt it: \
+                 `lb detach` first"
+            );
+        }
+        let interface = interface.to_owned();
+        Self { interface, index, mode, link, name: Some(path), current: false }
+    }
+}
+
+fn wants(wanted: XdpMode, mode: Mode) -> bool {
+    match wanted {
+        XdpMode::Auto => true,
+        XdpMode::Native => mode == Mode::Native,
+        XdpMode::Generic => mode == Mode::Generic,
+    }
 }
 
 /// # Errors
 ///
-/// The interface does not exist, another program is attached, or the driver refuses.
+/// Another program is attached, or the driver refuses.
 pub(super) fn attach_xdp(
-    ebpf: &mut Ebpf,
+    program: BorrowedFd<'_>,
     interface: &str,
+    index: u32,
     mode: XdpMode,
 ) -> Result<Attachment, DatapathError> {
-    let program = xdp(ebpf)?;
+    let attach = |mode| attach_as(program, interface, index, mode);
     let attachment = match mode {
-        XdpMode::Native => attach_as(program, interface, Mode::Driver),
-        XdpMode::Generic => attach_as(program, interface, Mode::Skb),
-        XdpMode::Auto => attach_as(program, interface, Mode::Driver).or_else(|error| {
+        XdpMode::Native => attach(Mode::Native),
+        XdpMode::Generic => attach(Mode::Generic),
+        XdpMode::Auto => attach(Mode::Native).or_else(|error| {
             if !matches!(error, DatapathError::Attach { .. }) {
                 return Err(error);
             }
@@ -49,55 +80,66 @@ pub(super) fn attach_xdp(
                 reason = %error,
                 "falling back to generic XDP, which is slower; `xdp = \"generic\"` silences this"
             );
-            attach_as(program, interface, Mode::Skb)
+            attach(Mode::Generic)
         }),
     }?;
-    info!(interface, mode = attachment.mode, "attached XDP");
+    info!(interface, mode = attachment.mode.name(), "attached XDP");
     Ok(attachment)
 }
 
-fn attach_as(program: &mut Xdp, interface: &str, mode: Mode) -> Result<Attachment, DatapathError> {
-    let name = mode_name(mode);
-    if interface.contains('\0') {
-        return Err(unknown(interface));
-    }
-    let id =
-        program.attach(interface, mode).map_err(|error| attach_error(interface, name, &error))?;
-    let link = program.take_link(id).map_err(|error| attach_error(interface, name, &error))?;
-    // aya falls back to netlink where the kernel knows no XDP links. Such an attachment would
-    // survive a crash; the failed conversion drops it, which detaches it again.
-    let link = FdLink::try_from(link)
-        .map_err(|source| DatapathError::NoLink { interface: interface.to_owned(), source })?;
-    Ok(Attachment { interface: interface.to_owned(), mode: name, _link: link })
+fn attach_as(
+    program: BorrowedFd<'_>,
+    interface: &str,
+    index: u32,
+    mode: Mode,
+) -> Result<Attachment, DatapathError> {
+    let link = Link::to_interface(program, index, mode)
+        .map_err(|error| attach_error(interface, mode.name(), error))?;
+    let interface = interface.to_owned();
+    Ok(Attachment { interface, index, mode, link, name: None, current: true })
 }
 
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Driver => "native",
-        _ => "generic",
+/// # Errors
+///
+/// There is none of that name in the network namespace of the calling thread.
+pub(super) fn interface_index(interface: &str) -> Result<u32, DatapathError> {
+    let name = CString::new(interface).map_err(|_| unknown(interface))?;
+    // SAFETY: a C string that lives through the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(unknown(interface)),
+        index => Ok(index),
     }
+}
+
+/// `None`: it is gone.
+pub(super) fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: there is room for IF_NAMESIZE characters.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel's name, ended by a zero within `name`.
+    Some(unsafe { CStr::from_ptr(found) }.to_string_lossy().into_owned())
 }
 
 fn unknown(interface: &str) -> DatapathError {
     DatapathError::UnknownInterface { interface: interface.to_owned() }
 }
 
-fn attach_error(interface: &str, mode: &'static str, error: &ProgramError) -> DatapathError {
-    let code = errno(error);
-    match (code, error) {
-        (_, ProgramError::UnknownInterface { .. }) | (Some(libc::ENODEV), _) => unknown(interface),
+fn attach_error(interface: &str, mode: &'static str, source: io::Error) -> DatapathError {
+    let (code, interface) = (source.raw_os_error(), interface.to_owned());
+    match code {
+        Some(libc::ENODEV) => DatapathError::UnknownInterface { interface },
         // EEXIST: a program in the other mode.
-        (Some(libc::EBUSY | libc::EEXIST), _) => {
-            DatapathError::Occupied { interface: interface.to_owned() }
+        Some(libc::EBUSY | libc::EEXIST) => DatapathError::Occupied { interface },
+        Some(libc::EPERM) => DatapathError::Privilege,
+        // What kernels before 5.9 say to a command they do not know is what drivers say, too.
+        Some(libc::ENOSYS) => DatapathError::NoLink { interface, source },
+        _ => {
+            let why = why_not(code).to_owned();
+            DatapathError::Attach { interface, mode, why, source }
         }
-        (Some(libc::EPERM), _) => DatapathError::Privilege,
-        _ => DatapathError::Attach {
-            interface: interface.to_owned(),
-            mode,
-            why: why_not(code).to_owned(),
-            source: code
-                .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error),
-        },
     }
 }
 
@@ -121,38 +163,23 @@ fn why_not(code: Option<i32>) -> &'static str {
     }
 }
 
-/// The proxy's listener group behind `sk_lookup`; ends when dropped.
-pub(super) struct ListenerLink {
-    _link: FdLink,
+/// The proxy's listener group behind `sk_lookup`; ends when dropped, unless it has a name.
+pub(super) struct Listening {
+    pub(super) link: Link,
+    pub(super) current: bool,
 }
 
-/// Stores `listener` in slot 0 of LISTENERS and lets the program decide for this network
-/// namespace. Any member of a `SO_REUSEPORT` group stands for the group.
+/// Lets the program decide for the network namespace of the calling thread.
 ///
 /// # Errors
 ///
-/// The socket does not listen, or the namespace takes no further program (64 are its limit).
-pub(super) fn attach_listener(
-    ebpf: &mut Ebpf,
-    listeners: &mut SockMap<MapData>,
-    listener: &impl AsRawFd,
-) -> Result<ListenerLink, DatapathError> {
-    listeners
-        .set(0, listener, 0)
-        .map_err(|source| DatapathError::table(maps::LISTENERS, source))?;
+/// The namespace takes no further program (64 are its limit).
+pub(super) fn attach_lookup(program: BorrowedFd<'_>) -> Result<Listening, DatapathError> {
     let netns = File::open(THIS_NETNS).map_err(DatapathError::Listener)?;
-    let program = sk_lookup(ebpf)?;
-    let link = program
-        .attach(netns)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| listener_error(&error))?;
-    Ok(ListenerLink { _link: link.into() })
-}
-
-fn listener_error(error: &ProgramError) -> DatapathError {
-    match errno(error) {
-        Some(libc::EPERM) => DatapathError::Privilege,
-        Some(code) => DatapathError::Listener(io::Error::from_raw_os_error(code)),
-        None => DatapathError::Listener(io::Error::other(error.to_string())),
-    }
+    let link =
+        Link::to_namespace(program, netns.as_fd()).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => DatapathError::Privilege,
+            _ => DatapathError::Listener(error),
+        })?;
+    Ok(Listening { link, current: true })
 }

@@ -1,12 +1,11 @@
 //! What can go wrong between the daemon and the kernel.
 
-use std::io;
-
-use aya::{
-    EbpfError,
-    maps::MapError,
-    programs::{ProgramError, links::LinkError},
+use std::{
+    io,
+    path::{Path, PathBuf},
 };
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
 /// Error of the datapath. The text says what to do about it; the cause is its `source`.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +24,10 @@ pub enum DatapathError {
          they come from different builds; rebuild with `cargo xtask build-ebpf`"
     )]
     Abi { object: u32, daemon: u32 },
+    #[error(
+        "the embedded kernel object has a map `{name}` of a kind that this daemon does not know"
+    )]
+    UnknownMap { name: String },
     #[error("the embedded kernel object has no {kind} `{name}`")]
     Missing { kind: &'static str, name: &'static str },
     #[error("the map {name} is not of the kind or has not the sizes that this daemon expects")]
@@ -42,9 +45,9 @@ pub enum DatapathError {
     #[error("there is no interface `{interface}` in this network namespace")]
     UnknownInterface { interface: String },
     #[error(
-        "an XDP program is already attached to {interface} (another lb?): \
-         `ip link show dev {interface}` names it, `ip link set dev {interface} xdp off` detaches \
-         one that does not belong to a running process"
+        "an XDP program is already attached to {interface}: `ip link show dev {interface}` names \
+         it; `lb detach` takes off what an lb left, with the `pin_dir` that it had, and \
+         `ip link set dev {interface} xdp off` what was attached without a link"
     )]
     Occupied { interface: String },
     #[error("{interface} cannot run XDP in {mode} mode: {why}")]
@@ -62,7 +65,35 @@ pub enum DatapathError {
     NoLink {
         interface: String,
         #[source]
-        source: LinkError,
+        source: io::Error,
+    },
+    #[error("the program on {interface} cannot be replaced by ours: `lb detach` removes it")]
+    Replace {
+        interface: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "another lb is running with the data path in {}: stop it, or give this one a `pin_dir` of \
+         its own", path.display()
+    )]
+    PinsTaken { path: PathBuf },
+    #[error(
+        "the data path in {} belongs to another network namespace (net:[{inode}]): run lb there, \
+         or give this one a `pin_dir` of its own", path.display()
+    )]
+    PinsElsewhere { path: PathBuf, inode: u32 },
+    #[error(
+        "{} is not on a bpffs, where alone BPF objects have names: choose a `pin_dir` below \
+         /sys/fs/bpf, or `mount -t bpf bpf` a directory for it", path.display()
+    )]
+    NoBpffs { path: PathBuf },
+    #[error("{} cannot be {action}", path.display())]
+    Pins {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
     },
     #[error("the listener cannot be put before the host's sockets (sk_lookup)")]
     Listener(#[source] io::Error),
@@ -91,6 +122,11 @@ impl DatapathError {
             Some(libc::EPERM) => Self::Privilege,
             _ => Self::Table { name, action: "read or changed", source },
         }
+    }
+
+    /// What became of a name in the bpffs.
+    pub(super) fn pins(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Pins { action, path: path.to_owned(), source }
     }
 
     /// What loading object or program answered, with the two causes an operator can mend apart.

@@ -10,7 +10,9 @@ use crate::{service::Protocol, settings::FlowTimeouts};
 pub struct Timeouts {
     half_open: u64,
     established: u64,
+    closing: u64,
     closed: u64,
+    udp_unanswered: u64,
     udp: u64,
 }
 
@@ -19,7 +21,9 @@ impl From<FlowTimeouts> for Timeouts {
         Self {
             half_open: nanos(timeouts.half_open),
             established: nanos(timeouts.established),
+            closing: nanos(timeouts.closing),
             closed: nanos(timeouts.closed),
+            udp_unanswered: nanos(timeouts.udp_unanswered),
             udp: nanos(timeouts.udp),
         }
     }
@@ -28,12 +32,15 @@ impl From<FlowTimeouts> for Timeouts {
 impl Timeouts {
     /// How long a flow in this state may be silent.
     fn of(&self, protocol: u32, state: u32) -> u64 {
+        let is_confirmed = state & flow_state::CONFIRMED != 0;
         if protocol == u32::from(Protocol::Udp.number()) {
-            self.udp
+            if is_confirmed { self.udp } else { self.udp_unanswered }
         } else if is_closed(state) {
             self.closed
-        } else if state & flow_state::CONFIRMED == 0 {
+        } else if !is_confirmed {
             self.half_open
+        } else if state & flow_state::CLOSED != 0 {
+            self.closing
         } else {
             self.established
         }
@@ -56,8 +63,6 @@ pub fn is_closed(state: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -65,13 +70,7 @@ mod tests {
     const UDP: u32 = 17;
 
     fn timeouts() -> Timeouts {
-        FlowTimeouts {
-            half_open: Duration::from_secs(30),
-            established: Duration::from_secs(3600),
-            closed: Duration::from_secs(10),
-            udp: Duration::from_secs(60),
-        }
-        .into()
+        FlowTimeouts::default().into()
     }
 
     #[test]
@@ -80,10 +79,11 @@ mod tests {
         for (protocol, state, seconds) in [
             (TCP, 0, 30),
             (TCP, flow_state::CONFIRMED, 3600),
-            (TCP, half_closed, 3600),
+            (TCP, half_closed, 120),
+            (TCP, flow_state::CONFIRMED | flow_state::BACKEND_FIN, 120),
             (TCP, flow_state::CLOSED, 10),
             (TCP, flow_state::CLOSED | flow_state::CONFIRMED, 10),
-            (UDP, 0, 60),
+            (UDP, 0, 30),
             (UDP, flow_state::CONFIRMED, 60),
         ] {
             let state = state | flow_state::OPEN | flow_state::COUNTED;

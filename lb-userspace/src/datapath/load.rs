@@ -1,6 +1,6 @@
 //! Sizing and loading the kernel object.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -58,7 +58,7 @@ impl From<&Node> for DatapathConfig {
     fn from(node: &Node) -> Self {
         Self {
             max_flows: node.max_flows,
-            max_half_open: half_open_beside(node.max_flows),
+            max_half_open: node.max_half_open,
             source_ports: node.source_ports.clone(),
             ..Self::default()
         }
@@ -95,7 +95,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    fn sizes(&self) -> [(&'static str, u32); 16] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 16] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -133,8 +133,13 @@ impl DatapathConfig {
     }
 }
 
-/// Creates the maps and loads both programs; nothing is attached yet.
-pub(super) fn load(config: &DatapathConfig, seed: [u64; 2]) -> Result<Ebpf, DatapathError> {
+/// Opens the maps that are pinned at `kept` (name, path), creates the others and loads both
+/// programs; nothing is attached yet.
+pub(super) fn load(
+    config: &DatapathConfig,
+    seed: [u64; 2],
+    kept: &[(String, PathBuf)],
+) -> Result<Ebpf, DatapathError> {
     object::check_version(object::OBJECT)?;
     raise_memlock();
     let words = config.globals();
@@ -146,22 +151,13 @@ pub(super) fn load(config: &DatapathConfig, seed: [u64; 2]) -> Result<Ebpf, Data
     for (name, size) in config.sizes() {
         loader.map_max_entries(name, size);
     }
+    for (name, path) in kept {
+        loader.map_pin_path(name, path.as_path());
+    }
     let mut ebpf = loader.load(object::OBJECT).map_err(DatapathError::load)?;
     xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::BALANCE, error))?;
     sk_lookup(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::STEER, error))?;
     Ok(ebpf)
-}
-
-/// A secret that places flows in buckets, so that nobody outside can fill one on purpose.
-pub(super) fn random_seed() -> Result<[u64; 2], DatapathError> {
-    let mut seed = [0; 2];
-    // SAFETY: `seed` is as long as said. Up to 256 bytes come whole, once the pool is ready.
-    let read = unsafe { libc::getrandom((&raw mut seed).cast(), size_of_val(&seed), 0) };
-    if read == size_of_val(&seed).cast_signed() {
-        Ok(seed)
-    } else {
-        Err(DatapathError::Random(std::io::Error::last_os_error()))
-    }
 }
 
 /// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
@@ -224,10 +220,5 @@ mod tests {
     fn half_open_flows_have_an_eighth() {
         assert_eq!(half_open_beside(262_144), 32_768);
         assert_eq!(half_open_beside(100), 1024);
-    }
-
-    #[test]
-    fn no_two_seeds_are_the_same() {
-        assert_ne!(random_seed().unwrap(), random_seed().unwrap());
     }
 }

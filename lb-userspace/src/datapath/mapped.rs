@@ -19,7 +19,7 @@ use aya::{
 use super::DatapathError;
 
 /// `map_flags` of an array that can be mapped.
-const BPF_F_MMAPABLE: u32 = 1 << 10;
+pub(super) const BPF_F_MMAPABLE: u32 = 1 << 10;
 const WORD: usize = size_of::<u64>();
 
 /// A `BPF_F_MMAPABLE` array of `T`, mapped: the very words that the kernel program reads and

@@ -1,34 +1,41 @@
 //! The kernel half: load, attach, maps, sweeper, counters. The only module that knows aya.
 
+mod adopt;
 mod attach;
+mod batch;
 pub mod clock;
+mod contents;
 mod counters;
 mod drift;
 mod error;
 mod expiry;
 mod flow_table;
+mod ingress;
+mod kernel;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
+mod link;
 mod load;
 mod mapped;
 mod object;
 mod orphans;
+mod permits;
+mod pins;
+mod seed;
 mod sweeper;
 mod sys;
 mod table;
 mod tables;
 mod trial;
 
-use std::{os::fd::AsRawFd, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use aya::{
-    Ebpf,
-    maps::{MapData, SockMap},
-};
+use aya::Ebpf;
 use lb_common::abi::maps;
 
 use self::{
-    attach::{Attachment, ListenerLink},
+    adopt::{Fate, Plan},
+    kernel::Names,
     load::take_map,
     mapped::Mapped,
 };
@@ -36,18 +43,19 @@ pub use self::{
     counters::{Counters, Evictions, Verdicts},
     error::DatapathError,
     flow_table::FlowTable,
+    ingress::ingress_interface,
+    kernel::Kernel,
     load::DatapathConfig,
     object::OBJECT,
+    pins::{Pins, Removed},
     sweeper::{Population, Sweep, Sweeper},
     tables::Tables,
 };
-use crate::{
-    load::Load,
-    settings::{FlowTimeouts, XdpMode},
-};
+use crate::{load::Load, settings::FlowTimeouts};
 
 /// The loaded kernel program and the handles to its tables. The handles may be moved out to
-/// whoever works with them; what is attached stays so until [`Kernel`] is dropped.
+/// whoever works with them; what is attached stays so until [`Kernel`] is dropped, or
+/// beyond where it has a name.
 pub struct Datapath {
     pub kernel: Kernel,
     pub tables: Tables,
@@ -56,28 +64,67 @@ pub struct Datapath {
     pub sweeper: Sweeper,
     /// The counts that kernel and proxy share.
     pub load: Load,
-}
-
-/// The programs, and where they are attached.
-pub struct Kernel {
-    ebpf: Ebpf,
-    listeners: SockMap<MapData>,
-    attached: Vec<Attachment>,
-    listening: Option<ListenerLink>,
+    /// The kernel's numbers of our maps. No other map gets one of them until the host restarts.
+    pub maps: BTreeSet<u32>,
 }
 
 impl Datapath {
-    /// Creates the maps and loads the programs. Nothing is attached yet.
+    /// Creates the maps and loads the programs. Nothing is attached yet, and all of it ends with
+    /// the value.
     ///
     /// # Errors
     ///
     /// No privilege, no BPF in the kernel, an object of another build, or one that the verifier
     /// refuses.
     pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
-        let seed = load::random_seed()?;
-        let mut ebpf = load::load(config, seed)?;
-        let load = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
-        let load = Load::shared(load);
+        let seed = seed::random()?;
+        let mut ebpf = load::load(config, seed, &[])?;
+        let load = Load::shared(Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
+        Self::assemble(ebpf, seed, load, timeouts, None)
+    }
+
+    /// The same, going on with what an earlier daemon left under `pins`. What it attached stays as
+    /// it is, with its own program, until [`Kernel::take_over`]; from then on all of it outlives
+    /// us.
+    ///
+    /// The counts of connections are those of the flows that go on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load).
+    pub fn adopt(
+        config: &DatapathConfig,
+        timeouts: FlowTimeouts,
+        pins: Pins,
+    ) -> Result<Self, DatapathError> {
+        let mut plans = adopt::survey(OBJECT, &pins, config)?;
+        let seed = seed::settle(&pins, &mut plans)?;
+        adopt::announce(&plans, &pins);
+        let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
+        let kept: Vec<_> =
+            kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
+        let mut ebpf = load::load(config, seed, &kept)?;
+        adopt::carry_over(&ebpf, &plans, &pins)?;
+        let mut unnamed = adopt::unnamed(&ebpf, &plans)?;
+        let numbers = adopt::numbers(&ebpf, &plans)?;
+        seed::keep(seed, &mut unnamed)?;
+        let words = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
+        let permits = permits::open(&pins, &plans, words.len(), &mut unnamed)?;
+        let load = Load::counted(words, permits);
+        load.settle();
+        let left = pins.xdp();
+        let maps = plans.into_iter().map(|Plan { name, .. }| name).collect();
+        let names = Names { pins, left, unnamed, maps, taken_over: false };
+        Ok(Self { maps: numbers, ..Self::assemble(ebpf, seed, load, timeouts, Some(names))? })
+    }
+
+    fn assemble(
+        mut ebpf: Ebpf,
+        seed: [u64; 2],
+        load: Load,
+        timeouts: FlowTimeouts,
+        names: Option<Names>,
+    ) -> Result<Self, DatapathError> {
         let flows = Arc::new(FlowTable::open(&mut ebpf, seed)?);
         let opened = take_map(&mut ebpf, maps::OPENED)?;
         let counters = Counters::open(
@@ -86,56 +133,13 @@ impl Datapath {
         )?;
         let tables = Tables::open(&mut ebpf, opened)?;
         Ok(Self {
-            kernel: Kernel::new(ebpf)?,
+            kernel: Kernel::new(ebpf, names)?,
             tables,
             counters,
             sweeper: Sweeper::new(flows.clone(), load.clone(), timeouts),
             flows,
             load,
+            maps: BTreeSet::new(),
         })
-    }
-}
-
-impl Kernel {
-    fn new(mut ebpf: Ebpf) -> Result<Self, DatapathError> {
-        let listeners = take_map(&mut ebpf, maps::LISTENERS)?;
-        let listeners = SockMap::try_from(listeners)
-            .map_err(|_| DatapathError::MapKind { name: maps::LISTENERS })?;
-        Ok(Self { ebpf, listeners, attached: Vec::new(), listening: None })
-    }
-
-    /// From here on the program sees every frame that arrives on `interface`.
-    ///
-    /// # Errors
-    ///
-    /// The interface does not exist, carries another XDP program, or its driver refuses.
-    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(), DatapathError> {
-        let attachment = attach::attach_xdp(&mut self.ebpf, interface, mode)?;
-        self.attached.push(attachment);
-        Ok(())
-    }
-
-    /// The interfaces with the mode, `native` or `generic`, that each got.
-    pub fn attached(&self) -> impl Iterator<Item = (&str, &'static str)> + '_ {
-        let attached = self.attached.iter();
-        attached.map(|attachment| (attachment.interface.as_str(), attachment.mode))
-    }
-
-    /// From here on connections to the proxy's addresses and ports reach the `SO_REUSEPORT` group
-    /// of `listener`, in the network namespace of the calling thread.
-    ///
-    /// # Errors
-    ///
-    /// The socket does not listen, or the namespace takes no further program.
-    pub fn attach_listener(&mut self, listener: &impl AsRawFd) -> Result<(), DatapathError> {
-        let link = attach::attach_listener(&mut self.ebpf, &mut self.listeners, listener)?;
-        self.listening = Some(link);
-        Ok(())
-    }
-
-    /// Takes the program off every interface and the listeners out of the lookup.
-    pub fn detach(&mut self) {
-        self.attached.clear();
-        self.listening = None;
     }
 }

@@ -25,12 +25,12 @@ use crate::tables::Command;
 
 /// The tables that control fills. The kernel program reads them while they change.
 pub struct Tables {
-    vips: Table<VipKey, Vip>,
-    addresses: Table<Address, u32>,
-    services: Table<u32, Service>,
-    current_rings: Table<u32, Ring>,
-    rings: Table<u32, u32>,
-    backends: Table<u32, Backend>,
+    pub(super) vips: Table<VipKey, Vip>,
+    pub(super) addresses: Table<Address, u32>,
+    pub(super) services: Table<u32, Service>,
+    pub(super) rings: Table<u32, u32>,
+    pub(super) backends: Table<u32, Backend>,
+    pub(super) current_rings: Table<u32, Ring>,
     reach: Mapped<Reach>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
@@ -60,7 +60,7 @@ impl Tables {
         match command {
             Command::SetBackend { id, backend } => self.set_backend(*id, backend),
             Command::ClearBackend { id } => self.clear_backend(*id),
-            Command::WriteRing { offset, words } => self.rings.fill(*offset, words),
+            Command::WriteRing { offset, words, .. } => self.rings.fill(*offset, words),
             Command::SetStatus { id, status } => self.set_status(*id, *status),
             Command::SetRing { service, ring } => self.current_rings.insert(service, ring),
             Command::SetService { id, service } => self.services.insert(id, service),
@@ -91,12 +91,12 @@ impl Tables {
     /// while it still reads the earlier backend.
     fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), DatapathError> {
         self.backends.insert(&id, backend)?;
-        self.set_status(id, status::HERE)?;
         self.forget_hop(id)
     }
 
     fn clear_backend(&mut self, id: u32) -> Result<(), DatapathError> {
         self.backends.insert(&id, &Backend::default())?;
+        self.set_status(id, status::HERE)?;
         self.forget_hop(id)?;
         let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(maps::OPENED, source))?;
         let zeroes = PerCpuValues::try_from(vec![0; cpus])
@@ -107,6 +107,10 @@ impl Tables {
     fn set_status(&self, id: u32, status: u32) -> Result<(), DatapathError> {
         half(self.reach(id)?, offset_of!(Reach, status)).store(status, Ordering::Release);
         Ok(())
+    }
+
+    pub(super) fn status(&self, id: u32) -> Result<u32, DatapathError> {
+        Ok(half(self.reach(id)?, offset_of!(Reach, status)).load(Ordering::Acquire))
     }
 
     /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.

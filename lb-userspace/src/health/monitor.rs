@@ -109,13 +109,19 @@ mod tests {
 
     use super::*;
     use crate::service::{
-        Concurrency, ConcurrencyKind, Forwarding, Pool, Port, Probe, Protocol, Server, Strategy,
+        Concurrency, ConcurrencyKind, Pool, Port, Probe, Protocol, Server, Steering, Strategy,
     };
 
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {
-        let port =
-            Port { port: NonZeroU16::MIN, handlers: Vec::new(), tls: None, force_https: false };
-        let server = Server { address: server, weight: 1, region: None, instance: None };
+        let port = Port {
+            port: NonZeroU16::MIN,
+            end_port: NonZeroU16::MIN,
+            handlers: Vec::new(),
+            tls: None,
+            proxy_proto: None,
+            force_https: false,
+        };
+        let server = Server::at(server);
         let health_check = HealthCheck {
             probe: Probe::Tcp,
             port: checked.and_then(NonZeroU16::new),
@@ -131,7 +137,8 @@ mod tests {
             addresses: vec!["203.0.113.1".parse().unwrap()],
             hostnames: Vec::new(),
             ports: vec![port],
-            forwarding: Forwarding::Nat,
+            steering: Steering::default(),
+            private: None,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Connections,
                 soft_limit: 20,

@@ -6,7 +6,7 @@
 //! learnt from router advertisements, on **every** device whose `accept_ra` is not 2
 //! (`rt6_purge_dflt_routers` in net/ipv6/route.c), and a forwarding device ignores further
 //! advertisements unless its `accept_ra` is 2. A host that lives by them would lose its route.
-//! So `accept_ra` goes from 1 to 2 first: on our interfaces while we run, on the others for the
+//! So `accept_ra` goes from 1 to 2 first: on our interfaces to stay, on the others for the
 //! moment of the switch.
 
 use std::{fs, path::Path};
@@ -21,20 +21,30 @@ use super::{
 const IPV6: &str = "net/ipv6/conf";
 
 impl Host {
-    /// Lets each interface forward, until [`close`](Host::close). As a side effect the host
-    /// routes what arrives there for others, as far as its routes and firewall let it.
+    /// Lets exactly these interfaces forward, until [`close`](Host::close); others that did for our
+    /// sake go back to what they were. As a side effect the host routes what arrives there for
+    /// others, as far as its routes and firewall let it.
     ///
     /// # Errors
     ///
     /// No privilege, /proc/sys is not writable, or the journal is not.
     pub fn enable_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
+        let is_wanted = |key: &str| {
+            let device = key.split('/').nth(3);
+            interfaces.iter().any(|interface| device == Some(interface.as_ref()))
+        };
+        self.journal.restore_unless(is_wanted)?;
         for interface in interfaces {
             let interface = interface.as_ref();
-            self.journal.set(&format!("net/ipv4/conf/{interface}/forwarding"), "1")?;
+            let v4 = format!("net/ipv4/conf/{interface}/forwarding");
+            let had = !is(&v4, "0")? && !is(&forwarding(interface), "0")?;
+            self.journal.set(&v4, "1")?;
             if is(&forwarding(interface), "0")? {
                 enable_v6(&mut self.journal, interface)?;
             }
-            info!(interface, "forwards IPv4 and IPv6");
+            if !had {
+                info!(interface, "forwards IPv4 and IPv6");
+            }
         }
         Ok(())
     }

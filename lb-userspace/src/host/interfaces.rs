@@ -1,7 +1,7 @@
 //! The host's network interfaces.
 
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, VlanProtocol,
+    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
 };
 
 use super::{Host, HostError, netlink::collect};
@@ -13,6 +13,9 @@ pub struct Interface {
     pub name: String,
     /// Where it is a VLAN device.
     pub vlan: Option<Vlan>,
+    /// Whether it is a port of a bond or a team.
+    pub bonded: bool,
+    pub loopback: bool,
 }
 
 /// The parent's index, which may be a VLAN device itself, and the tag.
@@ -98,7 +101,19 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
-    Some(Interface { index: link.header.index, name, vlan: vlan(link) })
+    let loopback = link.header.flags.contains(LinkFlags::Loopback);
+    let (vlan, bonded) = (vlan(link), is_bonded(link));
+    Some(Interface { index: link.header.index, name, vlan, bonded, loopback })
+}
+
+fn is_bonded(link: &LinkMessage) -> bool {
+    let bonded = |info: &LinkInfo| {
+        matches!(info, LinkInfo::PortKind(InfoPortKind::Bond | InfoPortKind::Team))
+    };
+    link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().any(bonded),
+        _ => false,
+    })
 }
 
 fn vlan(link: &LinkMessage) -> Option<Vlan> {
@@ -160,8 +175,13 @@ mod tests {
 
     #[test]
     fn stacked_devices_have_the_outermost_tag_first() {
-        let device =
-            |index, vlan: Option<Vlan>| Interface { index, name: format!("e{index}"), vlan };
+        let device = |index, vlan: Option<Vlan>| Interface {
+            index,
+            name: format!("e{index}"),
+            vlan,
+            bonded: false,
+            loopback: false,
+        };
         let tag = |parent, id| Some(Vlan { parent, id, service_tag: id == 100 });
         let found = stacks(&[
             device(1, None),

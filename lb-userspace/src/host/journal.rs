@@ -1,5 +1,5 @@
-//! What was changed on the host and what it was before, kept in a file so that the next start can
-//! undo what a crash left behind.
+//! What was changed on the host and what it was before, kept in a file, so that whoever comes next
+//! can go on with it and in the end undo it.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::HostError;
 
@@ -39,7 +39,7 @@ struct Change {
 }
 
 impl Journal {
-    /// Takes the directory over and undoes what an earlier daemon could not undo itself.
+    /// Takes the directory over, and the changes of an earlier daemon of this namespace.
     ///
     /// # Errors
     ///
@@ -50,13 +50,28 @@ impl Journal {
         let lock = lock(state_dir)?;
         let path = state_dir.join("undo.json");
         let scene = scene()?;
-        let mut journal = Self { content: read(&path)?.unwrap_or_default(), path, _lock: lock };
-        if journal.content.scene == scene && !journal.content.changes.is_empty() {
-            info!("undoing what an earlier lb changed and could not undo");
-            journal.undo()?;
-        }
-        journal.content = Content { scene, changes: Vec::new() };
-        Ok(journal)
+        let left = read(&path)?.filter(|content| content.scene == scene);
+        let content = left.unwrap_or(Content { scene, changes: Vec::new() });
+        Ok(Self { path, content, _lock: lock })
+    }
+
+    /// The sysctls that are changed.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &str> {
+        self.content.changes.iter().map(|change| change.key.as_str())
+    }
+
+    /// Undoes the changes of all sysctls but those that `wanted` answers yes to.
+    ///
+    /// # Errors
+    ///
+    /// As of [`set`](Self::set).
+    pub(super) fn restore_unless(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), HostError> {
+        let keys = self.changed().filter(|key| !wanted(key));
+        let keys: Vec<_> = keys.map(str::to_owned).collect();
+        keys.iter().try_for_each(|key| self.restore(key))
     }
 
     /// Sets a sysctl; the note of its earlier value is on disk before. A value that is right

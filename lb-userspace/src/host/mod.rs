@@ -11,6 +11,7 @@ mod ports;
 mod routes;
 mod source;
 mod territory;
+mod watch;
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
@@ -23,13 +24,15 @@ pub use self::{
     netlink::PROTOCOL,
     ports::check_source_ports,
     source::Way,
+    watch::LinkWatch,
 };
 use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink, territory::Territory};
 
 /// The network namespace that the daemon runs in, with all that it changed there.
 ///
-/// [`close`](Self::close) undoes the changes. Dropped without it, or killed, it leaves them to the
-/// next [`open`](Self::open), which finds them by their mark and in the journal.
+/// The changes outlive the daemon, as the data path does, which cannot forward without them: the
+/// next [`open`](Self::open) finds them by their mark and in the journal, and goes on with them.
+/// [`close`](Self::close) undoes them.
 pub struct Host {
     netlink: Netlink,
     journal: Journal,
@@ -41,8 +44,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Takes over the state directory and the network namespace of the calling thread, and undoes
-    /// what an earlier daemon left. To be called in a tokio runtime.
+    /// Takes over the state directory and the network namespace of the calling thread, with what an
+    /// earlier daemon changed. To be called in a tokio runtime.
     ///
     /// The marks do not tell daemons apart, so there is one daemon in a namespace, whatever its
     /// interfaces: what carries our mark is then its predecessor's.
@@ -55,16 +58,10 @@ impl Host {
         let territory = Territory::take()?;
         let journal = Journal::open(state_dir)?;
         let netlink = Netlink::open()?;
-        netlink.remove_leftover_routes().await?;
-        netlink.remove_leftover_neighbours().await?;
-        let mut host = Self {
-            netlink,
-            journal,
-            loopback: 0,
-            announced: BTreeSet::new(),
-            neighbours: Neighbours::default(),
-            _territory: territory,
-        };
+        let announced = netlink.marked_addresses().await?;
+        let neighbours = Neighbours::resume(&netlink).await?;
+        let mut host =
+            Self { netlink, journal, loopback: 0, announced, neighbours, _territory: territory };
         host.loopback = host.find_interfaces(["lo"]).await?[0].index;
         Ok(host)
     }
@@ -74,7 +71,12 @@ impl Host {
     /// # Errors
     ///
     /// The first that occurred; later ones are in the log.
-    pub async fn close(mut self) -> Result<(), HostError> {
+    pub async fn close(mut self) -> Result<Undone, HostError> {
+        let undone = Undone {
+            routes: self.announced.clone(),
+            neighbours: self.neighbours.ours().collect(),
+            settings: self.journal.changed().map(str::to_owned).collect(),
+        };
         let steps = [
             self.announce(&BTreeSet::new()).await,
             self.neighbours.forget_all(&self.netlink).await,
@@ -85,6 +87,17 @@ impl Host {
         for error in failed {
             warn!(%error, "while leaving the host");
         }
-        first.map_or(Ok(()), Err)
+        first.map_or(Ok(undone), Err)
     }
+}
+
+/// What was taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Announced addresses that had a local route of ours.
+    pub routes: BTreeSet<IpAddr>,
+    /// Next hops that were kept resolved.
+    pub neighbours: BTreeSet<IpAddr>,
+    /// Sysctls, as below /proc/sys.
+    pub settings: BTreeSet<String>,
 }

@@ -2,19 +2,17 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use super::{
+    HostError,
+    error::errno,
+    netlink::{Netlink, collect, protocol},
+};
 use rtnetlink::packet_route::{
     AddressFamily,
     neighbour::{
         NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
         NeighbourState,
     },
-};
-use tracing::info;
-
-use super::{
-    HostError,
-    error::errno,
-    netlink::{Netlink, collect, protocol},
 };
 
 /// A neighbour: its address on the network of an interface.
@@ -80,17 +78,6 @@ impl Netlink {
                 HostError::netlink(format!("forget the neighbour {}", hop.address), &error)
             }),
         }
-    }
-
-    /// Removes all entries with our mark, whoever left them.
-    pub(super) async fn remove_leftover_neighbours(&self) -> Result<(), HostError> {
-        for (hop, entry) in self.neighbours().await? {
-            if entry.ours {
-                info!(address = %hop.address, "removing a neighbour that an earlier lb left");
-                self.forget(hop).await?;
-            }
-        }
-        Ok(())
     }
 }
 

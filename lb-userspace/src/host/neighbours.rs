@@ -69,6 +69,19 @@ impl Host {
 }
 
 impl Neighbours {
+    /// With the entries that carry our mark, whoever left them: the next look drops those that
+    /// no backend needs.
+    pub(super) async fn resume(netlink: &Netlink) -> Result<Self, HostError> {
+        let marked = netlink.neighbours().await?.into_iter().filter(|(_, entry)| entry.ours);
+        let kept = |(hop, _)| (hop, Kept { ours: true, ..Kept::default() });
+        Ok(Self { hops: marked.map(kept).collect(), ..Self::default() })
+    }
+
+    /// The addresses of the entries that are ours.
+    pub(super) fn ours(&self) -> impl Iterator<Item = IpAddr> {
+        self.hops.iter().filter(|(_, kept)| kept.ours).map(|(hop, _)| hop.address)
+    }
+
     /// Finds the next hop of each backend, and drops the hops that none needs any more.
     async fn follow_routes(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
         let mut behind: BTreeMap<Hop, Vec<IpAddr>> = BTreeMap::new();

@@ -11,7 +11,7 @@ use rtnetlink::{
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
     },
 };
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{
     Host, HostError,
@@ -69,22 +69,13 @@ impl Netlink {
         self.remove_route(local_route(address), &address.to_string()).await
     }
 
-    /// Removes all routes with our mark in the local table, whoever left them.
-    pub(super) async fn remove_leftover_routes(&self) -> Result<(), HostError> {
+    /// The addresses that a route with our mark makes local, whoever left it.
+    pub(super) async fn marked_addresses(&self) -> Result<BTreeSet<IpAddr>, HostError> {
+        let mut addresses = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            for route in self.marked_routes(family).await? {
-                let destination = route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-                    RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-                    _ => None,
-                });
-                if let Some(address) = destination {
-                    info!(%address, "removing a local route that an earlier lb left");
-                    self.withdraw(address).await?;
-                }
-            }
+            addresses.extend(self.marked_routes(family).await?.iter().filter_map(destination));
         }
-        Ok(())
+        Ok(addresses)
     }
 
     async fn marked_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, HostError> {
@@ -119,6 +110,14 @@ impl Netlink {
             _ => Ok(()),
         }
     }
+}
+
+fn destination(route: &RouteMessage) -> Option<IpAddr> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+        RouteAttribute::Destination(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    })
 }
 
 /// What somebody else removed is as removed as we want it.

@@ -20,6 +20,8 @@ pub(super) enum Fault {
     SlowBody,
     #[error("no service has this name here")]
     UnknownHost,
+    #[error("this name needs a connection of its own")]
+    Misdirected,
     #[error("CONNECT is not supported")]
     Tunnel,
     #[error("{0}")]
@@ -41,6 +43,7 @@ impl Fault {
         match self {
             Self::BadHost | Self::BadBody => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -55,6 +58,7 @@ impl Fault {
             Self::BadBody => "bad-body",
             Self::SlowBody => "slow-body",
             Self::UnknownHost => "unknown-host",
+            Self::Misdirected => "misdirected",
             Self::Tunnel => "connect-unsupported",
             Self::Unavailable(Unavailable::Down) => "no-backend-up",
             Self::Unavailable(Unavailable::Full) => "backends-full",

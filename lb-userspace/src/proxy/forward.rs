@@ -44,7 +44,7 @@ pub(super) async fn answer(
         Err(fault) => return own(fault.answer(client.facts.names()), active),
     };
     count(&site);
-    if site.force_https {
+    if site.force_https && !client.facts.is_https(request.headers()) {
         let host = host::of(&request).expect("a site was found by it");
         return own(moved(redirect::to_https(&host, request.uri())), active);
     }
@@ -64,7 +64,8 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
         return Err(Fault::Tunnel);
     }
     let host = host::of(request).ok_or(Fault::BadHost)?;
-    client.site(host.name()).ok_or(Fault::UnknownHost)
+    let site = client.site(host.name()).ok_or(Fault::UnknownHost)?;
+    if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
 async fn forward(

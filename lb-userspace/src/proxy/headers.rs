@@ -1,11 +1,13 @@
 //! Which headers reach the backend and the client.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use hyper::{
     HeaderMap,
     header::{self, HeaderName, HeaderValue, InvalidHeaderName},
 };
+
+use super::{origin::Origin, worker::Worker};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -44,19 +46,22 @@ pub(super) struct Facts {
     client_ip: HeaderValue,
     port: HeaderValue,
     is_tls: bool,
+    /// The client is a proxy whose word on its own client is taken.
+    is_trusted: bool,
 }
 
 impl Facts {
-    pub fn new(
-        names: Arc<Names>,
-        region: Option<HeaderValue>,
-        client: IpAddr,
-        port: u16,
-        is_tls: bool,
-    ) -> Self {
-        let client_ip = HeaderValue::try_from(client.to_string())
-            .expect("an address consists of visible characters");
-        Self { names, region, client_ip, port: HeaderValue::from(port), is_tls }
+    pub fn new(worker: &Worker, origin: &Origin, is_tls: bool) -> Self {
+        let client = origin.client.ip();
+        Self {
+            names: worker.names.clone(),
+            region: worker.region.clone(),
+            client_ip: HeaderValue::try_from(client.to_string())
+                .expect("an address consists of visible characters"),
+            port: HeaderValue::from(origin.server.port()),
+            is_tls,
+            is_trusted: worker.settings.is_trusted(client),
+        }
     }
 
     pub fn names(&self) -> &Names {
@@ -66,7 +71,7 @@ impl Facts {
     /// Row by row what `reference/fly-public-network-services.md` lists under "HTTP handler".
     pub fn describe(&self, headers: &mut HeaderMap) {
         let names = &*self.names;
-        let (proto, ssl) = if self.is_tls { ("https", "on") } else { ("http", "off") };
+        let (proto, ssl) = if self.is_https(headers) { ("https", "on") } else { ("http", "off") };
         headers.insert(names.client_ip.clone(), self.client_ip.clone());
         let forwarded_for = self.forwarded_for(headers);
         headers.insert(X_FORWARDED_FOR, forwarded_for);
@@ -86,8 +91,22 @@ impl Facts {
         headers.remove(&names.preferred_instance_unavailable);
     }
 
-    /// The client's list, which may span several lines, with the client at its end.
+    /// Whether the request was made by https: to us, or to a trusted proxy before us.
+    pub fn is_https(&self, headers: &HeaderMap) -> bool {
+        let told = self.is_trusted.then(|| headers.get(X_FORWARDED_PROTO)).flatten();
+        match told.map(HeaderValue::as_bytes) {
+            Some(proto) if proto.eq_ignore_ascii_case(b"https") => true,
+            Some(proto) if proto.eq_ignore_ascii_case(b"http") => false,
+            _ => self.is_tls,
+        }
+    }
+
+    /// A trusted proxy's list, which may span several lines, with that proxy at its end. Of others
+    /// the client alone.
     fn forwarded_for(&self, headers: &HeaderMap) -> HeaderValue {
+        if !self.is_trusted {
+            return self.client_ip.clone();
+        }
         let mut earlier = headers.get_all(X_FORWARDED_FOR).iter().peekable();
         if earlier.peek().is_none() {
             return self.client_ip.clone();

@@ -31,9 +31,11 @@ use tokio::{
 use super::{
     forward::{self, Switched},
     headers::Facts,
+    origin::Origin,
     preface,
     relay::relay,
     routes::Site,
+    tls::Terminator,
     watch::{Limits, Patience, Watch, Watched},
     worker::Worker,
 };
@@ -53,14 +55,19 @@ pub(super) struct Client {
     pub facts: Facts,
     pub peer: IpAddr,
     local: SocketAddr,
+    /// Who ended its TLS.
+    terminator: Option<Arc<Terminator>>,
 }
 
 impl Client {
-    pub fn new(worker: Rc<Worker>, local: SocketAddr, peer: SocketAddr, is_tls: bool) -> Rc<Self> {
-        let peer = peer.ip().to_canonical();
-        let names = worker.names.clone();
-        let facts = Facts::new(names, worker.region.clone(), peer, local.port(), is_tls);
-        Rc::new(Self { worker, facts, peer, local })
+    pub fn new(
+        worker: Rc<Worker>,
+        origin: Origin,
+        terminator: Option<Arc<Terminator>>,
+    ) -> Rc<Self> {
+        let facts = Facts::new(&worker, &origin, terminator.is_some());
+        let (peer, local) = (origin.client.ip(), origin.local);
+        Rc::new(Self { worker, facts, peer, local, terminator })
     }
 
     /// The service for a name here, by the routes that apply now.
@@ -69,6 +76,15 @@ impl Client {
             let site = routes.find(self.local)?.site(Some(name))?;
             site.is_http.then(|| site.clone())
         })
+    }
+
+    /// Whether this connection was asked for all that `site` asks of its clients.
+    pub fn is_entitled(&self, site: &Site) -> bool {
+        let asked = |terminator: &Option<Arc<Terminator>>| {
+            terminator.as_ref().and_then(|terminator| terminator.client_auth.clone())
+        };
+        let wanted = asked(&site.terminator);
+        wanted.is_none() || asked(&self.terminator) == wanted
     }
 
     fn limits(&self) -> Limits {

@@ -1,4 +1,4 @@
-//! The userspace proxy: serve → tls → http | relay → pick → backend.
+//! The userspace proxy: serve → proxy_protocol → tls | postgres → http | relay → pick → backend.
 //!
 //! One worker per core, each with its own current-thread runtime, its own listener in the
 //! `SO_REUSEPORT` group, its own pools of backend connections. Nothing on a request's way takes a
@@ -11,19 +11,25 @@ mod certificates;
 mod drain;
 mod exchange;
 mod forward;
+mod handshakes;
 mod headers;
 mod host;
 mod http;
 mod lease;
 mod listen;
 mod names;
+mod origin;
 mod passage;
 mod pool;
+mod postgres;
 mod preface;
+mod privacy;
+mod proxy_protocol;
 mod redirect;
 mod relay;
 mod routes;
 mod serve;
+mod session;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -45,7 +51,9 @@ use socket2::SockRef;
 use tokio::{sync::watch as channel, time::timeout};
 
 pub use self::{
-    certificates::Error as CertificateError,
+    certificates::{CertificateStore, Error as CertificateError},
+    handshakes::Handshakes,
+    privacy::Ingress,
     routes::{Error as RoutesError, Routes},
 };
 use self::{drain::Phase, headers::Names, worker::Shared};
@@ -89,7 +97,7 @@ impl Proxy {
 
     /// Starts a thread per listener.
     ///
-    /// `region` is the node's. Whoever holds `routes` may store new ones at any time: they apply
+    /// `region` is the node's. `ingress` is asked about connections to private services. Whoever holds `routes` may store new ones at any time: they apply
     /// to the next connection, and to the next request of those that are open.
     ///
     /// # Errors
@@ -100,13 +108,23 @@ impl Proxy {
         region: Option<Arc<str>>,
         routes: Arc<ArcSwap<Routes>>,
         load: Load,
+        ingress: Ingress,
     ) -> Result<Running, Error> {
         let prefix = &settings.header_prefix;
         let names = Names::new(prefix).map_err(|_| Error::Prefix(prefix.clone()))?;
         let region =
             region.map(|name| HeaderValue::from_str(&name).map_err(|_| Error::Region(name)));
-        let shared =
-            Shared { settings, names: Arc::new(names), region: region.transpose()?, routes, load };
+        let shared = Shared {
+            settings,
+            names: Arc::new(names),
+            region: region.transpose()?,
+            routes,
+            load,
+            ingress,
+            cancels: Arc::default(),
+            handshakes: Arc::default(),
+        };
+        let handshakes = shared.handshakes.clone();
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             listen::notice_loss(&SockRef::from(&listener), shared.settings.idle_timeout)?;
@@ -118,16 +136,23 @@ impl Proxy {
                 }
             })?;
         }
-        Ok(Running { phase })
+        Ok(Running { phase, handshakes })
     }
 }
 
 /// The workers. Dropping it cuts every connection off.
 pub struct Running {
     phase: channel::Sender<Phase>,
+    handshakes: Arc<Handshakes>,
 }
 
 impl Running {
+    /// How TLS handshakes ended.
+    #[must_use]
+    pub fn handshakes(&self) -> &Arc<Handshakes> {
+        &self.handshakes
+    }
+
     /// Accepts nothing new, lets connections end (HTTP/1 after the current request, HTTP/2 by
     /// GOAWAY, relays by themselves) and cuts off what is left after `within`. Returns when every
     /// worker has ended and every count is back.

@@ -38,6 +38,11 @@ impl<T> ByName<T> {
         self.find_named(name, 1)
     }
 
+    /// Each as often as it has names.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values()).chain(&self.any)
+    }
+
     fn find_named(&self, name: Option<&str>, depth: usize) -> Option<&T> {
         let name = normal(name?);
         let mut parents = parents(&name).take(depth);

@@ -1,6 +1,11 @@
 //! A connection handed to a backend as a whole.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+};
 
 use hyper::body::Bytes;
 use tokio::{
@@ -19,44 +24,52 @@ use super::{
 };
 use crate::{balance::Ask, load::Permit};
 
-/// Relays `stream` to a backend of `site`. The connection counts as that backend's load until both
-/// sides have ended.
+/// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
+/// connection counts as that backend's load until both sides have ended.
 pub(super) async fn through<S>(
     worker: &Rc<Worker>,
     site: &Arc<Site>,
-    stream: S,
-    peer: SocketAddr,
+    client: (S, Bytes),
+    peer: IpAddr,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite,
 {
     count(site);
-    let (backend, _permit) = connect(worker, site, peer).await.map_err(|fault| {
+    let passage = connect(worker, site, peer).await.map_err(|fault| {
         count_failed(site);
         io::Error::other(fault)
     })?;
     let idle = worker.settings.idle_timeout;
-    relay((stream, Bytes::new()), (backend, Bytes::new()), idle).await
+    relay(client, (passage.stream, Bytes::new()), idle).await
 }
 
-async fn connect(
+/// A connection to a backend, counted as its load.
+pub(super) struct Passage {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    _permit: Permit,
+}
+
+pub(super) async fn connect(
     worker: &Worker,
     site: &Site,
-    peer: SocketAddr,
-) -> Result<(TcpStream, Permit), Fault> {
+    client: IpAddr,
+) -> Result<Passage, Fault> {
     let mut tried = Vec::new();
     let mut fault = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client: peer.ip().to_canonical(), tried: &tried };
+        let ask = Ask { load: &worker.load, client, tried: &tried };
         let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
             Ok(index) => index,
             Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),
         };
         let backend = &site.running().backends[index];
         let permit = lease::enter(&worker.load, backend);
-        match dial(backend.server.address, &worker.settings).await {
-            Ok(stream) => return Ok((stream, permit)),
-            Err(error) => fault = Some(dial_fault(backend.server.address, &error)),
+        let address = backend.server.address;
+        match dial(address, &worker.settings).await {
+            Ok(stream) => return Ok(Passage { stream, address, _permit: permit }),
+            Err(error) => fault = Some(dial_fault(address, &error)),
         }
         tried.push(index);
     }

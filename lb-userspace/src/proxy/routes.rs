@@ -8,15 +8,14 @@ use std::{
 };
 
 use super::{
-    certificates::{self, Certificates},
+    certificates::{self, CertificateStore},
     names::ByName,
     tls::{Terminator, Terminators},
 };
 use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
-    service::{Handler, Path, Port},
-    settings::CertificateFiles,
+    service::{Handler, Opening, Path, Port, Private, ProxyProtocol},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +29,8 @@ pub enum Error {
     )]
     Claimed { address: SocketAddr, hostname: Option<Arc<str>>, first: Arc<str>, second: Arc<str> },
     #[error(
-        "service \"{service}\" on {address} differs in its `tls` handler from another service \
-         there; services that share an address and port must all have it or all not"
+        "service \"{service}\" on {address} begins with another handler, or is private in another way, \
+         than another service there; those that share an address and port must agree in both"
     )]
     Mixed { address: SocketAddr, service: Arc<str> },
 }
@@ -44,8 +43,9 @@ pub struct Routes {
 
 /// One address and port: the services there, by name.
 pub(super) struct Frontend {
-    /// Whether connections begin with a TLS handshake.
-    pub is_tls: bool,
+    pub opening: Opening,
+    /// Who may come here at all. `None`: everybody.
+    pub private: Option<Private>,
     sites: ByName<Arc<Site>>,
 }
 
@@ -55,24 +55,27 @@ pub(super) struct Site {
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     pub force_https: bool,
+    /// What the backend is told of a relayed connection.
+    pub proxy_proto: Option<ProxyProtocol>,
     pub terminator: Option<Arc<Terminator>>,
 }
 
 impl Routes {
-    /// Reads the certificate files and lays out `fleet`'s ports that have handlers.
+    /// Lays out `fleet`'s ports that have handlers.
     ///
     /// # Errors
-    /// [`Error`] for unusable certificates and for services that get in each other's way.
-    pub fn new(fleet: &Fleet, certificates: &[CertificateFiles]) -> Result<Self, Error> {
-        let certificates = Certificates::load(certificates)?;
-        let mut terminators = Terminators::new(certificates, self_signed_names(fleet));
+    /// [`Error`] for unusable authorities of clients and for services that get in each other's way.
+    pub fn new(fleet: &Fleet, certificates: &Arc<CertificateStore>) -> Result<Self, Error> {
+        let mut terminators = Terminators::new(certificates.clone(), self_signed_names(fleet));
         let mut frontends = HashMap::new();
         for running in &fleet.services {
             for port in proxied(running) {
                 let site = Arc::new(Site::new(running, port, &mut terminators)?);
                 for &address in &running.service.addresses {
-                    let address = SocketAddr::new(address, port.port.get());
-                    claim(&mut frontends, address, &site)?;
+                    for number in port.numbers() {
+                        let address = SocketAddr::new(address, number);
+                        claim(&mut frontends, address, port.opening(), &site)?;
+                    }
                 }
             }
         }
@@ -90,6 +93,10 @@ impl Frontend {
     pub fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
         self.sites.find(name)
     }
+
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.values()
+    }
 }
 
 impl Site {
@@ -104,6 +111,7 @@ impl Site {
             balancer: Balancer::new(running.clone()),
             is_http: port.has(Handler::Http),
             force_https: port.force_https,
+            proxy_proto: port.proxy_proto,
             terminator: terminator.transpose()?,
         })
     }
@@ -121,19 +129,23 @@ fn proxied(running: &RunningService) -> impl Iterator<Item = &Port> {
 fn claim(
     frontends: &mut HashMap<(IpAddr, u16), Frontend>,
     address: SocketAddr,
+    opening: Opening,
     site: &Arc<Site>,
 ) -> Result<(), Error> {
-    let is_tls = site.terminator.is_some();
     let service = &site.running().service;
     let at = (address.ip().to_canonical(), address.port());
-    let frontend =
-        frontends.entry(at).or_insert_with(|| Frontend { is_tls, sites: ByName::default() });
-    if frontend.is_tls != is_tls {
+    let frontend = frontends.entry(at).or_insert_with(|| Frontend {
+        opening,
+        private: service.private.clone(),
+        sites: ByName::default(),
+    });
+    if frontend.opening != opening || frontend.private != service.private {
         let service = service.name.clone();
         return Err(Error::Mixed { address, service });
     }
-    let named = service.hostnames.iter().map(|name| Some(name.clone()));
-    let any = service.hostnames.is_empty().then_some(None);
+    let hostnames = if opening.is_named() { &*service.hostnames } else { &[] };
+    let named = hostnames.iter().map(|name| Some(name.clone()));
+    let any = hostnames.is_empty().then_some(None);
     for hostname in named.chain(any) {
         let slot = frontend.sites.entry(hostname.as_deref());
         let owner = slot.or_insert_with(|| site.clone());

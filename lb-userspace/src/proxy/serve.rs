@@ -1,4 +1,4 @@
-//! A connection's way: address → handshake → protocol → HTTP or relay.
+//! A connection's way: address → announcement → handshake → protocol → HTTP or relay.
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
@@ -12,47 +12,89 @@ use tokio::{
 
 use super::{
     http::{self, Client},
-    passage,
+    origin::Origin,
+    passage, postgres, privacy,
+    proxy_protocol::{self, Announced},
     routes::{Frontend, Site},
+    session::Session,
     tls,
     worker::Worker,
 };
+use crate::service::Opening;
 
 /// Serves one accepted connection to its end.
-pub(super) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let Some(frontend) = worker.with_routes(|routes| routes.find(local).cloned()) else {
+    let mut origin = Origin::new(local, peer);
+    let Some(frontend) = worker.with_routes(|routes| routes.find(origin.local).cloned()) else {
         refuse(&stream);
         return;
     };
-    if frontend.is_tls {
-        encrypted(worker, &frontend, stream, local, peer).await;
-    } else {
-        let client = Client::new(worker, local, peer, false);
-        http::serve_plain(client, stream).await;
+    let admits = |private| privacy::admits(&worker, private, &stream, origin.client.ip());
+    if !frontend.private.as_ref().is_none_or(admits) {
+        refuse(&stream);
+        return;
+    }
+    if worker.settings.is_announced(origin.client.ip()) {
+        origin = match announced(&worker, origin, &mut stream).await {
+            Some(announced) => announced,
+            None => return,
+        };
+    }
+    match frontend.opening {
+        Opening::Tls => encrypted(worker, &frontend, stream, origin).await,
+        Opening::Postgres => {
+            if let Err(error) = postgres::serve(&worker, &frontend, stream, &origin).await {
+                tracing::debug!(peer = %origin.client, %error, "PostgreSQL connection ended");
+            }
+        }
+        Opening::Http => {
+            let client = Client::new(worker, origin, None);
+            http::serve_plain(client, stream).await;
+        }
+        Opening::Raw => {
+            if let Some(site) = frontend.site(None) {
+                relayed(&worker, site, stream, &origin, None).await;
+            }
+        }
     }
 }
 
-async fn encrypted(
-    worker: Rc<Worker>,
-    frontend: &Frontend,
-    stream: TcpStream,
-    local: SocketAddr,
-    peer: SocketAddr,
-) {
-    let handshake = timeout(worker.settings.handshake_timeout, tls::accept(stream, frontend));
+/// The connection as the proxy in front of us announces it.
+async fn announced(worker: &Worker, origin: Origin, stream: &mut TcpStream) -> Option<Origin> {
+    let proxy = origin.client;
+    let within = worker.settings.handshake_timeout;
+    match timeout(within, proxy_protocol::receive(stream)).await {
+        Ok(Ok(Announced::Itself)) => return Some(origin),
+        Ok(Ok(Announced::Client { client, server })) => {
+            return Some(origin.announced(client, server));
+        }
+        Ok(Err(error)) => tracing::debug!(%proxy, %error, "connection refused"),
+        Err(_) => tracing::debug!(%proxy, "the PROXY protocol header took too long"),
+    }
+    refuse(stream);
+    None
+}
+
+async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, origin: Origin) {
+    let (peer, local) = (origin.client, origin.local);
+    let handshake = timeout(
+        worker.settings.handshake_timeout,
+        tls::accept(stream, frontend, &worker.handshakes),
+    );
     let (stream, site) = match handshake.await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => return tracing::debug!(%peer, %local, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, %local, "TLS handshake took too long"),
     };
     if !site.is_http {
-        return relayed(&worker, &site, stream, peer).await;
+        let session = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
+        return relayed(&worker, &site, stream, &origin, session.as_ref()).await;
     }
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let client = Client::new(worker, local, peer, true);
+    let client = Client::new(worker, origin, site.terminator.clone());
     if is_http2 {
         http::serve2(client, stream, Bytes::new()).await;
     } else {
@@ -60,12 +102,19 @@ async fn encrypted(
     }
 }
 
-async fn relayed<S>(worker: &Rc<Worker>, site: &Arc<Site>, stream: S, peer: SocketAddr)
-where
+async fn relayed<S>(
+    worker: &Rc<Worker>,
+    site: &Arc<Site>,
+    stream: S,
+    origin: &Origin,
+    session: Option<&Session>,
+) where
     S: AsyncRead + AsyncWrite,
 {
-    if let Err(error) = passage::through(worker, site, stream, peer).await {
-        tracing::debug!(%peer, %error, "relay ended");
+    let announce = |version| proxy_protocol::announce(version, origin, session);
+    let ahead = site.proxy_proto.map(announce).unwrap_or_default();
+    if let Err(error) = passage::through(worker, site, (stream, ahead), origin.client.ip()).await {
+        tracing::debug!(peer = %origin.client, %error, "relay ended");
     }
 }
 

@@ -2,87 +2,122 @@
 
 use std::{
     io,
-    sync::{Arc, LazyLock},
+    path::Path,
+    sync::{Arc, OnceLock},
 };
 
 use rustls::{
-    ServerConfig, SupportedProtocolVersion,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs::Ticketer,
-    server::{Acceptor, NoServerSessionStorage, ProducesTickets},
+    server::{
+        Acceptor, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     version,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    certificates::{self, Certificates, Resolver, provider, self_signed},
+    certificates::{CertificateStore, Error, Resolver, provider, read_chain, self_signed},
+    handshakes::{Handshakes, Kind},
     routes::{Frontend, Site},
 };
-use crate::service::{TlsOptions, TlsVersion};
+use crate::service::{ClientAuth, TlsOptions, TlsVersion};
 
 /// What a port with a `tls` handler shows its clients.
 pub(super) struct Terminator {
     config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
+    /// Whether and how clients have to show who they are.
+    pub client_auth: Option<ClientAuth>,
 }
 
-/// One ticket key for all workers and configurations: a client may resume on any worker, and a
-/// reload does not cost everybody a full handshake.
-static TICKETER: LazyLock<Option<Arc<dyn ProducesTickets>>> =
-    LazyLock::new(|| match Ticketer::new() {
-        Ok(ticketer) => Some(ticketer),
-        Err(error) => {
-            tracing::warn!(%error, "no TLS session tickets");
-            None
-        }
-    });
+/// Keys for session tickets, which change every six hours and are honoured for twelve. The same for
+/// all workers and configurations: a client may resume on any worker, and a reload does not cost
+/// everybody a full handshake.
+fn shared_tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
+    static SHARED: OnceLock<Arc<dyn ProducesTickets>> = OnceLock::new();
+    if let Some(shared) = SHARED.get() {
+        return Ok(shared.clone());
+    }
+    let made = Ticketer::new().map_err(Error::Tickets)?;
+    Ok(SHARED.get_or_init(|| made).clone())
+}
 
 /// Makes one [`Terminator`] for each distinct set of options.
 pub(super) struct Terminators {
-    certificates: Arc<Certificates>,
+    certificates: Arc<CertificateStore>,
     /// Names in the self-signed certificate.
     names: Vec<String>,
     made: Vec<(TlsOptions, Arc<Terminator>)>,
 }
 
 impl Terminators {
-    pub fn new(certificates: Certificates, names: Vec<String>) -> Self {
-        Self { certificates: Arc::new(certificates), names, made: Vec::new() }
+    pub fn new(certificates: Arc<CertificateStore>, names: Vec<String>) -> Self {
+        Self { certificates, names, made: Vec::new() }
     }
 
-    pub fn terminator(
-        &mut self,
-        options: &TlsOptions,
-    ) -> Result<Arc<Terminator>, certificates::Error> {
+    pub fn terminator(&mut self, options: &TlsOptions) -> Result<Arc<Terminator>, Error> {
         if let Some((_, made)) = self.made.iter().find(|(with, _)| with == options) {
             return Ok(made.clone());
         }
-        let fallback =
-            options.default_self_signed.then(|| self_signed(self.names.clone())).transpose()?;
-        let resolver = Arc::new(Resolver::new(self.certificates.clone(), fallback));
-        let made = Arc::new(Terminator {
-            config: Arc::new(configure(options, resolver.clone())),
-            resolver,
-        });
+        let made = Arc::new(self.make(options)?);
         self.made.push((options.clone(), made.clone()));
         Ok(made)
     }
+
+    fn make(&self, options: &TlsOptions) -> Result<Terminator, Error> {
+        let fallback =
+            options.default_self_signed.then(|| self_signed(self.names.clone())).transpose()?;
+        let versions: Vec<_> = options.versions.iter().map(|&it| supported(it)).collect();
+        let suites = provider().cipher_suites.into_iter();
+        let suites = suites.filter(|suite| versions.contains(&suite.version())).collect();
+        let resolver = Arc::new(Resolver::new(self.certificates.clone(), fallback, suites));
+        Ok(Terminator {
+            config: Arc::new(configure(options, &versions, resolver.clone())?),
+            resolver,
+            client_auth: options.client_auth.clone(),
+        })
+    }
 }
 
-fn configure(options: &TlsOptions, resolver: Arc<Resolver>) -> ServerConfig {
-    let versions: Vec<_> = options.versions.iter().map(|&v| supported(v)).collect();
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&versions)
-        .expect("aws-lc-rs has suites for TLS 1.2 and 1.3, and options name at least one")
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+fn configure(
+    options: &TlsOptions,
+    versions: &[&'static SupportedProtocolVersion],
+    resolver: Arc<Resolver>,
+) -> Result<ServerConfig, Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(versions)
+        .expect("aws-lc-rs has suites for TLS 1.2 and 1.3, and options name at least one");
+    let builder = match &options.client_auth {
+        Some(auth) => builder.with_client_cert_verifier(verifier(auth)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     // Sessions live in tickets; a store in memory would be a lock shared by the workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    if let Some(ticketer) = TICKETER.as_ref() {
-        config.ticketer = ticketer.clone();
+    config.ticketer = match options.client_auth {
+        // A ticket stands for what was verified when it was given out: one from a port that asks
+        // for no certificate must not open a port that does.
+        Some(_) => Ticketer::new().map_err(Error::Tickets)?,
+        None => shared_tickets()?,
+    };
+    Ok(config)
+}
+
+fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let path: &Path = &auth.ca;
+    let unusable = |reason: String| Error::ClientCa { path: path.to_owned(), reason };
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
-    config
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()));
+    let builder = if auth.is_required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| unusable(error.to_string()))
 }
 
 fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
@@ -100,8 +135,29 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 pub(super) async fn accept(
     stream: TcpStream,
     frontend: &Frontend,
+    handshakes: &Arc<Handshakes>,
 ) -> io::Result<(TlsStream<TcpStream>, Arc<Site>)> {
-    let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let handshake = handshakes.begin();
+    let result = shake(stream, frontend).await;
+    match result {
+        Ok(accepted) => {
+            handshake.complete();
+            Ok(accepted)
+        }
+        Err((kind, error)) => {
+            handshake.fail(kind);
+            Err(error)
+        }
+    }
+}
+
+async fn shake(
+    stream: TcpStream,
+    frontend: &Frontend,
+) -> Result<(TlsStream<TcpStream>, Arc<Site>), (Kind, io::Error)> {
+    let classified = |error| (Kind::classify(&error), error);
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
+    let mut start = start.await.map_err(classified)?;
     let hello = start.client_hello();
     let name = hello.server_name();
     let found = frontend.site(name).and_then(|site| {
@@ -110,9 +166,11 @@ pub(super) async fn accept(
         covered.then(|| (site.clone(), terminator.config.clone()))
     });
     let Some((site, config)) = found else {
-        start.io.write_all(&UNRECOGNIZED_NAME).await?;
-        start.io.shutdown().await?;
-        return Err(io::Error::other("no site or certificate for the name asked for"));
+        let error = io::Error::other("no site or certificate for the name asked for");
+        // The alert is a courtesy.
+        let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
+        let _ = start.io.shutdown().await;
+        return Err((Kind::UnrecognizedName, error));
     };
-    Ok((start.into_stream(config).await?, site))
+    Ok((start.into_stream(config).await.map_err(classified)?, site))
 }

@@ -21,14 +21,17 @@ use tokio::{
 
 use super::{
     drain::{Drain, Phase},
+    handshakes::Handshakes,
     headers::Names,
     pool::Pools,
+    postgres::Cancels,
+    privacy::Ingress,
     routes::Routes,
     serve,
 };
 use crate::{load::Load, settings::ProxySettings};
 
-/// What workers share: nothing that is locked.
+/// What workers share: nothing that is locked while requests are served.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub settings: Arc<ProxySettings>,
@@ -36,6 +39,9 @@ pub(super) struct Shared {
     pub region: Option<HeaderValue>,
     pub routes: Arc<ArcSwap<Routes>>,
     pub load: Load,
+    pub ingress: Ingress,
+    pub cancels: Arc<Cancels>,
+    pub handshakes: Arc<Handshakes>,
 }
 
 /// A worker's own state, and its handles to what is shared.
@@ -44,6 +50,9 @@ pub(super) struct Worker {
     pub names: Arc<Names>,
     pub region: Option<HeaderValue>,
     pub load: Load,
+    pub ingress: Ingress,
+    pub cancels: Arc<Cancels>,
+    pub handshakes: Arc<Handshakes>,
     pub pools: Pools,
     pub rng: RefCell<fastrand::Rng>,
     pub drain: Rc<Drain>,
@@ -59,6 +68,9 @@ impl Worker {
             names: shared.names,
             region: shared.region,
             load: shared.load,
+            ingress: shared.ingress,
+            cancels: shared.cancels,
+            handshakes: shared.handshakes,
             rng: RefCell::new(fastrand::Rng::new()),
             drain: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes)),

@@ -7,7 +7,7 @@ pub mod traffic;
 use anyhow::Result;
 
 use self::{report::Report, setting::Setting, traffic::Tally};
-use crate::{interrupt::Interrupt, topology};
+use crate::{daemon, interrupt::Interrupt, topology};
 
 /// Runs the whole demo. With `keep` the lab, its servers and the daemon stay.
 pub fn run(keep: bool, interrupt: &Interrupt) -> Result<Report> {
@@ -22,8 +22,10 @@ pub fn run(keep: bool, interrupt: &Interrupt) -> Result<Report> {
         setting.keep();
         return Ok(report);
     }
-    step("stopping lb: programs detached, routes removed");
+    step("stopping lb: the pass-through data path goes on without it");
     setting.daemon.stop()?;
+    step("lb detach: programs detached, tables and routes removed");
+    daemon::detach(&setting.lab)?;
     Ok(report)
 }
 

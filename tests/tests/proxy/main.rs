@@ -1,7 +1,11 @@
 //! The proxied half through the real daemon: XDP passes, `sk_lookup` hands over, real clients ask.
 
+mod announced;
+mod certificates;
 mod headers;
 mod names;
+mod postgres;
+mod private;
 mod relaying;
 mod storm;
 mod streams;

@@ -11,7 +11,7 @@ use lb_tests::{servers, stage::Stage};
 use super::{APP, OTHER, SECOND_VIPS, TRUSTED, VIPS, named_services, nameless_service, server};
 
 /// Handshakes, and hangs up. What s_client wrote, and whether the handshake succeeded.
-fn s_client(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
+pub fn s_client(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
     let mut openssl = stage.lab.client.command("openssl");
     openssl.args(["s_client", "-connect", &SocketAddr::new(vip, 443).to_string(), "-CAfile"]);
     openssl.arg(stage.lab.directory().join(TRUSTED)).args(arguments).stdin(Stdio::null());

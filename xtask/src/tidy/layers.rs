@@ -32,7 +32,7 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-userspace/src",
         layers: &[
-            &["service", "settings", "load", "fleet", "tables"],
+            &["interface", "service", "settings", "load", "fleet", "tables"],
             &["admin", "balance", "config", "control", "datapath", "health", "host", "proxy"],
             &["app"],
             &["cli"],
@@ -50,9 +50,15 @@ struct Confined {
     why: &'static str,
 }
 
-const CONFINED: [Confined; 9] = [
+const CONFINED: [Confined; 10] = [
     Confined {
         name: "aya",
+        within: "lb-userspace",
+        to: &["lb-userspace/src/datapath"],
+        why: "only datapath talks to the kernel's BPF",
+    },
+    Confined {
+        name: "aya_obj",
         within: "lb-userspace",
         to: &["lb-userspace/src/datapath"],
         why: "only datapath talks to the kernel's BPF",

@@ -1,10 +1,14 @@
 use super::render;
-use crate::admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts};
+use crate::admin::{
+    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,
+    Status, Verdicts,
+};
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
     BackendStatus {
         address: address.parse().expect("an address"),
         up,
+        draining: false,
         weight: 1,
         live,
         connections: 1000,
@@ -13,6 +17,10 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
 
 fn drops(reason: &str, packets: u64) -> Drops {
     Drops { reason: reason.into(), packets }
+}
+
+fn failed(kind: &str, count: u64) -> FailedHandshakes {
+    FailedHandshakes { kind: kind.into(), count }
 }
 
 fn status() -> Status {
@@ -35,6 +43,10 @@ fn status() -> Status {
         }],
         drops: vec![drops("fragment", 1), drops("truncated", 0), drops("no_route", 9)],
         verdicts: Verdicts { pass: 1, proxy: 2, steer: 3, reply: 4 },
+        handshakes: HandshakeStatus {
+            completed: 12,
+            failed: vec![failed("not_tls", 0), failed("timeout", 2)],
+        },
         flows: Flows {
             live: 5,
             max: 100,
@@ -52,6 +64,7 @@ interfaces  eth0 (native)
 flows       established 3 of 100, half-open 2 of 16, closed 1
 packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
+handshakes  12, failed: timeout 2
 
 web  proxy tcp  203.0.113.10  port 443, 80  2000 requests, 3 failed
   BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS

@@ -18,6 +18,9 @@ const ROWS: &[Row] = &[
         "interfaces = ['an-interface-too-long']",
         &["2:15 `an-interface-too-long` is not the name of an interface"],
     ),
+    ("interfaces = ['eth*', 'enp?s0', 'bond0']", &[]),
+    ("interfaces = ['eth*', 'eth*']", &["2:23 interface `eth*` is given twice"]),
+    ("interfaces = ['eth *']", &["2:15 `eth *` is not the name of an interface"]),
     ("interfase = ['eth0']", &["2:1 unknown key `interfase` in `node`"]),
     ("region = 'f ra'", &["2:10 `f ra` in `region` is not a name"]),
     ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
@@ -41,6 +44,12 @@ const ROWS: &[Row] = &[
         &["2:13 `max_flows` must be a whole number from 1 to 67108864, found 99999999999999999999"],
     ),
     ("state_dir = 'lb'", &["2:13 `state_dir` must be an absolute path"]),
+    ("pin_dir = '/sys/fs/bpf/lb-2'", &[]),
+    ("pinDir = 'lb'", &["2:10 `pin_dir` must be an absolute path"]),
+    (
+        "pin_dir = '/sys/fs/bpf/lb.2'",
+        &["2:11 a name in `/sys/fs/bpf/lb.2` has a dot, which a bpffs does not take"],
+    ),
     (
         "flow_timeouts = { udp = '0s' }",
         &["2:25 `udp` must not be zero or shorter than a millisecond"],
@@ -60,6 +69,26 @@ const ROWS: &[Row] = &[
         ],
     ),
     ("flowTimeouts.udp = '1m30s'", &[]),
+    (
+        "max_half_open = 0",
+        &["2:17 `max_half_open` must be a whole number from 1 to 67108864, found 0"],
+    ),
+    ("maglev_table_size = 65537", &[]),
+    (
+        "maglev_table_size = 250",
+        &["2:21 `maglev_table_size` must be a whole number from 251 to 1048576, found 250"],
+    ),
+    ("max_fragments = 1\nmaxSources = 1\nmax_affinities = 1", &[]),
+    ("flow_timeouts = { closing = '1m', udp_unanswered = '5s' }", &[]),
+    ("encap = { source_v4 = '10.254.0.0/16', sourceV6 = '2001:db8::/64', gue_port = 5555 }", &[]),
+    (
+        "encap = { source_v4 = '2001:db8::/64' }",
+        &["2:23 `2001:db8::/64` cannot be the source of these outer headers"],
+    ),
+    (
+        "encap = { source_v4 = '10.254.1.0/16' }",
+        &["2:23 `10.254.1.0/16` has bits set beyond its prefix"],
+    ),
     ("max_flows = 5\nmaxFlows = 6", &["3:1 `max_flows` is given twice"]),
 ];
 
@@ -77,7 +106,7 @@ const BESIDE: &[Row] = &[
     ("[admin]\nlisten = 'unix:lb.sock'", &["2:10 `lb.sock` is not an absolute path"]),
     ("[admin]\nmetrics = '127.0.0.1:9100'", &["2:1 `metrics` is not supported yet"]),
     ("[[certificates]]\ncert = 'a.crt'", &["1:1 `key` is missing in `certificates`"]),
-    ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must name a PEM file"]),
+    ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must be a path"]),
     ("[proxy]\nheader_prefix = 'Fly'", &["2:17 `Fly` cannot begin the name of a header"]),
     ("[proxy]\ndial_timeout = ''", &["2:16 `` in `dial_timeout` is not a duration"]),
     (

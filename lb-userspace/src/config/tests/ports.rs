@@ -12,16 +12,56 @@ const ROWS: &[Row] = &[
     ("port = 65536", &["2:19 `port` must be a whole number from 1 to 65535, found 65536"]),
     ("port = '443'", &["2:19 `port` must be a whole number from 1 to 65535, found text"]),
     ("prot = 443, port = 80", &["2:12 unknown key `prot` in `ports`"]),
-    ("start_port = 1, port = 80", &["2:12 `start_port` is not supported yet"]),
-    ("port = 80, handlers = ['htpt']", &["2:35 `htpt` is not a value of `handlers`"]),
-    ("port = 5432, handlers = ['pg_tls']", &["2:37 `pg_tls` in `handlers` is not supported yet"]),
+    ("start_port = 1, end_port = 80", &[]),
+    ("startPort = 80, endPort = 80", &[]),
+    ("start_port = 1", &["2:12 a range of ports without `end_port`"]),
+    ("end_port = 1", &["2:12 a range of ports without `start_port`"]),
+    ("start_port = 1, end_port = 80, port = 80", &["2:43 `port` beside a range of ports"]),
     (
-        "port = 443, handlers = ['tls', 'proxy_proto']",
-        &["2:43 `proxy_proto` in `handlers` is not supported yet"],
+        "start_port = 1, port = 80",
+        &["2:12 a range of ports without `end_port`", "2:28 `port` beside a range of ports"],
+    ),
+    ("start_port = 2, end_port = 1", &["2:39 `end_port` 1 is below `start_port` 2"]),
+    (
+        "start_port = 0, end_port = 1",
+        &["2:25 `start_port` must be a whole number from 1 to 65535, found 0"],
+    ),
+    ("port = 80 }, { start_port = 81, end_port = 99 }, { port = 100", &[]),
+    ("port = 80 }, { start_port = 80, end_port = 99", &["2:40 `80-99` overlaps `80`"]),
+    ("start_port = 80, end_port = 99 }, { port = 99", &["2:55 `99` overlaps `80-99`"]),
+    (
+        "start_port = 80, end_port = 99 }, { start_port = 10, end_port = 200",
+        &["2:61 `10-200` overlaps `80-99`"],
+    ),
+    ("port = 80, handlers = ['htpt']", &["2:35 `htpt` is not a value of `handlers`"]),
+    ("port = 5432, handlers = ['pg_tls']", &[]),
+    ("port = 5432, handlers = ['pg_tls', 'proxy_proto'], tls_options = {}", &[]),
+    ("port = 5432, handlers = ['tls', 'pg_tls']", &["2:36 `tls` and `pg_tls` do not go together"]),
+    (
+        "port = 5432, handlers = ['pg_tls'], tls_options = { alpn = ['h2'] }",
+        &["2:72 the `pg_tls` handler does not speak `h2`"],
+    ),
+    (
+        "port = 443, handlers = ['proxy_proto', 'tls']",
+        &["2:35 `proxy_proto`, `tls`: handlers act in the order in which they are written"],
+    ),
+    ("port = 443, handlers = ['tls', 'proxy_proto']", &[]),
+    ("port = 80, handlers = ['proxy_proto'], proxy_proto_options = { version = 'v2' }", &[]),
+    (
+        "port = 80, handlers = ['http', 'proxy_proto']",
+        &["2:34 `http` and `proxy_proto` do not go together"],
+    ),
+    (
+        "port = 80, handlers = ['proxy_proto'], proxy_proto_options = { version = 2 }",
+        &["2:85 `version` must be \"v1\" or \"v2\", found a whole number"],
+    ),
+    (
+        "port = 80, handlers = ['http'], proxy_proto_options = {}",
+        &["2:44 `proxy_proto_options` on a port without the `proxy_proto` handler"],
     ),
     (
         "port = 443, handlers = ['http', 'tls']",
-        &["2:35 `http` before `tls`: handlers act in the order in which they are written"],
+        &["2:35 `http`, `tls`: handlers act in the order in which they are written"],
     ),
     ("port = 443, handlers = ['http', 'http']", &["2:44 handler `http` is given twice"]),
     ("port = 80, force_https = true", &["2:23 `force_https` on a port without the `http` handler"]),
@@ -37,7 +77,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "port = 80, handlers = ['http'], tls_options = {}",
-        &["2:44 `tls_options` on a port without the `tls` handler"],
+        &["2:44 `tls_options` on a port without the `tls` or `pg_tls` handler"],
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { alpn = ['', 'h2', 'h2'] }",
@@ -55,6 +95,14 @@ const ROWS: &[Row] = &[
     (
         "port = 80, handlers = ['tls'], tls_options = { versions = ['TLSv1.1'] }",
         &["2:71 `TLSv1.1` is not a value of `versions`"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { client_auth = 'optional' }",
+        &["2:59 `client_auth` without `client_ca`: no certificate would be good"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { client_ca = '' }",
+        &["2:71 `client_ca` must be a path"],
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { default_selfsigned = true }",

@@ -19,7 +19,7 @@ fn every_example_of_the_reference_is_valid() {
 /// Keys are read by calls such as `section.optional("key", …)`.
 #[test]
 fn every_key_is_in_the_reference() {
-    let calls = ["optional(", "required(", " or(", "limit(", "threshold("];
+    let calls = ["optional(", "required(", " or(", "limit(", "threshold(", "access_list(service, "];
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
     let mut keys = Vec::new();
     for entry in fs::read_dir(sources).expect("the sources") {

@@ -41,8 +41,20 @@ const ROWS: &[Row] = &[
     ),
     (
         "address = '10.0.0.1:80', weight = 0",
-        &["2:29 every server has weight 0, so none takes anything new"],
+        &["2:29 every server has weight 0 or drains, so none takes anything new"],
     ),
+    (
+        "address = '10.0.0.1:80', drain = true }, { address = '10.0.0.2:80', weight = 0",
+        &["2:29 every server has weight 0 or drains, so none takes anything new"],
+    ),
+    ("address = '10.0.0.1:80', drain = true }, { address = '10.0.0.2:80'", &[]),
+    ("address = '10.0.0.1:80', drain = 'yes'", &["2:65 `drain` must be true or false, found text"]),
+    (
+        "address = '10.0.0.1:80', server_id = '0a'",
+        &["2:69 `server_id` in a service without `quic`"],
+    ),
+    ("address = '10.0.0.1:80', server_id = '0'", &["2:69 `0` is not a server id"]),
+    ("address = '10.0.0.1:80', server_id = 'xy'", &["2:69 `xy` is not a server id"]),
     ("address = '10.0.0.1:80', instance = ''", &["2:68 `` in `instance` is not a name"]),
     ("url = 'http://10.0.0.1', address = '10.0.0.1:80'", &["2:32 unknown key `url` in `servers`"]),
 ];

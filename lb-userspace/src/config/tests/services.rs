@@ -10,7 +10,7 @@ const ROWS: &[Row] = &[
     ("name = 'a/b'", &["2:8 `a/b` in `name` is not a name"]),
     ("protocol = 'sctp'", &["2:12 `sctp` is not a value of `protocol`"]),
     ("forwarding = 'nat'", &[]),
-    ("forwarding = 'gue'", &["2:14 `gue` in `forwarding` is not supported yet"]),
+    ("forwarding = 'gre'", &["2:14 `gre` is not a value of `forwarding`"]),
     ("internal_prot = 80", &["2:1 unknown key `internal_prot` in `services`"]),
     ("limits = {}", &["2:1 `limits` is not supported yet"]),
     ("addresses = []", &["2:13 `addresses` is empty"]),
@@ -46,13 +46,36 @@ const ROWS: &[Row] = &[
         &["3:23 handlers on a UDP service: they act on TCP connections"],
     ),
     (
+        "ports = [{ port = 80, handlers = ['http'] }]\nprivate = { interfaces = ['wg0'], networks = ['fd00::/8', '10.0.0.1'] }",
+        &[],
+    ),
+    ("private = {}", &["2:11 `private` says neither `interfaces` nor `networks`"]),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nprivate = { networks = ['fd00::1/8', '10.0.0', '10.0.0.0/8', '10.0.0.0/8'] }",
+        &[
+            "3:25 `fd00::1/8` has bits set beyond its prefix",
+            "3:38 `10.0.0` is not a network",
+            "3:62 network `10.0.0.0/8` is given twice",
+        ],
+    ),
+    (
+        "ports = [{ port = 1, handlers = ['tls'] }, { port = 2, handlers = ['http'], force_https = true }, { port = 3 }]\nprivate.interfaces = ['wg0']",
+        &[
+            "2:22 port 1 of a private service ends TLS",
+            "2:56 port 2 of a private service redirects to https",
+            "2:108 port 3 of a private service has no handlers",
+        ],
+    ),
+    (
         "hostnames = ['a.example']",
-        &["2:1 `hostnames` on a service whose ports have no handlers: no name is seen there"],
+        &[
+            "2:1 `hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: no name is seen there",
+        ],
     ),
     (
         "hostnames = []",
         &[
-            "2:1 `hostnames` on a service whose ports have no handlers: no name is seen there",
+            "2:1 `hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: no name is seen there",
             "2:13 `hostnames` is empty",
         ],
     ),
@@ -75,9 +98,10 @@ const ROWS: &[Row] = &[
             "3:75 `w*.a` is not a host name",
         ],
     ),
+    ("concurrency = { hard_limit = 5 }", &[]),
     (
-        "concurrency = { hard_limit = 5 }",
-        &["2:15 `concurrency` is not supported yet on ports without handlers"],
+        "concurrency = { type = 'requests', hard_limit = 5 }",
+        &["2:24 `requests` where no port has the `http` handler: none are seen there"],
     ),
     (
         "ports = [{ port = 80, handlers = ['http'] }]\nconcurrency = { soft_limit = 6, hard_limit = 5 }",
@@ -93,13 +117,10 @@ const ROWS: &[Row] = &[
     ("load_balancer = { servers = [] }", &["2:29 `servers` is empty"]),
     ("load_balancer = {}", &["2:17 `servers` is missing in `load_balancer`"]),
     (
-        "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'wrr' }",
-        &["2:71 `wrr` in `strategy` is not supported yet"],
+        "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'leastconn' }",
+        &["2:71 `leastconn` is not a value of `strategy`"],
     ),
-    (
-        "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'p2c' }",
-        &["2:71 ports without handlers are always balanced by maglev so far"],
-    ),
+    ("load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'p2c' }", &[]),
     (
         "loadBalancer = { servers = [{ address = '10.0.0.1:80' }], sticky = {} }\nload_balancer_ = 1",
         &["2:59 `sticky` is not supported yet", "3:1 unknown key `load_balancer_` in `services`"],

@@ -28,14 +28,16 @@ const ROWS: &[Row] = &[
         &["8:14 203.0.113.1:80/tcp already belongs to service `a`"],
     ),
     (
+        "@; ports = [{ port = 80, handlers = ['http'] }]; hostnames = ['a'] | @; ports = [{ port = 80, handlers = ['http'] }]; hostnames = ['b']; private.networks = ['fd00::/8']",
+        &["9:14 203.0.113.1:80/tcp is not private in the same way in service `a`"],
+    ),
+    (
         "@; ports = [{ port = 80 }] | @; ports = [{ port = 80, handlers = ['http'] }]",
         &["9:19 203.0.113.1:80/tcp has handler `http` here, and no handlers in service `a`"],
     ),
     (
         "@; ports = [{ port = 80, handlers = ['tls'] }] | @; ports = [{ port = 80, handlers = ['tls', 'http'] }]",
-        &[
-            "9:19 203.0.113.1:80/tcp has handlers `tls`, `http` here, and handler `tls` in service `a`",
-        ],
+        &["8:14 every host name on 203.0.113.1:80/tcp already belongs to service `a`"],
     ),
     (
         "@; ports = [{ port = 80, handlers = ['http'] }] | @; ports = [{ port = 80, handlers = ['http'] }]",
@@ -56,6 +58,14 @@ const ROWS: &[Row] = &[
     (
         "addresses = ['203.0.113.2', '203.0.113.1']; ports = [{ port = 1 }, { port = 2 }] | @; ports = [{ port = 2 }, { port = 1 }]",
         &["8:14 203.0.113.1:2/tcp already belongs to service `a`"],
+    ),
+    (
+        "@; ports = [{ start_port = 1, end_port = 99 }] | @; ports = [{ port = 99 }]",
+        &["8:14 203.0.113.1:99/tcp already belongs to service `a`"],
+    ),
+    (
+        "@; ports = [{ start_port = 1, end_port = 99 }] | @; ports = [{ start_port = 100, end_port = 101 }]",
+        &[],
     ),
     (
         "addresses = ['10.0.0.1']; ports = [{ port = 1 }] | @; ports = [{ port = 2 }]",
@@ -128,7 +138,7 @@ name = 'a'
 protocl = 'tcp'
 addresses = ['127.0.0.1']
 ports = [{ port = 443, handlers = ['http', 'tls'] }]
-load_balancer = { strategy = 'random', servers = [{ address = '10.0.0.1:80', weight = -1 }] }
+load_balancer = { strategy = 'randm', servers = [{ address = '10.0.0.1:80', weight = -1 }] }
 [[services]]
 name = 'b'
 addresses = ['203.0.113.9']
@@ -141,9 +151,9 @@ pool = 'c'
         "5:16 `dial_timeout` must not be zero or shorter than a millisecond",
         "8:1 unknown key `protocl` in `services`",
         "9:14 `127.0.0.1` is a loopback address",
-        "10:35 `http` before `tls`: handlers act in the order in which they are written",
-        "11:30 `random` in `strategy` is not supported yet",
-        "11:87 `weight` must be a whole number from 0 to 1000, found -1",
+        "10:35 `http`, `tls`: handlers act in the order in which they are written",
+        "11:30 `randm` is not a value of `strategy`",
+        "11:86 `weight` must be a whole number from 0 to 1000, found -1",
         "15:23 `force_https` on a port without the `http` handler",
         "16:8 there is no pool `c`",
     ];

@@ -2,24 +2,33 @@ use std::{path::Path, time::Duration};
 
 use super::{super::load, NODE, health_check, service, valid};
 use crate::{
-    service::{ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion},
-    settings::{FlowTimeouts, XdpMode},
+    service::{
+        ClientAuth, ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion,
+    },
+    settings::{CertificateSource, FlowTimeouts, InterfacePattern, XdpMode},
 };
 
 #[test]
 fn the_least_configuration_has_the_documented_defaults() {
     let config = valid(NODE);
     assert_eq!(config.node.region, None);
-    assert_eq!(config.node.interfaces, ["eth0".into()]);
+    assert_eq!(config.node.interfaces, [InterfacePattern::new("eth0")]);
     assert_eq!(config.node.xdp, XdpMode::Auto);
     assert_eq!(config.node.source_ports, 2048..=32767);
     assert_eq!(config.node.max_flows, 262_144);
+    assert_eq!(config.node.max_half_open, 32_768);
+    assert_eq!(config.node.encap.source_v4.to_string(), "172.16.0.0/16");
+    assert_eq!(config.node.encap.source_v6.to_string(), "100::/64");
+    assert_eq!(config.node.encap.gue_port, 6080);
     assert_eq!(config.node.workers, None);
     assert_eq!(config.node.state_dir, Path::new("/run/lb"));
+    assert_eq!(config.node.pin_dir, Path::new("/sys/fs/bpf/lb"));
     let timeouts = FlowTimeouts {
         half_open: Duration::from_secs(30),
         established: Duration::from_secs(3600),
+        closing: Duration::from_secs(120),
         closed: Duration::from_secs(10),
+        udp_unanswered: Duration::from_secs(30),
         udp: Duration::from_secs(60),
     };
     assert_eq!(config.node.flow_timeouts, timeouts);
@@ -56,8 +65,28 @@ fn the_example_shows_every_kind_of_service() {
 fn certificates_are_found_beside_the_configuration() {
     let files = "[[certificates]]\ncert = 'web.crt'\nkey = '/etc/ssl/web.key'\n";
     let config = valid(&format!("{files}{NODE}"));
-    assert_eq!(config.certificates[0].cert, Path::new("/etc/lb/web.crt"));
-    assert_eq!(config.certificates[0].key, Path::new("/etc/ssl/web.key"));
+    let [CertificateSource::Files(pair)] = &*config.certificates else {
+        panic!("{:?}", config.certificates);
+    };
+    assert_eq!(pair.cert, Path::new("/etc/lb/web.crt"));
+    assert_eq!(pair.key, Path::new("/etc/ssl/web.key"));
+
+    let directory = "[[certificates]]\ndirectory = 'live'\n";
+    let config = valid(&format!("{directory}{NODE}"));
+    let found = CertificateSource::Directory("/etc/lb/live".into());
+    assert_eq!(config.certificates, [found]);
+}
+
+#[test]
+fn clients_certificates_are_demanded_unless_optional() {
+    for (mode, is_required) in [("", true), (", client_auth = 'optional'", false)] {
+        let options = format!("tls_options = {{ client_ca = 'ca.pem'{mode} }}");
+        let port = format!("ports = [{{ port = 443, handlers = ['tls'], {options} }}]");
+        let config = valid(&service(&port));
+        let tls = config.services[0].ports[0].tls.as_ref().expect("tls options");
+        let expected = ClientAuth { ca: "/etc/lb/ca.pem".into(), is_required };
+        assert_eq!(tls.client_auth, Some(expected));
+    }
 }
 
 #[test]

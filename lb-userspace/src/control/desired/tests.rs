@@ -1,158 +1,297 @@
-use std::{num::NonZeroU16, sync::Arc};
+use std::collections::BTreeSet;
 
+use lb_common::abi::{self, path, status};
+use proptest::prelude::*;
+
+use super::super::fixture::{self, World, port, service};
 use super::*;
 use crate::{
-    load::LoadSlot,
-    service::{
-        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, Server, Service,
-        Strategy,
-    },
-    tables::Capacity,
+    service::{Forwarding, Handler, Service, Steering},
+    tables::Command,
 };
 
-fn port(port: u16, handlers: &[Handler]) -> Port {
-    Port {
-        port: NonZeroU16::new(port).unwrap(),
-        handlers: handlers.to_vec(),
-        tls: None,
-        force_https: false,
-    }
-}
+const DUAL: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
+const SERVERS: [&str; 3] = ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"];
 
-fn service(name: &str, addresses: &[&str], ports: Vec<Port>, servers: &[&str]) -> RunningService {
-    let server = |address: &&str| Server {
-        address: address.parse().unwrap(),
-        weight: 1,
-        region: None,
-        instance: None,
-    };
-    let servers: Vec<Server> = servers.iter().map(server).collect();
-    let backend = |(slot, server): (usize, &Server)| {
-        Arc::new(Backend::new(server.clone(), LoadSlot(slot as u32)))
-    };
-    RunningService {
-        backends: servers.iter().enumerate().map(backend).collect(),
-        service: Arc::new(Service {
-            name: name.into(),
-            protocol: Protocol::Tcp,
-            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            hostnames: Vec::new(),
-            ports,
-            forwarding: Forwarding::Nat,
-            concurrency: Concurrency {
-                kind: ConcurrencyKind::Connections,
-                soft_limit: 20,
-                hard_limit: None,
-            },
-            pool: Pool { strategy: Strategy::Maglev, servers, health_check: None },
-        }),
-        requests: 0.into(),
-        failed: 0.into(),
-    }
-}
-
-fn sources() -> HashMap<IpAddr, IpAddr> {
-    [("10.0.0.1", "10.0.0.254"), ("10.0.0.2", "10.0.0.254"), ("fd00::1", "fd00::fe")]
-        .map(|(to, from)| (to.parse().unwrap(), from.parse().unwrap()))
-        .into()
-}
-
-fn slots() -> Slots {
-    Slots::new(Capacity { services: 8, backends: 8, loads: 8, rings: 0 })
+fn raw() -> Service {
+    service("raw", &DUAL, vec![port(5432, &[])], &SERVERS)
 }
 
 fn key(address: &str, port: u16) -> VipKey {
     VipKey::new(Address::of(address.parse().unwrap()), port.to_be_bytes(), 6)
 }
 
-fn fleet(services: Vec<RunningService>) -> Fleet {
-    Fleet { services: services.into_iter().map(Arc::new).collect() }
+fn members(world: &World, service: u32) -> BTreeSet<u32> {
+    let slots = world.kernel.current[&service].length() as usize;
+    world.kernel.ring(service)[slots + 1..].iter().copied().collect()
 }
-
-const DUAL: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
-const SERVERS: [&str; 3] = ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"];
 
 #[test]
 fn each_family_has_a_ring_of_its_own_servers() {
-    let fleet = fleet(vec![service("raw", &DUAL, vec![port(5432, &[])], &SERVERS)]);
-    let desired = desire(&fleet, &sources(), &mut slots()).unwrap();
+    let mut world = World::of(vec![raw()]);
+    world.follow();
     let steer = |service| Vip { service, path: path::STEER };
-    assert_eq!(desired.vips[&key(DUAL[0], 5432)], steer(0));
-    assert_eq!(desired.vips[&key(DUAL[1], 5432)], steer(1));
-    let members = |service: u32| BTreeSet::from_iter(desired.services[&service].clone());
-    assert_eq!(members(0), [0, 1].into());
-    assert_eq!(members(1), [2].into());
-    assert_eq!(
-        desired.backends[&2],
-        abi::Backend {
-            address: Address::of("fd00::1".parse().unwrap()),
-            source: Address::of("fd00::fe".parse().unwrap()),
-            port: [0, 80],
-            load: 2,
-            weight: 1,
-            soft_limit: u32::MAX,
-            hard_limit: u32::MAX,
-            ..abi::Backend::default()
-        }
-    );
-    assert_eq!(desired.addresses.len(), 2);
+    assert_eq!(world.kernel.vips[&key(DUAL[0], 5432)], steer(0));
+    assert_eq!(world.kernel.vips[&key(DUAL[1], 5432)], steer(1));
+    assert_eq!(members(&world, 0), [0, 1].into());
+    assert_eq!(world.kernel.ring(1), [2, 1, 2], "one slot, one member, its id");
+    let backend = world.kernel.backends[&2];
+    assert_eq!(backend.address, Address::of("fd00::1".parse().unwrap()));
+    assert_eq!(backend.source, Address::of("fd00::fe".parse().unwrap()));
+    assert_eq!((backend.port, backend.load, backend.weight), ([0, 80], 2, 1));
+    assert_eq!((backend.soft_limit, backend.hard_limit), (u32::MAX, u32::MAX));
+    assert_eq!(world.kernel.addresses.len(), 2);
+}
+
+#[test]
+fn a_tunnel_carries_either_family_to_all_servers() {
+    let steering = Steering { forwarding: Forwarding::Ipip, ..Steering::default() };
+    let mut world = World::of(vec![Service { steering, ..raw() }]);
+    world.follow();
+    assert_eq!(members(&world, 0), [0, 1, 2].into());
+    assert_eq!(members(&world, 1), [0, 1, 2].into());
+    assert_eq!(world.kernel.services[&0].mode, abi::mode::IPIP);
 }
 
 #[test]
 fn proxied_ports_need_no_ring() {
     let web = vec![port(443, &[Handler::Tls]), port(80, &[Handler::Http])];
-    let fleet = fleet(vec![service("web", &DUAL[..1], web, &SERVERS)]);
-    let desired = desire(&fleet, &HashMap::new(), &mut slots()).unwrap();
+    let mut world = World::of(vec![service("web", &DUAL[..1], web, &SERVERS)]);
+    world.follow();
     let proxied = Vip { service: 0, path: path::PROXY };
-    assert_eq!(desired.vips, [(key(DUAL[0], 80), proxied), (key(DUAL[0], 443), proxied)].into());
-    assert!(desired.services.is_empty() && desired.backends.is_empty());
-    assert!(desired.unroutable.is_empty());
+    let vips = [(key(DUAL[0], 80), proxied), (key(DUAL[0], 443), proxied)];
+    assert_eq!(world.kernel.vips, vips.into());
+    assert!(world.kernel.current.is_empty() && world.kernel.backends.is_empty());
 }
 
 #[test]
-fn who_is_down_or_unroutable_is_in_no_ring() {
-    let fleet = fleet(vec![service("raw", &DUAL, vec![port(1, &[])], &SERVERS)]);
-    fleet.services[0].backends[0].set_up(false);
-    let mut sources = sources();
-    sources.remove(&"fd00::1".parse().unwrap());
-    let desired = desire(&fleet, &sources, &mut slots()).unwrap();
-    assert!(desired.services[&0].iter().all(|&backend| backend == 1));
-    assert!(desired.services[&1].is_empty());
-    assert_eq!(desired.unroutable, [SERVERS[2].parse().unwrap()].into());
-    assert!(desired.backends.contains_key(&0), "down, but may be back");
+fn who_is_down_draining_or_unroutable_is_in_no_ring() {
+    let mut world = World::of(vec![raw()]);
+    world.sources.remove(&"fd00::1".parse().unwrap());
+    let running = world.fleet.services[0].clone();
+    running.backends[0].set_up(false);
+    running.touch();
+    world.follow();
+    assert_eq!(members(&world, 0), [1].into());
+    assert!(world.kernel.ring(1).is_empty());
+    assert_eq!(world.desired.unroutable().collect::<Vec<_>>(), [SERVERS[2].parse().unwrap()]);
+    assert_eq!(world.kernel.statuses[&0], status::GONE);
+    running.backends[0].set_up(true);
+    running.backends[1].set_draining(true);
+    running.touch();
+    let back = world.follow();
+    assert_eq!(members(&world, 0), [0].into());
+    assert_eq!(back[0], Command::SetStatus { id: 0, status: status::HERE }, "before the ring");
+    assert_eq!(world.kernel.statuses.get(&1), None, "its flows may go on");
+    running.backends[1].set_expelled(true);
+    running.touch();
+    assert_eq!(world.follow(), [Command::SetStatus { id: 1, status: status::GONE }]);
+}
+
+#[test]
+fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
+    let minute = std::time::Duration::from_secs(60);
+    let steering = Steering { drain_deadline: Some(minute), ..Steering::default() };
+    let mut world = World::of(vec![Service { steering: steering.clone(), ..raw() }]);
+    world.follow();
+    let fewer = service("raw", &DUAL, vec![port(5432, &[])], &SERVERS[1..]);
+    let fewer = fixture::run(Service { steering, ..fewer }, &mut world.slots);
+    world.fleet.services[0] = fewer;
+    world.follow_with(|load| load == 0);
+    assert_eq!(world.kernel.ring(0), [1, 1, 1]);
+    assert!(world.kernel.backends.contains_key(&0) && world.desired.is_retiring());
+    world.now += minute;
+    let expelled = world.follow_with(|load| load == 0);
+    assert_eq!(expelled, [Command::SetStatus { id: 0, status: status::GONE }]);
+    assert_eq!(world.follow(), [Command::ClearBackend { id: 0 }]);
+    assert!(!world.desired.is_retiring());
 }
 
 #[test]
 fn ids_outlive_a_change_of_order() {
-    let raw = || service("raw", &DUAL, vec![port(1, &[])], &SERVERS);
     let dns = || service("dns", &["203.0.113.53"], vec![port(53, &[])], &SERVERS[..2]);
-    let mut slots = slots();
-    let before = desire(&fleet(vec![raw(), dns()]), &sources(), &mut slots).unwrap();
-    let after = desire(&fleet(vec![dns(), raw()]), &sources(), &mut slots).unwrap();
-    assert_eq!(before.vips, after.vips);
-    assert_eq!(before.services, after.services);
+    let mut world = World::of(vec![raw(), dns()]);
+    world.follow();
+    world.fleet.services.reverse();
+    assert_eq!(world.follow(), []);
 }
 
 #[test]
-fn too_many_backends_is_an_error() {
-    let servers: Vec<String> = (1..=9).map(|n| format!("10.0.0.{n}:80")).collect();
-    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
-    let fleet = fleet(vec![service("raw", &DUAL, vec![port(1, &[])], &servers)]);
-    assert!(matches!(desire(&fleet, &sources(), &mut slots()), Err(Error::Full { room: 8, .. })));
+fn services_that_share_a_place_keep_it_until_the_last_has_gone() {
+    let web = |name| service(name, &DUAL[..1], vec![port(80, &[Handler::Http])], &SERVERS);
+    let mut world = World::of(vec![web("a"), web("b")]);
+    world.follow();
+    world.fleet.services.remove(0);
+    assert_eq!(world.follow(), []);
+    world.fleet.services.clear();
+    let gone = world.follow();
+    assert!(matches!(gone[..], [Command::RemoveAddress(_), Command::RemoveVip(_)]), "{gone:?}");
 }
 
 #[test]
-fn needs_cover_what_is_desired() {
-    let web = vec![port(80, &[Handler::Http])];
-    let running = vec![
-        service("raw", &DUAL, vec![port(1, &[])], &SERVERS),
-        service("web", &["203.0.113.7"], web, &SERVERS),
-    ];
-    let services: Vec<_> = running.iter().map(|running| running.service.clone()).collect();
-    let desired = desire(&fleet(running), &sources(), &mut slots()).unwrap();
-    let needs = crate::control::needs(&services);
-    let rings: usize = desired.services.values().map(Vec::len).sum();
-    // Members and their number, once for each family.
-    let rings = rings + (1 + 2) + (1 + 1);
-    assert_eq!((needs.services, needs.backends, needs.loads, needs.rings), (2, 3, 3, rings as u32));
+fn too_many_backends_are_an_error_and_the_rest_stands() {
+    let servers: Vec<String> = (1..=65).map(|n| format!("10.0.0.{n}:80")).collect();
+    let many: Vec<&str> = servers.iter().map(String::as_str).collect();
+    let mut world = World::of(vec![raw()]);
+    world.follow();
+    let mut slots = fixture::slots();
+    let circumstances = Circumstances {
+        sources: &HashMap::new(),
+        sources_revision: 1,
+        maglev_size: fixture::MAGLEV,
+        now: world.now,
+    };
+    let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);
+    let fleet = Fleet {
+        services: (0..3)
+            .map(|n| {
+                let service = Service { name: format!("{n}").into(), ..service.clone() };
+                fixture::run(service, &mut slots)
+            })
+            .collect(),
+    };
+    let mut desired = Desired::default();
+    let full = Error::Full { what: "backends of steered services", room: 64 };
+    assert_eq!(desired.update(&fleet, &circumstances, &mut slots), Err(full));
+    let fleet = Fleet { services: fleet.services[..2].to_vec() };
+    assert_eq!(desired.update(&fleet, &circumstances, &mut slots), Ok(()));
+}
+
+#[test]
+fn one_change_costs_its_own_entries_only() {
+    let many = (0..8).map(|n| {
+        let servers = [format!("10.0.{n}.1:80"), format!("10.0.{n}.2:80")];
+        let address = format!("203.0.113.{n}");
+        service(&format!("s{n}"), &[&address], vec![port(1, &[])], &[&servers[0], &servers[1]])
+    });
+    let mut world = World::of(many.collect());
+    world.follow();
+    let mut grown = Service::clone(&world.fleet.services[3].service);
+    grown.pool.servers.push(crate::service::Server::at("10.0.3.3:80".parse().unwrap()));
+    world.sources.insert("10.0.3.3".parse().unwrap(), "10.0.0.254".parse().unwrap());
+    world.fleet.services[3] = fixture::run(grown, &mut world.slots);
+    let done = world.follow();
+    assert!(
+        matches!(
+            done[..],
+            [
+                Command::SetBackend { id: 16, .. },
+                Command::WriteRing { .. },
+                Command::SetRing { service: 3, .. }
+            ]
+        ),
+        "{done:?}"
+    );
+}
+
+/// Something that happens to a fleet.
+#[derive(Clone, Debug)]
+enum Event {
+    /// The service comes, changes or goes: the bits say which servers it has. 0: none, so it goes.
+    Service(u8, u8),
+    Health(u8, u8, bool),
+    Drain(u8, u8, bool),
+    Route(u8, bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (0u8..4, 0u8..64).prop_map(|(service, servers)| Event::Service(service, servers)),
+        2 => (0u8..4, 0u8..6, any::<bool>()).prop_map(|(s, b, up)| Event::Health(s, b, up)),
+        1 => (0u8..4, 0u8..6, any::<bool>()).prop_map(|(s, b, off)| Event::Drain(s, b, off)),
+        1 => (0u8..6, any::<bool>()).prop_map(|(server, known)| Event::Route(server, known)),
+    ]
+}
+
+fn happen(world: &mut World, event: &Event) {
+    let name = |n: u8| format!("s{n}");
+    let running = |world: &World, n: u8| {
+        let mut services = world.fleet.services.iter();
+        services.find(|running| *running.service.name == *name(n)).cloned()
+    };
+    match *event {
+        Event::Service(n, servers) => {
+            world.fleet.services.retain(|running| *running.service.name != *name(n));
+            let chosen = (0..6).filter(|bit| servers & 1 << bit != 0);
+            let chosen: Vec<String> = chosen.map(|bit| format!("10.0.0.{}:80", bit + 1)).collect();
+            if !chosen.is_empty() {
+                let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
+                // Two of them share an address, and on it a port that is proxied.
+                let address = format!("203.0.113.{}", n / 2);
+                let proxied = port(80, &[Handler::Http]);
+                let ports = vec![port(1000 + u16::from(n), &[]), proxied];
+                let service = service(&name(n), &[&address], ports, &chosen);
+                world.fleet.services.push(fixture::run(service, &mut world.slots));
+            }
+        }
+        Event::Health(n, server, up) => with_backend(running(world, n), server, |b| b.set_up(up)),
+        Event::Drain(n, server, off) => {
+            with_backend(running(world, n), server, |b| b.set_draining(off));
+        }
+        Event::Route(server, known) => {
+            let server: IpAddr = [10, 0, 0, server + 1].into();
+            world.revision += 1;
+            match known {
+                true => drop(world.sources.insert(server, [10, 0, 0, 254].into())),
+                false => drop(world.sources.remove(&server)),
+            }
+        }
+    }
+}
+
+fn with_backend(
+    running: Option<Arc<RunningService>>,
+    server: u8,
+    change: impl Fn(&crate::fleet::Backend),
+) {
+    let Some(running) = running else { return };
+    if let Some(backend) = running.backends.get(usize::from(server)) {
+        change(backend);
+        running.touch();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Step by step as from scratch, and every step safe: the kernel's stand-in watches.
+    #[test]
+    fn what_was_kept_up_to_date_is_what_would_be_made_anew(
+        events in prop::collection::vec((event(), any::<bool>(), any::<bool>()), 1..40),
+    ) {
+        let mut world = World::new();
+        for (event, follows, busy) in &events {
+            happen(&mut world, event);
+            if *follows {
+                world.follow_with(|_| *busy);
+            }
+        }
+        world.follow();
+        prop_assert_eq!(world.follow(), vec![]);
+        let mut fresh = Desired::default();
+        std::mem::swap(&mut fresh, &mut world.desired);
+        world.update();
+        let (anew, kept, kernel) = (&world.desired, &fresh, &world.kernel);
+        prop_assert_eq!(&anew.services, &kept.services);
+        prop_assert_eq!(&anew.backends, &kept.backends);
+        for (id, steered) in &anew.services {
+            let expected =
+                if steered.recipe.is_empty() { Vec::new() } else { steered.recipe.bake().0 };
+            prop_assert_eq!(kernel.ring(*id), expected);
+            prop_assert_eq!(kernel.services.get(id).copied().unwrap_or_default(), steered.service);
+        }
+        prop_assert!(kernel.current.keys().all(|id| anew.services.contains_key(id)));
+        prop_assert_eq!(kernel.backends.len(), anew.backends.len());
+        for (id, placed) in &anew.backends {
+            prop_assert_eq!(&kernel.backends[id], &placed.backend);
+            let status = kernel.statuses.get(id).copied().unwrap_or(status::HERE);
+            prop_assert_eq!(status, placed.status);
+        }
+        let addresses: BTreeSet<_> = anew.addresses.keys().collect();
+        prop_assert_eq!(&kernel.addresses, &addresses);
+        prop_assert_eq!(kernel.vips.len(), anew.vips.keys().count());
+        for (key, vip) in &kernel.vips {
+            prop_assert_eq!(anew.vips.find(key), Some(vip));
+        }
+    }
 }

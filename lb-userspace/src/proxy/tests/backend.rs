@@ -36,6 +36,11 @@ pub struct Listening {
 }
 
 impl Listening {
+    /// One that is not there.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, accepted: Arc::default() }
+    }
+
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }

@@ -180,7 +180,15 @@ pub async fn tls(
     name: &str,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await.unwrap();
+    tls_over(TcpStream::connect(address).await.unwrap(), name, config).await
+}
+
+/// The same on a connection that has begun.
+pub async fn tls_over(
+    stream: TcpStream,
+    name: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

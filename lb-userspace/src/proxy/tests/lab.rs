@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     load::{Load, LoadSlot},
-    proxy::{Proxy, Routes, Running},
+    proxy::{CertificateStore, Proxy, Routes, Running},
     service::{
-        Concurrency, ConcurrencyKind, Forwarding, Handler, Pool, Port, Protocol, Server, Service,
-        Strategy, TlsOptions, TlsVersion,
+        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, ProxyProtocol, Server,
+        Service, Steering, Strategy, TlsOptions, TlsVersion,
     },
-    settings::{CertificateFiles, ProxySettings},
+    settings::{CertificateFiles, CertificateSource, ProxySettings},
 };
 
 /// What a test waits for, at most.
@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn settings() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
+        trusted_proxies: vec![],
+        proxy_proto_from: vec![],
         handshake_timeout: PATIENCE,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
@@ -43,6 +45,7 @@ pub fn tls_options() -> TlsOptions {
         alpn: vec!["h2".into(), "http/1.1".into()],
         versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
         default_self_signed: false,
+        client_auth: None,
     }
 }
 
@@ -51,6 +54,7 @@ pub fn tls_options() -> TlsOptions {
 pub struct Plan {
     pub handlers: Vec<Handler>,
     pub tls: Option<TlsOptions>,
+    pub proxy_proto: Option<ProxyProtocol>,
     pub force_https: bool,
     pub hostnames: Vec<Arc<str>>,
     pub servers: Vec<(SocketAddr, u16)>,
@@ -62,6 +66,7 @@ impl Plan {
         Self {
             handlers: vec![Handler::Http],
             tls: None,
+            proxy_proto: None,
             force_https: false,
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
@@ -82,12 +87,8 @@ impl Plan {
     }
 
     fn service(&self, name: usize, port: u16) -> Service {
-        let server = |&(address, weight): &(SocketAddr, u16)| Server {
-            address,
-            weight,
-            region: None,
-            instance: None,
-        };
+        let server =
+            |&(address, weight): &(SocketAddr, u16)| Server { weight, ..Server::at(address) };
         Service {
             name: format!("service-{name}").into(),
             protocol: Protocol::Tcp,
@@ -95,11 +96,14 @@ impl Plan {
             hostnames: self.hostnames.clone(),
             ports: vec![Port {
                 port: port.try_into().unwrap(),
+                end_port: port.try_into().unwrap(),
                 handlers: self.handlers.clone(),
                 tls: self.tls.clone(),
+                proxy_proto: self.proxy_proto,
                 force_https: self.force_https,
             }],
-            forwarding: Forwarding::Nat,
+            steering: Steering::default(),
+            private: None,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
                 soft_limit: 20,
@@ -119,6 +123,7 @@ pub struct Lab {
     pub services: Vec<Arc<RunningService>>,
     pub load: Load,
     running: Running,
+    pub certificates: Arc<CertificateStore>,
     files: Files,
 }
 
@@ -154,7 +159,8 @@ impl Start {
             .collect();
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
-        let routes = Routes::new(&fleet, &files.pairs).unwrap();
+        let certificates = CertificateStore::open(&files.sources()).unwrap();
+        let routes = Routes::new(&fleet, &certificates).unwrap();
         let load = Load::local(slot as usize);
         let running = proxy
             .start(
@@ -162,6 +168,7 @@ impl Start {
                 self.region.map(Into::into),
                 Arc::new(ArcSwap::from_pointee(routes)),
                 load.clone(),
+                |_| Ok("lo".to_owned()),
             )
             .unwrap();
         Lab {
@@ -169,6 +176,7 @@ impl Start {
             services,
             load,
             running,
+            certificates,
             files,
         }
     }
@@ -179,12 +187,8 @@ fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
         *slot += 1;
         Arc::new(Backend::new(server.clone(), LoadSlot(*slot - 1)))
     });
-    Arc::new(RunningService {
-        backends: backends.collect(),
-        service: Arc::new(service),
-        requests: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
-    })
+    let backends = backends.collect();
+    Arc::new(RunningService::new(Arc::new(service), backends))
 }
 
 impl Lab {
@@ -234,6 +238,12 @@ impl Lab {
         }
     }
 
+    /// How often TLS failed so.
+    pub fn failed_handshakes(&self, kind: &str) -> u64 {
+        let mut failed = self.running.handshakes().failed();
+        failed.find(|(found, _)| *found == kind).unwrap().1
+    }
+
     pub fn file(&self, index: usize) -> &CertificateFiles {
         &self.files.pairs[index]
     }
@@ -263,6 +273,12 @@ impl Files {
         };
         let pairs = certificates.iter().enumerate().map(write).collect();
         Self { directory, pairs }
+    }
+}
+
+impl Files {
+    fn sources(&self) -> Vec<CertificateSource> {
+        self.pairs.iter().cloned().map(CertificateSource::Files).collect()
     }
 }
 

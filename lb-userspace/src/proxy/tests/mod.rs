@@ -1,13 +1,18 @@
 //! The proxy as it runs, on loopback, between real clients and real backends. Every test ends with
 //! `Lab::finish`, which demands that all load has gone back to zero.
 
+mod announced;
+mod announcing;
 mod backend;
+mod certificates;
 mod client;
+mod client_auth;
 mod draining;
 mod failing;
 mod http1;
 mod http2;
 mod lab;
+mod postgres;
 mod relaying;
 mod request_headers;
 mod slow;

@@ -47,13 +47,60 @@ async fn what_a_client_forged_is_replaced_where_the_table_says_we_set_it() {
             "fly-client-ip: 127.0.0.1",
             &format!("fly-forwarded-port: {}", lab.address.port()),
             "fly-region: fra",
-            "x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1",
+            "x-forwarded-for: 127.0.0.1",
             "x-forwarded-port: 8443",
             "x-forwarded-proto: http",
             "x-forwarded-ssl: off",
         ]
     );
     lab.finish().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_believed_about_its_client_and_nothing_else() {
+    let backend = backend::echo().await;
+    let mut start = Start::new(Plan::http(&[backend.address]));
+    start.settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let lab = start.start();
+    let told = "Fly-Client-IP: 1.1.1.1\r\nFly-Region: syd\r\n\
+        X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2, 3.3.3.3\r\n\
+        X-Forwarded-Proto: https\r\nX-Forwarded-SSL: off\r\nX-Forwarded-Port: 8443\r\n";
+    let mut client = Raw::connect(lab.address).await;
+    let reply = client.get("/", told).await;
+    let port = lab.address.port();
+    assert_eq!(
+        seen(&reply.body),
+        [
+            "fly-client-ip: 127.0.0.1",
+            &format!("fly-forwarded-port: {port}"),
+            "fly-region: fra",
+            "x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1",
+            "x-forwarded-port: 8443",
+            "x-forwarded-proto: https",
+            "x-forwarded-ssl: on",
+        ]
+    );
+    let strange = client.get("/", "X-Forwarded-Proto: gopher\r\n").await;
+    assert!(seen(&strange.body).contains(&"x-forwarded-proto: http"));
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn who_came_to_a_trusted_proxy_by_https_is_not_redirected() {
+    let backend = backend::saying("hello").await;
+    for (trusted, status) in [(true, "200"), (false, "301")] {
+        let mut plan = Plan::http(&[backend.address]);
+        plan.force_https = true;
+        let mut start = Start::new(plan);
+        if trusted {
+            start.settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        }
+        let lab = start.start();
+        let mut client = Raw::connect(lab.address).await;
+        assert_eq!(client.get("/", "X-Forwarded-Proto: https\r\n").await.status(), status);
+        assert_eq!(client.get("/", "X-Forwarded-Proto: http\r\n").await.status(), "301");
+        lab.finish().await;
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,11 @@ use super::{
     client::{self, Raw},
     lab::{Lab, Plan, Start, tls_options},
 };
-use crate::{fleet::Fleet, proxy::Routes, service::TlsVersion, settings::CertificateFiles};
+use crate::{
+    proxy::CertificateStore,
+    service::TlsVersion,
+    settings::{CertificateFiles, CertificateSource},
+};
 
 fn start(plan: Plan, names: &[&[&str]]) -> (Lab, Vec<String>) {
     let mut start = Start::new(plan);
@@ -64,6 +68,7 @@ async fn a_name_without_certificate_gets_the_alert_for_it() {
         let error = client::tls(lab.address, name, config).await.unwrap_err();
         assert!(error.to_string().contains("UnrecognisedName"), "{error}");
     }
+    lab.until("they are counted", |lab| lab.failed_handshakes("unrecognized_name") == 2).await;
     lab.finish().await;
 }
 
@@ -96,6 +101,7 @@ async fn alpn_follows_the_options_in_their_order() {
     }
     let config = client::tls_config(&[&roots[0]], &["h3"]);
     assert!(client::tls(lab.address, "app.example.com", config).await.is_err());
+    lab.until("it is counted", |lab| lab.failed_handshakes("no_application_protocol") == 1).await;
     lab.finish().await;
 }
 
@@ -166,8 +172,36 @@ async fn unusable_certificates_are_refused_with_the_file_named() {
         (pair(&a.cert, &a.cert), "cannot read a key from"),
         (pair("/nowhere.crt".as_ref(), &a.key), "cannot read certificates from /nowhere.crt"),
     ] {
-        let error = Routes::new(&Fleet::default(), &[pair]).err().unwrap().to_string();
+        let error =
+            CertificateStore::open(&[CertificateSource::Files(pair)]).err().unwrap().to_string();
         assert!(error.contains(says), "{error}");
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn handshakes_that_fail_are_counted_by_kind() {
+    let backend = backend::saying("hello").await;
+    let mut plan = Plan::https(&[backend.address]);
+    plan.tls.as_mut().unwrap().versions = vec![TlsVersion::V1_3];
+    let mut start = Start::new(plan);
+    let (cert, key) = client::certificate(&["app.example.com"]);
+    let (other, _) = client::certificate(&["app.example.com"]);
+    start.certificates = vec![(cert.clone(), key)];
+    start.settings.handshake_timeout = client::A_MOMENT;
+    let lab = start.start();
+    let old = client::tls_config_for(&[&TLS12], &[&cert], &[]);
+    assert!(client::tls(lab.address, "app.example.com", old).await.is_err());
+    let distrustful = client::tls_config(&[&other], &[]);
+    assert!(client::tls(lab.address, "app.example.com", distrustful).await.is_err());
+    let mut plain = Raw::connect(lab.address).await;
+    plain.send("GET / HTTP/1.1\r\n\r\n").await;
+    plain.rest().await;
+    drop(Raw::connect(lab.address).await);
+    Raw::connect(lab.address).await.rest().await;
+    for kind in ["no_common_version", "refused_by_client", "not_tls", "closed_by_client", "timeout"]
+    {
+        lab.until(kind, |lab| lab.failed_handshakes(kind) == 1).await;
     }
     lab.finish().await;
 }

@@ -1,0 +1,180 @@
+//! The interfaces that packets come in by: those that match the configuration now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use anyhow::bail;
+use arc_swap::ArcSwap;
+use tracing::{info, warn};
+
+use crate::{
+    admin::InterfaceStatus,
+    datapath::Kernel,
+    host::Interface,
+    settings::{InterfacePattern, Node, XdpMode},
+};
+
+/// What `lb status` shows of them.
+pub(super) type Shown = Arc<ArcSwap<Vec<InterfaceStatus>>>;
+
+pub(super) struct Uplinks {
+    patterns: Vec<InterfacePattern>,
+    mode: XdpMode,
+    /// Names of those that carry the program, by index.
+    attached: BTreeMap<u32, String>,
+    /// Those that do not take it, and why, as last reported.
+    refused: BTreeMap<u32, String>,
+    shown: Shown,
+}
+
+impl Uplinks {
+    pub(super) fn new(node: &Node) -> Self {
+        Self {
+            patterns: node.interfaces.clone(),
+            mode: node.xdp,
+            attached: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            shown: Shown::default(),
+        }
+    }
+
+    /// Attaches the program to all that are there.
+    ///
+    /// An interface that is configured by its name and is not there may still come: a warning says
+    /// so. Where there is none at all, the configuration is more likely wrong.
+    ///
+    /// # Errors
+    ///
+    /// None matches, or one of them does not take the program.
+    pub(super) fn begin(
+        &mut self,
+        kernel: &mut Kernel,
+        present: &[Interface],
+    ) -> anyhow::Result<()> {
+        let wanted = self.wanted(present);
+        for pattern in &self.patterns {
+            if !present.iter().any(|interface| pattern.matches(&interface.name)) {
+                warn!(interface = %pattern, "is not there yet; it is taken in when it comes");
+            }
+        }
+        if wanted.is_empty() {
+            let names = |names: Vec<String>| names.join(", ");
+            bail!(
+                "there is no interface that [node] interfaces names ({}); there are: {}",
+                names(self.patterns.iter().map(|pattern| format!("`{pattern}`")).collect()),
+                names(present.iter().map(|interface| interface.name.clone()).collect())
+            );
+        }
+        for (index, name) in wanted {
+            kernel.attach(&name, self.mode)?;
+            self.attached.insert(index, name);
+        }
+        self.show(kernel);
+        Ok(())
+    }
+
+    /// Follows interfaces that came, went or changed their names; answers whether any did.
+    pub(super) fn follow(&mut self, kernel: &mut Kernel, present: &[Interface]) -> bool {
+        let wanted = self.wanted(present);
+        let gone = self.attached.iter().filter(|(index, name)| wanted.get(index) != Some(name));
+        let gone: BTreeSet<u32> = gone.map(|(&index, _)| index).collect();
+        for index in &gone {
+            kernel.let_go(*index);
+            if let Some(interface) = self.attached.remove(index) {
+                info!(interface, "let go of an interface that is gone");
+            }
+        }
+        self.refused.retain(|index, _| wanted.contains_key(index));
+        let new = wanted.into_iter().filter(|(index, _)| !self.attached.contains_key(index));
+        let mut changed = !gone.is_empty();
+        for (index, name) in new.collect::<Vec<_>>() {
+            changed |= self.take_in(kernel, index, name);
+        }
+        if changed {
+            self.show(kernel);
+        }
+        changed
+    }
+
+    /// A refusal is reported once, and tried again at every look.
+    fn take_in(&mut self, kernel: &mut Kernel, index: u32, name: String) -> bool {
+        match kernel.attach(&name, self.mode) {
+            Ok(()) => {
+                self.refused.remove(&index);
+                self.attached.insert(index, name);
+                true
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.refused.get(&index) != Some(&why) {
+                    warn!(interface = name, why, "cannot take in this interface");
+                    self.refused.insert(index, why);
+                }
+                false
+            }
+        }
+    }
+
+    /// The names of those that carry the program.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.attached.values().map(String::as_str).collect()
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        self.shown.clone()
+    }
+
+    fn show(&self, kernel: &Kernel) {
+        let mut shown: Vec<_> = kernel
+            .attached()
+            .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() })
+            .collect();
+        let place = |name: &str| self.patterns.iter().position(|pattern| pattern.matches(name));
+        shown.sort_by(|a, b| (place(&a.name), &a.name).cmp(&(place(&b.name), &b.name)));
+        self.shown.store(Arc::new(shown));
+    }
+
+    fn wanted(&self, present: &[Interface]) -> BTreeMap<u32, String> {
+        let wanted = present.iter().filter(|interface| self.wants(interface));
+        wanted.map(|interface| (interface.index, interface.name.clone())).collect()
+    }
+
+    /// A pattern passes over what sees the same frames as another interface: VLAN devices, whose
+    /// parent shows them with their tags, and ports of a bond, which stands for them.
+    fn wants(&self, interface: &Interface) -> bool {
+        let beside = interface.vlan.is_some() || interface.bonded || interface.loopback;
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| pattern.matches(&interface.name) && (pattern.is_name() || !beside))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Vlan;
+
+    fn interface(name: &str) -> Interface {
+        Interface { index: 7, name: name.to_owned(), vlan: None, bonded: false, loopback: false }
+    }
+
+    #[test]
+    fn a_pattern_passes_over_what_another_stands_for() {
+        let patterns = ["eth*", "lo*", "bond0.7"].map(InterfacePattern::new).to_vec();
+        let uplinks = Uplinks {
+            patterns,
+            mode: XdpMode::Auto,
+            attached: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            shown: Shown::default(),
+        };
+        let vlan = Some(Vlan { parent: 1, id: 7, service_tag: false });
+        assert!(uplinks.wants(&interface("eth0")));
+        assert!(!uplinks.wants(&interface("down0")));
+        assert!(!uplinks.wants(&Interface { vlan, ..interface("eth0.7") }));
+        assert!(!uplinks.wants(&Interface { bonded: true, ..interface("eth1") }));
+        assert!(!uplinks.wants(&Interface { loopback: true, ..interface("lo") }));
+        assert!(uplinks.wants(&Interface { vlan, ..interface("bond0.7") }), "by its name");
+    }
+}

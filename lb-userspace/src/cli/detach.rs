@@ -1,0 +1,77 @@
+//! `lb detach`: takes down what outlives the daemon, and says what that was.
+
+use std::{fmt::Display, path::Path, process::ExitCode};
+
+use crate::{
+    app::{self, Detached},
+    config,
+    settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR},
+};
+
+use super::{fail, print, refuse};
+
+pub(super) fn detach(file: Option<&Path>) -> ExitCode {
+    let (pin_dir, state_dir) = match file.map(config::load).transpose() {
+        Ok(Some(config)) => (config.node.pin_dir, config.node.state_dir),
+        Ok(None) => (DEFAULT_PIN_DIR.into(), DEFAULT_STATE_DIR.into()),
+        Err(error) => return refuse(&error),
+    };
+    let detached = app::detach(&pin_dir, &state_dir);
+    match detached.and_then(|detached| print(&render(&detached, &pin_dir))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn render(detached: &Detached, pin_dir: &Path) -> String {
+    let Detached { datapath, host } = detached;
+    let interfaces = datapath.interfaces.iter().map(|(name, mode)| format!("{name} ({mode})"));
+    let maps = (datapath.maps > 0).then(|| format!("{} in {}", datapath.maps, pin_dir.display()));
+    let lines = [
+        line("XDP detached from", interfaces),
+        line("sk_lookup", datapath.listeners.then_some("detached")),
+        line("maps removed", maps),
+        line("routes removed", &host.routes),
+        line("neighbours released", &host.neighbours),
+        line("settings restored", &host.settings),
+    ];
+    let text = lines.concat();
+    if text.is_empty() { "nothing to detach\n".to_owned() } else { text }
+}
+
+/// Nothing where there is nothing to list.
+fn line(what: &str, items: impl IntoIterator<Item = impl Display>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { String::new() } else { format!("{what:<20} {}\n", items.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{datapath::Removed, host::Undone};
+
+    #[test]
+    fn what_was_there_is_told() {
+        let nothing = Detached::default();
+        assert_eq!(render(&nothing, Path::new("/p")), "nothing to detach\n");
+        let interfaces = vec![("eth0".to_owned(), "native"), ("eth1".to_owned(), "generic")];
+        let detached = Detached {
+            datapath: Removed { interfaces, listeners: true, maps: 14 },
+            host: Undone {
+                routes: BTreeSet::from(
+                    ["203.0.113.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()),
+                ),
+                ..Undone::default()
+            },
+        };
+        let text = "\
+XDP detached from    eth0 (native), eth1 (generic)
+sk_lookup            detached
+maps removed         14 in /p
+routes removed       203.0.113.1, 2001:db8::1
+";
+        assert_eq!(render(&detached, Path::new("/p")), text);
+    }
+}

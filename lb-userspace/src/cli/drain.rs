@@ -1,0 +1,51 @@
+//! `lb drain`: a server takes nothing new.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use crate::admin::{Drain, client};
+
+use super::{fail, print, status};
+
+/// A server of a service, and what is to become of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// The service's name.
+    service: String,
+    /// The server's address and port, as `lb status` shows it.
+    #[arg(value_name = "ADDRESS")]
+    server: SocketAddr,
+    /// How long what it has may go on, such as 30s. Default: the service's `drain_deadline`, or
+    /// until it has ended.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+    /// Let it take new flows again.
+    #[arg(long, conflicts_with = "deadline")]
+    undo: bool,
+    /// The daemon's configuration, which says where its socket is.
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// The daemon's socket. Default: /run/lb/admin.sock
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+pub(super) fn drain(flags: Flags) -> ExitCode {
+    let socket = match status::socket(flags.socket, flags.config.as_deref()) {
+        Ok(socket) => socket,
+        Err(code) => return code,
+    };
+    let millis = |deadline: Duration| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+    let order = Drain {
+        service: flags.service,
+        server: flags.server,
+        deadline_ms: flags.deadline.map(millis),
+        undo: flags.undo,
+    };
+    let what = if order.undo { "takes new flows again" } else { "drains" };
+    let done = client::drain(&socket, &order)
+        .and_then(|()| print(&format!("{} of {} {what}\n", order.server, order.service)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}

@@ -1,0 +1,124 @@
+//! `tls_options`: how a port ends its clients' TLS.
+
+use std::{path::Path, sync::Arc};
+
+use crate::service::{ClientAuth, Handler, TlsOptions, TlsVersion};
+
+use super::{
+    diagnostic::Diagnostic,
+    proxy::file,
+    reader::{At, Report, Value, one_of},
+    section::Section,
+};
+
+#[derive(Default)]
+pub(super) struct TlsDraft {
+    alpn: Option<Vec<At<Arc<str>>>>,
+    versions: Option<Vec<TlsVersion>>,
+    default_self_signed: bool,
+    client_auth: Option<ClientAuth>,
+}
+
+impl TlsDraft {
+    pub(super) fn build(self, handlers: &[Handler]) -> TlsOptions {
+        let default = if handlers.contains(&Handler::PgTls) { PG_ALPN } else { HTTP_ALPN };
+        let alpn = self.alpn.map(|names| names.into_iter().map(|name| name.value).collect());
+        TlsOptions {
+            alpn: alpn.unwrap_or_else(|| default.iter().map(|&name| name.into()).collect()),
+            versions: self.versions.unwrap_or_else(|| vec![TlsVersion::V1_2, TlsVersion::V1_3]),
+            default_self_signed: self.default_self_signed,
+            client_auth: self.client_auth,
+        }
+    }
+}
+
+const HTTP_ALPN: &[&str] = &["h2", "http/1.1"];
+/// <https://www.postgresql.org/docs/18/protocol-flow.html>.
+const PG_ALPN: &[&str] = &["postgresql"];
+
+/// Whether the port ends clients' TLS.
+pub(super) fn is_tls(handlers: &[Handler]) -> bool {
+    handlers.contains(&Handler::Tls) || handlers.contains(&Handler::PgTls)
+}
+
+pub(super) fn tls_options(value: Value<'_>, directory: &Path) -> Option<TlsDraft> {
+    value.section(|tls| {
+        let alpn = tls.optional("alpn", |it| {
+            let names = it.list(alpn_name)?.items;
+            it.report().refuse_repeats("protocol", &names);
+            Some(names)
+        });
+        let versions = tls.optional("versions", |it| {
+            let help = "leave it out for both TLSv1.2 and TLSv1.3";
+            Some(it.some_list(help, tls_version)?.into_values())
+        });
+        let self_signed = tls.optional("default_self_signed", Value::boolean);
+        let client_auth = client_auth(tls, directory);
+        Some(TlsDraft {
+            alpn,
+            versions,
+            default_self_signed: self_signed.unwrap_or(false),
+            client_auth,
+        })
+    })
+}
+
+fn client_auth(tls: &mut Section<'_>, directory: &Path) -> Option<ClientAuth> {
+    let ca = tls.optional("client_ca", |it| file(it, directory));
+    let modes = [("require", true), ("optional", false)];
+    let is_required = tls.optional("client_auth", |it| it.choice(&modes, &[]));
+    if let Some(span) = tls.key_span("client_auth")
+        && !tls.has("client_ca")
+    {
+        let message = "`client_auth` without `client_ca`: no certificate would be good";
+        let help = "add `client_ca` with the authorities that issue clients' certificates";
+        tls.report().push(Diagnostic::new(span, message).help(help));
+    }
+    Some(ClientAuth { ca: ca?, is_required: is_required.unwrap_or(true) })
+}
+
+/// RFC 7301, 3.1: 1 to 255 bytes.
+fn alpn_name(value: Value<'_>) -> Option<Arc<str>> {
+    let text = value.text()?;
+    if (1..=255).contains(&text.len()) {
+        return Some(text.into());
+    }
+    value.refuse(
+        format!("a protocol name of {} bytes in `alpn`", text.len()),
+        "ALPN names have 1 to 255 bytes (RFC 7301)",
+    )
+}
+
+fn tls_version(value: Value<'_>) -> Option<TlsVersion> {
+    let known = [("TLSv1.2", TlsVersion::V1_2), ("TLSv1.3", TlsVersion::V1_3)];
+    value.choice(&known, &[])
+}
+
+pub(super) fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
+    let Some(span) = port.key_span("tls_options") else {
+        return true;
+    };
+    if is_tls(handlers) {
+        return true;
+    }
+    let help = r#"add "tls" or "pg_tls" to `handlers`, or remove `tls_options`"#;
+    let message = "`tls_options` on a port without the `tls` or `pg_tls` handler";
+    port.report().push(Diagnostic::new(span, message).help(help));
+    false
+}
+
+/// Where we speak the protocol ourselves, it must be one that we speak.
+pub(super) fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
+    let names = tls.and_then(|tls| tls.alpn.as_deref()).unwrap_or_default();
+    let (handler, spoken) = match handlers {
+        [.., Handler::Http] => (Handler::Http.name(), HTTP_ALPN),
+        [Handler::PgTls, ..] => (Handler::PgTls.name(), PG_ALPN),
+        _ => return true,
+    };
+    let foreign = names.iter().find(|name| !spoken.contains(&&*name.value));
+    let Some(name) = foreign else { return true };
+    let message = format!("the `{handler}` handler does not speak `{}`", name.value);
+    let help = format!("use {}, or remove the `{handler}` handler", one_of(spoken));
+    report.push(Diagnostic::new(name.span.clone(), message).help(help));
+    false
+}

@@ -1,0 +1,73 @@
+use super::super::fixture;
+use super::*;
+use crate::{
+    load::LoadSlot,
+    service::{Access, Limits, RateLimits, Server, SourceRate, SynFlood},
+};
+
+fn with(steering: Steering) -> Service {
+    let raw = fixture::service("raw", &["203.0.113.1"], vec![fixture::port(1, &[])], &[]);
+    Service { steering, ..raw }
+}
+
+#[test]
+fn nothing_said_is_all_zero() {
+    assert_eq!(service(&with(Steering::default()), Family::V4), abi::Service::default());
+}
+
+#[test]
+fn limits_become_intervals() {
+    let rate = Rate { rate: 1000, burst: 1 };
+    let source = SourcePrefix { v4: 24, v6: 64 };
+    let per_source = Some(SourceRate { rate: Rate { burst: 101, ..rate }, source });
+    let rate_limits = RateLimits { per_source, per_service: Some(rate) };
+    let entry = service(&with(Steering { rate_limits, ..Steering::default() }), Family::V4);
+    assert_eq!((entry.source_interval, entry.source_burst), (1_000_000, 100_000_000));
+    assert_eq!((entry.service_interval, entry.service_burst), (1_000_000, 0));
+    assert_eq!((entry.source_prefix.v4, entry.source_prefix.v6), (24, 64));
+}
+
+#[test]
+fn segments_fit_what_is_around_them() {
+    let mss = |forwarding, mtu, mss_clamp, family| {
+        let mut service = with(Steering { forwarding, mtu, mss_clamp, ..Steering::default() });
+        service.pool.servers = vec![Server::at("10.0.0.1:1".parse().unwrap())];
+        super::service(&service, family).mss
+    };
+    use {Family::*, Forwarding::*, MssClamp::*};
+    assert_eq!(mss(Nat, None, Off, V4), 0);
+    assert_eq!(mss(Nat, None, ToMtu, V4), 1460);
+    assert_eq!(mss(Nat, None, ToMtu, V6), 1440);
+    assert_eq!(mss(Ipip, Some(9000), ToMtu, V4), 9000 - 40 - 20);
+    assert_eq!(mss(Gue, None, ToMtu, V6), 1500 - 60 - 28);
+    assert_eq!(mss(Gue, None, To(1300), V6), 1300);
+}
+
+#[test]
+fn flags_say_what_the_kernel_must_look_at() {
+    let flags = |steering| service(&with(steering), Family::V4).flags;
+    let prefixes = || ["10.0.0.0/8".parse().unwrap()].into();
+    let move_flows = Steering { on_backend_down: OnBackendDown::Move, ..Steering::default() };
+    assert_eq!(flags(move_flows), service_flags::MOVE);
+    let limits = Limits { soft: None, hard: Some(1) };
+    assert_eq!(flags(Steering { limits, ..Steering::default() }), service_flags::LIMITED);
+    let access = Access { deny: prefixes(), ..Access::default() };
+    assert_eq!(flags(Steering { access, ..Steering::default() }), service_flags::LISTED);
+    let access = Access { allow: prefixes(), ..Access::default() };
+    let listed = service_flags::LISTED | service_flags::DENY_OTHERS;
+    assert_eq!(flags(Steering { access, ..Steering::default() }), listed);
+    let remember = Duration::from_secs(1);
+    let syn_flood = Some(SynFlood { threshold: 7, remember });
+    let flood = service(&with(Steering { syn_flood, ..Steering::default() }), Family::V4);
+    assert_eq!((flood.challenge, flood.remember), (7, 1_000_000_000));
+}
+
+#[test]
+fn a_backend_knows_its_limits() {
+    let limits = Limits { soft: Some(20), hard: None };
+    let steering = Steering { limits, mtu: Some(1400), ..Steering::default() };
+    let server = Backend::new(Server::at("[fd00::1]:0".parse().unwrap()), LoadSlot(7));
+    let entry = backend(&server, &steering, "fd00::fe".parse().unwrap());
+    assert_eq!((entry.soft_limit, entry.hard_limit, entry.mtu), (20, u32::MAX, 1400));
+    assert_eq!((entry.port, entry.load), ([0, 0], 7), "port 0: the one asked for");
+}

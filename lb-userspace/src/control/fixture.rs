@@ -1,0 +1,220 @@
+//! Fleets, and kernel tables that watch over every step, for tests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    num::NonZeroU16,
+    sync::Arc,
+    time::Instant,
+};
+
+use lb_common::abi::{Address, Backend as Entry, Ring, Service as Steered, Vip, VipKey, path};
+
+use super::{Circumstances, Desired, Slots, Tables, plan};
+use crate::{
+    fleet::{Backend, Fleet, RunningService},
+    service::{
+        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
+        Strategy,
+    },
+    tables::{Capacity, Command},
+};
+
+pub(super) const MAGLEV: u32 = 256;
+/// Room for few rings at a time, so that tests meet its end.
+pub(super) const RINGS: u32 = 5200;
+
+pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
+    let port = NonZeroU16::new(port).unwrap();
+    Port {
+        port,
+        end_port: port,
+        handlers: handlers.to_vec(),
+        tls: None,
+        proxy_proto: None,
+        force_https: false,
+    }
+}
+
+pub(super) fn service(
+    name: &str,
+    addresses: &[&str],
+    ports: Vec<Port>,
+    servers: &[&str],
+) -> Service {
+    let servers = servers.iter().map(|address| Server::at(address.parse().unwrap()));
+    Service {
+        name: name.into(),
+        protocol: Protocol::Tcp,
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        hostnames: Vec::new(),
+        ports,
+        steering: Steering::default(),
+        private: None,
+        concurrency: Concurrency {
+            kind: ConcurrencyKind::Connections,
+            soft_limit: 20,
+            hard_limit: None,
+        },
+        pool: Pool { strategy: Strategy::Maglev, servers: servers.collect(), health_check: None },
+    }
+}
+
+pub(super) fn run(service: Service, slots: &mut Slots) -> Arc<RunningService> {
+    let backend = |server: &Server| {
+        Arc::new(Backend::new(server.clone(), slots.load(server.address).unwrap()))
+    };
+    let backends = service.pool.servers.iter().map(backend).collect();
+    Arc::new(RunningService::new(Arc::new(service), backends))
+}
+
+pub(super) fn slots() -> Slots {
+    Slots::new(Capacity { services: 16, backends: 64, loads: 32, rings: RINGS })
+}
+
+/// The daemon's half, and the kernel's as the commands leave it.
+pub(super) struct World {
+    pub(super) slots: Slots,
+    pub(super) fleet: Fleet,
+    pub(super) sources: HashMap<IpAddr, IpAddr>,
+    pub(super) revision: u64,
+    pub(super) desired: Desired,
+    pub(super) actual: Tables,
+    pub(super) kernel: Kernel,
+    pub(super) now: Instant,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: slots(),
+            fleet: Fleet::default(),
+            sources: HashMap::new(),
+            revision: 1,
+            desired: Desired::default(),
+            actual: Tables::new(RINGS),
+            kernel: Kernel::default(),
+            now: Instant::now(),
+        }
+    }
+
+    /// A world with these services and a source towards each server.
+    pub(super) fn of(services: Vec<Service>) -> Self {
+        let mut world = Self::new();
+        for service in services {
+            for server in &service.pool.servers {
+                let source = if server.address.is_ipv4() { "10.0.0.254" } else { "fd00::fe" };
+                world.sources.insert(server.address.ip(), source.parse().unwrap());
+            }
+            let running = run(service, &mut world.slots);
+            world.fleet.services.push(running);
+        }
+        world
+    }
+
+    pub(super) fn update(&mut self) {
+        let circumstances = Circumstances {
+            sources: &self.sources,
+            sources_revision: self.revision,
+            maglev_size: MAGLEV,
+            now: self.now,
+        };
+        self.desired.update(&self.fleet, &circumstances, &mut self.slots).unwrap();
+    }
+
+    /// Updates, plans and carries out until nothing is left to do; answers what was done.
+    pub(super) fn follow(&mut self) -> Vec<Command> {
+        self.follow_with(|_| false)
+    }
+
+    pub(super) fn follow_with(&mut self, has_connections: impl Fn(u32) -> bool) -> Vec<Command> {
+        let has_connections = |slot: crate::load::LoadSlot| has_connections(slot.0);
+        self.update();
+        self.desired.retire(self.now, has_connections, &mut self.slots);
+        let mut done = Vec::new();
+        loop {
+            let plan = plan(&self.desired, &self.actual).unwrap();
+            for command in &plan.commands {
+                self.actual.apply(command);
+                self.kernel.apply(command);
+                self.kernel.check();
+            }
+            done.extend(plan.commands.iter().cloned());
+            let more = self.desired.settle(plan);
+            self.slots.settle(has_connections);
+            if !more {
+                return done;
+            }
+        }
+    }
+}
+
+/// What the kernel program would find.
+#[derive(Default)]
+pub(super) struct Kernel {
+    pub(super) addresses: BTreeSet<Address>,
+    pub(super) vips: BTreeMap<VipKey, Vip>,
+    pub(super) services: BTreeMap<u32, Steered>,
+    pub(super) current: BTreeMap<u32, Ring>,
+    rings: BTreeMap<u32, u32>,
+    pub(super) backends: BTreeMap<u32, Entry>,
+    pub(super) statuses: BTreeMap<u32, u32>,
+}
+
+impl Kernel {
+    fn apply(&mut self, command: &Command) {
+        match command.clone() {
+            Command::SetBackend { id, backend } => drop(self.backends.insert(id, backend)),
+            Command::SetStatus { id, status } => drop(self.statuses.insert(id, status)),
+            Command::ClearBackend { id } => {
+                self.backends.remove(&id).expect("nothing is cleared twice");
+                self.statuses.remove(&id);
+            }
+            Command::WriteRing { offset, words, .. } => {
+                let end = offset + words.len() as u32;
+                assert!(end <= RINGS, "beyond the table");
+                let apart = |ring: &Ring| {
+                    let (start, length) = (ring.offset(), self.words(*ring).len() as u32);
+                    end <= start || start + length <= offset
+                };
+                assert!(self.current.values().all(apart), "over a ring that is current");
+                self.rings.extend((offset..).zip(words));
+            }
+            Command::SetService { id, service } => drop(self.services.insert(id, service)),
+            Command::SetRing { service: id, ring } => drop(self.current.insert(id, ring)),
+            Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
+            Command::RemoveVip(key) => drop(self.vips.remove(&key).expect("it was there")),
+            Command::AddAddress(address) => assert!(self.addresses.insert(address), "added twice"),
+            Command::RemoveAddress(address) => assert!(self.addresses.remove(&address)),
+        }
+        self.current.retain(|_, ring| ring.length() > 0);
+        self.services.retain(|_, service| *service != Steered::default());
+    }
+
+    /// A ring's slots, the number of members, and these.
+    pub(super) fn words(&self, ring: Ring) -> Vec<u32> {
+        let at = |index: u32| self.rings[&(ring.offset() + index)];
+        let members = at(ring.length());
+        (0..ring.length() + 1 + members).map(at).collect()
+    }
+
+    pub(super) fn ring(&self, service: u32) -> Vec<u32> {
+        self.current.get(&service).map_or_else(Vec::new, |&ring| self.words(ring))
+    }
+
+    /// What a packet would meet: VIPs of ours only, and rings that name backends that are there.
+    fn check(&self) {
+        for (&id, &ring) in &self.current {
+            let words = self.words(ring);
+            let (slots, members) = words.split_at(ring.length() as usize);
+            for backend in slots.iter().chain(&members[1..]) {
+                assert!(self.backends.contains_key(backend), "{id} names {backend}");
+            }
+            let slots: BTreeSet<_> = slots.iter().collect();
+            assert_eq!(slots, members[1..].iter().collect(), "the members are those in the ring");
+        }
+        for vip in self.vips.values().filter(|vip| vip.path == path::STEER) {
+            assert!(vip.service < 16);
+        }
+    }
+}

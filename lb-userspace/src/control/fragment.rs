@@ -1,0 +1,180 @@
+//! What one service wants of the kernel's tables.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::abi::{self, Address, Vip, VipKey, path};
+
+use super::{Error, Member, Slots, entry, family::Family, recipe::Recipe};
+use crate::{
+    fleet::{Backend, RunningService},
+    service::{Path, Service},
+};
+
+/// All that the tables should hold for a service, worked out but for the rings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Fragment {
+    pub(super) addresses: Vec<Address>,
+    pub(super) vips: Vec<(VipKey, Vip)>,
+    pub(super) services: Vec<(u32, Steered)>,
+    pub(super) backends: Vec<(u32, Placed)>,
+    /// Servers that no source address was known for: they get no steered flows.
+    pub(super) unroutable: Vec<SocketAddr>,
+    pub(super) claims: Vec<Claim>,
+}
+
+/// An entry of `SERVICES` and its ring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steered {
+    pub service: abi::Service,
+    pub recipe: Arc<Recipe>,
+}
+
+/// An entry of `BACKENDS` and its status in `REACH`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placed {
+    pub backend: abi::Backend,
+    pub status: u32,
+}
+
+/// What a fragment holds of [`Slots`].
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Claim {
+    Service(Arc<str>, Family),
+    Backend(Arc<str>, SocketAddr, u32),
+    Load(SocketAddr),
+}
+
+impl Claim {
+    pub(super) fn give_up(&self, slots: &mut Slots) {
+        match self {
+            Self::Service(service, family) => slots.give_up_service(service, *family),
+            Self::Backend(service, server, _) => slots.give_up_backend(service, *server),
+            Self::Load(server) => slots.give_up_load(*server),
+        }
+    }
+}
+
+/// What fragments are made from, beside their services.
+pub(super) struct Kitchen<'a> {
+    /// Towards each server, the address of ours that the host's routing would use.
+    pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
+    pub(super) maglev_size: u32,
+    pub(super) slots: &'a mut Slots,
+}
+
+impl Kitchen<'_> {
+    /// The fragment of `running`, which holds its claims until they are given up.
+    ///
+    /// A service has a ring for each family of its addresses: over the servers of that family, or
+    /// through a tunnel over all. Servers that are down, drain, have no weight or no source
+    /// address get no slots.
+    pub(super) fn fragment(&mut self, running: &RunningService) -> Result<Fragment, Error> {
+        let mut fragment = Fragment::default();
+        let done = self.fill(&mut fragment, running);
+        if done.is_err() {
+            fragment.claims.iter().for_each(|claim| claim.give_up(self.slots));
+        }
+        done.map(|()| fragment)
+    }
+
+    fn fill(&mut self, fragment: &mut Fragment, running: &RunningService) -> Result<(), Error> {
+        let service = &running.service;
+        fragment.addresses.extend(service.addresses.iter().copied().map(Address::of));
+        for backend in &running.backends {
+            let server = backend.server.address;
+            let slot = self.slots.claim_load(server)?;
+            fragment.claims.push(Claim::Load(server));
+            debug_assert_eq!(slot, backend.slot, "the fleet was made from these slots");
+        }
+        let ids = if service.is_steered() { self.place(fragment, running)? } else { Vec::new() };
+        for family in Family::ALL {
+            if service.addresses.iter().any(|&address| Family::of(address) == family) {
+                self.serve(fragment, running, family, &ids)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every server its place in `BACKENDS`.
+    fn place(
+        &mut self,
+        fragment: &mut Fragment,
+        running: &RunningService,
+    ) -> Result<Vec<u32>, Error> {
+        let service = &running.service;
+        let mut ids = Vec::with_capacity(running.backends.len());
+        for backend in &running.backends {
+            let server = backend.server.address;
+            let id = self.slots.backend(&service.name, server)?;
+            fragment.claims.push(Claim::Backend(service.name.clone(), server, id));
+            ids.push(id);
+            match self.sources.get(&server.ip()) {
+                Some(&source) => {
+                    let status = entry::status_of(backend);
+                    let backend = entry::backend(backend, &service.steering, source);
+                    fragment.backends.push((id, Placed { backend, status }));
+                }
+                None => fragment.unroutable.push(server),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The VIPs of a family, and what they lead to.
+    fn serve(
+        &mut self,
+        fragment: &mut Fragment,
+        running: &RunningService,
+        family: Family,
+        ids: &[u32],
+    ) -> Result<(), Error> {
+        let service = &running.service;
+        let mut steer = Vip { service: 0, path: path::STEER };
+        if service.is_steered() {
+            steer.service = self.slots.service(&service.name, family)?;
+            fragment.claims.push(Claim::Service(service.name.clone(), family));
+            let recipe = Arc::new(self.recipe(running, family, ids));
+            let service = entry::service(service, family);
+            fragment.services.push((steer.service, Steered { service, recipe }));
+        }
+        fragment.vips.extend(vips(service, family, steer));
+        Ok(())
+    }
+
+    fn recipe(&self, running: &RunningService, family: Family, ids: &[u32]) -> Recipe {
+        let steering = &running.service.steering;
+        let fits = |backend: &Backend| {
+            steering.forwarding.is_tunnel() || Family::of(backend.server.address.ip()) == family
+        };
+        let backends = running.backends.iter().zip(ids).filter(|(backend, _)| fits(backend));
+        let member = |backend: &Backend| Member {
+            server: backend.server.address,
+            weight: backend.server.weight,
+            up: backend.is_open() && self.sources.contains_key(&backend.server.address.ip()),
+        };
+        let (members, ids) = backends.map(|(backend, &id)| (member(backend), id)).unzip();
+        Recipe { strategy: steering.strategy, size: self.maglev_size, members, ids }
+    }
+}
+
+fn vips(service: &Service, family: Family, steer: Vip) -> Vec<(VipKey, Vip)> {
+    let addresses = service.addresses.iter().filter(|&&address| Family::of(address) == family);
+    let addresses: Vec<Address> = addresses.copied().map(Address::of).collect();
+    let protocol = u32::from(service.protocol.number());
+    let mut vips = Vec::new();
+    for port in &service.ports {
+        let vip = match port.path() {
+            Path::Steer => steer,
+            Path::Proxy => Vip { service: 0, path: path::PROXY },
+        };
+        for number in port.numbers() {
+            let key = |&address| VipKey::new(address, number.to_be_bytes(), protocol);
+            vips.extend(addresses.iter().map(|address| (key(address), vip)));
+        }
+    }
+    vips
+}

@@ -1,0 +1,222 @@
+//! Ids of one table of the kernel.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
+
+use super::Error;
+
+pub(super) struct Ids<K> {
+    what: &'static str,
+    room: u32,
+    held: HashMap<K, Held>,
+    /// Without a claim, so that settling looks at nothing else.
+    leaving: Vec<K>,
+    /// Below `fresh` and held by nobody.
+    free: BTreeSet<u32>,
+    /// Never held by anybody: this one and all above.
+    fresh: u32,
+    /// Since it was noted.
+    changed: bool,
+}
+
+struct Held {
+    id: u32,
+    claims: u32,
+    /// Stands in `leaving`.
+    is_leaving: bool,
+    /// The last settlement let go of it; meanwhile the kernel's tables forget it.
+    is_let_go: bool,
+}
+
+/// Whether something in the kernel's tables still speaks of an id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Lasts,
+    Over,
+}
+
+impl<K: Hash + Eq + Clone> Ids<K> {
+    pub(super) fn new(what: &'static str, room: u32) -> Self {
+        let (held, leaving, free) = (HashMap::new(), Vec::new(), BTreeSet::new());
+        Self { what, room, held, leaving, free, fresh: 0, changed: false }
+    }
+
+    /// The id of `key`, which keeps it until it has been given up as often as it was claimed.
+    pub(super) fn claim(&mut self, key: K) -> Result<u32, Error> {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.claims += 1;
+            return Ok(held.id);
+        }
+        let id = self.unused()?;
+        self.held.insert(key, Held { id, claims: 1, is_leaving: false, is_let_go: false });
+        self.changed = true;
+        Ok(id)
+    }
+
+    /// Gives `key` the id that it had in an earlier life, without a claim to it. What cannot be
+    /// true, an id out of range or of two holders, is left out.
+    pub(super) fn resume(&mut self, key: K, id: u32) {
+        let is_taken = id < self.fresh && !self.free.contains(&id);
+        if id >= self.room || is_taken || self.held.contains_key(&key) {
+            return;
+        }
+        self.reserve(id);
+        self.leaving.push(key.clone());
+        self.held.insert(key, Held { id, claims: 0, is_leaving: true, is_let_go: false });
+    }
+
+    /// From now on nobody gets it.
+    pub(super) fn reserve(&mut self, id: u32) {
+        if id >= self.fresh {
+            self.free.extend(self.fresh..id);
+            self.fresh = id + 1;
+        }
+        self.free.remove(&id);
+    }
+
+    pub(super) fn holders(&self) -> impl Iterator<Item = (&K, u32)> {
+        self.held.iter().map(|(key, held)| (key, held.id))
+    }
+
+    /// Whether ids were given or taken since [`mark_noted`](Self::mark_noted).
+    pub(super) fn have_changed(&self) -> bool {
+        self.changed
+    }
+
+    pub(super) fn mark_noted(&mut self) {
+        self.changed = false;
+    }
+
+    /// The id of `key`, without a claim to it.
+    pub(super) fn find(&mut self, key: K) -> Result<u32, Error> {
+        let id = self.claim(key.clone())?;
+        self.give_up(&key);
+        Ok(id)
+    }
+
+    pub(super) fn holder(&self, key: &K) -> Option<u32> {
+        self.held.get(key).map(|held| held.id)
+    }
+
+    pub(super) fn give_up(&mut self, key: &K) {
+        let held = self.held.get_mut(key).expect("only what was claimed is given up");
+        held.claims -= 1;
+        if held.claims == 0 {
+            held.is_let_go = false;
+            if !std::mem::replace(&mut held.is_leaving, true) {
+                self.leaving.push(key.clone());
+            }
+        }
+    }
+
+    /// Takes back what was given up for good.
+    pub(super) fn settle(&mut self, use_of: impl Fn(&K, u32) -> Use) {
+        let Self { held, free, changed, .. } = self;
+        self.leaving.retain(|key| {
+            let entry = held.get_mut(key).expect("who is leaving is not gone");
+            if entry.claims > 0 {
+                entry.is_leaving = false;
+                return false;
+            }
+            if use_of(key, entry.id) == Use::Lasts {
+                return true;
+            }
+            if entry.is_let_go {
+                free.insert(entry.id);
+                held.remove(key);
+                *changed = true;
+                return false;
+            }
+            entry.is_let_go = true;
+            true
+        });
+    }
+
+    fn unused(&mut self) -> Result<u32, Error> {
+        if let Some(id) = self.free.pop_first() {
+            return Ok(id);
+        }
+        let Self { what, room, fresh, .. } = *self;
+        if fresh == room {
+            return Err(Error::Full { what, room });
+        }
+        self.fresh += 1;
+        Ok(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids() -> Ids<&'static str> {
+        Ids::new("things", 2)
+    }
+
+    #[test]
+    fn an_id_is_kept_until_it_was_given_up_as_often_as_claimed() {
+        let mut ids = ids();
+        assert_eq!((ids.claim("a"), ids.claim("b"), ids.claim("a")), (Ok(0), Ok(1), Ok(0)));
+        ids.give_up(&"a");
+        for _ in 0..3 {
+            ids.settle(|_, _| Use::Over);
+        }
+        assert_eq!(ids.claim("c"), Err(Error::Full { what: "things", room: 2 }));
+        assert_eq!(ids.holder(&"a"), Some(0));
+    }
+
+    #[test]
+    fn what_was_given_up_is_free_two_settlements_later() {
+        let mut ids = ids();
+        ids.claim("a").unwrap();
+        ids.claim("b").unwrap();
+        ids.give_up(&"a");
+        ids.settle(|_, _| Use::Over);
+        assert!(ids.claim("c").is_err(), "let go, not free");
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.claim("c"), Ok(0));
+    }
+
+    #[test]
+    fn a_claim_in_time_takes_it_back() {
+        let mut ids = ids();
+        ids.claim("a").unwrap();
+        ids.give_up(&"a");
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.claim("a"), Ok(0));
+        ids.settle(|_, _| Use::Over);
+        ids.give_up(&"a");
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.holder(&"a"), Some(0), "the time counts anew");
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.holder(&"a"), None);
+    }
+
+    #[test]
+    fn what_is_in_use_stays() {
+        let mut ids = ids();
+        ids.find("a").unwrap();
+        for _ in 0..4 {
+            ids.settle(|_, _| Use::Lasts);
+        }
+        assert_eq!(ids.find("a"), Ok(0));
+        ids.settle(|_, _| Use::Over);
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.holder(&"a"), None);
+    }
+
+    #[test]
+    fn given_up_twice_is_free_once() {
+        let mut ids = ids();
+        for _ in 0..2 {
+            ids.claim("a").unwrap();
+            ids.give_up(&"a");
+        }
+        ids.settle(|_, _| Use::Over);
+        assert_eq!(ids.holder(&"a"), Some(0), "let go, not free");
+        ids.settle(|_, _| Use::Over);
+        assert_eq!((ids.claim("b"), ids.claim("c")), (Ok(0), Ok(1)));
+    }
+}

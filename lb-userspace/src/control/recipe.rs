@@ -1,0 +1,82 @@
+//! What a ring is made of, and the ring made of it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::maglev::{self, Member};
+use crate::service::{Strategy, turns};
+
+/// Slots for each member in the rings of other strategies than maglev, on average at most: enough
+/// for shares to be right within half a percent of the mean share.
+const SLOTS_PER_MEMBER: u32 = 200;
+
+/// A ring before it is worked out, which is the expensive part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recipe {
+    pub(super) strategy: Strategy,
+    /// Slots of a maglev ring.
+    pub(super) size: u32,
+    pub(super) members: Vec<Member>,
+    /// Of `members`, in their order.
+    pub(super) ids: Vec<u32>,
+}
+
+impl Recipe {
+    /// Differs where the ring does, but by the odds of a 64-bit hash.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Those that may take new flows.
+    fn open(&self) -> impl Iterator<Item = usize> + '_ {
+        let indices = 0..self.members.len();
+        indices.filter(|&index| self.members[index].up && self.members[index].weight > 0)
+    }
+
+    /// Whether nobody can take a new flow.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open().next().is_none()
+    }
+
+    /// The slots, the number of members that take new flows, and their ids: as `RINGS` has it.
+    /// Also how many of the words are slots.
+    pub(super) fn bake(&self) -> (Vec<u32>, u32) {
+        let mut words: Vec<u32> = self.slots().iter().map(|&owner| self.ids[owner]).collect();
+        let slots = words.len() as u32;
+        words.push(self.open().count() as u32);
+        words.extend(self.open().map(|index| self.ids[index]));
+        (words, slots)
+    }
+
+    /// Words that the ring takes at most, whoever is up.
+    pub(super) fn room(&self) -> u32 {
+        let count = self.members.len() as u32;
+        let slots = match self.strategy {
+            Strategy::Maglev => maglev::length(&self.members, self.size),
+            Strategy::LeastConn => count,
+            Strategy::P2c | Strategy::Wrr | Strategy::Random => {
+                let weights = self.members.iter().map(|member| u32::from(member.weight));
+                weights.sum::<u32>().min(count * (SLOTS_PER_MEMBER + 1))
+            }
+        };
+        slots + 1 + count
+    }
+
+    fn slots(&self) -> Vec<usize> {
+        match self.strategy {
+            Strategy::Maglev => maglev::populate(&self.members, self.size),
+            // The kernel goes by the list of members.
+            Strategy::LeastConn => self.open().collect(),
+            Strategy::P2c | Strategy::Wrr | Strategy::Random => {
+                let open: Vec<usize> = self.open().collect();
+                let weights: Vec<u16> = open.iter().map(|&it| self.members[it].weight).collect();
+                let longest = open.len() as u32 * SLOTS_PER_MEMBER;
+                turns(&weights, longest).iter().map(|&turn| open[turn as usize]).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

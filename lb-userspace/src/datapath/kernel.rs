@@ -1,0 +1,243 @@
+//! The loaded programs, and where they are attached.
+
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, SockMap},
+    programs::ProgramFd,
+};
+use lb_common::abi::{maps, programs};
+use tracing::info;
+
+use super::{
+    DatapathError,
+    attach::{self, Attachment, Listening},
+    link::Target,
+    load::{sk_lookup, take_map, xdp},
+    permits::PERMITS,
+    pins::{PinnedXdp, Pins},
+    seed::SEED,
+};
+use crate::settings::XdpMode;
+
+/// The programs, and where they are attached.
+///
+/// With a directory of [`Pins`] the data path is made of two parts until [`take_over`]: what an
+/// earlier daemon left, which goes on as it is, and ours.
+///
+/// [`take_over`]: Self::take_over
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    listeners: SockMap<MapData>,
+    attached: Vec<Attachment>,
+    listening: Option<Listening>,
+    names: Option<Names>,
+}
+
+/// What there is in the bpffs, and what is to come there.
+pub(super) struct Names {
+    pub(super) pins: Pins,
+    /// Interfaces of an earlier daemon that nobody asked for yet.
+    pub(super) left: Vec<PinnedXdp>,
+    /// Maps without a name.
+    pub(super) unnamed: Vec<(String, OwnedFd)>,
+    /// All maps of the object.
+    pub(super) maps: Vec<String>,
+    pub(super) taken_over: bool,
+}
+
+impl Kernel {
+    pub(super) fn new(mut ebpf: Ebpf, names: Option<Names>) -> Result<Self, DatapathError> {
+        let listeners = take_map(&mut ebpf, maps::LISTENERS)?;
+        let listeners = SockMap::try_from(listeners)
+            .map_err(|_| DatapathError::MapKind { name: maps::LISTENERS })?;
+        Ok(Self { ebpf, listeners, attached: Vec::new(), listening: None, names })
+    }
+
+    /// From here on a program sees every frame that arrives on `interface`: ours, or until
+    /// [`take_over`](Self::take_over) that of an earlier daemon.
+    ///
+    /// # Errors
+    ///
+    /// The interface does not exist, carries another XDP program, or its driver refuses.
+    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(), DatapathError> {
+        let index = attach::interface_index(interface)?;
+        let left = self.names.as_mut().map(|names| &mut names.left);
+        let left = left.and_then(|left| {
+            let place = left.iter().position(|left| left.index == index)?;
+            Some(left.swap_remove(place))
+        });
+        let mut attachment = match left {
+            Some(left) => Attachment::inherit(interface, left, mode),
+            None => {
+                let program = self.balancer()?;
+                attach::attach_xdp(program.as_fd(), interface, index, mode)?
+            }
+        };
+        if let Some(names) = self.names.as_ref().filter(|names| names.taken_over) {
+            names.name(&mut attachment)?;
+        }
+        self.attached.push(attachment);
+        Ok(())
+    }
+
+    /// Takes the program off the interface with this index. Nothing where there is none.
+    pub fn let_go(&mut self, index: u32) {
+        self.attached.retain(|attachment| {
+            if attachment.index == index {
+                attachment.end();
+            }
+            attachment.index != index
+        });
+    }
+
+    /// The interfaces with the mode, `native` or `generic`, that each got.
+    pub fn attached(&self) -> impl Iterator<Item = (&str, &'static str)> + '_ {
+        let attached = self.attached.iter();
+        attached.map(|attachment| (attachment.interface.as_str(), attachment.mode.name()))
+    }
+
+    /// From here on connections to the proxy's addresses and ports reach the `SO_REUSEPORT` group
+    /// of `listener`, in the network namespace of the calling thread. Any member of the group
+    /// stands for it.
+    ///
+    /// # Errors
+    ///
+    /// The socket does not listen, or the namespace takes no further program.
+    pub fn attach_listener(&mut self, listener: &impl AsRawFd) -> Result<(), DatapathError> {
+        self.listeners
+            .set(0, listener, 0)
+            .map_err(|source| DatapathError::table(maps::LISTENERS, source))?;
+        self.listening = Some(match self.left_listening()? {
+            Some(left) => left,
+            None => attach::attach_lookup(self.lookup()?.as_fd())?,
+        });
+        Ok(())
+    }
+
+    fn left_listening(&self) -> Result<Option<Listening>, DatapathError> {
+        let Some(names) = &self.names else {
+            return Ok(None);
+        };
+        let Some(link) = names.pins.listeners().map_err(DatapathError::Listener)? else {
+            return Ok(None);
+        };
+        let target = link.target().map_err(DatapathError::Listener)?;
+        let lives = !matches!(target, Target::Namespace(0));
+        Ok(lives.then_some(Listening { link, current: false }))
+    }
+
+    /// Puts our programs in the place of those that an earlier daemon left, each between two
+    /// packets, and gives everything its name, so that it outlives us. The tables must be filled.
+    ///
+    /// Without a directory of names there is nothing to take over.
+    ///
+    /// # Errors
+    ///
+    /// The bpffs or a link refuses. Every interface has one of the two programs then.
+    pub fn take_over(&mut self) -> Result<(), DatapathError> {
+        let (balancer, lookup) = (self.balancer()?, self.lookup()?);
+        let Some(names) = &mut self.names else {
+            return Ok(());
+        };
+        for (name, map) in names.unnamed.drain(..) {
+            names.pins.pin_map(&name, map.as_fd())?;
+        }
+        if let Some(listening) = &mut self.listening {
+            listening.renew(&lookup, &names.pins)?;
+        }
+        for attachment in &mut self.attached {
+            attachment.renew(&balancer)?;
+            names.name(attachment)?;
+        }
+        for left in names.left.drain(..) {
+            // Without a name it ends, as nobody else has it.
+            let _ = std::fs::remove_file(&left.path);
+            let name = attach::interface_name(left.index);
+            if let Some(interface) = name.filter(|_| left.link.detach().is_ok()) {
+                info!(interface, "detached XDP: this interface is not configured any more");
+            }
+        }
+        let maps: Vec<_> = names.maps.iter().map(String::as_str).chain([PERMITS, SEED]).collect();
+        names.pins.remove_others(&maps);
+        names.taken_over = true;
+        Ok(())
+    }
+
+    /// Whether some of the data path goes on without us: ours, or that of an earlier daemon.
+    #[must_use]
+    pub fn outlives(&self) -> bool {
+        let inherited = self.attached.iter().any(|attachment| attachment.name.is_some());
+        inherited || self.names.as_ref().is_some_and(|names| !names.left.is_empty())
+    }
+
+    /// Takes the program off every interface and the listeners out of the lookup.
+    pub fn detach(&mut self) {
+        for attachment in self.attached.drain(..) {
+            attachment.end();
+        }
+        self.listening = None;
+    }
+
+    fn balancer(&mut self) -> Result<ProgramFd, DatapathError> {
+        let program = xdp(&mut self.ebpf)?;
+        program_fd(program.fd(), programs::BALANCE)
+    }
+
+    fn lookup(&mut self) -> Result<ProgramFd, DatapathError> {
+        let program = sk_lookup(&mut self.ebpf)?;
+        program_fd(program.fd(), programs::STEER)
+    }
+}
+
+/// A handle of its own.
+fn program_fd(
+    program: Result<&ProgramFd, aya::programs::ProgramError>,
+    name: &'static str,
+) -> Result<ProgramFd, DatapathError> {
+    program.and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| DatapathError::program(name, error))
+}
+
+impl Names {
+    fn name(&self, attachment: &mut Attachment) -> Result<(), DatapathError> {
+        if attachment.name.is_none() {
+            let Attachment { link, mode, index, .. } = attachment;
+            attachment.name = Some(self.pins.pin_xdp(link, *mode, *index)?);
+        }
+        Ok(())
+    }
+}
+
+impl Attachment {
+    fn renew(&mut self, program: &ProgramFd) -> Result<(), DatapathError> {
+        if !self.current {
+            self.link.update(program.as_fd()).map_err(|source| DatapathError::Replace {
+                interface: self.interface.clone(),
+                source,
+            })?;
+            info!(interface = self.interface, mode = self.mode.name(), "replaced XDP in place");
+            self.current = true;
+        }
+        Ok(())
+    }
+
+    /// Also under its name.
+    fn end(&self) {
+        let _ = self.link.detach();
+        if let Some(name) = &self.name {
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+impl Listening {
+    fn renew(&mut self, program: &ProgramFd, pins: &Pins) -> Result<(), DatapathError> {
+        if self.current {
+            return pins.pin_listeners(&self.link);
+        }
+        self.link.update(program.as_fd()).map_err(DatapathError::Listener)?;
+        self.current = true;
+        Ok(())
+    }
+}

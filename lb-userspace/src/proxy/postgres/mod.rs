@@ -1,0 +1,184 @@
+//! `pg_tls`: TLS as PostgreSQL's clients begin it, in front of servers that speak plaintext.
+//!
+//! A client asks for TLS in PostgreSQL's own words (SSLRequest) or, from version 17 on, begins with
+//! it (ALPN `postgresql`). A cancel request comes on a connection of its own and names its session
+//! by a key that the session's server gave out, so we note who gave out which.
+//!
+//! <https://www.postgresql.org/docs/18/protocol-flow.html>, "SSL Session Encryption" and
+//! "Canceling Requests in Progress".
+
+mod cancel;
+mod error;
+mod keyed;
+mod message;
+#[cfg(test)]
+mod tests;
+
+use std::{io, rc::Rc, sync::Arc};
+
+use hyper::body::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
+
+pub(super) use self::cancel::Cancels;
+use self::{
+    error::{Refusal, refuse},
+    keyed::Keyed,
+    message::{CancelKey, HEAD, Start, TLS_HANDSHAKE},
+};
+use super::{
+    exchange::{count, count_failed},
+    origin::Origin,
+    passage, proxy_protocol,
+    relay::relay,
+    routes::{Frontend, Site},
+    session::Session,
+    tls,
+    worker::Worker,
+};
+
+/// What the protocol is called in ALPN.
+const ALPN: &[u8] = b"postgresql";
+/// Answers to SSLRequest and GSSENCRequest.
+const WILLING: &[u8] = b"S";
+const UNWILLING: &[u8] = b"N";
+
+/// What a client wants once it has introduced itself.
+enum Wish {
+    Session {
+        stream: Box<TlsStream<TcpStream>>,
+        site: Arc<Site>,
+        startup: Bytes,
+    },
+    /// The stream ends when it is done: clients wait for that.
+    Cancel {
+        key: CancelKey,
+        site: Option<Arc<Site>>,
+        stream: Box<dyn AsyncWrite + Unpin>,
+    },
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    worker: &Rc<Worker>,
+    frontend: &Frontend,
+    stream: TcpStream,
+    origin: &Origin,
+) -> io::Result<()> {
+    let introduced =
+        timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream));
+    match introduced.await?? {
+        Wish::Session { stream, site, startup } => {
+            session(worker, &site, *stream, startup, origin).await
+        }
+        Wish::Cancel { key, site, mut stream } => {
+            let sites = site.map_or_else(|| frontend.sites().cloned().collect(), |site| vec![site]);
+            cancel::deliver(worker, &sites, &key, origin).await;
+            close(&mut stream).await;
+            Ok(())
+        }
+    }
+}
+
+/// Up to the first message that the server would see.
+async fn introduce(
+    worker: &Worker,
+    frontend: &Frontend,
+    mut stream: TcpStream,
+) -> io::Result<Wish> {
+    let mut asked_for_gss = false;
+    let is_direct = loop {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[0] == TLS_HANDSHAKE {
+            break true;
+        }
+        match start(&mut stream).await?.0 {
+            Start::Tls => {
+                stream.write_all(WILLING).await?;
+                break false;
+            }
+            Start::Gss if !asked_for_gss => {
+                asked_for_gss = true;
+                stream.write_all(UNWILLING).await?;
+            }
+            Start::Gss => return Err(io::Error::other("GSSAPI encryption asked for twice")),
+            Start::Cancel(key) => {
+                return Ok(Wish::Cancel { key, site: None, stream: Box::new(stream) });
+            }
+            Start::Session => {
+                refuse(&mut stream, Refusal::Unencrypted).await?;
+                return Err(io::Error::other("a session without TLS"));
+            }
+        }
+    };
+    let (mut stream, site) = tls::accept(stream, frontend, &worker.handshakes).await?;
+    if is_direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+        return Err(io::Error::other("TLS from the first byte on without ALPN `postgresql`"));
+    }
+    match start(&mut stream).await? {
+        (Start::Session, startup) => Ok(Wish::Session { stream: Box::new(stream), site, startup }),
+        (Start::Cancel(key), _) => {
+            Ok(Wish::Cancel { key, site: Some(site), stream: Box::new(stream) })
+        }
+        (Start::Tls | Start::Gss, _) => Err(io::Error::other("encryption asked for inside TLS")),
+    }
+}
+
+/// The next message without a type, and what was read of it. Of a startup message that is only
+/// its head: the rest is the server's.
+async fn start<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Start, Bytes)> {
+    let mut bytes = vec![0; HEAD];
+    stream.read_exact(&mut bytes).await?;
+    loop {
+        let parsed = message::parse_start(&bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        match parsed {
+            Ok(start) => return Ok((start, bytes.into())),
+            Err(missing) => {
+                let read = bytes.len();
+                bytes.resize(read + missing, 0);
+                stream.read_exact(&mut bytes[read..]).await?;
+            }
+        }
+    }
+}
+
+async fn session(
+    worker: &Rc<Worker>,
+    site: &Arc<Site>,
+    mut stream: TlsStream<TcpStream>,
+    startup: Bytes,
+    origin: &Origin,
+) -> io::Result<()> {
+    count(site);
+    let passage = match passage::connect(worker, site, origin.client.ip()).await {
+        Ok(passage) => passage,
+        Err(fault) => {
+            count_failed(site);
+            refuse(&mut stream, Refusal::Unavailable(fault)).await?;
+            return Err(io::Error::other(fault));
+        }
+    };
+    let facts = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
+    let ahead = [announcement(site, origin, facts.as_ref()), startup].concat();
+    let backend = Keyed::new(passage.stream, worker.cancels.clone(), passage.address);
+    let idle = worker.settings.idle_timeout;
+    relay((stream, ahead.into()), (backend, Bytes::new()), idle).await
+}
+
+fn announcement(site: &Site, origin: &Origin, session: Option<&Session>) -> Bytes {
+    let announce = |version| proxy_protocol::announce(version, origin, session);
+    site.proxy_proto.map(announce).unwrap_or_default()
+}
+
+/// Ends a stream in order, whatever its other end thinks of it.
+async fn close<S: AsyncWrite + Unpin>(stream: &mut S) {
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,225 @@
+//! What is configured of the ports without handlers, which the kernel steers.
+
+use std::{sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+
+use super::Strategy;
+
+/// How the kernel treats the packets of a service. The proxy never sees any of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steering {
+    pub forwarding: Forwarding,
+    /// Which backend takes a new flow.
+    pub strategy: Strategy,
+    /// The longest packet towards a backend, all headers from the outermost IP header on, in
+    /// bytes. `None`: the route's.
+    pub mtu: Option<u16>,
+    pub mss_clamp: MssClamp,
+    /// New flows of a source go where its last one went.
+    pub affinity: Option<Affinity>,
+    pub limits: Limits,
+    pub on_backend_down: OnBackendDown,
+    /// How long flows of a draining backend may go on. `None`: until they end.
+    pub drain_deadline: Option<Duration>,
+    /// The node's where the service does not say otherwise.
+    pub flow_timeouts: FlowTimeouts,
+    pub quic: Option<Quic>,
+    pub syn_flood: Option<SynFlood>,
+    pub rate_limits: RateLimits,
+    pub access: Access,
+}
+
+impl Default for Steering {
+    fn default() -> Self {
+        Self {
+            forwarding: Forwarding::Nat,
+            strategy: Strategy::Maglev,
+            mtu: None,
+            mss_clamp: MssClamp::Off,
+            affinity: None,
+            limits: Limits::default(),
+            on_backend_down: OnBackendDown::Reset,
+            drain_deadline: None,
+            flow_timeouts: FlowTimeouts::default(),
+            quic: None,
+            syn_flood: None,
+            rate_limits: RateLimits::default(),
+            access: Access::default(),
+        }
+    }
+}
+
+/// How a steered packet reaches its backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Forwarding {
+    /// Both directions through us, addresses rewritten both ways.
+    #[default]
+    Nat,
+    /// Only MAC addresses change; the backend answers the client itself. Same link, same port.
+    L2,
+    /// IP in IP (RFC 2003, RFC 2473); the backend answers the client itself.
+    Ipip,
+    /// Generic UDP Encapsulation (draft-ietf-intarea-gue, variant 1: bare IP in UDP); the backend
+    /// answers the client itself.
+    Gue,
+}
+
+impl Forwarding {
+    /// Whether the packet keeps its addresses and ports, so that the backend answers the client
+    /// directly.
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        !matches!(self, Self::Nat)
+    }
+
+    /// Whether the packet travels within another one.
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+
+    /// What it adds to a packet towards an IPv4 or IPv6 backend, in bytes.
+    #[must_use]
+    pub const fn overhead(self, to_ipv4: bool) -> u16 {
+        let ip = if to_ipv4 { 20 } else { 40 };
+        match self {
+            Self::Nat | Self::L2 => 0,
+            Self::Ipip => ip,
+            Self::Gue => ip + 8,
+        }
+    }
+}
+
+/// Whether the maximum segment size in a SYN is lowered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MssClamp {
+    #[default]
+    Off,
+    /// To what fits the MTU.
+    ToMtu,
+    /// To so many bytes, at most.
+    To(u16),
+}
+
+/// Which flows are of one source, and for how long it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// After its last new flow. Default 10 min.
+    pub timeout: Duration,
+    pub source: SourcePrefix,
+}
+
+/// How many bits of an address make a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePrefix {
+    /// 0 to 32.
+    pub v4: u8,
+    /// 0 to 128.
+    pub v6: u8,
+}
+
+/// Live connections of one backend, of both paths and all services that share it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Over it, other backends are preferred. `None`: unlimited.
+    pub soft: Option<u32>,
+    /// Nothing new at or over it. `None`: unlimited.
+    pub hard: Option<u32>,
+}
+
+/// What becomes of the TCP flows of a backend that is down. UDP flows always move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBackendDown {
+    /// The client's next packet is answered with RST.
+    #[default]
+    Reset,
+    /// The next packet goes to another backend, which is to know the connection.
+    Move,
+}
+
+/// How long a steered flow may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowTimeouts {
+    /// TCP before the handshake is complete. Default 30 s.
+    pub half_open: Duration,
+    /// TCP after it. Default 1 h.
+    pub established: Duration,
+    /// TCP after the FIN of one side. Default 2 min.
+    pub closing: Duration,
+    /// TCP after FIN both ways or RST: its source port is kept back for so long. Default 10 s.
+    pub closed: Duration,
+    /// UDP before the backend's first answer. Default 30 s.
+    pub udp_unanswered: Duration,
+    /// UDP after it. Default 60 s.
+    pub udp: Duration,
+}
+
+impl Default for FlowTimeouts {
+    fn default() -> Self {
+        Self {
+            half_open: Duration::from_secs(30),
+            established: Duration::from_secs(3600),
+            closing: Duration::from_secs(120),
+            closed: Duration::from_secs(10),
+            udp_unanswered: Duration::from_secs(30),
+            udp: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Connection ids that name the server (draft-ietf-quic-load-balancers, plaintext): the first
+/// byte, then the server's id, then what the server likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quic {
+    /// 1 to 15 bytes.
+    pub server_id_length: u8,
+}
+
+/// When sources that nobody knows are challenged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynFlood {
+    /// New TCP flows of the service from unknown sources a second.
+    pub threshold: u32,
+    /// How long a source that passed stays known. Default 5 min.
+    pub remember: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    pub per_source: Option<SourceRate>,
+    pub per_service: Option<Rate>,
+}
+
+/// New flows, as a token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// A second.
+    pub rate: u32,
+    /// At once, after a time without any. Default: `rate`.
+    pub burst: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceRate {
+    pub rate: Rate,
+    /// Default: whole IPv4 addresses, IPv6 /64.
+    pub source: SourcePrefix,
+}
+
+/// Who may open flows. The smallest network that contains a source decides; where none does, it is
+/// allowed unless `allow` names others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Without duplicates, and none of them in `deny`.
+    pub allow: Arc<[IpNet]>,
+    pub deny: Arc<[IpNet]>,
+}
+
+impl Access {
+    /// Whether every source is allowed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+}
