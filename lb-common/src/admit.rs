@@ -8,7 +8,7 @@ use crate::{
     flow_table::{self, Found},
     next_hop,
     packet::Packet,
-    pick, rewrite,
+    pick, quic, rewrite,
     tables::{FlowRef, Part, Tables},
     track,
     verdict::{Reason, Way},
@@ -96,7 +96,13 @@ fn admit<P: Packet, T: Tables>(
     check_opening(arrival, service)?;
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
-    onward.backend = pick::pick(tables, vip.service, arrival)?;
+    onward.backend = match service.server_id_length {
+        0 => quic::NONE,
+        length => quic::named(packet, tables, vip.service, length, arrival.l4),
+    };
+    if onward.backend == quic::NONE {
+        onward.backend = pick::pick(tables, vip.service, arrival)?;
+    }
     next_hop::of_backend(tables, onward.backend, key.protocol, tables.now())?;
     Ok(Way::Open)
 }

@@ -21,6 +21,7 @@ pub mod open;
 pub mod packet;
 pub mod pick;
 pub mod pipeline;
+mod quic;
 pub mod rewrite;
 pub mod tables;
 #[cfg(feature = "testing")]

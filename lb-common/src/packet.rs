@@ -58,7 +58,7 @@ pub unsafe trait Packet {
         Some(unsafe { &*((start + offset) as *const T) })
     }
 
-    /// As [`at`](Self::at), at an even offset below [`FAR`] that comes from the packet itself: the
+    /// As [`at`](Self::at), at an offset (even unless `T` is bytes) below [`FAR`] that comes from the packet itself: the
     /// kernel's verifier wants to see its bound.
     #[inline(always)]
     fn at_far<T: Wire>(&self, offset: u32) -> Option<&T> {

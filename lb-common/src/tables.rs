@@ -4,8 +4,8 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, RangeKey,
-        Reach, Ring, Service, Vip, VipKey,
+        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, QuicKey,
+        RangeKey, Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
     verdict::Reason,
@@ -49,6 +49,8 @@ pub trait Tables {
     fn vip(&self, key: &VipKey) -> Option<Vip>;
     /// The service that a port is of by a range.
     fn range(&self, key: &RangeKey) -> Option<Vip>;
+    /// The backend that a connection id names.
+    fn quic_server(&self, key: &QuicKey) -> Option<u32>;
     /// [`crate::abi::address_flags`] of an announced address.
     fn address(&self, address: &Address) -> Option<u32>;
     /// Whether the address is announced.

@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, RangeKey,
-        Reach, Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
+        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey,
+        RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
@@ -41,6 +41,8 @@ static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);
 type RangeData = [u8; size_of::<RangeKey>() - size_of::<u32>()];
 #[map]
 static RANGES: LpmTrie<RangeData, Vip> = LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+#[map]
+static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -265,6 +267,12 @@ impl Tables for Kernel {
     #[inline(always)]
     fn range(&self, key: &RangeKey) -> Option<Vip> {
         range(key)
+    }
+
+    #[inline(always)]
+    fn quic_server(&self, key: &QuicKey) -> Option<u32> {
+        // SAFETY: one aligned word.
+        unsafe { QUIC_IDS.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@ mod address;
 mod flow;
 mod fragment;
 mod hop;
+mod quic;
 mod range;
 mod service;
 
@@ -15,6 +16,7 @@ pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop, SERVICE_TAG};
+pub use quic::{QuicKey, ServerId};
 pub use range::{RangeKey, address_flags};
 pub use service::{
     Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
@@ -42,6 +44,8 @@ pub mod maps {
     pub const VIPS: &str = "VIPS";
     /// `RangeKey → Vip`, LPM trie: ports that VIPS does not have, by the prefixes of their ranges.
     pub const RANGES: &str = "RANGES";
+    /// `QuicKey → backend id`, hash: members of QUIC services, drained ones too, by their server ids.
+    pub const QUIC_IDS: &str = "QUIC_IDS";
     /// `Address → u32`, hash: the announced addresses, with [`super::address_flags`].
     pub const ADDRESSES: &str = "ADDRESSES";
     /// `service id → Service`, array.
@@ -150,8 +154,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, RangeKey, Reach, Ring, Service,
-        Vip, VipKey, VlanDevice,
+        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, QuicKey, RangeKey, Reach, Ring,
+        Service, Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -169,6 +173,7 @@ mod pod {
         FlowKey,
         FragmentKey,
         Fragmented,
+        QuicKey,
         RangeKey,
         Reach,
         Ring,

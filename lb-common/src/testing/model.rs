@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, RangeKey, Reach, Ring,
-        Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
+        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey, RangeKey, Reach,
+        Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
     packet::Packet,
@@ -96,6 +96,7 @@ pub struct Model {
     answers: Box<[UnsafeCell<Bucket>]>,
     pub vips: HashMap<VipKey, Vip>,
     pub ranges: HashMap<RangeKey, Vip>,
+    pub quic_ids: HashMap<QuicKey, u32>,
     pub addresses: Vec<Address>,
     pub services: Vec<Service>,
     pub current_rings: Vec<Ring>,
@@ -157,6 +158,7 @@ impl Model {
             answers: free_buckets(2 * buckets),
             vips: HashMap::new(),
             ranges: HashMap::new(),
+            quic_ids: HashMap::new(),
             addresses: Vec::new(),
             services: Vec::new(),
             current_rings: Vec::new(),
@@ -278,6 +280,10 @@ impl Tables for Model {
         };
         let ranges = self.ranges.iter().filter(|(prefix, _)| covers(prefix));
         ranges.max_by_key(|(prefix, _)| prefix.length).map(|(_, vip)| *vip)
+    }
+
+    fn quic_server(&self, key: &QuicKey) -> Option<u32> {
+        self.quic_ids.get(key).copied()
     }
 
     fn address(&self, address: &Address) -> Option<u32> {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::model::Model;
 use crate::abi::{
-    Address, Backend, Hop, RangeKey, Reach, Ring, SERVICE_TAG, Service, Vip, VipKey, path,
+    Address, Backend, Hop, QuicKey, RangeKey, Reach, Ring, SERVICE_TAG, ServerId, Service, Vip,
+    VipKey, path, status,
 };
 
 /// One announced address per family; ports by what stands behind them.
@@ -31,6 +32,12 @@ pub const PROXY_IN_RANGE: u16 = 3443;
 pub const TCP_IN_RANGE: u16 = 3080;
 /// With handlers.
 pub const PROXY_RANGE: std::ops::RangeInclusive<u16> = 4000..=4003;
+/// Steered, UDP, QUIC: new connections to the first backend of [`BACKENDS`], those with the id
+/// [`QUIC_SERVER`] to [`QUIC_BACKEND_PORT`] there, those with [`QUIC_GONE`] to one that is gone.
+pub const QUIC_PORT: u16 = 4433;
+pub const QUIC_BACKEND_PORT: u16 = 4434;
+pub const QUIC_SERVER: [u8; 3] = [0xab, 0, 0xcd];
+pub const QUIC_GONE: [u8; 3] = [0xab, 0, 0xce];
 /// Steered, to a backend that routing does not reach.
 pub const UNREACHABLE_PORT: u16 = 83;
 
@@ -148,6 +155,7 @@ pub fn filled(mut model: Model, now: u64) -> Model {
         };
         let ranged = Vip { service: ranged, path: path::STEER };
         model.ranges.extend(RANGE_PREFIXES.map(|prefix| (key(prefix), ranged)));
+        add_quic(&mut model, family, vip);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.ranges.insert(key((*PROXY_RANGE.start(), 14)), proxied);
         model.vips.insert(vip_key(vip, PROXY_IN_RANGE, 6), proxied);
@@ -176,6 +184,25 @@ fn add_service(model: &mut Model, family: usize, ends: (&str, &str), hop: Hop) -
     model.services.push(Service::default());
     model.current_rings.push(Ring::new(slot, 1));
     model.services.len() as u32 - 1
+}
+
+fn add_quic(model: &mut Model, family: usize, vip: &str) {
+    let ends = (BACKENDS[family], SOURCES[family]);
+    let add = |model: &mut Model| {
+        let service = add_service(model, family, ends, hop(0));
+        (service, model.backends.len() as u32 - 1)
+    };
+    let (service, _) = add(model);
+    let (_, named) = add(model);
+    let (_, gone) = add(model);
+    model.services[service as usize].server_id_length = QUIC_SERVER.len() as u32;
+    model.backends[named as usize].port = QUIC_BACKEND_PORT.to_be_bytes();
+    model.reach[gone as usize].get_mut().status = status::GONE;
+    for (id, backend) in [(QUIC_SERVER, named), (QUIC_GONE, gone)] {
+        let id = ServerId::of(&id).expect("not too long");
+        model.quic_ids.insert(QuicKey { service, pad: 0, id }, backend);
+    }
+    steer(model, vip, QUIC_PORT, 17, service);
 }
 
 fn steer(model: &mut Model, vip: &str, port: u16, protocol: u32, service: u32) {

@@ -8,6 +8,7 @@ mod icmp;
 mod malformed;
 mod odd;
 mod passing;
+mod quic;
 mod ranges;
 mod steering;
 
@@ -88,6 +89,7 @@ pub fn rows() -> Vec<Row> {
         odd::add(&mut rows, &ends);
         double_tags::add(&mut rows, &ends);
         ranges::add(&mut rows, &ends);
+        quic::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
