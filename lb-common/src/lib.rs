@@ -13,12 +13,15 @@ pub mod checksum;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
+mod fragment;
 pub mod icmp;
 pub mod next_hop;
+mod odd;
 pub mod open;
 pub mod packet;
 pub mod pick;
 pub mod pipeline;
+mod quic;
 pub mod rewrite;
 pub mod tables;
 #[cfg(feature = "testing")]

@@ -3,6 +3,7 @@
 
 pub mod frames;
 pub mod model;
+mod pieces;
 pub mod table;
 pub mod world;
 

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
+use lb_common::abi::SERVICE_TAG;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
@@ -11,7 +12,7 @@ use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
-    host::{Interface, Vlan},
+    host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
     tables::Command,
 };
@@ -84,9 +85,16 @@ impl Steering {
     ///
     /// There are more of them than the table has room for.
     pub(super) fn set_vlans(&mut self, interfaces: &[Interface]) -> Result<(), DatapathError> {
-        for interface in interfaces {
-            if let Some(Vlan { parent, id }) = interface.vlan {
-                self.tables.set_vlan(interface.index, parent, id)?;
+        for Stack { index, name, ground, tags } in stacks(interfaces) {
+            let tag = |vlan: &Vlan| vlan.id | if vlan.service_tag { SERVICE_TAG } else { 0 };
+            match &tags[..] {
+                [outer] => self.tables.set_vlan(index, ground, [tag(outer), 0])?,
+                [outer, inner] => self.tables.set_vlan(index, ground, [tag(outer), tag(inner)])?,
+                _ => warn!(
+                    interface = name,
+                    "{} VLAN tags: what is steered by way of it is lost, for there may be two",
+                    tags.len()
+                ),
             }
         }
         Ok(())

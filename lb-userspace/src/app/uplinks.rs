@@ -168,7 +168,7 @@ mod tests {
             refused: BTreeMap::new(),
             shown: Shown::default(),
         };
-        let vlan = Some(Vlan { parent: 1, id: 7 });
+        let vlan = Some(Vlan { parent: 1, id: 7, service_tag: false });
         assert!(uplinks.wants(&interface("eth0")));
         assert!(!uplinks.wants(&interface("down0")));
         assert!(!uplinks.wants(&Interface { vlan, ..interface("eth0.7") }));

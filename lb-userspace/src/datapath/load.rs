@@ -32,6 +32,9 @@ pub struct DatapathConfig {
     pub vips: u32,
     /// Ring slots of all services together, old and new rings at the time of a change included.
     pub ring_slots: u32,
+    /// Packets of which fragments are still to come; some 150 bytes each. When there are more, those
+    /// whose fragments came least lately are given up.
+    pub fragmented: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
 }
@@ -46,6 +49,7 @@ impl Default for DatapathConfig {
             services: 16_384,
             vips: 65_536,
             ring_slots: 1 << 20,
+            fragmented: 16_384,
             load_slots: 65_536,
         }
     }
@@ -92,7 +96,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 15] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 16] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -107,6 +111,7 @@ impl DatapathConfig {
             (maps::BACKENDS, self.backends),
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
+            (maps::FRAGMENTS, self.fragmented),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
         ]
