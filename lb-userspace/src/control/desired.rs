@@ -18,6 +18,7 @@ use super::{
 use crate::{
     fleet::{Fleet, RunningService},
     load::LoadSlot,
+    settings::Encap,
 };
 
 /// What the kernel's tables should hold.
@@ -66,6 +67,7 @@ pub struct Circumstances<'a> {
     pub sources_revision: u64,
     /// Slots of a maglev ring.
     pub maglev_size: u32,
+    pub encap: &'a Encap,
     pub now: Instant,
 }
 
@@ -107,11 +109,11 @@ impl Desired {
         });
         let changed: Vec<_> = changed.cloned().collect();
         self.remove_missing(fleet, circumstances.now, slots);
-        let Circumstances { sources, maglev_size, now, .. } = *circumstances;
+        let Circumstances { sources, maglev_size, encap, now, .. } = *circumstances;
         for running in changed {
             // Read before what it stands for: a change in between shows at the next update.
             let revision = running.revision();
-            let fragment = Kitchen { sources, maglev_size, slots }.fragment(&running)?;
+            let fragment = Kitchen { sources, maglev_size, encap, slots }.fragment(&running)?;
             self.replace(&running.service.name, Some(&fragment), now, slots);
             let name = running.service.name.clone();
             let sources = running.sources(sources).collect();

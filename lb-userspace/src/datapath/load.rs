@@ -163,7 +163,7 @@ pub(super) fn load(
 
 /// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
 /// raised, and on newer kernels it need not be.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `unlimited` is a whole rlimit that is only read.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {

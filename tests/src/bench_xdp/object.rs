@@ -59,7 +59,7 @@ struct Round {
     first: u32,
     sources: u32,
     turn: u32,
-    pad: u32,
+    length: u32,
 }
 
 // SAFETY: #[repr(C)], bytes and integers, no implicit padding.
@@ -153,7 +153,8 @@ impl Object {
         let mut head = [0; 80];
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
-        self.round.set(0, Round { frame: head, first, sources, turn: 0, pad: 0 }, 0)?;
+        let length = frame.len() as u32;
+        self.round.set(0, Round { frame: head, first, sources, turn: 0, length }, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as f64))
