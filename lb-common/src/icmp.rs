@@ -9,6 +9,7 @@ use network_types::{
 
 use crate::{
     abi::{Address, FlowKey, Hop, mode, path},
+    admit,
     arrival::{Desk, Onward},
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
@@ -159,7 +160,8 @@ fn relay<P: Packet, T: Tables>(
         return Ok(Way::Follow);
     }
     let Some(turn) = turn(tables, &key, hash, of_client) else {
-        return match tables.vip(&key.vip()) {
+        let ranged = || admit::ranged(tables, &key, tables.address(dst)?);
+        return match tables.vip(&key.vip()).or_else(ranged) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
             _ => unclaimed(tables, dst),
         };

@@ -15,13 +15,16 @@ pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
+mod fragment;
 pub mod icmp;
 mod mss;
 pub mod next_hop;
+mod odd;
 pub mod open;
 pub mod packet;
 pub mod pick;
 pub mod pipeline;
+mod quic;
 pub mod rewrite;
 pub mod tables;
 #[cfg(feature = "testing")]

@@ -35,8 +35,11 @@ pub(crate) fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &Des
     if limit == 0 {
         return;
     }
-    let family = arrival.family;
-    let l4 = family.l4();
+    let l4 = arrival.family.l4();
+    // Behind options or extension headers it stays as it is.
+    if arrival.l4 as usize != l4 {
+        return;
+    }
     let Some(place) = find(packet, tables, l4) else { return };
     let Some(value) = packet.at_mut::<[u8; 2]>(place) else { return };
     let old = *value;

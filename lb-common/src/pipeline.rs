@@ -3,16 +3,16 @@
 use network_types::eth::EthHdr;
 
 use crate::{
-    abi::{FlowKey, mode, status},
+    abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
     answer::too_big,
-    arrival::Desk,
+    arrival::{Desk, Extent},
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    icmp, mss, next_hop, open,
+    fragment, icmp, mss, next_hop, odd, open,
     packet::Packet,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
@@ -67,15 +67,39 @@ fn unusual<P: Packet, T: Tables>(
     desk: &mut Desk,
     way: Way,
 ) -> Result<Way, Reason> {
-    let kind = examine(packet, tables, desk)?;
-    if way == Way::Back {
-        return backwards(packet, tables, desk);
+    let mut kind = examine(packet, tables, desk)?;
+    let mut way = way;
+    if kind == Kind::Odd {
+        kind = unfold(packet, tables, desk)?;
+        way = if kind == Kind::Segment { Way::Back } else { Way::Other };
     }
-    let way = match kind {
-        Kind::Segment => admit::newcomer(packet, tables, desk)?,
-        Kind::Message => icmp::receive(packet, tables, desk)?,
-        Kind::Foreign => Way::Pass,
+    if way == Way::Back {
+        way = seek(tables, desk);
+    }
+    way = if way == Way::Back {
+        backwards(packet, tables, desk)?
+    } else {
+        let way = match kind {
+            Kind::Segment => admit::newcomer(packet, tables, desk)?,
+            Kind::Message => icmp::receive(packet, tables, desk)?,
+            Kind::Odd | Kind::Foreign => Way::Pass,
+        };
+        go_on(packet, tables, desk, way)?
     };
+    if desk.arrival.piece.extent != Extent::Whole && matches!(way, Way::Steer | Way::Proxy) {
+        fragment::settle(packet, tables, desk, way)?;
+    }
+    Ok(way)
+}
+
+/// What is left to do for a packet that came from a client.
+#[inline(always)]
+fn go_on<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+    way: Way,
+) -> Result<Way, Reason> {
     match way {
         Way::Open => {
             open::begin(packet, tables, desk)?;
@@ -101,7 +125,6 @@ fn backwards<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    seek(tables, desk)?;
     mss::clamp(packet, tables, desk);
     match give_back(packet, tables, desk)? {
         Way::Oversize => too_big::answer(packet, tables, desk),
@@ -121,7 +144,7 @@ fn usual<P: Packet, T: Tables>(
     if !parse_plain(packet, family, &mut key, &mut flags) {
         return Ok(Way::Other);
     }
-    let headers = Headers { family, flags };
+    let headers = Headers::plain(family, flags);
     let hash = flow_table::hash(&key, tables.seed());
     if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
         if flags & tcp_flags::SYN != 0 || obstacle(packet, tables, found.flow).is_some() {
@@ -148,10 +171,23 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     let parsed = parse(packet, &mut arrival.key, &mut headers);
     arrival.family = headers.family;
     arrival.flags = headers.flags;
+    arrival.l4 = headers.family.l4() as u32;
+    arrival.piece.extent = Extent::Whole;
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
     match parsed {
         Err(_) if !tables.owns(&arrival.key.dst) => Ok(Kind::Foreign),
         parsed => parsed,
+    }
+}
+
+/// Reads what is behind options and extension headers, or in other fragments.
+#[inline(always)]
+fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Kind, Reason> {
+    let read = odd::walk(packet, tables, &mut desk.arrival)
+        .and_then(|()| odd::read(packet, tables, &mut desk.arrival));
+    match read {
+        Err(_) if !tables.owns(&desk.arrival.key.dst) => Ok(Kind::Foreign),
+        read => read,
     }
 }
 
@@ -187,7 +223,6 @@ fn follow<P: Packet, T: Tables>(
 ) -> Result<Way, Reason> {
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
-    let headers = Headers { family: arrival.family, flags: arrival.flags };
     match obstacle(packet, tables, flow) {
         Some(Reason::TooBig) => {
             let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
@@ -197,16 +232,20 @@ fn follow<P: Packet, T: Tables>(
         Some(reason) => return Err(reason),
         None => {}
     }
-    to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
+    to_backend(packet, tables, arrival.headers(), Found::read(flow), &mut onward.exit)
 }
 
-/// Finds the flow of a backend's packet.
+/// Finds the flow of a backend's packet: [`Way::Back`], if there is one.
 #[inline(never)]
-fn seek<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+fn seek<T: Tables>(tables: &T, desk: &mut Desk) -> Way {
     let Desk { arrival, onward, .. } = desk;
-    let found = flow_table::of_backend(tables, &arrival.key, arrival.hash);
-    onward.flow = found.ok_or(Reason::RacedFlow)?.flow.number();
-    Ok(())
+    match flow_table::of_backend(tables, &arrival.key, arrival.hash) {
+        Some(found) => {
+            onward.flow = found.flow.number();
+            Way::Back
+        }
+        None => Way::Other,
+    }
 }
 
 /// Sends a packet on as a backend's packet of that flow.
@@ -222,7 +261,7 @@ fn give_back<P: Packet, T: Tables>(
         onward.limit = flow.way_back().mtu;
         return Ok(Way::Oversize);
     }
-    let headers = Headers { family: arrival.family, flags: arrival.flags };
+    let headers = arrival.headers();
     if headers.flags & tcp_flags::SYN != 0 {
         track::answered(packet, headers, flow)?;
     }
@@ -232,14 +271,14 @@ fn give_back<P: Packet, T: Tables>(
 /// Gives the frame the tag that it leaves with.
 #[inline(always)]
 fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Verdict {
-    let tag = if way == Way::Steer { Tag::vlan(exit.vlan) } else { came_with };
+    let tag = if way == Way::Steer { Tag::of([exit.vlan, exit.inner_vlan]) } else { came_with };
     if !vlan::push(packet, tag) {
         return Verdict::Drop(Reason::NoHeadroom);
     }
     match way {
         Way::Pass => Verdict::Pass,
         Way::Proxy => Verdict::Proxy,
-        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
+        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
         Way::Other | Way::Open | Way::Promote | Way::Follow | Way::Back | Way::Oversize => {
@@ -268,7 +307,7 @@ fn to_backend<P: Packet, T: Tables>(
     next_hop::of_reach(tables, reach, flow, now)?;
     let hop = reach.hop();
     if flow.mode() == mode::NAT {
-        rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_backend(flow))?;
+        rewrite::nat(packet, flow.protocol(), headers, Turn::to_backend(flow))?;
     } else {
         encap::direct(packet, headers.family, flow)?;
     }
@@ -294,7 +333,7 @@ fn to_client<P: Packet, T: Tables>(
     let now = tables.now();
     flow.set_answered(now);
     next_hop::of_flow(tables, flow, now)?;
-    rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_client(flow))?;
+    rewrite::nat(packet, flow.protocol(), headers, Turn::to_client(flow))?;
     let hop = flow.way_back();
     rewrite::link(packet, hop)?;
     found.check()?;

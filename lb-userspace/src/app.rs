@@ -5,7 +5,7 @@ mod daemon;
 mod decap;
 mod detach;
 mod draining;
-mod ids;
+mod notes;
 mod privilege;
 mod report;
 mod signals;
@@ -22,7 +22,7 @@ use tracing::{error, info};
 use self::{
     daemon::{Daemon, Handles},
     draining::Draining,
-    ids::Ids,
+    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -82,15 +82,18 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let mut uplinks = Uplinks::new(&config.node);
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
-    let ids = Ids::at(&config.node.state_dir, datapath.maps);
-    let mut steering = Steering::resume(datapath.tables, load.clone(), ids, &config.node)?;
+    let notes = Notes::new(&config.node.state_dir, datapath.maps);
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), &config.node)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
+    assembly::resume_health(&fleet, &notes.down());
     let daemon = Daemon {
         config,
         kernel,
         host,
         links,
+        notes,
         uplinks,
         fleet,
         steering,

@@ -4,6 +4,7 @@
 pub mod frames;
 pub mod model;
 pub mod modes;
+mod pieces;
 pub mod table;
 pub mod tunnels;
 pub mod world;

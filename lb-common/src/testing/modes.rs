@@ -7,17 +7,17 @@ use super::{
 use crate::abi::{Address, Backend, Reach, Ring, Service, Vip, VipKey, mode, path};
 
 /// Services of each mode, TCP and UDP, by their port.
-pub const L2_PORT: u16 = 84;
-pub const IPIP_PORT: u16 = 85;
+pub const L2_PORT: u16 = 184;
+pub const IPIP_PORT: u16 = 185;
 /// The same with tunnels of the other family.
-pub const IPIP_OTHER_PORT: u16 = 86;
-pub const GUE_PORT: u16 = 87;
-pub const GUE_OTHER_PORT: u16 = 88;
+pub const IPIP_OTHER_PORT: u16 = 186;
+pub const GUE_PORT: u16 = 187;
+pub const GUE_OTHER_PORT: u16 = 188;
 /// `nat`, to a backend that takes packets of 1400 bytes.
-pub const NARROW_PORT: u16 = 89;
+pub const NARROW_PORT: u16 = 189;
 pub const NARROW_MTU: u32 = 1400;
 /// `nat`, with an MSS of at most 1300.
-pub const CLAMPED_PORT: u16 = 90;
+pub const CLAMPED_PORT: u16 = 190;
 pub const CLAMPED_MSS: u16 = 1300;
 /// Where this world's backends take GUE: not where everybody does.
 pub const TUNNEL_PORT: u16 = 5555;
@@ -26,7 +26,7 @@ pub const TUNNEL_PORT: u16 = 5555;
 pub const SPREAD: u16 = 16;
 
 /// Clients behind a link of [`NARROW_MTU`].
-pub const NARROW_CLIENTS: [&str; 2] = ["198.51.102.7", "2001:db8:e::7"];
+pub const NARROW_CLIENTS: [&str; 2] = ["198.51.103.7", "2001:db8:f::7"];
 
 /// What this world's links carry.
 const MTU: u32 = 1500;

@@ -101,7 +101,7 @@ impl Frame {
 
     /// With these options in the header of a TCP segment without payload: a multiple of four bytes.
     #[must_use]
-    pub fn with_options(self, options: &[u8]) -> Self {
+    pub fn with_tcp_options(self, options: &[u8]) -> Self {
         let mut bytes = Vec::new();
         let (ip, rest) =
             IpHeaders::from_slice_lax(&self.0[L3..]).map(|(ip, rest, ..)| (ip, rest)).expect("IP");

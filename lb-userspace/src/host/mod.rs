@@ -20,7 +20,7 @@ use tracing::warn;
 
 pub use self::{
     error::HostError,
-    interfaces::{Interface, Vlan},
+    interfaces::{Interface, Stack, Vlan, stacks},
     local::LocalAddresses,
     neighbours::Unreachable,
     netlink::PROTOCOL,

@@ -301,8 +301,8 @@ fn segments(rows: &mut Vec<Row>, e: &Ends) {
     let (large, limit) = (1460, CLAMPED_MSS);
     let mut push = |text: &str, port, before: &[u8], after: &[u8]| {
         rows.push(
-            Row::new(e.title(text), syn(port).with_options(before), TO_BACKEND)
-                .out(out.clone().with_options(after)),
+            Row::new(e.title(text), syn(port).with_tcp_options(before), TO_BACKEND)
+                .out(out.clone().with_tcp_options(after)),
         );
     };
     push("MSS clamped", CLAMPED_PORT, &mss(large), &mss(limit));
@@ -317,8 +317,12 @@ fn segments(rows: &mut Vec<Row>, e: &Ends) {
     let ended = [&[0, 0, 0, 0][..], &mss(large)].concat();
     push("what follows the end of options stays", CLAMPED_PORT, &ended, &ended);
     rows.push(
-        Row::new(e.title("the backend's MSS clamped"), answer.with_options(&mss(large)), TO_CLIENT)
-            .after([syn(CLAMPED_PORT)])
-            .out(answered.with_options(&mss(limit))),
+        Row::new(
+            e.title("the backend's MSS clamped"),
+            answer.with_tcp_options(&mss(large)),
+            TO_CLIENT,
+        )
+        .after([syn(CLAMPED_PORT)])
+        .out(answered.with_tcp_options(&mss(limit))),
     );
 }
