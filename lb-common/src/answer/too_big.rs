@@ -153,7 +153,8 @@ fn make_room<P: Packet, const QUOTE: usize>(
         Family::V4 => ETHERTYPE_IPV4.to_be(),
         Family::V6 => ETHERTYPE_IPV6.to_be(),
     };
-    packet.sum::<QUOTE>(family.l4() + Icmpv4Hdr::LEN).ok_or(Reason::Truncated)
+    let sum = packet.sum::<QUOTE>(family.l4() + Icmpv4Hdr::LEN);
+    sum.map(Delta::of_sum).ok_or(Reason::Truncated)
 }
 
 /// `sum`: of all under the checksum but the ICMP header itself.

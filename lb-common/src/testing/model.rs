@@ -12,7 +12,6 @@ use crate::{
         Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
-    checksum::Delta,
     packet::Packet,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
@@ -63,9 +62,9 @@ unsafe impl Packet for Buffer {
         (base + self.start, base + self.end)
     }
 
-    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta> {
-        let words = self.bytes().get(offset..offset + LENGTH)?.chunks_exact(2);
-        Some(words.fold(Delta::NONE, |sum, word| sum.plus([word[0], word[1]])))
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64> {
+        let words = self.bytes().get(offset..offset + LENGTH)?.chunks_exact(4);
+        Some(words.map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]))).sum())
     }
 
     fn adjust_head(&mut self, by: i32) -> bool {
