@@ -37,8 +37,15 @@ impl Tables {
         }
         contents
             .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
+        for key in self.ranges.keys()? {
+            if let Some(vip) = self.ranges.lookup(&key)? {
+                contents.push(Command::SetRange(key, vip));
+            }
+        }
+        let quic_ids = entries(&self.quic_ids)?.into_iter();
+        contents.extend(quic_ids.map(|(key, backend)| Command::SetQuicId(key, backend)));
         let addresses = entries(&self.addresses)?.into_iter();
-        contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
+        contents.extend(addresses.map(|(address, flags)| Command::SetAddress(address, flags)));
         Ok(contents)
     }
 

@@ -17,7 +17,7 @@ use super::{
 
 const ANY: u64 = 0;
 
-/// Typed handle to a hash map, or with `K = u32` to an array. All methods take `&self` and work
+/// Typed handle to a hash map, an LPM trie whose keys begin with their length, or with `K = u32` to an array. All methods take `&self` and work
 /// beside the kernel program, which changes values in place.
 pub struct Table<K, V> {
     map: MapData,
@@ -30,7 +30,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
     ///
     /// The map is of another kind, or its key or value of another size.
     pub(super) fn open(map: Map, name: &'static str) -> Result<Self, DatapathError> {
-        let (Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map)) = map else {
+        let (Map::HashMap(map) | Map::LruHashMap(map) | Map::LpmTrie(map) | Map::Array(map)) = map
+        else {
             return Err(DatapathError::MapKind { name });
         };
         let info = map.info().map_err(|source| DatapathError::table(name, source))?;
@@ -82,6 +83,29 @@ impl<K: Pod, V: Pod> Table<K, V> {
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
         let done = unsafe { sys::bpf(Cmd::Delete, &mut attr) };
         self.found(done).map(|found| found.is_some())
+    }
+
+    /// All keys, one by one: an LPM trie's entries do not come in batches that
+    /// [`walk`](Self::walk) has room for. Nobody may add or delete meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub(super) fn keys(&self) -> Result<Vec<K>, DatapathError> {
+        let mut keys: Vec<K> = Vec::new();
+        loop {
+            let mut next = mem::MaybeUninit::<K>::uninit();
+            let last = keys.last().map_or(ptr::null(), ptr::from_ref);
+            let mut attr = Element::after(self.fd(), last, next.as_mut_ptr());
+            // SAFETY: `last` is null or a K, and `next` has room for one, of the size that `open`
+            // compared.
+            let done = unsafe { sys::bpf(Cmd::NextKey, &mut attr) };
+            match self.found(done)? {
+                // SAFETY: on success the kernel has written the whole key, and K is Pod.
+                Some(()) => keys.push(unsafe { next.assume_init() }),
+                None => return Ok(keys),
+            }
+        }
     }
 
     fn read(&self, cmd: Cmd, key: &K) -> Result<Option<V>, DatapathError> {
