@@ -8,13 +8,16 @@
 
 pub mod abi;
 pub mod admit;
+mod answer;
 pub mod arrival;
 pub mod checksum;
+pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
 mod fragment;
 pub mod icmp;
+mod mss;
 pub mod next_hop;
 mod odd;
 pub mod open;

@@ -10,6 +10,8 @@ use network_types::{
     vlan::VlanHdr,
 };
 
+use crate::checksum::Delta;
+
 /// No header starts so many bytes into a frame or further: a power of two.
 pub const FAR: u32 = 512;
 
@@ -44,6 +46,10 @@ pub unsafe trait Packet {
         let (start, end) = self.bounds();
         end - start
     }
+
+    /// One's complement sum of `LENGTH` bytes, a multiple of four and at most 2 KiB; `None` if the frame
+    /// ends before them.
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta>;
 
     /// The header at `offset`, which must be even; `None` if the frame ends before it does.
     #[inline(always)]

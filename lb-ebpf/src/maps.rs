@@ -11,7 +11,7 @@ use aya_ebpf::{
         BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         bpf_fib_lookup as FibLookup, xdp_md,
     },
-    helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_check_mtu, bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap, lpm_trie},
 };
@@ -356,6 +356,13 @@ impl Tables for Kernel {
     fn ingress(&self) -> u32 {
         // SAFETY: the context is the kernel's own.
         unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn ingress_takes(&self, length: u32) -> bool {
+        let mut mtu = length;
+        // SAFETY: the context is the kernel's own; interface 0 is the one that the frame came in by.
+        unsafe { bpf_check_mtu(self.ctx.cast(), 0, &raw mut mtu, 0, 0) == 0 }
     }
 
     #[inline(always)]

@@ -2,9 +2,10 @@
 
 mod assembly;
 mod daemon;
+mod decap;
 mod detach;
 mod draining;
-mod ids;
+mod notes;
 mod privilege;
 mod report;
 mod signals;
@@ -18,15 +19,18 @@ use std::time::Instant;
 
 use tracing::{error, info};
 
-pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
     draining::Draining,
-    ids::Ids,
+    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
     uplinks::Uplinks,
+};
+pub use self::{
+    decap::{DecapOptions, decap},
+    detach::{Detached, detach},
 };
 use crate::{
     admin::Door,
@@ -78,16 +82,18 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let mut uplinks = Uplinks::new(&config.node);
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
-    let ids = Ids::at(&config.node.state_dir, datapath.maps);
+    let notes = Notes::new(&config.node.state_dir, datapath.maps);
     let mut steering =
-        Steering::resume(datapath.tables, load.clone(), ids, config.node.maglev_table_size)?;
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), &config.node)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
+    assembly::resume_health(&fleet, &notes.down());
     let daemon = Daemon {
         config,
         kernel,
         host,
         links,
+        notes,
         uplinks,
         fleet,
         steering,

@@ -14,6 +14,7 @@ use lb_common::{
     testing::{
         Frame, Row,
         frames::{CLIENT_MAC, OUR_MAC},
+        modes::{NARROW_CLIENTS, NARROW_MTU},
         rows,
         world::{self, BACKEND_MAC, CLIENT_VLAN, SOURCE_MAC, VLAN},
     },
@@ -56,6 +57,8 @@ struct Lab {
     client_double: u32,
     backend_double: u32,
     backend_vlan: u32,
+    /// To clients behind a narrower link.
+    narrow: u32,
 }
 
 impl Lab {
@@ -65,7 +68,10 @@ impl Lab {
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
         let [behind, behind6] = world::VLAN_BACKENDS;
+        let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, NARROW_CLIENTS);
+        netns.ip(&format!("link set narrow0 mtu {NARROW_MTU}")).expect("ip");
         let lab = Self {
+            narrow,
             up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
             client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
             backend_double: link(
@@ -92,11 +98,11 @@ impl Lab {
         let config = DatapathConfig {
             max_flows: 64,
             max_half_open: 64,
-            backends: 16,
-            services: 16,
+            backends: 64,
+            services: 64,
             vips: 64,
-            ring_slots: 16,
-            load_slots: 1024,
+            ring_slots: 64,
+            load_slots: 4096,
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
@@ -119,6 +125,8 @@ impl Lab {
         vlan(self.backend_vlan, self.down, [VLAN, 0]);
         vlan(self.client_double, self.up, world::CLIENT_DOUBLE);
         vlan(self.backend_double, self.down, world::DOUBLE);
+        // Another interface than frames came by would make a redirect of what the table calls XDP_TX.
+        vlan(self.narrow, self.up, [0, 0]);
         datapath
     }
 
@@ -141,10 +149,10 @@ impl Lab {
         if trial.action != action {
             return Err(format!("action {}, not {action}; drops {dropped:?}", trial.action));
         }
-        if let Verdict::Drop(reason) | Verdict::Answer(reason) = row.verdict {
-            if dropped != [reason] {
-                return Err(format!("{dropped:?}, not {reason:?}"));
-            }
+        if let Verdict::Drop(reason) | Verdict::Answer(reason) = row.verdict
+            && dropped != [reason]
+        {
+            return Err(format!("{dropped:?}, not {reason:?}"));
         }
         if let Verdict::Drop(_) = row.verdict {
             return Ok(());

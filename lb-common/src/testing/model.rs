@@ -12,6 +12,7 @@ use crate::{
         Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
+    checksum::Delta,
     packet::Packet,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
@@ -60,6 +61,11 @@ unsafe impl Packet for Buffer {
     fn bounds(&self) -> (usize, usize) {
         let base = self.words.as_ptr() as usize;
         (base + self.start, base + self.end)
+    }
+
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta> {
+        let words = self.bytes().get(offset..offset + LENGTH)?.chunks_exact(2);
+        Some(words.fold(Delta::NONE, |sum, word| sum.plus([word[0], word[1]])))
     }
 
     fn adjust_head(&mut self, by: i32) -> bool {
@@ -114,7 +120,10 @@ pub struct Model {
     pub source_ports: (u16, u16),
     pub now: Cell<u64>,
     pub ingress: u32,
+    /// What the interface takes that frames come in by.
+    pub ingress_mtu: u32,
     random: Cell<u64>,
+    answers_due: Cell<u64>,
 }
 
 /// Entries of one part, and the slots that lead to them.
@@ -175,7 +184,9 @@ impl Model {
             source_ports: (2048, 30720),
             now: Cell::new(1 << 40),
             ingress: 1,
+            ingress_mtu: 1500,
             random: Cell::new(1),
+            answers_due: Cell::new(0),
         }
     }
 
@@ -245,7 +256,11 @@ impl Tables for Model {
 
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         let onward = Onward::default();
-        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
+        let answers = self.answers_due.get();
+        let mut desk = Desk { arrival: Arrival::unread(Tag::NONE), onward, answers };
+        let result = work(&mut desk);
+        self.answers_due.set(desk.answers);
+        Some(result)
     }
 
     fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
@@ -356,6 +371,10 @@ impl Tables for Model {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn ingress_takes(&self, length: u32) -> bool {
+        length <= self.ingress_mtu
     }
 
     fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {

@@ -7,13 +7,14 @@ use lb_common::abi::SERVICE_TAG;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
-use super::{ids::Ids, sources::Sources};
+use super::{notes::Notes, sources::Sources};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
+    settings::{Encap, Node},
     tables::Command,
 };
 
@@ -27,9 +28,10 @@ pub(super) struct Steering {
     tables: datapath::Tables,
     desired: Desired,
     actual: control::Tables,
-    ids: Ids,
+    notes: Notes,
     load: Load,
     maglev_size: u32,
+    encap: Encap,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -44,26 +46,29 @@ impl Steering {
     pub(super) fn resume(
         tables: datapath::Tables,
         load: Load,
-        ids: Ids,
-        maglev_size: u32,
+        notes: Notes,
+        node: &Node,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
         let actual = control::Tables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
-        let mut slots = match ids.read() {
+        let assigned = notes.assigned();
+        let is_known = assigned.is_some();
+        let mut slots = match assigned {
             Some(assigned) => Slots::resume(capacity, &assigned),
             None => Slots::beyond(capacity, &actual, has_connections),
         };
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
-        if !contents.is_empty() && ids.read().is_none() {
+        if !contents.is_empty() && !is_known {
             warn!("it is not known whose these entries are: their counters end");
         }
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
+        let (maglev_size, encap) = (node.maglev_table_size, node.encap);
+        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, encap, settled })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -109,6 +114,7 @@ impl Steering {
             sources: &sources.known,
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
+            encap: &self.encap,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;
@@ -119,7 +125,7 @@ impl Steering {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
             if self.slots.have_changed() {
-                self.ids.write(self.slots.assigned())?;
+                self.notes.write_assigned(&self.slots.assigned())?;
                 self.slots.mark_noted();
             }
             self.carry_out(&plan.commands)?;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     fleet::{Fleet, RunningService},
     load::LoadSlot,
+    settings::Encap,
 };
 
 /// What the kernel's tables should hold.
@@ -59,6 +60,8 @@ pub(super) struct Touched {
 struct Part {
     running: Arc<RunningService>,
     revision: u64,
+    /// Towards each of its servers.
+    sources: Box<[Option<IpAddr>]>,
     fragment: Fragment,
 }
 
@@ -70,6 +73,7 @@ pub struct Circumstances<'a> {
     pub sources_revision: u64,
     /// Slots of a maglev ring.
     pub maglev_size: u32,
+    pub encap: &'a Encap,
     pub now: Instant,
 }
 
@@ -107,18 +111,21 @@ impl Desired {
         let resourced = self.sources != circumstances.sources_revision;
         let changed = fleet.services.iter().filter(|running| {
             let part = self.parts.get(&running.service.name);
-            resourced || part.is_none_or(|part| part.is_outdated(running))
+            part.is_none_or(|part| {
+                part.is_outdated(running) || resourced && part.is_resourced(circumstances.sources)
+            })
         });
         let changed: Vec<_> = changed.cloned().collect();
         self.remove_missing(fleet, circumstances.now, slots);
-        let Circumstances { sources, maglev_size, now, .. } = *circumstances;
+        let Circumstances { sources, maglev_size, encap, now, .. } = *circumstances;
         for running in changed {
             // Read before what it stands for: a change in between shows at the next update.
             let revision = running.revision();
-            let fragment = Kitchen { sources, maglev_size, slots }.fragment(&running)?;
+            let fragment = Kitchen { sources, maglev_size, encap, slots }.fragment(&running)?;
             self.replace(&running.service.name, Some(&fragment), now, slots);
             let name = running.service.name.clone();
-            self.parts.insert(name, Part { running, revision, fragment });
+            let sources = running.sources(sources).collect();
+            self.parts.insert(name, Part { running, revision, sources, fragment });
         }
         self.sources = circumstances.sources_revision;
         Ok(())
@@ -258,6 +265,17 @@ impl Part {
     fn is_outdated(&self, running: &Arc<RunningService>) -> bool {
         !Arc::ptr_eq(&self.running, running) || self.revision != running.revision()
     }
+
+    fn is_resourced(&self, sources: &HashMap<IpAddr, IpAddr>) -> bool {
+        !self.running.sources(sources).eq(self.sources.iter().copied())
+    }
+}
+
+impl RunningService {
+    fn sources(&self, sources: &HashMap<IpAddr, IpAddr>) -> impl Iterator<Item = Option<IpAddr>> {
+        let servers = self.backends.iter().map(|backend| backend.server.address.ip());
+        servers.map(|server| sources.get(&server).copied())
+    }
 }
 
 /// Entries that several services may want, with the number of those that do.
@@ -297,4 +315,4 @@ impl<K: Hash + Eq + Copy, V> Shared<K, V> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
     sync::Arc,
     time::Instant,
 };
 
+use ipnet::IpNet;
 use lb_common::abi::{
     Address, Backend as Entry, QuicKey, RangeKey, Ring, Service as Steered, Vip, VipKey,
     address_flags, path,
@@ -20,10 +21,16 @@ use crate::{
         Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
         Strategy,
     },
+    settings::Encap,
     tables::{Capacity, Command},
 };
 
 pub(super) const MAGLEV: u32 = 256;
+pub(super) const ENCAP: Encap = Encap {
+    source_v4: IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 16),
+    source_v6: IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)), 64),
+    gue_port: 6080,
+};
 /// Room for few rings at a time, so that tests meet its end.
 pub(super) const RINGS: u32 = 5200;
 
@@ -124,6 +131,7 @@ impl World {
             sources: &self.sources,
             sources_revision: self.revision,
             maglev_size: MAGLEV,
+            encap: &ENCAP,
             now: self.now,
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots).unwrap();

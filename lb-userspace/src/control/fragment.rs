@@ -12,6 +12,7 @@ use super::{Error, Member, Slots, entry, family::Family, ports::prefixes, recipe
 use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
+    settings::Encap,
 };
 
 /// All that the tables should hold for a service, worked out but for the rings.
@@ -66,6 +67,7 @@ pub(super) struct Kitchen<'a> {
     /// Towards each server, the address of ours that the host's routing would use.
     pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
     pub(super) maglev_size: u32,
+    pub(super) encap: &'a Encap,
     pub(super) slots: &'a mut Slots,
 }
 
@@ -118,7 +120,7 @@ impl Kitchen<'_> {
             match self.sources.get(&server.ip()) {
                 Some(&source) => {
                     let status = entry::status_of(backend);
-                    let backend = entry::backend(backend, &service.steering, source);
+                    let backend = entry::backend(backend, &service.steering, source, self.encap);
                     fragment.backends.push((id, Placed { backend, status }));
                 }
                 None => fragment.unroutable.push(server),

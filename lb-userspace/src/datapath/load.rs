@@ -18,7 +18,8 @@ use crate::settings::Node;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
     /// Established flows at a time. Slots are made for twice as many or more, so that buckets are
-    /// half full at most: 176 bytes each, and an answer's 8 to 16, make 370 to 750 bytes a flow.
+    /// half full at most. Two slots of 176 bytes and their share of ANSWERS make 370 bytes a flow
+    /// where this is a power of two, and up to twice that where it is just above one.
     pub max_flows: u32,
     /// Half-open flows at a time, which cost the same; more than that, and the oldest give way.
     pub max_half_open: u32,
@@ -166,7 +167,7 @@ pub(super) fn load(
 
 /// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
 /// raised, and on newer kernels it need not be.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `unlimited` is a whole rlimit that is only read.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {

@@ -3,7 +3,7 @@
 use std::{
     io,
     marker::PhantomData,
-    mem,
+    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd},
     ptr,
 };
@@ -57,13 +57,6 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.map.fd().as_fd()
     }
 
-    /// # Errors
-    ///
-    /// The system call failed otherwise than by not finding the key.
-    pub fn lookup(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        self.read(Cmd::Lookup, key)
-    }
-
     /// Inserts or replaces.
     ///
     /// # Errors
@@ -77,7 +70,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
     ///
     /// # Errors
     ///
-    /// As of [`lookup`](Self::lookup).
+    /// The system call failed otherwise than by not finding the key.
     pub fn delete(&self, key: &K) -> Result<bool, DatapathError> {
         let mut attr = Element::new::<K, V>(self.fd(), key, ptr::null_mut(), 0);
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
@@ -85,42 +78,31 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.found(done).map(|found| found.is_some())
     }
 
-    /// All keys, one by one: an LPM trie's entries do not come in batches that
-    /// [`walk`](Self::walk) has room for. Nobody may add or delete meanwhile.
+    /// All entries, one by one: an LPM trie's do not come in batches that [`walk`](Self::walk) has
+    /// room for. Nobody may add or delete meanwhile.
     ///
     /// # Errors
     ///
     /// The system call failed.
-    pub(super) fn keys(&self) -> Result<Vec<K>, DatapathError> {
-        let mut keys: Vec<K> = Vec::new();
+    pub(super) fn each(&self) -> Result<Vec<(K, V)>, DatapathError> {
+        let mut entries: Vec<(K, V)> = Vec::new();
         loop {
-            let mut next = mem::MaybeUninit::<K>::uninit();
-            let last = keys.last().map_or(ptr::null(), ptr::from_ref);
+            let last = entries.last().map_or(ptr::null(), |(key, _)| ptr::from_ref(key));
+            let mut next = MaybeUninit::<K>::uninit();
             let mut attr = Element::after(self.fd(), last, next.as_mut_ptr());
             // SAFETY: `last` is null or a K, and `next` has room for one, of the size that `open`
             // compared.
             let done = unsafe { sys::bpf(Cmd::NextKey, &mut attr) };
-            match self.found(done)? {
-                // SAFETY: on success the kernel has written the whole key, and K is Pod.
-                Some(()) => keys.push(unsafe { next.assume_init() }),
-                None => return Ok(keys),
-            }
+            let Some(()) = self.found(done)? else { return Ok(entries) };
+            // SAFETY: on success the kernel has written the whole key, and K is Pod.
+            let key = unsafe { next.assume_init() };
+            let mut value = MaybeUninit::<V>::uninit();
+            let mut attr = Element::new(self.fd(), &key, value.as_mut_ptr(), 0);
+            // SAFETY: `key` is a K and `value` has room for a V, as above.
+            unsafe { sys::bpf(Cmd::Lookup, &mut attr) }.map_err(|error| self.error(error))?;
+            // SAFETY: on success the kernel has written the whole value, and V is Pod.
+            entries.push((key, unsafe { value.assume_init() }));
         }
-    }
-
-    fn read(&self, cmd: Cmd, key: &K) -> Result<Option<V>, DatapathError> {
-        let mut value = mem::MaybeUninit::<V>::uninit();
-        let mut attr = Element::new(self.fd(), key, value.as_mut_ptr(), 0);
-        // SAFETY: `key` is a K and `value` has room for a V, the sizes that `open` compared.
-        let done = unsafe { sys::bpf(cmd, &mut attr) };
-        // SAFETY: on success the kernel has written the whole value, and V is Pod.
-        Ok(self.found(done)?.map(|()| unsafe { value.assume_init() }))
-    }
-
-    fn write(&self, key: &K, value: &V, flags: u64) -> io::Result<()> {
-        let mut attr = Element::new(self.fd(), key, (&raw const *value).cast_mut(), flags);
-        // SAFETY: `key` and `value` are of the sizes that `open` compared; both are only read.
-        unsafe { sys::bpf(Cmd::Update, &mut attr) }
     }
 
     fn found(&self, done: io::Result<()>) -> Result<Option<()>, DatapathError> {
@@ -129,6 +111,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(self.error(error)),
         }
+    }
+
+    fn write(&self, key: &K, value: &V, flags: u64) -> io::Result<()> {
+        let mut attr = Element::new(self.fd(), key, (&raw const *value).cast_mut(), flags);
+        // SAFETY: `key` and `value` are of the sizes that `open` compared; both are only read.
+        unsafe { sys::bpf(Cmd::Update, &mut attr) }
     }
 
     pub(super) fn error(&self, source: io::Error) -> DatapathError {

@@ -1,6 +1,6 @@
 //! The bench's object: the product's program, the floors, and tables filled for the cases.
 
-use std::fs;
+use std::{cell::UnsafeCell, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -14,8 +14,9 @@ use lb_common::{
         Address, Backend, FlowKey, Reach, Ring, Service, Vip, VipKey, WAYS, flow_state, globals,
         maps, programs,
     },
+    flow::{Headers, Kind, parse},
     tables::{Part, Tables as _},
-    testing::world,
+    testing::{model::Buffer, world},
 };
 
 use super::cases::{Case, Known};
@@ -58,7 +59,7 @@ struct Round {
     first: u32,
     sources: u32,
     turn: u32,
-    pad: u32,
+    length: u32,
 }
 
 // SAFETY: #[repr(C)], bytes and integers, no implicit padding.
@@ -152,7 +153,8 @@ impl Object {
         let mut head = [0; 80];
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
-        self.round.set(0, Round { frame: head, first, sources, turn: 0, pad: 0 }, 0)?;
+        let length = frame.len() as u32;
+        self.round.set(0, Round { frame: head, first, sources, turn: 0, length }, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as f64))
@@ -180,10 +182,9 @@ impl Object {
 
 /// The key of the one frame of a case without known flows.
 fn key_of(case: &Case) -> FlowKey {
-    let (mut key, mut headers) = (FlowKey::unread(), lb_common::flow::Headers::unread());
-    let packet = lb_common::testing::model::Buffer::new(&case.frame.0);
-    let parsed = lb_common::flow::parse(&packet, &mut key, &mut headers);
-    assert_eq!(parsed, Ok(lb_common::flow::Kind::Segment), "{}", case.name);
+    let (mut key, mut headers) = (FlowKey::unread(), Headers::unread());
+    let parsed = parse(&Buffer::new(&case.frame.0), &mut key, &mut headers);
+    assert_eq!(parsed, Ok(Kind::Segment), "{}", case.name);
     key
 }
 
@@ -209,7 +210,7 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     array::<Ring>(map(ebpf, maps::CURRENT_RINGS)?, &model.current_rings)?;
     array::<u32>(map(ebpf, maps::RINGS)?, &model.rings)?;
     array::<Backend>(map(ebpf, maps::BACKENDS)?, &model.backends)?;
-    let reach: Vec<Reach> = model.reach.into_iter().map(|reach| reach.into_inner()).collect();
+    let reach: Vec<Reach> = model.reach.into_iter().map(UnsafeCell::into_inner).collect();
     array::<Reach>(map(ebpf, maps::REACH)?, &reach)
 }
 

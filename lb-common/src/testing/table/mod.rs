@@ -6,6 +6,7 @@ mod double_tags;
 mod fragments;
 mod icmp;
 mod malformed;
+mod modes;
 mod odd;
 mod passing;
 mod quic;
@@ -28,13 +29,23 @@ pub struct Row {
     pub verdict: Verdict,
     /// The frame as it leaves. `None`: as it came, or dropped.
     pub out: Option<Frame>,
+    /// Whether `out` has checksums that a receiver would take: not if it carries what came spoilt.
+    pub verified: bool,
     /// The backend's live flows afterwards.
     pub live: Option<u64>,
 }
 
 impl Row {
     fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
-        Self { name: name.into(), before: Vec::new(), frame, verdict, out: None, live: None }
+        Self {
+            name: name.into(),
+            before: Vec::new(),
+            frame,
+            verdict,
+            out: None,
+            verified: true,
+            live: None,
+        }
     }
 
     fn pass(name: impl Into<String>, frame: Frame) -> Self {
@@ -71,6 +82,10 @@ impl Row {
         self
     }
 
+    fn out_unverified(self, frame: Frame) -> Self {
+        Self { verified: false, ..self.out(frame) }
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -90,6 +105,7 @@ pub fn rows() -> Vec<Row> {
         double_tags::add(&mut rows, &ends);
         ranges::add(&mut rows, &ends);
         quic::add(&mut rows, &ends);
+        modes::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));

@@ -184,6 +184,7 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         sources: &HashMap::new(),
         sources_revision: 1,
         maglev_size: fixture::MAGLEV,
+        encap: &fixture::ENCAP,
         now: world.now,
     };
     let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);

@@ -1,0 +1,3 @@
+//! Frames turned into answers to their senders.
+
+pub(crate) mod too_big;
