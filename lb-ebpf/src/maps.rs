@@ -41,7 +41,7 @@ type RangeData = [u8; size_of::<RangeKey>() - size_of::<u32>()];
 #[map]
 static RANGES: LpmTrie<RangeData, Vip> = LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
-static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, 0);
+static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
 static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
 #[map]

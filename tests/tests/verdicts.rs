@@ -10,6 +10,7 @@ use lb::{
 };
 use lb_common::{
     abi::Backend,
+    tables::Tables as _,
     testing::{
         Frame, Row,
         frames::{CLIENT_MAC, OUR_MAC},
@@ -219,6 +220,14 @@ fn commands() -> Vec<Command> {
         commands.push(Command::SetService { id, service: *service });
     }
     commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
-    commands.extend(model.addresses.iter().map(|address| Command::AddAddress(*address)));
+    commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
+    commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
+    let flags = |address| model.address(address).expect("one of the model's");
+    let addresses = model.addresses.iter();
+    commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
+    for id in 0..model.backends.len() as u32 {
+        let status = model.reach(id).expect("one for each backend").status();
+        commands.push(Command::SetStatus { id, status });
+    }
     commands
 }

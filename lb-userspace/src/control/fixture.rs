@@ -9,7 +9,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use lb_common::abi::{Address, Backend as Entry, Ring, Service as Steered, Vip, VipKey, path};
+use lb_common::abi::{
+    Address, Backend as Entry, QuicKey, RangeKey, Ring, Service as Steered, Vip, VipKey,
+    address_flags, path,
+};
 
 use super::{Circumstances, Desired, Slots, Tables, plan};
 use crate::{
@@ -41,6 +44,10 @@ pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
         proxy_proto: None,
         force_https: false,
     }
+}
+
+pub(super) fn range(first: u16, last: u16) -> Port {
+    Port { end_port: NonZeroU16::new(last).unwrap(), ..port(first, &[]) }
 }
 
 pub(super) fn service(
@@ -160,8 +167,10 @@ impl World {
 /// What the kernel program would find.
 #[derive(Default)]
 pub(super) struct Kernel {
-    pub(super) addresses: BTreeSet<Address>,
+    pub(super) addresses: BTreeMap<Address, u32>,
     pub(super) vips: BTreeMap<VipKey, Vip>,
+    pub(super) ranges: BTreeMap<RangeKey, Vip>,
+    pub(super) quic_ids: BTreeMap<QuicKey, u32>,
     pub(super) services: BTreeMap<u32, Steered>,
     pub(super) current: BTreeMap<u32, Ring>,
     rings: BTreeMap<u32, u32>,
@@ -192,8 +201,19 @@ impl Kernel {
             Command::SetRing { service: id, ring } => drop(self.current.insert(id, ring)),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key).expect("it was there")),
-            Command::AddAddress(address) => assert!(self.addresses.insert(address), "added twice"),
-            Command::RemoveAddress(address) => assert!(self.addresses.remove(&address)),
+            Command::SetRange(key, vip) => drop(self.ranges.insert(key, vip)),
+            Command::RemoveRange(key) => drop(self.ranges.remove(&key).expect("it was there")),
+            Command::SetQuicId(key, backend) => {
+                assert!(self.backends.contains_key(&backend), "{backend} is not there");
+                self.quic_ids.insert(key, backend);
+            }
+            Command::RemoveQuicId(key) => drop(self.quic_ids.remove(&key).expect("it was there")),
+            Command::SetAddress(address, flags) => {
+                assert_ne!(self.addresses.insert(address, flags), Some(flags), "set twice");
+            }
+            Command::RemoveAddress(address) => {
+                self.addresses.remove(&address).expect("it was there");
+            }
         }
         self.current.retain(|_, ring| ring.length() > 0);
         self.services.retain(|_, service| *service != Steered::default());
@@ -220,6 +240,13 @@ impl Kernel {
             }
             let slots: BTreeSet<_> = slots.iter().collect();
             assert_eq!(slots, members[1..].iter().collect(), "the members are those in the ring");
+        }
+        for (key, backend) in &self.quic_ids {
+            assert!(self.backends.contains_key(backend), "{key:?} names {backend}");
+        }
+        for (address, flags) in &self.addresses {
+            let has_range = self.ranges.keys().any(|key| key.address == *address);
+            assert!(has_range || *flags & address_flags::RANGES == 0, "{address:?} has no range");
         }
         for vip in self.vips.values().filter(|vip| vip.path == path::STEER) {
             assert!(vip.service < 16);

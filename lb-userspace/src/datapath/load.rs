@@ -28,7 +28,8 @@ pub struct DatapathConfig {
     /// Backends, a server counted once for each service that steers to it.
     pub backends: u32,
     pub services: u32,
-    /// Address, port and protocol each. The announced addresses get as many.
+    /// Address, port and protocol each. The announced addresses get as many, and so do the prefixes of
+    /// port ranges.
     pub vips: u32,
     /// Ring slots of all services together, old and new rings at the time of a change included.
     pub ring_slots: u32,
@@ -96,7 +97,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 16] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 18] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -105,6 +106,9 @@ impl DatapathConfig {
             (maps::ANSWERS, self.answer_buckets()),
             (maps::VIPS, self.vips),
             (maps::ADDRESSES, self.vips),
+            (maps::RANGES, self.vips),
+            // A service has one for each family.
+            (maps::QUIC_IDS, self.backends.saturating_mul(2)),
             (maps::SERVICES, self.services),
             (maps::CURRENT_RINGS, self.services),
             (maps::RINGS, self.ring_slots),

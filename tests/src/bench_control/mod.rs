@@ -170,7 +170,9 @@ fn table(command: &Command) -> &'static str {
         Command::SetRing { .. } => "current_rings",
         Command::SetService { .. } => "services",
         Command::SetVip(..) | Command::RemoveVip(_) => "vips",
-        Command::AddAddress(_) | Command::RemoveAddress(_) => "addresses",
+        Command::SetAddress(..) | Command::RemoveAddress(_) => "addresses",
+        Command::SetRange(..) | Command::RemoveRange(_) => "ranges",
+        Command::SetQuicId(..) | Command::RemoveQuicId(_) => "connection ids",
     }
 }
 

@@ -15,7 +15,7 @@ use lb_common::{
         maps, programs,
     },
     flow::{Headers, Kind, parse},
-    tables::Part,
+    tables::{Part, Tables as _},
     testing::{model::Buffer, world},
 };
 
@@ -205,9 +205,10 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     for (key, vip) in &model.vips {
         vips.insert(key, vip, 0)?;
     }
+    let flags = |address| model.address(address).expect("one of the model's");
     let mut addresses: HashMap<_, Address, u32> = map(ebpf, maps::ADDRESSES)?.try_into()?;
     for address in &model.addresses {
-        addresses.insert(address, 0, 0)?;
+        addresses.insert(address, flags(address), 0)?;
     }
     array::<Service>(map(ebpf, maps::SERVICES)?, &model.services)?;
     array::<Ring>(map(ebpf, maps::CURRENT_RINGS)?, &model.current_rings)?;
