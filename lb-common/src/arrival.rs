@@ -3,7 +3,7 @@
 use crate::{
     abi::FlowKey,
     flow::{Family, tcp_flags},
-    verdict::Exit,
+    verdict::{Exit, Reason, Way},
     vlan::Tag,
 };
 
@@ -41,8 +41,36 @@ pub struct Onward {
     /// With `Way::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
+    /// Where the flow was counted in, before it is open.
+    pub load: u32,
+    /// Which of its limits counts.
+    pub limit: Limit,
+    /// What a backend that was asked about has to do: see [`crate::pick`].
+    pub burden: u64,
+    /// The least of several.
+    pub least: u64,
+    /// Where among the members a kept backend stands.
+    pub position: u32,
     /// Where the packet leaves.
     pub exit: Exit,
+}
+
+/// A backend's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Limit {
+    #[default]
+    Soft,
+    Hard,
+}
+
+impl Onward {
+    /// The packet is to be refused for that reason.
+    #[inline(always)]
+    pub(crate) fn refuse(&mut self, reason: Reason) -> Way {
+        self.exit.reason = reason;
+        Way::Refuse
+    }
 }
 
 impl Arrival {

@@ -2,12 +2,14 @@
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
 //! `abi, tables, verdict ← packet, checksum ← vlan ← flow, flow_table, next_hop ← arrival, rewrite,
-//! track ← icmp, pick, open ← admit, pipeline ← lb-ebpf`
+//! track ← icmp, affinity, answer, orphan ← pick, open ← admit, pipeline ← lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
 pub mod admit;
+mod affinity;
+mod answer;
 pub mod arrival;
 pub mod checksum;
 pub mod encap;
@@ -16,6 +18,7 @@ pub mod flow_table;
 pub mod icmp;
 pub mod next_hop;
 pub mod open;
+mod orphan;
 pub mod packet;
 pub mod pick;
 pub mod pipeline;

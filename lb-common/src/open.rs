@@ -5,6 +5,7 @@ use crate::{
     arrival::{Arrival, Desk, Onward},
     checksum::Delta,
     flow_table::{self, Claim},
+    next_hop,
     packet::Packet,
     tables::{FlowRef, Tables, WordRef},
     verdict::Reason,
@@ -25,6 +26,7 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+    next_hop::of_backend(tables, id, arrival.key.protocol, now)?;
     let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
     let way_back = way_back(packet, tables, arrival)?;
     let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
@@ -65,11 +67,10 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
     Err(Reason::PortsExhausted)
 }
 
-/// Last step: the flow counts, and is found.
+/// Last step: the flow, which was counted when its backend was picked, is found.
 #[inline(never)]
 pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
-    tables.count_in(flow.load());
     tables.opened(flow.backend());
     Claim::of(tables, flow)?.open(tables, flow_state::COUNTED);
     Ok(())

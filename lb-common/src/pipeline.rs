@@ -5,14 +5,16 @@ use network_types::eth::EthHdr;
 use crate::{
     abi::{FlowKey, mode, status},
     admit,
+    answer::reset,
     arrival::Desk,
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    icmp, next_hop, open,
+    icmp, next_hop, open, orphan,
     packet::Packet,
+    pick,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
     track,
@@ -65,22 +67,37 @@ fn unusual<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let way = match examine(packet, tables, desk)? {
+    let mut way = match examine(packet, tables, desk)? {
         Kind::Segment => admit::newcomer(packet, tables, desk)?,
         Kind::Message => icmp::receive(packet, tables, desk)?,
         Kind::Foreign => Way::Pass,
     };
+    if matches!(way, Way::Follow | Way::Promote) {
+        way = orphan::settle(tables, desk, way)?;
+    }
+    if way == Way::Open {
+        way = pick::pick(tables, desk)?;
+    }
     match way {
-        Way::Open => {
-            open::begin(packet, tables, desk)?;
-            open::reserve(tables, desk)?;
-            open::finish(tables, desk)?;
-        }
+        Way::Open => open(packet, tables, desk)?,
         Way::Promote => open::promote(tables, desk),
+        Way::Refuse => return reset::refuse(packet, desk),
         Way::Follow => {}
         way => return Ok(way),
     }
     follow(packet, tables, desk)
+}
+
+/// Opens a flow to the backend that was picked for it.
+#[inline(always)]
+fn open<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let opened = open::begin(packet, tables, desk)
+        .and_then(|()| open::reserve(tables, desk))
+        .and_then(|()| open::finish(tables, desk));
+    if opened.is_err() {
+        pick::give_back(tables, desk);
+    }
+    opened
 }
 
 /// A plain segment of an established flow: a search by client, then one by backend.
@@ -167,7 +184,9 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
-        Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
+        Way::Other | Way::Open | Way::Refuse | Way::Promote | Way::Follow => {
+            Verdict::Drop(Reason::Inconsistent)
+        }
     }
 }
 

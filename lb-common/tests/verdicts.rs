@@ -23,8 +23,8 @@ fn run(row: &Row) -> Result<(), String> {
     }
     let family = usize::from(row.name.starts_with("v6"));
     match row.live {
-        Some(live) if model.load.borrow()[family] != live => {
-            Err(format!("{} live flows, not {live}", model.load.borrow()[family]))
+        Some(live) if model.load[family].get() != live => {
+            Err(format!("{} live flows, not {live}", model.load[family].get()))
         }
         _ => Ok(()),
     }

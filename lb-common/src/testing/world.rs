@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::model::Model;
+use super::model::{Count, Model};
 use crate::abi::{Address, Backend, Hop, Reach, Ring, Service, Vip, VipKey, path};
 
 /// One announced address per family; ports by what stands behind them.
@@ -87,12 +87,12 @@ pub fn model(now: u64) -> Model {
             model.reach.push(Reach { hop: hop(vlan), at, ..Reach::default() }.into());
             model.services.push(Service::default());
             model.current_rings.push(Ring::new(backend + slot, 1));
-            model.opened.borrow_mut().push(0);
+            model.opened.push(Count::default());
         }
         model.services.push(Service::default());
         model.current_rings.push(Ring::new(0, 0));
-        model.load.borrow_mut().push(0);
-        model.ports.borrow_mut().push(0);
+        model.load.push(Count::default());
+        model.ports.push(Count::default());
         let steered = [
             (TCP_PORT, 6, 0),
             (UDP_PORT, 17, 0),

@@ -1,0 +1,3 @@
+//! Answers made of the frame itself, which go back to its sender.
+
+pub mod reset;
