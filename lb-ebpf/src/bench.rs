@@ -26,8 +26,13 @@ const SOURCE: usize = 26;
 #[repr(C)]
 pub struct Round {
     frame: [u64; WORDS],
-    /// Above 0: each round is from another client, counted up from here.
-    client: u64,
+    /// The source address of the first round's frame, as a number; the next ones count up.
+    first: u32,
+    /// After so many it is the first again. 0: all rounds have the frame's own.
+    sources: u32,
+    /// How far above the first this round's is.
+    turn: u32,
+    pad: u32,
 }
 
 #[map]
@@ -56,11 +61,11 @@ fn restore(frame: &mut Frame, round: &mut Round) {
         }
         offset += 8;
     }
-    if round.client > 0 {
-        round.client += 1;
+    if round.sources > 0 {
         if let Some(place) = frame.at_mut::<[u8; 4]>(SOURCE) {
-            *place = (round.client as u32).to_be_bytes();
+            *place = round.first.wrapping_add(round.turn).to_be_bytes();
         }
+        round.turn = if round.turn + 1 < round.sources { round.turn + 1 } else { 0 };
     }
 }
 

@@ -79,6 +79,11 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         load,
         started,
     };
-    let handles = Handles { door, counters: datapath.counters, sweeper: datapath.sweeper };
+    let handles = Handles {
+        door,
+        counters: datapath.counters,
+        sweeper: datapath.sweeper,
+        max_half_open: sizes.max_half_open,
+    };
     Ok((daemon, handles))
 }

@@ -1,13 +1,13 @@
 //! The kernel's tables as changes to them: what control decides and the datapath carries out.
 
-use lb_common::abi::{Address, Backend, Service, Vip, VipKey};
+use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey};
 
 /// One change of one table. A list of them is carried out in its order: each is safe for packets
 /// in flight once those before it have been done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Fills `BACKENDS[id]`. What the kernel remembers of an earlier owner of the id (`HOPS[id]`)
-    /// is forgotten with it.
+    /// Fills `BACKENDS[id]`. What `REACH[id]` knows of an earlier owner of the id is forgotten: the
+    /// next hop, and the status, which is `HERE` again.
     SetBackend {
         id: u32,
         backend: Backend,
@@ -16,12 +16,23 @@ pub enum Command {
     ClearBackend {
         id: u32,
     },
-    /// Fills `RINGS[offset..]` with backend ids, where no service points yet.
+    /// Stores `REACH[id]`'s [`status`](lb_common::abi::status).
+    SetStatus {
+        id: u32,
+        status: u32,
+    },
+    /// Fills `RINGS[offset..]` with what a [`Ring`] says lies there, where no service points yet:
+    /// slots, the number of members, members.
     WriteRing {
         offset: u32,
-        slots: Vec<u32>,
+        words: Vec<u32>,
     },
-    /// Fills `SERVICES[id]`: one 8-byte store, which makes a written ring current.
+    /// Fills `CURRENT_RINGS[service]`: one 8-byte store, which makes a written ring current.
+    SetRing {
+        service: u32,
+        ring: Ring,
+    },
+    /// Fills `SERVICES[id]`: how the service treats its flows.
     SetService {
         id: u32,
         service: Service,
@@ -36,12 +47,12 @@ pub enum Command {
 /// How many entries the kernel's arrays have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// `SERVICES`: one for each address family of a steered service.
+    /// `SERVICES`, `CURRENT_RINGS`: one for each address family of a steered service.
     pub services: u32,
-    /// `BACKENDS`, `HOPS`, `OPENED`: one for each server of each steered service.
+    /// `BACKENDS`, `REACH`, `OPENED`: one for each server of each steered service.
     pub backends: u32,
     /// `LOAD`, `PORTS`: one for each server of any service.
     pub loads: u32,
-    /// `RINGS`, in slots.
+    /// `RINGS`, in words.
     pub rings: u32,
 }

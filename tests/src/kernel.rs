@@ -23,6 +23,7 @@ pub fn timeouts() -> FlowTimeouts {
 pub fn small() -> DatapathConfig {
     DatapathConfig {
         max_flows: 4096,
+        max_half_open: 1024,
         backends: 64,
         services: 16,
         vips: 64,

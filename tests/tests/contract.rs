@@ -11,8 +11,8 @@ use aya_obj::{
     },
 };
 use lb_common::abi::{
-    ABI_VERSION, Address, Backend, CachedHop, Flow, FlowKey, Service, Vip, VipKey, VlanDevice,
-    counter, globals, maps, programs,
+    ABI_VERSION, Address, Backend, Bucket, Flow, Reach, Ring, Service, Vip, VipKey, VlanDevice,
+    WAYS, counter, globals, maps, programs,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use xtask::build_ebpf;
@@ -23,14 +23,19 @@ type MapShape = (&'static str, bpf_map_type, usize, usize);
 const INDEX: usize = size_of::<u32>();
 const COUNT: usize = size_of::<u64>();
 
-const MAPS: [MapShape; 13] = [
-    (maps::FLOWS, HASH, size_of::<FlowKey>(), size_of::<Flow>()),
+const MAPS: [MapShape; 18] = [
+    (maps::FLOWS, ARRAY, INDEX, size_of::<Flow>()),
+    (maps::FLOW_SLOTS, ARRAY, INDEX, size_of::<Bucket>()),
+    (maps::PENDING, ARRAY, INDEX, size_of::<Flow>()),
+    (maps::PENDING_SLOTS, ARRAY, INDEX, size_of::<Bucket>()),
+    (maps::ANSWERS, ARRAY, INDEX, size_of::<Bucket>()),
     (maps::VIPS, HASH, size_of::<VipKey>(), size_of::<Vip>()),
     (maps::ADDRESSES, HASH, size_of::<Address>(), INDEX),
     (maps::SERVICES, ARRAY, INDEX, size_of::<Service>()),
+    (maps::CURRENT_RINGS, ARRAY, INDEX, size_of::<Ring>()),
     (maps::RINGS, ARRAY, INDEX, INDEX),
     (maps::BACKENDS, ARRAY, INDEX, size_of::<Backend>()),
-    (maps::HOPS, ARRAY, INDEX, size_of::<CachedHop>()),
+    (maps::REACH, ARRAY, INDEX, size_of::<Reach>()),
     (maps::LOAD, ARRAY, INDEX, COUNT),
     (maps::PORTS, ARRAY, INDEX, INDEX),
     (maps::OPENED, PERCPU_ARRAY, INDEX, COUNT),
@@ -39,6 +44,16 @@ const MAPS: [MapShape; 13] = [
     (maps::LISTENERS, SOCKMAP, INDEX, INDEX),
 ];
 
+/// What the daemon has in its own memory.
+const MAPPED: [&str; 7] = [
+    maps::FLOWS,
+    maps::FLOW_SLOTS,
+    maps::PENDING,
+    maps::PENDING_SLOTS,
+    maps::ANSWERS,
+    maps::REACH,
+    maps::LOAD,
+];
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
 static OBJECT: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -56,8 +71,10 @@ fn maps_have_their_types_and_sizes() -> Result<()> {
         assert_eq!(map.key_size() as usize, key, "key of {name}");
         assert_eq!(map.value_size() as usize, value, "value of {name}");
     }
-    let load = &object.maps[maps::LOAD];
-    assert_eq!(load.map_flags() & BPF_F_MMAPABLE, BPF_F_MMAPABLE, "LOAD can be mapped");
+    for name in MAPPED {
+        let flags = object.maps[name].map_flags();
+        assert_eq!(flags & BPF_F_MMAPABLE, BPF_F_MMAPABLE, "{name} can be mapped");
+    }
     assert_eq!(object.maps[maps::COUNTERS].max_entries(), counter::LENGTH);
     Ok(())
 }
@@ -74,18 +91,30 @@ fn programs_are_of_their_kinds() -> Result<()> {
 #[test]
 fn globals_are_there_and_the_version_is_ours() -> Result<()> {
     let elf = object::File::parse(OBJECT.as_slice())?;
-    let global = |name: &str| -> Result<u32> {
+    let bytes = |name: &str, size: u64| -> Result<&[u8]> {
         let symbol = elf.symbols().find(|symbol| symbol.name() == Ok(name));
         let symbol = symbol.with_context(|| format!("no global {name}"))?;
-        assert_eq!(symbol.size(), 4, "size of {name}");
+        assert_eq!(symbol.size(), size, "size of {name}");
         let section = elf.section_by_index(symbol.section_index().context("no section")?)?;
-        let value = section.data_range(symbol.address(), 4)?.context("no data")?;
-        Ok(u32::from_le_bytes(value.try_into()?))
+        section.data_range(symbol.address(), size)?.context("no data")
     };
+    let global = |name| anyhow::Ok(u32::from_le_bytes(bytes(name, 4)?.try_into()?));
     assert_eq!(global(globals::ABI_VERSION)?, ABI_VERSION);
     let first = global(globals::SOURCE_PORT_FIRST)?;
     let count = global(globals::SOURCE_PORT_COUNT)?;
     assert!(count > 0 && first + count <= 65536, "{count} ports from {first}");
+    bytes(globals::SEED, 16)?;
+    let object = Parsed::parse(&OBJECT)?;
+    for (mask, buckets, entries) in [
+        (globals::FLOW_MASK, maps::FLOW_SLOTS, Some(maps::FLOWS)),
+        (globals::PENDING_MASK, maps::PENDING_SLOTS, Some(maps::PENDING)),
+        (globals::ANSWER_MASK, maps::ANSWERS, None),
+    ] {
+        let buckets = object.maps[buckets].max_entries();
+        assert!(buckets.is_power_of_two() && global(mask)? == buckets - 1, "{mask}");
+        let entries = entries.map_or(buckets * WAYS, |entries| object.maps[entries].max_entries());
+        assert_eq!(entries, buckets * WAYS, "entries under {mask}");
+    }
     Ok(())
 }
 

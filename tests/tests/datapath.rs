@@ -6,7 +6,10 @@ use std::{
 };
 
 use lb::{datapath::DatapathError, settings::XdpMode, tables::Command};
-use lb_common::abi::{Address, Backend, Service, Vip, VipKey, path};
+use lb_common::{
+    abi::{Address, Backend, Ring, Service, Vip, VipKey, path, status},
+    tables::Part,
+};
 use lb_tests::{
     kernel::{load, small},
     netns::Netns,
@@ -31,7 +34,8 @@ fn veth(netns: &Netns, mtu: u32) {
 #[test]
 fn maps_have_the_sizes_of_the_configuration() {
     let datapath = load(&small());
-    assert_eq!(datapath.sweeper.flows().max_entries().expect("info"), 8192);
+    assert_eq!(datapath.flows.room(Part::Established), 8192);
+    assert_eq!(datapath.flows.room(Part::Pending), 2048);
     assert_eq!(datapath.load.slots(), 1000);
     let verdicts = datapath.counters.verdicts().expect("counters");
     assert_eq!(verdicts.pass + verdicts.proxy + verdicts.steer + verdicts.reply, 0);
@@ -124,8 +128,10 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
     for command in [
         Command::SetBackend { id: 63, backend },
         // More than one batch.
-        Command::WriteRing { offset: 7, slots: vec![63; 8000] },
-        Command::SetService { id: 15, service: Service::new(7, 8000) },
+        Command::WriteRing { offset: 7, words: vec![63; 8000] },
+        Command::SetRing { service: 15, ring: Ring::new(7, 7998) },
+        Command::SetService { id: 15, service: Service { mss: 1400, ..Service::default() } },
+        Command::SetStatus { id: 63, status: status::GONE },
         Command::AddAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
@@ -135,7 +141,9 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
     }
     for command in [
         Command::SetBackend { id: 64, backend },
-        Command::WriteRing { offset: 8000, slots: vec![1; 193] },
+        Command::WriteRing { offset: 8000, words: vec![1; 193] },
+        Command::SetRing { service: 16, ring: Ring::new(0, 1) },
+        Command::SetStatus { id: 64, status: status::GONE },
     ] {
         let error = datapath.tables.apply(&command).unwrap_err();
         assert!(matches!(error, DatapathError::Full { .. }), "{error}");

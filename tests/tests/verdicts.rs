@@ -79,6 +79,7 @@ impl Lab {
     fn load(&self) -> Datapath {
         let config = DatapathConfig {
             max_flows: 64,
+            max_half_open: 64,
             backends: 16,
             services: 16,
             vips: 64,
@@ -112,16 +113,20 @@ impl Lab {
         let dropped: Vec<Reason> = dropped.map(|(reason, _)| reason).collect();
         let action = match row.verdict {
             Verdict::Pass | Verdict::Proxy => XDP_PASS,
-            Verdict::Steer { ifindex: 1, .. } | Verdict::Reply => XDP_TX,
+            Verdict::Steer { ifindex: 1, .. } | Verdict::Reply | Verdict::Answer(_) => XDP_TX,
             Verdict::Steer { .. } => XDP_REDIRECT,
             Verdict::Drop(_) => XDP_DROP,
         };
         if trial.action != action {
             return Err(format!("action {}, not {action}; drops {dropped:?}", trial.action));
         }
-        if let Verdict::Drop(reason) = row.verdict {
-            let right = dropped == [reason];
-            return if right { Ok(()) } else { Err(format!("{dropped:?}, not {reason:?}")) };
+        if let Verdict::Drop(reason) | Verdict::Answer(reason) = row.verdict {
+            if dropped != [reason] {
+                return Err(format!("{dropped:?}, not {reason:?}"));
+            }
+        }
+        if let Verdict::Drop(_) = row.verdict {
+            return Ok(());
         }
         let (out, expected) = (Frame(trial.frame), row.out.as_ref().unwrap_or(&row.frame));
         if out != *expected {
@@ -162,15 +167,7 @@ fn neighbour_of(end: &str) -> String {
 
 /// Without flows, and with counts and source ports that no row has used.
 fn start_afresh(datapath: &mut Datapath, number: u32) {
-    let flows = datapath.sweeper.flows();
-    let mut walk = flows.walk();
-    let mut keys = Vec::new();
-    while let Some(batch) = walk.next_batch().expect("walking the flows") {
-        keys.extend(batch.map(|(key, _)| key));
-    }
-    for key in keys {
-        flows.delete(&key).expect("deleting a flow");
-    }
+    datapath.flows.clear();
     for (id, backend) in (0..).zip(world::model(0).backends) {
         let load = load_slot(number, backend.load).0;
         let backend = Backend { load, ..backend };
@@ -185,7 +182,10 @@ fn load_slot(row: u32, family: u32) -> LoadSlot {
 /// The world's tables as the daemon would fill them, without the backends.
 fn commands() -> Vec<Command> {
     let model = world::model(0);
-    let mut commands = vec![Command::WriteRing { offset: 0, slots: model.rings.clone() }];
+    let mut commands = vec![Command::WriteRing { offset: 0, words: model.rings.clone() }];
+    for (service, ring) in (0..).zip(&model.current_rings) {
+        commands.push(Command::SetRing { service, ring: *ring });
+    }
     for (id, service) in (0..).zip(&model.services) {
         commands.push(Command::SetService { id, service: *service });
     }

@@ -6,7 +6,7 @@
 //! entries and slots of its own: half-open flows and established ones. Answers are one index for
 //! both, so that no two flows of a backend ever share a source port.
 
-use super::{Address, CachedHop};
+use super::{Address, CachedHop, FlowKey};
 
 /// Slots, and answers, in a bucket: one cache line.
 pub const WAYS: u32 = 8;
@@ -61,6 +61,34 @@ pub struct Flow {
     pub answered: u64,
     /// The way back to the client (`nat`).
     pub hop: CachedHop,
+}
+
+impl Flow {
+    /// The key of the client's packets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn question(&self) -> FlowKey {
+        FlowKey {
+            src: self.client,
+            dst: self.vip,
+            src_port: self.client_port,
+            dst_port: self.vip_port,
+            protocol: self.protocol,
+        }
+    }
+
+    /// The key of the backend's packets (`nat`).
+    #[inline(always)]
+    #[must_use]
+    pub const fn answer(&self) -> FlowKey {
+        FlowKey {
+            src: self.backend_address,
+            dst: self.source,
+            src_port: self.backend_port,
+            dst_port: self.source_port,
+            protocol: self.protocol,
+        }
+    }
 }
 
 /// Bit of [`Flow::number`] and of [`Answer`]: the entry is in PENDING.

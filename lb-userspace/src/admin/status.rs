@@ -68,10 +68,22 @@ pub struct Verdicts {
     pub reply: u64,
 }
 
-/// The flow table.
+/// The flow table: how many there are at the last sweep, how many there is room for, and how many
+/// ever had to go for want of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flows {
-    /// At the last sweep.
+    /// Neither closed nor forgotten; half-open ones among them.
     pub live: u64,
     pub max: u64,
+    /// Those whose client has not shown yet that it gets the answers.
+    pub half_open: u64,
+    pub max_half_open: u64,
+    /// Closed ones whose source port is kept back a little longer.
+    pub closed: u64,
+    /// Established ones, long silent, whose place another took.
+    pub evicted: u64,
+    /// Half-open ones whose place another took.
+    pub evicted_half_open: u64,
+    /// Packets of flows that stayed among the half-open ones because their bucket was full.
+    pub crowded: u64,
 }

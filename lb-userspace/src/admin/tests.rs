@@ -59,7 +59,7 @@ fn sample() -> Status {
         }],
         drops: vec![Drops { reason: "fragment".into(), packets: 4 }],
         verdicts: Verdicts::default(),
-        flows: Flows { live: 1, max: 8 },
+        flows: Flows { live: 1, max: 8, ..Flows::default() },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::{
     select,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{self, MissedTickBehavior},
 };
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admin::{Door, InterfaceStatus},
-    datapath::{Counters, Kernel, Sweeper},
+    datapath::{Counters, Kernel, Population, Sweeper},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::Host,
@@ -58,6 +58,7 @@ pub(super) struct Handles {
     pub(super) door: Door,
     pub(super) counters: Counters,
     pub(super) sweeper: Sweeper,
+    pub(super) max_half_open: u32,
 }
 
 impl Daemon {
@@ -107,7 +108,7 @@ impl Daemon {
     }
 
     fn start_tasks(&self, handles: Handles, tasks: &mut JoinSet<()>) {
-        let flows = Arc::new(AtomicU64::new(0));
+        let (sender, population) = watch::channel(Population::default());
         let attached = self.kernel.attached();
         let interfaces = attached
             .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() });
@@ -117,10 +118,11 @@ impl Daemon {
             services: Reported::all(&self.fleet, &self.steering.slots),
             counters: handles.counters,
             load: self.load.clone(),
-            flows: flows.clone(),
+            population,
             max_flows: self.config.node.max_flows,
+            max_half_open: handles.max_half_open,
         };
-        tasks.spawn(sweeping::sweep(handles.sweeper, flows));
+        tasks.spawn(sweeping::sweep(handles.sweeper, sender));
         let door = handles.door.serve(move || Ok(report.status()?));
         tasks.spawn(async { match door.await {} });
     }

@@ -1,19 +1,17 @@
 //! Gathers the status that the admin socket tells.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use lb_common::verdict::Reason;
+use tokio::sync::watch;
 
 use crate::{
     admin::{BackendStatus, Drops, Flows, InterfaceStatus, ServiceStatus, Status, Verdicts},
     control::Slots,
-    datapath::{Counters, DatapathError},
+    datapath::{Counters, DatapathError, Population},
     fleet::{Backend, Fleet, RunningService},
     load::Load,
 };
@@ -25,9 +23,10 @@ pub(super) struct Report {
     pub(super) services: Vec<Reported>,
     pub(super) counters: Counters,
     pub(super) load: Load,
-    /// Live flows, as the sweeper saw them.
-    pub(super) flows: Arc<AtomicU64>,
+    /// The flows that the last sweep saw.
+    pub(super) population: watch::Receiver<Population>,
     pub(super) max_flows: u32,
+    pub(super) max_half_open: u32,
 }
 
 /// A service with the ids of its backends in the kernel's tables, where they have one.
@@ -69,7 +68,22 @@ impl Report {
                 steer: counted.steer,
                 reply: counted.reply,
             },
-            flows: Flows { live: self.flows.load(Ordering::Relaxed), max: self.max_flows.into() },
+            flows: self.flows()?,
+        })
+    }
+
+    fn flows(&self) -> Result<Flows, DatapathError> {
+        let population = *self.population.borrow();
+        let evictions = self.counters.evictions()?;
+        Ok(Flows {
+            live: population.live(),
+            max: self.max_flows.into(),
+            half_open: population.half_open,
+            max_half_open: self.max_half_open.into(),
+            closed: population.closed,
+            evicted: evictions.established,
+            evicted_half_open: evictions.half_open,
+            crowded: evictions.crowded,
         })
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::admin::{Drops, ServiceStatus, Status};
+use crate::admin::{Drops, Flows, ServiceStatus, Status};
 
 use columns::{Align, Columns};
 
@@ -26,7 +26,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     let attached = status.interfaces.iter();
     let attached = attached.map(|interface| format!("{} ({})", interface.name, interface.mode));
     writeln!(out, "interfaces  {}", listed(attached))?;
-    writeln!(out, "flows       {} of {}", status.flows.live, status.flows.max)?;
+    write_flows(&status.flows, out)?;
     let verdicts = &status.verdicts;
     let counts = [
         ("pass", verdicts.pass),
@@ -39,6 +39,26 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     for service in &status.services {
         writeln!(out)?;
         write_service(service, coloured, out)?;
+    }
+    Ok(())
+}
+
+/// Evictions only where there were any: a table that is large enough has none.
+fn write_flows(flows: &Flows, out: &mut String) -> fmt::Result {
+    let established = flows.live.saturating_sub(flows.half_open);
+    writeln!(
+        out,
+        "flows       established {established} of {}, half-open {} of {}, closed {}",
+        flows.max, flows.half_open, flows.max_half_open, flows.closed,
+    )?;
+    let pressure = [
+        ("established", flows.evicted),
+        ("half-open", flows.evicted_half_open),
+        ("crowded", flows.crowded),
+    ];
+    if pressure.iter().any(|(_, count)| *count > 0) {
+        let pressure = pressure.map(|(name, count)| format!("{name} {count}"));
+        writeln!(out, "evicted     {}", listed(pressure))?;
     }
     Ok(())
 }

@@ -139,8 +139,11 @@ fn entry(backend: &Backend, source: IpAddr) -> abi::Backend {
         address: Address::of(address.ip()),
         source: Address::of(source),
         port: address.port().to_be_bytes(),
-        pad: [0; 2],
         load: backend.slot.0,
+        weight: backend.server.weight.into(),
+        soft_limit: u32::MAX,
+        hard_limit: u32::MAX,
+        ..abi::Backend::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::abi::{Address, Backend, Service, Vip, VipKey};
+use lb_common::abi::{Address, Backend, Ring, Vip, VipKey};
 
 use crate::tables::Command;
 
@@ -11,8 +11,8 @@ use crate::tables::Command;
 pub struct Tables {
     pub(super) addresses: BTreeSet<Address>,
     pub(super) vips: BTreeMap<VipKey, Vip>,
-    /// With a ring; the others are zero.
-    pub(super) services: BTreeMap<u32, Service>,
+    /// By service; those without a ring are zero.
+    pub(super) current_rings: BTreeMap<u32, Ring>,
     pub(super) backends: BTreeMap<u32, Backend>,
     pub(super) rings: Vec<u32>,
 }
@@ -24,7 +24,7 @@ impl Tables {
         Self {
             addresses: BTreeSet::new(),
             vips: BTreeMap::new(),
-            services: BTreeMap::new(),
+            current_rings: BTreeMap::new(),
             backends: BTreeMap::new(),
             rings: vec![0; rings as usize],
         }
@@ -35,13 +35,15 @@ impl Tables {
         match *command {
             Command::SetBackend { id, backend } => drop(self.backends.insert(id, backend)),
             Command::ClearBackend { id } => drop(self.backends.remove(&id)),
-            Command::WriteRing { offset, ref slots } => {
-                self.rings[offset as usize..][..slots.len()].copy_from_slice(slots);
+            Command::WriteRing { offset, ref words } => {
+                self.rings[offset as usize..][..words.len()].copy_from_slice(words);
             }
-            Command::SetService { id, service } if service.length() == 0 => {
-                self.services.remove(&id);
+            Command::SetRing { service, ring } if ring.length() == 0 => {
+                self.current_rings.remove(&service);
             }
-            Command::SetService { id, service } => drop(self.services.insert(id, service)),
+            Command::SetRing { service, ring } => drop(self.current_rings.insert(service, ring)),
+            // No plan has any of these yet.
+            Command::SetService { .. } | Command::SetStatus { .. } => {}
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key)),
             Command::AddAddress(address) => drop(self.addresses.insert(address)),
@@ -49,9 +51,15 @@ impl Tables {
         }
     }
 
-    /// The ring that `service` points to. Empty: none.
+    /// The slots of the ring that `service` points to. Empty: none.
     pub(super) fn ring(&self, service: u32) -> &[u32] {
-        let service = self.services.get(&service).copied().unwrap_or_default();
-        &self.rings[service.offset() as usize..][..service.length() as usize]
+        let ring = self.current_rings.get(&service).copied().unwrap_or_default();
+        &self.rings[ring.offset() as usize..][..ring.length() as usize]
+    }
+
+    /// How many words of RINGS a ring takes: its slots, their members, and the number of these.
+    pub(super) fn span(&self, ring: Ring) -> u32 {
+        let members = self.rings.get((ring.offset() + ring.length()) as usize);
+        ring.length() + 1 + members.copied().unwrap_or_default()
     }
 }

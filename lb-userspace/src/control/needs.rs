@@ -23,7 +23,7 @@ pub fn needs(services: &[Arc<Service>]) -> Capacity {
             let members = members(service, family);
             needs.services += 1;
             needs.backends += members.len() as u32;
-            needs.rings += maglev::length(&members);
+            needs.rings += maglev::length(&members) + 1 + members.len() as u32;
         }
     }
     needs

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::abi::Service;
+use lb_common::abi::Ring;
 
 use super::{Desired, Error, Tables};
 use crate::tables::Command;
@@ -54,14 +54,20 @@ fn swap_rings(
             continue;
         }
         let length = ring.len() as u32;
-        let offset = space.take(length)?;
-        let slots = ring.clone();
-        commands.push(Command::WriteRing { offset, slots });
-        let service = Service::new(offset, length);
-        pointers.push(Command::SetService { id, service });
+        let words = with_members(ring);
+        let offset = space.take(words.len() as u32)?;
+        commands.push(Command::WriteRing { offset, words });
+        pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
     }
     commands.append(&mut pointers);
     Ok(())
+}
+
+/// A ring as it lies in RINGS: see [`Ring`].
+fn with_members(slots: &[u32]) -> Vec<u32> {
+    let members: BTreeSet<u32> = slots.iter().copied().collect();
+    let count = members.len() as u32;
+    slots.iter().copied().chain([count]).chain(members).collect()
 }
 
 fn set_vips(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
@@ -80,13 +86,13 @@ fn remove_vips(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) 
 
 fn empty_services(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
     let empty = |id: &&u32| desired.services.get(id).is_none_or(Vec::is_empty);
-    let service = Service::default();
-    let services = actual.services.keys().filter(empty);
-    commands.extend(services.map(|&id| Command::SetService { id, service }));
+    let ring = Ring::default();
+    let services = actual.current_rings.keys().filter(empty);
+    commands.extend(services.map(|&service| Command::SetRing { service, ring }));
 }
 
 fn clear_backends(desired: &Desired, actual: &Tables, commands: &mut Vec<Command>) {
-    let rings = actual.services.keys().flat_map(|&id| actual.ring(id));
+    let rings = actual.current_rings.keys().flat_map(|&id| actual.ring(id));
     let named: BTreeSet<&u32> = rings.collect();
     let unwanted = |id: &&u32| !desired.backends.contains_key(id) && !named.contains(id);
     let backends = actual.backends.keys().filter(unwanted);
@@ -102,14 +108,15 @@ struct Space {
 impl Space {
     fn around(actual: &Tables) -> Self {
         let room = actual.rings.len() as u32;
-        let mut rings: Vec<Service> = actual.services.values().copied().collect();
-        rings.sort_by_key(|ring| ring.offset());
-        rings.push(Service::new(room, 0));
+        let rings = actual.current_rings.values();
+        let mut rings: Vec<_> = rings.map(|&ring| (ring.offset(), actual.span(ring))).collect();
+        rings.sort_unstable();
+        rings.push((room, 0));
         let mut end = 0;
         let mut gaps = Vec::new();
-        for ring in rings {
-            gaps.push((end, ring.offset().saturating_sub(end)));
-            end = end.max(ring.offset() + ring.length());
+        for (offset, span) in rings {
+            gaps.push((end, offset.saturating_sub(end)));
+            end = end.max(offset + span);
         }
         Self { gaps, room }
     }

@@ -36,6 +36,17 @@ impl Verdicts {
     }
 }
 
+/// How full the flow table was, told by what gave way. Counted since the datapath was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// Established flows, long silent, whose slot another took.
+    pub established: u64,
+    /// Half-open flows whose slot another took.
+    pub half_open: u64,
+    /// Confirmed flows that stayed among the half-open ones for want of room, packet by packet.
+    pub crowded: u64,
+}
+
 /// Reader of `COUNTERS` and `OPENED`.
 pub struct Counters {
     verdicts: PerCpuArray<MapData, u64>,
@@ -65,6 +76,18 @@ impl Counters {
             steer: read(counter::STEER)?,
             reply: read(counter::REPLY)?,
             drops,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub fn evictions(&self) -> Result<Evictions, DatapathError> {
+        let read = |index| sum(&self.verdicts, index, maps::COUNTERS);
+        Ok(Evictions {
+            established: read(counter::EVICTED)?,
+            half_open: read(counter::EVICTED_PENDING)?,
+            crowded: read(counter::CROWDED)?,
         })
     }
 

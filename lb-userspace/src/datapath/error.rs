@@ -73,6 +73,8 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
+    #[error("the system gives no random numbers (getrandom), which place flows in the flow table")]
+    Random(#[source] io::Error),
     #[cfg(feature = "kernel-log")]
     #[error("the kernel program's messages cannot be waited for")]
     Log(#[source] io::Error),

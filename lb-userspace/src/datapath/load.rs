@@ -7,7 +7,7 @@ use aya::{
     maps::Map,
     programs::{SkLookup, Xdp},
 };
-use lb_common::abi::{globals, maps, programs};
+use lb_common::abi::{WAYS, globals, maps, programs};
 use tracing::debug;
 
 use super::{DatapathError, object};
@@ -17,8 +17,11 @@ use crate::settings::Node;
 /// while the program is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
-    /// Flows at a time. FLOWS has two entries for each.
+    /// Established flows at a time. Slots are made for twice as many or more, so that buckets are
+    /// half full at most: 176 bytes each, and an answer's 8 to 16, make 370 to 750 bytes a flow.
     pub max_flows: u32,
+    /// Half-open flows at a time, which cost the same; more than that, and the oldest give way.
+    pub max_half_open: u32,
     /// Source ports of steered flows. Not empty.
     pub source_ports: RangeInclusive<u16>,
     /// Backends, a server counted once for each service that steers to it.
@@ -36,6 +39,7 @@ impl Default for DatapathConfig {
     fn default() -> Self {
         Self {
             max_flows: 262_144,
+            max_half_open: half_open_beside(262_144),
             source_ports: 2048..=32767,
             backends: 65_536,
             services: 16_384,
@@ -50,26 +54,71 @@ impl From<&Node> for DatapathConfig {
     fn from(node: &Node) -> Self {
         Self {
             max_flows: node.max_flows,
+            max_half_open: half_open_beside(node.max_flows),
             source_ports: node.source_ports.clone(),
             ..Self::default()
         }
     }
 }
 
+/// Half-open flows that there is room for beside so many established ones.
+const fn half_open_beside(max_flows: u32) -> u32 {
+    const LEAST: u32 = 1024;
+    let share = max_flows / 8;
+    if share > LEAST { share } else { LEAST }
+}
+
+/// Buckets for so many flows, half full at most: a power of two.
+fn buckets(flows: u32) -> u32 {
+    (flows.div_ceil(WAYS / 2)).clamp(1, MOST_BUCKETS).next_power_of_two()
+}
+
+/// Numbers of entries have 31 bits.
+const MOST_BUCKETS: u32 = (1 << 31) / WAYS / 2;
+
 impl DatapathConfig {
+    fn flow_buckets(&self) -> u32 {
+        buckets(self.max_flows)
+    }
+
+    fn pending_buckets(&self) -> u32 {
+        buckets(self.max_half_open)
+    }
+
+    /// Room for an answer to every entry.
+    fn answer_buckets(&self) -> u32 {
+        (self.flow_buckets() + self.pending_buckets()).next_power_of_two()
+    }
+
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    fn sizes(&self) -> [(&'static str, u32); 10] {
+    fn sizes(&self) -> [(&'static str, u32); 15] {
         [
-            (maps::FLOWS, self.max_flows.saturating_mul(2)),
+            (maps::FLOWS, self.flow_buckets() * WAYS),
+            (maps::FLOW_SLOTS, self.flow_buckets()),
+            (maps::PENDING, self.pending_buckets() * WAYS),
+            (maps::PENDING_SLOTS, self.pending_buckets()),
+            (maps::ANSWERS, self.answer_buckets()),
             (maps::VIPS, self.vips),
             (maps::ADDRESSES, self.vips),
             (maps::SERVICES, self.services),
+            (maps::CURRENT_RINGS, self.services),
             (maps::RINGS, self.ring_slots),
             (maps::BACKENDS, self.backends),
-            (maps::HOPS, self.backends),
+            (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
+        ]
+    }
+
+    /// The `u32`s among [`globals`].
+    fn globals(&self) -> [(&'static str, u32); 5] {
+        [
+            (globals::SOURCE_PORT_FIRST, u32::from(*self.source_ports.start())),
+            (globals::SOURCE_PORT_COUNT, self.port_count()),
+            (globals::FLOW_MASK, self.flow_buckets() - 1),
+            (globals::PENDING_MASK, self.pending_buckets() - 1),
+            (globals::ANSWER_MASK, self.answer_buckets() - 1),
         ]
     }
 
@@ -80,17 +129,15 @@ impl DatapathConfig {
 }
 
 /// Creates the maps and loads both programs; nothing is attached yet.
-pub(super) fn load(config: &DatapathConfig) -> Result<Ebpf, DatapathError> {
+pub(super) fn load(config: &DatapathConfig, seed: [u64; 2]) -> Result<Ebpf, DatapathError> {
     object::check_version(object::OBJECT)?;
     raise_memlock();
-    let first = u32::from(*config.source_ports.start());
-    let count = config.port_count();
+    let words = config.globals();
     let mut loader = EbpfLoader::new();
-    loader.override_global(globals::SOURCE_PORT_FIRST, &first, true).override_global(
-        globals::SOURCE_PORT_COUNT,
-        &count,
-        true,
-    );
+    loader.override_global(globals::SEED, &seed, true);
+    for (name, word) in &words {
+        loader.override_global(name, word, true);
+    }
     for (name, size) in config.sizes() {
         loader.map_max_entries(name, size);
     }
@@ -98,6 +145,18 @@ pub(super) fn load(config: &DatapathConfig) -> Result<Ebpf, DatapathError> {
     xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::BALANCE, error))?;
     sk_lookup(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::STEER, error))?;
     Ok(ebpf)
+}
+
+/// A secret that places flows in buckets, so that nobody outside can fill one on purpose.
+pub(super) fn random_seed() -> Result<[u64; 2], DatapathError> {
+    let mut seed = [0; 2];
+    // SAFETY: `seed` is as long as said. Up to 256 bytes come whole, once the pool is ready.
+    let read = unsafe { libc::getrandom((&raw mut seed).cast(), size_of_val(&seed), 0) };
+    if read == size_of_val(&seed).cast_signed() {
+        Ok(seed)
+    } else {
+        Err(DatapathError::Random(std::io::Error::last_os_error()))
+    }
 }
 
 /// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
@@ -139,5 +198,31 @@ mod tests {
         assert_eq!(ports(2048..=32767).port_count(), 30720);
         assert_eq!(ports(1..=u16::MAX).port_count(), 65535);
         assert_eq!(ports(7..=7).port_count(), 1);
+    }
+
+    #[test]
+    fn buckets_are_half_full_at_most() {
+        let sized = |max_flows, max_half_open| {
+            let config = DatapathConfig { max_flows, max_half_open, ..DatapathConfig::default() };
+            (config.flow_buckets(), config.pending_buckets(), config.answer_buckets())
+        };
+        assert_eq!(sized(1, 1), (1, 1, 2));
+        assert_eq!(sized(262_144, 32_768), (65_536, 8192, 131_072));
+        assert_eq!(sized(262_145, 32_768), (131_072, 8192, 262_144));
+        for flows in [1, 4, 5, 1000, 1 << 20, 67_108_864] {
+            assert!(buckets(flows) * WAYS >= 2 * flows);
+            assert!(buckets(flows) * WAYS < 4 * flows.max(4));
+        }
+    }
+
+    #[test]
+    fn half_open_flows_have_an_eighth() {
+        assert_eq!(half_open_beside(262_144), 32_768);
+        assert_eq!(half_open_beside(100), 1024);
+    }
+
+    #[test]
+    fn no_two_seeds_are_the_same() {
+        assert_ne!(random_seed().unwrap(), random_seed().unwrap());
     }
 }

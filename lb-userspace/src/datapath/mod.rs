@@ -1,24 +1,25 @@
 //! The kernel half: load, attach, maps, sweeper, counters. The only module that knows aya.
 
 mod attach;
-mod batch;
 pub mod clock;
 mod counters;
 mod drift;
 mod error;
 mod expiry;
+mod flow_table;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
 mod load;
+mod mapped;
 mod object;
-mod shared_load;
+mod orphans;
 mod sweeper;
 mod sys;
 mod table;
 mod tables;
 mod trial;
 
-use std::os::fd::AsRawFd;
+use std::{os::fd::AsRawFd, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -29,17 +30,15 @@ use lb_common::abi::maps;
 use self::{
     attach::{Attachment, ListenerLink},
     load::take_map,
-    shared_load::SharedLoad,
-    table::Table,
+    mapped::Mapped,
 };
 pub use self::{
-    batch::Walk,
-    counters::{Counters, Verdicts},
+    counters::{Counters, Evictions, Verdicts},
     error::DatapathError,
+    flow_table::FlowTable,
     load::DatapathConfig,
     object::OBJECT,
-    sweeper::{Sweep, Sweeper},
-    table::Table as FlowTable,
+    sweeper::{Population, Sweep, Sweeper},
     tables::Tables,
 };
 use crate::{
@@ -53,6 +52,7 @@ pub struct Datapath {
     pub kernel: Kernel,
     pub tables: Tables,
     pub counters: Counters,
+    pub flows: Arc<FlowTable>,
     pub sweeper: Sweeper,
     /// The counts that kernel and proxy share.
     pub load: Load,
@@ -74,9 +74,11 @@ impl Datapath {
     /// No privilege, no BPF in the kernel, an object of another build, or one that the verifier
     /// refuses.
     pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
-        let mut ebpf = load::load(config)?;
-        let load = Load::shared(SharedLoad::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
-        let flows = Table::open(take_map(&mut ebpf, maps::FLOWS)?, maps::FLOWS)?;
+        let seed = load::random_seed()?;
+        let mut ebpf = load::load(config, seed)?;
+        let load = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
+        let load = Load::shared(load);
+        let flows = Arc::new(FlowTable::open(&mut ebpf, seed)?);
         let opened = take_map(&mut ebpf, maps::OPENED)?;
         let counters = Counters::open(
             take_map(&mut ebpf, maps::COUNTERS)?,
@@ -87,7 +89,8 @@ impl Datapath {
             kernel: Kernel::new(ebpf)?,
             tables,
             counters,
-            sweeper: Sweeper::new(flows, load.clone(), timeouts),
+            sweeper: Sweeper::new(flows.clone(), load.clone(), timeouts),
+            flows,
             load,
         })
     }

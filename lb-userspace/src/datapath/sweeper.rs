@@ -1,60 +1,86 @@
-//! Walks the flow table, ends silent flows and keeps LOAD honest.
+//! Walks the flow table, ends silent flows and keeps LOAD honest. All of it happens in mapped
+//! memory, beside the kernel program and by its rules.
 
-use lb_common::abi::{Flow, FlowKey, direction};
-use tracing::{debug, warn};
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use lb_common::{
+    abi::{Slot, flow_state},
+    tables::Part,
+};
+use tracing::warn;
 
 use super::{
-    DatapathError,
     drift::{DriftWatch, Observation},
-    expiry::{Timeouts, is_closed, peer_key},
-    table::Table,
+    expiry::{Timeouts, is_closed},
+    flow_table::{FlowTable, exchange, name},
+    orphans::Orphans,
 };
 use crate::{
     load::{Load, LoadSlot},
     settings::FlowTimeouts,
 };
 
-/// The kernel program inserts the two entries of a flow one after the other; a reverse entry that
-/// is alone for this long was left behind. Nanoseconds.
-const ORPHAN_AGE: u64 = 1_000_000_000;
+/// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
+/// was left behind.
+const STUCK: u64 = 10_000_000_000;
 
-/// Looking for orphans costs a system call for each silent flow. In a table with more flows than
-/// this, each sweep looks at one share of them only.
-const ALL_AT_ONCE: u64 = 32_768;
-const SHARES: u16 = 16;
-
-/// Owner of the flow table in userspace. Its work is system calls: run it where blocking is fine.
+/// Ends flows. A sweep takes milliseconds of computing: run it where that is fine.
 pub struct Sweeper {
-    flows: Table<FlowKey, Flow>,
+    flows: Arc<FlowTable>,
     load: Load,
     timeouts: Timeouts,
     watch: DriftWatch,
-    /// Sweeps so far, and the flows that the last one found.
-    round: u16,
-    population: u64,
+    orphans: Orphans,
+    /// Slots that were being written, by their flow's number, with the word and since when.
+    held: HashMap<u32, (u64, u64)>,
 }
 
 /// What one sweep found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// Flows that stay and count in LOAD.
-    pub live: u64,
-    /// Closed flows whose source port is still kept back.
-    pub closed: u64,
+    /// Flows that stay, by what they are.
+    pub population: Population,
     /// Flows removed.
     pub expired: u64,
-    /// Reverse entries removed because no flow owned them.
+    /// Words of ANSWERS removed that led nowhere.
     pub orphans: u64,
     /// Counts in LOAD that were wrong and were put right.
     pub corrected: u64,
-    /// The live flows of each load slot.
+    /// The flows of each load slot that count there.
     pub flows: Vec<u64>,
 }
 
+/// The flow table's tenants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Population {
+    pub established: u64,
+    /// Flows whose client has not yet shown that it gets the answers.
+    pub half_open: u64,
+    /// Closed flows whose source port is still kept back.
+    pub closed: u64,
+}
+
+impl Population {
+    /// Flows that are not closed.
+    #[must_use]
+    pub const fn live(&self) -> u64 {
+        self.established + self.half_open
+    }
+}
+
 impl Sweeper {
-    pub(super) fn new(flows: Table<FlowKey, Flow>, load: Load, timeouts: FlowTimeouts) -> Self {
+    pub(super) fn new(flows: Arc<FlowTable>, load: Load, timeouts: FlowTimeouts) -> Self {
         let watch = DriftWatch::new(load.slots());
-        Self { flows, load, timeouts: timeouts.into(), watch, round: 0, population: 0 }
+        let held = HashMap::new();
+        let orphans = Orphans::default();
+        Self { flows, load, timeouts: timeouts.into(), watch, orphans, held }
     }
 
     /// For the sweeps from now on.
@@ -62,110 +88,87 @@ impl Sweeper {
         self.timeouts = timeouts.into();
     }
 
-    /// The table itself, for whoever lists flows.
-    #[must_use]
-    pub fn flows(&self) -> &Table<FlowKey, Flow> {
-        &self.flows
-    }
-
     /// One walk through all flows; `now` as [`clock::now`](super::clock::now) reads it.
-    ///
-    /// # Errors
-    ///
-    /// A system call failed; what was done until then stays done, and the next sweep goes on.
-    pub fn sweep(&mut self, now: u64) -> Result<Sweep, DatapathError> {
+    pub fn sweep(&mut self, now: u64) -> Sweep {
         let before = self.counts();
         let mut sweep = Sweep { flows: vec![0; self.load.slots()], ..Sweep::default() };
-        let mut walk = self.flows.walk();
-        while let Some(entries) = walk.next_batch()? {
-            for (key, flow) in entries {
-                if flow.direction == direction::FORWARD {
-                    self.visit_flow(now, key, flow, &mut sweep)?;
-                } else {
-                    self.visit_reverse(now, key, flow, &mut sweep)?;
+        let flows = self.flows.clone();
+        let held = mem::take(&mut self.held);
+        for part in [Part::Established, Part::Pending] {
+            for (number, word) in flows.part(part).slots.iter().enumerate() {
+                let slot = Slot(word.load(Ordering::Acquire));
+                if slot.has(flow_state::CLAIMED) {
+                    let name = name(part, number);
+                    self.watch_writer(held.get(&name), name, word, now);
+                } else if slot.has(flow_state::OPEN) {
+                    self.visit(part, number, word, now, &mut sweep);
                 }
             }
         }
-        self.round = self.round.wrapping_add(1);
-        self.population = sweep.live + sweep.closed;
+        sweep.orphans = self.orphans.sweep(&flows);
         self.reconcile(&before, &mut sweep);
-        Ok(sweep)
+        sweep
     }
 
-    fn visit_flow(
-        &self,
-        now: u64,
-        key: &FlowKey,
-        flow: &Flow,
-        sweep: &mut Sweep,
-    ) -> Result<(), DatapathError> {
-        if self.is_over(now, key, flow)? && self.end(now, key)? {
+    fn visit(&self, part: Part, number: usize, word: &AtomicU64, now: u64, sweep: &mut Sweep) {
+        let Some(flow) = self.flows.part(part).glimpse(number) else { return };
+        // After the entry: if it is still the same tenant's, so was the entry.
+        let slot = Slot(word.load(Ordering::Acquire));
+        if !slot.has(flow_state::OPEN) {
+            return;
+        }
+        let state = slot.state();
+        let over = self.timeouts.is_over(now, flow.protocol, state, flow.last);
+        if over && self.end(part, number, word, slot) {
             sweep.expired += 1;
-        } else if is_closed(flow.state) {
-            sweep.closed += 1;
-        } else {
-            sweep.live += 1;
+            return;
+        }
+        if slot.has(flow_state::COUNTED) {
             if let Some(flows) = sweep.flows.get_mut(flow.load as usize) {
                 *flows += 1;
             }
         }
-        Ok(())
-    }
-
-    /// The reverse entry is asked only where the forward one is silent: most never are.
-    fn is_over(&self, now: u64, key: &FlowKey, flow: &Flow) -> Result<bool, DatapathError> {
-        if !self.timeouts.is_over(now, key.protocol, flow, 0) {
-            return Ok(false);
+        let population = &mut sweep.population;
+        if is_closed(state) {
+            population.closed += 1;
+        } else if slot.has(flow_state::CONFIRMED) {
+            population.established += 1;
+        } else {
+            population.half_open += 1;
         }
-        let reverse = self.flows.lookup(&peer_key(key.protocol, flow))?;
-        let answered = reverse.map_or(0, |reverse| reverse.seen);
-        Ok(self.timeouts.is_over(now, key.protocol, flow, answered))
     }
 
-    /// Removes a flow that is over; answers whether it is gone.
+    /// Removes a flow that is over, if nobody has touched its slot since; answers whether it did.
     ///
-    /// Its last state decides, not the one the walk read. Two races with a packet remain. One that
-    /// arrived since the walk read the entry shows in `seen`, and the flow goes back in. One that
-    /// holds the entry while it is taken out can close the flow after we read its state, so that
-    /// both sides count it out of LOAD; that is for [`DriftWatch`] to find.
-    fn end(&self, now: u64, key: &FlowKey) -> Result<bool, DatapathError> {
-        let Some(last) = self.flows.take(key)? else {
-            return Ok(true);
-        };
-        if !self.is_over(now, key, &last)? && self.flows.insert_new(key, &last)? {
-            return Ok(false);
+    /// The entry is read before the exchange, for after it another flow may have the place: the
+    /// exchange succeeds only while the tenant is the one that was read.
+    fn end(&self, part: Part, number: usize, word: &AtomicU64, slot: Slot) -> bool {
+        if slot.has(flow_state::CLAIMED) {
+            return false;
         }
-        if !is_closed(last.state) && (last.load as usize) < self.load.slots() {
-            self.load.leave(LoadSlot(last.load), 1);
+        let Some(flow) = self.flows.part(part).flow(number) else { return false };
+        if !exchange(word, slot.0, slot.vacant().0) {
+            return false;
         }
-        self.flows.delete(&peer_key(key.protocol, &last))?;
-        Ok(true)
+        self.flows.forget_answer(&flow);
+        if slot.has(flow_state::COUNTED) && (flow.load as usize) < self.load.slots() {
+            self.load.leave(LoadSlot(flow.load), 1);
+        }
+        true
     }
 
-    /// A reverse entry without a flow that leads to it keeps a source port for nothing.
-    fn visit_reverse(
-        &self,
-        now: u64,
-        key: &FlowKey,
-        reverse: &Flow,
-        sweep: &mut Sweep,
-    ) -> Result<(), DatapathError> {
-        if now.saturating_sub(reverse.seen) <= ORPHAN_AGE || !self.is_turn_of(key) {
-            return Ok(());
+    /// Frees a slot whose writer is gone; `before`: what it was when last seen being written, and
+    /// since when. What the writer may have left in ANSWERS is an orphan then, and what it counted
+    /// a drift.
+    fn watch_writer(&mut self, before: Option<&(u64, u64)>, name: u32, word: &AtomicU64, now: u64) {
+        let slot = Slot(word.load(Ordering::Acquire));
+        let same = before.filter(|before| before.0 == slot.0);
+        let since = same.map_or(now, |before| before.1);
+        if now.saturating_sub(since) <= STUCK {
+            self.held.insert(name, (slot.0, since));
+        } else if exchange(word, slot.0, slot.vacant().0) {
+            warn!(number = name, "freed a slot of the flow table that was left half written");
         }
-        let forward = self.flows.lookup(&peer_key(key.protocol, reverse))?;
-        let owned = forward.is_some_and(|forward| peer_key(key.protocol, &forward) == *key);
-        if !owned && self.flows.delete(key)? {
-            sweep.orphans += 1;
-            debug!(?key, "removed a reverse entry without a flow");
-        }
-        Ok(())
-    }
-
-    /// Our source ports, handed out in turn, make even shares.
-    fn is_turn_of(&self, reverse: &FlowKey) -> bool {
-        let share = u16::from_be_bytes(reverse.dst_port) % SHARES;
-        self.population <= ALL_AT_ONCE || share == self.round % SHARES
     }
 
     fn reconcile(&mut self, before: &[u64], sweep: &mut Sweep) {

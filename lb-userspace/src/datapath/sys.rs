@@ -12,11 +12,8 @@ use std::{
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Cmd {
-    Lookup = 1,
     Update = 2,
     Delete = 3,
-    LookupAndDelete = 21,
-    LookupBatch = 24,
     UpdateBatch = 26,
 }
 

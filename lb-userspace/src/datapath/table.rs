@@ -3,7 +3,6 @@
 use std::{
     io,
     marker::PhantomData,
-    mem,
     os::fd::{AsFd, BorrowedFd},
     ptr,
 };
@@ -12,12 +11,12 @@ use aya::{Pod, maps::Map, maps::MapData};
 
 use super::{
     DatapathError,
-    sys::{self, Cmd, Element},
+    sys::{self, Batch, Cmd, Element},
 };
 
-/// `BPF_NOEXIST`: create only.
-const NO_EXIST: u64 = 1;
 const ANY: u64 = 0;
+/// Entries written at once.
+const ROOM: usize = 4096;
 
 /// Typed handle to a hash map, or with `K = u32` to an array. All methods take `&self` and work
 /// beside the kernel program, which changes values in place.
@@ -43,35 +42,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(Self { map, name, _types: PhantomData })
     }
 
-    /// How many entries there is room for.
-    ///
-    /// # Errors
-    ///
-    /// The system call failed.
-    pub fn max_entries(&self) -> Result<u32, DatapathError> {
-        let info = self.map.info();
-        info.map(|info| info.max_entries())
-            .map_err(|source| DatapathError::table(self.name, source))
-    }
-
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.map.fd().as_fd()
-    }
-
-    /// # Errors
-    ///
-    /// The system call failed otherwise than by not finding the key.
-    pub fn lookup(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        self.read(Cmd::Lookup, key)
-    }
-
-    /// Removes the entry and answers its last value (`BPF_MAP_LOOKUP_AND_DELETE_ELEM`, since 5.14).
-    ///
-    /// # Errors
-    ///
-    /// As of [`lookup`](Self::lookup).
-    pub fn take(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        self.read(Cmd::LookupAndDelete, key)
     }
 
     /// Inserts or replaces.
@@ -83,38 +55,16 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.write(key, value, ANY).map_err(|error| self.error(error))
     }
 
-    /// Inserts where nothing is; answers whether it did.
-    ///
-    /// # Errors
-    ///
-    /// As of [`insert`](Self::insert).
-    pub fn insert_new(&self, key: &K, value: &V) -> Result<bool, DatapathError> {
-        match self.write(key, value, NO_EXIST) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-            Err(error) => Err(self.error(error)),
-        }
-    }
-
     /// Answers whether there was something to delete.
     ///
     /// # Errors
     ///
-    /// As of [`lookup`](Self::lookup).
+    /// The system call failed otherwise than by not finding the key.
     pub fn delete(&self, key: &K) -> Result<bool, DatapathError> {
         let mut attr = Element::new::<K, V>(self.fd(), key, ptr::null_mut(), 0);
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
         let done = unsafe { sys::bpf(Cmd::Delete, &mut attr) };
         self.found(done).map(|found| found.is_some())
-    }
-
-    fn read(&self, cmd: Cmd, key: &K) -> Result<Option<V>, DatapathError> {
-        let mut value = mem::MaybeUninit::<V>::uninit();
-        let mut attr = Element::new(self.fd(), key, value.as_mut_ptr(), 0);
-        // SAFETY: `key` is a K and `value` has room for a V, the sizes that `open` compared.
-        let done = unsafe { sys::bpf(cmd, &mut attr) };
-        // SAFETY: on success the kernel has written the whole value, and V is Pod.
-        Ok(self.found(done)?.map(|()| unsafe { value.assume_init() }))
     }
 
     fn write(&self, key: &K, value: &V, flags: u64) -> io::Result<()> {
@@ -133,5 +83,29 @@ impl<K: Pod, V: Pod> Table<K, V> {
 
     pub(super) fn error(&self, source: io::Error) -> DatapathError {
         DatapathError::table(self.name, source)
+    }
+}
+
+impl<V: Pod> Table<u32, V> {
+    /// Fills neighbouring slots of an array from `first` on.
+    ///
+    /// # Errors
+    ///
+    /// A slot lies outside of the array (E2BIG), or the system call failed.
+    pub fn fill(&self, first: u32, values: &[V]) -> Result<(), DatapathError> {
+        for (at, part) in (first..).step_by(ROOM).zip(values.chunks(ROOM)) {
+            let keys: Vec<u32> = (at..).take(part.len()).collect();
+            let mut attr = Batch {
+                keys: keys.as_ptr() as u64,
+                values: part.as_ptr() as u64,
+                count: part.len() as u32,
+                map_fd: sys::number(self.fd()),
+                ..Batch::default()
+            };
+            // SAFETY: keys and values hold `count` elements each, of the sizes that Table::open
+            // compared; both are only read.
+            unsafe { sys::bpf(Cmd::UpdateBatch, &mut attr) }.map_err(|error| self.error(error))?;
+        }
+        Ok(())
     }
 }

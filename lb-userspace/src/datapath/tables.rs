@@ -1,13 +1,26 @@
 //! Carries out control's commands on the kernel's tables.
 
+use std::{
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use aya::{
     Ebpf,
     maps::{Map, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
-use lb_common::abi::{Address, Backend, CachedHop, Service, Vip, VipKey, VlanDevice, maps};
+use lb_common::abi::{
+    Address, Backend, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps, status,
+};
 
-use super::{DatapathError, counters::per_cpu, load::take_map, table::Table};
+use super::{
+    DatapathError,
+    counters::per_cpu,
+    load::take_map,
+    mapped::{Mapped, half},
+    table::Table,
+};
 use crate::tables::Command;
 
 /// The tables that control fills. The kernel program reads them while they change.
@@ -15,9 +28,10 @@ pub struct Tables {
     vips: Table<VipKey, Vip>,
     addresses: Table<Address, u32>,
     services: Table<u32, Service>,
+    current_rings: Table<u32, Ring>,
     rings: Table<u32, u32>,
     backends: Table<u32, Backend>,
-    hops: Table<u32, CachedHop>,
+    reach: Mapped<Reach>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
 }
@@ -28,9 +42,10 @@ impl Tables {
             vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
             addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
             services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
+            current_rings: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
             rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
-            hops: Table::open(take_map(ebpf, maps::HOPS)?, maps::HOPS)?,
+            reach: Mapped::map(take_map(ebpf, maps::REACH)?, maps::REACH)?,
             vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
             opened: per_cpu(opened, maps::OPENED)?,
         })
@@ -45,7 +60,9 @@ impl Tables {
         match command {
             Command::SetBackend { id, backend } => self.set_backend(*id, backend),
             Command::ClearBackend { id } => self.clear_backend(*id),
-            Command::WriteRing { offset, slots } => self.rings.fill(*offset, slots),
+            Command::WriteRing { offset, words } => self.rings.fill(*offset, words),
+            Command::SetStatus { id, status } => self.set_status(*id, *status),
+            Command::SetRing { service, ring } => self.current_rings.insert(service, ring),
             Command::SetService { id, service } => self.services.insert(id, service),
             Command::SetVip(key, vip) => self.vips.insert(key, vip),
             Command::RemoveVip(key) => self.vips.delete(key).map(drop),
@@ -69,6 +86,7 @@ impl Tables {
     /// while it still reads the earlier backend.
     fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), DatapathError> {
         self.backends.insert(&id, backend)?;
+        self.set_status(id, status::HERE)?;
         self.forget_hop(id)
     }
 
@@ -81,12 +99,23 @@ impl Tables {
         self.opened.set(id, zeroes, 0).map_err(|source| DatapathError::table(maps::OPENED, source))
     }
 
+    fn set_status(&self, id: u32, status: u32) -> Result<(), DatapathError> {
+        half(self.reach(id)?, offset_of!(Reach, status)).store(status, Ordering::Release);
+        Ok(())
+    }
+
     /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.
     ///
     /// # Errors
     ///
-    /// There is no such id, or the system call failed.
+    /// There is no such id.
     pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
-        self.hops.insert(&id, &CachedHop::default())
+        const AT: usize = offset_of!(Reach, at) / size_of::<u64>();
+        self.reach(id)?[AT].store(0, Ordering::Release);
+        Ok(())
+    }
+
+    fn reach(&self, id: u32) -> Result<&[AtomicU64], DatapathError> {
+        self.reach.entry(id as usize).ok_or(DatapathError::Full { name: maps::REACH })
     }
 }

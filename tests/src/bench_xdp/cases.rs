@@ -1,56 +1,131 @@
 //! The frames that are measured, and what the program must do with each.
 
-use lb_common::testing::{
-    Frame,
-    frames::{Link, tcp, udp},
-    world::{
-        BACKEND_PORT, BACKENDS, CLIENTS, FIRST_SOURCE_PORT, SOURCES, TCP_PORT, UDP_PORT, VIPS,
-        socket,
+use lb_common::{
+    abi::{Address, CachedHop, Flow, FlowKey},
+    flow::{TCP, UDP},
+    testing::{
+        Frame,
+        frames::{Link, tcp, udp},
+        world::{
+            BACKEND_PORT, BACKENDS, CLIENTS, FIRST_SOURCE_PORT, SOURCES, TCP_PORT, UDP_PORT, VIPS,
+            hop, ip, socket,
+        },
     },
 };
 
 pub struct Case {
     pub name: String,
-    /// Sent once before, so that the measured frame's flow is known. `None`: every measured frame
-    /// opens a flow of its own.
-    pub opening: Option<Frame>,
     pub frame: Frame,
+    /// The flows that are known, this frame's among them. `None`: every measured frame opens one.
+    pub known: Option<Known>,
+}
+
+/// `count` flows, alike but for the client's and the backend's IPv4 addresses, which count up.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub count: u32,
+    first: Flow,
+    direction: Direction,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    ToBackend,
+    ToClient,
 }
 
 const CLIENT_PORT: u16 = 40000;
 /// All headers of a rewritten packet lie within what the bench puts back, so frames are longer.
 const PAYLOAD: [u8; 64] = [0x61; 64];
+/// Of the first of many clients, and of the backend of their flows.
+const MANY: [&str; 2] = ["10.64.0.0", "10.128.0.0"];
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (family, name) in ["v4", "v6"].into_iter().enumerate() {
-        cases.extend(known(family, &format!("nat {name} tcp known flow"), true));
+        let [client, backend] = [CLIENTS[family], BACKENDS[family]];
+        cases.extend(known(&format!("nat {name} tcp known flow"), family, TCP, client, backend, 1));
     }
-    cases.extend(known(0, "nat v4 udp known flow", false));
+    let [client, backend] = [CLIENTS[0], BACKENDS[0]];
+    cases.extend(known("nat v4 udp known flow", 0, UDP, client, backend, 1));
+    for (count, name) in [(1 << 16, "64Ki"), (1 << 20, "1Mi")] {
+        let [client, backend] = MANY;
+        cases.extend(known(&format!("nat v4 tcp {name} flows"), 0, TCP, client, backend, count));
+    }
     let client = socket(CLIENTS[0], CLIENT_PORT);
     cases.push(Case {
         name: "nat v4 syn new flow".to_owned(),
-        opening: None,
         frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
+        known: None,
     });
     cases
 }
 
-/// Both directions of one flow.
-fn known(family: usize, name: &str, is_tcp: bool) -> [Case; 2] {
-    let client = socket(CLIENTS[family], CLIENT_PORT);
+/// Both directions of flows like the one between `client` and `backend`.
+fn known(
+    name: &str,
+    family: usize,
+    protocol: u32,
+    client: &str,
+    backend: &str,
+    count: u32,
+) -> [Case; 2] {
+    let is_tcp = protocol == TCP;
     let vip = socket(VIPS[family], if is_tcp { TCP_PORT } else { UDP_PORT });
-    let backend = socket(BACKENDS[family], BACKEND_PORT);
-    let source = socket(SOURCES[family], FIRST_SOURCE_PORT);
-    let make = |from, to, flags: &str| {
+    let make = |from, to| {
         let link = Link::default();
-        if is_tcp { tcp(link, from, to, flags, &PAYLOAD) } else { udp(link, from, to, &PAYLOAD) }
+        if is_tcp { tcp(link, from, to, "A", &PAYLOAD) } else { udp(link, from, to, &PAYLOAD) }
     };
-    let opening = make(client, vip, "S");
-    let case = |direction, frame| Case {
-        name: format!("{name}, {direction}"),
-        opening: Some(opening.clone()),
+    let first = Flow {
+        protocol,
+        client: Address::of(ip(client)),
+        vip: Address::of(vip.ip()),
+        client_port: CLIENT_PORT.to_be_bytes(),
+        vip_port: vip.port().to_be_bytes(),
+        backend_port: BACKEND_PORT.to_be_bytes(),
+        source_port: FIRST_SOURCE_PORT.to_be_bytes(),
+        backend_address: Address::of(ip(backend)),
+        source: Address::of(ip(SOURCES[family])),
+        load: family as u32,
+        ..Flow::default()
+    };
+    let there = make(socket(client, CLIENT_PORT), vip);
+    let back = make(socket(backend, BACKEND_PORT), socket(SOURCES[family], FIRST_SOURCE_PORT));
+    let case = |(way, frame, direction)| Case {
+        name: format!("{name}, {way}"),
         frame,
+        known: Some(Known { count, first, direction }),
     };
-    [case("to backend", make(client, vip, "A")), case("to client", make(backend, source, "A"))]
+    [("to backend", there, Direction::ToBackend), ("to client", back, Direction::ToClient)]
+        .map(case)
+}
+
+impl Known {
+    /// As if their last packets had passed at `now`.
+    pub fn flows(&self, now: u64) -> impl Iterator<Item = Flow> + '_ {
+        let hop = CachedHop { hop: hop(0), at: now };
+        let first = Flow { opened: now, seen: now, answered: now, hop, ..self.first };
+        (0..self.count).map(move |number| Flow {
+            client: nth_after(first.client, number),
+            backend_address: nth_after(first.backend_address, number),
+            ..first
+        })
+    }
+
+    /// The keys of the frames that are measured.
+    pub fn keys(&self) -> impl Iterator<Item = FlowKey> + '_ {
+        self.flows(0).map(|flow| match self.direction {
+            Direction::ToBackend => flow.question(),
+            Direction::ToClient => flow.answer(),
+        })
+    }
+}
+
+/// The IPv4 address that is `number` above; an address of either family if that is 0.
+fn nth_after(address: Address, number: u32) -> Address {
+    if number == 0 {
+        return address;
+    }
+    let low = u32::from_be_bytes(address.low()) + number;
+    Address::v4(low.to_be_bytes())
 }

@@ -5,18 +5,20 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, MapData, ProgramArray},
+    maps::{Array, HashMap, Map, MapData, ProgramArray},
     programs::{TestRun as _, TestRunOptions, Xdp},
 };
+use lb::datapath::{FlowTable, clock};
 use lb_common::{
     abi::{
-        Address, Backend, Bucket, FlowKey, Reach, Ring, Service, Vip, VipKey, WAYS, globals, maps,
-        programs,
+        Address, Backend, FlowKey, Reach, Ring, Service, Vip, VipKey, WAYS, flow_state, globals,
+        maps, programs,
     },
-    testing::{Frame, world},
+    tables::Part,
+    testing::world,
 };
 
-use super::cases::Case;
+use super::cases::{Case, Known};
 
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
@@ -24,7 +26,10 @@ const XDP_REDIRECT: u32 = 4;
 const PENDING_BUCKETS: u32 = 1 << 14;
 /// Buckets for established flows: room for 2Mi.
 const FLOW_BUCKETS: u32 = 1 << 18;
-const ANSWER_BUCKETS: u32 = FLOW_BUCKETS;
+/// As many as the daemon would make.
+const ANSWER_BUCKETS: u32 = 1 << 19;
+/// Any will do.
+const SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
 #[derive(Clone, Copy, Debug)]
 pub enum Program {
@@ -34,7 +39,7 @@ pub enum Program {
 }
 
 impl Program {
-    const ALL: [Self; 3] = [Self::Balance, Self::FloorLookup, Self::FloorTx];
+    pub const ALL: [Self; 3] = [Self::Balance, Self::FloorLookup, Self::FloorTx];
 
     const fn name(self) -> &'static str {
         match self {
@@ -50,18 +55,22 @@ impl Program {
 #[derive(Clone, Copy)]
 struct Round {
     frame: [u8; 80],
-    client: u64,
+    first: u32,
+    sources: u32,
+    turn: u32,
+    pad: u32,
 }
 
-// SAFETY: #[repr(C)], bytes and an integer, no padding.
+// SAFETY: #[repr(C)], bytes and integers, no implicit padding.
 unsafe impl Pod for Round {}
 
 pub struct Object {
     ebpf: Ebpf,
     measured: ProgramArray<MapData>,
     round: Array<MapData, Round>,
-    flows: HashMap<MapData, FlowKey, Flow>,
+    floor: HashMap<MapData, FlowKey, [u64; 12]>,
     ports: Array<MapData, u32>,
+    flows: FlowTable,
 }
 
 impl Object {
@@ -78,6 +87,7 @@ impl Object {
             .override_global(globals::FLOW_MASK, &(FLOW_BUCKETS - 1), true)
             .override_global(globals::PENDING_MASK, &(PENDING_BUCKETS - 1), true)
             .override_global(globals::ANSWER_MASK, &(ANSWER_BUCKETS - 1), true)
+            .override_global(globals::SEED, &SEED, true)
             // Enough for the flows of one measurement towards one backend.
             .override_global(globals::SOURCE_PORT_COUNT, &60_000_u32, true)
             .load(&elf)
@@ -89,31 +99,43 @@ impl Object {
         Ok(Self {
             measured: ProgramArray::try_from(ebpf.take_map("MEASURED").context("MEASURED")?)?,
             round: Array::try_from(ebpf.take_map("ROUND").context("ROUND")?)?,
-            flows: HashMap::try_from(ebpf.take_map(maps::FLOWS).context("FLOWS")?)?,
+            floor: HashMap::try_from(ebpf.take_map("FLOOR").context("FLOOR")?)?,
             ports: Array::try_from(ebpf.take_map(maps::PORTS).context("PORTS")?)?,
+            flows: FlowTable::open(&mut ebpf, SEED)?,
             ebpf,
         })
     }
 
-    /// ns per packet of `program` on the case's frame.
+    /// Gives the floor the flows that the case's frames are of.
+    pub fn know(&mut self, case: &Case) -> Result<()> {
+        for key in self.floor.keys().collect::<Result<Vec<FlowKey>, _>>()? {
+            self.floor.remove(&key)?;
+        }
+        match &case.known {
+            Some(known) => known.keys().try_for_each(|key| self.floor.insert(key, [0; 12], 0))?,
+            // One known flow, as for the other cases.
+            None => self.floor.insert(key_of(case), [0; 12], 0)?,
+        }
+        Ok(())
+    }
+
+    /// ns per packet of `program` on the case's frame, whose flows the floor must know.
     pub fn measure(&mut self, case: &Case, program: Program, packets: u32) -> Result<f64> {
-        self.forget_flows()?;
-        let balances = matches!(program, Program::Balance);
-        self.call(Program::Balance)?;
-        if let Some(opening) = &case.opening {
-            self.run(opening, false, 1)?;
-        }
         self.call(program)?;
+        let balances = matches!(program, Program::Balance);
         // New flows: no more than there are source ports, and only where it is flows that cost.
-        let opens = case.opening.is_none() && balances;
+        let opens = case.known.is_none() && balances;
         let packets = if opens { packets.min(50_000) } else { packets };
-        if case.opening.is_none() && !balances {
-            // The floor finds one known flow, as it does for the other cases.
-            self.call(Program::Balance)?;
-            self.run(&case.frame, false, 1)?;
-            self.call(program)?;
+        if balances {
+            self.start_afresh(case.known.as_ref())?;
         }
-        let (action, ns) = self.run(&case.frame, opens, packets)?;
+        let sources = match &case.known {
+            Some(Known { count: 1, .. }) => 0,
+            Some(known) => known.count,
+            None if opens => u32::MAX,
+            None => 0,
+        };
+        let (action, ns) = self.run(case, sources, packets)?;
         let right =
             if balances { [XDP_REDIRECT, XDP_TX].contains(&action) } else { action == XDP_TX };
         ensure!(right, "{}: {program:?} answered {action}", case.name);
@@ -125,27 +147,44 @@ impl Object {
         self.measured.set(0, &fd, 0).with_context(|| format!("calling {program:?}"))
     }
 
-    fn run(&mut self, frame: &Frame, opens: bool, repeat: u32) -> Result<(u32, f64)> {
+    fn run(&mut self, case: &Case, sources: u32, repeat: u32) -> Result<(u32, f64)> {
+        let frame = &case.frame.0;
         let mut head = [0; 80];
-        head.copy_from_slice(&frame.0[..80]);
-        let client = if opens { u64::from(u32::from_be_bytes([10, 0, 0, 1])) } else { 0 };
-        self.round.set(0, Round { frame: head, client }, 0)?;
-        let options =
-            TestRunOptions { data_in: Some(&frame.0), repeat, ..TestRunOptions::default() };
+        head.copy_from_slice(&frame[..80]);
+        let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
+        self.round.set(0, Round { frame: head, first, sources, turn: 0, pad: 0 }, 0)?;
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as f64))
     }
 
-    fn forget_flows(&mut self) -> Result<()> {
-        let keys: Vec<FlowKey> = self.flows.keys().collect::<Result<_, _>>()?;
-        for key in keys {
-            self.flows.remove(&key)?;
-        }
+    /// The known flows and no others, all of them alive a moment ago.
+    fn start_afresh(&mut self, known: Option<&Known>) -> Result<()> {
+        self.flows.clear();
         for load in 0..2 {
             self.ports.set(load, 0, 0)?;
         }
+        let Some(known) = known else { return Ok(()) };
+        let (now, state) = (clock::now(), flow_state::CONFIRMED | flow_state::COUNTED);
+        let mut entered = 0;
+        for flow in known.flows(now) {
+            // Where a bucket is full, its flows stay among the half-open ones.
+            let parts = [Part::Established, Part::Pending].into_iter();
+            let mut numbers = parts.filter_map(|part| self.flows.enter(part, state, &flow, now));
+            entered += u32::from(numbers.next().is_some());
+        }
+        ensure!(entered > known.count / 1000 * 999, "{entered} of {} flows", known.count);
         Ok(())
     }
+}
+
+/// The key of the one frame of a case without known flows.
+fn key_of(case: &Case) -> FlowKey {
+    let (mut key, mut headers) = (FlowKey::unread(), lb_common::flow::Headers::unread());
+    let packet = lb_common::testing::model::Buffer::new(&case.frame.0);
+    let parsed = lb_common::flow::parse(&packet, &mut key, &mut headers);
+    assert_eq!(parsed, Ok(lb_common::flow::Kind::Segment), "{}", case.name);
+    key
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
@@ -155,7 +194,7 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 
 /// The tables of the verdicts' world, whose next hops are known.
 fn fill(ebpf: &mut Ebpf) -> Result<()> {
-    let model = world::model(lb::datapath::clock::now());
+    let model = world::model(clock::now());
     let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).with_context(|| format!("no map {name}"));
     let mut vips: HashMap<_, VipKey, Vip> = map(ebpf, maps::VIPS)?.try_into()?;
     for (key, vip) in &model.vips {
@@ -166,12 +205,14 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
         addresses.insert(address, 0, 0)?;
     }
     array::<Service>(map(ebpf, maps::SERVICES)?, &model.services)?;
+    array::<Ring>(map(ebpf, maps::CURRENT_RINGS)?, &model.current_rings)?;
     array::<u32>(map(ebpf, maps::RINGS)?, &model.rings)?;
     array::<Backend>(map(ebpf, maps::BACKENDS)?, &model.backends)?;
-    array::<CachedHop>(map(ebpf, maps::HOPS)?, &model.hops.borrow())
+    let reach: Vec<Reach> = model.reach.into_iter().map(|reach| reach.into_inner()).collect();
+    array::<Reach>(map(ebpf, maps::REACH)?, &reach)
 }
 
-fn array<T: Pod>(map: aya::maps::Map, values: &[T]) -> Result<()> {
+fn array<T: Pod>(map: Map, values: &[T]) -> Result<()> {
     let mut array: Array<_, T> = map.try_into()?;
     for (index, value) in (0..).zip(values) {
         array.set(index, value, 0)?;

@@ -35,14 +35,21 @@ fn status() -> Status {
         }],
         drops: vec![drops("fragment", 1), drops("truncated", 0), drops("no_route", 9)],
         verdicts: Verdicts { pass: 1, proxy: 2, steer: 3, reply: 4 },
-        flows: Flows { live: 5, max: 100 },
+        flows: Flows {
+            live: 5,
+            max: 100,
+            half_open: 2,
+            max_half_open: 16,
+            closed: 1,
+            ..Flows::default()
+        },
     }
 }
 
 const EXPECTED: &str = "\
 lb 0.1.0, up 1h 2m 5s
 interfaces  eth0 (native)
-flows       5 of 100
+flows       established 3 of 100, half-open 2 of 16, closed 1
 packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
 
@@ -70,4 +77,12 @@ fn nothing_is_said_to_be_none() {
         Status { interfaces: Vec::new(), services: Vec::new(), drops: Vec::new(), ..status() };
     let text = render(&empty, false);
     assert!(text.contains("interfaces  none\n") && text.contains("drops       none\n"));
+}
+
+#[test]
+fn a_table_under_pressure_says_so() {
+    let mut status = status();
+    status.flows.evicted_half_open = 7;
+    let text = render(&status, false);
+    assert!(text.contains("\nevicted     established 0, half-open 7, crowded 0\n"), "{text}");
 }

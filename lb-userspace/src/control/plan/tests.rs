@@ -51,8 +51,8 @@ fn desired() -> impl Strategy<Value = Desired> {
 /// What a packet to a VIP would meet: never a ring beyond the table, never a missing backend.
 fn check(actual: &Tables) {
     for vip in actual.vips.values().filter(|vip| vip.path == path::STEER) {
-        let service = actual.services.get(&vip.service).copied().unwrap_or_default();
-        assert!(service.offset() + service.length() <= ROOM);
+        let ring = actual.current_rings.get(&vip.service).copied().unwrap_or_default();
+        assert!(ring.offset() + ring.length() <= ROOM);
         for id in actual.ring(vip.service) {
             assert!(actual.backends.contains_key(id), "{id} is not there");
         }
@@ -66,10 +66,11 @@ fn carry_out(desired: &Desired, actual: &mut Tables) -> Vec<Command> {
     for command in &commands {
         actual.apply(command);
         check(actual);
-        for (&id, service) in &before.services {
-            let ring = &actual.rings[service.offset() as usize..][..service.length() as usize];
-            assert_eq!(ring, before.ring(id), "overwritten in flight");
-            assert!(ring.iter().all(|id| actual.backends.contains_key(id)), "cleared in flight");
+        for (&id, &ring) in &before.current_rings {
+            let words = ring.offset() as usize..(ring.offset() + before.span(ring)) as usize;
+            assert_eq!(actual.rings[words.clone()], before.rings[words], "overwritten in flight");
+            let mut slots = before.ring(id).iter();
+            assert!(slots.all(|id| actual.backends.contains_key(id)), "cleared in flight");
         }
     }
     commands
@@ -80,6 +81,13 @@ fn reached(desired: &Desired, actual: &Tables) {
     assert_eq!(actual.addresses, desired.addresses);
     for (&id, ring) in &desired.services {
         assert_eq!(actual.ring(id), ring);
+        let members = ring.iter().collect::<BTreeSet<_>>();
+        let current = actual.current_rings.get(&id).copied().unwrap_or_default();
+        let end = (current.offset() + current.length()) as usize;
+        if !ring.is_empty() {
+            assert_eq!(actual.rings[end] as usize, members.len());
+            assert!(actual.rings[end + 1..][..members.len()].iter().eq(members));
+        }
     }
     for (id, backend) in &desired.backends {
         assert_eq!(actual.backends.get(id), Some(backend));
@@ -116,17 +124,20 @@ fn a_failure_costs_one_ring_and_one_pointer() {
     let mut actual = Tables::new(ROOM);
     carry_out(&steered(vec![0, 1, 0]), &mut actual);
     let commands = carry_out(&steered(vec![1, 1, 1]), &mut actual);
-    let service = Service::new(3, 3);
-    let slots = vec![1, 1, 1];
+    let words = vec![1, 1, 1, 1, 1];
     assert_eq!(
         commands,
-        [Command::WriteRing { offset: 3, slots }, Command::SetService { id: 0, service }]
+        [
+            // Behind three slots and two members with their number.
+            Command::WriteRing { offset: 6, words },
+            Command::SetRing { service: 0, ring: Ring::new(6, 3) }
+        ]
     );
 }
 
 #[test]
 fn two_places_are_enough_for_one_ring() {
-    let mut actual = Tables::new(6);
+    let mut actual = Tables::new(10);
     for turn in 0..5 {
         carry_out(&steered(vec![turn % 2; 3]), &mut actual);
     }
@@ -136,15 +147,15 @@ fn two_places_are_enough_for_one_ring() {
 fn nobody_up_empties_the_service() {
     let mut actual = Tables::new(ROOM);
     carry_out(&steered(vec![0, 1]), &mut actual);
-    let service = Service::default();
+    let ring = Ring::default();
     let commands = carry_out(&steered(vec![]), &mut actual);
-    assert_eq!(commands, [Command::SetService { id: 0, service }]);
+    assert_eq!(commands, [Command::SetRing { service: 0, ring }]);
 }
 
 #[test]
 fn a_ring_that_does_not_fit_is_an_error() {
-    let mut actual = Tables::new(5);
+    let mut actual = Tables::new(10);
     carry_out(&steered(vec![0, 1, 0]), &mut actual);
     let error = plan(&steered(vec![1, 1, 1]), &actual);
-    assert_eq!(error, Err(Error::RingSpace { length: 3, room: 5 }));
+    assert_eq!(error, Err(Error::RingSpace { length: 5, room: 10 }));
 }

@@ -1,0 +1,276 @@
+//! The kernel program's flow table, in this process's memory.
+//!
+//! What the words mean: [`lb_common::abi::Slot`], [`Answer`], [`Flow`]. The rules are the kernel
+//! program's own: a slot belongs to who exchanged it, and an entry was read well if its sequence
+//! was even and the same before and after.
+
+use std::{
+    array,
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use aya::Ebpf;
+use lb_common::{
+    abi::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state, maps, mode},
+    flow_table::{bucket, hash},
+    tables::Part,
+};
+
+use super::{
+    DatapathError,
+    load::take_map,
+    mapped::{Mapped, copy, half},
+};
+
+/// Words of a bucket.
+const BUCKET: usize = WAYS as usize;
+
+/// Every flow that the kernel program knows. Reading and changing it costs no system call.
+pub struct FlowTable {
+    established: Entries,
+    pending: Entries,
+    pub(super) answers: Mapped<Bucket>,
+    seed: [u64; 2],
+}
+
+/// The entries of one part, and the slots that stand for them, number by number.
+pub(super) struct Entries {
+    pub(super) slots: Mapped<Bucket>,
+    flows: Mapped<Flow>,
+}
+
+/// What a sweep asks of every flow: no more than it needs, for it asks many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Glimpse {
+    pub(super) protocol: u32,
+    pub(super) load: u32,
+    /// The last packet of either direction.
+    pub(super) last: u64,
+}
+
+impl Entries {
+    fn open(
+        ebpf: &mut Ebpf,
+        slots: &'static str,
+        flows: &'static str,
+    ) -> Result<Self, DatapathError> {
+        let table = Self {
+            slots: Mapped::map(take_map(ebpf, slots)?, slots)?,
+            flows: Mapped::map(take_map(ebpf, flows)?, flows)?,
+        };
+        check_buckets(&table.slots, slots)?;
+        if table.flows.entries() != table.slots.len() {
+            return Err(DatapathError::MapKind { name: flows });
+        }
+        Ok(table)
+    }
+
+    /// The entry, whole. `None`: it is being written.
+    pub(super) fn flow(&self, number: usize) -> Option<Flow> {
+        self.read(number, copy)
+    }
+
+    pub(super) fn glimpse(&self, number: usize) -> Option<Glimpse> {
+        let field = |entry: &[AtomicU64], offset| half(entry, offset).load(Ordering::Relaxed);
+        let time = |entry: &[AtomicU64], offset: usize| entry[offset / 8].load(Ordering::Relaxed);
+        self.read(number, |entry| Glimpse {
+            protocol: field(entry, offset_of!(Flow, protocol)),
+            load: field(entry, offset_of!(Flow, load)),
+            last: time(entry, offset_of!(Flow, seen)).max(time(entry, offset_of!(Flow, answered))),
+        })
+    }
+
+    /// As a seqlock is read (include/linux/seqlock.h).
+    fn read<R>(&self, number: usize, read: impl Fn(&[AtomicU64]) -> R) -> Option<R> {
+        const TRIES: u32 = 4;
+        let entry = self.flows.entry(number)?;
+        let sequence = half(entry, offset_of!(Flow, sequence));
+        for _ in 0..TRIES {
+            let before = sequence.load(Ordering::Acquire);
+            let value = read(entry);
+            fence(Ordering::Acquire);
+            if before & 1 == 0 && sequence.load(Ordering::Relaxed) == before {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// The words of the bucket that a hash falls on, and the number of its first entry.
+    fn bucket(&self, hash: u64) -> (&[AtomicU64], usize) {
+        bucket_of(&self.slots, hash)
+    }
+
+    fn write(&self, number: usize, flow: &Flow) {
+        let Some(entry) = self.flows.entry(number) else { return };
+        let sequence = half(entry, offset_of!(Flow, sequence));
+        let odd = sequence.load(Ordering::Relaxed) | 1;
+        sequence.store(odd, Ordering::Relaxed);
+        fence(Ordering::Release);
+        // SAFETY: Flow is Pod, and made of whole words.
+        let words: [u64; size_of::<Flow>() / 8] = unsafe { std::mem::transmute(*flow) };
+        // The first word is the sequence and, in its other half, the protocol.
+        half(entry, offset_of!(Flow, protocol)).store(flow.protocol, Ordering::Relaxed);
+        for (place, word) in entry.iter().zip(words).skip(1) {
+            place.store(word, Ordering::Relaxed);
+        }
+        sequence.store(odd.wrapping_add(1), Ordering::Release);
+    }
+}
+
+impl FlowTable {
+    /// The table of a loaded object whose `SEED` is `seed`.
+    ///
+    /// # Errors
+    ///
+    /// A map is missing, of another kind, or cannot be mapped.
+    pub fn open(ebpf: &mut Ebpf, seed: [u64; 2]) -> Result<Self, DatapathError> {
+        let answers = Mapped::map(take_map(ebpf, maps::ANSWERS)?, maps::ANSWERS)?;
+        check_buckets(&answers, maps::ANSWERS)?;
+        Ok(Self {
+            established: Entries::open(ebpf, maps::FLOW_SLOTS, maps::FLOWS)?,
+            pending: Entries::open(ebpf, maps::PENDING_SLOTS, maps::PENDING)?,
+            answers,
+            seed,
+        })
+    }
+
+    /// How many entries a part has.
+    #[must_use]
+    pub fn room(&self, part: Part) -> usize {
+        self.part(part).slots.len()
+    }
+
+    /// Copies of all open flows, the established ones first. One that is replaced at this moment is
+    /// left out; one that moves from part to part may be met in both or in neither.
+    pub fn iter(&self) -> impl Iterator<Item = (Part, Slot, Flow)> + '_ {
+        [Part::Established, Part::Pending].into_iter().flat_map(move |part| {
+            let entries = self.part(part);
+            let slots = entries.slots.iter().enumerate();
+            slots.filter_map(move |(number, word)| {
+                let slot = Slot(word.load(Ordering::Acquire));
+                let flow = slot.has(flow_state::OPEN).then(|| entries.flow(number))?;
+                Some((part, slot, flow?))
+            })
+        })
+    }
+
+    /// Words of ANSWERS that lead somewhere.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.answers.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count()
+    }
+
+    /// Forgets every flow. For when no packets are under way: the counts in LOAD stay.
+    pub fn clear(&self) {
+        let slots = self.established.slots.iter().chain(self.pending.slots.iter());
+        for word in slots.chain(self.answers.iter()) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Enters a flow as the kernel program would, with [`flow_state`] bits, born at `now`. It is
+    /// not counted into LOAD. `None`: there is no room for it where it belongs, or a flow with
+    /// its fingerprint is there.
+    pub fn enter(&self, part: Part, state: u32, flow: &Flow, now: u64) -> Option<u32> {
+        let entries = self.part(part);
+        let key = hash(&flow.question(), self.seed);
+        let (slots, first) = entries.bucket(key);
+        let way = free_way(slots, |slot| Slot(slot).is_free(), |slot| Slot(slot).misses(key) == 0)?;
+        let word = &slots[way];
+        let free = word.load(Ordering::Relaxed);
+        let claimed = Slot(free).claimed(key, now);
+        word.compare_exchange(free, claimed.0, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        let number = name(part, first + way);
+        if flow.mode == mode::NAT && !self.enter_answer(flow, number) {
+            word.store(claimed.vacant().0, Ordering::Release);
+            return None;
+        }
+        entries.write(first + way, &Flow { number, ..*flow });
+        word.store(claimed.open(state).0, Ordering::Release);
+        Some(number)
+    }
+
+    /// Makes the backend's answers to `flow` lead to the entry with `number`; answers whether there
+    /// was room for that. [`enter`](Self::enter) does it where it is wanted.
+    pub fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
+        let key = hash(&flow.answer(), self.seed);
+        let (words, _) = bucket_of(&self.answers, key);
+        let new = Answer::new(key, number);
+        free_way(words, |word| word == 0, |word| Answer(word).differs(key) == 0)
+            .is_some_and(|way| exchange(&words[way], 0, new.0))
+    }
+
+    /// Takes out the word of ANSWERS that leads to the flow, which has `number`.
+    pub(super) fn forget_answer(&self, flow: &Flow) {
+        if flow.mode != mode::NAT {
+            return;
+        }
+        let key = hash(&flow.answer(), self.seed);
+        let old = Answer::new(key, flow.number);
+        let (words, _) = bucket_of(&self.answers, key);
+        if let Some(word) = words.iter().find(|word| word.load(Ordering::Relaxed) == old.0) {
+            exchange(word, old.0, Answer::FREE.0);
+        }
+    }
+
+    /// Whether the word at `index` of ANSWERS leads to an open flow whose answers fall there.
+    pub(super) fn is_led_to(&self, index: usize, word: u64) -> bool {
+        let named = Answer(word).number();
+        let part = if named & PENDING == 0 { Part::Established } else { Part::Pending };
+        let (entries, number) = (self.part(part), (named & !PENDING) as usize);
+        let slot = entries.slots.get(number).map_or(0, |slot| slot.load(Ordering::Acquire));
+        if !Slot(slot).has(flow_state::OPEN) {
+            return false;
+        }
+        // Being written: nothing can be said.
+        let Some(flow) = entries.flow(number) else { return true };
+        let key = hash(&flow.answer(), self.seed);
+        let (_, first) = bucket_of(&self.answers, key);
+        flow.mode == mode::NAT && index / BUCKET == first / BUCKET && Answer(word).differs(key) == 0
+    }
+
+    pub(super) const fn part(&self, part: Part) -> &Entries {
+        match part {
+            Part::Established => &self.established,
+            Part::Pending => &self.pending,
+        }
+    }
+}
+
+/// An entry's [`Flow::number`].
+pub(super) const fn name(part: Part, number: usize) -> u32 {
+    match part {
+        Part::Established => number as u32,
+        Part::Pending => number as u32 | PENDING,
+    }
+}
+
+/// Exchanges a word that is exactly `old`; whoever does owns the change.
+pub(super) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
+    word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+fn bucket_of(words: &Mapped<Bucket>, hash: u64) -> (&[AtomicU64], usize) {
+    let mask = words.entries() as u32 - 1;
+    let first = bucket(hash, mask) as usize * BUCKET;
+    (&words[first..first + BUCKET], first)
+}
+
+/// `None`: no way is free, or the key's fingerprint stands there.
+fn free_way(
+    words: &[AtomicU64],
+    is_free: impl Fn(u64) -> bool,
+    is_same: impl Fn(u64) -> bool,
+) -> Option<usize> {
+    let words: [u64; BUCKET] = array::from_fn(|way| words[way].load(Ordering::Relaxed));
+    if words.iter().any(|&word| is_same(word)) {
+        return None;
+    }
+    words.iter().position(|&word| is_free(word))
+}
+
+fn check_buckets(buckets: &Mapped<Bucket>, name: &'static str) -> Result<(), DatapathError> {
+    if buckets.entries().is_power_of_two() { Ok(()) } else { Err(DatapathError::MapKind { name }) }
+}
