@@ -2,7 +2,7 @@
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
 //! `abi, tables, verdict ← packet, checksum ← vlan ← flow, flow_table, next_hop ← arrival, rewrite,
-//! track ← icmp, affinity, answer, orphan ← pick, open ← admit, pipeline ← lb-ebpf`
+//! track ← icmp, affinity, answer, gone ← pick, open ← admit, pipeline ← lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
@@ -15,10 +15,10 @@ pub mod checksum;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
+mod gone;
 pub mod icmp;
 pub mod next_hop;
 pub mod open;
-mod orphan;
 pub mod packet;
 pub mod pick;
 pub mod pipeline;

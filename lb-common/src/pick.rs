@@ -105,14 +105,6 @@ fn two<T: Tables>(tables: &T, onward: &mut Onward) -> u32 {
     if onward.burden < least { other } else { one }
 }
 
-/// The place on a round of so many. Never counted up by ones: the kernel's verifier would know each
-/// place after the first, and check all that follows for each of them.
-#[inline(always)]
-pub(crate) const fn around(place: u64, length: u32) -> u32 {
-    let length = length as u64;
-    (if place >= length { place - length } else { place }) as u32
-}
-
 /// Notes how much a backend has to do for its weight, and above all that its class: room below the
 /// soft limit, below the hard one, [`FULL`], [`GONE`]. On the desk, since the kernel's verifier would
 /// draw conclusions from a result, and follow each of them.
@@ -207,7 +199,8 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
         if step > near {
             break;
         }
-        onward.backend = in_ring(tables, ring, around(chosen + step, ring.length()));
+        let place = (chosen + step).checked_rem(ring.length() as u64).unwrap_or(0);
+        onward.backend = in_ring(tables, ring, place as u32);
         if take(tables, onward) {
             return Ok(Way::Open);
         }

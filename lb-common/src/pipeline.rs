@@ -12,7 +12,7 @@ use crate::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    icmp, next_hop, open, orphan,
+    gone, icmp, next_hop, open,
     packet::Packet,
     pick,
     rewrite::{self, Turn},
@@ -73,7 +73,7 @@ fn unusual<P: Packet, T: Tables>(
         Kind::Foreign => Way::Pass,
     };
     if matches!(way, Way::Follow | Way::Promote) {
-        way = orphan::settle(tables, desk, way)?;
+        way = gone::settle(tables, desk, way)?;
     }
     if way == Way::Open {
         way = pick::pick(tables, desk)?;

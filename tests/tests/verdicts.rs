@@ -9,7 +9,7 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::Backend,
+    abi::{Backend, status},
     testing::{
         Frame, Row,
         frames::{CLIENT_MAC, OUR_MAC},
@@ -80,11 +80,11 @@ impl Lab {
         let config = DatapathConfig {
             max_flows: 64,
             max_half_open: 64,
-            backends: 16,
-            services: 16,
+            backends: 64,
+            services: 64,
             vips: 64,
-            ring_slots: 16,
-            load_slots: 1024,
+            ring_slots: 128,
+            load_slots: 4096,
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
@@ -106,6 +106,10 @@ impl Lab {
         let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
+        }
+        for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
+            let gone = Command::SetStatus { id, status: status::GONE };
+            datapath.tables.apply(&gone).expect("a status");
         }
         let trial = send(&row.frame);
         let counters = datapath.counters.verdicts().expect("counters");
@@ -175,8 +179,8 @@ fn start_afresh(datapath: &mut Datapath, number: u32) {
     }
 }
 
-fn load_slot(row: u32, family: u32) -> LoadSlot {
-    LoadSlot(2 * row + family)
+fn load_slot(row: u32, load: u32) -> LoadSlot {
+    LoadSlot(4 * row + load)
 }
 
 /// The world's tables as the daemon would fill them, without the backends.

@@ -1,5 +1,7 @@
 //! The services and backends that the table's frames meet.
 
+pub mod limits;
+
 use std::net::{IpAddr, SocketAddr};
 
 use super::model::{Count, Model};
@@ -107,6 +109,7 @@ pub fn model(now: u64) -> Model {
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
     }
+    limits::add(&mut model, now);
     model
 }
 

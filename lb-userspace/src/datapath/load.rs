@@ -33,6 +33,9 @@ pub struct DatapathConfig {
     pub ring_slots: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
+    /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
+    /// theirs.
+    pub sources: u32,
 }
 
 impl Default for DatapathConfig {
@@ -46,6 +49,7 @@ impl Default for DatapathConfig {
             vips: 65_536,
             ring_slots: 1 << 20,
             load_slots: 65_536,
+            sources: 262_144,
         }
     }
 }
@@ -91,7 +95,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    fn sizes(&self) -> [(&'static str, u32); 15] {
+    fn sizes(&self) -> [(&'static str, u32); 17] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -106,6 +110,8 @@ impl DatapathConfig {
             (maps::BACKENDS, self.backends),
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
+            (maps::AFFINITY, self.sources),
+            (maps::TURNS, self.services),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
         ]

@@ -3,6 +3,7 @@
 //! loaded object over maps of the same content.
 
 mod icmp;
+mod limits;
 mod malformed;
 mod passing;
 mod steering;
@@ -25,11 +26,21 @@ pub struct Row {
     pub out: Option<Frame>,
     /// The backend's live flows afterwards.
     pub live: Option<u64>,
+    /// Before the frame, the backends of [`world::limits::falling`] are gone.
+    pub fallen: bool,
 }
 
 impl Row {
     fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
-        Self { name: name.into(), before: Vec::new(), frame, verdict, out: None, live: None }
+        Self {
+            name: name.into(),
+            before: Vec::new(),
+            frame,
+            verdict,
+            out: None,
+            live: None,
+            fallen: false,
+        }
     }
 
     fn pass(name: impl Into<String>, frame: Frame) -> Self {
@@ -50,6 +61,11 @@ impl Row {
         self
     }
 
+    fn fallen(mut self) -> Self {
+        self.fallen = true;
+        self
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -61,6 +77,7 @@ pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for ends in [Ends::new(0), Ends::new(1)] {
         steering::add(&mut rows, &ends);
+        limits::add(&mut rows, &ends);
         passing::add(&mut rows, &ends);
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
