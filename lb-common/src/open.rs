@@ -115,7 +115,6 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
         return tables.count(counter::CROWDED);
     };
     let flow = claim.flow;
-    flow.copy_from(pending);
     // Ours from here, and still found, so that no packet of the flow meets neither.
     let slot = Slot(word.load());
     let held = slot.0 | flow_state::CLAIMED as u64;
@@ -123,32 +122,59 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     if !free || !tables.exchange(word, slot.0, held) {
         return claim.abandon(tables);
     }
+    // Only now does nobody else write there; before, it may have become another's.
+    if !pending.is_from_client(&arrival.key) {
+        tables.exchange(word, held, slot.0);
+        return claim.abandon(tables);
+    }
+    flow.copy_from(pending);
     if flow.mode() == mode::NAT {
         let hash = flow_table::hash(&flow.answer(), tables.seed());
         let new = Answer::new(hash, flow.number());
         flow_table::turn_answer(tables, hash, pending.number(), new);
     }
-    claim.open(tables, slot.state() | flow_state::CONFIRMED);
-    leave(tables, word, slot, flow);
+    // Not counted yet: two slots with one count would be taken out twice.
+    let state = slot.state() & !flow_state::COUNTED | flow_state::CONFIRMED;
+    let opened = claim.open(tables, state);
+    leave(tables, word, flow, opened);
     onward.flow = flow.number();
 }
 
+/// Packets change a slot a few times in its flow's life.
+const CHANGES: u32 = 4;
+
 /// Gives the old slot up; what happened to the flow there meanwhile happens to it here.
 #[inline(always)]
-fn leave<T: Tables>(tables: &T, old: WordRef, held: Slot, flow: FlowRef) {
-    const CHANGES: u32 = 4;
+fn leave<T: Tables>(tables: &T, old: WordRef, flow: FlowRef, opened: Slot) {
     for _ in 0..CHANGES {
         let last = Slot(old.load());
-        if !tables.exchange(old, last.0, last.vacant().0) {
-            continue;
+        if tables.exchange(old, last.0, last.vacant().0) {
+            return inherit(tables, flow, opened, last);
         }
-        let Some(word) = flow_table::slot_of(tables, flow) else { return };
-        if last.state() & flow_state::CLOSED != held.state() & flow_state::CLOSED {
-            tables.set_bits(word, (last.state() & flow_state::CLOSED) as u64);
+    }
+}
+
+/// The new slot takes over that the flow closed, and that it counts: or, if it is over here
+/// already, the count is taken out.
+#[inline(always)]
+fn inherit<T: Tables>(tables: &T, flow: FlowRef, opened: Slot, last: Slot) {
+    let Some(word) = flow_table::slot_of(tables, flow) else { return };
+    let load = flow.load();
+    let bits = last.state() & (flow_state::CLOSED | flow_state::COUNTED);
+    for _ in 0..CHANGES {
+        let slot = Slot(word.load());
+        if !slot.is_still(opened) {
+            break;
         }
-        if held.has(flow_state::COUNTED) && !last.has(flow_state::COUNTED) {
-            tables.clear_bits(word, flow_state::COUNTED as u64);
+        let both = slot.with(bits);
+        if tables.exchange(word, slot.0, both.0) {
+            if both.has(flow_state::COUNTED) {
+                return;
+            }
+            break;
         }
-        return;
+    }
+    if last.has(flow_state::COUNTED) {
+        tables.count_out(load);
     }
 }

@@ -168,7 +168,12 @@ fn follow<P: Packet, T: Tables>(
     if let Some(reason) = obstacle(packet, tables, flow) {
         return Err(reason);
     }
-    to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
+    let found = Found::read(flow);
+    // The place may have become another's since.
+    if !flow.is_from_client(&arrival.key) {
+        return Err(Reason::RacedFlow);
+    }
+    to_backend(packet, tables, headers, found, &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -202,7 +207,7 @@ fn to_backend<P: Packet, T: Tables>(
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
     if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::client(tables, headers.flags, flow);
+        track::client(tables, headers.flags, found);
     }
     let now = tables.now();
     flow.set_seen(now);
@@ -231,7 +236,7 @@ fn to_client<P: Packet, T: Tables>(
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
     if headers.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::backend(packet, tables, headers, flow)?;
+        track::backend(packet, tables, headers, found)?;
     }
     let now = tables.now();
     flow.set_answered(now);

@@ -218,6 +218,14 @@ impl Model {
         self.part(part).open().collect()
     }
 
+    /// Places that are being worked on.
+    #[must_use]
+    pub fn claimed(&self, part: Part) -> usize {
+        // SAFETY: asked between packets, and no reference is held.
+        let slots = self.part(part).slots.iter().flat_map(|bucket| unsafe { *bucket.get() });
+        slots.filter(|slot| Slot(*slot).has(flow_state::CLAIMED)).count()
+    }
+
     const fn part(&self, part: Part) -> &Flows {
         match part {
             Part::Established => &self.established,

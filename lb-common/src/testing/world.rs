@@ -63,7 +63,13 @@ fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.
 #[must_use]
 pub fn model(now: u64) -> Model {
-    let mut model = Model::default();
+    model_of(128, now)
+}
+
+/// The same with so many buckets, a power of two, in each part of the flow table.
+#[must_use]
+pub fn model_of(buckets: u32, now: u64) -> Model {
+    let mut model = Model::with_buckets(buckets);
     model.now.set(now);
     for (family, vip) in VIPS.into_iter().enumerate() {
         model.addresses.push(Address::of(ip(vip)));

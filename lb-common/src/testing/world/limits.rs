@@ -99,14 +99,16 @@ fn add_one(model: &mut Model, family: usize, shape: &Shape, now: u64) {
 /// The backends that fall, by id.
 #[must_use]
 pub fn falling() -> Vec<u32> {
+    let first = |port| (0..VIPS.len()).map(move |family| members(port, family)[0]);
+    first(RESET_PORT).chain(first(MOVE_PORT)).collect()
+}
+
+/// The backends behind a port, by id.
+#[must_use]
+pub fn members(port: u16, family: usize) -> Vec<u32> {
     let model = super::model(0);
-    let mut falling = Vec::new();
-    for vip in VIPS {
-        for port in [RESET_PORT, MOVE_PORT] {
-            let service = model.vips[&vip_key(vip, port, 6)].service;
-            let ring = model.current_rings[service as usize];
-            falling.push(model.rings[ring.offset() as usize]);
-        }
-    }
-    falling
+    let service = model.vips[&vip_key(VIPS[family], port, 6)].service;
+    let ring = model.current_rings[service as usize];
+    let count = (ring.offset() + ring.length()) as usize;
+    model.rings[count + 1..][..model.rings[count] as usize].to_vec()
 }
