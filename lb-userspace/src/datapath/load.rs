@@ -35,7 +35,7 @@ pub struct DatapathConfig {
     pub load_slots: u32,
     /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
     /// theirs.
-    pub sources: u32,
+    pub affinities: u32,
 }
 
 impl Default for DatapathConfig {
@@ -49,7 +49,7 @@ impl Default for DatapathConfig {
             vips: 65_536,
             ring_slots: 1 << 20,
             load_slots: 65_536,
-            sources: 262_144,
+            affinities: 65_536,
         }
     }
 }
@@ -110,7 +110,7 @@ impl DatapathConfig {
             (maps::BACKENDS, self.backends),
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
-            (maps::AFFINITY, self.sources),
+            (maps::AFFINITY, self.affinities),
             (maps::TURNS, self.services),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),

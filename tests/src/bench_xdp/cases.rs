@@ -8,7 +8,7 @@ use lb_common::{
         frames::{Link, tcp, udp},
         world::{
             BACKEND_PORT, BACKENDS, CLIENTS, FIRST_SOURCE_PORT, SOURCES, TCP_PORT, UDP_PORT, VIPS,
-            hop, ip, socket,
+            hop, ip, limits, socket,
         },
     },
 };
@@ -53,11 +53,17 @@ pub fn cases() -> Vec<Case> {
         cases.extend(known(&format!("nat v4 tcp {name} flows"), 0, TCP, client, backend, count));
     }
     let client = socket(CLIENTS[0], CLIENT_PORT);
-    cases.push(Case {
-        name: "nat v4 syn new flow".to_owned(),
-        frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
+    let picks = [
+        ("", TCP_PORT),
+        (" p2c", limits::P2C_PORT),
+        (" limits", limits::LIMITED_PORT),
+        (" affinity", limits::KEPT_PORT),
+    ];
+    cases.extend(picks.map(|(pick, port)| Case {
+        name: format!("nat v4 syn new flow{pick}"),
+        frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
         known: None,
-    });
+    }));
     cases
 }
 

@@ -20,6 +20,10 @@ pub const RESET_PORT: u16 = 87;
 pub const MOVE_PORT: u16 = 88;
 /// Steered, TCP, to two backends by hash; but sources keep theirs.
 pub const KEPT_PORT: u16 = 89;
+/// Steered, TCP, to the less burdened of two backends.
+pub const P2C_PORT: u16 = 90;
+/// Steered, TCP, to a backend whose limits are never reached.
+pub const LIMITED_PORT: u16 = 91;
 
 const ANY: u32 = u32::MAX;
 
@@ -32,9 +36,10 @@ struct Shape {
     slots: &'static [u32],
 }
 
-fn shapes() -> [Shape; 6] {
+fn shapes() -> [Shape; 8] {
     let limited = Service { flags: service_flags::LIMITED, ..Service::default() };
     let least = Service { strategy: strategy::LEAST_CONN, ..limited };
+    let p2c = Service { strategy: strategy::P2C, ..Service::default() };
     let moving = Service { flags: service_flags::MOVE, ..Service::default() };
     let kept = Service {
         affinity: 3_600_000_000_000,
@@ -48,6 +53,8 @@ fn shapes() -> [Shape; 6] {
         shape(LEAST_PORT, least, &[[1, 2], [1, 2]], &[0, 1]),
         shape(RESET_PORT, Service::default(), &[[ANY, ANY], [ANY, ANY]], &[0]),
         shape(MOVE_PORT, moving, &[[ANY, ANY], [ANY, ANY]], &[0]),
+        shape(P2C_PORT, p2c, &[[ANY, ANY], [ANY, ANY]], &[0, 1]),
+        shape(LIMITED_PORT, limited, &[[1 << 30, 1 << 30]], &[0]),
         shape(KEPT_PORT, kept, &[[ANY, ANY], [ANY, ANY]], &[0, 1]),
     ]
 }
