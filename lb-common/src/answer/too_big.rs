@@ -57,11 +57,11 @@ pub(crate) fn answer<P: Packet, T: Tables>(
         return Err(Reason::TooBig);
     }
     match arrival.family {
-        Family::V4 if length as usize >= QUOTE_V4 => v4::<P, QUOTE_V4>(packet, onward.limit)?,
-        Family::V4 => v4::<P, SHORT_QUOTE_V4>(packet, onward.limit)?,
+        Family::V4 if length as usize >= QUOTE_V4 => v4::<P, QUOTE_V4>(packet, onward.carried)?,
+        Family::V4 => v4::<P, SHORT_QUOTE_V4>(packet, onward.carried)?,
         // Nobody sends less than the smallest MTU: whoever promises it must carry it.
         Family::V6 if length as usize <= MIN_MTU_V6 => return Err(Reason::TooBig),
-        Family::V6 => v6(packet, onward.limit)?,
+        Family::V6 => v6(packet, onward.carried)?,
     }
     onward.exit = Exit { reason: Reason::TooBig, ..Exit::default() };
     Ok(Way::Answer)

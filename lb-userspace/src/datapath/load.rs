@@ -38,6 +38,9 @@ pub struct DatapathConfig {
     pub fragmented: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
+    /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
+    /// theirs.
+    pub affinities: u32,
 }
 
 impl Default for DatapathConfig {
@@ -52,6 +55,7 @@ impl Default for DatapathConfig {
             ring_slots: 1 << 20,
             fragmented: 16_384,
             load_slots: 65_536,
+            affinities: 65_536,
         }
     }
 }
@@ -97,7 +101,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 18] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 20] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -116,6 +120,8 @@ impl DatapathConfig {
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
             (maps::FRAGMENTS, self.fragmented),
+            (maps::AFFINITY, self.affinities),
+            (maps::TURNS, self.services),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
         ]
