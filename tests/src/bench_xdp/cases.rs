@@ -80,12 +80,7 @@ pub fn cases() -> Vec<Case> {
         });
     }
     let client = socket(CLIENTS[0], CLIENT_PORT);
-    let picks = [
-        ("", TCP_PORT),
-        (" p2c", limits::P2C_PORT),
-        (" limits", limits::LIMITED_PORT),
-        (" affinity", limits::KEPT_PORT),
-    ];
+    let picks = [("", TCP_PORT), (" p2c", limits::P2C_PORT), (" limits", limits::LIMITED_PORT)];
     cases.extend(picks.map(|(pick, port)| Case {
         name: format!("nat v4 syn new flow{pick}"),
         frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
