@@ -172,3 +172,18 @@ fn message<P: Packet>(
     *header = [kind[0], kind[1], check[0], check[1], a, b, c, d];
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_keep_to_their_rate() {
+        const SECOND: u64 = 1_000_000_000;
+        let (mut next, now) = (0, 7 * SECOND);
+        let given = |next: &mut u64, now| (0..20_000).filter(|_| is_due(next, now)).count();
+        assert_eq!(given(&mut next, now), 1001, "a burst");
+        assert_eq!(given(&mut next, now + SECOND / 100), 100, "a hundredth of a second later");
+        assert_eq!(given(&mut next, now + 60 * SECOND), 1001, "long after");
+    }
+}
