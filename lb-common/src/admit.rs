@@ -6,9 +6,8 @@ use crate::{
     arrival::{Arrival, Desk, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
-    next_hop,
     packet::Packet,
-    pick, rewrite,
+    rewrite,
     tables::{FlowRef, Part, Tables},
     track,
     verdict::{Reason, Way},
@@ -91,8 +90,6 @@ fn admit<P: Packet, T: Tables>(
     check_opening(arrival, service)?;
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
-    onward.backend = pick::pick(tables, vip.service, arrival)?;
-    next_hop::of_backend(tables, onward.backend, key.protocol, tables.now())?;
     Ok(Way::Open)
 }
 
@@ -109,6 +106,8 @@ fn check_opening(arrival: &Arrival, service: &Service) -> Result<(), Reason> {
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
         ACK if service.mode != mode::NAT => Ok(()),
+        // It may answer a challenge: the guard's matter.
+        RST if service.challenge != 0 => Ok(()),
         _ => Err(Reason::UnknownFlow),
     }
 }

@@ -1,18 +1,21 @@
 //! The packet path as an ordinary library: generic over the packet and the maps, unit-tested on
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
-//! `abi, tables, verdict ← packet, checksum ← vlan ← flow, flow_table, next_hop ← arrival, rewrite,
-//! track ← icmp, pick, open ← admit, pipeline ← lb-ebpf`
+//! `abi, tables, sources, verdict ← packet, checksum, cookie ← vlan ← flow, flow_table, next_hop ←
+//! arrival, rewrite, track ← answer ← guard, icmp, pick, open ← admit, pipeline ← lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
 pub mod admit;
+pub mod answer;
 pub mod arrival;
 pub mod checksum;
+pub mod cookie;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
+pub mod guard;
 pub mod icmp;
 pub mod next_hop;
 pub mod open;
@@ -20,6 +23,7 @@ pub mod packet;
 pub mod pick;
 pub mod pipeline;
 pub mod rewrite;
+pub mod sources;
 pub mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -11,8 +11,9 @@ use crate::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    icmp, next_hop, open,
+    guard, icmp, next_hop, open,
     packet::Packet,
+    pick,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
     track,
@@ -72,15 +73,31 @@ fn unusual<P: Packet, T: Tables>(
     };
     match way {
         Way::Open => {
+            let way = guard::check(packet, tables, desk)?;
+            if way != Way::Open {
+                return Ok(way);
+            }
+            choose(tables, desk)?;
             open::begin(packet, tables, desk)?;
             open::reserve(tables, desk)?;
             open::finish(tables, desk)?;
         }
-        Way::Promote => open::promote(tables, desk),
+        Way::Promote => {
+            open::promote(tables, desk);
+            guard::remember(tables, desk);
+        }
         Way::Follow => {}
         way => return Ok(way),
     }
     follow(packet, tables, desk)
+}
+
+/// Who gets a new flow, if there is a way to them.
+#[inline(never)]
+fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let Desk { arrival, onward } = desk;
+    onward.backend = pick::pick(tables, onward.service, arrival)?;
+    next_hop::of_backend(tables, onward.backend, arrival.key.protocol, tables.now())
 }
 
 /// A plain segment of an established flow: a search by client, then one by backend.

@@ -9,6 +9,7 @@
 mod bench;
 mod frame;
 mod maps;
+mod sources;
 mod steer;
 
 use aya_ebpf::{

@@ -8,6 +8,7 @@ mod address;
 mod flow;
 mod hop;
 mod service;
+mod source;
 
 pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
@@ -16,6 +17,7 @@ pub use service::{
     Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
     strategy,
 };
+pub use source::{ListKey, Meter, SourceKey, access};
 
 use crate::verdict::Reason;
 
@@ -54,6 +56,15 @@ pub mod maps {
     pub const PORTS: &str = "PORTS";
     /// `backend id → u64`, per-CPU array: flows ever opened.
     pub const OPENED: &str = "OPENED";
+    /// `ListKey → u32`, longest prefix match: [`super::access`] of the prefixes that services name.
+    pub const LISTS: &str = "LISTS";
+    /// `service id → Meter`, array: new flows, measured.
+    pub const METERS: &str = "METERS";
+    /// `SourceKey → u64`, LRU hash: when a source's next flow is due, ns.
+    pub const SOURCES: &str = "SOURCES";
+    /// `Address → u64`, LRU hash: when a source last showed that it gets what is sent to it, ns. IPv6
+    /// addresses by their first 64 bits.
+    pub const KNOWN: &str = "KNOWN";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";
     /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
@@ -140,7 +151,10 @@ const _: () = {
 
 #[cfg(feature = "userspace")]
 mod pod {
-    use super::{Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice};
+    use super::{
+        Address, Backend, Flow, FlowKey, ListKey, Meter, Reach, Ring, Service, SourceKey, Vip,
+        VipKey, VlanDevice,
+    };
 
     macro_rules! pod {
         ($($name:ty),*) => {$(
@@ -151,4 +165,5 @@ mod pod {
     }
 
     pod!(Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice);
+    pod!(ListKey, Meter, SourceKey);
 }

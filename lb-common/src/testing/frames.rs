@@ -189,7 +189,7 @@ fn transport(frame: &[u8], transport: &Option<TransportSlice>) -> Result<(), Str
 }
 
 /// The plain sum of RFC 1071 over transport header, payload and, if wanted, pseudo header.
-fn sum(frame: &[u8], pseudo: bool) -> u16 {
+pub(super) fn sum(frame: &[u8], pseudo: bool) -> u16 {
     let l3 = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
     let (addresses, protocol, start, end) = if frame[l3] >> 4 == 4 {
         let total = u16::from_be_bytes([frame[l3 + 2], frame[l3 + 3]]) as usize;

@@ -6,6 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
+use super::sources::Crowd;
 use crate::{
     abi::{
         Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Slot, Vip, VipKey, WAYS,
@@ -110,6 +111,7 @@ pub struct Model {
     pub source_ports: (u16, u16),
     pub now: Cell<u64>,
     pub ingress: u32,
+    pub crowd: Crowd,
     random: Cell<u64>,
 }
 
@@ -167,6 +169,7 @@ impl Model {
             source_ports: (2048, 30720),
             now: Cell::new(1 << 40),
             ingress: 1,
+            crowd: Crowd::default(),
             random: Cell::new(1),
         }
     }

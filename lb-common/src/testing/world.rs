@@ -54,7 +54,7 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip(text), port)
 }
 
-fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
+pub(super) fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
     VipKey::new(Address::of(ip(vip)), port.to_be_bytes(), protocol)
 }
 
@@ -106,6 +106,7 @@ pub fn model(now: u64) -> Model {
         }
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
+        super::guarded::add(&mut model, family, backend);
     }
     model
 }

@@ -2,6 +2,7 @@
 //! against `balance` over a [`Model`](super::Model) and, through `BPF_PROG_TEST_RUN`, against the
 //! loaded object over maps of the same content.
 
+mod attack;
 mod icmp;
 mod malformed;
 mod passing;
@@ -64,6 +65,7 @@ pub fn rows() -> Vec<Row> {
         passing::add(&mut rows, &ends);
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
+        attack::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
