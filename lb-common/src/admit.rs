@@ -2,8 +2,8 @@
 //! first of a new one.
 
 use crate::{
-    abi::{FlowKey, PENDING, Service, VipKey, mode, path},
-    arrival::{Arrival, Desk, Onward},
+    abi::{FlowKey, PENDING, RangeKey, Service, Vip, VipKey, address_flags, mode, path},
+    arrival::{Arrival, Desk, Extent, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
     packet::Packet,
@@ -43,9 +43,8 @@ fn half_open<P: Packet, T: Tables>(
     arrival: &Arrival,
     found: Found,
 ) -> Result<Way, Reason> {
-    let headers = Headers { family: arrival.family, flags: arrival.flags };
     let pending = found.flow.number() & PENDING != 0;
-    let confirmed = pending && is_confirmed(packet, tables, headers, found.flow);
+    let confirmed = pending && is_confirmed(packet, tables, arrival.headers(), found.flow);
     found.check()?;
     Ok(if confirmed { Way::Promote } else { Way::Follow })
 }
@@ -79,18 +78,33 @@ fn admit<P: Packet, T: Tables>(
     onward: &mut Onward,
 ) -> Result<Way, Reason> {
     let key = &arrival.key;
-    let Some(vip) = tables.vip(&key.vip()) else {
-        let ours = tables.owns(&key.dst);
-        return if ours { Err(Reason::UndeclaredPort) } else { Ok(Way::Pass) };
+    let vip = match tables.vip(&key.vip()) {
+        Some(vip) => vip,
+        None => match tables.address(&key.dst) {
+            Some(flags) => ranged(tables, key, flags).ok_or(Reason::UndeclaredPort)?,
+            None => return Ok(Way::Pass),
+        },
     };
     if vip.path == path::PROXY {
         return Ok(Way::Proxy);
+    }
+    if arrival.piece.extent == Extent::Later {
+        return Err(Reason::FragmentEarly);
     }
     let service = tables.service(vip.service).ok_or(Reason::Inconsistent)?;
     check_opening(arrival, service)?;
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
     Ok(Way::Open)
+}
+
+/// The service that has a port of an announced address by a range, if the address has any.
+#[inline(always)]
+pub(crate) fn ranged<T: Tables>(tables: &T, key: &FlowKey, flags: u32) -> Option<Vip> {
+    if flags & address_flags::RANGES == 0 {
+        return None;
+    }
+    tables.range(&RangeKey::exact(&key.vip()))
 }
 
 /// Only a SYN opens a TCP flow. Where backends answer directly, and every node picks the same

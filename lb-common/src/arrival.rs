@@ -1,8 +1,8 @@
 //! What is known of a packet once it has been parsed.
 
 use crate::{
-    abi::FlowKey,
-    flow::{Family, tcp_flags},
+    abi::{FlowKey, FragmentKey, Fragmented},
+    flow::{Family, Headers, tcp_flags},
     verdict::Exit,
     vlan::Tag,
 };
@@ -27,8 +27,42 @@ pub struct Arrival {
     pub family: Family,
     /// [`tcp_flags`] of a TCP segment, 0 otherwise.
     pub flags: u32,
+    /// Where the transport header starts; 0: in another fragment.
+    pub l4: u32,
+    /// Bytes from there to the end of the packet.
+    pub rest: u32,
     /// That it came with.
     pub tag: Tag,
+    /// Its place in a packet that comes in fragments.
+    pub piece: Piece,
+}
+
+/// A fragment.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Piece {
+    pub key: FragmentKey,
+    /// What is known of the whole packet.
+    pub whole: Fragmented,
+    pub extent: Extent,
+    /// Where in the frame its identification stands.
+    pub place: u32,
+    /// Where in the packet it belongs, and how much of it this is, in bytes.
+    pub offset: u32,
+    pub length: u32,
+    /// Whether it is the last one.
+    pub last: u32,
+    pub pad: u32,
+}
+
+/// Which fragment a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Extent {
+    /// None: a packet by itself.
+    Whole,
+    First,
+    Later,
 }
 
 /// How a packet goes on that slow paths let go: filled in by one of them for the next.
@@ -45,11 +79,56 @@ pub struct Onward {
     pub exit: Exit,
 }
 
+impl Piece {
+    /// Of a packet by itself.
+    pub const NONE: Self = Self {
+        key: FragmentKey {
+            src: FlowKey::unread().src,
+            dst: FlowKey::unread().dst,
+            id: 0,
+            protocol: 255,
+        },
+        whole: Fragmented {
+            at: 0,
+            src_port: [0; 2],
+            dst_port: [0; 2],
+            protocol: 255,
+            id: 0,
+            original: 0,
+            first: 0,
+            seen: 0,
+            whole: 0,
+            pad: 0,
+        },
+        extent: Extent::Whole,
+        place: 0,
+        offset: 0,
+        length: 0,
+        last: 0,
+        pad: 0,
+    };
+}
+
 impl Arrival {
     #[inline(always)]
     #[must_use]
     pub const fn unread(tag: Tag) -> Self {
-        Self { key: FlowKey::unread(), hash: 0, family: Family::V4, flags: 0, tag }
+        Self {
+            key: FlowKey::unread(),
+            hash: 0,
+            family: Family::V4,
+            flags: 0,
+            l4: 0,
+            rest: 0,
+            tag,
+            piece: Piece::NONE,
+        }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn headers(&self) -> Headers {
+        Headers { family: self.family, flags: self.flags, l4: self.l4 }
     }
 
     /// Whether all of `wanted` and none of the other flags that open, acknowledge and close are

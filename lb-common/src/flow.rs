@@ -25,6 +25,22 @@ pub const TCP: u32 = 6;
 pub const UDP: u32 = 17;
 pub const ICMPV6: u32 = 58;
 
+/// IPv6 extension headers (RFC 7045) by what the one before says comes next.
+pub mod extension {
+    pub const HOP_BY_HOP: u32 = 0;
+    pub const ROUTING: u32 = 43;
+    pub const FRAGMENT: u32 = 44;
+    pub const DESTINATION: u32 = 60;
+
+    /// ESP and AH, which rewriting would break or which hide the ports; mobility, HIP, shim6, which
+    /// come before no transport header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_refused(next: u32) -> bool {
+        matches!(next, 50 | 51 | 135 | 139 | 140)
+    }
+}
+
 /// Bits of the thirteenth byte of a TCP header (RFC 9293, 3.1).
 pub mod tcp_flags {
     pub const FIN: u32 = 0x01;
@@ -41,7 +57,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Where the transport header starts. Options and extension headers are refused before.
+    /// Where the transport header starts in a packet that nothing is unusual about.
     #[inline(always)]
     #[must_use]
     pub const fn l4(self) -> usize {
@@ -59,13 +75,22 @@ pub struct Headers {
     pub family: Family,
     /// [`tcp_flags`] of a TCP segment, 0 otherwise.
     pub flags: u32,
+    /// Where the transport header starts; 0: in another fragment.
+    pub l4: u32,
 }
 
 impl Headers {
     #[inline(always)]
     #[must_use]
     pub const fn unread() -> Self {
-        Self { family: Family::V4, flags: 0 }
+        Self::plain(Family::V4, 0)
+    }
+
+    /// Of a packet that nothing is unusual about.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plain(family: Family, flags: u32) -> Self {
+        Self { family, flags, l4: family.l4() as u32 }
     }
 }
 
@@ -77,6 +102,8 @@ pub enum Kind {
     Segment,
     /// ICMP or ICMPv6.
     Message,
+    /// With options, extension headers or in fragments: what it carries is still to be found out.
+    Odd,
     /// Not IP, or too short to have a destination.
     Foreign,
 }
@@ -162,19 +189,16 @@ fn parse_v4<P: Packet>(
     key.dst = Address::v4(ip.dst_addr);
     key.protocol = ip.proto as u32;
     let total = u16::from_be_bytes(ip.tot_len) as usize;
-    if ip.vihl != 0x45 {
-        let options = ip.vihl >> 4 == 4 && ip.vihl & 0xf > 5;
-        return Err(if options { Reason::IpOptions } else { Reason::BadIpHeader });
-    }
-    if total < Ipv4Hdr::LEN {
+    let header = (ip.vihl & 0xf) as usize * 4;
+    if ip.vihl >> 4 != 4 || header < Ipv4Hdr::LEN || total < header {
         return Err(Reason::BadIpHeader);
     }
     if L3 + total > packet.length() {
         return Err(Reason::Truncated);
     }
     // More fragments, or an offset; the bit above them is "don't fragment".
-    if u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
-        return Err(Reason::Fragment);
+    if header > Ipv4Hdr::LEN || u16::from_be_bytes(ip.frags) & 0x3fff != 0 {
+        return Ok(Kind::Odd);
     }
     match ip.proto as u32 {
         TCP | UDP => parse_transport(packet, Family::V4, key, headers, total - Ipv4Hdr::LEN),
@@ -204,9 +228,11 @@ fn parse_v6<P: Packet>(
     match ip.next_hdr as u32 {
         TCP | UDP => parse_transport(packet, Family::V6, key, headers, payload),
         ICMPV6 => Ok(Kind::Message),
-        44 => Err(Reason::Fragment),
-        // RFC 7045: hop-by-hop, routing, ESP, AH, destination options, mobility, HIP, shim6.
-        0 | 43 | 50 | 51 | 60 | 135 | 139 | 140 => Err(Reason::ExtensionHeader),
+        extension::HOP_BY_HOP
+        | extension::ROUTING
+        | extension::FRAGMENT
+        | extension::DESTINATION => Ok(Kind::Odd),
+        other if extension::is_refused(other) => Err(Reason::ExtensionHeader),
         _ => Err(Reason::UnsupportedProtocol),
     }
 }
@@ -242,7 +268,7 @@ fn parse_transport<P: Packet>(
     Ok(Kind::Segment)
 }
 
-/// A tag below the one that was taken off: all that matters is whether the packet is for us.
+/// A tag below those that were taken off: all that matters is whether the packet is for us.
 #[inline(always)]
 fn parse_nested<P: Packet>(packet: &P, key: &mut FlowKey) -> Result<Kind, Reason> {
     const L3: usize = EthHdr::LEN + VlanHdr::LEN;

@@ -100,7 +100,7 @@ fn is_known<T: Tables>(tables: &T, source: Address, remember: u64, now: u64) -> 
 #[inline(never)]
 fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> Reason {
     /// Offset in a TCP header.
-    const SEQUENCE: usize = 4;
+    const SEQUENCE: u32 = 4;
     packet.anchor();
     let now = tables.now();
     let key = &desk.arrival.key;
@@ -108,7 +108,7 @@ fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> 
     if !is_attacked(meter, now, ANSWERS) {
         return Reason::UnknownFlow;
     }
-    let Some(number) = packet.at::<[u8; 4]>(desk.arrival.family.l4() + SEQUENCE) else {
+    let Some(number) = packet.at_far::<[u8; 4]>(desk.arrival.l4 + SEQUENCE) else {
         return Reason::Truncated;
     };
     if !cookie::is_good(u32::from_be_bytes(*number), key, now, tables.seed()) {

@@ -9,6 +9,7 @@ use network_types::{
 
 use crate::{
     abi::{Address, FlowKey, Hop, path},
+    admit,
     arrival::Desk,
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
@@ -151,7 +152,8 @@ fn relay<P: Packet, T: Tables>(
         return unclaimed(tables, dst);
     };
     let Some(turn) = turn(tables, &key) else {
-        return match tables.vip(&key.vip()) {
+        let ranged = || admit::ranged(tables, &key, tables.address(dst)?);
+        return match tables.vip(&key.vip()).or_else(ranged) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
             _ => unclaimed(tables, dst),
         };

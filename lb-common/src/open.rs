@@ -84,7 +84,7 @@ fn way_back<P: Packet, T: Tables>(
 ) -> Result<CachedHop, Reason> {
     let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
     let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
-    let hop = Hop::back(long, short, tables.ingress(), arrival.tag.id());
+    let hop = Hop::back(long, short, tables.ingress(), arrival.tag.ids());
     // Known, but to be asked for again at once.
     Ok(CachedHop { hop, at: 1 })
 }

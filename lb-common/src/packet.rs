@@ -10,6 +10,9 @@ use network_types::{
     vlan::VlanHdr,
 };
 
+/// No header starts so many bytes into a frame or further: a power of two.
+pub const FAR: u32 = 512;
+
 /// A frame in memory, starting at its Ethernet header.
 ///
 /// The bounds are compared as addresses and read afresh at every access: that is the form in which
@@ -53,6 +56,33 @@ pub unsafe trait Packet {
         // SAFETY: in bounds as just checked, aligned since start and offset are even, valid for
         // every bit pattern as `Wire` promises.
         Some(unsafe { &*((start + offset) as *const T) })
+    }
+
+    /// As [`at`](Self::at), at an offset (even unless `T` is bytes) below [`FAR`] that comes from the packet itself: the
+    /// kernel's verifier wants to see its bound.
+    #[inline(always)]
+    fn at_far<T: Wire>(&self, offset: u32) -> Option<&T> {
+        const { assert!(align_of::<T>() <= 2) };
+        let (start, end) = self.bounds();
+        let place = start + (offset & (FAR - 1)) as usize;
+        if place + size_of::<T>() > end {
+            return None;
+        }
+        // SAFETY: as in `at`.
+        Some(unsafe { &*(place as *const T) })
+    }
+
+    /// As [`at_far`](Self::at_far), to write.
+    #[inline(always)]
+    fn at_far_mut<T: Wire>(&mut self, offset: u32) -> Option<&mut T> {
+        const { assert!(align_of::<T>() <= 2) };
+        let (start, end) = self.bounds();
+        let place = start + (offset & (FAR - 1)) as usize;
+        if place + size_of::<T>() > end {
+            return None;
+        }
+        // SAFETY: as in `at_mut`.
+        Some(unsafe { &mut *(place as *mut T) })
     }
 
     /// As [`at`](Self::at), to write. Lends one header at a time, so no two views can overlap.

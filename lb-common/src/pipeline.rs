@@ -3,17 +3,17 @@
 use network_types::eth::EthHdr;
 
 use crate::{
-    abi::{FlowKey, mode, status},
+    abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
-    arrival::Desk,
+    arrival::{Desk, Extent},
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    guard, icmp, next_hop, open,
+    fragment, guard, icmp, next_hop, odd, open,
     packet::Packet,
-    pick,
+    pick, quic,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
     track,
@@ -66,18 +66,43 @@ fn unusual<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let way = match examine(packet, tables, desk)? {
-        Kind::Segment => admit::newcomer(packet, tables, desk)?,
-        Kind::Message => icmp::receive(packet, tables, desk)?,
-        Kind::Foreign => Way::Pass,
-    };
+    let mut kind = examine(packet, tables, desk)?;
+    let mut way = Way::Other;
+    if kind == Kind::Odd {
+        kind = unfold(packet, tables, desk)?;
+        if kind == Kind::Segment {
+            way = answered(packet, tables, desk)?;
+        }
+    }
+    if way == Way::Other {
+        way = match kind {
+            Kind::Segment => admit::newcomer(packet, tables, desk)?,
+            Kind::Message => icmp::receive(packet, tables, desk)?,
+            Kind::Odd | Kind::Foreign => Way::Pass,
+        };
+        way = go_on(packet, tables, desk, way)?;
+    }
+    if desk.arrival.piece.extent != Extent::Whole && matches!(way, Way::Steer | Way::Proxy) {
+        fragment::settle(packet, tables, desk, way)?;
+    }
+    Ok(way)
+}
+
+/// What is left to do for a packet that came from a client.
+#[inline(always)]
+fn go_on<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+    way: Way,
+) -> Result<Way, Reason> {
     match way {
         Way::Open => {
             let way = guard::check(packet, tables, desk)?;
             if way != Way::Open {
                 return Ok(way);
             }
-            choose(tables, desk)?;
+            choose(packet, tables, desk)?;
             open::begin(packet, tables, desk)?;
             open::reserve(tables, desk)?;
             open::finish(tables, desk)?;
@@ -94,9 +119,17 @@ fn unusual<P: Packet, T: Tables>(
 
 /// Who gets a new flow, if there is a way to them.
 #[inline(never)]
-fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+fn choose<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    packet.anchor();
     let Desk { arrival, onward } = desk;
-    onward.backend = pick::pick(tables, onward.service, arrival)?;
+    let service = tables.service(onward.service).ok_or(Reason::Inconsistent)?;
+    onward.backend = match service.server_id_length {
+        0 => quic::NONE,
+        length => quic::named(packet, tables, onward.service, length, arrival.l4),
+    };
+    if onward.backend == quic::NONE {
+        onward.backend = pick::pick(tables, onward.service, arrival)?;
+    }
     next_hop::of_backend(tables, onward.backend, arrival.key.protocol, tables.now())
 }
 
@@ -112,7 +145,7 @@ fn usual<P: Packet, T: Tables>(
     if !parse_plain(packet, family, &mut key, &mut flags) {
         return Ok(Way::Other);
     }
-    let headers = Headers { family, flags };
+    let headers = Headers::plain(family, flags);
     let hash = flow_table::hash(&key, tables.seed());
     if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
         if flags & tcp_flags::SYN != 0 || obstacle(packet, tables, found.flow).is_some() {
@@ -136,11 +169,40 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     let parsed = parse(packet, &mut arrival.key, &mut headers);
     arrival.family = headers.family;
     arrival.flags = headers.flags;
+    arrival.l4 = headers.family.l4() as u32;
+    arrival.piece.extent = Extent::Whole;
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
     match parsed {
         Err(_) if !tables.owns(&arrival.key.dst) => Ok(Kind::Foreign),
         parsed => parsed,
     }
+}
+
+/// Reads what is behind options and extension headers, or in other fragments.
+#[inline(always)]
+fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Kind, Reason> {
+    let read = odd::walk(packet, tables, &mut desk.arrival)
+        .and_then(|()| odd::read(packet, tables, &mut desk.arrival));
+    match read {
+        Err(_) if !tables.owns(&desk.arrival.key.dst) => Ok(Kind::Foreign),
+        read => read,
+    }
+}
+
+/// Sends an odd packet to its client if a backend sent it.
+#[inline(never)]
+fn answered<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    packet.anchor();
+    let Desk { arrival, onward } = desk;
+    let Some(found) = flow_table::of_backend(tables, &arrival.key, arrival.hash) else {
+        return Ok(Way::Other);
+    };
+    onward.flow = found.flow.number();
+    to_client(packet, tables, arrival.headers(), found, &mut onward.exit)
 }
 
 /// What keeps a client's packet of a flow from its backend.
@@ -164,24 +226,23 @@ fn follow<P: Packet, T: Tables>(
 ) -> Result<Way, Reason> {
     let Desk { arrival, onward } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
-    let headers = Headers { family: arrival.family, flags: arrival.flags };
     if let Some(reason) = obstacle(packet, tables, flow) {
         return Err(reason);
     }
-    to_backend(packet, tables, headers, Found::read(flow), &mut onward.exit)
+    to_backend(packet, tables, arrival.headers(), Found::read(flow), &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
 #[inline(always)]
 fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Verdict {
-    let tag = if way == Way::Steer { Tag::vlan(exit.vlan) } else { came_with };
+    let tag = if way == Way::Steer { Tag::of([exit.vlan, exit.inner_vlan]) } else { came_with };
     if !vlan::push(packet, tag) {
         return Verdict::Drop(Reason::NoHeadroom);
     }
     match way {
         Way::Pass => Verdict::Pass,
         Way::Proxy => Verdict::Proxy,
-        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan },
+        Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
         Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
@@ -208,7 +269,7 @@ fn to_backend<P: Packet, T: Tables>(
     next_hop::of_reach(tables, reach, flow, now)?;
     let hop = reach.hop();
     if flow.mode() == mode::NAT {
-        rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_backend(flow))?;
+        rewrite::nat(packet, flow.protocol(), headers, Turn::to_backend(flow))?;
     } else {
         encap::direct(packet, headers.family, flow)?;
     }
@@ -234,7 +295,7 @@ fn to_client<P: Packet, T: Tables>(
     let now = tables.now();
     flow.set_answered(now);
     next_hop::of_flow(tables, flow, now)?;
-    rewrite::nat(packet, flow.protocol(), headers.family, Turn::to_client(flow))?;
+    rewrite::nat(packet, flow.protocol(), headers, Turn::to_client(flow))?;
     let hop = flow.way_back();
     rewrite::link(packet, hop)?;
     found.check()?;

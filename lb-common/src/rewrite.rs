@@ -5,7 +5,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use crate::{
     abi::{Address, Hop},
     checksum::Delta,
-    flow::{Family, L3, TCP},
+    flow::{Family, Headers, L3, TCP},
     packet::Packet,
     tables::FlowRef,
     verdict::Reason,
@@ -60,16 +60,17 @@ impl Turn {
     }
 }
 
-/// Rewrites a segment.
+/// Rewrites a segment, or a fragment of one.
 #[inline(always)]
 pub fn nat<P: Packet>(
     packet: &mut P,
     protocol: u32,
-    family: Family,
+    headers: Headers,
     turn: Turn,
 ) -> Result<(), Reason> {
-    network(packet, family, turn)?;
-    transport(packet, protocol, family, turn)
+    network(packet, headers.family, turn)?;
+    // Only the first fragment has ports and a checksum.
+    if headers.l4 == 0 { Ok(()) } else { transport(packet, protocol, headers.l4, turn) }
 }
 
 /// Addresses and TTL.
@@ -94,21 +95,15 @@ pub fn network<P: Packet>(packet: &mut P, family: Family, turn: Turn) -> Result<
 }
 
 #[inline(always)]
-fn transport<P: Packet>(
-    packet: &mut P,
-    protocol: u32,
-    family: Family,
-    turn: Turn,
-) -> Result<(), Reason> {
-    let l4 = family.l4();
+fn transport<P: Packet>(packet: &mut P, protocol: u32, l4: u32, turn: Turn) -> Result<(), Reason> {
     // One view over ports and checksum: TCP's stands at 16, UDP's at 6.
     if protocol == TCP {
-        let tcp = packet.at_mut::<[u8; 20]>(l4).ok_or(Reason::Truncated)?;
+        let tcp = packet.at_far_mut::<[u8; 20]>(l4).ok_or(Reason::Truncated)?;
         [tcp[0], tcp[1]] = turn.src_port;
         [tcp[2], tcp[3]] = turn.dst_port;
         [tcp[16], tcp[17]] = turn.l4.apply([tcp[16], tcp[17]]);
     } else {
-        let udp = packet.at_mut::<[u8; 8]>(l4).ok_or(Reason::Truncated)?;
+        let udp = packet.at_far_mut::<[u8; 8]>(l4).ok_or(Reason::Truncated)?;
         [udp[0], udp[1]] = turn.src_port;
         [udp[2], udp[3]] = turn.dst_port;
         [udp[6], udp[7]] = turn.l4.apply_udp([udp[6], udp[7]]);

@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, Hop, Reach, Ring, Service, Vip, VipKey,
+        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, QuicKey,
+        RangeKey, Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
     sources::Sources,
@@ -38,9 +39,26 @@ pub trait Tables: Sources {
     /// but the verifier wants to hear it.
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
 
+    /// What is known of a packet of which fragments are still to come.
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef>;
+    /// Another one; the one that was used least lately gives way where there is no room.
+    fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented);
+    fn forget_fragmented(&self, key: &FragmentKey);
+    /// Counts up by one, over all CPUs.
+    fn next_fragment_id(&self) -> u32;
+
     fn vip(&self, key: &VipKey) -> Option<Vip>;
+    /// The service that a port is of by a range.
+    fn range(&self, key: &RangeKey) -> Option<Vip>;
+    /// The backend that a connection id names.
+    fn quic_server(&self, key: &QuicKey) -> Option<u32>;
+    /// [`crate::abi::address_flags`] of an announced address.
+    fn address(&self, address: &Address) -> Option<u32>;
     /// Whether the address is announced.
-    fn owns(&self, address: &Address) -> bool;
+    #[inline(always)]
+    fn owns(&self, address: &Address) -> bool {
+        self.address(address).is_some()
+    }
     fn service(&self, id: u32) -> Option<&Service>;
     fn current_ring(&self, service: u32) -> Option<Ring>;
     /// A word of RINGS.
@@ -316,6 +334,37 @@ impl FlowRef {
             dst_port: self.source_port(),
             protocol: self.protocol(),
         }
+    }
+}
+
+/// A packet that comes in fragments, in place. Its fragments may be with several CPUs at once, which
+/// then count too few bytes, and the entry stays until its time is up.
+#[derive(Clone, Copy)]
+pub struct FragmentedRef(*mut Fragmented);
+
+impl FragmentedRef {
+    /// # Safety
+    /// As for [`FlowRef::new`].
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(whole: *mut Fragmented) -> Self {
+        Self(whole)
+    }
+
+    const fn as_ptr(self) -> *mut Fragmented {
+        self.0
+    }
+
+    fields! { Fragmented:
+        at: u64,
+        src_port: [u8; 2],
+        dst_port: [u8; 2],
+        protocol: u32,
+        id: u32,
+        original: u32,
+        first: u32,
+        seen / set_seen: u32,
+        whole / set_whole: u32,
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// Offsets in a TCP header.
-const SEQUENCE: usize = 4;
-const ACKNOWLEDGEMENT: usize = 8;
+const SEQUENCE: u32 = 4;
+const ACKNOWLEDGEMENT: u32 = 8;
 
 /// Takes a finished flow out for a SYN of its client, who uses the port again before the flow was
 /// forgotten. `false`: the flow is not finished.
@@ -37,8 +37,8 @@ pub(crate) fn backend<P: Packet, T: Tables>(
     flow: FlowRef,
 ) -> Result<(), Reason> {
     if headers.flags & tcp_flags::SYN != 0 {
-        let place = headers.family.l4() + SEQUENCE;
-        let first = u32::from_be_bytes(*packet.at::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
+        let place = headers.l4 + SEQUENCE;
+        let first = u32::from_be_bytes(*packet.at_far::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
         flow.set_expected(first.wrapping_add(1).to_be_bytes());
     }
     if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
@@ -74,7 +74,7 @@ pub(crate) fn completes_handshake<P: Packet>(packet: &P, headers: Headers, flow:
     if headers.flags & (tcp_flags::ACK | tcp_flags::SYN) != tcp_flags::ACK || flow.answered() == 0 {
         return false;
     }
-    let Some(bytes) = packet.at::<[u8; 4]>(headers.family.l4() + ACKNOWLEDGEMENT) else {
+    let Some(bytes) = packet.at_far::<[u8; 4]>(headers.l4 + ACKNOWLEDGEMENT) else {
         return false;
     };
     let expected = u32::from_be_bytes(flow.expected());

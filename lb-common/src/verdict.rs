@@ -10,7 +10,8 @@ pub enum Verdict {
     Pass,
     /// For a port with handlers: unchanged, up the stack, where `sk_lookup` gives it to the proxy.
     Proxy,
-    /// Rewritten; leaves through the interface with this index, tagged unless `vlan` is 0.
+    /// Rewritten; leaves through the interface with this index, tagged unless `vlan` is 0. Where
+    /// there are two tags it is the outer one's.
     Steer {
         ifindex: u32,
         vlan: u16,
@@ -52,7 +53,9 @@ pub(crate) enum Way {
 pub struct Exit {
     /// Where a steered frame leaves.
     pub ifindex: u32,
+    /// [`Hop::vlan`] and [`Hop::inner_vlan`].
     pub vlan: u16,
+    pub inner_vlan: u16,
     /// Why a frame was answered.
     pub reason: Reason,
 }
@@ -60,7 +63,7 @@ pub struct Exit {
 impl Default for Exit {
     #[inline(always)]
     fn default() -> Self {
-        Self { ifindex: 0, vlan: 0, reason: Reason::Inconsistent }
+        Self { ifindex: 0, vlan: 0, inner_vlan: 0, reason: Reason::Inconsistent }
     }
 }
 
@@ -69,6 +72,7 @@ impl Exit {
     pub(crate) fn through(&mut self, hop: Hop) -> Way {
         self.ifindex = hop.ifindex;
         self.vlan = hop.vlan;
+        self.inner_vlan = hop.inner_vlan;
         Way::Steer
     }
 }
@@ -98,13 +102,24 @@ reasons! {
     Truncated = "truncated",
     /// IP version, header length or total length contradict each other or the frame.
     BadIpHeader = "bad_ip_header",
-    /// IPv4 with options.
+    /// IPv4 options that contradict each other or the header, or before an ICMP message.
     IpOptions = "ip_options",
-    /// IPv6 with an extension header before the transport header.
+    /// An IPv6 extension header that we do not look behind: IPsec, mobility, one out of place, more
+    /// than 8 or more than 256 bytes of them; or any before an ICMP message.
     ExtensionHeader = "extension_header",
-    /// A fragment: only the first one carries ports.
+    /// A route of the sender's own choice: IPv4 source routing, an IPv6 routing header with segments
+    /// left (RFC 5095, RFC 7126).
+    SourceRoute = "source_route",
+    /// A fragment of an ICMP message.
     Fragment = "fragment",
-    /// More VLAN tags than one.
+    /// A fragment whose packet's first one has not come, was dropped, or came too long ago.
+    FragmentEarly = "fragment_early",
+    /// A first fragment without the whole transport header, or one that begins within it (RFC 1858,
+    /// RFC 3128).
+    FragmentTiny = "fragment_tiny",
+    /// A fragment that would overwrite the first one (RFC 1858, RFC 5722).
+    FragmentOverlap = "fragment_overlap",
+    /// More VLAN tags than two.
     NestedVlan = "nested_vlan",
     /// Neither TCP, UDP nor ICMP.
     UnsupportedProtocol = "unsupported_protocol",

@@ -16,7 +16,7 @@ impl Frame {
 }
 
 // SAFETY: data and data_end bound the frame, and the kernel gives it to one program at a time. It
-// starts at an even address: drivers reserve XDP_PACKET_HEADROOM (256), and we move it by 4.
+// starts at an even address: drivers reserve XDP_PACKET_HEADROOM (256), and we move it by 4 or 8.
 unsafe impl Packet for Frame {
     #[inline(always)]
     fn bounds(&self) -> (usize, usize) {

@@ -8,20 +8,20 @@ use core::{
 
 use aya_ebpf::{
     bindings::{
-        BPF_F_MMAPABLE, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
         bpf_fib_lookup as FibLookup, xdp_md,
     },
     helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, SockMap},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap, lpm_trie},
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Vip, VipKey,
-        VlanDevice, WAYS, counter,
+        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey,
+        RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
     },
     arrival::Desk,
-    tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
+    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
 };
 
@@ -37,6 +37,12 @@ static PENDING_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABL
 static ANSWERS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
 #[map]
 static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);
+/// As [`RangeKey`] lies behind its length.
+type RangeData = [u8; size_of::<RangeKey>() - size_of::<u32>()];
+#[map]
+static RANGES: LpmTrie<RangeData, Vip> = LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
+#[map]
+static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
 static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -63,6 +69,10 @@ static FIB: PerCpuArray<FibLookup> = PerCpuArray::with_max_entries(1, 0);
 static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::with_max_entries(16_384, 0);
+#[map]
+static FRAGMENT_IDS: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static VLANS: HashMap<u32, VlanDevice> = HashMap::with_max_entries(256, 0);
 #[map]
@@ -110,6 +120,20 @@ pub fn count(slot: u32) {
 pub fn vip(key: &VipKey) -> Option<Vip> {
     // SAFETY: entries are replaced whole by the daemon and are two independent words.
     unsafe { VIPS.get(key) }.copied()
+}
+
+/// What RANGES says of a destination.
+#[inline(always)]
+pub fn range(key: &RangeKey) -> Option<Vip> {
+    // SAFETY: the same bytes, with less to ask of their alignment.
+    RANGES.get(unsafe { &*(&raw const *key).cast::<lpm_trie::Key<RangeData>>() }).copied()
+}
+
+/// What ADDRESSES says of one.
+#[inline(always)]
+pub fn address(address: &Address) -> Option<u32> {
+    // SAFETY: one aligned word.
+    unsafe { ADDRESSES.get(address) }.copied()
 }
 
 /// The maps and helpers, for the packet of one context.
@@ -212,13 +236,48 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
+        // SAFETY: a map's memory outlives every packet.
+        FRAGMENTS.get_ptr_mut(key).map(|whole| unsafe { FragmentedRef::new(whole) })
+    }
+
+    #[inline(always)]
+    fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented) {
+        // Without room, which an LRU map always makes, the fragments to come are dropped and counted.
+        let _ = FRAGMENTS.insert(key, whole, 0);
+    }
+
+    #[inline(always)]
+    fn forget_fragmented(&self, key: &FragmentKey) {
+        let _ = FRAGMENTS.remove(key);
+    }
+
+    #[inline(always)]
+    fn next_fragment_id(&self) -> u32 {
+        let Some(next) = FRAGMENT_IDS.get_ptr_mut(0) else { return 0 };
+        // SAFETY: in bounds of the map.
+        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(next, 1) }
+    }
+
+    #[inline(always)]
     fn vip(&self, key: &VipKey) -> Option<Vip> {
         vip(key)
     }
 
     #[inline(always)]
-    fn owns(&self, address: &Address) -> bool {
-        ADDRESSES.get_ptr(address).is_some()
+    fn range(&self, key: &RangeKey) -> Option<Vip> {
+        range(key)
+    }
+
+    #[inline(always)]
+    fn quic_server(&self, key: &QuicKey) -> Option<u32> {
+        // SAFETY: one aligned word.
+        unsafe { QUIC_IDS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn address(&self, key: &Address) -> Option<u32> {
+        address(key)
     }
 
     #[inline(always)]
@@ -374,15 +433,16 @@ fn route(
     }
 }
 
-/// Routing names VLAN devices, which XDP cannot send to: their parent and a tag instead.
+/// Routing names VLAN devices, which XDP cannot send to: their parent and tags instead.
 #[inline(always)]
 fn through(fib: &FibLookup) -> Hop {
-    let (mut ifindex, mut vlan) = (fib.ifindex, 0);
+    let (mut ifindex, mut vlan, mut inner) = (fib.ifindex, 0, 0);
     // SAFETY: the daemon replaces entries whole; a device's parent and tag do not change.
     if let Some(device) = unsafe { VLANS.get(ifindex) } {
-        (ifindex, vlan) = (device.parent, device.vlan);
+        (ifindex, vlan, inner) = (device.parent, device.vlan, device.inner_vlan);
     }
     let mut hop = Hop::new(fib.dmac, fib.smac, ifindex, vlan);
+    hop.inner_vlan = inner;
     // SAFETY: on success the kernel leaves the route's MTU there, bpf_fib_set_fwd_params() in
     // net/core/filter.c.
     hop.mtu = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });

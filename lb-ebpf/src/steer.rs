@@ -1,9 +1,9 @@
 //! `sk_lookup`: any announced address and port with handlers, one group of listeners.
 
 use aya_ebpf::{bindings::sk_action, programs::SkLookupContext};
-use lb_common::abi::{Address, VipKey, path};
+use lb_common::abi::{Address, RangeKey, Vip, VipKey, address_flags, path};
 
-use crate::maps::{LISTENERS, vip};
+use crate::maps::{self, LISTENERS};
 
 const AF_INET: u32 = 2;
 
@@ -24,9 +24,21 @@ pub fn to_proxy(ctx: &SkLookupContext) -> u32 {
     // The port is in host byte order, as the kernel documents it.
     let port = (lookup.local_port as u16).to_be_bytes();
     let key = VipKey::new(address, port, lookup.protocol);
-    if vip(&key).is_some_and(|vip| vip.path == path::PROXY) {
+    if declared(&key).is_some_and(|vip| vip.path == path::PROXY) {
         // No listener yet, or none any more: the client gets the kernel's RST.
         let _ = LISTENERS.redirect_sk_lookup(ctx, 0, 0);
     }
     sk_action::SK_PASS
+}
+
+/// By its own entry, or by a range if the address has any.
+#[inline(always)]
+fn declared(key: &VipKey) -> Option<Vip> {
+    if let Some(vip) = maps::vip(key) {
+        return Some(vip);
+    }
+    if maps::address(&key.address)? & address_flags::RANGES == 0 {
+        return None;
+    }
+    maps::range(&RangeKey::exact(key))
 }

@@ -4,7 +4,7 @@ mod assembly;
 mod daemon;
 mod detach;
 mod draining;
-mod ids;
+mod notes;
 mod privilege;
 mod report;
 mod signals;
@@ -22,7 +22,7 @@ pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
     draining::Draining,
-    ids::Ids,
+    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -78,16 +78,18 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let mut uplinks = Uplinks::new(&config.node);
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
-    let ids = Ids::at(&config.node.state_dir, datapath.maps);
-    let mut steering =
-        Steering::resume(datapath.tables, load.clone(), ids, config.node.maglev_table_size)?;
+    let notes = Notes::new(&config.node.state_dir, datapath.maps);
+    let maglev_size = config.node.maglev_table_size;
+    let mut steering = Steering::resume(datapath.tables, load.clone(), notes.clone(), maglev_size)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
+    assembly::resume_health(&fleet, &notes.down());
     let daemon = Daemon {
         config,
         kernel,
         host,
         links,
+        notes,
         uplinks,
         fleet,
         steering,

@@ -31,7 +31,8 @@ pub struct Node {
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
-    /// Room for this many flows at a time. Default 262144; about 370 bytes of kernel memory each.
+    /// Room for this many established flows at a time. Default 262144; 430 to 860 bytes of kernel
+    /// memory each, with the half-open ones and the index of answers.
     pub max_flows: u32,
     /// Slots of a maglev ring. Default 32768.
     pub maglev_table_size: u32,

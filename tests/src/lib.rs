@@ -1,6 +1,7 @@
 //! Shared by the end-to-end tests, the demo and the benches: namespaces, the lab, real servers and
 //! clients, the daemon.
 
+pub mod bench_control;
 pub mod bench_lab;
 pub mod bench_xdp;
 pub mod certificates;

@@ -33,6 +33,7 @@ pub struct Service {
 pub struct Backend {
     pub address: String,
     pub up: bool,
+    pub draining: bool,
     pub weight: u16,
     pub live: u64,
     pub connections: u64,

@@ -128,7 +128,7 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
     for command in [
         Command::SetBackend { id: 63, backend },
         // More than one batch.
-        Command::WriteRing { offset: 7, words: vec![63; 8000] },
+        Command::WriteRing { offset: 7, recipe: None, words: vec![63; 8000] },
         Command::SetRing { service: 15, ring: Ring::new(7, 7998) },
         Command::SetService { id: 15, service: Service { mss: 1400, ..Service::default() } },
         Command::SetStatus { id: 63, status: status::GONE },
@@ -141,7 +141,7 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
     }
     for command in [
         Command::SetBackend { id: 64, backend },
-        Command::WriteRing { offset: 8000, words: vec![1; 193] },
+        Command::WriteRing { offset: 8000, recipe: None, words: vec![1; 193] },
         Command::SetRing { service: 16, ring: Ring::new(0, 1) },
         Command::SetStatus { id: 64, status: status::GONE },
     ] {

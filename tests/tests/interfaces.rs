@@ -157,7 +157,10 @@ fn a_name_decides_also_when_it_changes() -> Result<()> {
     rename("spare", "up7")?;
     scene.carry(&["up0", "up7", "down0"])?;
     assert!(has_xdp(&scene.lab, "up7")?);
-    rename("up7", "spare")?;
+    rename("up7", "up8")?;
+    scene.carry(&["up0", "up8", "down0"])?;
+    assert!(!scene.daemon.log().contains("let go"), "it is the same one");
+    rename("up8", "spare")?;
     scene.carry(&["up0", "down0"])?;
     assert!(!has_xdp(&scene.lab, "spare")?);
     scene.daemon.stop()

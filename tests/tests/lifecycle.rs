@@ -13,7 +13,7 @@ use lb_tests::{
     config::{service, steered},
     daemon::{self, Daemon, socket},
     far_end,
-    process::{Process, poll},
+    process::{Process, poll, program},
     servers,
     snapshot::{self, Snapshot, differences},
     topology::{INTERFACES, Lab, pins, vips},
@@ -137,6 +137,30 @@ fn a_crash_alone_can_be_detached() -> Result<()> {
     // Its socket is for the next one to find and take.
     std::fs::remove_file(socket(&scene.lab))?;
     std::fs::remove_file(socket(&scene.lab).with_extension("sock.lock"))?;
+    scene.is_as_before()
+}
+
+#[test]
+fn a_bpffs_is_mounted_where_there_is_none() -> Result<()> {
+    let scene = Scene::up()?;
+    let config = scene.lab.directory().join("lb.toml");
+    std::fs::write(&config, daemon::preamble(&scene.lab) + &services(&scene.lab))?;
+    let mut command = scene.lab.lb.command("unshare");
+    // In a mount namespace of its own, with which all of it goes.
+    command.args(["--mount", "sh", "-c", "umount /sys/fs/bpf; exec \"$0\" run --config \"$1\""]);
+    command.arg(program("lb")?).arg(config);
+    let mut lb = Process::start("lb", command, &scene.lab.directory().join("lb.log"))?;
+    poll("lb is ready", || {
+        lb.check()?;
+        Ok(lb.output().contains("ready"))
+    })?;
+    assert!(lb.output().contains("mounted a bpffs"), "{}", lb.output());
+    scene.serves()?;
+    ensure!(lb.stop()?.success(), "{}", lb.output());
+    poll("the data path ends with its names", || {
+        Ok(!scene.lab.lb.ip("-details link show")?.contains("prog/xdp"))
+    })?;
+    daemon::detach(&scene.lab)?;
     scene.is_as_before()
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: lb-tests' programs `bench-xdp` and `bench-lab`, optimised.
+//! `cargo xtask bench`: lb-tests' programs `bench-xdp`, `bench-lab` and `bench-control`, optimised.
 
 use std::ffi::OsString;
 
@@ -10,7 +10,7 @@ use crate::{
     setup,
 };
 
-/// `name` is `xdp` or `lab`.
+/// `name` is `xdp`, `lab` or `control`.
 pub fn bench(name: &str, arguments: &[OsString]) -> Result<()> {
     ensure!(is_root(), "benches need root: they load BPF programs and lay out network namespaces");
     setup::toolchain()?;

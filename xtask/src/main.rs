@@ -43,9 +43,9 @@ enum Task {
     },
     /// Everything that must hold: format, layers, lints, tests without and with root.
     Test,
-    /// Measure: `xdp` nanoseconds a packet, `lab` real traffic beside peers.
+    /// Measure: `xdp` nanoseconds a packet, `lab` real traffic beside peers, `control` changes.
     Bench {
-        #[arg(value_parser = ["xdp", "lab"])]
+        #[arg(value_parser = ["xdp", "lab", "control"])]
         name: String,
         /// `--json`, and what else the bench takes.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

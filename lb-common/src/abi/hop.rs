@@ -1,5 +1,8 @@
 //! The next hop.
 
+/// Bit of [`Hop::vlan`], of [`Hop::inner_vlan`] and of [`VlanDevice`](super::VlanDevice)'s ids.
+pub const SERVICE_TAG: u16 = 0x8000;
+
 /// Where a frame leaves: what `bpf_fib_lookup` answered.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -8,10 +11,11 @@ pub struct Hop {
     macs_long: u64,
     macs_short: u32,
     pub ifindex: u32,
-    /// 802.1Q VLAN id to tag the frame with, native order; 0: untagged.
+    /// VLAN id to tag the frame with, native order; 0: untagged. With [`SERVICE_TAG`] the tag is
+    /// 802.1ad's, without it 802.1Q's.
     pub vlan: u16,
-    // Integers: an array would be cleared by a call of memset.
-    pad: u16,
+    /// The same for a second tag behind that; 0: none.
+    pub inner_vlan: u16,
     /// Bytes of the largest IP packet on that way; 0: not known.
     pub mtu: u32,
 }
@@ -26,23 +30,24 @@ impl Hop {
             macs_short: u32::from_ne_bytes([i, j, k, l]),
             ifindex,
             vlan,
-            pad: 0,
+            inner_vlan: 0,
             mtu: 0,
         }
     }
 
-    /// Back to where a frame came from, by its first twelve bytes as eight and four.
+    /// Back to where a frame came from, by its first twelve bytes as eight and four, and its
+    /// tags.
     #[inline(always)]
     #[must_use]
-    pub const fn back(long: [u8; 8], short: [u8; 4], ifindex: u32, vlan: u16) -> Self {
+    pub const fn back(long: [u8; 8], short: [u8; 4], ifindex: u32, tags: [u16; 2]) -> Self {
         let (long, short) = (u64::from_le_bytes(long), u32::from_le_bytes(short));
         let (dst, src) = (long & 0xffff_ffff_ffff, long >> 48 | (short as u64) << 16);
         Self {
             macs_long: (src | dst << 48).to_le(),
             macs_short: ((dst >> 16) as u32).to_le(),
             ifindex,
-            vlan,
-            pad: 0,
+            vlan: tags[0],
+            inner_vlan: tags[1],
             mtu: 0,
         }
     }
@@ -77,6 +82,6 @@ mod tests {
         let (dst, src) = ([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]);
         let (long, short) = Hop::new(dst, src, 0, 0).macs();
         assert_eq!((long, short), ([1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12]));
-        assert_eq!(Hop::back(long, short, 3, 4), Hop::new(src, dst, 3, 4));
+        assert_eq!(Hop::back(long, short, 3, [4, 0]), Hop::new(src, dst, 3, 4));
     }
 }

@@ -6,13 +6,19 @@
 
 mod address;
 mod flow;
+mod fragment;
 mod hop;
+mod quic;
+mod range;
 mod service;
 mod source;
 
 pub use address::Address;
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
-pub use hop::{CachedHop, Hop};
+pub use fragment::{FragmentKey, Fragmented};
+pub use hop::{CachedHop, Hop, SERVICE_TAG};
+pub use quic::{QuicKey, ServerId};
+pub use range::{RangeKey, address_flags};
 pub use service::{
     Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
     strategy,
@@ -38,7 +44,11 @@ pub mod maps {
     pub const ANSWERS: &str = "ANSWERS";
     /// `VipKey → Vip`, hash.
     pub const VIPS: &str = "VIPS";
-    /// `Address → u32` (unused value), hash: the announced addresses.
+    /// `RangeKey → Vip`, LPM trie: ports that VIPS does not have, by the prefixes of their ranges.
+    pub const RANGES: &str = "RANGES";
+    /// `QuicKey → backend id`, hash: members of QUIC services, drained ones too, by their server ids.
+    pub const QUIC_IDS: &str = "QUIC_IDS";
+    /// `Address → u32`, hash: the announced addresses, with [`super::address_flags`].
     pub const ADDRESSES: &str = "ADDRESSES";
     /// `service id → Service`, array.
     pub const SERVICES: &str = "SERVICES";
@@ -67,6 +77,10 @@ pub mod maps {
     pub const KNOWN: &str = "KNOWN";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";
+    /// `FragmentKey → Fragmented`, LRU hash: packets of which fragments are still to come.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// One `u32`, array: the number of the next packet whose fragments get an identification.
+    pub const FRAGMENT_IDS: &str = "FRAGMENT_IDS";
     /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
     pub const VLANS: &str = "VLANS";
     /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
@@ -110,14 +124,13 @@ pub struct FlowKey {
     pub protocol: u32,
 }
 
-/// A VLAN device as its parent and tag.
+/// A VLAN device as its parent, which is none itself, and its tags: see [`Hop::vlan`].
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VlanDevice {
     pub parent: u32,
-    /// 802.1Q VLAN id.
     pub vlan: u16,
-    pub pad: u16,
+    pub inner_vlan: u16,
 }
 
 /// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per [`Reason`].
@@ -152,8 +165,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Flow, FlowKey, ListKey, Meter, Reach, Ring, Service, SourceKey, Vip,
-        VipKey, VlanDevice,
+        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, ListKey, Meter, QuicKey,
+        RangeKey, Reach, Ring, Service, SourceKey, Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -164,6 +177,23 @@ mod pod {
         )*};
     }
 
-    pod!(Address, Backend, Flow, FlowKey, Reach, Ring, Service, Vip, VipKey, VlanDevice);
-    pod!(ListKey, Meter, SourceKey);
+    pod!(
+        Address,
+        Backend,
+        Flow,
+        FlowKey,
+        FragmentKey,
+        Fragmented,
+        ListKey,
+        Meter,
+        QuicKey,
+        RangeKey,
+        Reach,
+        Ring,
+        Service,
+        SourceKey,
+        Vip,
+        VipKey,
+        VlanDevice
+    );
 }

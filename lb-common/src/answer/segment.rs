@@ -72,6 +72,7 @@ fn network_v4<P: Packet>(packet: &mut P) -> Result<(), Reason> {
 fn network_v6<P: Packet>(packet: &mut P) -> Result<(), Reason> {
     let ip = packet.at_mut::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
     ip.vcf = [0x60, 0, 0, 0];
+    ip.next_hdr = TCP as u8;
     ip.payload_len = (HEADER as u16).to_be_bytes();
     ip.hop_limit = TTL;
     (ip.dst_addr, ip.src_addr) = (ip.src_addr, ip.dst_addr);

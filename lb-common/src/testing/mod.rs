@@ -5,6 +5,7 @@ pub mod dialogue;
 pub mod frames;
 pub mod guarded;
 pub mod model;
+mod pieces;
 mod segments;
 pub mod sources;
 pub mod table;

@@ -9,12 +9,12 @@ use std::{
 use super::sources::Crowd;
 use crate::{
     abi::{
-        Address, Backend, Bucket, Flow, Hop, Reach, Ring, Service, Slot, Vip, VipKey, WAYS,
-        counter, flow_state,
+        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey, RangeKey, Reach,
+        Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
     packet::Packet,
-    tables::{BucketRef, FlowRef, Part, ReachRef, Tables, WordRef},
+    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
     vlan::Tag,
 };
@@ -96,6 +96,8 @@ pub struct Model {
     pending: Flows,
     answers: Box<[UnsafeCell<Bucket>]>,
     pub vips: HashMap<VipKey, Vip>,
+    pub ranges: HashMap<RangeKey, Vip>,
+    pub quic_ids: HashMap<QuicKey, u32>,
     pub addresses: Vec<Address>,
     pub services: Vec<Service>,
     pub current_rings: Vec<Ring>,
@@ -104,6 +106,8 @@ pub struct Model {
     pub reach: Vec<UnsafeCell<Reach>>,
     /// What routing answers; `None`: no route.
     pub routes: HashMap<Address, Hop>,
+    pub fragmented: RefCell<HashMap<FragmentKey, Box<UnsafeCell<Fragmented>>>>,
+    fragment_id: Cell<u32>,
     pub load: RefCell<Vec<u64>>,
     pub opened: RefCell<Vec<u64>>,
     pub ports: RefCell<Vec<u32>>,
@@ -155,6 +159,8 @@ impl Model {
             pending: Flows::new(buckets),
             answers: free_buckets(2 * buckets),
             vips: HashMap::new(),
+            ranges: HashMap::new(),
+            quic_ids: HashMap::new(),
             addresses: Vec::new(),
             services: Vec::new(),
             current_rings: Vec::new(),
@@ -162,6 +168,8 @@ impl Model {
             backends: Vec::new(),
             reach: Vec::new(),
             routes: HashMap::new(),
+            fragmented: RefCell::default(),
+            fragment_id: Cell::default(),
             load: RefCell::default(),
             opened: RefCell::default(),
             ports: RefCell::default(),
@@ -243,12 +251,49 @@ impl Tables for Model {
         Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
     }
 
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
+        let entries = self.fragmented.borrow();
+        // SAFETY: boxed, and nobody removes it while a packet holds it.
+        Some(unsafe { FragmentedRef::new(entries.get(key)?.get()) })
+    }
+
+    fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented) {
+        self.fragmented.borrow_mut().insert(*key, Box::new(UnsafeCell::new(*whole)));
+    }
+
+    fn forget_fragmented(&self, key: &FragmentKey) {
+        self.fragmented.borrow_mut().remove(key);
+    }
+
+    fn next_fragment_id(&self) -> u32 {
+        self.fragment_id.set(self.fragment_id.get().wrapping_add(1));
+        self.fragment_id.get()
+    }
+
     fn vip(&self, key: &VipKey) -> Option<Vip> {
         self.vips.get(key).copied()
     }
 
-    fn owns(&self, address: &Address) -> bool {
-        self.addresses.contains(address)
+    fn range(&self, key: &RangeKey) -> Option<Vip> {
+        let port = u16::from_be_bytes(key.port);
+        let covers = |prefix: &RangeKey| {
+            let differ = u32::from(u16::from_be_bytes(prefix.port) ^ port);
+            let same = (prefix.address, prefix.protocol) == (key.address, key.protocol);
+            same && differ >> (16 - prefix.port_bits()) == 0
+        };
+        let ranges = self.ranges.iter().filter(|(prefix, _)| covers(prefix));
+        ranges.max_by_key(|(prefix, _)| prefix.length).map(|(_, vip)| *vip)
+    }
+
+    fn quic_server(&self, key: &QuicKey) -> Option<u32> {
+        self.quic_ids.get(key).copied()
+    }
+
+    fn address(&self, address: &Address) -> Option<u32> {
+        self.addresses.contains(address).then(|| {
+            let has_range = self.ranges.keys().any(|key| key.address == *address);
+            if has_range { address_flags::RANGES } else { 0 }
+        })
     }
 
     fn service(&self, id: u32) -> Option<&Service> {

@@ -1,6 +1,7 @@
 //! TCP segments with other numbers.
 
-use super::frames::{Frame, sum};
+use super::frames::Frame;
+use crate::checksum::Delta;
 
 /// Offsets in a TCP header.
 const SEQUENCE: usize = 4;
@@ -34,12 +35,16 @@ impl Frame {
         [word(SEQUENCE), word(ACKNOWLEDGEMENT)]
     }
 
-    /// With other bytes in the TCP header, and the checksum that goes with them.
+    /// With other bytes in the TCP header, and a checksum that differs by as much (RFC 1624).
     fn with_tcp(self, offset: usize, bytes: &[u8]) -> Self {
         let l4 = self.l4();
-        let frame = self.patch(l4 + offset, bytes).patch(l4 + CHECKSUM, &[0, 0]);
-        let check = !sum(&frame.0, true);
-        frame.patch(l4 + CHECKSUM, &check.to_be_bytes())
+        let word = |frame: &Self, place: usize| [frame.0[place], frame.0[place + 1]];
+        let mut delta = Delta::NONE;
+        for (place, new) in (l4 + offset..).step_by(2).zip(bytes.chunks_exact(2)) {
+            delta = delta.word(word(&self, place), [new[0], new[1]]);
+        }
+        let check = delta.apply(word(&self, l4 + CHECKSUM));
+        self.patch(l4 + offset, bytes).patch(l4 + CHECKSUM, &check)
     }
 
     /// Where the transport header begins, behind one tag at most.

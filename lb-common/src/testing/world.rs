@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::model::Model;
-use crate::abi::{Address, Backend, Hop, Reach, Ring, Service, Vip, VipKey, path};
+use crate::abi::{
+    Address, Backend, Hop, QuicKey, RangeKey, Reach, Ring, SERVICE_TAG, ServerId, Service, Vip,
+    VipKey, path, status,
+};
 
 /// One announced address per family; ports by what stands behind them.
 pub const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
@@ -17,6 +20,24 @@ pub const PROXY_PORT: u16 = 443;
 pub const EMPTY_PORT: u16 = 81;
 /// Steered, to a backend behind VLAN 100.
 pub const VLAN_PORT: u16 = 82;
+/// Steered, to a backend behind two tags, [`DOUBLE`].
+pub const DOUBLE_PORT: u16 = 84;
+/// Steered, to a backend on the port that was asked; but for one port with handlers and one of
+/// [`TCP_PORT`]'s service, which have entries of their own.
+pub const RANGE: std::ops::RangeInclusive<u16> = 3000..=3999;
+/// Its prefixes.
+pub const RANGE_PREFIXES: [(u16, u32); 6] =
+    [(3000, 13), (3008, 10), (3072, 7), (3584, 8), (3840, 9), (3968, 11)];
+pub const PROXY_IN_RANGE: u16 = 3443;
+pub const TCP_IN_RANGE: u16 = 3080;
+/// With handlers.
+pub const PROXY_RANGE: std::ops::RangeInclusive<u16> = 4000..=4003;
+/// Steered, UDP, QUIC: new connections to the first backend of [`BACKENDS`], those with the id
+/// [`QUIC_SERVER`] to [`QUIC_BACKEND_PORT`] there, those with [`QUIC_GONE`] to one that is gone.
+pub const QUIC_PORT: u16 = 4433;
+pub const QUIC_BACKEND_PORT: u16 = 4434;
+pub const QUIC_SERVER: [u8; 3] = [0xab, 0, 0xcd];
+pub const QUIC_GONE: [u8; 3] = [0xab, 0, 0xce];
 /// Steered, to a backend that routing does not reach.
 pub const UNREACHABLE_PORT: u16 = 83;
 
@@ -29,6 +50,15 @@ pub const BACKENDS: [&str; 2] = ["10.2.0.11", "fd00:2::11"];
 /// Reached by VLAN [`VLAN`] of the backends' side, from these addresses of ours.
 pub const VLAN_BACKENDS: [&str; 2] = ["10.3.0.11", "fd00:3::11"];
 pub const VLAN_SOURCES: [&str; 2] = ["10.3.0.1", "fd00:3::1"];
+/// Reached by [`DOUBLE`] of the backends' side, from these addresses of ours.
+pub const DOUBLE_BACKENDS: [&str; 2] = ["10.4.0.11", "fd00:4::11"];
+pub const DOUBLE_SOURCES: [&str; 2] = ["10.4.0.1", "fd00:4::1"];
+/// 802.1ad, then 802.1Q.
+pub const DOUBLE: [u16; 2] = [SERVICE_TAG | 200, 201];
+/// A client that reaches us, and is reached, by [`CLIENT_DOUBLE`].
+pub const DOUBLE_CLIENTS: [&str; 2] = ["198.51.102.7", "2001:db8:e::7"];
+/// 802.1Q twice.
+pub const CLIENT_DOUBLE: [u16; 2] = [40, 41];
 /// Routing knows no way there.
 pub const LOST_BACKENDS: [&str; 2] = ["10.9.0.11", "fd00:9::11"];
 pub const BACKEND_PORT: u16 = 8080;
@@ -61,7 +91,12 @@ pub(super) fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.
 #[must_use]
 pub fn model(now: u64) -> Model {
-    let mut model = Model::default();
+    filled(Model::default(), now)
+}
+
+/// The same in a model that has nothing in it yet.
+#[must_use]
+pub fn filled(mut model: Model, now: u64) -> Model {
     model.now.set(now);
     for (family, vip) in VIPS.into_iter().enumerate() {
         model.addresses.push(Address::of(ip(vip)));
@@ -104,11 +139,75 @@ pub fn model(now: u64) -> Model {
             let vip_of = Vip { service: service + offset, path: path::STEER };
             model.vips.insert(vip_key(vip, port, protocol), vip_of);
         }
+        let first = service;
+        let double = (DOUBLE_BACKENDS[family], DOUBLE_SOURCES[family]);
+        let [vlan, inner_vlan] = DOUBLE;
+        let mut way = hop(vlan);
+        way.inner_vlan = inner_vlan;
+        let service = add_service(&mut model, family, double, way);
+        steer(&mut model, vip, DOUBLE_PORT, 6, service);
+        let near = (BACKENDS[family], SOURCES[family]);
+        let ranged = add_service(&mut model, family, near, hop(0));
+        model.backends.last_mut().expect("the one just added").port = [0, 0];
+        steer(&mut model, vip, TCP_IN_RANGE, 6, first);
+        let key = |(port, bits): (u16, u32)| {
+            RangeKey::prefix(Address::of(ip(vip)), 6, port.to_be_bytes(), bits)
+        };
+        let ranged = Vip { service: ranged, path: path::STEER };
+        model.ranges.extend(RANGE_PREFIXES.map(|prefix| (key(prefix), ranged)));
+        add_quic(&mut model, family, vip);
+        let proxied = Vip { service: 0, path: path::PROXY };
+        model.ranges.insert(key((*PROXY_RANGE.start(), 14)), proxied);
+        model.vips.insert(vip_key(vip, PROXY_IN_RANGE, 6), proxied);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
         super::guarded::add(&mut model, family, backend);
     }
     model
+}
+
+/// Another service, with a backend of its own.
+fn add_service(model: &mut Model, family: usize, ends: (&str, &str), hop: Hop) -> u32 {
+    let (slot, now) = (model.rings.len() as u32, model.now.get());
+    model.rings.push(model.backends.len() as u32);
+    model.backends.push(Backend {
+        address: Address::of(ip(ends.0)),
+        source: Address::of(ip(ends.1)),
+        port: BACKEND_PORT.to_be_bytes(),
+        load: family as u32,
+        weight: 1,
+        soft_limit: u32::MAX,
+        hard_limit: u32::MAX,
+        ..Backend::default()
+    });
+    model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
+    model.opened.borrow_mut().push(0);
+    model.services.push(Service::default());
+    model.current_rings.push(Ring::new(slot, 1));
+    model.services.len() as u32 - 1
+}
+
+fn add_quic(model: &mut Model, family: usize, vip: &str) {
+    let ends = (BACKENDS[family], SOURCES[family]);
+    let add = |model: &mut Model| {
+        let service = add_service(model, family, ends, hop(0));
+        (service, model.backends.len() as u32 - 1)
+    };
+    let (service, _) = add(model);
+    let (_, named) = add(model);
+    let (_, gone) = add(model);
+    model.services[service as usize].server_id_length = QUIC_SERVER.len() as u32;
+    model.backends[named as usize].port = QUIC_BACKEND_PORT.to_be_bytes();
+    model.reach[gone as usize].get_mut().status = status::GONE;
+    for (id, backend) in [(QUIC_SERVER, named), (QUIC_GONE, gone)] {
+        let id = ServerId::of(&id).expect("not too long");
+        model.quic_ids.insert(QuicKey { service, pad: 0, id }, backend);
+    }
+    steer(model, vip, QUIC_PORT, 17, service);
+}
+
+fn steer(model: &mut Model, vip: &str, port: u16, protocol: u32, service: u32) {
+    model.vips.insert(vip_key(vip, port, protocol), Vip { service, path: path::STEER });
 }
 
 /// Towards the backends.

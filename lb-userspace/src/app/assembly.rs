@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
+use super::notes::Member;
 use crate::{
     control::{self, Slots},
     fleet::{Backend, Fleet, RunningService},
@@ -28,6 +29,30 @@ fn start(service: &Arc<Service>, slots: &mut Slots) -> Result<RunningService, co
         Ok(Arc::new(Backend::new(server.clone(), slot)))
     });
     Ok(RunningService::new(service.clone(), backends.collect::<Result<_, _>>()?))
+}
+
+/// Servers that did not pass their checks when an earlier daemon ended begin as it saw them: a
+/// restart brings nobody back. Where there are no checks any more, nobody is down.
+pub(super) fn resume_health(fleet: &Fleet, down: &BTreeSet<Member>) {
+    for (running, backend) in checked(fleet) {
+        backend.set_up(!down.contains(&member(running, backend)));
+    }
+}
+
+/// The servers that do not pass their checks.
+pub(super) fn down(fleet: &Fleet) -> BTreeSet<Member> {
+    let down = checked(fleet).filter(|(_, backend)| !backend.is_up());
+    down.map(|(running, backend)| member(running, backend)).collect()
+}
+
+fn checked(fleet: &Fleet) -> impl Iterator<Item = (&RunningService, &Backend)> {
+    let services = fleet.services.iter().map(Arc::as_ref);
+    let checked = services.filter(|running| running.service.pool.health_check.is_some());
+    checked.flat_map(|running| running.backends.iter().map(move |backend| (running, &**backend)))
+}
+
+fn member(running: &RunningService, backend: &Backend) -> Member {
+    (running.service.name.to_string(), backend.server.address)
 }
 
 /// Every address that clients reach us at.

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use super::{
     assembly,
     draining::Draining,
+    notes::Notes,
     report::{Report, Reported},
     signals::{Order as Signal, Signals},
     sources::Sources,
@@ -52,6 +53,7 @@ pub(super) struct Daemon {
     pub(super) kernel: Kernel,
     pub(super) host: Host,
     pub(super) links: LinkWatch,
+    pub(super) notes: Notes,
     pub(super) uplinks: Uplinks,
     pub(super) fleet: Fleet,
     pub(super) steering: Steering,
@@ -88,7 +90,9 @@ impl Daemon {
         self.start_tasks(handles, proxy.handshakes().clone(), orders, &mut tasks);
         tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
-        let monitor = Monitor::start(&self.config.services, &sender);
+        let down = assembly::down(&self.fleet);
+        let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
+        let monitor = Monitor::start(&self.config.services, is_up, &sender);
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions, ordered).await;
         drop(monitor);
@@ -185,6 +189,7 @@ impl Daemon {
                     while let Ok(transition) = transitions.try_recv() {
                         assembly::note(&self.fleet, &transition);
                     }
+                    self.note_health();
                     self.replan().await;
                 }
                 Some(order) = orders.recv() => self.obey(order).await,
@@ -241,6 +246,13 @@ impl Daemon {
             self.forward()?;
         }
         Ok(self.steering.set_vlans(&present)?)
+    }
+
+    /// For the next daemon, which does without where this fails.
+    fn note_health(&self) {
+        if let Err(error) = self.notes.write_down(&assembly::down(&self.fleet)) {
+            warn!(error = format!("{error:#}"), "cannot note who is down");
+        }
     }
 
     async fn replan(&mut self) {

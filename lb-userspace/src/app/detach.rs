@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{ids, privilege};
+use super::{notes, privilege};
 use crate::{
     datapath::{Pins, Removed},
     host::{Host, Undone},
@@ -32,7 +32,7 @@ pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
         let pins = pins.context("cannot detach")?;
         let host = Host::open(state_dir).await.context("cannot detach")?;
         let datapath = pins.map(Pins::remove).transpose()?.unwrap_or_default();
-        ids::remove(state_dir)?;
+        notes::remove(state_dir)?;
         let host = host.close().await.context("cannot undo all that was changed")?;
         Ok(Detached { datapath, host })
     })

@@ -3,15 +3,16 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
+use lb_common::abi::SERVICE_TAG;
 use tokio::time::{self, Instant};
 use tracing::{debug, info, warn};
 
-use super::{ids::Ids, sources::Sources};
+use super::{notes::Notes, sources::Sources};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError},
     fleet::Fleet,
-    host::{Interface, Vlan},
+    host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
     tables::Command,
 };
@@ -26,7 +27,7 @@ pub(super) struct Steering {
     tables: datapath::Tables,
     desired: Desired,
     actual: control::Tables,
-    ids: Ids,
+    notes: Notes,
     load: Load,
     maglev_size: u32,
     /// When the last plan's packets are through.
@@ -43,26 +44,28 @@ impl Steering {
     pub(super) fn resume(
         tables: datapath::Tables,
         load: Load,
-        ids: Ids,
+        notes: Notes,
         maglev_size: u32,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
         let actual = control::Tables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
-        let mut slots = match ids.read() {
+        let assigned = notes.assigned();
+        let is_known = assigned.is_some();
+        let mut slots = match assigned {
             Some(assigned) => Slots::resume(capacity, &assigned),
             None => Slots::beyond(capacity, &actual, has_connections),
         };
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
-        if !contents.is_empty() && ids.read().is_none() {
+        if !contents.is_empty() && !is_known {
             warn!("it is not known whose these entries are: their counters end");
         }
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        Ok(Self { slots, tables, desired, actual, ids, load, maglev_size, settled })
+        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, settled })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -82,9 +85,16 @@ impl Steering {
     ///
     /// There are more of them than the table has room for.
     pub(super) fn set_vlans(&mut self, interfaces: &[Interface]) -> Result<(), DatapathError> {
-        for interface in interfaces {
-            if let Some(Vlan { parent, id }) = interface.vlan {
-                self.tables.set_vlan(interface.index, parent, id)?;
+        for Stack { index, name, ground, tags } in stacks(interfaces) {
+            let tag = |vlan: &Vlan| vlan.id | if vlan.service_tag { SERVICE_TAG } else { 0 };
+            match &tags[..] {
+                [outer] => self.tables.set_vlan(index, ground, [tag(outer), 0])?,
+                [outer, inner] => self.tables.set_vlan(index, ground, [tag(outer), tag(inner)])?,
+                _ => warn!(
+                    interface = name,
+                    "{} VLAN tags: what is steered by way of it is lost, for there may be two",
+                    tags.len()
+                ),
             }
         }
         Ok(())
@@ -111,7 +121,7 @@ impl Steering {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
             if self.slots.have_changed() {
-                self.ids.write(self.slots.assigned())?;
+                self.notes.write_assigned(&self.slots.assigned())?;
                 self.slots.mark_noted();
             }
             self.carry_out(&plan.commands)?;

@@ -1,9 +1,6 @@
 //! The interfaces that packets come in by: those that match the configuration now.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::bail;
 use arc_swap::ArcSwap;
@@ -77,21 +74,28 @@ impl Uplinks {
 
     /// Follows interfaces that came, went or changed their names; answers whether any did.
     pub(super) fn follow(&mut self, kernel: &mut Kernel, present: &[Interface]) -> bool {
-        let wanted = self.wanted(present);
-        let gone = self.attached.iter().filter(|(index, name)| wanted.get(index) != Some(name));
-        let gone: BTreeSet<u32> = gone.map(|(&index, _)| index).collect();
-        for index in &gone {
-            kernel.let_go(*index);
-            if let Some(interface) = self.attached.remove(index) {
-                info!(interface, "let go of an interface that is gone");
+        let mut wanted = self.wanted(present);
+        let before = self.attached.clone();
+        self.attached.retain(|&index, name| match wanted.remove(&index) {
+            Some(new) => {
+                if *name != new {
+                    info!(interface = new, was = name, "an interface has another name");
+                    kernel.rename(index, &new);
+                    *name = new;
+                }
+                true
             }
-        }
+            None => {
+                kernel.let_go(index);
+                info!(interface = name, "let go of an interface that is gone");
+                false
+            }
+        });
         self.refused.retain(|index, _| wanted.contains_key(index));
-        let new = wanted.into_iter().filter(|(index, _)| !self.attached.contains_key(index));
-        let mut changed = !gone.is_empty();
-        for (index, name) in new.collect::<Vec<_>>() {
-            changed |= self.take_in(kernel, index, name);
+        for (index, name) in wanted {
+            self.take_in(kernel, index, name);
         }
+        let changed = self.attached != before;
         if changed {
             self.show(kernel);
         }
@@ -99,21 +103,16 @@ impl Uplinks {
     }
 
     /// A refusal is reported once, and tried again at every look.
-    fn take_in(&mut self, kernel: &mut Kernel, index: u32, name: String) -> bool {
-        match kernel.attach(&name, self.mode) {
-            Ok(()) => {
-                self.refused.remove(&index);
-                self.attached.insert(index, name);
-                true
-            }
-            Err(error) => {
-                let why = error.to_string();
-                if self.refused.get(&index) != Some(&why) {
-                    warn!(interface = name, why, "cannot take in this interface");
-                    self.refused.insert(index, why);
-                }
-                false
-            }
+    fn take_in(&mut self, kernel: &mut Kernel, index: u32, name: String) {
+        let Err(error) = kernel.attach(&name, self.mode) else {
+            self.refused.remove(&index);
+            self.attached.insert(index, name);
+            return;
+        };
+        let why = error.to_string();
+        if self.refused.get(&index) != Some(&why) {
+            warn!(interface = name, why, "cannot take in this interface");
+            self.refused.insert(index, why);
         }
     }
 
@@ -169,7 +168,7 @@ mod tests {
             refused: BTreeMap::new(),
             shown: Shown::default(),
         };
-        let vlan = Some(Vlan { parent: 1, id: 7 });
+        let vlan = Some(Vlan { parent: 1, id: 7, service_tag: false });
         assert!(uplinks.wants(&interface("eth0")));
         assert!(!uplinks.wants(&interface("down0")));
         assert!(!uplinks.wants(&Interface { vlan, ..interface("eth0.7") }));

@@ -53,6 +53,8 @@ pub(super) struct Touched {
 struct Part {
     running: Arc<RunningService>,
     revision: u64,
+    /// Towards each of its servers.
+    sources: Box<[Option<IpAddr>]>,
     fragment: Fragment,
 }
 
@@ -99,7 +101,9 @@ impl Desired {
         let resourced = self.sources != circumstances.sources_revision;
         let changed = fleet.services.iter().filter(|running| {
             let part = self.parts.get(&running.service.name);
-            resourced || part.is_none_or(|part| part.is_outdated(running))
+            part.is_none_or(|part| {
+                part.is_outdated(running) || resourced && part.is_resourced(circumstances.sources)
+            })
         });
         let changed: Vec<_> = changed.cloned().collect();
         self.remove_missing(fleet, circumstances.now, slots);
@@ -110,7 +114,8 @@ impl Desired {
             let fragment = Kitchen { sources, maglev_size, slots }.fragment(&running)?;
             self.replace(&running.service.name, Some(&fragment), now, slots);
             let name = running.service.name.clone();
-            self.parts.insert(name, Part { running, revision, fragment });
+            let sources = running.sources(sources).collect();
+            self.parts.insert(name, Part { running, revision, sources, fragment });
         }
         self.sources = circumstances.sources_revision;
         Ok(())
@@ -225,6 +230,17 @@ impl Part {
     fn is_outdated(&self, running: &Arc<RunningService>) -> bool {
         !Arc::ptr_eq(&self.running, running) || self.revision != running.revision()
     }
+
+    fn is_resourced(&self, sources: &HashMap<IpAddr, IpAddr>) -> bool {
+        !self.running.sources(sources).eq(self.sources.iter().copied())
+    }
+}
+
+impl RunningService {
+    fn sources(&self, sources: &HashMap<IpAddr, IpAddr>) -> impl Iterator<Item = Option<IpAddr>> {
+        let servers = self.backends.iter().map(|backend| backend.server.address.ip());
+        servers.map(|server| sources.get(&server).copied())
+    }
 }
 
 /// Entries that several services may want, with the number of those that do.
@@ -264,4 +280,4 @@ impl<K: Hash + Eq + Copy, V> Shared<K, V> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -27,11 +27,11 @@ impl Tables {
                 contents.push(Command::SetService { id, service });
             }
         }
-        let room = u64::from(self.rings.max_entries()?);
+        let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, word)| word).collect();
         for (service, ring) in entries(&self.current_rings)? {
-            let end = u64::from(ring.offset()) + u64::from(ring.length());
-            if ring != Ring::default() && end < room {
-                contents.push(self.ring(ring, room as u32)?);
+            if let Some(words) = words(&rings, ring).filter(|_| ring != Ring::default()) {
+                let (offset, words) = (ring.offset(), words.to_vec());
+                contents.push(Command::WriteRing { offset, recipe: None, words });
                 contents.push(Command::SetRing { service, ring });
             }
         }
@@ -40,15 +40,6 @@ impl Tables {
         let addresses = entries(&self.addresses)?.into_iter();
         contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
         Ok(contents)
-    }
-
-    /// The ring's slots, the number of members and the members.
-    fn ring(&self, ring: Ring, room: u32) -> Result<Command, DatapathError> {
-        let word = |at| self.rings.lookup(&at).map(Option::unwrap_or_default);
-        let (offset, count) = (ring.offset(), ring.offset() + ring.length());
-        let end = (count + 1).saturating_add(word(count)?).min(room);
-        let words = (offset..end).map(word).collect::<Result<_, _>>()?;
-        Ok(Command::WriteRing { offset, recipe: None, words })
     }
 
     /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an
@@ -67,6 +58,14 @@ impl Tables {
     }
 }
 
+/// A ring's slots, the number of its members and the members. `None`: it is not all there.
+fn words(rings: &[u32], ring: Ring) -> Option<&[u32]> {
+    let words = rings.get(ring.offset() as usize..)?;
+    let length = ring.length() as usize;
+    words.get(..length + 1 + *words.get(length)? as usize)
+}
+
+/// An array's are all there, in the order of their index.
 fn entries<K: aya::Pod, V: aya::Pod>(table: &Table<K, V>) -> Result<Vec<(K, V)>, DatapathError> {
     let mut all = Vec::new();
     let mut walk = table.walk();

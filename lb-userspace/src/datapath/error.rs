@@ -95,6 +95,8 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
+    #[error("the kernel gives no random numbers")]
+    Secret(#[source] io::Error),
     #[error("the listener cannot be put before the host's sockets (sk_lookup)")]
     Listener(#[source] io::Error),
     #[error("the table {name} cannot be {action}")]

@@ -92,6 +92,13 @@ impl Kernel {
         });
     }
 
+    /// The interface with this index is called otherwise now.
+    pub fn rename(&mut self, index: u32, name: &str) {
+        for attachment in self.attached.iter_mut().filter(|attached| attached.index == index) {
+            name.clone_into(&mut attachment.interface);
+        }
+    }
+
     /// The interfaces with the mode, `native` or `generic`, that each got.
     pub fn attached(&self) -> impl Iterator<Item = (&str, &'static str)> + '_ {
         let attached = self.attached.iter();

@@ -18,7 +18,8 @@ use crate::settings::Node;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
     /// Established flows at a time. Slots are made for twice as many or more, so that buckets are
-    /// half full at most: 176 bytes each, and an answer's 8 to 16, make 370 to 750 bytes a flow.
+    /// half full at most. Two slots of 176 bytes and their share of ANSWERS make 370 bytes a flow
+    /// where this is a power of two, and up to twice that where it is just above one.
     pub max_flows: u32,
     /// Half-open flows at a time, which cost the same; more than that, and the oldest give way.
     pub max_half_open: u32,
@@ -31,6 +32,9 @@ pub struct DatapathConfig {
     pub vips: u32,
     /// Ring slots of all services together, old and new rings at the time of a change included.
     pub ring_slots: u32,
+    /// Packets of which fragments are still to come; some 150 bytes each. When there are more, those
+    /// whose fragments came least lately are given up.
+    pub fragmented: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
 }
@@ -45,6 +49,7 @@ impl Default for DatapathConfig {
             services: 16_384,
             vips: 65_536,
             ring_slots: 1 << 20,
+            fragmented: 16_384,
             load_slots: 65_536,
         }
     }
@@ -91,7 +96,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 15] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 16] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -106,6 +111,7 @@ impl DatapathConfig {
             (maps::BACKENDS, self.backends),
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
+            (maps::FRAGMENTS, self.fragmented),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
         ]

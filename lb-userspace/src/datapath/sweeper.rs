@@ -123,10 +123,9 @@ impl Sweeper {
             sweep.expired += 1;
             return;
         }
-        if slot.has(flow_state::COUNTED) {
-            if let Some(flows) = sweep.flows.get_mut(flow.load as usize) {
-                *flows += 1;
-            }
+        let flows = sweep.flows.get_mut(flow.load as usize);
+        if let Some(flows) = flows.filter(|_| slot.has(flow_state::COUNTED)) {
+            *flows += 1;
         }
         let population = &mut sweep.population;
         if is_closed(state) {

@@ -13,7 +13,6 @@ use std::{
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Cmd {
-    Lookup = 1,
     Update = 2,
     Delete = 3,
     Pin = 6,

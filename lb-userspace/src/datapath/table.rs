@@ -3,7 +3,6 @@
 use std::{
     io,
     marker::PhantomData,
-    mem,
     os::fd::{AsFd, BorrowedFd},
     ptr,
 };
@@ -56,13 +55,6 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.map.fd().as_fd()
     }
 
-    /// # Errors
-    ///
-    /// The system call failed otherwise than by not finding the key.
-    pub fn lookup(&self, key: &K) -> Result<Option<V>, DatapathError> {
-        self.read(Cmd::Lookup, key)
-    }
-
     /// Inserts or replaces.
     ///
     /// # Errors
@@ -76,35 +68,21 @@ impl<K: Pod, V: Pod> Table<K, V> {
     ///
     /// # Errors
     ///
-    /// As of [`lookup`](Self::lookup).
+    /// The system call failed otherwise than by not finding the key.
     pub fn delete(&self, key: &K) -> Result<bool, DatapathError> {
         let mut attr = Element::new::<K, V>(self.fd(), key, ptr::null_mut(), 0);
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
-        let done = unsafe { sys::bpf(Cmd::Delete, &mut attr) };
-        self.found(done).map(|found| found.is_some())
-    }
-
-    fn read(&self, cmd: Cmd, key: &K) -> Result<Option<V>, DatapathError> {
-        let mut value = mem::MaybeUninit::<V>::uninit();
-        let mut attr = Element::new(self.fd(), key, value.as_mut_ptr(), 0);
-        // SAFETY: `key` is a K and `value` has room for a V, the sizes that `open` compared.
-        let done = unsafe { sys::bpf(cmd, &mut attr) };
-        // SAFETY: on success the kernel has written the whole value, and V is Pod.
-        Ok(self.found(done)?.map(|()| unsafe { value.assume_init() }))
+        match unsafe { sys::bpf(Cmd::Delete, &mut attr) } {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(self.error(error)),
+        }
     }
 
     fn write(&self, key: &K, value: &V, flags: u64) -> io::Result<()> {
         let mut attr = Element::new(self.fd(), key, (&raw const *value).cast_mut(), flags);
         // SAFETY: `key` and `value` are of the sizes that `open` compared; both are only read.
         unsafe { sys::bpf(Cmd::Update, &mut attr) }
-    }
-
-    fn found(&self, done: io::Result<()>) -> Result<Option<()>, DatapathError> {
-        match done {
-            Ok(()) => Ok(Some(())),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(self.error(error)),
-        }
     }
 
     pub(super) fn error(&self, source: io::Error) -> DatapathError {

@@ -72,13 +72,18 @@ impl Tables {
     }
 
     /// Tells the program of a VLAN device: routing may name it, XDP sends through its parent.
-    /// `vlan` is the 802.1Q id.
+    /// `tags` are as in [`lb_common::abi::Hop`], the outer one first.
     ///
     /// # Errors
     ///
     /// There are more VLAN devices than the table has room for, or the system call failed.
-    pub fn set_vlan(&mut self, ifindex: u32, parent: u32, vlan: u16) -> Result<(), DatapathError> {
-        let device = VlanDevice { parent, vlan, pad: 0 };
+    pub fn set_vlan(
+        &mut self,
+        ifindex: u32,
+        parent: u32,
+        [vlan, inner_vlan]: [u16; 2],
+    ) -> Result<(), DatapathError> {
+        let device = VlanDevice { parent, vlan, inner_vlan };
         self.vlans.insert(&ifindex, &device)
     }
 

@@ -34,12 +34,13 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Starts checking. Every server counts as healthy until its checks say otherwise, so only
-    /// changes are reported.
+    /// Starts checking. Every server counts as what `is_up` says of it, by the service's name and
+    /// its address, until its checks say otherwise: only changes are reported.
     ///
     /// Call it within a tokio runtime.
     pub fn start<'a>(
         services: impl IntoIterator<Item = &'a Arc<Service>>,
+        is_up: impl Fn(&str, SocketAddr) -> bool,
         transitions: &mpsc::Sender<Transition>,
     ) -> Self {
         let mut checks = JoinSet::new();
@@ -52,6 +53,7 @@ impl Monitor {
                 let watch = Watch {
                     service: service.name.clone(),
                     server: server.address,
+                    up: is_up(&service.name, server.address),
                     check: check.clone(),
                     transitions: transitions.clone(),
                 };
@@ -66,6 +68,7 @@ impl Monitor {
 struct Watch {
     service: Arc<str>,
     server: SocketAddr,
+    up: bool,
     check: HealthCheck,
     transitions: mpsc::Sender<Transition>,
 }
@@ -77,7 +80,7 @@ impl Watch {
         if let Some(port) = self.check.port {
             target.set_port(port.get());
         }
-        let mut health = Health::new(&self.check, Instant::now().into_std(), spread);
+        let mut health = Health::new(&self.check, self.up, Instant::now().into_std(), spread);
         loop {
             time::sleep_until(health.due().into()).await;
             let outcome = probe(&self.check, target).await;
@@ -157,7 +160,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let (sender, mut transitions) = mpsc::channel(8);
-        let _monitor = Monitor::start([&service(server, None)], &sender);
+        let _monitor = Monitor::start([&service(server, None)], |_, _| true, &sender);
         drop(listener);
         let down = transitions.recv().await.unwrap();
         assert_eq!((&*down.service, down.server, down.up), ("web", server, false));
@@ -168,12 +171,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_begins_as_down_comes_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let (sender, mut transitions) = mpsc::channel(8);
+        let is_up = |service: &str, of| (service, of) != ("web", server);
+        let _monitor = Monitor::start([&service(server, None)], is_up, &sender);
+        let first = transitions.recv().await.unwrap();
+        assert_eq!((first.server, first.up), (server, true));
+    }
+
+    #[tokio::test]
     async fn the_check_may_have_a_port_of_its_own() {
         let health = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let checked = health.local_addr().unwrap().port();
         let server = SocketAddr::from(([127, 0, 0, 1], 9));
         let (sender, mut transitions) = mpsc::channel(8);
-        let _monitor = Monitor::start([&service(server, Some(checked))], &sender);
+        let _monitor = Monitor::start([&service(server, Some(checked))], |_, _| true, &sender);
         health.accept().await.unwrap();
         health.accept().await.unwrap();
         assert!(transitions.try_recv().is_err(), "healthy by its other port");
@@ -185,7 +199,7 @@ mod tests {
     async fn checks_stop_with_the_monitor() {
         let (sender, mut transitions) = mpsc::channel(8);
         let server = SocketAddr::from(([127, 0, 0, 1], 9));
-        let monitor = Monitor::start([&service(server, None)], &sender);
+        let monitor = Monitor::start([&service(server, None)], |_, _| true, &sender);
         drop((monitor, sender));
         while transitions.recv().await.is_some() {}
     }

@@ -7,7 +7,7 @@ use crate::service::HealthCheck;
 /// First checks of many servers are spread over this long at most.
 const MAX_SPREAD: Duration = Duration::from_secs(1);
 
-/// The health of one server, as its checks show it. Starts healthy.
+/// The health of one server, as its checks show it.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// Until the next check, while healthy and while not.
@@ -21,15 +21,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// The first check is due at once, but for a tenth of the interval (one second at most) over
+    /// Begins as healthy, or not, as `up` says. The first check is due at once, but for a tenth of the interval (one second at most) over
     /// which `spread`, from 0 to 1, scatters the servers' checks.
     #[must_use]
-    pub fn new(check: &HealthCheck, now: Instant, spread: f64) -> Self {
+    pub fn new(check: &HealthCheck, up: bool, now: Instant, spread: f64) -> Self {
         let scatter = (check.interval / 10).min(MAX_SPREAD);
         Self {
             intervals: [check.interval, check.unhealthy_interval],
             thresholds: [check.unhealthy_threshold, check.healthy_threshold],
-            up: true,
+            up,
             contrary: 0,
             due: now + scatter.mul_f64(spread.clamp(0.0, 1.0)),
         }
@@ -80,7 +80,7 @@ mod tests {
             unhealthy_threshold,
         };
         let now = Instant::now();
-        (Health::new(&check, now, 0.0), now)
+        (Health::new(&check, true, now, 0.0), now)
     }
 
     /// Outcomes in turn, `+` for a success, and the transitions that they cause: `u`, `d` or `.`.
@@ -141,7 +141,7 @@ mod tests {
             healthy_threshold: 1,
             unhealthy_threshold: 1,
         };
-        let due = |check: &HealthCheck, spread| Health::new(check, now, spread).due() - now;
+        let due = |check: &HealthCheck, spread| Health::new(check, true, now, spread).due() - now;
         assert_eq!(due(&check, 0.0), Duration::ZERO);
         assert_eq!(due(&check, 1.0), SECOND);
         check.interval = 2 * SECOND;

@@ -1,7 +1,7 @@
 //! The host's network interfaces.
 
 use rtnetlink::packet_route::link::{
-    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
 };
 
 use super::{Host, HostError, netlink::collect};
@@ -11,18 +11,52 @@ use super::{Host, HostError, netlink::collect};
 pub struct Interface {
     pub index: u32,
     pub name: String,
-    /// Where it is an 802.1Q device.
+    /// Where it is a VLAN device.
     pub vlan: Option<Vlan>,
     /// Whether it is a port of a bond or a team.
     pub bonded: bool,
     pub loopback: bool,
 }
 
-/// The parent's index and the 802.1Q id.
+/// The parent's index, which may be a VLAN device itself, and the tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vlan {
     pub parent: u32,
     pub id: u16,
+    /// 802.1ad; otherwise 802.1Q.
+    pub service_tag: bool,
+}
+
+/// A VLAN device down to an interface that is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    pub index: u32,
+    pub name: String,
+    /// What it all stands on, by index.
+    pub ground: u32,
+    /// The outermost first.
+    pub tags: Vec<Vlan>,
+}
+
+/// Every VLAN device among `interfaces`, with all its tags.
+#[must_use]
+pub fn stacks(interfaces: &[Interface]) -> Vec<Stack> {
+    let by_index = |index| interfaces.iter().find(|interface| interface.index == index);
+    let stack = |interface: &Interface| {
+        let mut vlan = interface.vlan?;
+        let mut tags = vec![vlan];
+        while let Some(below) = by_index(vlan.parent).and_then(|parent| parent.vlan) {
+            // Indices of another namespace may make a circle.
+            if tags.len() > interfaces.len() {
+                return None;
+            }
+            tags.insert(0, below);
+            vlan = below;
+        }
+        let name = interface.name.clone();
+        Some(Stack { index: interface.index, name, ground: vlan.parent, tags })
+    };
+    interfaces.iter().filter_map(stack).collect()
 }
 
 impl Host {
@@ -84,25 +118,28 @@ fn is_bonded(link: &LinkMessage) -> bool {
 
 fn vlan(link: &LinkMessage) -> Option<Vlan> {
     let mut parent = None;
-    let mut id = None;
+    let mut tag = None;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Link(index) => parent = Some(*index),
-            LinkAttribute::LinkInfo(infos) => id = infos.iter().find_map(vlan_id),
+            LinkAttribute::LinkInfo(infos) => tag = infos.iter().find_map(vlan_tag),
             _ => {}
         }
     }
-    Some(Vlan { parent: parent?, id: id? })
+    let (id, service_tag) = tag?;
+    Some(Vlan { parent: parent?, id, service_tag })
 }
 
-fn vlan_id(info: &LinkInfo) -> Option<u16> {
+fn vlan_tag(info: &LinkInfo) -> Option<(u16, bool)> {
     let LinkInfo::Data(InfoData::Vlan(details)) = info else {
         return None;
     };
-    details.iter().find_map(|detail| match detail {
+    let id = details.iter().find_map(|detail| match detail {
         InfoVlan::Id(id) => Some(*id),
         _ => None,
-    })
+    });
+    let service = InfoVlan::Protocol(VlanProtocol::Ieee8021Ad);
+    Some((id?, details.contains(&service)))
 }
 
 #[cfg(test)]
@@ -124,9 +161,49 @@ mod tests {
             ]),
         ];
         let vlan = describe(&link).and_then(|interface| interface.vlan);
-        assert_eq!(vlan, Some(Vlan { parent: 3, id: 42 }));
+        assert_eq!(vlan, Some(Vlan { parent: 3, id: 42, service_tag: false }));
+        link.attributes[2] = LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(vec![
+            InfoVlan::Id(7),
+            InfoVlan::Protocol(VlanProtocol::Ieee8021Ad),
+        ]))]);
+        let vlan = describe(&link).and_then(|interface| interface.vlan);
+        assert_eq!(vlan, Some(Vlan { parent: 3, id: 7, service_tag: true }));
         // Other devices name a lower one, too: a veth its peer.
         link.attributes.pop();
         assert_eq!(describe(&link).and_then(|interface| interface.vlan), None);
+    }
+
+    #[test]
+    fn stacked_devices_have_the_outermost_tag_first() {
+        let device = |index, vlan: Option<Vlan>| Interface {
+            index,
+            name: format!("e{index}"),
+            vlan,
+            bonded: false,
+            loopback: false,
+        };
+        let tag = |parent, id| Some(Vlan { parent, id, service_tag: id == 100 });
+        let found = stacks(&[
+            device(1, None),
+            device(2, tag(1, 100)),
+            device(3, tag(2, 200)),
+            device(4, tag(1, 5)),
+            device(5, tag(3, 6)),
+            device(6, tag(99, 7)),
+            device(7, tag(8, 8)),
+            device(8, tag(7, 9)),
+        ]);
+        let found = found.iter().map(|stack| {
+            (stack.index, stack.ground, stack.tags.iter().map(|tag| tag.id).collect::<Vec<_>>())
+        });
+        let expected = [
+            (2, 1, vec![100]),
+            (3, 1, vec![100, 200]),
+            (4, 1, vec![5]),
+            (5, 1, vec![100, 200, 6]),
+            // Its parent is not here: a device of another namespace.
+            (6, 99, vec![7]),
+        ];
+        assert!(found.eq(expected));
     }
 }

@@ -19,7 +19,7 @@ use tracing::warn;
 
 pub use self::{
     error::HostError,
-    interfaces::{Interface, Vlan},
+    interfaces::{Interface, Stack, Vlan, stacks},
     neighbours::Unreachable,
     netlink::PROTOCOL,
     ports::check_source_ports,

@@ -1,6 +1,6 @@
 //! The bench's object: the product's program, the floors, and tables filled for the cases.
 
-use std::fs;
+use std::{cell::UnsafeCell, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -14,8 +14,9 @@ use lb_common::{
         Address, Backend, FlowKey, Reach, Ring, Service, Vip, VipKey, WAYS, flow_state, globals,
         maps, programs,
     },
+    flow::{Headers, Kind, parse},
     tables::Part,
-    testing::world,
+    testing::{model::Buffer, world},
 };
 
 use super::cases::{Case, Known};
@@ -180,10 +181,9 @@ impl Object {
 
 /// The key of the one frame of a case without known flows.
 fn key_of(case: &Case) -> FlowKey {
-    let (mut key, mut headers) = (FlowKey::unread(), lb_common::flow::Headers::unread());
-    let packet = lb_common::testing::model::Buffer::new(&case.frame.0);
-    let parsed = lb_common::flow::parse(&packet, &mut key, &mut headers);
-    assert_eq!(parsed, Ok(lb_common::flow::Kind::Segment), "{}", case.name);
+    let (mut key, mut headers) = (FlowKey::unread(), Headers::unread());
+    let parsed = parse(&Buffer::new(&case.frame.0), &mut key, &mut headers);
+    assert_eq!(parsed, Ok(Kind::Segment), "{}", case.name);
     key
 }
 
@@ -208,7 +208,7 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     array::<Ring>(map(ebpf, maps::CURRENT_RINGS)?, &model.current_rings)?;
     array::<u32>(map(ebpf, maps::RINGS)?, &model.rings)?;
     array::<Backend>(map(ebpf, maps::BACKENDS)?, &model.backends)?;
-    let reach: Vec<Reach> = model.reach.into_iter().map(|reach| reach.into_inner()).collect();
+    let reach: Vec<Reach> = model.reach.into_iter().map(UnsafeCell::into_inner).collect();
     array::<Reach>(map(ebpf, maps::REACH)?, &reach)
 }
 

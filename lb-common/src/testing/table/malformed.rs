@@ -43,11 +43,6 @@ pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
             Reason::UnsupportedProtocol,
         ),
         drop(
-            "two VLAN tags",
-            tcp(tagged(5), e.client(), e.vip(TCP_PORT), "S", b"").tagged(0x88a8, 7),
-            Reason::NestedVlan,
-        ),
-        drop(
             "malformed below a tag",
             tcp(tagged(5), e.client(), e.vip(TCP_PORT), "S", b"").patch(l4 + 4 + 12, &[0x40]),
             Reason::BadTransportHeader,
@@ -62,13 +57,10 @@ pub(super) fn add_v4(rows: &mut Vec<Row>, e: &Ends) {
     let bare = udp(Link::default(), e.client(), e.vip(UDP_PORT), b"query").patch(40, &[0, 0]);
     let bare_out = udp(to_backend(), e.source(0), e.backend(), b"query").patch(40, &[0, 0]);
     rows.extend([
-        drop("IPv4 options", syn().patch(L3, &[0x46]), Reason::IpOptions),
         drop("a header length of 16", syn().patch(L3, &[0x44]), Reason::BadIpHeader),
         drop("version 5", syn().patch(L3, &[0x55]), Reason::BadIpHeader),
         drop("a total length of 19", syn().patch(L3 + 2, &[0, 19]), Reason::BadIpHeader),
         drop("a total length past the frame", syn().patch(L3 + 2, &[5, 0]), Reason::Truncated),
-        drop("a first fragment", syn().patch(L3 + 6, &[0x20, 0]), Reason::Fragment),
-        drop("a later fragment", syn().patch(L3 + 6, &[0, 0x10]), Reason::Fragment),
         drop(
             "a total length that ends before the TCP header does",
             syn().patch(L3 + 2, &[0, 30]),
@@ -87,11 +79,7 @@ pub(super) fn add_v6(rows: &mut Vec<Row>, e: &Ends) {
     rows.extend([
         drop("version 4 in an IPv6 frame", syn().patch(L3, &[0x40]), Reason::BadIpHeader),
         drop("a payload length past the frame", syn().patch(L3 + 4, &[5, 0]), Reason::Truncated),
-        drop("hop-by-hop options", next(0), Reason::ExtensionHeader),
-        drop("a routing header", next(43), Reason::ExtensionHeader),
-        drop("destination options", next(60), Reason::ExtensionHeader),
         drop("an authentication header", next(51), Reason::ExtensionHeader),
-        drop("a fragment header", next(44), Reason::Fragment),
         drop(
             "UDP without a checksum",
             e.datagram(b"query").patch(60, &[0, 0]),

@@ -3,9 +3,14 @@
 //! loaded object over maps of the same content.
 
 mod attack;
+mod double_tags;
+mod fragments;
 mod icmp;
 mod malformed;
+mod odd;
 mod passing;
+mod quic;
+mod ranges;
 mod steering;
 
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +56,22 @@ impl Row {
         self
     }
 
+    /// Whether a frame is what this row wants to leave. The identification of fragments that were
+    /// rewritten is as good as any.
+    #[must_use]
+    pub fn wants(&self, out: &Frame) -> bool {
+        let wanted = self.out.as_ref().map(|wanted| wanted.clone().numbered_as(out));
+        wanted.as_ref().unwrap_or(&self.frame) == out
+    }
+
+    /// The same with fragments of other packets, so that those of another row are not taken for them.
+    #[must_use]
+    pub fn apart(mut self, number: u16) -> Self {
+        self.before = self.before.into_iter().map(|frame| frame.renumbered(number)).collect();
+        self.frame = self.frame.renumbered(number);
+        self
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -66,6 +87,11 @@ pub fn rows() -> Vec<Row> {
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
         attack::add(&mut rows, &ends);
+        fragments::add(&mut rows, &ends);
+        odd::add(&mut rows, &ends);
+        double_tags::add(&mut rows, &ends);
+        ranges::add(&mut rows, &ends);
+        quic::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
@@ -81,6 +107,9 @@ struct Ends {
     vip: IpAddr,
     source: IpAddr,
     backend: IpAddr,
+    double_client: IpAddr,
+    double_source: IpAddr,
+    double_backend: IpAddr,
     vlan_source: IpAddr,
     vlan_backend: IpAddr,
     stranger: IpAddr,
@@ -101,6 +130,9 @@ impl Ends {
             vip: world::ip(world::VIPS[family]),
             source: world::ip(world::SOURCES[family]),
             backend: world::ip(world::BACKENDS[family]),
+            double_client: world::ip(world::DOUBLE_CLIENTS[family]),
+            double_source: world::ip(world::DOUBLE_SOURCES[family]),
+            double_backend: world::ip(world::DOUBLE_BACKENDS[family]),
             vlan_source: world::ip(world::VLAN_SOURCES[family]),
             vlan_backend: world::ip(world::VLAN_BACKENDS[family]),
             stranger: world::ip(world::STRANGERS[family]),

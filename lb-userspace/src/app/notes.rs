@@ -1,0 +1,124 @@
+//! What the next daemon must know of this one, in files of the state directory: which indices of
+//! the kernel's tables were given to whom, as flows speak of them longer than a daemon lives, and
+//! which servers were down.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::warn;
+
+use crate::control::Assigned;
+
+const IDS: &str = "ids.json";
+const DOWN: &str = "down.json";
+
+/// A server of the service with this name.
+pub(super) type Member = (String, SocketAddr);
+
+#[derive(Clone)]
+pub(super) struct Notes {
+    directory: PathBuf,
+    /// The kernel's numbers of our maps.
+    maps: BTreeSet<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Note<T> {
+    /// The kernel's numbers of the maps that it is about: said of others, it means nothing. They
+    /// may come again after a restart of the host, but never for maps with something in them.
+    maps: BTreeSet<u32>,
+    content: T,
+}
+
+impl Notes {
+    pub(super) fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
+        Self { directory: state_dir.to_owned(), maps }
+    }
+
+    /// Who held which index of our maps. `None`: nobody knows.
+    pub(super) fn assigned(&self) -> Option<Assigned> {
+        self.read(IDS)
+    }
+
+    pub(super) fn write_assigned(&self, assigned: &Assigned) -> anyhow::Result<()> {
+        self.write(IDS, assigned)
+    }
+
+    /// The servers that did not pass their checks.
+    pub(super) fn down(&self) -> BTreeSet<Member> {
+        self.read(DOWN).unwrap_or_default()
+    }
+
+    pub(super) fn write_down(&self, down: &BTreeSet<Member>) -> anyhow::Result<()> {
+        self.write(DOWN, down)
+    }
+
+    /// `None`: it is not there, cannot be understood, or is not about our maps.
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let path = self.directory.join(name);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            text => text.map_err(anyhow::Error::from),
+        };
+        match text.and_then(|text| Ok(serde_json::from_str::<Note<T>>(&text)?)) {
+            Ok(note) => (!note.maps.is_disjoint(&self.maps)).then_some(note.content),
+            Err(error) => {
+                let (path, error) = (path.display(), format!("{error:#}"));
+                warn!(%path, error, "ignoring a file that makes no sense");
+                None
+            }
+        }
+    }
+
+    /// Whole or not at all, as far as a crash of the daemon goes. After a crash of the host there
+    /// are no maps that it could be about.
+    fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+        let path = self.directory.join(name);
+        let draft = path.with_extension("json.new");
+        let note = Note { maps: self.maps.clone(), content };
+        let write = || {
+            fs::write(&draft, serde_json::to_vec(&note)?)?;
+            fs::rename(&draft, &path)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Forgets everything: there are no tables any more.
+pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
+    for name in [IDS, DOWN] {
+        match fs::remove_file(state_dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_about_certain_maps() {
+        let directory = std::env::temp_dir().join(format!("lb-notes-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let about = |maps: &[u32]| Notes::new(&directory, maps.iter().copied().collect());
+        let down = BTreeSet::from([("web".to_owned(), SocketAddr::from(([10, 0, 0, 1], 80)))]);
+        assert!(about(&[1, 2]).down().is_empty(), "there is none");
+        about(&[1, 2]).write_down(&down).unwrap();
+        assert_eq!(about(&[2, 3]).down(), down, "one map goes on");
+        assert!(about(&[3, 4]).down().is_empty());
+        fs::write(directory.join(DOWN), "nonsense").unwrap();
+        assert!(about(&[1, 2]).down().is_empty());
+        remove(&directory).unwrap();
+        remove(&directory).unwrap();
+        fs::remove_dir(&directory).unwrap();
+    }
+}

@@ -1,0 +1,115 @@
+//! Services by the thousand, and what happens to them.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
+    sync::Arc,
+};
+
+use lb::{
+    control::Slots,
+    fleet::{Backend, Fleet, RunningService},
+    service::{
+        Concurrency, ConcurrencyKind, Pool, Port, Protocol, Server, Service, Steering, Strategy,
+    },
+};
+
+use super::Size;
+
+const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 254));
+const PORT: NonZeroU16 = NonZeroU16::new(443).expect("not zero");
+
+/// What services are made from.
+pub(super) struct Setting {
+    pub(super) slots: Slots,
+    pub(super) sources: HashMap<IpAddr, IpAddr>,
+    pub(super) revision: u64,
+    servers: u32,
+}
+
+impl Setting {
+    pub(super) fn new(slots: Slots) -> Self {
+        Self { slots, sources: HashMap::new(), revision: 1, servers: 0 }
+    }
+
+    pub(super) fn fleet(&mut self, size: Size) -> Fleet {
+        let services = (0..size.services).map(|number| {
+            let servers = (0..size.servers).map(|_| self.server()).collect();
+            self.run(service(number, servers), &[])
+        });
+        Fleet { services: services.collect() }
+    }
+
+    /// A new server comes to a service; the others stay as they are.
+    pub(super) fn add_server(&mut self, fleet: &mut Fleet, index: u32) {
+        let old = fleet.services[index as usize].clone();
+        let mut grown = Service::clone(&old.service);
+        grown.pool.servers.push(self.server());
+        self.revision += 1;
+        fleet.services[index as usize] = self.run(grown, &old.backends);
+    }
+
+    pub(super) fn fail(&mut self, fleet: &mut Fleet, index: u32) {
+        let running = &fleet.services[index as usize];
+        running.backends[0].set_up(false);
+        running.touch();
+    }
+
+    pub(super) fn drain(&mut self, fleet: &mut Fleet, index: u32) {
+        let running = &fleet.services[index as usize];
+        running.backends[1].set_draining(true);
+        running.touch();
+    }
+
+    fn server(&mut self) -> Server {
+        let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 1).to_bits() + self.servers);
+        self.servers += 1;
+        self.sources.insert(address.into(), OURS);
+        Server::at(SocketAddr::new(address.into(), 8443))
+    }
+
+    fn run(&mut self, service: Service, known: &[Arc<Backend>]) -> Arc<RunningService> {
+        let backends = service.pool.servers.iter().map(|server| {
+            let same = known.iter().find(|backend| backend.server.address == server.address);
+            same.cloned().unwrap_or_else(|| {
+                let slot = self.slots.load(server.address).expect("there is room");
+                Arc::new(Backend::new(server.clone(), slot))
+            })
+        });
+        let backends = backends.collect();
+        Arc::new(RunningService::new(Arc::new(service), backends))
+    }
+}
+
+/// A service as large as any.
+pub(super) fn sample(servers: u32) -> Service {
+    let address = |number| Ipv4Addr::from_bits(number + 1).into();
+    service(0, (0..servers).map(|number| Server::at(SocketAddr::new(address(number), 1))).collect())
+}
+
+fn service(number: u32, servers: Vec<Server>) -> Service {
+    let address = Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 1).to_bits() + number);
+    Service {
+        name: format!("service-{number}").into(),
+        protocol: Protocol::Tcp,
+        addresses: vec![address.into()],
+        hostnames: Vec::new(),
+        ports: vec![Port {
+            port: PORT,
+            end_port: PORT,
+            handlers: Vec::new(),
+            tls: None,
+            proxy_proto: None,
+            force_https: false,
+        }],
+        steering: Steering::default(),
+        private: None,
+        concurrency: Concurrency {
+            kind: ConcurrencyKind::Connections,
+            soft_limit: 20,
+            hard_limit: None,
+        },
+        pool: Pool { strategy: Strategy::Maglev, servers, health_check: None },
+    }
+}

@@ -1,0 +1,181 @@
+//! What a change costs the daemon among thousands of services: CPU time, and what is written to
+//! the kernel's real tables.
+
+mod fleet;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use lb::{
+    control::{self, Circumstances, Desired, Slots},
+    datapath::{Datapath, DatapathConfig, Tables},
+    fleet::Fleet,
+    service::FlowTimeouts,
+    tables::{Capacity, Command},
+};
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use self::fleet::Setting;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub services: u32,
+    /// Of each service.
+    pub servers: u32,
+    pub maglev_size: u32,
+}
+
+/// One kind of change; medians.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    pub name: &'static str,
+    pub cpu_ms: f64,
+    /// Commands by their table.
+    pub commands: BTreeMap<&'static str, usize>,
+    /// Words of rings among what they write.
+    pub ring_words: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub services: u32,
+    pub backends: u32,
+    pub cases: Vec<Figures>,
+}
+
+/// # Errors
+///
+/// No root, or no room for so many.
+pub fn run(size: Size, rounds: u32) -> Result<Report> {
+    let mut bench = Bench::new(size)?;
+    let mut cases = vec![bench.measure("everything at the start", |_| {})?];
+    type Change = fn(&mut Setting, &mut Fleet, u32);
+    let changes: [(&'static str, Change); 4] = [
+        ("a server is added to a service", Setting::add_server),
+        ("a server fails", Setting::fail),
+        ("a server drains", Setting::drain),
+        ("nothing changes", |_, _, _| {}),
+    ];
+    for (name, change) in changes {
+        let samples: Result<Vec<_>> = (0..rounds)
+            .map(|round| {
+                let service = round * 997 % size.services;
+                bench.measure(name, |bench| change(&mut bench.setting, &mut bench.fleet, service))
+            })
+            .collect();
+        let mut samples = samples?;
+        samples.sort_by(|a, b| a.cpu_ms.total_cmp(&b.cpu_ms));
+        cases.push(samples.swap_remove(samples.len() / 2));
+    }
+    Ok(Report { services: size.services, backends: size.services * size.servers, cases })
+}
+
+/// The daemon's steering without its clock and its host.
+struct Bench {
+    setting: Setting,
+    fleet: Fleet,
+    desired: Desired,
+    actual: control::Tables,
+    tables: Tables,
+    maglev_size: u32,
+}
+
+impl Bench {
+    fn new(size: Size) -> Result<Self> {
+        let backends = size.services * (size.servers + 1);
+        let largest = Arc::new(fleet::sample(size.servers + 1));
+        let ring = control::needs(&[largest], size.maglev_size).rings;
+        let config = DatapathConfig {
+            backends,
+            services: size.services,
+            vips: size.services,
+            ring_slots: size.services * ring + 64 * ring,
+            load_slots: backends,
+            ..DatapathConfig::default()
+        };
+        let capacity = Capacity {
+            services: config.services,
+            backends: config.backends,
+            loads: config.load_slots,
+            rings: config.ring_slots,
+        };
+        let datapath = Datapath::load(&config, FlowTimeouts::default())
+            .context("loading the kernel object (this needs root)")?;
+        let mut setting = Setting::new(Slots::new(capacity));
+        let fleet = setting.fleet(size);
+        Ok(Self {
+            setting,
+            fleet,
+            desired: Desired::default(),
+            actual: control::Tables::new(capacity.rings),
+            tables: datapath.tables,
+            maglev_size: size.maglev_size,
+        })
+    }
+
+    /// Makes a change and follows it, as the daemon does.
+    fn measure(&mut self, name: &'static str, change: impl FnOnce(&mut Self)) -> Result<Figures> {
+        change(self);
+        let began = cpu_time()?;
+        let mut commands = BTreeMap::new();
+        let mut ring_words = 0;
+        let circumstances = Circumstances {
+            sources: &self.setting.sources,
+            sources_revision: self.setting.revision,
+            maglev_size: self.maglev_size,
+            now: std::time::Instant::now(),
+        };
+        let slots = &mut self.setting.slots;
+        self.desired.update(&self.fleet, &circumstances, slots)?;
+        self.desired.retire(circumstances.now, |_| false, slots);
+        loop {
+            let plan = control::plan(&self.desired, &self.actual)?;
+            for command in &plan.commands {
+                self.tables.apply(command)?;
+                self.actual.apply(command);
+                *commands.entry(table(command)).or_default() += 1;
+                if let Command::WriteRing { words, .. } = command {
+                    ring_words += words.len();
+                }
+            }
+            let more = self.desired.settle(plan);
+            slots.settle(|_| false);
+            if !more {
+                break;
+            }
+        }
+        let cpu_ms = (cpu_time()? - began).as_secs_f64() * 1000.0;
+        Ok(Figures { name, cpu_ms, commands, ring_words })
+    }
+}
+
+/// Of this process, all threads, in the kernel too.
+fn cpu_time() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
+}
+
+fn table(command: &Command) -> &'static str {
+    match command {
+        Command::SetBackend { .. } | Command::ClearBackend { .. } => "backends",
+        Command::SetStatus { .. } => "statuses",
+        Command::WriteRing { .. } => "rings",
+        Command::SetRing { .. } => "current_rings",
+        Command::SetService { .. } => "services",
+        Command::SetVip(..) | Command::RemoveVip(_) => "vips",
+        Command::AddAddress(_) | Command::RemoveAddress(_) => "addresses",
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} services, {} backends; medians\n", self.services, self.backends)?;
+        writeln!(f, "{:32} {:>10}  written", "change", "CPU ms")?;
+        for Figures { name, cpu_ms, commands, ring_words } in &self.cases {
+            let tables = commands.iter().map(|(table, count)| format!("{table} {count}"));
+            let tables = tables.collect::<Vec<_>>().join(", ");
+            writeln!(f, "{name:32} {cpu_ms:10.2}  {tables} ({ring_words} words of rings)")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! `lb drain`: a backend that drains keeps what it has and gets nothing new.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use lb_tests::{
+    config::steered,
+    daemon::Daemon,
+    process::{PATIENCE, program},
+    servers,
+    topology::{Lab, vips},
+};
+
+const PORT: u16 = 9000;
+
+/// An open connection and who answers on it.
+struct Held {
+    stream: BufReader<TcpStream>,
+    server: String,
+}
+
+impl Held {
+    fn open(to: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut held = Self { stream: BufReader::new(stream), server: String::new() };
+        held.server = held.ask()?;
+        Ok(held)
+    }
+
+    fn ask(&mut self) -> Result<String> {
+        self.stream.get_mut().write_all(b"still there?\n")?;
+        let mut answer = String::new();
+        self.stream.read_line(&mut answer)?;
+        Ok(answer.split_whitespace().next().unwrap_or_default().to_owned())
+    }
+}
+
+fn open(lab: &Lab, count: usize) -> Result<Vec<Held>> {
+    lab.client.within(|| vips(PORT).into_iter().cycle().take(count).map(Held::open).collect())?
+}
+
+fn drain(lab: &Lab, server: SocketAddr, flags: &[&str]) -> Result<(bool, String)> {
+    let mut command = Command::new(program("lb")?);
+    command.args(["drain", "echo", &server.to_string(), "--config"]);
+    let out = command.arg(lab.directory().join("lb.toml")).args(flags).output()?;
+    let text = [out.stdout, out.stderr].concat();
+    Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()> {
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let addresses = servers::addresses(&lab, servers::TCP);
+    let daemon = Daemon::start(&lab, &steered("echo", "tcp", PORT, &addresses))?;
+    let mut held = open(&lab, 60)?;
+    let before = held.iter().filter(|held| held.server == "b2").count();
+    ensure!((1..60).contains(&before), "{before} of 60 on b2");
+    let second = lab.backends[1].addresses();
+    let second = addresses.iter().copied().filter(|address| second.contains(&address.ip()));
+    let second: Vec<_> = second.collect();
+    for server in &second {
+        let (done, text) = drain(&lab, *server, &[])?;
+        ensure!(done && text.contains("drains"), "{text}");
+    }
+    let draining = daemon.status()?.services[0].backends.iter().filter(|it| it.draining).count();
+    ensure!(draining == second.len(), "{draining} drain");
+    let during = open(&lab, 60)?;
+    ensure!(during.iter().all(|held| held.server != "b2"), "b2 got something new");
+    for held in &mut held {
+        ensure!(held.ask()? == held.server, "a connection moved");
+    }
+    for server in &second {
+        let (done, text) = drain(&lab, *server, &["--undo"])?;
+        ensure!(done && text.contains("takes new flows again"), "{text}");
+    }
+    let after = open(&lab, 60)?;
+    ensure!(after.iter().any(|held| held.server == "b2"), "b2 gets nothing any more");
+    let (done, text) = drain(&lab, "10.99.99.99:1".parse()?, &[])?;
+    ensure!(!done && text.contains("has no server 10.99.99.99:1"), "{text}");
+    drop((held, during, after));
+    daemon.when_quiet()?;
+    daemon.stop()
+}
