@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod demo;
 pub mod diagnosis;
 pub mod far_end;
+pub mod flood;
 pub mod held;
 pub mod interrupt;
 pub mod iperf;

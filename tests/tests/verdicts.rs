@@ -12,6 +12,7 @@ use lb_common::{
     abi::Backend,
     testing::{
         Frame, Row,
+        dialogue::{self, Fate},
         frames::{CLIENT_MAC, OUR_MAC},
         rows,
         world::{self, BACKEND_MAC, CLIENT_VLAN, SOURCE_MAC, VLAN},
@@ -43,6 +44,17 @@ fn every_row_of_the_table() {
     });
     let failed = failed.expect("the namespace");
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn a_challenge_and_its_answers() {
+    let lab = Lab::create();
+    let held = lab.netns.within(|| {
+        let tags = [None, Some(CLIENT_VLAN)];
+        let cases = [0, 1].into_iter().flat_map(|family| tags.map(|vlan| (family, vlan)));
+        cases.map(|(family, vlan)| lab.challenge(family, vlan)).collect::<Result<Vec<_>, _>>()
+    });
+    held.expect("the namespace").expect("the dialogue");
 }
 
 /// A network around the table's world. This kernel may lack VLAN devices, so two interfaces
@@ -92,7 +104,7 @@ impl Lab {
             max_flows: 64,
             max_half_open: 64,
             backends: 16,
-            services: 16,
+            services: 64,
             vips: 64,
             ring_slots: 16,
             load_slots: 1024,
@@ -119,6 +131,25 @@ impl Lab {
         vlan(self.client_double, self.up, world::CLIENT_DOUBLE);
         vlan(self.backend_double, self.down, world::DOUBLE);
         datapath
+    }
+
+    fn challenge(&self, family: usize, vlan: Option<u16>) -> Result<(), String> {
+        let mut datapath = self.load();
+        start_afresh(&mut datapath, 0);
+        dialogue::challenge(family, vlan, |frame| {
+            let before = datapath.counters.verdicts().expect("counters");
+            let trial = datapath.kernel.try_frame(&frame.0, self.up).expect("run");
+            let after = datapath.counters.verdicts().expect("counters");
+            let mut drops = after.drops();
+            let reason = drops.find(|(reason, count)| *count > before.dropped(*reason));
+            let fate = match (trial.action, reason) {
+                (XDP_REDIRECT, None) => Fate::Steered,
+                (XDP_TX, Some((reason, _))) => Fate::Answered(reason),
+                (XDP_DROP, Some((reason, _))) => Fate::Dropped(reason),
+                other => panic!("{other:?}"),
+            };
+            (fate, Frame(trial.frame))
+        })
     }
 
     fn run(&self, datapath: &mut Datapath, number: u32, row: &Row) -> Result<(), String> {
@@ -211,6 +242,8 @@ fn commands() -> Vec<Command> {
         commands.push(Command::SetService { id, service: *service });
     }
     commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
+    let lists = model.crowd.lists.iter();
+    commands.extend(lists.map(|(prefix, access)| Command::SetAccess(*prefix, *access)));
     commands.extend(model.addresses.iter().map(|address| Command::AddAddress(*address)));
     commands
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{Address, Vip, VipKey, status};
+use lb_common::abi::{Address, ListKey, Vip, VipKey, status};
 
 use super::{
     Error, Slots, Tables,
@@ -32,6 +32,8 @@ pub struct Desired {
     pub(super) addresses: Shared<Address, ()>,
     /// Services that share an address and port by host name want the same there.
     pub(super) vips: Shared<VipKey, Vip>,
+    /// Prefixes that services name; each belongs to one of them.
+    pub(super) lists: HashMap<ListKey, u32>,
     pub(super) services: HashMap<u32, Steered>,
     /// Servers of steered services, up or not, and those that left while they had flows.
     pub(super) backends: HashMap<u32, Placed>,
@@ -46,6 +48,7 @@ pub struct Desired {
 pub(super) struct Touched {
     pub(super) addresses: BTreeSet<Address>,
     pub(super) vips: BTreeSet<VipKey>,
+    pub(super) lists: BTreeSet<ListKey>,
     pub(super) services: BTreeSet<u32>,
     pub(super) backends: BTreeSet<u32>,
 }
@@ -77,6 +80,7 @@ impl Desired {
         let touched = Touched {
             addresses: actual.addresses.iter().copied().collect(),
             vips: actual.vips.keys().copied().collect(),
+            lists: actual.lists.keys().copied().collect(),
             services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
             backends: actual.backends.keys().copied().collect(),
         };
@@ -198,6 +202,10 @@ impl Desired {
             self.vips.add(key, vip);
             self.touched.vips.insert(key);
         }
+        for &(prefix, access) in &new.lists {
+            self.lists.insert(prefix, access);
+            self.touched.lists.insert(prefix);
+        }
         for (id, steered) in &new.services {
             self.services.insert(*id, steered.clone());
             self.touched.services.insert(*id);
@@ -217,6 +225,13 @@ impl Desired {
         for &(key, _) in &old.vips {
             self.vips.remove(key);
             self.touched.vips.insert(key);
+        }
+        // Lists may be long.
+        let lists = new.map_or(&[][..], |new| &new.lists[..]);
+        let staying: HashSet<ListKey> = lists.iter().map(|entry| entry.0).collect();
+        for &(prefix, _) in old.lists.iter().filter(|entry| !staying.contains(&entry.0)) {
+            self.lists.remove(&prefix);
+            self.touched.lists.insert(prefix);
         }
         let stays = |id| new.is_some_and(|new| new.services.iter().any(|entry| entry.0 == id));
         for &(id, _) in old.services.iter().filter(|entry| !stays(entry.0)) {

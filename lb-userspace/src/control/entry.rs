@@ -17,6 +17,9 @@ const USUAL_MTU: u16 = 1500;
 /// Of a TCP segment without options, and the IP header before it.
 const V4_HEADERS: u16 = 40;
 const V6_HEADERS: u16 = 60;
+/// ns in which the kernel's coarse clock goes on at most: at 100 Hz. All that comes in between comes at
+/// the same time to it.
+const TICK: u64 = 10_000_000;
 
 /// One family of a service.
 pub(super) fn service(service: &Service, family: Family) -> abi::Service {
@@ -101,7 +104,7 @@ fn flags(steering: &Steering) -> u32 {
 fn bucket(rate: Option<Rate>) -> (u64, u64) {
     let Some(Rate { rate, burst }) = rate else { return (0, 0) };
     let interval = (1_000_000_000 / u64::from(rate)).max(1);
-    (interval, interval * u64::from(burst - 1))
+    (interval, (interval * u64::from(burst - 1)).max(TICK))
 }
 
 /// The largest segment that fits `mtu` with all that is around it.

@@ -8,7 +8,9 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{Address, Backend as Entry, Ring, Service as Steered, Vip, VipKey, path};
+use lb_common::abi::{
+    Address, Backend as Entry, ListKey, Ring, Service as Steered, Vip, VipKey, path,
+};
 
 use super::{Circumstances, Desired, Slots, Tables, plan};
 use crate::{
@@ -153,6 +155,7 @@ impl World {
 #[derive(Default)]
 pub(super) struct Kernel {
     pub(super) addresses: BTreeSet<Address>,
+    pub(super) lists: HashMap<ListKey, u32>,
     pub(super) vips: BTreeMap<VipKey, Vip>,
     pub(super) services: BTreeMap<u32, Steered>,
     pub(super) current: BTreeMap<u32, Ring>,
@@ -186,6 +189,10 @@ impl Kernel {
             Command::RemoveVip(key) => drop(self.vips.remove(&key).expect("it was there")),
             Command::AddAddress(address) => assert!(self.addresses.insert(address), "added twice"),
             Command::RemoveAddress(address) => assert!(self.addresses.remove(&address)),
+            Command::SetAccess(prefix, access) => drop(self.lists.insert(prefix, access)),
+            Command::RemoveAccess(prefix) => {
+                self.lists.remove(&prefix).expect("it was there");
+            }
         }
         self.current.retain(|_, ring| ring.length() > 0);
         self.services.retain(|_, service| *service != Steered::default());

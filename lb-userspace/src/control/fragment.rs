@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use lb_common::abi::{self, Address, Vip, VipKey, path};
+use lb_common::abi::{self, Address, ListKey, Vip, VipKey, path};
 
-use super::{Error, Member, Slots, entry, family::Family, recipe::Recipe};
+use super::{Error, Member, Slots, access, entry, family::Family, recipe::Recipe};
 use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
@@ -19,6 +19,7 @@ use crate::{
 pub(super) struct Fragment {
     pub(super) addresses: Vec<Address>,
     pub(super) vips: Vec<(VipKey, Vip)>,
+    pub(super) lists: Vec<(ListKey, u32)>,
     pub(super) services: Vec<(u32, Steered)>,
     pub(super) backends: Vec<(u32, Placed)>,
     /// Servers that no source address was known for: they get no steered flows.
@@ -138,8 +139,9 @@ impl Kitchen<'_> {
             steer.service = self.slots.service(&service.name, family)?;
             fragment.claims.push(Claim::Service(service.name.clone(), family));
             let recipe = Arc::new(self.recipe(running, family, ids));
-            let service = entry::service(service, family);
-            fragment.services.push((steer.service, Steered { service, recipe }));
+            let entry = entry::service(service, family);
+            fragment.services.push((steer.service, Steered { service: entry, recipe }));
+            fragment.lists.extend(access::lists(&service.steering.access, steer.service, family));
         }
         fragment.vips.extend(vips(service, family, steer));
         Ok(())

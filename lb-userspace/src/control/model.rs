@@ -5,7 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey, status};
+use lb_common::abi::{Address, Backend, ListKey, Ring, Service, Vip, VipKey, status};
 
 use super::{recipe::Recipe, space::Space};
 use crate::tables::Command;
@@ -15,6 +15,7 @@ use crate::tables::Command;
 pub struct Tables {
     pub(super) addresses: HashSet<Address>,
     pub(super) vips: HashMap<VipKey, Vip>,
+    pub(super) lists: HashMap<ListKey, u32>,
     /// Not those that are all zero.
     pub(super) services: HashMap<u32, Service>,
     /// Those that are not empty.
@@ -45,6 +46,7 @@ impl Tables {
         Self {
             addresses: HashSet::new(),
             vips: HashMap::new(),
+            lists: HashMap::new(),
             services: HashMap::new(),
             current: HashMap::new(),
             backends: HashMap::new(),
@@ -86,6 +88,8 @@ impl Tables {
             Command::RemoveVip(key) => drop(self.vips.remove(&key)),
             Command::AddAddress(address) => drop(self.addresses.insert(address)),
             Command::RemoveAddress(address) => drop(self.addresses.remove(&address)),
+            Command::SetAccess(prefix, access) => drop(self.lists.insert(prefix, access)),
+            Command::RemoveAccess(prefix) => drop(self.lists.remove(&prefix)),
         }
     }
 

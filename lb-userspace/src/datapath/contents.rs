@@ -39,6 +39,8 @@ impl Tables {
             .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
         let addresses = entries(&self.addresses)?.into_iter();
         contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
+        let lists = entries(&self.lists)?.into_iter();
+        contents.extend(lists.map(|(prefix, access)| Command::SetAccess(prefix, access)));
         Ok(contents)
     }
 

@@ -16,7 +16,7 @@ use super::{
 
 const ANY: u64 = 0;
 
-/// Typed handle to a hash map, or with `K = u32` to an array. All methods take `&self` and work
+/// Typed handle to a hash map, a trie of prefixes, or with `K = u32` to an array. All methods take `&self` and work
 /// beside the kernel program, which changes values in place.
 pub struct Table<K, V> {
     map: MapData,
@@ -29,7 +29,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
     ///
     /// The map is of another kind, or its key or value of another size.
     pub(super) fn open(map: Map, name: &'static str) -> Result<Self, DatapathError> {
-        let (Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map)) = map else {
+        let (Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map) | Map::LpmTrie(map)) = map
+        else {
             return Err(DatapathError::MapKind { name });
         };
         let info = map.info().map_err(|source| DatapathError::table(name, source))?;

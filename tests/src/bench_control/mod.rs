@@ -164,6 +164,7 @@ fn table(command: &Command) -> &'static str {
         Command::SetService { .. } => "services",
         Command::SetVip(..) | Command::RemoveVip(_) => "vips",
         Command::AddAddress(_) | Command::RemoveAddress(_) => "addresses",
+        Command::SetAccess(..) | Command::RemoveAccess(_) => "lists",
     }
 }
 
