@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -21,9 +21,15 @@ const LINK: usize = 14;
 
 /// A sender in the client's namespace, at a steady rate until it is stopped.
 pub struct Flood {
-    stop: Arc<AtomicBool>,
-    sender: JoinHandle<Result<u64>>,
+    progress: Arc<Progress>,
+    sender: JoinHandle<Result<()>>,
     begun: Instant,
+}
+
+#[derive(Default)]
+struct Progress {
+    stop: AtomicBool,
+    sent: AtomicU64,
 }
 
 /// What was sent, and for how long.
@@ -41,26 +47,34 @@ impl Flood {
         let sockets = lab.client.within(|| Ok([raw(Domain::IPV4)?, raw(Domain::IPV6)?]));
         let sockets: std::io::Result<[Socket; 2]> = sockets?;
         let sockets = sockets.context("a raw socket (this needs root)")?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, to) = (stop.clone(), to.to_vec());
-        let sender = thread::spawn(move || send(&sockets, &to, rate, &stopped));
-        Ok(Self { stop, sender, begun: Instant::now() })
+        let progress = Arc::<Progress>::default();
+        let (its, to) = (progress.clone(), to.to_vec());
+        let sender = thread::spawn(move || send(&sockets, &to, rate, &its));
+        Ok(Self { progress, sender, begun: Instant::now() })
+    }
+
+    /// How many so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.progress.sent.load(Relaxed)
     }
 
     pub fn stop(self) -> Result<Sent> {
-        self.stop.store(true, Relaxed);
+        self.progress.stop.store(true, Relaxed);
         let took = self.begun.elapsed();
-        let sent = self.sender.join().map_err(|_| anyhow!("the sender panicked"))?;
-        Ok(Sent { packets: sent?, took })
+        let packets = self.sent();
+        self.sender.join().map_err(|_| anyhow!("the sender panicked"))??;
+        Ok(Sent { packets, took })
     }
 }
 
-fn send(sockets: &[Socket; 2], to: &[SocketAddr], rate: u64, stop: &AtomicBool) -> Result<u64> {
+fn send(sockets: &[Socket; 2], to: &[SocketAddr], rate: u64, progress: &Progress) -> Result<()> {
     let begun = Instant::now();
+    let is_over = || progress.stop.load(Relaxed);
     let mut sent = 0;
-    while !stop.load(Relaxed) {
+    while !is_over() {
         let due = begun.elapsed().as_millis() as u64 * rate / 1000;
-        while sent < due && !stop.load(Relaxed) {
+        while sent < due && !is_over() {
             let to = to[sent as usize % to.len()];
             let frame = tcp(Link::default(), forged(to, sent), to, "S", b"");
             let socket = &sockets[usize::from(to.is_ipv6())];
@@ -68,10 +82,11 @@ fn send(sockets: &[Socket; 2], to: &[SocketAddr], rate: u64, stop: &AtomicBool) 
             let address = SocketAddr::new(to.ip(), 0).into();
             socket.send_to(&frame.0[LINK..], &address).context("sending a SYN")?;
             sent += 1;
+            progress.sent.store(sent, Relaxed);
         }
         thread::sleep(Duration::from_millis(1));
     }
-    Ok(sent)
+    Ok(())
 }
 
 /// Another source each time, over networks that nobody in a lab is in (RFC 6598, RFC 9637).

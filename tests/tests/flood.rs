@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use lb_tests::{
     config::steered,
     crowd::Crowd,
     daemon::Daemon,
-    flood::{Flood, Sent},
+    flood::Flood,
     iperf,
     process::{PATIENCE, Process, poll},
     servers,
@@ -21,11 +22,12 @@ use lb_tests::{
 use socket2::{Domain, Socket, Type};
 
 const PORT: u16 = 9000;
-/// Forged SYNs a second: more than ten times what the crowd brings at a time when nobody attacks
-/// would be no test on a machine that has to make both, so that is asserted and not assumed.
+/// Forged SYNs a second.
 const RATE: u64 = 20_000;
 /// Connections of real clients during an attack.
-const CLIENTS: usize = 400;
+const CLIENTS: usize = 600;
+/// Forged SYNs for each of them: real clients come as fast as that allows, whatever the machine can.
+const FORGED: u64 = 50;
 
 struct Scene {
     daemon: Daemon,
@@ -63,11 +65,28 @@ impl Scene {
         Ok((stream, took))
     }
 
-    /// Real clients, as many as there are, in both families.
-    fn crowd(&self) -> Result<(Crowd, Duration)> {
-        let begun = Instant::now();
-        let crowd = self.lab.client.within(|| Crowd::of(&vips(PORT), CLIENTS))?;
-        Ok((crowd, begun.elapsed()))
+    /// Real clients in both families, all of which are answered.
+    fn crowd(&self, flood: &Flood) -> Result<()> {
+        let (begun, before) = (Instant::now(), flood.sent());
+        let more = |number| {
+            while flood.sent() < before + FORGED * number as u64 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            number < CLIENTS
+        };
+        let crowd = self.lab.client.within(|| Crowd::come(&vips(PORT), 32, more))?;
+        let (took, forged) = (begun.elapsed().as_secs_f64(), flood.sent() - before);
+        let (forged, real) = (forged as f64 / took, crowd.total() as f64 / took);
+        println!("{forged:.0} forged SYNs a second beside {real:.0} connections a second");
+        assert_eq!((crowd.total(), crowd.failures.len()), (CLIENTS, 0), "{:?}", crowd.failures);
+        Ok(())
+    }
+
+    /// One more, in an IPv6 network of its own: a network is known as a whole.
+    fn stranger6(&self) -> Result<IpAddr> {
+        self.lab.client.ip("addr add fd65:1:0:1::2/64 dev eth0 nodad")?;
+        self.lab.lb.ip(&format!("-6 route add fd65:1:0:1::/64 via {CLIENT6}"))?;
+        Ok("fd65:1:0:1::2".parse()?)
     }
 
     /// More addresses for the client, which nobody knows yet.
@@ -98,13 +117,6 @@ fn echo(mut stream: &TcpStream) -> Result<()> {
     Ok(())
 }
 
-fn assert_outnumbered(sent: Sent, crowd: &Crowd, took: Duration) {
-    let real = crowd.total() as f64 / took.as_secs_f64();
-    let forged = sent.packets as f64 / sent.took.as_secs_f64();
-    println!("{forged:.0} forged SYNs a second beside {real:.0} connections a second");
-    assert!(forged >= 10.0 * real, "{forged:.0} forged SYNs, {real:.0} connections a second");
-}
-
 #[test]
 fn a_flood_takes_nothing_from_established_flows() -> Result<()> {
     let scene = Scene::up("")?;
@@ -116,18 +128,16 @@ fn a_flood_takes_nothing_from_established_flows() -> Result<()> {
         .collect::<Result<_>>()?;
     let flood = Flood::start(&scene.lab, &vips(PORT), RATE)?;
     scene.daemon.when("half-open flows give way", |it| it.flows.evicted_half_open > 0)?;
-    let (crowd, took) = scene.crowd()?;
+    scene.crowd(&flood)?;
     running.makes_progress()?;
     held.iter().try_for_each(echo)?;
-    let sent = flood.stop()?;
-    assert_eq!((crowd.total(), crowd.failures.len()), (CLIENTS, 0), "{:?}", crowd.failures);
+    flood.stop()?;
     let flows = scene.daemon.status()?.flows;
     println!(
         "{} half-open flows gave way, {} established ones",
         flows.evicted_half_open, flows.evicted
     );
     assert_eq!(flows.evicted, 0);
-    assert_outnumbered(sent, &crowd, took);
     running.makes_progress()?;
     held.iter().try_for_each(echo)?;
     drop(held);
@@ -139,26 +149,26 @@ fn a_flood_takes_nothing_from_established_flows() -> Result<()> {
 #[test]
 fn real_clients_pass_a_challenge() -> Result<()> {
     let scene = Scene::up("syn_flood = { threshold = 100 }")?;
-    let [vip, _] = vips(PORT);
+    let [v4, v6] = vips(PORT);
     // The client's own addresses complete a handshake before the attack.
     for (source, vip) in [CLIENT4.into(), CLIENT6.into()].into_iter().zip(vips(PORT)) {
         scene.connect(source, vip)?;
     }
-    let strangers = scene.strangers(16)?;
+    let strangers = scene.strangers(16)?.into_iter().map(|stranger| (stranger, v4));
+    let strangers: Vec<_> = strangers.chain([(scene.stranger6()?, v6)]).collect();
     let flood = Flood::start(&scene.lab, &vips(PORT), RATE)?;
     scene.daemon.when("unknown sources are challenged", |it| it.dropped("challenged") > 0)?;
 
-    let (crowd, took) = scene.crowd()?;
-    assert_eq!((crowd.total(), crowd.failures.len()), (CLIENTS, 0), "{:?}", crowd.failures);
+    scene.crowd(&flood)?;
     assert_eq!(scene.counted("challenge_passed")?, 0, "known from before, and not challenged");
 
     let mut waits = Vec::new();
-    for &stranger in &strangers {
+    for &(stranger, vip) in &strangers {
         waits.push(scene.connect(stranger, vip)?.1);
     }
     let passed = scene.counted("challenge_passed")?;
     assert!(passed >= strangers.len() as u64, "{passed} of {}", strangers.len());
-    for &stranger in &strangers {
+    for &(stranger, vip) in &strangers {
         scene.connect(stranger, vip)?;
     }
     assert_eq!(scene.counted("challenge_passed")?, passed, "known by now");
@@ -171,7 +181,6 @@ fn real_clients_pass_a_challenge() -> Result<()> {
         "{} challenged, {passed} passed; a first connection took {half:?}, {most:?} at most",
         status.dropped("challenged")
     );
-    assert_outnumbered(sent, &crowd, took);
     let opened = status.service("tcp").context("the service")?.connections();
     assert!(opened < sent.packets / 2, "{opened} flows opened for {} SYNs", sent.packets);
     scene.daemon.when_quiet()?;
@@ -215,7 +224,7 @@ fn a_service_over_its_rate_makes_all_wait() -> Result<()> {
     let scene = Scene::up("rate_limit = { per_service = { rate = 4, burst = 2 } }")?;
     let [vip, _] = vips(PORT);
     let strangers = scene.strangers(6)?;
-    let waiting = std::thread::scope(|scope| {
+    let waiting = thread::scope(|scope| {
         let scene = &scene;
         let visit = |&source| scope.spawn(move || scene.connect(source, vip).map(drop));
         let visits: Vec<_> = strangers.iter().map(visit).collect();
