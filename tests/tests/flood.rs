@@ -84,7 +84,8 @@ impl Scene {
 
     /// One more, in an IPv6 network of its own: a network is known as a whole.
     fn stranger6(&self) -> Result<IpAddr> {
-        self.lab.client.ip("addr add fd65:1:0:1::2/64 dev eth0 nodad")?;
+        // Deprecated (RFC 4862, 5.5.4): only who binds to it sends from it.
+        self.lab.client.ip("addr add fd65:1:0:1::2/64 dev eth0 nodad preferred_lft 0")?;
         self.lab.lb.ip(&format!("-6 route add fd65:1:0:1::/64 via {CLIENT6}"))?;
         Ok("fd65:1:0:1::2".parse()?)
     }
