@@ -21,7 +21,7 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
     packet.anchor();
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let Arrival { key, hash, .. } = arrival;
     let known = flow_table::of_client(tables, Part::Pending, key, *hash)
         .or_else(|| flow_table::of_client(tables, Part::Established, key, *hash));

@@ -15,6 +15,8 @@ use crate::{
 pub struct Desk {
     pub arrival: Arrival,
     pub onward: Onward,
+    /// When the next ICMP error is due: [`crate::answer`] keeps to a rate. It outlives the packet.
+    pub answers: u64,
 }
 
 /// A packet as it was read.
@@ -75,6 +77,8 @@ pub struct Onward {
     /// With `Way::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
+    /// With `Way::Oversize`, bytes of the largest IP packet that would have done.
+    pub limit: u32,
     /// Where the packet leaves.
     pub exit: Exit,
 }

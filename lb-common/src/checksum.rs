@@ -1,4 +1,4 @@
-//! Internet checksums by difference (RFC 1624), never by summing a packet.
+//! Internet checksums by difference (RFC 1624), never by summing a packet on its usual way.
 //!
 //! One's complement sums do not depend on byte order (RFC 1071, 2.B), so every word is taken as it
 //! lies in memory and no byte is swapped.
@@ -20,6 +20,13 @@ impl Delta {
         Self(bits)
     }
 
+    /// Of a sum of 32-bit words, with its carries in the upper half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_sum(sum: u64) -> Self {
+        Self(fold64(sum))
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn bits(self) -> u16 {
@@ -39,6 +46,44 @@ impl Delta {
     #[must_use]
     pub const fn address(self, old: Address, new: Address) -> Self {
         Self(fold64(self.0 as u64 + !fold64(sum(old)) as u64 + sum(new)))
+    }
+
+    /// This and a word that was not there before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plus(self, word: [u8; 2]) -> Self {
+        Self(fold(self.0 as u32 + u16::from_ne_bytes(word) as u32))
+    }
+
+    /// This and an address that was not there before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plus_address(self, address: Address) -> Self {
+        Self(fold64(self.0 as u64 + sum(address)))
+    }
+
+    /// This without an address that is in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn minus_address(self, address: Address) -> Self {
+        Self(fold(self.0 as u32 + !fold64(sum(address)) as u32))
+    }
+
+    /// The checksum of what was summed up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!self.0).to_ne_bytes()
+    }
+
+    /// As [`checksum`](Self::checksum), for UDP, where zero means that there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum_udp(self) -> [u8; 2] {
+        match self.checksum() {
+            [0, 0] => [0xff, 0xff],
+            sum => sum,
+        }
     }
 
     #[inline(always)]

@@ -8,16 +8,18 @@
 
 pub mod abi;
 pub mod admit;
-pub mod answer;
+mod answer;
 pub mod arrival;
 pub mod checksum;
 pub mod cookie;
+pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
 mod fragment;
 pub mod guard;
 pub mod icmp;
+mod mss;
 pub mod next_hop;
 mod odd;
 pub mod open;

@@ -21,7 +21,7 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<(), Reason> {
     packet.anchor();
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
@@ -31,6 +31,7 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     introduce(flow, &arrival.key, backend);
     flow.set_hop(way_back);
     flow.set_mode(mode);
+    flow.set_overhead(0);
     flow.set_backend(id);
     flow.set_service(service);
     flow.set_opened(now);
@@ -107,7 +108,7 @@ fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
 /// Moves a half-open flow among the established ones; it stays where there is no room.
 #[inline(never)]
 pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
     let Some(word) = flow_table::slot_of(tables, pending) else { return };
     let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {

@@ -83,6 +83,9 @@ pub trait Tables: Sources {
     fn random(&self) -> u32;
     /// The interface that the frame came in by.
     fn ingress(&self) -> u32;
+    /// Whether that interface takes IP packets of so many bytes. One that is longer is no packet:
+    /// receive offload has put it together from several.
+    fn ingress_takes(&self, length: u32) -> bool;
     /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
     fn route(
         &self,
@@ -230,6 +233,7 @@ impl FlowRef {
         mode / set_mode: u32,
         number / set_number: u32,
         expected / set_expected: [u8; 4],
+        overhead / set_overhead: u32,
         opened / set_opened: u64,
         seen / set_seen: u64,
         answered / set_answered: u64,

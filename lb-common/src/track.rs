@@ -28,28 +28,23 @@ pub(crate) fn client<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
     close(tables, flags, flow_state::CLIENT_FIN, flow);
 }
 
-/// A backend's SYN, FIN or RST.
+/// A backend's FIN or RST.
+#[inline(never)]
+pub(crate) fn backend<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
+    close(tables, flags, flow_state::BACKEND_FIN, flow);
+}
+
+/// A backend's SYN: what the client must acknowledge.
 #[inline(always)]
-pub(crate) fn backend<P: Packet, T: Tables>(
+pub(crate) fn answered<P: Packet>(
     packet: &P,
-    tables: &T,
     headers: Headers,
     flow: FlowRef,
 ) -> Result<(), Reason> {
-    if headers.flags & tcp_flags::SYN != 0 {
-        let place = headers.l4 + SEQUENCE;
-        let first = u32::from_be_bytes(*packet.at_far::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
-        flow.set_expected(first.wrapping_add(1).to_be_bytes());
-    }
-    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        closed_by_backend(tables, headers.flags, flow);
-    }
+    let place = headers.l4 + SEQUENCE;
+    let first = u32::from_be_bytes(*packet.at_far::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
+    flow.set_expected(first.wrapping_add(1).to_be_bytes());
     Ok(())
-}
-
-#[inline(never)]
-fn closed_by_backend<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
-    close(tables, flags, flow_state::BACKEND_FIN, flow);
 }
 
 #[inline(always)]

@@ -37,7 +37,7 @@ pub(crate) enum Way {
     Reply,
     /// With the reason in [`Exit`].
     Answer,
-    /// Not seen yet.
+    /// Not seen yet. From here on, nothing is decided.
     Other,
     /// A new flow's first packet.
     Open,
@@ -45,6 +45,17 @@ pub(crate) enum Way {
     Promote,
     /// Still to be rewritten, as a client's packet of a flow.
     Follow,
+    /// A backend's packet of a flow, and not a usual one.
+    Back,
+    /// Larger than the way ahead carries.
+    Oversize,
+}
+
+impl Way {
+    #[inline(always)]
+    pub(crate) const fn is_decided(self) -> bool {
+        (self as u32) < (Self::Other as u32)
+    }
 }
 
 /// What goes with a [`Way`].
@@ -156,6 +167,9 @@ reasons! {
     RacedFlow = "raced_flow",
     /// Larger than the way to the backend or client carries.
     TooBig = "too_big",
+    /// The same, and larger than the interface takes that it came by: receive offload (GRO, LRO) has
+    /// put it together, and must be off where XDP runs in generic mode.
+    Merged = "merged",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
     /// The host has no route to the backend or client, or its forwarding is off.

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod daemon;
+mod decap;
 mod detach;
 mod draining;
 mod notes;
@@ -18,7 +19,6 @@ use std::time::Instant;
 
 use tracing::{error, info};
 
-pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
     draining::Draining,
@@ -27,6 +27,10 @@ use self::{
     sources::Sources,
     steering::Steering,
     uplinks::Uplinks,
+};
+pub use self::{
+    decap::{DecapOptions, decap},
+    detach::{Detached, detach},
 };
 use crate::{
     admin::Door,
@@ -79,8 +83,8 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
-    let maglev_size = config.node.maglev_table_size;
-    let mut steering = Steering::resume(datapath.tables, load.clone(), notes.clone(), maglev_size)?;
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), &config.node)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
     assembly::resume_health(&fleet, &notes.down());

@@ -10,10 +10,12 @@ use lb::{
 };
 use lb_common::{
     abi::Backend,
+    tables::Tables as _,
     testing::{
         Frame, Row,
         dialogue::{self, Fate},
         frames::{CLIENT_MAC, OUR_MAC},
+        modes::{NARROW_CLIENTS, NARROW_MTU},
         rows,
         world::{self, BACKEND_MAC, CLIENT_VLAN, SOURCE_MAC, VLAN},
     },
@@ -67,6 +69,8 @@ struct Lab {
     client_double: u32,
     backend_double: u32,
     backend_vlan: u32,
+    /// To clients behind a narrower link.
+    narrow: u32,
 }
 
 impl Lab {
@@ -76,7 +80,10 @@ impl Lab {
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
         let [behind, behind6] = world::VLAN_BACKENDS;
+        let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, NARROW_CLIENTS);
+        netns.ip(&format!("link set narrow0 mtu {NARROW_MTU}")).expect("ip");
         let lab = Self {
+            narrow,
             up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
             client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
             backend_double: link(
@@ -103,11 +110,11 @@ impl Lab {
         let config = DatapathConfig {
             max_flows: 64,
             max_half_open: 64,
-            backends: 16,
-            services: 64,
+            backends: 64,
+            services: 128,
             vips: 64,
-            ring_slots: 16,
-            load_slots: 1024,
+            ring_slots: 64,
+            load_slots: 4096,
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
@@ -130,6 +137,8 @@ impl Lab {
         vlan(self.backend_vlan, self.down, [VLAN, 0]);
         vlan(self.client_double, self.up, world::CLIENT_DOUBLE);
         vlan(self.backend_double, self.down, world::DOUBLE);
+        // Another interface than frames came by would make a redirect of what the table calls XDP_TX.
+        vlan(self.narrow, self.up, [0, 0]);
         datapath
     }
 
@@ -244,6 +253,14 @@ fn commands() -> Vec<Command> {
     commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
     let lists = model.crowd.lists.iter();
     commands.extend(lists.map(|(prefix, access)| Command::SetAccess(*prefix, *access)));
-    commands.extend(model.addresses.iter().map(|address| Command::AddAddress(*address)));
+    commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
+    commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
+    let flags = |address| model.address(address).expect("one of the model's");
+    let addresses = model.addresses.iter();
+    commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
+    for id in 0..model.backends.len() as u32 {
+        let status = model.reach(id).expect("one for each backend").status();
+        commands.push(Command::SetStatus { id, status });
+    }
     commands
 }

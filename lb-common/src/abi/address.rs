@@ -76,6 +76,20 @@ impl Address {
         Self([self.0[0] & leading(length), self.0[1] & leading(rest)])
     }
 
+    /// With other bits at its end: those of `bits` that `mask` has, in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_last(self, bits: u32, mask: u32) -> Self {
+        let old = u32::from_be_bytes(self.low());
+        let low = u32::from_ne_bytes((old & !mask | bits & mask).to_be_bytes()) as u64;
+        let [first, second] = self.0;
+        Self(if cfg!(target_endian = "little") {
+            [first, second & 0xffff_ffff | low << 32]
+        } else {
+            [first, second & !0xffff_ffff | low]
+        })
+    }
+
     /// The last four bytes: the whole address where the family is known to be IPv4.
     #[inline(always)]
     #[must_use]

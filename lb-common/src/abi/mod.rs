@@ -20,8 +20,8 @@ pub use hop::{CachedHop, Hop, SERVICE_TAG};
 pub use quic::{QuicKey, ServerId};
 pub use range::{RangeKey, address_flags};
 pub use service::{
-    Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
-    strategy,
+    Backend, GUE_PORT, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags,
+    status, strategy,
 };
 pub use source::{ListKey, Meter, SourceKey, access};
 

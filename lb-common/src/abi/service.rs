@@ -116,6 +116,9 @@ pub mod service_flags {
     pub const DENY_OTHERS: u32 = 8;
 }
 
+/// UDP port of Generic UDP Encapsulation (IANA), native order.
+pub const GUE_PORT: u16 = 6080;
+
 /// Where a service's ring lies in RINGS, in one word: one 8-byte store makes a new one current.
 ///
 /// From `offset` on lie `length` slots with a backend id each, then a word with the number of
@@ -152,9 +155,12 @@ pub struct Backend {
     /// The address of ours that packets to it carry as their source: of the packet, or of the
     /// tunnel around it.
     pub source: Address,
-    /// `[0, 0]`: the port that the client asked for.
+    /// `nat`: `[0, 0]` is the port that the client asked for. `gue`: the UDP port that takes
+    /// tunnelled packets; `[0, 0]` is [`GUE_PORT`].
     pub port: [u8; 2],
-    pub pad: u16,
+    /// `ipip` and `gue`: how many of the last bits of `source` differ from flow to flow, so that the
+    /// backend's receive queues share the work. At most 32.
+    pub spread: u16,
     /// Index into LOAD and PORTS.
     pub load: u32,
     /// Relative to the other members.

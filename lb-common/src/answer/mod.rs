@@ -1,4 +1,5 @@
-//! Answers made of the frame itself, which go back to its sender.
+//! Frames turned into answers to their senders.
 
-pub mod challenge;
-pub mod segment;
+pub(crate) mod challenge;
+pub(crate) mod segment;
+pub(crate) mod too_big;

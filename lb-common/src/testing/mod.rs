@@ -5,10 +5,12 @@ pub mod dialogue;
 pub mod frames;
 pub mod guarded;
 pub mod model;
+pub mod modes;
 mod pieces;
 mod segments;
 pub mod sources;
 pub mod table;
+pub mod tunnels;
 pub mod world;
 
 pub use frames::Frame;

@@ -63,6 +63,11 @@ unsafe impl Packet for Buffer {
         (base + self.start, base + self.end)
     }
 
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64> {
+        let words = self.bytes().get(offset..offset + LENGTH)?.chunks_exact(4);
+        Some(words.map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]))).sum())
+    }
+
     fn adjust_head(&mut self, by: i32) -> bool {
         match self.start.checked_add_signed(by as isize) {
             Some(start) if start <= self.end => self.start = start,
@@ -116,7 +121,10 @@ pub struct Model {
     pub now: Cell<u64>,
     pub ingress: u32,
     pub crowd: Crowd,
+    /// What the interface takes that frames come in by.
+    pub ingress_mtu: u32,
     random: Cell<u64>,
+    answers_due: Cell<u64>,
 }
 
 /// Entries of one part, and the slots that lead to them.
@@ -178,7 +186,9 @@ impl Model {
             now: Cell::new(1 << 40),
             ingress: 1,
             crowd: Crowd::default(),
+            ingress_mtu: 1500,
             random: Cell::new(1),
+            answers_due: Cell::new(0),
         }
     }
 
@@ -248,7 +258,11 @@ impl Tables for Model {
 
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         let onward = Onward::default();
-        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
+        let answers = self.answers_due.get();
+        let mut desk = Desk { arrival: Arrival::unread(Tag::NONE), onward, answers };
+        let result = work(&mut desk);
+        self.answers_due.set(desk.answers);
+        Some(result)
     }
 
     fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
@@ -359,6 +373,10 @@ impl Tables for Model {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn ingress_takes(&self, length: u32) -> bool {
+        length <= self.ingress_mtu
     }
 
     fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {

@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::model::Model;
+use super::{
+    frames::{CLIENT_MAC, OUR_MAC},
+    model::Model,
+    modes,
+};
 use crate::abi::{
     Address, Backend, Hop, QuicKey, RangeKey, Reach, Ring, SERVICE_TAG, ServerId, Service, Vip,
     VipKey, path, status,
@@ -163,6 +167,9 @@ pub fn filled(mut model: Model, now: u64) -> Model {
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
         super::guarded::add(&mut model, family, backend);
     }
+    for family in 0..VIPS.len() {
+        modes::add(&mut model, family, now);
+    }
     model
 }
 
@@ -208,6 +215,12 @@ fn add_quic(model: &mut Model, family: usize, vip: &str) {
 
 fn steer(model: &mut Model, vip: &str, port: u16, protocol: u32, service: u32) {
     model.vips.insert(vip_key(vip, port, protocol), Vip { service, path: path::STEER });
+}
+
+/// Back the way that clients' frames come.
+#[must_use]
+pub fn hop_to_client() -> Hop {
+    Hop::new(CLIENT_MAC, OUR_MAC, 1, 0)
 }
 
 /// Towards the backends.

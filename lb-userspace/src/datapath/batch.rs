@@ -23,13 +23,10 @@ pub struct Walk<'a, K, V> {
     table: &'a Table<K, V>,
     keys: Vec<K>,
     values: Vec<V>,
-    /// Where the kernel goes on: four bytes of a hash map, a whole key of others.
-    cursor: Cursor,
+    /// Where the kernel goes on. A hash map wants four bytes of it.
+    cursor: u32,
     state: State,
 }
-
-/// Has room for any key of ours.
-type Cursor = [u64; 8];
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -42,12 +39,11 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// Starts at the first entry.
     #[must_use]
     pub fn walk(&self) -> Walk<'_, K, V> {
-        const { assert!(size_of::<K>() <= size_of::<Cursor>()) };
         Walk {
             table: self,
             keys: zeroed(ROOM),
             values: zeroed(ROOM),
-            cursor: Cursor::default(),
+            cursor: 0,
             state: State::Start,
         }
     }
@@ -90,7 +86,7 @@ impl<K: Pod, V: Pod> Walk<'_, K, V> {
             ..Batch::default()
         };
         // SAFETY: keys and values have room for `count` elements of the sizes that
-        // Table::open compared, and both cursors have room for four bytes or a key.
+        // Table::open compared, and both cursors are the four bytes a hash map uses.
         let done = unsafe { sys::bpf(Cmd::LookupBatch, &mut attr) };
         let errno = done.as_ref().err().map_or(0, errno);
         self.state = match errno {

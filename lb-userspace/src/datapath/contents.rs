@@ -37,9 +37,13 @@ impl Tables {
         }
         contents
             .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
+        let ranges = self.ranges.each()?.into_iter();
+        contents.extend(ranges.map(|(key, vip)| Command::SetRange(key, vip)));
+        let quic_ids = entries(&self.quic_ids)?.into_iter();
+        contents.extend(quic_ids.map(|(key, backend)| Command::SetQuicId(key, backend)));
         let addresses = entries(&self.addresses)?.into_iter();
-        contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
-        let lists = entries(&self.lists)?.into_iter();
+        contents.extend(addresses.map(|(address, flags)| Command::SetAddress(address, flags)));
+        let lists = self.lists.each()?.into_iter();
         contents.extend(lists.map(|(prefix, access)| Command::SetAccess(prefix, access)));
         Ok(contents)
     }

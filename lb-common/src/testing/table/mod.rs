@@ -7,6 +7,7 @@ mod double_tags;
 mod fragments;
 mod icmp;
 mod malformed;
+mod modes;
 mod odd;
 mod passing;
 mod quic;
@@ -29,13 +30,23 @@ pub struct Row {
     pub verdict: Verdict,
     /// The frame as it leaves. `None`: as it came, or dropped.
     pub out: Option<Frame>,
+    /// Whether `out` has checksums that a receiver would take: not if it carries what came spoilt.
+    pub verified: bool,
     /// The backend's live flows afterwards.
     pub live: Option<u64>,
 }
 
 impl Row {
     fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
-        Self { name: name.into(), before: Vec::new(), frame, verdict, out: None, live: None }
+        Self {
+            name: name.into(),
+            before: Vec::new(),
+            frame,
+            verdict,
+            out: None,
+            verified: true,
+            live: None,
+        }
     }
 
     fn pass(name: impl Into<String>, frame: Frame) -> Self {
@@ -72,6 +83,10 @@ impl Row {
         self
     }
 
+    fn out_unverified(self, frame: Frame) -> Self {
+        Self { verified: false, ..self.out(frame) }
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -92,6 +107,7 @@ pub fn rows() -> Vec<Row> {
         double_tags::add(&mut rows, &ends);
         ranges::add(&mut rows, &ends);
         quic::add(&mut rows, &ends);
+        modes::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));
