@@ -112,7 +112,7 @@ impl Lab {
             max_half_open: 64,
             backends: 64,
             services: 128,
-            vips: 64,
+            vips: 256,
             ring_slots: 64,
             load_slots: 4096,
             ..DatapathConfig::default()
