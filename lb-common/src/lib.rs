@@ -2,12 +2,14 @@
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
 //! `abi, tables, sources, verdict ← packet, checksum, cookie ← vlan ← flow, flow_table, next_hop ←
-//! arrival, rewrite, track ← answer ← guard, icmp, pick, open ← admit, pipeline ← lb-ebpf`
+//! arrival, rewrite, track ← icmp, affinity, answer, gone ← guard, pick, open ← admit, pipeline ←
+//! lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
 pub mod admit;
+mod affinity;
 mod answer;
 pub mod arrival;
 pub mod checksum;
@@ -17,6 +19,7 @@ pub mod encap;
 pub mod flow;
 pub mod flow_table;
 mod fragment;
+mod gone;
 pub mod guard;
 pub mod icmp;
 mod mss;

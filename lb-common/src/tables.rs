@@ -4,8 +4,8 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, QuicKey,
-        RangeKey, Reach, Ring, Service, Vip, VipKey,
+        Address, Affinity, AffinityKey, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey,
+        Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
     sources::Sources,
@@ -73,6 +73,11 @@ pub trait Tables: Sources {
     /// One more; tells how many there were.
     fn count_in(&self, load: u32) -> u64;
     fn count_out(&self, load: u32);
+    /// How often this CPU has been asked before, for this service; wraps.
+    fn turn(&self, service: u32) -> u32;
+    /// The backend that a source had last.
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    fn set_affinity(&self, key: &AffinityKey, value: Affinity);
     /// One more flow for the backend's statistics.
     fn opened(&self, backend: u32);
     /// One more in a counter of [`crate::abi::counter`].

@@ -41,6 +41,8 @@ pub(crate) enum Way {
     Other,
     /// A new flow's first packet.
     Open,
+    /// Taken by nobody; the reason is in [`Exit`].
+    Refuse,
     /// Of a half-open flow that is to be established.
     Promote,
     /// Still to be rewritten, as a client's packet of a flow.
@@ -156,6 +158,8 @@ reasons! {
     ChallengeFailed = "challenge_failed",
     /// The service has no backend to take a new flow.
     NoBackend = "no_backend",
+    /// Every backend of the service is at its hard limit.
+    BackendsFull = "backends_full",
     /// The flow's backend is down, or was drained past its deadline.
     BackendGone = "backend_gone",
     /// Every source port towards the chosen backend is taken.

@@ -14,8 +14,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey,
-        RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, counter,
+        ABI_VERSION as ABI, Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey,
+        Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, counter,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
@@ -58,6 +58,10 @@ static REACH: Array<Reach> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 static LOAD: Array<u64> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static PORTS: Array<u32> = Array::with_max_entries(1024, 0);
+#[map]
+static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(1024, 0);
+#[map]
+static TURNS: PerCpuArray<u32> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
@@ -328,6 +332,32 @@ impl Tables for Kernel {
     #[inline(always)]
     fn count_out(&self, load: u32) {
         add_load(load, u64::MAX);
+    }
+
+    #[inline(always)]
+    fn turn(&self, service: u32) -> u32 {
+        let Some(turn) = TURNS.get_ptr_mut(service) else { return 0 };
+        // SAFETY: this CPU's own, and XDP does not nest.
+        unsafe {
+            *turn = (*turn).wrapping_add(1);
+            *turn
+        }
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        // SAFETY: CPUs that race here for one source write what is right for either.
+        unsafe { AFFINITY.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey, value: Affinity) {
+        match AFFINITY.get_ptr_mut(key) {
+            // SAFETY: as above; in place, which takes no lock.
+            Some(place) => unsafe { *place = value },
+            // Full of newer ones: the source is not remembered this time.
+            None => drop(AFFINITY.insert(key, value, 0)),
+        }
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::Backend,
+    abi::{Backend, status},
     tables::Tables as _,
     testing::{
         Frame, Row,
@@ -113,7 +113,7 @@ impl Lab {
             backends: 64,
             services: 128,
             vips: 256,
-            ring_slots: 64,
+            ring_slots: 128,
             load_slots: 4096,
             ..DatapathConfig::default()
         };
@@ -165,6 +165,10 @@ impl Lab {
         let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
+        }
+        for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
+            let gone = Command::SetStatus { id, status: status::GONE };
+            datapath.tables.apply(&gone).expect("a status");
         }
         let before = datapath.counters.verdicts().expect("counters");
         let trial = send(&row.frame);
@@ -235,8 +239,8 @@ fn start_afresh(datapath: &mut Datapath, number: u32) {
     }
 }
 
-fn load_slot(row: u32, family: u32) -> LoadSlot {
-    LoadSlot(2 * row + family)
+fn load_slot(row: u32, load: u32) -> LoadSlot {
+    LoadSlot(4 * row + load)
 }
 
 /// The world's tables as the daemon would fill them, without the backends.

@@ -67,15 +67,6 @@ impl Address {
         self.0[0] == 0 && self.0[1] & mask == MAPPED
     }
 
-    /// The network that it is in: all bits behind its family's prefix cleared.
-    #[inline(always)]
-    #[must_use]
-    pub const fn masked(self, prefixes: Prefixes) -> Self {
-        let length = if self.is_v4() { 96 + prefixes.v4 as u32 } else { prefixes.v6 as u32 };
-        let rest = length.saturating_sub(64);
-        Self([self.0[0] & leading(length), self.0[1] & leading(rest)])
-    }
-
     /// With other bits at its end: those of `bits` that `mask` has, in network order.
     #[inline(always)]
     #[must_use]
@@ -88,6 +79,15 @@ impl Address {
         } else {
             [first, second & !0xffff_ffff | low]
         })
+    }
+
+    /// The network that it is in: all bits behind its family's prefix cleared.
+    #[inline(always)]
+    #[must_use]
+    pub const fn masked(self, prefixes: Prefixes) -> Self {
+        let length = if self.is_v4() { 96 + prefixes.v4 as u32 } else { prefixes.v6 as u32 };
+        let rest = length.saturating_sub(64);
+        Self([self.0[0] & leading(length), self.0[1] & leading(rest)])
     }
 
     /// The last four bytes: the whole address where the family is known to be IPv4.

@@ -5,6 +5,7 @@
 //! meaning is a change of [`ABI_VERSION`].
 
 mod address;
+mod affinity;
 mod flow;
 mod fragment;
 mod hop;
@@ -14,6 +15,7 @@ mod service;
 mod source;
 
 pub use address::Address;
+pub use affinity::{Affinity, AffinityKey};
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop, SERVICE_TAG};
@@ -64,6 +66,10 @@ pub mod maps {
     pub const LOAD: &str = "LOAD";
     /// `load slot → u32`, array: where the search for a free source port goes on.
     pub const PORTS: &str = "PORTS";
+    /// `AffinityKey → Affinity`, LRU hash: which backend a source keeps.
+    pub const AFFINITY: &str = "AFFINITY";
+    /// `service id → u32`, per-CPU array: which of the ring's slots has its turn (`wrr`).
+    pub const TURNS: &str = "TURNS";
     /// `backend id → u64`, per-CPU array: flows ever opened.
     pub const OPENED: &str = "OPENED";
     /// `ListKey → u32`, longest prefix match: [`super::access`] of the prefixes that services name.

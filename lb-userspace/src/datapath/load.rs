@@ -43,6 +43,9 @@ pub struct DatapathConfig {
     pub lists: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
+    /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
+    /// theirs.
+    pub affinities: u32,
 }
 
 impl Default for DatapathConfig {
@@ -59,6 +62,7 @@ impl Default for DatapathConfig {
             sources: 65_536,
             lists: 1 << 20,
             load_slots: 65_536,
+            affinities: 65_536,
         }
     }
 }
@@ -105,7 +109,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 22] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 24] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -128,6 +132,8 @@ impl DatapathConfig {
             (maps::LISTS, self.lists),
             (maps::SOURCES, self.sources),
             (maps::KNOWN, self.sources),
+            (maps::AFFINITY, self.affinities),
+            (maps::TURNS, self.services),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
         ]

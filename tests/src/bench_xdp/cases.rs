@@ -9,7 +9,7 @@ use lb_common::{
         modes::{GUE_PORT, IPIP_PORT, L2_PORT},
         world::{
             BACKEND_PORT, BACKENDS, CLIENTS, FIRST_SOURCE_PORT, SOURCES, TCP_PORT, UDP_PORT, VIPS,
-            hop, ip, socket,
+            hop, ip, limits, socket,
         },
     },
 };
@@ -80,12 +80,13 @@ pub fn cases() -> Vec<Case> {
         });
     }
     let client = socket(CLIENTS[0], CLIENT_PORT);
-    cases.push(Case {
-        name: "nat v4 syn new flow".to_owned(),
-        frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
+    let picks = [("", TCP_PORT), (" p2c", limits::P2C_PORT), (" limits", limits::LIMITED_PORT)];
+    cases.extend(picks.map(|(pick, port)| Case {
+        name: format!("nat v4 syn new flow{pick}"),
+        frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
         known: None,
         is_tunnel: false,
-    });
+    }));
     cases
 }
 

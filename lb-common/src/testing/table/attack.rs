@@ -16,14 +16,14 @@ use crate::{
 
 impl Ends {
     /// The `nth` flow of the client.
-    fn nth(&self, nth: u16) -> SocketAddr {
+    fn flow_of(&self, nth: u16) -> SocketAddr {
         let mut client = self.client();
         client.set_port(client.port() + nth);
         client
     }
 
     fn syn_of(&self, nth: u16, port: u16) -> Frame {
-        tcp(Link::default(), self.nth(nth), self.vip(port), "S", b"")
+        tcp(Link::default(), self.flow_of(nth), self.vip(port), "S", b"")
     }
 
     /// The SYN of flow `client`, the `nth` to be opened.
