@@ -4,6 +4,7 @@ mod assembly;
 mod daemon;
 mod detach;
 mod draining;
+mod listing;
 mod notes;
 mod privilege;
 mod report;
@@ -97,6 +98,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         draining,
         signals,
         load,
+        flows: datapath.flows,
         started,
     };
     let handles = Handles {

@@ -3,8 +3,10 @@
 mod check;
 mod detach;
 mod drain;
+mod flows;
 mod logging;
 mod run;
+mod selector;
 mod status;
 mod table;
 #[cfg(test)]
@@ -69,6 +71,8 @@ enum Command {
     },
     /// Take a server out of service gently: nothing new goes to it, what it has may end.
     Drain(drain::Flags),
+    /// List the connections that are steered now, the latest first.
+    Flows(flows::Flags),
     /// Ask the running daemon for services, backends, health, live counts and drops.
     Status {
         /// One JSON object instead of a table.
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, log_format } => run::run(&config, log_format),
         Command::Detach { config } => detach::detach(config.as_deref()),
         Command::Drain(flags) => drain::drain(flags),
+        Command::Flows(flags) => flows::flows(flags),
         Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }
 }

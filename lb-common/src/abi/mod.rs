@@ -5,6 +5,7 @@
 //! meaning is a change of [`ABI_VERSION`].
 
 mod address;
+mod decision;
 mod flow;
 mod fragment;
 mod hop;
@@ -13,6 +14,7 @@ mod range;
 mod service;
 
 pub use address::Address;
+pub use decision::{Decision, TraceFilter, met, outcome};
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop, SERVICE_TAG};
@@ -72,6 +74,14 @@ pub mod maps {
     pub const FRAGMENT_IDS: &str = "FRAGMENT_IDS";
     /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
     pub const VLANS: &str = "VLANS";
+    /// One [`super::Decision`], per-CPU array: the packet that `lb_explain` saw last.
+    pub const EXPLANATION: &str = "EXPLANATION";
+    /// One [`super::TraceFilter`], array.
+    pub const TRACE_FILTER: &str = "TRACE_FILTER";
+    /// [`super::Decision`]s of `lb_trace`, ring buffer.
+    pub const TRACE_EVENTS: &str = "TRACE_EVENTS";
+    /// One `u64`, per-CPU array: those that found no room there.
+    pub const TRACE_LOST: &str = "TRACE_LOST";
     /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
     pub const LISTENERS: &str = "LISTENERS";
 }
@@ -79,6 +89,10 @@ pub mod maps {
 /// Program names, as in the ELF's symbol table.
 pub mod programs {
     pub const BALANCE: &str = "lb_xdp";
+    /// The same without side effects.
+    pub const EXPLAIN: &str = "lb_explain";
+    /// The same with a report of each packet.
+    pub const TRACE: &str = "lb_trace";
     pub const STEER: &str = "lb_sk_lookup";
 }
 
@@ -154,8 +168,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, QuicKey, RangeKey, Reach, Ring,
-        Service, Vip, VipKey, VlanDevice,
+        Address, Backend, Decision, Flow, FlowKey, FragmentKey, Fragmented, QuicKey, RangeKey,
+        Reach, Ring, Service, TraceFilter, Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -169,6 +183,7 @@ mod pod {
     pod!(
         Address,
         Backend,
+        Decision,
         Flow,
         FlowKey,
         FragmentKey,
@@ -178,6 +193,7 @@ mod pod {
         Reach,
         Ring,
         Service,
+        TraceFilter,
         Vip,
         VipKey,
         VlanDevice

@@ -9,10 +9,10 @@ use hyper::{
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
-use super::{Drain, Status};
+use super::{Drain, FlowList, FlowQuery, Status};
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +26,24 @@ const MAX_ANSWER: usize = 256 << 20;
 /// No daemon listens there, it may not be asked, or its answer is not understood.
 pub fn status(socket: &Path) -> anyhow::Result<Status> {
     let body = ask(socket, Request::get("/v1/status"), Bytes::new())?;
-    serde_json::from_slice(&body).context("its answer is of another version of lb")
+    understand(&body)
+}
+
+/// The flows that the daemon that listens on `socket` knows. Blocks, as above.
+///
+/// # Errors
+///
+/// As of [`status`].
+pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
+    understand(&post(socket, "/v1/flows", query)?)
+}
+
+fn post(socket: &Path, path: &str, question: &impl Serialize) -> anyhow::Result<Bytes> {
+    ask(socket, Request::post(path), serde_json::to_vec(question)?.into())
+}
+
+fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
+    serde_json::from_slice(body).context("its answer is of another version of lb")
 }
 
 /// Has the daemon that listens on `socket` drain a server. Blocks, as above.

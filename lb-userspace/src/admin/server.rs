@@ -19,7 +19,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -29,7 +29,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Drain, Error, Order, Orders, Status, lock::Lock};
+use super::{Asked, Error, Order, Orders, Status, lock::Lock};
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -182,14 +182,18 @@ struct Complaint {
 }
 
 async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &Orders) -> Answer {
-    match (request.uri().path(), request.method()) {
+    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let body = request.into_body();
+    match (&*path, &method) {
         ("/v1/status", &Method::GET) => status(source).await,
-        ("/v1/drain", &Method::PUT) => drain(request.into_body(), orders).await,
+        ("/v1/drain", &Method::PUT) => forward(body, orders, Order::Drain).await,
+        ("/v1/flows", &Method::POST) => forward(body, orders, Order::Flows).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
+        ("/v1/flows", method) => refuse_method(method, "POST"),
         (path, _) => complain(
             StatusCode::NOT_FOUND,
-            format!("no {path} here; there are /v1/status and /v1/drain"),
+            format!("no {path} here; there are /v1/status, /v1/drain and /v1/flows"),
         ),
     }
 }
@@ -200,26 +204,35 @@ fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
     answer
 }
 
-async fn drain(body: Incoming, orders: &Orders) -> Answer {
+/// Hands what the body asks for to the event loop.
+async fn forward<Q: DeserializeOwned, A: Serialize>(
+    body: Incoming,
+    orders: &Orders,
+    order: fn(Asked<Q, A>) -> Order,
+) -> Answer {
+    match ask(body, orders, order).await {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn ask<Q: DeserializeOwned, A>(
+    body: Incoming,
+    orders: &Orders,
+    order: fn(Asked<Q, A>) -> Order,
+) -> Result<A, Answer> {
     let bad = |error: String| complain(StatusCode::BAD_REQUEST, error);
-    let body = match Limited::new(body, MAX_ORDER).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return bad(error.to_string()),
-    };
-    let drain: Drain = match serde_json::from_slice(&body) {
-        Ok(drain) => drain,
-        Err(error) => return bad(format!("the order is not understood: {error}")),
-    };
+    let body = Limited::new(body, MAX_ORDER).collect().await;
+    let body = body.map_err(|error| bad(error.to_string()))?.to_bytes();
+    let what = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the order is not understood: {error}")))?;
     let (done, answer) = oneshot::channel();
-    let answer = match orders.send(Order { drain, done }).await {
+    let answer = match orders.send(order(Asked { what, done })).await {
         Ok(()) => answer.await.ok(),
         Err(_) => None,
     };
-    match answer {
-        Some(Ok(())) => json(StatusCode::OK, &serde_json::json!({})),
-        Some(Err(mistake)) => bad(mistake),
-        None => complain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned()),
-    }
+    let ending = || complain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned());
+    answer.ok_or_else(ending)?.map_err(bad)
 }
 
 async fn status(source: Arc<Source>) -> Answer {

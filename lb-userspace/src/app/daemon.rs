@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     select,
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{self, JoinSet},
     time::{self, MissedTickBehavior},
 };
 use tracing::{error, info, warn};
@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use super::{
     assembly,
     draining::Draining,
+    listing::{self, Names},
     notes::Notes,
     report::{Report, Reported},
     signals::{Order as Signal, Signals},
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     admin::{Door, Order, Orders},
-    datapath::{Counters, Kernel, Population, Sweeper, ingress_interface},
+    datapath::{Counters, FlowTable, Kernel, Population, Sweeper, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
@@ -61,6 +62,7 @@ pub(super) struct Daemon {
     pub(super) draining: Draining,
     pub(super) signals: Signals,
     pub(super) load: Load,
+    pub(super) flows: Arc<FlowTable>,
     pub(super) started: Instant,
 }
 
@@ -210,12 +212,27 @@ impl Daemon {
     }
 
     async fn obey(&mut self, order: Order) {
-        let done = self.draining.order(&self.fleet, &order.drain, Instant::now());
-        if done.is_ok() {
-            self.replan().await;
-        }
         // Whoever asked may have gone.
-        let _ = order.done.send(done);
+        match order {
+            Order::Drain(asked) => {
+                let done = self.draining.order(&self.fleet, &asked.what, Instant::now());
+                if done.is_ok() {
+                    self.replan().await;
+                }
+                let _ = asked.done.send(done);
+            }
+            Order::Flows(asked) => {
+                let (flows, names) = (self.flows.clone(), self.names());
+                // The table may be large.
+                task::spawn_blocking(move || {
+                    let _ = asked.done.send(Ok(listing::list(&flows, &names, &asked.what)));
+                });
+            }
+        }
+    }
+
+    fn names(&self) -> Names {
+        Names::of(&self.fleet, &self.steering.slots)
     }
 
     /// A failure now may be none at the next look.
