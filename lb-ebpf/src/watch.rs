@@ -230,12 +230,10 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn slot_mask(part: Part) -> u32;
         fn answer_mask() -> u32;
         fn slots(part: Part, bucket: u32) -> Option<BucketRef>;
-        fn answers(bucket: u32) -> Option<BucketRef>;
         fn launder(value: u32) -> u32;
         fn quic_server(key: &QuicKey) -> Option<u32>;
         fn address(key: &Address) -> Option<u32>;
         fn service(id: u32) -> Option<&Service>;
-        fn current_ring(service: u32) -> Option<Ring>;
         fn backend(id: u32) -> Option<&Backend>;
         fn load(load: u32) -> u64;
         fn now() -> u64;
@@ -315,6 +313,19 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         let vip = self.kernel.range(key)?;
         self.note_vip(vip);
         Some(vip)
+    }
+
+    #[inline(always)]
+    fn answers(&self, bucket: u32) -> Option<BucketRef> {
+        self.note(|decision| decision.met |= met::ANSWERS);
+        self.kernel.answers(bucket)
+    }
+
+    #[inline(always)]
+    fn current_ring(&self, service: u32) -> Option<Ring> {
+        let ring = self.kernel.current_ring(service)?;
+        self.note(|decision| decision.ring = ring);
+        Some(ring)
     }
 
     #[inline(always)]

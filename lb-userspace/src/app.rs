@@ -1,9 +1,11 @@
 //! Composes the daemon: the one module that sees everything.
 
+mod advice;
 mod assembly;
 mod daemon;
 mod detach;
 mod draining;
+mod explaining;
 mod listing;
 mod notes;
 mod privilege;
@@ -13,11 +15,13 @@ mod sizing;
 mod sources;
 mod steering;
 mod sweeping;
+mod tracing;
 mod uplinks;
 
 use std::time::Instant;
 
-use tracing::{error, info};
+use ::tracing::{error, info};
+use tokio::sync::mpsc;
 
 pub use self::detach::{Detached, detach};
 use self::{
@@ -99,6 +103,8 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         signals,
         load,
         flows: datapath.flows,
+        watcher: datapath.watcher,
+        steps: mpsc::channel(1),
         started,
     };
     let handles = Handles {

@@ -1,6 +1,6 @@
 //! What became of one packet, for people: `lb explain` and `lb trace`.
 
-use super::{Address, Flow, FlowKey};
+use super::{Address, Flow, FlowKey, Ring};
 
 /// One packet's way through [`crate::pipeline::balance`], as its [`crate::tables::Tables`] saw it.
 #[repr(C, align(8))]
@@ -17,6 +17,8 @@ pub struct Decision {
     /// The flow that was looked at last, with [`met::FLOW`]. Whether it is the packet's, its two
     /// keys tell.
     pub flow: Flow,
+    /// With [`met::RING`], the service's ring.
+    pub ring: Ring,
     /// [`met`].
     pub met: u32,
     /// [`outcome`].
@@ -57,6 +59,8 @@ pub mod met {
     pub const ESTABLISHED: u32 = 128;
     /// A half-open flow was looked at.
     pub const PENDING: u32 = 256;
+    /// The flows were searched by backend, which of a packet of an established flow comes second.
+    pub const ANSWERS: u32 = 512;
 }
 
 /// [`Decision::outcome`]: [`crate::verdict::Verdict`] without what goes with it.
@@ -90,6 +94,6 @@ pub struct TraceFilter {
 }
 
 const _: () = {
-    assert!(size_of::<Decision>() == 16 + 40 + 168 + 48);
+    assert!(size_of::<Decision>() == 16 + 40 + 168 + 56);
     assert!(size_of::<TraceFilter>() == 80);
 };

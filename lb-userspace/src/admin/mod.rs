@@ -1,7 +1,9 @@
 //! The daemon's door: status over a unix socket.
 
 pub mod client;
+mod explain;
 mod flows;
+mod lines;
 mod lock;
 mod order;
 mod selector;
@@ -12,6 +14,9 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
+pub use explain::{
+    DecisionStatus, Explanation, FlowKnown, Leaves, Question, TraceLine, TraceQuery,
+};
 pub use flows::{FlowList, FlowQuery, FlowStatus};
 pub use order::{Asked, Drain, Order, Orders};
 pub use selector::{Endpoint, FlowState, Network, Selector, Traits, Transport};

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{FlowList, FlowQuery};
+use super::{Explanation, FlowList, FlowQuery, Question, TraceLine, TraceQuery};
 
 /// The JSON of `PUT /v1/drain`: a server of a service takes nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Asked<Q, A> {
 pub enum Order {
     Drain(Asked<Drain, ()>),
     Flows(Asked<FlowQuery, FlowList>),
+    Explain(Asked<Question, Explanation>),
+    /// Lines come until the receiver is dropped.
+    Trace(Asked<TraceQuery, mpsc::Receiver<TraceLine>>),
 }
 
 /// Where orders go.

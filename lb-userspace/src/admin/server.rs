@@ -6,11 +6,15 @@ use std::{
     io,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -29,7 +33,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Asked, Error, Order, Orders, Status, lock::Lock};
+use super::{Asked, Error, Order, Orders, Status, lines::Lines, lock::Lock};
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -158,8 +162,11 @@ impl Drop for SocketPath {
 }
 
 async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Orders) {
-    let service = service_fn(move |request| {
+    let lasting = Arc::new(AtomicBool::new(false));
+    let lasts = lasting.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
         let (source, orders) = (source.clone(), orders.clone());
+        lasts.store(request.uri().path() == "/v1/trace", Ordering::Relaxed);
         async move { Ok::<_, Infallible>(answer(request, source, &orders).await) }
     });
     let connection = http1::Builder::new()
@@ -167,14 +174,18 @@ async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Order
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    match time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "admin connection failed"),
-        Err(_) => debug!("admin connection took too long"),
+    let mut connection = pin!(connection);
+    loop {
+        match time::timeout(CONNECTION_TIMEOUT, &mut connection).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return debug!(%error, "admin connection failed"),
+            Err(_) if lasting.load(Ordering::Relaxed) => {}
+            Err(_) => return debug!("admin connection took too long"),
+        }
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Lines>>;
 
 #[derive(Serialize)]
 struct Complaint {
@@ -188,12 +199,14 @@ async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &Orders
         ("/v1/status", &Method::GET) => status(source).await,
         ("/v1/drain", &Method::PUT) => forward(body, orders, Order::Drain).await,
         ("/v1/flows", &Method::POST) => forward(body, orders, Order::Flows).await,
+        ("/v1/explain", &Method::POST) => forward(body, orders, Order::Explain).await,
+        ("/v1/trace", &Method::POST) => trace(body, orders).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
-        ("/v1/flows", method) => refuse_method(method, "POST"),
+        ("/v1/flows" | "/v1/explain" | "/v1/trace", method) => refuse_method(method, "POST"),
         (path, _) => complain(
             StatusCode::NOT_FOUND,
-            format!("no {path} here; there are /v1/status, /v1/drain and /v1/flows"),
+            format!("no {path} here; there are /v1/status, drain, flows, explain and trace"),
         ),
     }
 }
@@ -235,6 +248,14 @@ async fn ask<Q: DeserializeOwned, A>(
     answer.ok_or_else(ending)?.map_err(bad)
 }
 
+/// For as long as the asker listens.
+async fn trace(body: Incoming, orders: &Orders) -> Answer {
+    match ask(body, orders, Order::Trace).await {
+        Ok(lines) => Response::new(Either::Right(Lines::new(lines))),
+        Err(refusal) => refusal,
+    }
+}
+
 async fn status(source: Arc<Source>) -> Answer {
     let status = tokio::task::spawn_blocking(move || source()).await;
     match status.map_err(anyhow::Error::from).flatten() {
@@ -249,7 +270,7 @@ fn complain(code: StatusCode, error: String) -> Answer {
 
 fn json(code: StatusCode, value: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(value).expect("strings, numbers and lists are JSON");
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(Either::Left(Full::from(body)));
     *answer.status_mut() = code;
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, json);

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::tracing::{error, info, warn};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::{
@@ -15,11 +16,11 @@ use tokio::{
     task::{self, JoinSet},
     time::{self, MissedTickBehavior},
 };
-use tracing::{error, info, warn};
 
 use super::{
     assembly,
     draining::Draining,
+    explaining,
     listing::{self, Names},
     notes::Notes,
     report::{Report, Reported},
@@ -27,11 +28,12 @@ use super::{
     sources::Sources,
     steering::Steering,
     sweeping,
+    tracing::{self, Step},
     uplinks::Uplinks,
 };
 use crate::{
-    admin::{Door, Order, Orders},
-    datapath::{Counters, FlowTable, Kernel, Population, Sweeper, ingress_interface},
+    admin::{Asked, Door, Explanation, Order, Orders, Question},
+    datapath::{Counters, FlowTable, Kernel, Population, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
@@ -63,6 +65,9 @@ pub(super) struct Daemon {
     pub(super) signals: Signals,
     pub(super) load: Load,
     pub(super) flows: Arc<FlowTable>,
+    pub(super) watcher: Arc<Watcher>,
+    /// Of a trace.
+    pub(super) steps: (mpsc::Sender<Step>, mpsc::Receiver<Step>),
     pub(super) started: Instant,
 }
 
@@ -98,6 +103,8 @@ impl Daemon {
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions, ordered).await;
         drop(monitor);
+        // The data path goes on without us, and nobody will listen.
+        self.end_trace();
         self.drain(proxy).await;
         Ok(())
     }
@@ -195,6 +202,7 @@ impl Daemon {
                     self.replan().await;
                 }
                 Some(order) = orders.recv() => self.obey(order).await,
+                Some(step) = self.steps.1.recv() => self.trace(step),
                 () = time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
                     self.draining.expel(Instant::now());
                     self.replan().await;
@@ -228,6 +236,43 @@ impl Daemon {
                     let _ = asked.done.send(Ok(listing::list(&flows, &names, &asked.what)));
                 });
             }
+            Order::Explain(asked) => self.explain(asked),
+            Order::Trace(asked) => {
+                let (watcher, names) = (self.watcher.clone(), self.names());
+                task::spawn(tracing::trace(watcher, names, asked, self.steps.0.clone()));
+            }
+        }
+    }
+
+    fn explain(&self, asked: Asked<Question, Explanation>) {
+        let (watcher, names) = (self.watcher.clone(), self.names());
+        let interface = asked.what.interface.clone();
+        let first = || self.uplinks.names().first().map(|name| (*name).to_owned());
+        let Some(interface) = interface.or_else(first) else {
+            let _ = asked.done.send(Err("no interface is attached: name one".to_owned()));
+            return;
+        };
+        // The first one waits for the verifier.
+        task::spawn_blocking(move || {
+            let explained = explaining::explain(&watcher, &names, &asked.what, &interface);
+            let _ = asked.done.send(explained);
+        });
+    }
+
+    /// A trace begins or ends.
+    fn trace(&mut self, step: Step) {
+        match step {
+            Step::Begin(tracer, begun) => {
+                let done = self.kernel.trace(Some(tracer));
+                let _ = begun.send(done.map_err(|error| format!("cannot trace: {error}")));
+            }
+            Step::End => self.end_trace(),
+        }
+    }
+
+    fn end_trace(&mut self) {
+        if let Err(error) = self.kernel.trace(None) {
+            error!(error = format!("{error:#}"), "an interface goes on being traced");
         }
     }
 

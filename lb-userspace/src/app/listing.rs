@@ -17,21 +17,42 @@ use crate::{
     control::Slots,
     datapath::{FlowTable, clock},
     fleet::Fleet,
+    service::Service,
 };
 
-/// Of services, by their index in the kernel's tables.
-pub(super) struct Names(HashMap<u32, Arc<str>>);
+/// Of services.
+pub(super) struct Names {
+    /// By their index in the kernel's tables.
+    steered: HashMap<u32, Arc<str>>,
+    services: Vec<Arc<Service>>,
+}
 
 impl Names {
     pub(super) fn of(fleet: &Fleet, slots: &Slots) -> Self {
         let names = fleet.services.iter().map(|running| &running.service.name);
         let ids = names.flat_map(|name| slots.services_of(name).map(|id| (id, name.clone())));
-        Self(ids.collect())
+        let services = fleet.services.iter().map(|running| running.service.clone());
+        Self { steered: ids.collect(), services: services.collect() }
     }
 
     /// `None`: it is not configured any more.
     pub(super) fn service(&self, id: u32) -> Option<&str> {
-        self.0.get(&id).map(|name| &**name)
+        self.steered.get(&id).map(|name| &**name)
+    }
+
+    /// The service that declares a port of an announced address; the first, where hostnames tell
+    /// several apart. Also of proxied ports, which have no index.
+    pub(super) fn at(&self, vip: SocketAddr, protocol: u32) -> Option<&str> {
+        let has_port = |service: &Service| {
+            service.ports.iter().any(|port| port.numbers().contains(&vip.port()))
+        };
+        let mut services = self.services.iter();
+        let found = services.find(|service| {
+            u32::from(service.protocol.number()) == protocol
+                && service.addresses.contains(&vip.ip())
+                && has_port(service)
+        });
+        found.map(|service| &*service.name)
     }
 }
 
