@@ -96,9 +96,11 @@ fn connect(stage: &Stage, from: SocketAddr, to: SocketAddr) -> Result<TcpStream>
 /// The name of the server that answers.
 fn who(stream: &mut TcpStream) -> Result<String> {
     stream.write_all(b"hello\n")?;
-    let mut answer = [0; 2];
+    // All of it: what is left unread would make the end of the connection a RST.
+    let mut answer = [0; "b1 hello\n".len()];
     stream.read_exact(&mut answer)?;
-    Ok(String::from_utf8(answer.to_vec())?)
+    let answer = String::from_utf8(answer.to_vec())?;
+    Ok(answer.strip_suffix(" hello\n").with_context(|| format!("heard {answer:?}"))?.to_owned())
 }
 
 /// The backend that has an address.

@@ -9,7 +9,7 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::Backend,
+    abi::{Backend, outcome},
     testing::{
         Frame, Row,
         frames::{CLIENT_MAC, OUR_MAC},
@@ -18,7 +18,7 @@ use lb_common::{
     },
     verdict::{Reason, Verdict},
 };
-use lb_tests::netns::Netns;
+use lb_tests::{map_bytes, netns::Netns};
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
 const XDP_DROP: u32 = 1;
@@ -127,6 +127,12 @@ impl Lab {
             send(frame);
         }
         let before = datapath.counters.verdicts().expect("counters");
+        let bytes = map_bytes::read().expect("maps");
+        let told = datapath.watcher.explain(&row.frame.0, "up0").expect("explain");
+        let changed = map_bytes::differences(&bytes, &map_bytes::read().expect("maps"));
+        if !changed.is_empty() {
+            return Err(format!("explaining has effects: {changed:?}"));
+        }
         let trial = send(&row.frame);
         let counters = datapath.counters.verdicts().expect("counters");
         let dropped = counters.drops().filter(|(reason, count)| *count > before.dropped(*reason));
@@ -147,6 +153,10 @@ impl Lab {
         }
         if let Verdict::Drop(_) = row.verdict {
             return Ok(());
+        }
+        // Fragments are not explained: what is known of the first is not read.
+        if told.decision.outcome != outcome::DROP && told.frame != trial.frame {
+            return Err(format!("explained as {:?}", Frame(told.frame)));
         }
         let (out, expected) = (Frame(trial.frame), row.out.as_ref().unwrap_or(&row.frame));
         if !row.wants(&out) {
