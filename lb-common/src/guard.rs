@@ -76,7 +76,7 @@ fn is_challenged<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> bool 
         return is_attacked(meter, now, SECOND);
     }
     if tables.add(window, 1) as u32 >= service.challenge {
-        meter.attacked().store(now);
+        set(tables, meter.attacked(), now);
         return true;
     }
     is_attacked(meter, now, SECOND)
@@ -129,13 +129,20 @@ pub(crate) fn remember<T: Tables>(tables: &T, desk: &Desk) {
     }
 }
 
+/// Whoever else sets the word at the same time sets it to nearly the same. By exchanging, as tables
+/// that nothing may change refuse it.
+#[inline(always)]
+fn set<T: Tables>(tables: &T, word: WordRef, now: u64) {
+    tables.exchange(word, word.load(), now);
+}
+
 #[inline(always)]
 fn note<T: Tables>(tables: &T, source: Address, now: u64) {
     let source = source.masked(HOST);
     match tables.known(&source) {
         // A busy source's word need not change with each of its connections.
         Some(at) if now.saturating_sub(at.load()) < SECOND => {}
-        Some(at) => at.store(now),
+        Some(at) => set(tables, at, now),
         None => tables.add_known(&source, now),
     }
 }

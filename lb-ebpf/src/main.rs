@@ -12,6 +12,7 @@ mod maps;
 mod route;
 mod sources;
 mod steer;
+mod watch;
 
 use aya_ebpf::{
     bindings::xdp_action,
@@ -22,6 +23,7 @@ use aya_ebpf::{
 use frame::Frame;
 use lb_common::{abi::counter, pipeline::balance, verdict::Verdict};
 use maps::Kernel;
+use watch::Watched;
 
 #[xdp]
 pub fn lb_xdp(ctx: XdpContext) -> u32 {
@@ -30,6 +32,33 @@ pub fn lb_xdp(ctx: XdpContext) -> u32 {
     let verdict = balance(&mut Frame::new(ctx), &kernel);
     #[cfg(feature = "log")]
     log(&kernel, verdict);
+    act(verdict, ingress)
+}
+
+/// The same with nothing but a decision as its effect: whatever lives stays as it is.
+#[xdp]
+pub fn lb_explain(ctx: XdpContext) -> u32 {
+    let Some(watched) = Watched::<true>::begin(&ctx) else { return xdp_action::XDP_ABORTED };
+    let verdict = balance(&mut Frame::new(ctx), &watched);
+    watched.end(verdict);
+    xdp_action::XDP_PASS
+}
+
+/// The same, which tells the daemon what it does. In place of [`lb_xdp`] while somebody wants to
+/// know.
+#[xdp]
+pub fn lb_trace(ctx: XdpContext) -> u32 {
+    let Some(watched) = Watched::<false>::begin(&ctx) else { return xdp_action::XDP_ABORTED };
+    let ingress = ctx.ingress_ifindex() as u32;
+    let verdict = balance(&mut Frame::new(ctx), &watched);
+    watched.end(verdict);
+    watch::report();
+    act(verdict, ingress)
+}
+
+/// Counts a verdict and makes it the kernel's.
+#[inline(always)]
+fn act(verdict: Verdict, ingress: u32) -> u32 {
     let (slot, action) = match verdict {
         Verdict::Pass => (counter::PASS, xdp_action::XDP_PASS),
         Verdict::Proxy => (counter::PROXY, xdp_action::XDP_PASS),

@@ -132,6 +132,38 @@ pub fn address(address: &Address) -> Option<u32> {
     unsafe { ADDRESSES.get(address) }.copied()
 }
 
+/// An entry of the flow table.
+#[inline(always)]
+pub fn flow(part: Part, number: u32) -> Option<FlowRef> {
+    let entry = match part {
+        Part::Established => FLOWS.get_ptr_mut(number),
+        Part::Pending => PENDING.get_ptr_mut(number),
+    };
+    // SAFETY: a map's memory outlives every packet.
+    entry.map(|entry| unsafe { FlowRef::new(entry) })
+}
+
+#[inline(always)]
+pub fn reach(backend: u32) -> Option<*mut Reach> {
+    REACH.get_ptr_mut(backend)
+}
+
+/// Where the search for a free source port goes on.
+#[inline(always)]
+pub fn port_cursor(load: u32) -> u32 {
+    // SAFETY: one aligned word.
+    PORTS.get_ptr(load).map_or(0, |cursor| unsafe { cursor.read_volatile() })
+}
+
+/// The source port at a place of the search.
+#[inline(always)]
+pub fn source_port(turn: u32) -> [u8; 2] {
+    // A count of 0 would be a panic, which the kernel has none of.
+    let port =
+        global!(SOURCE_PORT_FIRST) + turn.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
+    (port as u16).to_be_bytes()
+}
+
 /// The maps and helpers, for the packet of one context.
 pub struct Kernel {
     ctx: *mut xdp_md,
@@ -188,12 +220,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn flow(&self, part: Part, number: u32) -> Option<FlowRef> {
-        let entry = match part {
-            Part::Established => FLOWS.get_ptr_mut(number),
-            Part::Pending => PENDING.get_ptr_mut(number),
-        };
-        // SAFETY: as above.
-        entry.map(|entry| unsafe { FlowRef::new(entry) })
+        flow(part, number)
     }
 
     #[inline(always)]
@@ -312,10 +339,7 @@ impl Tables for Kernel {
             },
             None => 0,
         };
-        // A count of 0 would be a panic, which the kernel has none of.
-        let port =
-            global!(SOURCE_PORT_FIRST) + turn.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
-        (port as u16).to_be_bytes()
+        source_port(turn)
     }
 
     #[inline(always)]

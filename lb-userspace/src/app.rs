@@ -1,10 +1,13 @@
 //! Composes the daemon: the one module that sees everything.
 
+mod advice;
 mod assembly;
 mod daemon;
 mod decap;
 mod detach;
 mod draining;
+mod explaining;
+mod listing;
 mod notes;
 mod privilege;
 mod report;
@@ -13,11 +16,13 @@ mod sizing;
 mod sources;
 mod steering;
 mod sweeping;
+mod tracing;
 mod uplinks;
 
 use std::time::Instant;
 
-use tracing::{error, info};
+use ::tracing::{error, info};
+use tokio::sync::mpsc;
 
 use self::{
     daemon::{Daemon, Handles},
@@ -101,6 +106,9 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         draining,
         signals,
         load,
+        flows: datapath.flows,
+        watcher: datapath.watcher,
+        steps: mpsc::channel(1),
         started,
     };
     let handles = Handles {

@@ -4,12 +4,16 @@ mod check;
 mod decap;
 mod detach;
 mod drain;
+mod explain;
+mod flows;
 mod logging;
 mod run;
+mod selector;
 mod status;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -76,6 +80,12 @@ enum Command {
     },
     /// Take a server out of service gently: nothing new goes to it, what it has may end.
     Drain(drain::Flags),
+    /// Say what would become of a packet, and why: the loaded program decides, and nothing changes.
+    Explain(explain::Flags),
+    /// List the connections that are steered now, the latest first.
+    Flows(flows::Flags),
+    /// Show what is decided about packets as they pass. Costs nothing while nobody does.
+    Trace(trace::Flags),
     /// Ask the running daemon for services, backends, health, live counts and drops.
     Status {
         /// One JSON object instead of a table.
@@ -98,6 +108,9 @@ pub fn main() -> ExitCode {
         Command::Decap(flags) => decap::decap(flags),
         Command::Detach { config } => detach::detach(config.as_deref()),
         Command::Drain(flags) => drain::drain(flags),
+        Command::Explain(flags) => explain::explain(flags),
+        Command::Flows(flags) => flows::flows(flags),
+        Command::Trace(flags) => trace::trace(flags),
         Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }
 }

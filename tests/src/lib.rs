@@ -19,6 +19,7 @@ pub mod held;
 pub mod interrupt;
 pub mod iperf;
 pub mod kernel;
+pub mod map_bytes;
 pub mod netns;
 pub mod postgres;
 pub mod process;

@@ -1,7 +1,7 @@
 //! The table of frames through the loaded object, over the host's real routing.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::{Backend, status},
+    abi::{Backend, outcome, status},
     tables::Tables as _,
     testing::{
         Frame, Row,
@@ -24,7 +24,7 @@ use lb_common::{
     },
     verdict::{Reason, Verdict},
 };
-use lb_tests::netns::Netns;
+use lb_tests::{map_bytes, netns::Netns};
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
 const XDP_DROP: u32 = 1;
@@ -74,14 +74,16 @@ struct Lab {
     backend_vlan: u32,
     /// To clients behind a narrower link.
     narrow: u32,
+    // Last, so that the namespace is gone before the next one is made.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Lab {
     fn create() -> Self {
-        static LABS: AtomicU32 = AtomicU32::new(0);
-        let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lbt-verdicts-{}-{number}", std::process::id());
-        let netns = Netns::create(&name).expect("root");
+        // What explaining changes is looked for in all maps of this process.
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let netns = Netns::create(&format!("lbt-verdicts-{}", std::process::id())).expect("root");
         let [client, client6] = world::CLIENTS;
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
@@ -89,6 +91,7 @@ impl Lab {
         let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, NARROW_CLIENTS);
         netns.ip(&format!("link set narrow0 mtu {NARROW_MTU}")).expect("ip");
         let lab = Self {
+            _turn: turn,
             narrow,
             up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
             client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
@@ -177,6 +180,12 @@ impl Lab {
             datapath.tables.apply(&gone).expect("a status");
         }
         let before = datapath.counters.verdicts().expect("counters");
+        let bytes = map_bytes::read().expect("maps");
+        let told = datapath.watcher.explain(&row.frame.0, "up0").expect("explain");
+        let changed = map_bytes::differences(&bytes, &map_bytes::read().expect("maps"));
+        if !changed.is_empty() {
+            return Err(format!("explaining has effects: {changed:?}"));
+        }
         let trial = send(&row.frame);
         let counters = datapath.counters.verdicts().expect("counters");
         let dropped = counters.drops().filter(|(reason, count)| *count > before.dropped(*reason));
@@ -197,6 +206,10 @@ impl Lab {
         }
         if let Verdict::Drop(_) = row.verdict {
             return Ok(());
+        }
+        // Fragments are not explained: what is known of the first is not read.
+        if told.decision.outcome != outcome::DROP && told.frame != trial.frame {
+            return Err(format!("explained as {:?}", Frame(told.frame)));
         }
         let (out, expected) = (Frame(trial.frame), row.out.as_ref().unwrap_or(&row.frame));
         if !row.wants(&out) {

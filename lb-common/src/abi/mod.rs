@@ -6,6 +6,7 @@
 
 mod address;
 mod affinity;
+mod decision;
 mod flow;
 mod fragment;
 mod hop;
@@ -16,6 +17,7 @@ mod source;
 
 pub use address::Address;
 pub use affinity::{Affinity, AffinityKey};
+pub use decision::{Decision, TraceFilter, met, outcome};
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop, SERVICE_TAG};
@@ -89,6 +91,14 @@ pub mod maps {
     pub const FRAGMENT_IDS: &str = "FRAGMENT_IDS";
     /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
     pub const VLANS: &str = "VLANS";
+    /// One [`super::Decision`], per-CPU array: the packet that `lb_explain` saw last.
+    pub const EXPLANATION: &str = "EXPLANATION";
+    /// One [`super::TraceFilter`], array.
+    pub const TRACE_FILTER: &str = "TRACE_FILTER";
+    /// [`super::Decision`]s of `lb_trace`, ring buffer.
+    pub const TRACE_EVENTS: &str = "TRACE_EVENTS";
+    /// One `u64`, per-CPU array: those that found no room there.
+    pub const TRACE_LOST: &str = "TRACE_LOST";
     /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
     pub const LISTENERS: &str = "LISTENERS";
 }
@@ -96,6 +106,10 @@ pub mod maps {
 /// Program names, as in the ELF's symbol table.
 pub mod programs {
     pub const BALANCE: &str = "lb_xdp";
+    /// The same without side effects.
+    pub const EXPLAIN: &str = "lb_explain";
+    /// The same with a report of each packet.
+    pub const TRACE: &str = "lb_trace";
     pub const STEER: &str = "lb_sk_lookup";
 }
 
@@ -171,8 +185,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, ListKey, Meter, QuicKey,
-        RangeKey, Reach, Ring, Service, SourceKey, Vip, VipKey, VlanDevice,
+        Address, Backend, Decision, Flow, FlowKey, FragmentKey, Fragmented, ListKey, Meter,
+        QuicKey, RangeKey, Reach, Ring, Service, SourceKey, TraceFilter, Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -186,6 +200,7 @@ mod pod {
     pod!(
         Address,
         Backend,
+        Decision,
         Flow,
         FlowKey,
         FragmentKey,
@@ -198,6 +213,7 @@ mod pod {
         Ring,
         Service,
         SourceKey,
+        TraceFilter,
         Vip,
         VipKey,
         VlanDevice

@@ -9,10 +9,10 @@ use hyper::{
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
-use super::{Drain, Status};
+use super::{Drain, Explanation, FlowList, FlowQuery, Question, Status, TraceLine, TraceQuery};
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,7 +26,71 @@ const MAX_ANSWER: usize = 256 << 20;
 /// No daemon listens there, it may not be asked, or its answer is not understood.
 pub fn status(socket: &Path) -> anyhow::Result<Status> {
     let body = ask(socket, Request::get("/v1/status"), Bytes::new())?;
-    serde_json::from_slice(&body).context("its answer is of another version of lb")
+    understand(&body)
+}
+
+/// The flows that the daemon that listens on `socket` knows. Blocks, as above.
+///
+/// # Errors
+///
+/// As of [`status`].
+pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
+    understand(&post(socket, "/v1/flows", query)?)
+}
+
+/// What the kernel program of the daemon that listens on `socket` would do with a packet. Blocks,
+/// as above.
+///
+/// # Errors
+///
+/// As of [`status`], or the question makes no sense.
+pub fn explain(socket: &Path, question: &Question) -> anyhow::Result<Explanation> {
+    understand(&post(socket, "/v1/explain", question)?)
+}
+
+/// Hands `take` what is decided about live packets, until it answers `false`. Blocks, as above.
+///
+/// # Errors
+///
+/// As of [`status`], or somebody else traces, or the daemon ends.
+pub fn trace(
+    socket: &Path,
+    query: &TraceQuery,
+    mut take: impl FnMut(TraceLine) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let body = serde_json::to_vec(query)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let request = send(socket, Request::post("/v1/trace"), body.into());
+        let response = request.await.with_context(|| cannot_ask(socket))?;
+        if !response.status().is_success() {
+            return read(response).await.map(drop).with_context(|| cannot_ask(socket));
+        }
+        let (mut body, mut rest) = (response.into_body(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context("the lb that was traced has ended")?;
+            rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                if !take(understand(&line)?)? {
+                    return Ok(());
+                }
+            }
+        }
+        bail!("the lb that was traced has ended")
+    })
+}
+
+fn cannot_ask(socket: &Path) -> String {
+    format!("cannot ask the lb at {}", socket.display())
+}
+
+fn post(socket: &Path, path: &str, question: &impl Serialize) -> anyhow::Result<Bytes> {
+    ask(socket, Request::post(path), serde_json::to_vec(question)?.into())
+}
+
+fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
+    serde_json::from_slice(body).context("its answer is of another version of lb")
 }
 
 /// Has the daemon that listens on `socket` drain a server. Blocks, as above.
@@ -46,20 +110,24 @@ fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
             .await
             .map_err(|_| anyhow!("no answer within {} s", TIMEOUT.as_secs()))
             .flatten()
-            .with_context(|| format!("cannot ask the lb at {}", socket.display()))
+            .with_context(|| cannot_ask(socket))
     })
 }
 
 async fn fetch(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
-    let stream = UnixStream::connect(socket).await.map_err(explain)?;
+    read(send(socket, request, body).await?).await
+}
+
+async fn send(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Response<Incoming>> {
+    let stream = UnixStream::connect(socket).await.map_err(explain_failure)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = request.header(HOST, "lb").body(Full::new(body))?;
-    read(sender.send_request(request).await?).await
+    Ok(sender.send_request(request).await?)
 }
 
 /// The reasons that an operator meets, in words.
-fn explain(error: io::Error) -> anyhow::Error {
+fn explain_failure(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             anyhow!("no lb is running: nobody listens on this socket")

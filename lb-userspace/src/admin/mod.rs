@@ -1,8 +1,12 @@
 //! The daemon's door: status over a unix socket.
 
 pub mod client;
+mod explain;
+mod flows;
+mod lines;
 mod lock;
 mod order;
+mod selector;
 mod server;
 mod status;
 #[cfg(test)]
@@ -10,7 +14,12 @@ mod tests;
 
 use std::{io, path::PathBuf};
 
-pub use order::{Drain, Order, Orders};
+pub use explain::{
+    DecisionStatus, Explanation, FlowKnown, Leaves, Question, TraceLine, TraceQuery,
+};
+pub use flows::{FlowList, FlowQuery, FlowStatus};
+pub use order::{Asked, Drain, Order, Orders};
+pub use selector::{Endpoint, FlowState, Network, Selector, Traits, Transport};
 pub use server::Door;
 pub use status::{
     BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::{Explanation, FlowList, FlowQuery, Question, TraceLine, TraceQuery};
+
 /// The JSON of `PUT /v1/drain`: a server of a service takes nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
@@ -24,10 +26,19 @@ impl Drain {
     }
 }
 
-/// An order, and who waits for its end. An error is one of the operator's, in words.
-pub struct Order {
-    pub drain: Drain,
-    pub done: oneshot::Sender<Result<(), String>>,
+/// What is asked for, and who waits for it. An error is one of the operator's, in words.
+pub struct Asked<Q, A> {
+    pub what: Q,
+    pub done: oneshot::Sender<Result<A, String>>,
+}
+
+/// What the event loop is to do.
+pub enum Order {
+    Drain(Asked<Drain, ()>),
+    Flows(Asked<FlowQuery, FlowList>),
+    Explain(Asked<Question, Explanation>),
+    /// Lines come until the receiver is dropped.
+    Trace(Asked<TraceQuery, mpsc::Receiver<TraceLine>>),
 }
 
 /// Where orders go.

@@ -6,11 +6,15 @@ use std::{
     io,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -19,7 +23,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -29,7 +33,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Drain, Error, Order, Orders, Status, lock::Lock};
+use super::{Asked, Error, Order, Orders, Status, lines::Lines, lock::Lock};
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -158,8 +162,11 @@ impl Drop for SocketPath {
 }
 
 async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Orders) {
-    let service = service_fn(move |request| {
+    let lasting = Arc::new(AtomicBool::new(false));
+    let lasts = lasting.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
         let (source, orders) = (source.clone(), orders.clone());
+        lasts.store(request.uri().path() == "/v1/trace", Ordering::Relaxed);
         async move { Ok::<_, Infallible>(answer(request, source, &orders).await) }
     });
     let connection = http1::Builder::new()
@@ -167,14 +174,18 @@ async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Order
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    match time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "admin connection failed"),
-        Err(_) => debug!("admin connection took too long"),
+    let mut connection = pin!(connection);
+    loop {
+        match time::timeout(CONNECTION_TIMEOUT, &mut connection).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return debug!(%error, "admin connection failed"),
+            Err(_) if lasting.load(Ordering::Relaxed) => {}
+            Err(_) => return debug!("admin connection took too long"),
+        }
     }
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<Either<Full<Bytes>, Lines>>;
 
 #[derive(Serialize)]
 struct Complaint {
@@ -182,14 +193,20 @@ struct Complaint {
 }
 
 async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &Orders) -> Answer {
-    match (request.uri().path(), request.method()) {
+    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let body = request.into_body();
+    match (&*path, &method) {
         ("/v1/status", &Method::GET) => status(source).await,
-        ("/v1/drain", &Method::PUT) => drain(request.into_body(), orders).await,
+        ("/v1/drain", &Method::PUT) => forward(body, orders, Order::Drain).await,
+        ("/v1/flows", &Method::POST) => forward(body, orders, Order::Flows).await,
+        ("/v1/explain", &Method::POST) => forward(body, orders, Order::Explain).await,
+        ("/v1/trace", &Method::POST) => trace(body, orders).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
+        ("/v1/flows" | "/v1/explain" | "/v1/trace", method) => refuse_method(method, "POST"),
         (path, _) => complain(
             StatusCode::NOT_FOUND,
-            format!("no {path} here; there are /v1/status and /v1/drain"),
+            format!("no {path} here; there are /v1/status, drain, flows, explain and trace"),
         ),
     }
 }
@@ -200,25 +217,42 @@ fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
     answer
 }
 
-async fn drain(body: Incoming, orders: &Orders) -> Answer {
+/// Hands what the body asks for to the event loop.
+async fn forward<Q: DeserializeOwned, A: Serialize>(
+    body: Incoming,
+    orders: &Orders,
+    order: fn(Asked<Q, A>) -> Order,
+) -> Answer {
+    match ask(body, orders, order).await {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn ask<Q: DeserializeOwned, A>(
+    body: Incoming,
+    orders: &Orders,
+    order: fn(Asked<Q, A>) -> Order,
+) -> Result<A, Answer> {
     let bad = |error: String| complain(StatusCode::BAD_REQUEST, error);
-    let body = match Limited::new(body, MAX_ORDER).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return bad(error.to_string()),
-    };
-    let drain: Drain = match serde_json::from_slice(&body) {
-        Ok(drain) => drain,
-        Err(error) => return bad(format!("the order is not understood: {error}")),
-    };
+    let body = Limited::new(body, MAX_ORDER).collect().await;
+    let body = body.map_err(|error| bad(error.to_string()))?.to_bytes();
+    let what = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the order is not understood: {error}")))?;
     let (done, answer) = oneshot::channel();
-    let answer = match orders.send(Order { drain, done }).await {
+    let answer = match orders.send(order(Asked { what, done })).await {
         Ok(()) => answer.await.ok(),
         Err(_) => None,
     };
-    match answer {
-        Some(Ok(())) => json(StatusCode::OK, &serde_json::json!({})),
-        Some(Err(mistake)) => bad(mistake),
-        None => complain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned()),
+    let ending = || complain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned());
+    answer.ok_or_else(ending)?.map_err(bad)
+}
+
+/// For as long as the asker listens.
+async fn trace(body: Incoming, orders: &Orders) -> Answer {
+    match ask(body, orders, Order::Trace).await {
+        Ok(lines) => Response::new(Either::Right(Lines::new(lines))),
+        Err(refusal) => refusal,
     }
 }
 
@@ -236,7 +270,7 @@ fn complain(code: StatusCode, error: String) -> Answer {
 
 fn json(code: StatusCode, value: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(value).expect("strings, numbers and lists are JSON");
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(Either::Left(Full::from(body)));
     *answer.status_mut() = code;
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, json);

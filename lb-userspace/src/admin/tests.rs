@@ -80,7 +80,8 @@ fn while_serving<T>(
     let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
     runtime.spawn(door.serve(answer, orders));
     runtime.spawn(async move {
-        while let Some(Order { drain, done }) = ordered.recv().await {
+        while let Some(order) = ordered.recv().await {
+            let Order::Drain(Asked { what: drain, done }) = order else { continue };
             let known = drain.service == "web";
             let _ = done.send(known.then_some(()).ok_or_else(|| "no such service".into()));
         }

@@ -7,30 +7,33 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::tracing::{error, info, warn};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::{
     select,
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{self, JoinSet},
     time::{self, MissedTickBehavior},
 };
-use tracing::{error, info, warn};
 
 use super::{
     assembly,
     draining::Draining,
+    explaining,
+    listing::{self, Names},
     notes::Notes,
     report::{Report, Reported},
     signals::{Order as Signal, Signals},
     sources::Sources,
     steering::Steering,
     sweeping,
+    tracing::{self, Step},
     uplinks::Uplinks,
 };
 use crate::{
-    admin::{Door, Order, Orders},
-    datapath::{Counters, Kernel, Population, Sweeper, ingress_interface},
+    admin::{Asked, Door, Explanation, Order, Orders, Question},
+    datapath::{Counters, FlowTable, Kernel, Population, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
@@ -61,6 +64,10 @@ pub(super) struct Daemon {
     pub(super) draining: Draining,
     pub(super) signals: Signals,
     pub(super) load: Load,
+    pub(super) flows: Arc<FlowTable>,
+    pub(super) watcher: Arc<Watcher>,
+    /// Of a trace.
+    pub(super) steps: (mpsc::Sender<Step>, mpsc::Receiver<Step>),
     pub(super) started: Instant,
 }
 
@@ -96,6 +103,8 @@ impl Daemon {
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions, ordered).await;
         drop(monitor);
+        // The data path goes on without us, and nobody will listen.
+        self.end_trace();
         self.drain(proxy).await;
         Ok(())
     }
@@ -193,6 +202,7 @@ impl Daemon {
                     self.replan().await;
                 }
                 Some(order) = orders.recv() => self.obey(order).await,
+                Some(step) = self.steps.1.recv() => self.trace(step),
                 () = time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
                     self.draining.expel(Instant::now());
                     self.replan().await;
@@ -210,12 +220,64 @@ impl Daemon {
     }
 
     async fn obey(&mut self, order: Order) {
-        let done = self.draining.order(&self.fleet, &order.drain, Instant::now());
-        if done.is_ok() {
-            self.replan().await;
-        }
         // Whoever asked may have gone.
-        let _ = order.done.send(done);
+        match order {
+            Order::Drain(asked) => {
+                let done = self.draining.order(&self.fleet, &asked.what, Instant::now());
+                if done.is_ok() {
+                    self.replan().await;
+                }
+                let _ = asked.done.send(done);
+            }
+            Order::Flows(asked) => {
+                let (flows, names) = (self.flows.clone(), self.names());
+                // The table may be large.
+                task::spawn_blocking(move || {
+                    let _ = asked.done.send(Ok(listing::list(&flows, &names, &asked.what)));
+                });
+            }
+            Order::Explain(asked) => self.explain(asked),
+            Order::Trace(asked) => {
+                let (watcher, names) = (self.watcher.clone(), self.names());
+                task::spawn(tracing::trace(watcher, names, asked, self.steps.0.clone()));
+            }
+        }
+    }
+
+    fn explain(&self, asked: Asked<Question, Explanation>) {
+        let (watcher, names) = (self.watcher.clone(), self.names());
+        let interface = asked.what.interface.clone();
+        let first = || self.uplinks.names().first().map(|name| (*name).to_owned());
+        let Some(interface) = interface.or_else(first) else {
+            let _ = asked.done.send(Err("no interface is attached: name one".to_owned()));
+            return;
+        };
+        // The first one waits for the verifier.
+        task::spawn_blocking(move || {
+            let explained = explaining::explain(&watcher, &names, &asked.what, &interface);
+            let _ = asked.done.send(explained);
+        });
+    }
+
+    /// A trace begins or ends.
+    fn trace(&mut self, step: Step) {
+        match step {
+            Step::Begin(tracer, begun) => {
+                let done = self.kernel.trace(Some(tracer));
+                let _ = begun.send(done.map_err(|error| format!("cannot trace: {error}")));
+            }
+            Step::End => self.end_trace(),
+        }
+    }
+
+    fn end_trace(&mut self) {
+        if let Err(error) = self.kernel.trace(None) {
+            error!(error = format!("{error:#}"), "an interface goes on being traced");
+        }
+    }
+
+    fn names(&self) -> Names {
+        Names::of(&self.fleet, &self.steering.slots)
     }
 
     /// A failure now may be none at the next look.

@@ -1,6 +1,6 @@
 //! What `lb status` prints for people.
 
-mod columns;
+pub(super) mod columns;
 #[cfg(test)]
 mod tests;
 

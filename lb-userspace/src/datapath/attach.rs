@@ -111,8 +111,9 @@ pub(super) fn interface_index(interface: &str) -> Result<u32, DatapathError> {
     }
 }
 
-/// `None`: it is gone.
-pub(super) fn interface_name(index: u32) -> Option<String> {
+/// The name of an interface in the calling thread's network namespace; `None`: it is gone.
+#[must_use]
+pub fn interface_name(index: u32) -> Option<String> {
     let mut name = [0; libc::IF_NAMESIZE];
     // SAFETY: there is room for IF_NAMESIZE characters.
     let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 
 use aya::{
-    Ebpf,
     maps::{MapData, SockMap},
     programs::ProgramFd,
 };
@@ -18,6 +17,7 @@ use super::{
     permits::PERMITS,
     pins::{PinnedXdp, Pins},
     seed::SEED,
+    watch::{Programs, Tracer, lock},
 };
 use crate::settings::XdpMode;
 
@@ -28,7 +28,9 @@ use crate::settings::XdpMode;
 ///
 /// [`take_over`]: Self::take_over
 pub struct Kernel {
-    pub(super) ebpf: Ebpf,
+    pub(super) programs: Programs,
+    /// Stands at the interfaces in place of the balancer, which it is with a report of each packet.
+    tracer: Option<Tracer>,
     listeners: SockMap<MapData>,
     attached: Vec<Attachment>,
     listening: Option<Listening>,
@@ -48,11 +50,11 @@ pub(super) struct Names {
 }
 
 impl Kernel {
-    pub(super) fn new(mut ebpf: Ebpf, names: Option<Names>) -> Result<Self, DatapathError> {
-        let listeners = take_map(&mut ebpf, maps::LISTENERS)?;
+    pub(super) fn new(programs: Programs, names: Option<Names>) -> Result<Self, DatapathError> {
+        let listeners = take_map(&mut lock(&programs), maps::LISTENERS)?;
         let listeners = SockMap::try_from(listeners)
             .map_err(|_| DatapathError::MapKind { name: maps::LISTENERS })?;
-        Ok(Self { ebpf, listeners, attached: Vec::new(), listening: None, names })
+        Ok(Self { programs, tracer: None, listeners, attached: Vec::new(), listening: None, names })
     }
 
     /// From here on a program sees every frame that arrives on `interface`: ours, or until
@@ -172,6 +174,20 @@ impl Kernel {
         Ok(())
     }
 
+    /// From here on `tracer` stands at every interface, each replaced between two packets; `None`:
+    /// the balancer again.
+    ///
+    /// # Errors
+    ///
+    /// A link refuses. The others have the program then that was asked for.
+    pub fn trace(&mut self, tracer: Option<Tracer>) -> Result<(), DatapathError> {
+        self.tracer = tracer;
+        let program = self.balancer()?;
+        let ours = self.attached.iter().filter(|attachment| attachment.current);
+        let replaced = ours.map(|attachment| attachment.replace(&program));
+        replaced.fold(Ok(()), Result::and)
+    }
+
     /// Whether some of the data path goes on without us: ours, or that of an earlier daemon.
     #[must_use]
     pub fn outlives(&self) -> bool {
@@ -188,13 +204,16 @@ impl Kernel {
     }
 
     fn balancer(&mut self) -> Result<ProgramFd, DatapathError> {
-        let program = xdp(&mut self.ebpf)?;
-        program_fd(program.fd(), programs::BALANCE)
+        if let Some(Tracer(program)) = &self.tracer {
+            return program_fd(Ok(program), programs::TRACE);
+        }
+        let mut programs = lock(&self.programs);
+        program_fd(xdp(&mut programs)?.fd(), programs::BALANCE)
     }
 
     fn lookup(&mut self) -> Result<ProgramFd, DatapathError> {
-        let program = sk_lookup(&mut self.ebpf)?;
-        program_fd(program.fd(), programs::STEER)
+        let mut programs = lock(&self.programs);
+        program_fd(sk_lookup(&mut programs)?.fd(), programs::STEER)
     }
 }
 
@@ -219,14 +238,17 @@ impl Names {
 impl Attachment {
     fn renew(&mut self, program: &ProgramFd) -> Result<(), DatapathError> {
         if !self.current {
-            self.link.update(program.as_fd()).map_err(|source| DatapathError::Replace {
-                interface: self.interface.clone(),
-                source,
-            })?;
+            self.replace(program)?;
             info!(interface = self.interface, mode = self.mode.name(), "replaced XDP in place");
             self.current = true;
         }
         Ok(())
+    }
+
+    fn replace(&self, program: &ProgramFd) -> Result<(), DatapathError> {
+        let replaced = self.link.update(program.as_fd());
+        replaced
+            .map_err(|source| DatapathError::Replace { interface: self.interface.clone(), source })
     }
 
     /// Also under its name.

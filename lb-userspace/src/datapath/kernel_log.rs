@@ -17,9 +17,10 @@ impl Kernel {
     pub fn forward_log(
         &mut self,
     ) -> Result<impl Future<Output = ()> + Send + 'static, DatapathError> {
-        let logger = EbpfLogger::init(&mut self.ebpf).map_err(|error| {
-            DatapathError::Object(format!("messages of the kernel program: {error}"))
-        })?;
+        let logger =
+            EbpfLogger::init(&mut super::watch::lock(&self.programs)).map_err(|error| {
+                DatapathError::Object(format!("messages of the kernel program: {error}"))
+            })?;
         // SAFETY: the logger owns the ring buffer's descriptor and keeps the same one all its life.
         let messages = unsafe { AsyncFd::register(logger) };
         let messages = messages.map_err(|error| DatapathError::Log(error.into()))?;

@@ -156,8 +156,8 @@ impl DatapathConfig {
     }
 }
 
-/// Opens the maps that are pinned at `kept` (name, path), creates the others and loads both
-/// programs; nothing is attached yet.
+/// Opens the maps that are pinned at `kept` (name, path), creates the others and loads the
+/// programs that balance; nothing is attached yet.
 pub(super) fn load(
     config: &DatapathConfig,
     seed: [u64; 2],

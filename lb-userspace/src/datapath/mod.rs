@@ -28,8 +28,12 @@ mod sys;
 mod table;
 mod tables;
 mod trial;
+mod watch;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use aya::Ebpf;
 use lb_common::abi::maps;
@@ -41,6 +45,7 @@ use self::{
     mapped::Mapped,
 };
 pub use self::{
+    attach::interface_name,
     counters::{Counters, Evictions, Verdicts},
     decap::Decap,
     error::DatapathError,
@@ -52,6 +57,7 @@ pub use self::{
     pins::{Pins, Removed},
     sweeper::{Population, Sweep, Sweeper},
     tables::Tables,
+    watch::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},
 };
 use crate::{load::Load, settings::FlowTimeouts};
 
@@ -66,6 +72,7 @@ pub struct Datapath {
     pub sweeper: Sweeper,
     /// The counts that kernel and proxy share.
     pub load: Load,
+    pub watcher: Arc<Watcher>,
     /// The kernel's numbers of our maps. No other map gets one of them until the host restarts.
     pub maps: BTreeSet<u32>,
 }
@@ -134,8 +141,11 @@ impl Datapath {
             counters::duplicate(&opened, maps::OPENED)?,
         )?;
         let tables = Tables::open(&mut ebpf, opened)?;
+        let programs = Arc::new(Mutex::new(ebpf));
+        let watcher = Arc::new(Watcher::open(&programs)?);
         Ok(Self {
-            kernel: Kernel::new(ebpf, names)?,
+            kernel: Kernel::new(programs, names)?,
+            watcher,
             tables,
             counters,
             sweeper: Sweeper::new(flows.clone(), load.clone(), timeouts),

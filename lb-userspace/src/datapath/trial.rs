@@ -3,7 +3,7 @@
 use aya::programs::{TestRun as _, TestRunOptions};
 use lb_common::abi::programs;
 
-use super::{DatapathError, Kernel, load::xdp};
+use super::{DatapathError, Kernel, load::xdp, watch::lock};
 
 /// What the program made of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Trial {
 /// `struct xdp_md` in include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.
 /// The kernel sets `data` and `data_meta` itself and wants 0 there.
-fn context(length: usize, ingress: u32) -> [u8; 24] {
+pub(super) fn context(length: usize, ingress: u32) -> [u8; 24] {
     let mut context = [0; 24];
     context[4..8].copy_from_slice(&(length as u32).to_ne_bytes());
     context[12..16].copy_from_slice(&ingress.to_ne_bytes());
@@ -40,7 +40,7 @@ impl Kernel {
             ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
-        let result = xdp(&mut self.ebpf)?
+        let result = xdp(&mut lock(&self.programs))?
             .test_run(options)
             .map_err(|error| DatapathError::program(programs::BALANCE, error))?;
         out.truncate(result.data_size_out as usize);

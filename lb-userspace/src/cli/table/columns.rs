@@ -3,19 +3,19 @@
 use std::fmt::{self, Write};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Align {
+pub(in crate::cli) enum Align {
     Left,
     Right,
 }
 
-pub(super) struct Columns<const N: usize> {
+pub(in crate::cli) struct Columns<const N: usize> {
     aligns: [Align; N],
     head: [String; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Columns<N> {
-    pub(super) fn new(head: [(&str, Align); N]) -> Self {
+    pub(in crate::cli) fn new(head: [(&str, Align); N]) -> Self {
         Self {
             aligns: head.map(|(_, align)| align),
             head: head.map(|(name, _)| name.to_owned()),
@@ -23,12 +23,12 @@ impl<const N: usize> Columns<N> {
         }
     }
 
-    pub(super) fn add(&mut self, row: [String; N]) {
+    pub(in crate::cli) fn add(&mut self, row: [String; N]) {
         self.rows.push(row);
     }
 
     /// Each line begins with `indent`; rows for which `is_red` are red.
-    pub(super) fn write(
+    pub(in crate::cli) fn write(
         &self,
         out: &mut String,
         indent: &str,

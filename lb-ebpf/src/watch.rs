@@ -1,0 +1,461 @@
+//! The packet path with somebody looking on: `lb_explain`, which changes nothing, and `lb_trace`.
+//!
+//! What they tell is what the path asks of its [`Tables`]: nothing in the path itself speaks of
+//! them, and `lb_xdp` has none of it.
+
+use aya_ebpf::{
+    helpers::bpf_get_prandom_u32,
+    macros::map,
+    maps::{Array, PerCpuArray, RingBuf},
+    programs::XdpContext,
+};
+use lb_common::{
+    abi::{
+        Address, Affinity, AffinityKey, Backend, Decision, Flow, FragmentKey, Fragmented, Hop,
+        ListKey, PENDING, QuicKey, RangeKey, Reach, Ring, Service, SourceKey, TraceFilter, Vip,
+        VipKey, counter, flow_state, met, outcome,
+    },
+    arrival::Desk,
+    sources::{MeterRef, Sources},
+    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
+    verdict::{Reason, Verdict},
+};
+
+use crate::maps::{Kernel, port_cursor, source_port};
+
+/// Of the packet at hand.
+#[map]
+static WATCHED: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
+/// Of the last explained one.
+#[map]
+static EXPLANATION: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static TRACE_FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
+#[map]
+static TRACE_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+/// Events that found no room.
+#[map]
+static TRACE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What an explained packet works on in place of the live entries: one of each part.
+#[map]
+static DRY_FLOWS: PerCpuArray<DryFlow> = PerCpuArray::with_max_entries(2, 0);
+#[map]
+static DRY_REACH: PerCpuArray<DryReach> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static DRY_DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+struct DryFlow {
+    /// The number of the entry that `flow` was copied from, and one; 0: of none.
+    of: u32,
+    pad: u32,
+    flow: Flow,
+}
+
+#[repr(C)]
+struct DryReach {
+    /// As above, of a backend.
+    of: u32,
+    /// Source ports tried.
+    tries: u32,
+    reach: Reach,
+}
+
+/// [`Kernel`] with notes of what it is asked. `DRY`: and without any effect beyond the packet.
+pub struct Watched<const DRY: bool> {
+    kernel: Kernel,
+    /// Looked up once: where each note asks whether there is a place for it, the verifier follows
+    /// both answers.
+    decision: *mut Decision,
+}
+
+impl<const DRY: bool> Watched<DRY> {
+    /// Begins the notes on one packet. `None` never happens, but the verifier wants to hear it.
+    #[inline(always)]
+    pub fn begin(ctx: &XdpContext) -> Option<Self> {
+        let place = if DRY { EXPLANATION.get_ptr_mut(0) } else { WATCHED.get_ptr_mut(0) };
+        let watched = Self { kernel: Kernel::new(ctx.ctx), decision: place? };
+        let (now, ingress) = (watched.kernel.now(), watched.kernel.ingress());
+        let length = (ctx.data_end() - ctx.data()) as u64;
+        watched.note(|decision| {
+            decision.at = now;
+            decision.met = 0;
+            decision.ingress = ingress;
+            decision.length = length;
+            decision.flow.number = 0;
+        });
+        if DRY {
+            forget_copies();
+        }
+        Some(watched)
+    }
+
+    #[inline(always)]
+    fn note(&self, write: impl FnOnce(&mut Decision)) {
+        // SAFETY: this CPU's own, and XDP does not nest.
+        write(unsafe { &mut *self.decision });
+    }
+
+    #[inline(always)]
+    fn note_vip(&self, vip: Vip) {
+        self.note(|decision| {
+            decision.met |= met::VIP;
+            (decision.service, decision.path) = (vip.service, vip.path);
+        });
+    }
+
+    /// Ends them.
+    #[inline(always)]
+    pub fn end(self, verdict: Verdict) {
+        let (outcome, reason, egress, vlan) = match verdict {
+            Verdict::Pass => (outcome::PASS, 0, 0, 0),
+            Verdict::Proxy => (outcome::PROXY, 0, 0, 0),
+            Verdict::Steer { ifindex, vlan } => (outcome::STEER, 0, ifindex, vlan as u32),
+            Verdict::Reply => (outcome::REPLY, 0, self.kernel.ingress(), 0),
+            Verdict::Answer(reason) => (outcome::ANSWER, reason as u32, self.kernel.ingress(), 0),
+            Verdict::Drop(reason) => (outcome::DROP, reason as u32, 0, 0),
+        };
+        self.note(|decision| {
+            decision.outcome = outcome;
+            decision.reason = reason;
+            decision.egress = egress;
+            decision.vlan = vlan;
+        });
+        conclude::<DRY>(self.decision);
+    }
+}
+
+#[inline(always)]
+fn forget_copies() {
+    for part in 0..2 {
+        if let Some(dry) = DRY_FLOWS.get_ptr_mut(part) {
+            // SAFETY: as above.
+            unsafe { (*dry).of = 0 };
+        }
+    }
+    if let Some(dry) = DRY_REACH.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { ((*dry).of, (*dry).tries) = (0, 0) };
+    }
+}
+
+/// Copies the flow that was looked at last beside the notes.
+#[inline(never)]
+fn conclude<const DRY: bool>(decision: *mut Decision) {
+    // SAFETY: this CPU's own, and XDP does not nest.
+    let decision = unsafe { &mut *decision };
+    if decision.met & met::FLOW == 0 {
+        return;
+    }
+    let number = decision.flow.number;
+    let part = if number & PENDING == 0 { Part::Established } else { Part::Pending };
+    let Some(flow) = entry::<DRY>(part, number & !PENDING) else { return };
+    copy_words(flow.as_ptr().cast_const().cast(), (&raw mut decision.flow).cast());
+}
+
+/// A whole flow. Its fields may be of two writings where it changes just now: nothing but what
+/// people see depends on it.
+#[inline(always)]
+fn copy_words(from: *const u64, to: *mut u64) {
+    for word in 0..size_of::<Flow>() / size_of::<u64>() {
+        // SAFETY: both callers pass whole flows; volatile, or it becomes a call of memcpy.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
+}
+
+#[inline(always)]
+fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
+    if !DRY {
+        return crate::maps::flow(part, number);
+    }
+    let copy = copied(part, number);
+    // SAFETY: a map's memory outlives every packet.
+    if copy.is_null() { None } else { Some(unsafe { FlowRef::new(copy) }) }
+}
+
+/// The copy of an entry that this packet may write to; null: there is no such entry. A second
+/// entry of the same part takes the first one's place: the path never works on both.
+#[inline(never)]
+fn copied(part: Part, number: u32) -> *mut Flow {
+    let Some(live) = crate::maps::flow(part, number) else { return core::ptr::null_mut() };
+    let Some(dry) = DRY_FLOWS.get_ptr_mut(part as u32) else { return core::ptr::null_mut() };
+    // SAFETY: this CPU's own, and XDP does not nest.
+    let dry = unsafe { &mut *dry };
+    if dry.of != number.wrapping_add(1) {
+        dry.of = number.wrapping_add(1);
+        copy_words(live.as_ptr().cast_const().cast(), (&raw mut dry.flow).cast());
+    }
+    &raw mut dry.flow
+}
+
+#[inline(never)]
+fn copied_reach(backend: u32) -> *mut Reach {
+    let Some(live) = crate::maps::reach(backend) else { return core::ptr::null_mut() };
+    let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return core::ptr::null_mut() };
+    // SAFETY: this CPU's own, and XDP does not nest.
+    let dry = unsafe { &mut *dry };
+    if dry.of != backend.wrapping_add(1) {
+        dry.of = backend.wrapping_add(1);
+        let (from, to) = (live.cast_const().cast::<u64>(), (&raw mut dry.reach).cast::<u64>());
+        for word in 0..size_of::<Reach>() / size_of::<u64>() {
+            // SAFETY: two whole Reaches.
+            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+        }
+    }
+    &raw mut dry.reach
+}
+
+/// What is asked of the kernel's tables as it is.
+macro_rules! pass_on {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
+        #[inline(always)]
+        fn $name(&self, $($argument: $type),*) $(-> $answer)? {
+            self.kernel.$name($($argument),*)
+        }
+    )*};
+}
+
+/// What changes something, and what a dry run has in its place.
+macro_rules! unless_dry {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)? = $dry:expr;)*) => {$(
+        #[inline(always)]
+        fn $name(&self, $($argument: $type),*) $(-> $answer)? {
+            if DRY { $dry } else { self.kernel.$name($($argument),*) }
+        }
+    )*};
+}
+
+impl<const DRY: bool> Tables for Watched<DRY> {
+    pass_on! {
+        fn seed() -> [u64; 2];
+        fn slot_mask(part: Part) -> u32;
+        fn answer_mask() -> u32;
+        fn slots(part: Part, bucket: u32) -> Option<BucketRef>;
+        fn launder(value: u32) -> u32;
+        fn quic_server(key: &QuicKey) -> Option<u32>;
+        fn address(key: &Address) -> Option<u32>;
+        fn service(id: u32) -> Option<&Service>;
+        fn backend(id: u32) -> Option<&Backend>;
+        fn load(load: u32) -> u64;
+        fn now() -> u64;
+        fn random() -> u32;
+        fn ingress() -> u32;
+        fn ingress_takes(length: u32) -> bool;
+        fn affinity(key: &AffinityKey) -> Option<Affinity>;
+        fn route(src: &Address, dst: &Address, protocol: u32, hop: &mut Hop) -> Result<(), Reason>;
+    }
+
+    unless_dry! {
+        fn clear_bits(word: WordRef, bits: u64) -> u64 = { let _ = bits; word.load() };
+        fn fragmented(key: &FragmentKey) -> Option<FragmentedRef> = { let _ = key; None };
+        fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
+        fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
+        fn next_fragment_id() -> u32 = 0;
+        fn count_out(load: u32) = { let _ = load; };
+        fn turn(service: u32) -> u32 = { let _ = service; 0 };
+        fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
+    }
+
+    #[inline(always)]
+    fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
+        if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
+    }
+
+    #[inline(always)]
+    fn count_in(&self, load: u32) -> u64 {
+        if DRY { self.kernel.load(load) } else { self.kernel.count_in(load) }
+    }
+
+    #[inline(always)]
+    fn set_bits(&self, word: WordRef, bits: u64) -> u64 {
+        if bits & flow_state::CLOSED as u64 != 0 {
+            self.note(|decision| decision.met |= met::CLOSING);
+        }
+        if DRY { word.load() } else { self.kernel.set_bits(word, bits) }
+    }
+
+    #[inline(always)]
+    fn flow(&self, part: Part, number: u32) -> Option<FlowRef> {
+        let looked_at = match part {
+            Part::Established => met::FLOW | met::ESTABLISHED,
+            Part::Pending => met::FLOW | met::PENDING,
+        };
+        self.note(|decision| {
+            decision.met |= looked_at;
+            decision.flow.number = number | (part as u32) << PENDING.trailing_zeros();
+        });
+        entry::<DRY>(part, number)
+    }
+
+    #[inline(always)]
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+        let watched = |desk: &mut Desk| {
+            let done = work(desk);
+            self.note(|decision| {
+                decision.met |= met::DESK;
+                decision.key = desk.arrival.key;
+                decision.flags = desk.arrival.flags;
+            });
+            done
+        };
+        if DRY {
+            // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
+            DRY_DESK.get_ptr_mut(0).map(|desk| watched(unsafe { &mut *desk }))
+        } else {
+            self.kernel.with_desk(watched)
+        }
+    }
+
+    #[inline(always)]
+    fn vip(&self, key: &VipKey) -> Option<Vip> {
+        let vip = self.kernel.vip(key)?;
+        self.note_vip(vip);
+        Some(vip)
+    }
+
+    #[inline(always)]
+    fn range(&self, key: &RangeKey) -> Option<Vip> {
+        let vip = self.kernel.range(key)?;
+        self.note_vip(vip);
+        Some(vip)
+    }
+
+    #[inline(always)]
+    fn answers(&self, bucket: u32) -> Option<BucketRef> {
+        self.note(|decision| decision.met |= met::ANSWERS);
+        self.kernel.answers(bucket)
+    }
+
+    #[inline(always)]
+    fn current_ring(&self, service: u32) -> Option<Ring> {
+        let ring = self.kernel.current_ring(service)?;
+        self.note(|decision| decision.ring = ring);
+        Some(ring)
+    }
+
+    #[inline(always)]
+    fn ring(&self, slot: u32) -> Option<u32> {
+        self.note(|decision| {
+            decision.met |= met::RING;
+            decision.slot = slot;
+        });
+        self.kernel.ring(slot)
+    }
+
+    #[inline(always)]
+    fn reach(&self, backend: u32) -> Option<ReachRef> {
+        if !DRY {
+            return self.kernel.reach(backend);
+        }
+        let copy = copied_reach(backend);
+        // SAFETY: a map's memory outlives every packet.
+        if copy.is_null() { None } else { Some(unsafe { ReachRef::new(copy) }) }
+    }
+
+    #[inline(always)]
+    fn next_port(&self, load: u32) -> [u8; 2] {
+        if !DRY {
+            return self.kernel.next_port(load);
+        }
+        let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return [0; 2] };
+        // SAFETY: this CPU's own, and XDP does not nest.
+        let tries = unsafe { (*dry).tries };
+        // SAFETY: as above.
+        unsafe { (*dry).tries = tries.wrapping_add(1) };
+        source_port(port_cursor(load).wrapping_add(tries))
+    }
+
+    #[inline(always)]
+    fn opened(&self, backend: u32) {
+        self.note(|decision| {
+            decision.met |= met::OPENED;
+            decision.backend = backend;
+        });
+        if !DRY {
+            self.kernel.opened(backend);
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, counter: u32) {
+        if counter == counter::EVICTED || counter == counter::EVICTED_PENDING {
+            self.note(|decision| decision.met |= met::EVICTED);
+        }
+        if !DRY {
+            self.kernel.count(counter);
+        }
+    }
+}
+
+impl<const DRY: bool> Sources for Watched<DRY> {
+    pass_on! {
+        fn access(key: &ListKey) -> u32;
+        fn meter(service: u32) -> Option<MeterRef>;
+        fn due(key: &SourceKey) -> Option<WordRef>;
+        fn known(source: &Address) -> Option<WordRef>;
+    }
+
+    unless_dry! {
+        fn add_source(key: &SourceKey, due: u64) = { let _ = (key, due); };
+        fn add_known(source: &Address, at: u64) = { let _ = (source, at); };
+        fn add(word: WordRef, by: u64) -> u64 = { let _ = by; word.load() };
+    }
+}
+
+/// Tells the daemon of a traced packet, if it is one that it asked for.
+#[inline(never)]
+pub fn report() {
+    let Some(decision) = WATCHED.get(0) else { return };
+    let Some(filter) = TRACE_FILTER.get(0) else { return };
+    if filter.sample > 1 {
+        // SAFETY: no arguments.
+        let random = unsafe { bpf_get_prandom_u32() };
+        if random.checked_rem(filter.sample).unwrap_or(0) != 0 {
+            return;
+        }
+    }
+    if !is_wanted(decision, filter) {
+        return;
+    }
+    if TRACE_EVENTS.output::<Decision>(decision, 0).is_err()
+        && let Some(lost) = TRACE_LOST.get_ptr_mut(0)
+    {
+        // SAFETY: this CPU's own, and XDP does not nest.
+        unsafe { *lost += 1 };
+    }
+}
+
+/// By the flow where there is one: it tells both sides. A packet that is of none has one backend,
+/// or does not get to any.
+#[inline(always)]
+fn is_wanted(decision: &Decision, filter: &TraceFilter) -> bool {
+    let any = Address::default();
+    let (flow, key) = (&decision.flow, &decision.key);
+    let has_flow = decision.met & met::FLOW != 0;
+    let read = decision.met & met::DESK != 0;
+    let (client, vip, vip_port, protocol) = if has_flow && !read {
+        (flow.client, flow.vip, flow.vip_port, flow.protocol)
+    } else {
+        (key.src, key.dst, key.dst_port, key.protocol)
+    };
+    if filter.protocol != 0 && filter.protocol != protocol {
+        return false;
+    }
+    let ([a, b], [c, d]) = (client.words(), filter.client.words());
+    let [e, f] = filter.client_mask.words();
+    if ((a ^ c) & e) | ((b ^ d) & f) != 0 {
+        return false;
+    }
+    if filter.vip != any && filter.vip != vip
+        || filter.vip_port != [0; 2] && filter.vip_port != vip_port
+    {
+        return false;
+    }
+    if filter.backend == any {
+        return true;
+    }
+    has_flow
+        && flow.backend_address == filter.backend
+        && (filter.backend_port == [0; 2] || flow.backend_port == filter.backend_port)
+}

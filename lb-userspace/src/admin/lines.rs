@@ -1,0 +1,38 @@
+//! An answer that goes on: a JSON object a line.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Body, Bytes, Frame};
+use tokio::sync::mpsc;
+
+use super::TraceLine;
+
+/// Ends with its sender. Dropped when the asker leaves, which the sender then sees.
+pub(super) struct Lines(mpsc::Receiver<TraceLine>);
+
+impl Lines {
+    pub(super) const fn new(lines: mpsc::Receiver<TraceLine>) -> Self {
+        Self(lines)
+    }
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let line = ready!(self.0.poll_recv(context));
+        Poll::Ready(line.map(|line| {
+            let mut text = serde_json::to_vec(&line).expect("strings and numbers are JSON");
+            text.push(b'\n');
+            Ok(Frame::data(text.into()))
+        }))
+    }
+}

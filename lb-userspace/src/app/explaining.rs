@@ -1,0 +1,178 @@
+//! What the kernel program decides, in the operator's words.
+
+use std::net::SocketAddr;
+
+use lb_common::{
+    abi::{Decision, Flow, FlowKey, PENDING, met, outcome, path},
+    flow::{ICMP, ICMPV6, TCP, UDP},
+    verdict::Reason,
+};
+
+use super::{
+    advice,
+    listing::{Names, mode_name, socket, source},
+};
+use crate::{
+    admin::{DecisionStatus, Explanation, FlowKnown, Leaves, Question, Transport},
+    datapath::{Explained, Leaving, Probe, Watcher, echo, interface_name},
+};
+
+/// Runs a packet through the loaded program and says what comes of it. Blocks.
+///
+/// # Errors
+///
+/// The question makes no sense, in words for the operator.
+pub(super) fn explain(
+    watcher: &Watcher,
+    names: &Names,
+    question: &Question,
+    interface: &str,
+) -> Result<Explanation, String> {
+    /// What a program without fragments takes of a page.
+    const LONGEST: usize = 3000;
+    let Question { from, to, protocol, flags, size, .. } = *question;
+    if from.is_ipv4() != to.is_ipv4() {
+        return Err(format!("{from} and {to} are of different families"));
+    }
+    if size > LONGEST {
+        return Err(format!("a packet of {size} bytes is longer than can be tried ({LONGEST})"));
+    }
+    let protocol = match protocol {
+        Transport::Tcp => TCP,
+        Transport::Udp => UDP,
+        Transport::Icmp => echo(&from),
+    };
+    let probe = Probe { from, to, protocol, flags: flags.into(), size };
+    let explained = watcher.explain(&probe.frame(), interface);
+    let Explained { decision, frame } = explained.map_err(|error| {
+        let error = anyhow::Error::from(error);
+        format!("the packet cannot be tried: {error:#}")
+    })?;
+    // The packet as it was asked about: of a usual one the program keeps no key.
+    let key = key(&probe);
+    let leaves = (decision.egress != 0).then(|| leaves(&decision, &frame)).flatten();
+    let status = status(&decision, &key, names);
+    let words = status.reason.as_deref().and_then(advice::on);
+    Ok(Explanation {
+        leaves,
+        meaning: words.map(|(meaning, _)| meaning.to_owned()),
+        advice: words.map(|(_, advice)| advice.to_owned()),
+        decision: status,
+    })
+}
+
+fn key(probe: &Probe) -> FlowKey {
+    use lb_common::abi::Address;
+    FlowKey {
+        src: Address::of(probe.from.ip()),
+        dst: Address::of(probe.to.ip()),
+        src_port: probe.from.port().to_be_bytes(),
+        dst_port: probe.to.port().to_be_bytes(),
+        protocol: probe.protocol,
+    }
+}
+
+fn leaves(decision: &Decision, frame: &[u8]) -> Option<Leaves> {
+    let Leaving { from, to, mac, .. } = Leaving::read(frame)?;
+    Some(Leaves {
+        from,
+        to,
+        interface: interface(decision.egress),
+        vlan: u16::try_from(decision.vlan).ok().filter(|&vlan| vlan != 0),
+        next_hop: mac.map(|byte| format!("{byte:02x}")).join(":"),
+    })
+}
+
+fn interface(index: u32) -> String {
+    interface_name(index).unwrap_or_else(|| format!("#{index}"))
+}
+
+/// The key of a traced packet.
+pub(super) fn traced_key(decision: &Decision) -> FlowKey {
+    if decision.met & met::DESK != 0 {
+        decision.key
+    } else if decision.met & met::ANSWERS != 0 {
+        // Read as a client's packet first, and then as a backend's.
+        decision.flow.answer()
+    } else {
+        decision.flow.question()
+    }
+}
+
+/// A decision about the packet with `key`.
+pub(super) fn status(decision: &Decision, key: &FlowKey, names: &Names) -> DecisionStatus {
+    let flow = flow(decision, key);
+    let known = known(decision, flow);
+    let is_new = known == FlowKnown::New;
+    let steered = decision.met & met::VIP != 0 && decision.path == path::STEER;
+    let service = flow.map(|flow| flow.service).or(steered.then_some(decision.service));
+    let is_tcp = key.protocol == TCP && decision.met & met::DESK != 0;
+    let ring = decision.ring;
+    DecisionStatus {
+        at_ns: decision.at,
+        protocol: Transport::of(key.protocol),
+        from: end(key.src, key.src_port, key.protocol),
+        to: end(key.dst, key.dst_port, key.protocol),
+        flags: is_tcp.then_some(decision.flags as u8),
+        length: decision.length,
+        interface: interface(decision.ingress),
+        service: service
+            .and_then(|id| names.service(id))
+            .or_else(|| names.at(end(key.dst, key.dst_port, key.protocol), key.protocol))
+            .map(str::to_owned),
+        flow: known,
+        ring_slot: (is_new && decision.met & met::RING != 0)
+            .then(|| [decision.slot.wrapping_sub(ring.offset()), ring.length()]),
+        backend: flow.map(|flow| socket(flow.backend_address, flow.backend_port)),
+        source: flow.and_then(source),
+        mode: flow.map(|flow| mode_name(flow.mode).to_owned()),
+        closing: decision.met & met::CLOSING != 0,
+        evicts: decision.met & met::EVICTED != 0,
+        verdict: verdict(decision.outcome).to_owned(),
+        reason: reason(decision).map(|reason| reason.name().to_owned()),
+    }
+}
+
+fn end(address: lb_common::abi::Address, port: [u8; 2], protocol: u32) -> SocketAddr {
+    let port = if matches!(protocol, ICMP | ICMPV6) { [0; 2] } else { port };
+    socket(address, port)
+}
+
+/// The flow that was looked at last, if the packet is its own. An ICMP error is of the flow that it
+/// quotes.
+fn flow<'a>(decision: &'a Decision, key: &FlowKey) -> Option<&'a Flow> {
+    let flow = &decision.flow;
+    let met = decision.met & met::FLOW != 0;
+    let message = matches!(key.protocol, ICMP | ICMPV6) && decision.outcome == outcome::STEER;
+    let own = flow.question() == *key || flow.answer() == *key || message;
+    (met && own).then_some(flow)
+}
+
+fn known(decision: &Decision, flow: Option<&Flow>) -> FlowKnown {
+    let Some(flow) = flow else { return FlowKnown::None };
+    let pending = flow.number & PENDING != 0;
+    let both = met::PENDING | met::ESTABLISHED;
+    match () {
+        () if decision.met & met::OPENED != 0 => FlowKnown::New,
+        () if pending => FlowKnown::HalfOpen,
+        () if decision.met & both == both => FlowKnown::Promoted,
+        () => FlowKnown::Established,
+    }
+}
+
+const fn verdict(outcome: u32) -> &'static str {
+    match outcome {
+        outcome::PASS => "pass",
+        outcome::PROXY => "proxy",
+        outcome::STEER => "steer",
+        outcome::REPLY => "reply",
+        outcome::ANSWER => "answer",
+        _ => "drop",
+    }
+}
+
+fn reason(decision: &Decision) -> Option<Reason> {
+    let refused = matches!(decision.outcome, outcome::ANSWER | outcome::DROP);
+    let reason = Reason::ALL.get(decision.reason as usize);
+    reason.copied().filter(|_| refused)
+}

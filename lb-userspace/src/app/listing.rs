@@ -1,0 +1,169 @@
+//! The flow table in the operator's words.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::{
+    abi::{Address, Flow, Slot, flow_state, mode},
+    tables::Part,
+};
+
+use crate::{
+    admin::{FlowList, FlowQuery, FlowState, FlowStatus, Traits, Transport},
+    control::Slots,
+    datapath::{FlowTable, clock},
+    fleet::Fleet,
+    service::Service,
+};
+
+/// Of services.
+pub(super) struct Names {
+    /// By their index in the kernel's tables.
+    steered: HashMap<u32, Arc<str>>,
+    services: Vec<Arc<Service>>,
+}
+
+impl Names {
+    pub(super) fn of(fleet: &Fleet, slots: &Slots) -> Self {
+        let names = fleet.services.iter().map(|running| &running.service.name);
+        let ids = names.flat_map(|name| slots.services_of(name).map(|id| (id, name.clone())));
+        let services = fleet.services.iter().map(|running| running.service.clone());
+        Self { steered: ids.collect(), services: services.collect() }
+    }
+
+    /// `None`: it is not configured any more.
+    pub(super) fn service(&self, id: u32) -> Option<&str> {
+        self.steered.get(&id).map(|name| &**name)
+    }
+
+    /// The service that declares a port of an announced address; the first, where hostnames tell
+    /// several apart. Also of proxied ports, which have no index.
+    pub(super) fn at(&self, vip: SocketAddr, protocol: u32) -> Option<&str> {
+        let has_port = |service: &Service| {
+            service.ports.iter().any(|port| port.numbers().contains(&vip.port()))
+        };
+        let mut services = self.services.iter();
+        let found = services.find(|service| {
+            u32::from(service.protocol.number()) == protocol
+                && service.addresses.contains(&vip.ip())
+                && has_port(service)
+        });
+        found.map(|service| &*service.name)
+    }
+}
+
+/// The flows that the operator asks for.
+pub(super) fn list(table: &FlowTable, names: &Names, query: &FlowQuery) -> FlowList {
+    let now = clock::now();
+    let wanted = table.iter().filter(|(part, slot, flow)| {
+        let traits = traits(flow, names, Some(state(*part, *slot)));
+        query.selector.takes(&traits)
+    });
+    // No more of them at a time than are shown: there may be millions.
+    let (mut latest, mut count) = (BinaryHeap::new(), 0_u64);
+    for (part, slot, flow) in wanted {
+        count += 1;
+        latest.push(Reverse(Listed {
+            opened: flow.opened,
+            status: status(part, slot, &flow, names, now),
+        }));
+        if latest.len() > query.limit {
+            latest.pop();
+        }
+    }
+    let shown = latest.into_sorted_vec();
+    let flows: Vec<_> = shown.into_iter().map(|Reverse(listed)| listed.status).collect();
+    FlowList { more: count - flows.len() as u64, flows }
+}
+
+/// In the order of opening.
+struct Listed {
+    opened: u64,
+    status: FlowStatus,
+}
+
+impl Ord for Listed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.opened.cmp(&other.opened)
+    }
+}
+
+impl PartialOrd for Listed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.opened == other.opened
+    }
+}
+
+impl Eq for Listed {}
+
+/// What a selector looks at.
+pub(super) fn traits<'a>(flow: &Flow, names: &'a Names, state: Option<FlowState>) -> Traits<'a> {
+    Traits {
+        client: socket(flow.client, flow.client_port),
+        vip: socket(flow.vip, flow.vip_port),
+        backend: Some(socket(flow.backend_address, flow.backend_port)),
+        service: names.service(flow.service),
+        protocol: Transport::of(flow.protocol),
+        state,
+    }
+}
+
+/// How far a flow has come, by its slot.
+pub(super) fn state(part: Part, slot: Slot) -> FlowState {
+    match part {
+        _ if slot.state() & flow_state::CLOSED == flow_state::CLOSED => FlowState::Closed,
+        Part::Pending => FlowState::HalfOpen,
+        Part::Established => FlowState::Established,
+    }
+}
+
+fn status(part: Part, slot: Slot, flow: &Flow, names: &Names, now: u64) -> FlowStatus {
+    let millis = |then: u64| now.saturating_sub(then) / 1_000_000;
+    FlowStatus {
+        protocol: Transport::of(flow.protocol).unwrap_or(Transport::Tcp),
+        client: socket(flow.client, flow.client_port),
+        vip: socket(flow.vip, flow.vip_port),
+        backend: socket(flow.backend_address, flow.backend_port),
+        source: source(flow),
+        service: names.service(flow.service).map(str::to_owned),
+        state: state(part, slot),
+        mode: mode_name(flow.mode).to_owned(),
+        age_ms: millis(flow.opened),
+        client_idle_ms: millis(flow.seen),
+        backend_idle_ms: (flow.answered != 0).then(|| millis(flow.answered)),
+    }
+}
+
+/// What the backend takes for its client.
+pub(super) fn source(flow: &Flow) -> Option<SocketAddr> {
+    (flow.mode == mode::NAT).then(|| socket(flow.source, flow.source_port))
+}
+
+pub(super) const fn mode_name(mode: u32) -> &'static str {
+    match mode {
+        mode::NAT => "nat",
+        mode::L2 => "l2",
+        mode::IPIP => "ipip",
+        mode::GUE => "gue",
+        _ => "unknown",
+    }
+}
+
+/// From the packet path's form.
+pub(super) fn socket(address: Address, port: [u8; 2]) -> SocketAddr {
+    SocketAddr::new(ip(address), u16::from_be_bytes(port))
+}
+
+pub(super) fn ip(address: Address) -> IpAddr {
+    IpAddr::from(address.bytes()).to_canonical()
+}

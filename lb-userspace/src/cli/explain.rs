@@ -1,0 +1,256 @@
+//! `lb explain`: what would become of a packet, and why.
+
+use std::{
+    fmt::{self, Write},
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
+
+use crate::admin::{
+    DecisionStatus, Endpoint, Explanation, FlowKnown, Leaves, Question, Transport, client,
+};
+
+use super::{fail, print, selector};
+
+/// Bits of a TCP header (RFC 9293, 3.1).
+const FLAGS: [(&str, u8); 8] = [
+    ("fin", 0x01),
+    ("syn", 0x02),
+    ("rst", 0x04),
+    ("psh", 0x08),
+    ("ack", 0x10),
+    ("urg", 0x20),
+    ("ece", 0x40),
+    ("cwr", 0x80),
+];
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// The client's address and port.
+    #[arg(long, value_name = "IP:PORT")]
+    from: Endpoint,
+    /// The announced address and port; for icmp the address alone.
+    #[arg(long, value_name = "IP:PORT")]
+    to: Endpoint,
+    /// tcp, udp or icmp, which is an echo request.
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
+    proto: Transport,
+    /// TCP's flags: fin, syn, rst, psh, ack, urg.
+    #[arg(long, value_name = "FLAG,…", default_value = "syn", value_delimiter = ',', value_parser = flag)]
+    flags: Vec<u8>,
+    /// Bytes of the IP packet. Default: its headers alone.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    size: usize,
+    /// That it comes in by. Default: the first of `[node] interfaces`.
+    #[arg(long, value_name = "INTERFACE")]
+    interface: Option<String>,
+    /// One JSON object instead of words.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    door: selector::Door,
+}
+
+fn flag(text: &str) -> Result<u8, String> {
+    let known = FLAGS.iter().find(|(name, _)| *name == text);
+    let known = known.map(|(_, bit)| *bit);
+    known.ok_or_else(|| format!("`{text}` is none of {}", FLAGS.map(|(name, _)| name).join(", ")))
+}
+
+pub(super) fn explain(flags: Flags) -> ExitCode {
+    let json = flags.json;
+    let shown = question(&flags).and_then(|question| {
+        let socket = match flags.door.path() {
+            Ok(socket) => socket,
+            Err(code) => return Ok(code),
+        };
+        let explanation = client::explain(&socket, &question)?;
+        match json {
+            true => print(&(serde_json::to_string_pretty(&explanation)? + "\n")),
+            false => print(&render(&explanation)),
+        }
+        .map(|()| ExitCode::SUCCESS)
+    });
+    shown.unwrap_or_else(|error| fail(&error))
+}
+
+fn question(flags: &Flags) -> anyhow::Result<Question> {
+    let port = |end: Endpoint, flag: &str| match (end.port, flags.proto) {
+        (Some(port), _) => Ok(SocketAddr::new(end.address, port)),
+        (None, Transport::Icmp) => Ok(SocketAddr::new(end.address, 0)),
+        (None, protocol) => Err(anyhow::anyhow!(
+            "{flag} {} has no port, which {} needs: {flag} {}",
+            end.address,
+            protocol.name(),
+            SocketAddr::new(end.address, 80)
+        )),
+    };
+    Ok(Question {
+        from: port(flags.from, "--from")?,
+        to: port(flags.to, "--to")?,
+        protocol: flags.proto,
+        flags: flags.flags.iter().fold(0, |all, bit| all | bit),
+        size: flags.size,
+        interface: flags.interface.clone(),
+    })
+}
+
+fn render(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    write(explanation, &mut text).expect("a String takes everything");
+    text
+}
+
+fn write(explanation: &Explanation, out: &mut String) -> fmt::Result {
+    let decision = &explanation.decision;
+    writeln!(out, "packet    {}", packet(decision))?;
+    if let Some(service) = &decision.service {
+        writeln!(out, "service   {service}")?;
+    }
+    writeln!(out, "flow      {}", flow(decision))?;
+    if let Some(backend) = decision.backend {
+        let mode = decision.mode.as_deref().unwrap_or("unknown");
+        writeln!(out, "backend   {backend}, reached by {mode}")?;
+    }
+    if let Some(leaves) = &explanation.leaves {
+        writeln!(out, "leaves    {}", leaving(leaves))?;
+    }
+    writeln!(out, "verdict   {}", verdict(decision))?;
+    if let Some(meaning) = &explanation.meaning {
+        writeln!(out, "because   {meaning}")?;
+    }
+    match &explanation.advice {
+        Some(advice) => writeln!(out, "advice    {advice}"),
+        None => Ok(()),
+    }
+}
+
+/// Which packet it is, in one line.
+pub(super) fn packet(decision: &DecisionStatus) -> String {
+    let protocol = decision.protocol.map_or("ip", Transport::name);
+    let flags = decision.flags.map_or_else(String::new, |flags| {
+        let set = FLAGS.iter().filter(|(_, bit)| flags & bit != 0);
+        let names: Vec<_> = set.map(|(name, _)| *name).collect();
+        format!(" {}", names.join(","))
+    });
+    let end = |end: SocketAddr| end_of(end, decision.protocol);
+    let DecisionStatus { length, interface, from, to, .. } = decision;
+    format!("{protocol} {} → {}{flags}, {length} bytes, in by {interface}", end(*from), end(*to))
+}
+
+fn end_of(end: SocketAddr, protocol: Option<Transport>) -> String {
+    match (end, protocol) {
+        (end, Some(Transport::Icmp)) => end.ip().to_string(),
+        (end, _) => end.to_string(),
+    }
+}
+
+fn flow(decision: &DecisionStatus) -> String {
+    let known = match decision.flow {
+        FlowKnown::None => "none".to_owned(),
+        FlowKnown::New => match decision.ring_slot {
+            Some([slot, length]) => format!("new, by slot {slot} of {length} of the ring"),
+            None => "new".to_owned(),
+        },
+        FlowKnown::HalfOpen => "half-open".to_owned(),
+        FlowKnown::Promoted => "half-open, established by this packet".to_owned(),
+        FlowKnown::Established => "established".to_owned(),
+    };
+    let closing = if decision.closing { ", closed by this packet" } else { "" };
+    let evicts = if decision.evicts { ", in the place of another that is evicted" } else { "" };
+    format!("{known}{closing}{evicts}")
+}
+
+fn leaving(leaves: &Leaves) -> String {
+    let end = |end: SocketAddr| match (end.port(), end.ip()) {
+        (0, IpAddr::V4(v4)) => v4.to_string(),
+        (0, IpAddr::V6(v6)) => v6.to_string(),
+        _ => end.to_string(),
+    };
+    let vlan = leaves.vlan.map_or_else(String::new, |vlan| format!(", VLAN {vlan}"));
+    let Leaves { interface, next_hop, .. } = leaves;
+    format!("{} → {}, by {interface}{vlan} to {next_hop}", end(leaves.from), end(leaves.to))
+}
+
+/// The decision, in words.
+pub(super) fn verdict(decision: &DecisionStatus) -> String {
+    let words = match &*decision.verdict {
+        "pass" => "passed to the host: it is not for an announced address",
+        "proxy" => "given to the proxy, in userspace",
+        "steer" => "steered: rewritten and sent on",
+        "reply" => "answered with an echo reply",
+        "answer" => "refused, and its sender told so",
+        _ => "dropped",
+    };
+    match &decision.reason {
+        Some(reason) => format!("{words}: {reason}"),
+        None => words.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision() -> DecisionStatus {
+        DecisionStatus {
+            at_ns: 1,
+            protocol: Some(Transport::Tcp),
+            from: "198.51.100.7:4000".parse().unwrap(),
+            to: "203.0.113.1:80".parse().unwrap(),
+            flags: Some(0x12),
+            length: 54,
+            interface: "eth0".into(),
+            service: Some("web".into()),
+            flow: FlowKnown::New,
+            ring_slot: Some([17, 307]),
+            backend: Some("10.0.0.1:8080".parse().unwrap()),
+            source: Some("10.0.0.254:2048".parse().unwrap()),
+            mode: Some("nat".into()),
+            closing: false,
+            evicts: false,
+            verdict: "steer".into(),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn a_steered_packet_is_told_from_end_to_end() {
+        let leaves = Leaves {
+            from: "10.0.0.254:2048".parse().unwrap(),
+            to: "10.0.0.1:8080".parse().unwrap(),
+            interface: "eth1".into(),
+            vlan: Some(7),
+            next_hop: "02:00:00:00:00:01".into(),
+        };
+        let explanation =
+            Explanation { decision: decision(), leaves: Some(leaves), meaning: None, advice: None };
+        let text = "\
+packet    tcp 198.51.100.7:4000 → 203.0.113.1:80 syn,ack, 54 bytes, in by eth0
+service   web
+flow      new, by slot 17 of 307 of the ring
+backend   10.0.0.1:8080, reached by nat
+leaves    10.0.0.254:2048 → 10.0.0.1:8080, by eth1, VLAN 7 to 02:00:00:00:00:01
+verdict   steered: rewritten and sent on
+";
+        assert_eq!(render(&explanation), text);
+    }
+
+    #[test]
+    fn a_dropped_one_comes_with_advice() {
+        let decision = DecisionStatus {
+            flow: FlowKnown::None,
+            backend: None,
+            verdict: "drop".into(),
+            reason: Some("no_backend".into()),
+            ..decision()
+        };
+        let (meaning, advice) = (Some("all down".to_owned()), Some("mend them".to_owned()));
+        let text = render(&Explanation { decision, leaves: None, meaning, advice });
+        assert!(
+            text.ends_with(
+                "verdict   dropped: no_backend\nbecause   all down\nadvice    mend them\n"
+            )
+        );
+    }
+}
