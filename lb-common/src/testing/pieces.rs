@@ -117,6 +117,11 @@ impl Frame {
         None
     }
 
+    #[must_use]
+    pub fn is_fragment(&self) -> bool {
+        self.identification().is_some()
+    }
+
     pub(super) fn is_later_v6_fragment(&self) -> bool {
         let v6 = self.0[12..14] == [0x86, 0xdd];
         let place = self.identification().filter(|_| v6);
