@@ -6,9 +6,8 @@ use crate::{
     arrival::{Arrival, Desk, Extent, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
-    next_hop,
     packet::Packet,
-    pick, quic, rewrite,
+    rewrite,
     tables::{FlowRef, Part, Tables},
     track,
     verdict::{Reason, Way},
@@ -96,14 +95,6 @@ fn admit<P: Packet, T: Tables>(
     check_opening(arrival, service)?;
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
-    onward.backend = match service.server_id_length {
-        0 => quic::NONE,
-        length => quic::named(packet, tables, vip.service, length, arrival.l4),
-    };
-    if onward.backend == quic::NONE {
-        onward.backend = pick::pick(tables, vip.service, arrival)?;
-    }
-    next_hop::of_backend(tables, onward.backend, key.protocol, tables.now())?;
     Ok(Way::Open)
 }
 
@@ -129,6 +120,8 @@ fn check_opening(arrival: &Arrival, service: &Service) -> Result<(), Reason> {
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
         ACK if service.mode != mode::NAT => Ok(()),
+        // It may answer a challenge: the guard's matter.
+        RST if service.challenge != 0 => Ok(()),
         _ => Err(Reason::UnknownFlow),
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     abi::{FlowKey, FragmentKey, Fragmented},
     flow::{Family, Headers, tcp_flags},
-    verdict::Exit,
+    verdict::{Exit, Reason, Way},
     vlan::Tag,
 };
 
@@ -78,7 +78,17 @@ pub struct Onward {
     pub service: u32,
     pub backend: u32,
     /// With `Way::Oversize`, bytes of the largest IP packet that would have done.
-    pub limit: u32,
+    pub carried: u32,
+    /// Where the flow was counted in, before it is open.
+    pub load: u32,
+    /// Which of its limits counts.
+    pub limit: Limit,
+    /// What a backend that was asked about has to do: see [`crate::pick`].
+    pub burden: u64,
+    /// The least of several.
+    pub least: u64,
+    /// Where among the members a kept backend stands.
+    pub position: u32,
     /// Where the packet leaves.
     pub exit: Exit,
 }
@@ -111,6 +121,27 @@ impl Piece {
         last: 0,
         pad: 0,
     };
+}
+
+/// No backend's id.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
+/// A backend's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Limit {
+    #[default]
+    Soft,
+    Hard,
+}
+
+impl Onward {
+    /// The packet is to be refused for that reason.
+    #[inline(always)]
+    pub(crate) fn refuse(&mut self, reason: Reason) -> Way {
+        self.exit.reason = reason;
+        Way::Refuse
+    }
 }
 
 impl Arrival {

@@ -122,6 +122,46 @@ impl Delta {
     }
 }
 
+/// A one's complement sum, for a checksum from scratch: of headers of our own making only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum(u64);
+
+impl Sum {
+    pub const NONE: Self = Self(0);
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, word: [u8; 2]) -> Self {
+        Self(self.0 + u16::from_ne_bytes(word) as u64)
+    }
+
+    /// As part of a pseudo header; the mapped form's `ffff` adds nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self, address: Address) -> Self {
+        Self(self.0 + sum(address))
+    }
+
+    /// A header, of an even number of bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes<const N: usize>(self, bytes: &[u8; N]) -> Self {
+        const { assert!(N.is_multiple_of(2)) };
+        let (mut sum, mut place) = (self, 0);
+        while place < N {
+            sum = sum.word([bytes[place], bytes[place + 1]]);
+            place += 2;
+        }
+        sum
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!fold64(self.0)).to_ne_bytes()
+    }
+}
+
 /// The 32-bit words of an address, added up without losing a carry.
 #[inline(always)]
 const fn sum(address: Address) -> u64 {
@@ -165,6 +205,15 @@ mod tests {
         let delta = Delta::NONE.word([0x55, 0x55], [0x32, 0x85]);
         assert_eq!(delta.apply_udp([0xdd, 0x2f]), [0xff, 0xff]);
         assert_eq!(delta.apply_udp([0, 0]), [0, 0]);
+    }
+
+    #[test]
+    fn a_sum_from_scratch() {
+        let bytes = *b"\x45\0\0\x28\0\0\x40\0\x40\x06\0\0\xcb\0\x71\x0a\xc6\x33\x64\x07";
+        assert_eq!(Sum::NONE.bytes(&bytes).checksum(), checksum(&bytes));
+        let [vip, client] = [[203, 0, 113, 10], [198, 51, 100, 7]].map(Address::v4);
+        let halves = Sum::NONE.bytes(b"\x45\0\0\x28\0\0\x40\0\x40\x06\0\0");
+        assert_eq!(halves.address(vip).address(client).checksum(), checksum(&bytes));
     }
 
     proptest::proptest! {

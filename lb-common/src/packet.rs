@@ -10,8 +10,6 @@ use network_types::{
     vlan::VlanHdr,
 };
 
-use crate::checksum::Delta;
-
 /// No header starts so many bytes into a frame or further: a power of two.
 pub const FAR: u32 = 512;
 
@@ -47,9 +45,9 @@ pub unsafe trait Packet {
         end - start
     }
 
-    /// One's complement sum of `LENGTH` bytes, a multiple of four and at most 2 KiB; `None` if the frame
-    /// ends before them.
-    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta>;
+    /// Sum of `LENGTH` bytes as 32-bit words, folded or with its carries in the upper half. A multiple
+    /// of four, and at most 2 KiB. `None`: the frame ends before them.
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64>;
 
     /// The header at `offset`, which must be even; `None` if the frame ends before it does.
     #[inline(always)]

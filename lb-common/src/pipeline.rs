@@ -5,15 +5,16 @@ use network_types::eth::EthHdr;
 use crate::{
     abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
-    answer::too_big,
+    answer::{reset, too_big},
     arrival::{Desk, Extent},
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    fragment, icmp, mss, next_hop, odd, open,
+    fragment, gone, guard, icmp, mss, next_hop, odd, open,
     packet::Packet,
+    pick, quic,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
     track,
@@ -100,14 +101,24 @@ fn go_on<P: Packet, T: Tables>(
     desk: &mut Desk,
     way: Way,
 ) -> Result<Way, Reason> {
+    let mut way = way;
+    if way == Way::Open {
+        way = guard::check(packet, tables, desk)?;
+    }
+    if matches!(way, Way::Follow | Way::Promote) {
+        way = gone::settle(tables, desk, way)?;
+    }
+    if way == Way::Open {
+        desk.onward.backend = quic::named(packet, tables, desk);
+        way = pick::pick(tables, desk)?;
+    }
     match way {
-        Way::Open => {
-            open::begin(packet, tables, desk)?;
-            encap::prepare(tables, desk)?;
-            open::reserve(tables, desk)?;
-            open::finish(tables, desk)?;
+        Way::Open => open(packet, tables, desk)?,
+        Way::Promote => {
+            open::promote(tables, desk);
+            guard::remember(tables, desk);
         }
-        Way::Promote => open::promote(tables, desk),
+        Way::Refuse => return reset::refuse(packet, desk),
         Way::Follow => {}
         way => return Ok(way),
     }
@@ -130,6 +141,19 @@ fn backwards<P: Packet, T: Tables>(
         Way::Oversize => too_big::answer(packet, tables, desk),
         way => Ok(way),
     }
+}
+
+/// Opens a flow to the backend that was picked for it.
+#[inline(always)]
+fn open<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let opened = open::begin(packet, tables, desk)
+        .and_then(|()| encap::prepare(tables, desk))
+        .and_then(|()| open::reserve(tables, desk))
+        .and_then(|()| open::finish(tables, desk));
+    if opened.is_err() {
+        pick::give_back(tables, desk);
+    }
+    opened
 }
 
 /// A plain segment of an established flow: a search by client, then one by backend.
@@ -226,13 +250,18 @@ fn follow<P: Packet, T: Tables>(
     match obstacle(packet, tables, flow) {
         Some(Reason::TooBig) => {
             let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
-            onward.limit = reach.hop().mtu.saturating_sub(flow.overhead());
+            onward.carried = reach.hop().mtu.saturating_sub(flow.overhead());
             return Ok(Way::Oversize);
         }
         Some(reason) => return Err(reason),
         None => {}
     }
-    to_backend(packet, tables, arrival.headers(), Found::read(flow), &mut onward.exit)
+    let found = Found::read(flow);
+    // The place may have become another's since. An ICMP error has no key of the flow's.
+    if flow.protocol() == arrival.key.protocol && !flow.is_from_client(&arrival.key) {
+        return Err(Reason::RacedFlow);
+    }
+    to_backend(packet, tables, arrival.headers(), found, &mut onward.exit)
 }
 
 /// Finds the flow of a backend's packet: [`Way::Back`], if there is one.
@@ -258,14 +287,14 @@ fn give_back<P: Packet, T: Tables>(
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     if is_too_large(packet, flow) {
-        onward.limit = flow.way_back().mtu;
+        onward.carried = flow.way_back().mtu;
         return Ok(Way::Oversize);
     }
-    let headers = arrival.headers();
+    let (headers, found) = (arrival.headers(), Found::read(flow));
     if headers.flags & tcp_flags::SYN != 0 {
-        track::answered(packet, headers, flow)?;
+        track::answered(packet, headers, found)?;
     }
-    to_client(packet, tables, headers, Found::read(flow), &mut onward.exit)
+    to_client(packet, tables, headers, found, &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -281,9 +310,13 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
-        Way::Other | Way::Open | Way::Promote | Way::Follow | Way::Back | Way::Oversize => {
-            Verdict::Drop(Reason::Inconsistent)
-        }
+        Way::Other
+        | Way::Open
+        | Way::Refuse
+        | Way::Promote
+        | Way::Follow
+        | Way::Back
+        | Way::Oversize => Verdict::Drop(Reason::Inconsistent),
     }
 }
 
@@ -299,7 +332,7 @@ fn to_backend<P: Packet, T: Tables>(
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
     if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::client(tables, headers.flags, flow);
+        track::client(tables, headers.flags, found);
     }
     let now = tables.now();
     flow.set_seen(now);
@@ -328,7 +361,7 @@ fn to_client<P: Packet, T: Tables>(
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
     if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::backend(tables, headers.flags, flow);
+        track::backend(tables, headers.flags, found);
     }
     let now = tables.now();
     flow.set_answered(now);

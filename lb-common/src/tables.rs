@@ -4,15 +4,16 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, QuicKey,
-        RangeKey, Reach, Ring, Service, Vip, VipKey,
+        Address, Affinity, AffinityKey, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey,
+        Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
+    sources::Sources,
     verdict::Reason,
 };
 
 /// Everything outside the packet. In the kernel: BPF maps and helpers; in tests: ordinary memory.
-pub trait Tables {
+pub trait Tables: Sources {
     /// The secret that places flows in buckets.
     fn seed(&self) -> [u64; 2];
     /// Buckets of slots, less one; their number is a power of two.
@@ -72,6 +73,11 @@ pub trait Tables {
     /// One more; tells how many there were.
     fn count_in(&self, load: u32) -> u64;
     fn count_out(&self, load: u32);
+    /// How often this CPU has been asked before, for this service; wraps.
+    fn turn(&self, service: u32) -> u32;
+    /// The backend that a source had last.
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    fn set_affinity(&self, key: &AffinityKey, value: Affinity);
     /// One more flow for the backend's statistics.
     fn opened(&self, backend: u32);
     /// One more in a counter of [`crate::abi::counter`].
@@ -108,6 +114,14 @@ pub enum Part {
 pub struct WordRef(*mut u64);
 
 impl WordRef {
+    /// # Safety
+    /// `word` must be aligned, and stay valid for as long as the packet at hand is processed.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(word: *mut u64) -> Self {
+        Self(word)
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn as_ptr(self) -> *mut u64 {
@@ -119,6 +133,13 @@ impl WordRef {
     pub fn load(self) -> u64 {
         // SAFETY: the word lives as its bucket does; one aligned load, which does not tear.
         unsafe { self.0.read_volatile() }
+    }
+
+    /// Where any value that CPUs write there is right.
+    #[inline(always)]
+    pub fn store(self, value: u64) {
+        // SAFETY: as above.
+        unsafe { self.0.write_volatile(value) }
     }
 }
 

@@ -4,7 +4,7 @@ use aya_ebpf::{
     helpers::{bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use lb_common::{checksum::Delta, packet::Packet};
+use lb_common::packet::Packet;
 
 /// What `bpf_csum_diff` sums at a time: MAX_BPF_STACK in include/linux/filter.h.
 const SUMMED: usize = 512;
@@ -33,7 +33,7 @@ unsafe impl Packet for Frame {
     }
 
     #[inline(always)]
-    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<Delta> {
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64> {
         let (mut seed, mut done) = (0, 0);
         // Unrolled: the helper wants lengths that the verifier knows.
         while done < LENGTH {
@@ -50,7 +50,7 @@ unsafe impl Packet for Frame {
             seed = sum as u32;
             done += length;
         }
-        Some(Delta::of_sum(u64::from(seed)))
+        Some(u64::from(seed))
     }
 
     #[inline(always)]

@@ -9,6 +9,8 @@
 mod bench;
 mod frame;
 mod maps;
+mod route;
+mod sources;
 mod steer;
 
 use aya_ebpf::{

@@ -1,6 +1,9 @@
 //! The table of frames through the loaded object, over the host's real routing.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use lb::{
     datapath::{Datapath, DatapathConfig},
@@ -9,10 +12,11 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::Backend,
+    abi::{Backend, status},
     tables::Tables as _,
     testing::{
         Frame, Row,
+        dialogue::{self, Fate},
         frames::{CLIENT_MAC, OUR_MAC},
         modes::{NARROW_CLIENTS, NARROW_MTU},
         rows,
@@ -47,6 +51,17 @@ fn every_row_of_the_table() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
+#[test]
+fn a_challenge_and_its_answers() {
+    let lab = Lab::create();
+    let held = lab.netns.within(|| {
+        let tags = [None, Some(CLIENT_VLAN)];
+        let cases = [0, 1].into_iter().flat_map(|family| tags.map(|vlan| (family, vlan)));
+        cases.map(|(family, vlan)| lab.challenge(family, vlan)).collect::<Result<Vec<_>, _>>()
+    });
+    held.expect("the namespace").expect("the dialogue");
+}
+
 /// A network around the table's world. This kernel may lack VLAN devices, so two interfaces
 /// stand for them: what matters is that routing names them and the object knows their tags.
 struct Lab {
@@ -63,7 +78,10 @@ struct Lab {
 
 impl Lab {
     fn create() -> Self {
-        let netns = Netns::create(&format!("lbt-verdicts-{}", std::process::id())).expect("root");
+        static LABS: AtomicU32 = AtomicU32::new(0);
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lbt-verdicts-{}-{number}", std::process::id());
+        let netns = Netns::create(&name).expect("root");
         let [client, client6] = world::CLIENTS;
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
@@ -98,10 +116,10 @@ impl Lab {
         let config = DatapathConfig {
             max_flows: 64,
             max_half_open: 64,
-            backends: 64,
-            services: 64,
-            vips: 64,
-            ring_slots: 64,
+            backends: 128,
+            services: 128,
+            vips: 256,
+            ring_slots: 512,
             load_slots: 4096,
             ..DatapathConfig::default()
         };
@@ -130,10 +148,33 @@ impl Lab {
         datapath
     }
 
+    fn challenge(&self, family: usize, vlan: Option<u16>) -> Result<(), String> {
+        let mut datapath = self.load();
+        start_afresh(&mut datapath, 0);
+        dialogue::challenge(family, vlan, |frame| {
+            let before = datapath.counters.verdicts().expect("counters");
+            let trial = datapath.kernel.try_frame(&frame.0, self.up).expect("run");
+            let after = datapath.counters.verdicts().expect("counters");
+            let mut drops = after.drops();
+            let reason = drops.find(|(reason, count)| *count > before.dropped(*reason));
+            let fate = match (trial.action, reason) {
+                (XDP_REDIRECT, None) => Fate::Steered,
+                (XDP_TX, Some((reason, _))) => Fate::Answered(reason),
+                (XDP_DROP, Some((reason, _))) => Fate::Dropped(reason),
+                other => panic!("{other:?}"),
+            };
+            (fate, Frame(trial.frame))
+        })
+    }
+
     fn run(&self, datapath: &mut Datapath, number: u32, row: &Row) -> Result<(), String> {
         let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
+        }
+        for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
+            let gone = Command::SetStatus { id, status: status::GONE };
+            datapath.tables.apply(&gone).expect("a status");
         }
         let before = datapath.counters.verdicts().expect("counters");
         let trial = send(&row.frame);
@@ -197,15 +238,18 @@ fn neighbour_of(end: &str) -> String {
 /// Without flows, and with counts and source ports that no row has used.
 fn start_afresh(datapath: &mut Datapath, number: u32) {
     datapath.flows.clear();
-    for (id, backend) in (0..).zip(world::model(0).backends) {
+    let model = world::model(0);
+    for (id, backend) in (0..).zip(&model.backends) {
         let load = load_slot(number, backend.load).0;
-        let backend = Backend { load, ..backend };
+        let backend = Backend { load, ..*backend };
+        let status = model.reach(id).expect("one for each backend").status();
         datapath.tables.apply(&Command::SetBackend { id, backend }).expect("a backend");
+        datapath.tables.apply(&Command::SetStatus { id, status }).expect("a status");
     }
 }
 
-fn load_slot(row: u32, family: u32) -> LoadSlot {
-    LoadSlot(2 * row + family)
+fn load_slot(row: u32, load: u32) -> LoadSlot {
+    LoadSlot(4 * row + load)
 }
 
 /// The world's tables as the daemon would fill them, without the backends.
@@ -220,14 +264,12 @@ fn commands() -> Vec<Command> {
         commands.push(Command::SetService { id, service: *service });
     }
     commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
+    let lists = model.crowd.lists.iter();
+    commands.extend(lists.map(|(prefix, access)| Command::SetAccess(*prefix, *access)));
     commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
     commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
     let flags = |address| model.address(address).expect("one of the model's");
     let addresses = model.addresses.iter();
     commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
-    for id in 0..model.backends.len() as u32 {
-        let status = model.reach(id).expect("one for each backend").status();
-        commands.push(Command::SetStatus { id, status });
-    }
     commands
 }

@@ -171,6 +171,30 @@ impl Slot {
         Self(hash & Self::FINGERPRINT | generation | born | flow_state::CLAIMED as u64)
     }
 
+    /// Being taken out of the table by one who has it alone meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub const fn held(self) -> Self {
+        Self(self.0 & !(flow_state::OPEN as u64) | flow_state::CLAIMED as u64)
+    }
+
+    /// With more bits of [`flow_state`]; what is closed no longer counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, bits: u32) -> Self {
+        let state = self.state() | bits;
+        let closed = state & flow_state::CLOSED == flow_state::CLOSED;
+        let state = if closed { state & !flow_state::COUNTED } else { state };
+        Self(self.0 & !Self::STATE | state as u64)
+    }
+
+    /// Whether it is open, and still the flow's that `other` was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_still(self, other: Self) -> bool {
+        self.has(flow_state::OPEN) && (self.0 ^ other.0) & !Self::STATE == 0
+    }
+
     /// A claimed slot whose entry has been written.
     #[inline(always)]
     #[must_use]

@@ -5,14 +5,17 @@
 //! meaning is a change of [`ABI_VERSION`].
 
 mod address;
+mod affinity;
 mod flow;
 mod fragment;
 mod hop;
 mod quic;
 mod range;
 mod service;
+mod source;
 
 pub use address::Address;
+pub use affinity::{Affinity, AffinityKey};
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
 pub use hop::{CachedHop, Hop, SERVICE_TAG};
@@ -22,6 +25,7 @@ pub use service::{
     Backend, GUE_PORT, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags,
     status, strategy,
 };
+pub use source::{ListKey, Meter, SourceKey, access};
 
 use crate::verdict::Reason;
 
@@ -62,8 +66,21 @@ pub mod maps {
     pub const LOAD: &str = "LOAD";
     /// `load slot → u32`, array: where the search for a free source port goes on.
     pub const PORTS: &str = "PORTS";
+    /// `AffinityKey → Affinity`, LRU hash: which backend a source keeps.
+    pub const AFFINITY: &str = "AFFINITY";
+    /// `service id → u32`, per-CPU array: which of the ring's slots has its turn (`wrr`).
+    pub const TURNS: &str = "TURNS";
     /// `backend id → u64`, per-CPU array: flows ever opened.
     pub const OPENED: &str = "OPENED";
+    /// `ListKey → u32`, longest prefix match: [`super::access`] of the prefixes that services name.
+    pub const LISTS: &str = "LISTS";
+    /// `service id → Meter`, array: new flows, measured.
+    pub const METERS: &str = "METERS";
+    /// `SourceKey → u64`, LRU hash: when a source's next flow is due, ns.
+    pub const SOURCES: &str = "SOURCES";
+    /// `Address → u64`, LRU hash: when a source last showed that it gets what is sent to it, ns. IPv6
+    /// addresses by their first 64 bits.
+    pub const KNOWN: &str = "KNOWN";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";
     /// `FragmentKey → Fragmented`, LRU hash: packets of which fragments are still to come.
@@ -154,8 +171,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, QuicKey, RangeKey, Reach, Ring,
-        Service, Vip, VipKey, VlanDevice,
+        Address, Backend, Flow, FlowKey, FragmentKey, Fragmented, ListKey, Meter, QuicKey,
+        RangeKey, Reach, Ring, Service, SourceKey, Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -173,11 +190,14 @@ mod pod {
         FlowKey,
         FragmentKey,
         Fragmented,
+        ListKey,
+        Meter,
         QuicKey,
         RangeKey,
         Reach,
         Ring,
         Service,
+        SourceKey,
         Vip,
         VipKey,
         VlanDevice

@@ -108,7 +108,7 @@ pub mod service_flags {
     /// Flows of a backend that is gone get another one; without it they are reset (TCP). UDP
     /// always moves.
     pub const MOVE: u32 = 1;
-    /// Some backend has limits.
+    /// Some backend has limits: without it they are not looked at where one backend is chosen.
     pub const LIMITED: u32 = 2;
     /// There are prefix lists for the service.
     pub const LISTED: u32 = 4;
@@ -165,7 +165,7 @@ pub struct Backend {
     pub load: u32,
     /// Relative to the other members.
     pub weight: u32,
-    /// At this load and above, others are preferred.
+    /// At this load and above, others are preferred. `u32::MAX`: never.
     pub soft_limit: u32,
     /// At this load and above, nothing new. `u32::MAX`: unlimited.
     pub hard_limit: u32,

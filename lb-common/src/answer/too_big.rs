@@ -57,11 +57,11 @@ pub(crate) fn answer<P: Packet, T: Tables>(
         return Err(Reason::TooBig);
     }
     match arrival.family {
-        Family::V4 if length as usize >= QUOTE_V4 => v4::<P, QUOTE_V4>(packet, onward.limit)?,
-        Family::V4 => v4::<P, SHORT_QUOTE_V4>(packet, onward.limit)?,
+        Family::V4 if length as usize >= QUOTE_V4 => v4::<P, QUOTE_V4>(packet, onward.carried)?,
+        Family::V4 => v4::<P, SHORT_QUOTE_V4>(packet, onward.carried)?,
         // Nobody sends less than the smallest MTU: whoever promises it must carry it.
         Family::V6 if length as usize <= MIN_MTU_V6 => return Err(Reason::TooBig),
-        Family::V6 => v6(packet, onward.limit)?,
+        Family::V6 => v6(packet, onward.carried)?,
     }
     onward.exit = Exit { reason: Reason::TooBig, ..Exit::default() };
     Ok(Way::Answer)
@@ -153,7 +153,8 @@ fn make_room<P: Packet, const QUOTE: usize>(
         Family::V4 => ETHERTYPE_IPV4.to_be(),
         Family::V6 => ETHERTYPE_IPV6.to_be(),
     };
-    packet.sum::<QUOTE>(family.l4() + Icmpv4Hdr::LEN).ok_or(Reason::Truncated)
+    let sum = packet.sum::<QUOTE>(family.l4() + Icmpv4Hdr::LEN);
+    sum.map(Delta::of_sum).ok_or(Reason::Truncated)
 }
 
 /// `sum`: of all under the checksum but the ICMP header itself.
@@ -170,4 +171,19 @@ fn message<P: Packet>(
     let header = packet.at_mut::<[u8; 8]>(family.l4()).ok_or(Reason::Truncated)?;
     *header = [kind[0], kind[1], check[0], check[1], a, b, c, d];
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_keep_to_their_rate() {
+        const SECOND: u64 = 1_000_000_000;
+        let (mut next, now) = (0, 7 * SECOND);
+        let given = |next: &mut u64, now| (0..20_000).filter(|_| is_due(next, now)).count();
+        assert_eq!(given(&mut next, now), 1001, "a burst");
+        assert_eq!(given(&mut next, now + SECOND / 100), 100, "a hundredth of a second later");
+        assert_eq!(given(&mut next, now + 60 * SECOND), 1001, "long after");
+    }
 }

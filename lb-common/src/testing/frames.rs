@@ -73,6 +73,22 @@ pub fn tcp(link: Link, src: SocketAddr, dst: SocketAddr, flags: &str, payload: &
     written!(builder, payload)
 }
 
+/// A TCP reset without options or data, acknowledging or not.
+#[must_use]
+pub fn reset(
+    link: Link,
+    src: SocketAddr,
+    dst: SocketAddr,
+    sequence: u32,
+    acknowledgement: Option<u32>,
+) -> Frame {
+    let builder = ip(link, src.ip(), dst.ip()).tcp(src.port(), dst.port(), sequence, 0).rst();
+    match acknowledgement {
+        Some(number) => written!(builder.ack(number), b""),
+        None => written!(builder, b""),
+    }
+}
+
 #[must_use]
 pub fn udp(link: Link, src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Frame {
     written!(ip(link, src.ip(), dst.ip()).udp(src.port(), dst.port()), payload)

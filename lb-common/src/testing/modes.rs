@@ -66,7 +66,7 @@ pub(super) fn add(model: &mut Model, family: usize, now: u64) {
         });
         model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
         model.services.push(Service { mode, mss, ..Service::default() });
-        model.opened.borrow_mut().push(0);
+        model.opened.push(super::model::Count::default());
         for protocol in [6, 17] {
             let address = Address::of(ip(VIPS[family]));
             let key = VipKey::new(address, port.to_be_bytes(), protocol);

@@ -1,10 +1,12 @@
 //! The services and backends that the table's frames meet.
 
+pub mod limits;
+
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
     frames::{CLIENT_MAC, OUR_MAC},
-    model::Model,
+    model::{Count, Model},
     modes,
 };
 use crate::abi::{
@@ -88,14 +90,20 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip(text), port)
 }
 
-fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
+pub(super) fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
     VipKey::new(Address::of(ip(vip)), port.to_be_bytes(), protocol)
 }
 
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.
 #[must_use]
 pub fn model(now: u64) -> Model {
-    filled(Model::default(), now)
+    model_of(128, now)
+}
+
+/// The same with so many buckets, a power of two, in each part of the flow table.
+#[must_use]
+pub fn model_of(buckets: u32, now: u64) -> Model {
+    filled(Model::with_buckets(buckets), now)
 }
 
 /// The same in a model that has nothing in it yet.
@@ -126,12 +134,12 @@ pub fn filled(mut model: Model, now: u64) -> Model {
             model.reach.push(Reach { hop: hop(vlan), at, ..Reach::default() }.into());
             model.services.push(Service::default());
             model.current_rings.push(Ring::new(backend + slot, 1));
-            model.opened.borrow_mut().push(0);
+            model.opened.push(Count::default());
         }
         model.services.push(Service::default());
         model.current_rings.push(Ring::new(0, 0));
-        model.load.borrow_mut().push(0);
-        model.ports.borrow_mut().push(0);
+        model.load.push(Count::default());
+        model.ports.push(Count::default());
         let steered = [
             (TCP_PORT, 6, 0),
             (UDP_PORT, 17, 0),
@@ -165,10 +173,12 @@ pub fn filled(mut model: Model, now: u64) -> Model {
         model.vips.insert(vip_key(vip, PROXY_IN_RANGE, 6), proxied);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
+        super::guarded::add(&mut model, family, backend);
     }
     for family in 0..VIPS.len() {
         modes::add(&mut model, family, now);
     }
+    limits::add(&mut model, now);
     model
 }
 
@@ -187,7 +197,7 @@ fn add_service(model: &mut Model, family: usize, ends: (&str, &str), hop: Hop) -
         ..Backend::default()
     });
     model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
-    model.opened.borrow_mut().push(0);
+    model.opened.push(Count::default());
     model.services.push(Service::default());
     model.current_rings.push(Ring::new(slot, 1));
     model.services.len() as u32 - 1

@@ -138,13 +138,6 @@ impl Slots {
         self.backends.holder(&(service.clone(), server))
     }
 
-    /// The indices into `SERVICES` for the families of a service.
-    #[must_use]
-    pub fn services_of(&self, service: &Arc<str>) -> impl Iterator<Item = u32> + '_ {
-        let keys = Family::ALL.map(|family| (service.clone(), family));
-        keys.into_iter().filter_map(|key| self.services.holder(&key))
-    }
-
     /// The index into `LOAD` for a server of any number of services. Not a claim: it is given up
     /// where nobody claims the server before the second settlement.
     ///

@@ -9,7 +9,7 @@ use lb_common::{
         modes::{GUE_PORT, IPIP_PORT, L2_PORT},
         world::{
             BACKEND_PORT, BACKENDS, CLIENTS, FIRST_SOURCE_PORT, SOURCES, TCP_PORT, UDP_PORT, VIPS,
-            hop, ip, socket,
+            hop, ip, limits, socket,
         },
     },
 };
@@ -19,6 +19,8 @@ pub struct Case {
     pub frame: Frame,
     /// The flows that are known, this frame's among them. `None`: every measured frame opens one.
     pub known: Option<Known>,
+    /// Whether frames leave within others.
+    pub is_tunnel: bool,
 }
 
 /// `count` flows, alike but for the client's and the backend's IPv4 addresses, which count up.
@@ -74,14 +76,17 @@ pub fn cases() -> Vec<Case> {
             name: format!("{mode_name} v4 syn new flow"),
             frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
             known: None,
+            is_tunnel: mode != mode::L2,
         });
     }
     let client = socket(CLIENTS[0], CLIENT_PORT);
-    cases.push(Case {
-        name: "nat v4 syn new flow".to_owned(),
-        frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
+    let picks = [("", TCP_PORT), (" p2c", limits::P2C_PORT), (" limits", limits::LIMITED_PORT)];
+    cases.extend(picks.map(|(pick, port)| Case {
+        name: format!("nat v4 syn new flow{pick}"),
+        frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
         known: None,
-    });
+        is_tunnel: false,
+    }));
     cases
 }
 
@@ -119,6 +124,7 @@ fn known(
         name: format!("{name}, {way}"),
         frame,
         known: Some(Known { count, first, direction }),
+        is_tunnel: false,
     };
     [("to backend", there, Direction::ToBackend), ("to client", back, Direction::ToClient)]
         .map(case)
@@ -138,6 +144,7 @@ impl Case {
             };
             known.first = Flow { mode, overhead, ..known.first };
         }
+        self.is_tunnel = mode != mode::L2;
         self
     }
 }

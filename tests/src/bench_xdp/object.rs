@@ -60,6 +60,8 @@ struct Round {
     sources: u32,
     turn: u32,
     length: u32,
+    tunnel: u32,
+    pad: u32,
 }
 
 // SAFETY: #[repr(C)], bytes and integers, no implicit padding.
@@ -154,7 +156,9 @@ impl Object {
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
         let length = frame.len() as u32;
-        self.round.set(0, Round { frame: head, first, sources, turn: 0, length }, 0)?;
+        let tunnel = u32::from(case.is_tunnel);
+        let round = Round { frame: head, first, sources, turn: 0, length, tunnel, pad: 0 };
+        self.round.set(0, round, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as f64))

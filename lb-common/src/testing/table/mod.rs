@@ -2,9 +2,11 @@
 //! against `balance` over a [`Model`](super::Model) and, through `BPF_PROG_TEST_RUN`, against the
 //! loaded object over maps of the same content.
 
+mod attack;
 mod double_tags;
 mod fragments;
 mod icmp;
+mod limits;
 mod malformed;
 mod modes;
 mod odd;
@@ -33,6 +35,8 @@ pub struct Row {
     pub verified: bool,
     /// The backend's live flows afterwards.
     pub live: Option<u64>,
+    /// Before the frame, the backends of [`world::limits::falling`] are gone.
+    pub fallen: bool,
 }
 
 impl Row {
@@ -45,6 +49,7 @@ impl Row {
             out: None,
             verified: true,
             live: None,
+            fallen: false,
         }
     }
 
@@ -86,6 +91,11 @@ impl Row {
         Self { verified: false, ..self.out(frame) }
     }
 
+    fn fallen(mut self) -> Self {
+        self.fallen = true;
+        self
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -97,9 +107,11 @@ pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for ends in [Ends::new(0), Ends::new(1)] {
         steering::add(&mut rows, &ends);
+        limits::add(&mut rows, &ends);
         passing::add(&mut rows, &ends);
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
+        attack::add(&mut rows, &ends);
         fragments::add(&mut rows, &ends);
         odd::add(&mut rows, &ends);
         double_tags::add(&mut rows, &ends);
