@@ -110,10 +110,10 @@ impl Lab {
         let config = DatapathConfig {
             max_flows: 64,
             max_half_open: 64,
-            backends: 64,
+            backends: 128,
             services: 128,
             vips: 256,
-            ring_slots: 128,
+            ring_slots: 512,
             load_slots: 4096,
             ..DatapathConfig::default()
         };
@@ -232,10 +232,13 @@ fn neighbour_of(end: &str) -> String {
 /// Without flows, and with counts and source ports that no row has used.
 fn start_afresh(datapath: &mut Datapath, number: u32) {
     datapath.flows.clear();
-    for (id, backend) in (0..).zip(world::model(0).backends) {
+    let model = world::model(0);
+    for (id, backend) in (0..).zip(&model.backends) {
         let load = load_slot(number, backend.load).0;
-        let backend = Backend { load, ..backend };
+        let backend = Backend { load, ..*backend };
+        let status = model.reach(id).expect("one for each backend").status();
         datapath.tables.apply(&Command::SetBackend { id, backend }).expect("a backend");
+        datapath.tables.apply(&Command::SetStatus { id, status }).expect("a status");
     }
 }
 
@@ -262,9 +265,5 @@ fn commands() -> Vec<Command> {
     let flags = |address| model.address(address).expect("one of the model's");
     let addresses = model.addresses.iter();
     commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
-    for id in 0..model.backends.len() as u32 {
-        let status = model.reach(id).expect("one for each backend").status();
-        commands.push(Command::SetStatus { id, status });
-    }
     commands
 }
