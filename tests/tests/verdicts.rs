@@ -1,6 +1,9 @@
 //! The table of frames through the loaded object, over the host's real routing.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use lb::{
     datapath::{Datapath, DatapathConfig},
@@ -75,7 +78,10 @@ struct Lab {
 
 impl Lab {
     fn create() -> Self {
-        let netns = Netns::create(&format!("lbt-verdicts-{}", std::process::id())).expect("root");
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let netns =
+            Netns::create(&format!("lbt-verdicts-{}-{number}", std::process::id())).expect("root");
         let [client, client6] = world::CLIENTS;
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
