@@ -78,10 +78,10 @@ struct Lab {
 
 impl Lab {
     fn create() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let netns =
-            Netns::create(&format!("lbt-verdicts-{}-{number}", std::process::id())).expect("root");
+        static LABS: AtomicU32 = AtomicU32::new(0);
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lbt-verdicts-{}-{number}", std::process::id());
+        let netns = Netns::create(&name).expect("root");
         let [client, client6] = world::CLIENTS;
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
