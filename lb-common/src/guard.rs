@@ -69,7 +69,7 @@ fn is_challenged<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> bool 
         return false;
     }
     let Some(meter) = tables.meter(desk.onward.service) else { return false };
-    let (window, second) = (meter.window(), now / SECOND << 32);
+    let (window, second) = (meter.window(), (now / SECOND) << 32);
     let seen = window.load();
     // Who loses the exchange finds the second begun.
     if seen >> 32 != second >> 32 && tables.exchange(window, seen, second | 1) {

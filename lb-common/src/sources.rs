@@ -21,6 +21,15 @@ pub trait Sources {
     fn add(&self, word: WordRef, by: u64) -> u64;
 }
 
+impl WordRef {
+    /// Where any value that CPUs write there is right.
+    #[inline(always)]
+    pub fn store(self, value: u64) {
+        // SAFETY: the word lives as its map does; one aligned store, which does not tear.
+        unsafe { self.as_ptr().write_volatile(value) }
+    }
+}
+
 /// A service's meter, in place.
 #[derive(Clone, Copy)]
 pub struct MeterRef(*mut Meter);

@@ -134,13 +134,6 @@ impl WordRef {
         // SAFETY: the word lives as its bucket does; one aligned load, which does not tear.
         unsafe { self.0.read_volatile() }
     }
-
-    /// Where any value that CPUs write there is right.
-    #[inline(always)]
-    pub fn store(self, value: u64) {
-        // SAFETY: as above.
-        unsafe { self.0.write_volatile(value) }
-    }
 }
 
 /// A bucket of slots or of answers, in place.

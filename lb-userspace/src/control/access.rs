@@ -1,7 +1,5 @@
 //! Allowed and denied networks as prefixes of the kernel's trie.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use lb_common::abi::{Address, ListKey, access};
 
@@ -22,7 +20,7 @@ pub(super) fn lists(of: &Access, service: u32, family: Family) -> Vec<(ListKey, 
 
 fn prefix(service: u32, network: &IpNet) -> ListKey {
     let network = network.trunc();
-    let before = if let IpAddr::V4(_) = network.addr() { MAPPED } else { 0 };
+    let before = if network.addr().is_ipv4() { MAPPED } else { 0 };
     let bits = before + u32::from(network.prefix_len());
     ListKey::prefix(service, Address::of(network.addr()), bits)
 }
