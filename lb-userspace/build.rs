@@ -1,4 +1,4 @@
-//! Builds the kernel object that the daemon embeds, as `lb.bpf.o` in `OUT_DIR`.
+//! Builds the kernel objects that `lb` embeds, as `lb.bpf.o` and `decap.bpf.o` in `OUT_DIR`.
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -14,8 +14,8 @@ fn main() -> ExitCode {
         arch: &arch,
         ..build_ebpf::Options::default()
     };
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("lb.bpf.o");
-    match build_ebpf::build_to(options, &out) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    match build_ebpf::build_into(options, &out) {
         Ok(()) => {
             println!("cargo::rustc-env=LB_OBJECT={}", out.display());
             ExitCode::SUCCESS

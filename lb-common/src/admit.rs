@@ -6,9 +6,8 @@ use crate::{
     arrival::{Arrival, Desk, Extent, Onward},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found},
-    next_hop,
     packet::Packet,
-    pick, quic, rewrite,
+    rewrite,
     tables::{FlowRef, Part, Tables},
     track,
     verdict::{Reason, Way},
@@ -22,7 +21,7 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
     packet.anchor();
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let Arrival { key, hash, .. } = arrival;
     let known = flow_table::of_client(tables, Part::Pending, key, *hash)
         .or_else(|| flow_table::of_client(tables, Part::Established, key, *hash));
@@ -96,14 +95,6 @@ fn admit<P: Packet, T: Tables>(
     check_opening(arrival, service)?;
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
-    onward.backend = match service.server_id_length {
-        0 => quic::NONE,
-        length => quic::named(packet, tables, vip.service, length, arrival.l4),
-    };
-    if onward.backend == quic::NONE {
-        onward.backend = pick::pick(tables, vip.service, arrival)?;
-    }
-    next_hop::of_backend(tables, onward.backend, key.protocol, tables.now())?;
     Ok(Way::Open)
 }
 

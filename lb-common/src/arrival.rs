@@ -3,7 +3,7 @@
 use crate::{
     abi::{FlowKey, FragmentKey, Fragmented},
     flow::{Family, Headers, tcp_flags},
-    verdict::Exit,
+    verdict::{Exit, Reason, Way},
     vlan::Tag,
 };
 
@@ -15,6 +15,8 @@ use crate::{
 pub struct Desk {
     pub arrival: Arrival,
     pub onward: Onward,
+    /// When the next ICMP error is due: [`crate::answer`] keeps to a rate. It outlives the packet.
+    pub answers: u64,
 }
 
 /// A packet as it was read.
@@ -75,6 +77,18 @@ pub struct Onward {
     /// With `Way::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
+    /// With `Way::Oversize`, bytes of the largest IP packet that would have done.
+    pub carried: u32,
+    /// Where the flow was counted in, before it is open.
+    pub load: u32,
+    /// Which of its limits counts.
+    pub limit: Limit,
+    /// What a backend that was asked about has to do: see [`crate::pick`].
+    pub burden: u64,
+    /// The least of several.
+    pub least: u64,
+    /// Where among the members a kept backend stands.
+    pub position: u32,
     /// Where the packet leaves.
     pub exit: Exit,
 }
@@ -107,6 +121,27 @@ impl Piece {
         last: 0,
         pad: 0,
     };
+}
+
+/// No backend's id.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
+/// A backend's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Limit {
+    #[default]
+    Soft,
+    Hard,
+}
+
+impl Onward {
+    /// The packet is to be refused for that reason.
+    #[inline(always)]
+    pub(crate) fn refuse(&mut self, reason: Reason) -> Way {
+        self.exit.reason = reason;
+        Way::Refuse
+    }
 }
 
 impl Arrival {

@@ -1,4 +1,4 @@
-//! Internet checksums by difference (RFC 1624), never by summing a packet.
+//! Internet checksums by difference (RFC 1624), never by summing a packet on its usual way.
 //!
 //! One's complement sums do not depend on byte order (RFC 1071, 2.B), so every word is taken as it
 //! lies in memory and no byte is swapped.
@@ -20,6 +20,13 @@ impl Delta {
         Self(bits)
     }
 
+    /// Of a sum of 32-bit words, with its carries in the upper half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_sum(sum: u64) -> Self {
+        Self(fold64(sum))
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn bits(self) -> u16 {
@@ -39,6 +46,44 @@ impl Delta {
     #[must_use]
     pub const fn address(self, old: Address, new: Address) -> Self {
         Self(fold64(self.0 as u64 + !fold64(sum(old)) as u64 + sum(new)))
+    }
+
+    /// This and a word that was not there before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plus(self, word: [u8; 2]) -> Self {
+        Self(fold(self.0 as u32 + u16::from_ne_bytes(word) as u32))
+    }
+
+    /// This and an address that was not there before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plus_address(self, address: Address) -> Self {
+        Self(fold64(self.0 as u64 + sum(address)))
+    }
+
+    /// This without an address that is in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn minus_address(self, address: Address) -> Self {
+        Self(fold(self.0 as u32 + !fold64(sum(address)) as u32))
+    }
+
+    /// The checksum of what was summed up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!self.0).to_ne_bytes()
+    }
+
+    /// As [`checksum`](Self::checksum), for UDP, where zero means that there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum_udp(self) -> [u8; 2] {
+        match self.checksum() {
+            [0, 0] => [0xff, 0xff],
+            sum => sum,
+        }
     }
 
     #[inline(always)]
@@ -74,6 +119,46 @@ impl Delta {
             [0, 0] => [0xff, 0xff],
             sum => sum,
         }
+    }
+}
+
+/// A one's complement sum, for a checksum from scratch: of headers of our own making only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum(u64);
+
+impl Sum {
+    pub const NONE: Self = Self(0);
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(self, word: [u8; 2]) -> Self {
+        Self(self.0 + u16::from_ne_bytes(word) as u64)
+    }
+
+    /// As part of a pseudo header; the mapped form's `ffff` adds nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn address(self, address: Address) -> Self {
+        Self(self.0 + sum(address))
+    }
+
+    /// A header, of an even number of bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes<const N: usize>(self, bytes: &[u8; N]) -> Self {
+        const { assert!(N.is_multiple_of(2)) };
+        let (mut sum, mut place) = (self, 0);
+        while place < N {
+            sum = sum.word([bytes[place], bytes[place + 1]]);
+            place += 2;
+        }
+        sum
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(self) -> [u8; 2] {
+        (!fold64(self.0)).to_ne_bytes()
     }
 }
 
@@ -120,6 +205,15 @@ mod tests {
         let delta = Delta::NONE.word([0x55, 0x55], [0x32, 0x85]);
         assert_eq!(delta.apply_udp([0xdd, 0x2f]), [0xff, 0xff]);
         assert_eq!(delta.apply_udp([0, 0]), [0, 0]);
+    }
+
+    #[test]
+    fn a_sum_from_scratch() {
+        let bytes = *b"\x45\0\0\x28\0\0\x40\0\x40\x06\0\0\xcb\0\x71\x0a\xc6\x33\x64\x07";
+        assert_eq!(Sum::NONE.bytes(&bytes).checksum(), checksum(&bytes));
+        let [vip, client] = [[203, 0, 113, 10], [198, 51, 100, 7]].map(Address::v4);
+        let halves = Sum::NONE.bytes(b"\x45\0\0\x28\0\0\x40\0\x40\x06\0\0");
+        assert_eq!(halves.address(vip).address(client).checksum(), checksum(&bytes));
     }
 
     proptest::proptest! {

@@ -260,10 +260,12 @@ impl Claim {
 
     /// From now on the flow is found by its clients' packets.
     #[inline(always)]
-    pub fn open<T: Tables>(self, tables: &T, state: u32) {
+    pub fn open<T: Tables>(self, tables: &T, state: u32) -> Slot {
         self.flow.set_sequence(self.flow.sequence().wrapping_add(1));
         // An exchange and not a store: it orders what was written before it.
-        tables.exchange(self.word, self.claimed.0, self.claimed.open(state).0);
+        let opened = self.claimed.open(state);
+        tables.exchange(self.word, self.claimed.0, opened.0);
+        opened
     }
 
     /// Gives the slot back.
@@ -281,7 +283,20 @@ pub fn enter_answer<T: Tables>(tables: &T, hash: u64, number: u32) -> bool {
         return false;
     }
     let way = way_where(bucket, |word| word >> 1);
-    way < WAYS && tables.exchange(bucket.word(tables.launder(way)), 0, Answer::new(hash, number).0)
+    if way >= WAYS {
+        return false;
+    }
+    let (word, new) = (bucket.word(tables.launder(way)), Answer::new(hash, number).0);
+    if !tables.exchange(word, 0, new) {
+        return false;
+    }
+    // Two CPUs may enter one key in two ways while others come and go. At least one of them sees
+    // both, and what it gives back costs a port number.
+    let mut same = 0;
+    for way in 0..WAYS {
+        same += is_zero(Answer(bucket.word(way).load()).differs(hash));
+    }
+    same == 1 || !tables.exchange(word, new, 0)
 }
 
 /// Makes an answer lead elsewhere, or nowhere.
@@ -301,10 +316,12 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
     let Some(word) = slot_of(tables, flow) else { return false };
     let slot = Slot(word.load());
     let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
-    if !free || !tables.exchange(word, slot.0, slot.vacant().0) {
+    if !free || !tables.exchange(word, slot.0, slot.held().0) {
         return false;
     }
+    // Free only when nothing of the entry is needed any more: it may be another's at once.
     forget(tables, flow, slot);
+    tables.exchange(word, slot.held().0, slot.vacant().0);
     true
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn settle<P: Packet, T: Tables>(
     desk: &mut Desk,
     way: Way,
 ) -> Result<(), Reason> {
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     if arrival.piece.extent == Extent::First {
         introduce(tables, arrival);
     } else {

@@ -8,9 +8,9 @@ use network_types::{
 };
 
 use crate::{
-    abi::{Address, FlowKey, Hop, path},
+    abi::{Address, FlowKey, Hop, mode, path},
     admit,
-    arrival::Desk,
+    arrival::{Desk, Onward},
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
     flow_table::{self, Found},
@@ -18,7 +18,7 @@ use crate::{
     packet::Packet,
     rewrite::{self, Turn},
     tables::{Part, Tables},
-    verdict::{Exit, Reason, Way},
+    verdict::{Reason, Way},
 };
 
 /// TTL of what we send ourselves (RFC 1700, "Default TTL").
@@ -58,13 +58,13 @@ pub(crate) fn receive<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let key = &arrival.key;
     let family = if key.protocol == ICMP { Family::V4 } else { Family::V6 };
     let kind = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?.type_;
     let class = classify(family, kind);
     if let Class::Error = class {
-        return relay(packet, tables, family, &key.dst, &mut onward.exit);
+        return relay(packet, tables, family, &key.dst, onward);
     }
     match class {
         Class::Discovery => Ok(Way::Pass),
@@ -138,20 +138,28 @@ fn quote<P: Packet>(packet: &P, family: Family) -> Option<FlowKey> {
 }
 
 /// Sends an ICMP error on to the end of the flow that sent the quoted packet, with the quoted
-/// packet as that end knows it.
+/// packet as that end knows it. A backend that answers clients itself gets it as it came.
 #[inline(always)]
 fn relay<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     family: Family,
     dst: &Address,
-    exit: &mut Exit,
+    onward: &mut Onward,
 ) -> Result<Way, Reason> {
     // An error is sent to the sender of what it quotes.
     let Some(key) = quote(packet, family).filter(|key| key.dst == *dst) else {
         return unclaimed(tables, dst);
     };
-    let Some(turn) = turn(tables, &key) else {
+    let hash = flow_table::hash(&key, tables.seed());
+    let of_client = of_client(tables, &key, hash);
+    if let Some(Found { flow, .. }) = of_client
+        && flow.mode() != mode::NAT
+    {
+        onward.flow = flow.number();
+        return Ok(Way::Follow);
+    }
+    let Some(turn) = turn(tables, &key, hash, of_client) else {
         let ranged = || admit::ranged(tables, &key, tables.address(dst)?);
         return match tables.vip(&key.vip()).or_else(ranged) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
@@ -164,17 +172,26 @@ fn relay<P: Packet, T: Tables>(
     let icmp = packet.at_mut::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
     icmp.check = inner.and(outer).apply(icmp.check);
     rewrite::link(packet, turn.1)?;
-    Ok(exit.through(turn.1))
+    Ok(onward.exit.through(turn.1))
+}
+
+/// The flow whose client's packets have this key.
+#[inline(always)]
+fn of_client<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
+    flow_table::of_client(tables, Part::Established, key, hash)
+        .or_else(|| flow_table::of_client(tables, Part::Pending, key, hash))
 }
 
 /// The other end of the flow that packets with this key belong to, and the way there.
 #[inline(always)]
-fn turn<T: Tables>(tables: &T, key: &FlowKey) -> Option<(Turn, Hop)> {
-    let hash = flow_table::hash(key, tables.seed());
-    let found = flow_table::of_client(tables, Part::Established, key, hash)
-        .or_else(|| flow_table::of_client(tables, Part::Pending, key, hash));
+fn turn<T: Tables>(
+    tables: &T,
+    key: &FlowKey,
+    hash: u64,
+    of_client: Option<Found>,
+) -> Option<(Turn, Hop)> {
     let now = tables.now();
-    if let Some(Found { flow, .. }) = found {
+    if let Some(Found { flow, .. }) = of_client {
         let reach = tables.reach(flow.backend())?;
         next_hop::of_reach(tables, reach, flow, now).ok()?;
         return Some((Turn::to_backend(flow), reach.hop()));

@@ -2,19 +2,24 @@
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
 //! `abi, tables, verdict ← packet, checksum ← vlan ← flow, flow_table, next_hop ← arrival, rewrite,
-//! track ← icmp, pick, open ← admit, pipeline ← lb-ebpf`
+//! track ← icmp, affinity, answer, gone ← pick, open ← admit, pipeline ← lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
 pub mod admit;
+mod affinity;
+mod answer;
 pub mod arrival;
 pub mod checksum;
+pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
 mod fragment;
+mod gone;
 pub mod icmp;
+mod mss;
 pub mod next_hop;
 mod odd;
 pub mod open;

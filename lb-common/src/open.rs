@@ -5,6 +5,7 @@ use crate::{
     arrival::{Arrival, Desk, Onward},
     checksum::Delta,
     flow_table::{self, Claim},
+    next_hop,
     packet::Packet,
     tables::{FlowRef, Tables, WordRef},
     verdict::Reason,
@@ -21,16 +22,18 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<(), Reason> {
     packet.anchor();
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+    next_hop::of_backend(tables, id, arrival.key.protocol, now)?;
     let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
     let way_back = way_back(packet, tables, arrival)?;
     let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
     introduce(flow, &arrival.key, backend);
     flow.set_hop(way_back);
     flow.set_mode(mode);
+    flow.set_overhead(0);
     flow.set_backend(id);
     flow.set_service(service);
     flow.set_opened(now);
@@ -65,11 +68,10 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
     Err(Reason::PortsExhausted)
 }
 
-/// Last step: the flow counts, and is found.
+/// Last step: the flow, which was counted when its backend was picked, is found.
 #[inline(never)]
 pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
-    tables.count_in(flow.load());
     tables.opened(flow.backend());
     Claim::of(tables, flow)?.open(tables, flow_state::COUNTED);
     Ok(())
@@ -107,14 +109,13 @@ fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
 /// Moves a half-open flow among the established ones; it stays where there is no room.
 #[inline(never)]
 pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
     let Some(word) = flow_table::slot_of(tables, pending) else { return };
     let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {
         return tables.count(counter::CROWDED);
     };
     let flow = claim.flow;
-    flow.copy_from(pending);
     // Ours from here, and still found, so that no packet of the flow meets neither.
     let slot = Slot(word.load());
     let held = slot.0 | flow_state::CLAIMED as u64;
@@ -122,32 +123,59 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     if !free || !tables.exchange(word, slot.0, held) {
         return claim.abandon(tables);
     }
+    // Only now does nobody else write there; before, it may have become another's.
+    if !pending.is_from_client(&arrival.key) {
+        tables.exchange(word, held, slot.0);
+        return claim.abandon(tables);
+    }
+    flow.copy_from(pending);
     if flow.mode() == mode::NAT {
         let hash = flow_table::hash(&flow.answer(), tables.seed());
         let new = Answer::new(hash, flow.number());
         flow_table::turn_answer(tables, hash, pending.number(), new);
     }
-    claim.open(tables, slot.state() | flow_state::CONFIRMED);
-    leave(tables, word, slot, flow);
+    // Not counted yet: two slots with one count would be taken out twice.
+    let state = slot.state() & !flow_state::COUNTED | flow_state::CONFIRMED;
+    let opened = claim.open(tables, state);
+    leave(tables, word, flow, opened);
     onward.flow = flow.number();
 }
 
+/// Packets change a slot a few times in its flow's life.
+const CHANGES: u32 = 4;
+
 /// Gives the old slot up; what happened to the flow there meanwhile happens to it here.
 #[inline(always)]
-fn leave<T: Tables>(tables: &T, old: WordRef, held: Slot, flow: FlowRef) {
-    const CHANGES: u32 = 4;
+fn leave<T: Tables>(tables: &T, old: WordRef, flow: FlowRef, opened: Slot) {
     for _ in 0..CHANGES {
         let last = Slot(old.load());
-        if !tables.exchange(old, last.0, last.vacant().0) {
-            continue;
+        if tables.exchange(old, last.0, last.vacant().0) {
+            return inherit(tables, flow, opened, last);
         }
-        let Some(word) = flow_table::slot_of(tables, flow) else { return };
-        if last.state() & flow_state::CLOSED != held.state() & flow_state::CLOSED {
-            tables.set_bits(word, (last.state() & flow_state::CLOSED) as u64);
+    }
+}
+
+/// The new slot takes over that the flow closed, and that it counts: or, if it is over here
+/// already, the count is taken out.
+#[inline(always)]
+fn inherit<T: Tables>(tables: &T, flow: FlowRef, opened: Slot, last: Slot) {
+    let Some(word) = flow_table::slot_of(tables, flow) else { return };
+    let load = flow.load();
+    let bits = last.state() & (flow_state::CLOSED | flow_state::COUNTED);
+    for _ in 0..CHANGES {
+        let slot = Slot(word.load());
+        if !slot.is_still(opened) {
+            break;
         }
-        if held.has(flow_state::COUNTED) && !last.has(flow_state::COUNTED) {
-            tables.clear_bits(word, flow_state::COUNTED as u64);
+        let both = slot.with(bits);
+        if tables.exchange(word, slot.0, both.0) {
+            if both.has(flow_state::COUNTED) {
+                return;
+            }
+            break;
         }
-        return;
+    }
+    if last.has(flow_state::COUNTED) {
+        tables.count_out(load);
     }
 }

@@ -45,6 +45,10 @@ pub unsafe trait Packet {
         end - start
     }
 
+    /// Sum of `LENGTH` bytes as 32-bit words, folded or with its carries in the upper half. A multiple
+    /// of four, and at most 2 KiB. `None`: the frame ends before them.
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64>;
+
     /// The header at `offset`, which must be even; `None` if the frame ends before it does.
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {

@@ -5,14 +5,16 @@ use network_types::eth::EthHdr;
 use crate::{
     abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
+    answer::{reset, too_big},
     arrival::{Desk, Extent},
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    fragment, icmp, next_hop, odd, open,
+    fragment, gone, icmp, mss, next_hop, odd, open,
     packet::Packet,
+    pick, quic,
     rewrite::{self, Turn},
     tables::{FlowRef, Part, Tables},
     track,
@@ -45,12 +47,12 @@ fn decide<P: Packet, T: Tables>(
         Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
         _ => Way::Other,
     };
-    if way != Way::Other {
+    if way.is_decided() {
         return Ok(way);
     }
     let slow = |desk: &mut Desk| {
         desk.arrival.tag = tag;
-        let way = unusual(packet, tables, desk)?;
+        let way = unusual(packet, tables, desk, way)?;
         *exit = desk.onward.exit;
         Ok(way)
     };
@@ -64,23 +66,27 @@ fn unusual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
+    way: Way,
 ) -> Result<Way, Reason> {
     let mut kind = examine(packet, tables, desk)?;
-    let mut way = Way::Other;
+    let mut way = way;
     if kind == Kind::Odd {
         kind = unfold(packet, tables, desk)?;
-        if kind == Kind::Segment {
-            way = answered(packet, tables, desk)?;
-        }
+        way = if kind == Kind::Segment { Way::Back } else { Way::Other };
     }
-    if way == Way::Other {
-        way = match kind {
+    if way == Way::Back {
+        way = seek(tables, desk);
+    }
+    way = if way == Way::Back {
+        backwards(packet, tables, desk)?
+    } else {
+        let way = match kind {
             Kind::Segment => admit::newcomer(packet, tables, desk)?,
             Kind::Message => icmp::receive(packet, tables, desk)?,
             Kind::Odd | Kind::Foreign => Way::Pass,
         };
-        way = go_on(packet, tables, desk, way)?;
-    }
+        go_on(packet, tables, desk, way)?
+    };
     if desk.arrival.piece.extent != Extent::Whole && matches!(way, Way::Steer | Way::Proxy) {
         fragment::settle(packet, tables, desk, way)?;
     }
@@ -95,17 +101,53 @@ fn go_on<P: Packet, T: Tables>(
     desk: &mut Desk,
     way: Way,
 ) -> Result<Way, Reason> {
+    let mut way = way;
+    if matches!(way, Way::Follow | Way::Promote) {
+        way = gone::settle(tables, desk, way)?;
+    }
+    if way == Way::Open {
+        desk.onward.backend = quic::named(packet, tables, desk);
+        way = pick::pick(tables, desk)?;
+    }
     match way {
-        Way::Open => {
-            open::begin(packet, tables, desk)?;
-            open::reserve(tables, desk)?;
-            open::finish(tables, desk)?;
-        }
+        Way::Open => open(packet, tables, desk)?,
         Way::Promote => open::promote(tables, desk),
+        Way::Refuse => return reset::refuse(packet, desk),
         Way::Follow => {}
         way => return Ok(way),
     }
-    follow(packet, tables, desk)
+    mss::clamp(packet, tables, desk);
+    match follow(packet, tables, desk)? {
+        Way::Oversize => too_big::answer(packet, tables, desk),
+        way => Ok(way),
+    }
+}
+
+/// A backend's packet that is not usual.
+#[inline(always)]
+fn backwards<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    mss::clamp(packet, tables, desk);
+    match give_back(packet, tables, desk)? {
+        Way::Oversize => too_big::answer(packet, tables, desk),
+        way => Ok(way),
+    }
+}
+
+/// Opens a flow to the backend that was picked for it.
+#[inline(always)]
+fn open<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let opened = open::begin(packet, tables, desk)
+        .and_then(|()| encap::prepare(tables, desk))
+        .and_then(|()| open::reserve(tables, desk))
+        .and_then(|()| open::finish(tables, desk));
+    if opened.is_err() {
+        pick::give_back(tables, desk);
+    }
+    opened
 }
 
 /// A plain segment of an established flow: a search by client, then one by backend.
@@ -129,6 +171,9 @@ fn usual<P: Packet, T: Tables>(
         return to_backend(packet, tables, headers, found, exit);
     }
     match flow_table::of_backend(tables, &key, hash) {
+        Some(found) if flags & tcp_flags::SYN != 0 || is_too_large(packet, found.flow) => {
+            Ok(Way::Back)
+        }
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
     }
@@ -164,22 +209,6 @@ fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Resu
     }
 }
 
-/// Sends an odd packet to its client if a backend sent it.
-#[inline(never)]
-fn answered<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    desk: &mut Desk,
-) -> Result<Way, Reason> {
-    packet.anchor();
-    let Desk { arrival, onward } = desk;
-    let Some(found) = flow_table::of_backend(tables, &arrival.key, arrival.hash) else {
-        return Ok(Way::Other);
-    };
-    onward.flow = found.flow.number();
-    to_client(packet, tables, arrival.headers(), found, &mut onward.exit)
-}
-
 /// What keeps a client's packet of a flow from its backend.
 #[inline(always)]
 fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Option<Reason> {
@@ -187,9 +216,20 @@ fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Opti
     if reach.status() != status::HERE {
         return Some(Reason::BackendGone);
     }
-    let mtu = reach.hop().mtu as usize;
     let length = packet.length() - L3 + encap::overhead(flow);
-    if mtu != 0 && length > mtu { Some(Reason::TooBig) } else { None }
+    if length > carries(reach.hop().mtu) { Some(Reason::TooBig) } else { None }
+}
+
+/// Whether a backend's packet does not fit the way to its client.
+#[inline(always)]
+fn is_too_large<P: Packet>(packet: &P, flow: FlowRef) -> bool {
+    packet.length() - L3 > carries(flow.way_back().mtu)
+}
+
+/// A way of which nothing is known carries all.
+#[inline(always)]
+const fn carries(mtu: u32) -> usize {
+    if mtu == 0 { usize::MAX } else { mtu as usize }
 }
 
 /// Sends a packet on as a client's packet of the flow that was found or opened for it.
@@ -199,12 +239,56 @@ fn follow<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let Desk { arrival, onward } = desk;
+    let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
-    if let Some(reason) = obstacle(packet, tables, flow) {
-        return Err(reason);
+    match obstacle(packet, tables, flow) {
+        Some(Reason::TooBig) => {
+            let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
+            onward.carried = reach.hop().mtu.saturating_sub(flow.overhead());
+            return Ok(Way::Oversize);
+        }
+        Some(reason) => return Err(reason),
+        None => {}
     }
-    to_backend(packet, tables, arrival.headers(), Found::read(flow), &mut onward.exit)
+    let found = Found::read(flow);
+    // The place may have become another's since. An ICMP error has no key of the flow's.
+    if flow.protocol() == arrival.key.protocol && !flow.is_from_client(&arrival.key) {
+        return Err(Reason::RacedFlow);
+    }
+    to_backend(packet, tables, arrival.headers(), found, &mut onward.exit)
+}
+
+/// Finds the flow of a backend's packet: [`Way::Back`], if there is one.
+#[inline(never)]
+fn seek<T: Tables>(tables: &T, desk: &mut Desk) -> Way {
+    let Desk { arrival, onward, .. } = desk;
+    match flow_table::of_backend(tables, &arrival.key, arrival.hash) {
+        Some(found) => {
+            onward.flow = found.flow.number();
+            Way::Back
+        }
+        None => Way::Other,
+    }
+}
+
+/// Sends a packet on as a backend's packet of that flow.
+#[inline(never)]
+fn give_back<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<Way, Reason> {
+    let Desk { arrival, onward, .. } = desk;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    if is_too_large(packet, flow) {
+        onward.carried = flow.way_back().mtu;
+        return Ok(Way::Oversize);
+    }
+    let (headers, found) = (arrival.headers(), Found::read(flow));
+    if headers.flags & tcp_flags::SYN != 0 {
+        track::answered(packet, headers, found)?;
+    }
+    to_client(packet, tables, headers, found, &mut onward.exit)
 }
 
 /// Gives the frame the tag that it leaves with.
@@ -220,7 +304,13 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
-        Way::Other | Way::Open | Way::Promote | Way::Follow => Verdict::Drop(Reason::Inconsistent),
+        Way::Other
+        | Way::Open
+        | Way::Refuse
+        | Way::Promote
+        | Way::Follow
+        | Way::Back
+        | Way::Oversize => Verdict::Drop(Reason::Inconsistent),
     }
 }
 
@@ -236,7 +326,7 @@ fn to_backend<P: Packet, T: Tables>(
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
     if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::client(tables, headers.flags, flow);
+        track::client(tables, headers.flags, found);
     }
     let now = tables.now();
     flow.set_seen(now);
@@ -264,8 +354,8 @@ fn to_client<P: Packet, T: Tables>(
 ) -> Result<Way, Reason> {
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
-    if headers.flags & (tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::backend(packet, tables, headers, flow)?;
+    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
+        track::backend(tables, headers.flags, found);
     }
     let now = tables.now();
     flow.set_answered(now);

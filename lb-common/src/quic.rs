@@ -3,12 +3,10 @@
 
 use crate::{
     abi::{QuicKey, ServerId, status},
+    arrival::{Desk, NOBODY},
     packet::Packet,
     tables::Tables,
 };
-
-/// No backend.
-pub(crate) const NONE: u32 = u32::MAX;
 
 /// Bytes of a UDP header.
 const UDP_HEADER: u32 = 8;
@@ -18,24 +16,22 @@ const LONG: u8 = 0x80;
 /// (draft-ietf-quic-load-balancers, 3). There is one, 0; 7 stands for none.
 const CONFIGURATION: u8 = 0xe0;
 
-/// The backend that a datagram names, if it is there: the flow is opened to it. Else [`NONE`]: the
-/// client's first packets have an id of its own making.
-///
-/// `length`: bytes of a server id. `l4`: where the UDP header stands.
+/// The backend that a packet of a QUIC service names, if it is there: the flow is opened to it. Else
+/// [`NOBODY`]: the client's first packets have an id of its own making.
 #[inline(never)]
-pub(crate) fn named<P: Packet, T: Tables>(
-    packet: &P,
-    tables: &T,
-    service: u32,
-    length: u32,
-    l4: u32,
-) -> u32 {
+pub(crate) fn named<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> u32 {
     packet.anchor();
-    let Some(id) = connection(packet, length, l4 + UDP_HEADER) else { return NONE };
-    let Some(backend) = tables.quic_server(&QuicKey { service, pad: 0, id }) else { return NONE };
+    let service = desk.onward.service;
+    let length = tables.service(service).map_or(0, |service| service.server_id_length);
+    if length == 0 {
+        return NOBODY;
+    }
+    let start = desk.arrival.l4 + UDP_HEADER;
+    let Some(id) = connection(packet, length, start) else { return NOBODY };
+    let Some(backend) = tables.quic_server(&QuicKey { service, pad: 0, id }) else { return NOBODY };
     match tables.reach(backend) {
         Some(reach) if reach.status() == status::HERE => backend,
-        _ => NONE,
+        _ => NOBODY,
     }
 }
 

@@ -4,8 +4,8 @@ use core::ptr::NonNull;
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey, Fragmented, Hop, QuicKey,
-        RangeKey, Reach, Ring, Service, Vip, VipKey,
+        Address, Affinity, AffinityKey, Backend, Bucket, CachedHop, Flow, FlowKey, FragmentKey,
+        Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
     verdict::Reason,
@@ -72,6 +72,11 @@ pub trait Tables {
     /// One more; tells how many there were.
     fn count_in(&self, load: u32) -> u64;
     fn count_out(&self, load: u32);
+    /// How often this CPU has been asked before, for this service; wraps.
+    fn turn(&self, service: u32) -> u32;
+    /// The backend that a source had last.
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    fn set_affinity(&self, key: &AffinityKey, value: Affinity);
     /// One more flow for the backend's statistics.
     fn opened(&self, backend: u32);
     /// One more in a counter of [`crate::abi::counter`].
@@ -82,6 +87,9 @@ pub trait Tables {
     fn random(&self) -> u32;
     /// The interface that the frame came in by.
     fn ingress(&self) -> u32;
+    /// Whether that interface takes IP packets of so many bytes. One that is longer is no packet:
+    /// receive offload has put it together from several.
+    fn ingress_takes(&self, length: u32) -> bool;
     /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
     fn route(
         &self,
@@ -214,6 +222,7 @@ impl FlowRef {
         mode / set_mode: u32,
         number / set_number: u32,
         expected / set_expected: [u8; 4],
+        overhead / set_overhead: u32,
         opened / set_opened: u64,
         seen / set_seen: u64,
         answered / set_answered: u64,

@@ -3,7 +3,7 @@
 use crate::{
     abi::{Slot, flow_state},
     flow::{Headers, tcp_flags},
-    flow_table::{self, slot_of},
+    flow_table::{self, Found, slot_of},
     packet::Packet,
     tables::{FlowRef, Tables},
     verdict::Reason,
@@ -24,44 +24,48 @@ pub(crate) fn gives_way<T: Tables>(tables: &T, flow: FlowRef) -> bool {
 
 /// A client's FIN or RST.
 #[inline(never)]
-pub(crate) fn client<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
-    close(tables, flags, flow_state::CLIENT_FIN, flow);
+pub(crate) fn client<T: Tables>(tables: &T, flags: u32, found: Found) {
+    close(tables, flags, flow_state::CLIENT_FIN, found);
 }
 
-/// A backend's SYN, FIN or RST.
+/// A backend's FIN or RST.
+#[inline(never)]
+pub(crate) fn backend<T: Tables>(tables: &T, flags: u32, found: Found) {
+    close(tables, flags, flow_state::BACKEND_FIN, found);
+}
+
+/// A backend's SYN: what the client must acknowledge.
 #[inline(always)]
-pub(crate) fn backend<P: Packet, T: Tables>(
+pub(crate) fn answered<P: Packet>(
     packet: &P,
-    tables: &T,
     headers: Headers,
-    flow: FlowRef,
+    found: Found,
 ) -> Result<(), Reason> {
-    if headers.flags & tcp_flags::SYN != 0 {
-        let place = headers.l4 + SEQUENCE;
-        let first = u32::from_be_bytes(*packet.at_far::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
-        flow.set_expected(first.wrapping_add(1).to_be_bytes());
-    }
-    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        closed_by_backend(tables, headers.flags, flow);
-    }
+    let place = headers.l4 + SEQUENCE;
+    let first = u32::from_be_bytes(*packet.at_far::<[u8; 4]>(place).ok_or(Reason::Truncated)?);
+    found.flow.set_expected(first.wrapping_add(1).to_be_bytes());
     Ok(())
 }
 
-#[inline(never)]
-fn closed_by_backend<T: Tables>(tables: &T, flags: u32, flow: FlowRef) {
-    close(tables, flags, flow_state::BACKEND_FIN, flow);
-}
-
+/// By exchanging the whole word: bits set blindly might meet the place's next flow.
 #[inline(always)]
-fn close<T: Tables>(tables: &T, flags: u32, fin: u32, flow: FlowRef) {
-    let Some(word) = slot_of(tables, flow) else { return };
+fn close<T: Tables>(tables: &T, flags: u32, fin: u32, found: Found) {
+    const CHANGES: u32 = 4;
+    let Some(word) = slot_of(tables, found.flow) else { return };
+    let load = found.flow.load();
     let reset = flags & tcp_flags::RST != 0;
     let bits = if reset { flow_state::CLOSED } else { fin };
-    let state = Slot(tables.set_bits(word, bits as u64)).state() | bits;
-    if state & flow_state::CLOSED == flow_state::CLOSED {
-        let before = tables.clear_bits(word, flow_state::COUNTED as u64);
-        if Slot(before).has(flow_state::COUNTED) {
-            tables.count_out(flow.load());
+    for _ in 0..CHANGES {
+        let slot = Slot(word.load());
+        if !slot.has(flow_state::OPEN) || found.check().is_err() {
+            return;
+        }
+        let closed = slot.with(bits);
+        if tables.exchange(word, slot.0, closed.0) {
+            if slot.has(flow_state::COUNTED) && !closed.has(flow_state::COUNTED) {
+                tables.count_out(load);
+            }
+            return;
         }
     }
 }

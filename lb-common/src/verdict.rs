@@ -37,14 +37,27 @@ pub(crate) enum Way {
     Reply,
     /// With the reason in [`Exit`].
     Answer,
-    /// Not seen yet.
+    /// Not seen yet. From here on, nothing is decided.
     Other,
     /// A new flow's first packet.
     Open,
+    /// Taken by nobody; the reason is in [`Exit`].
+    Refuse,
     /// Of a half-open flow that is to be established.
     Promote,
     /// Still to be rewritten, as a client's packet of a flow.
     Follow,
+    /// A backend's packet of a flow, and not a usual one.
+    Back,
+    /// Larger than the way ahead carries.
+    Oversize,
+}
+
+impl Way {
+    #[inline(always)]
+    pub(crate) const fn is_decided(self) -> bool {
+        (self as u32) < (Self::Other as u32)
+    }
 }
 
 /// What goes with a [`Way`].
@@ -133,6 +146,8 @@ reasons! {
     UnknownFlow = "unknown_flow",
     /// The service has no backend to take a new flow.
     NoBackend = "no_backend",
+    /// Every backend of the service is at its hard limit.
+    BackendsFull = "backends_full",
     /// The flow's backend is down, or was drained past its deadline.
     BackendGone = "backend_gone",
     /// Every source port towards the chosen backend is taken.
@@ -144,6 +159,9 @@ reasons! {
     RacedFlow = "raced_flow",
     /// Larger than the way to the backend or client carries.
     TooBig = "too_big",
+    /// The same, and larger than the interface takes that it came by: receive offload (GRO, LRO) has
+    /// put it together, and must be off where XDP runs in generic mode.
+    Merged = "merged",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
     /// The host has no route to the backend or client, or its forwarding is off.

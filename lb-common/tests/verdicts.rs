@@ -1,15 +1,19 @@
 //! The table of frames on the host. lb-tests runs the same table on the loaded object.
 
 use lb_common::{
+    abi::status,
     pipeline::balance,
     testing::{Frame, Model, Row, model::Buffer, rows, world},
     verdict::Verdict,
 };
 
 fn run(row: &Row) -> Result<(), String> {
-    let model = world::model(1 << 40);
+    let mut model = world::model(1 << 40);
     for frame in &row.before {
         balance(&mut Buffer::new(&frame.0), &model);
+    }
+    for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
+        model.reach[id as usize].get_mut().status = status::GONE;
     }
     let mut buffer = Buffer::new(&row.frame.0);
     let verdict = balance(&mut buffer, &model);
@@ -23,8 +27,8 @@ fn run(row: &Row) -> Result<(), String> {
     }
     let family = usize::from(row.name.starts_with("v6"));
     match row.live {
-        Some(live) if model.load.borrow()[family] != live => {
-            Err(format!("{} live flows, not {live}", model.load.borrow()[family]))
+        Some(live) if model.load[family].get() != live => {
+            Err(format!("{} live flows, not {live}", model.load[family].get()))
         }
         _ => Ok(()),
     }
@@ -43,7 +47,7 @@ fn every_row_of_the_table() {
 
 #[test]
 fn every_steered_frame_of_the_table_has_right_checksums() {
-    for row in rows() {
+    for row in rows().into_iter().filter(|row| row.verified) {
         let Some(out) = &row.out else { continue };
         out.verify().unwrap_or_else(|error| panic!("{}: {error}: {out:?}", row.name));
     }

@@ -9,6 +9,7 @@
 mod bench;
 mod frame;
 mod maps;
+mod route;
 mod steer;
 mod watch;
 

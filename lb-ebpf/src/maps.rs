@@ -7,23 +7,22 @@ use core::{
 };
 
 use aya_ebpf::{
-    bindings::{
-        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
-        bpf_fib_lookup as FibLookup, xdp_md,
-    },
-    helpers::{bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_md},
+    helpers::{bpf_check_mtu, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap, lpm_trie},
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey,
-        RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter,
+        ABI_VERSION as ABI, Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey,
+        Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, counter,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
 };
+
+use crate::route::route;
 
 #[map]
 static FLOWS: Array<Flow> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
@@ -42,7 +41,7 @@ type RangeData = [u8; size_of::<RangeKey>() - size_of::<u32>()];
 #[map]
 static RANGES: LpmTrie<RangeData, Vip> = LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
-static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, 0);
+static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
 static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -60,11 +59,13 @@ static LOAD: Array<u64> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static PORTS: Array<u32> = Array::with_max_entries(1024, 0);
 #[map]
+static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(1024, 0);
+#[map]
+static TURNS: PerCpuArray<u32> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
 static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGTH, 0);
-#[map]
-static FIB: PerCpuArray<FibLookup> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -73,8 +74,6 @@ static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::with_max_entries(16_384, 0);
 #[map]
 static FRAGMENT_IDS: Array<u32> = Array::with_max_entries(1, 0);
-#[map]
-static VLANS: HashMap<u32, VlanDevice> = HashMap::with_max_entries(256, 0);
 #[map]
 pub static LISTENERS: SockMap = SockMap::with_max_entries(1, 0);
 
@@ -103,9 +102,6 @@ macro_rules! global {
 
 // Atomics whose result is used are SeqCst: relaxed ones become BPF's form without a result, and
 // what comes back is the operand.
-
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 
 #[inline(always)]
 pub fn count(slot: u32) {
@@ -157,6 +153,13 @@ pub fn reach(backend: u32) -> Option<*mut Reach> {
 pub fn port_cursor(load: u32) -> u32 {
     // SAFETY: one aligned word.
     PORTS.get_ptr(load).map_or(0, |cursor| unsafe { cursor.read_volatile() })
+}
+
+/// How often this CPU has taken its turn for a service.
+#[inline(always)]
+pub fn turns(service: u32) -> u32 {
+    // SAFETY: one aligned word.
+    TURNS.get_ptr(service).map_or(0, |turns| unsafe { turns.read_volatile() })
 }
 
 /// The source port at a place of the search.
@@ -363,6 +366,32 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn turn(&self, service: u32) -> u32 {
+        let Some(turn) = TURNS.get_ptr_mut(service) else { return 0 };
+        // SAFETY: this CPU's own, and XDP does not nest.
+        unsafe {
+            *turn = (*turn).wrapping_add(1);
+            *turn
+        }
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        // SAFETY: CPUs that race here for one source write what is right for either.
+        unsafe { AFFINITY.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey, value: Affinity) {
+        match AFFINITY.get_ptr_mut(key) {
+            // SAFETY: as above; in place, which takes no lock.
+            Some(place) => unsafe { *place = value },
+            // Full of newer ones: the source is not remembered this time.
+            None => drop(AFFINITY.insert(key, value, 0)),
+        }
+    }
+
+    #[inline(always)]
     fn opened(&self, backend: u32) {
         if let Some(counter) = OPENED.get_ptr_mut(backend) {
             // SAFETY: a slot of this CPU's own, and XDP does not nest.
@@ -380,6 +409,13 @@ impl Tables for Kernel {
     fn ingress(&self) -> u32 {
         // SAFETY: the context is the kernel's own.
         unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn ingress_takes(&self, length: u32) -> bool {
+        let mut mtu = length;
+        // SAFETY: the context is the kernel's own; interface 0 is the one that the frame came in by.
+        unsafe { bpf_check_mtu(self.ctx.cast(), 0, &raw mut mtu, 0, 0) == 0 }
     }
 
     #[inline(always)]
@@ -412,69 +448,4 @@ fn add_load(slot: u32, by: u64) -> u64 {
         Some(word) => unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(word, by) },
         None => 0,
     }
-}
-
-/// A function of its own: it takes values only, so it need not be inlined.
-#[inline(never)]
-fn route(
-    ctx: *mut xdp_md,
-    src: &Address,
-    dst: &Address,
-    protocol: u32,
-    hop: &mut Hop,
-) -> Result<(), Reason> {
-    // Not on the stack, where the verifier wants every access aligned: `dmac` stands at 58.
-    let Some(fib) = FIB.get_ptr_mut(0) else { return Err(Reason::Inconsistent) };
-    // SAFETY: this CPU's own, XDP does not nest, and all zero is a value of this C structure. By
-    // words, each volatile: a call of memset goes byte by byte.
-    let fib = unsafe {
-        for word in 0..size_of::<FibLookup>() / size_of::<u64>() {
-            fib.cast::<u64>().add(word).write_volatile(0);
-        }
-        &mut *fib
-    };
-    fib.l4_protocol = protocol as u8;
-    // SAFETY: the context is the kernel's own.
-    fib.ifindex = unsafe { (*ctx).ingress_ifindex };
-    if src.is_v4() {
-        fib.family = AF_INET;
-        fib.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(src.low());
-        fib.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(dst.low());
-    } else {
-        fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = words(*src);
-        fib.__bindgen_anon_4.ipv6_dst = words(*dst);
-    }
-    let size = size_of::<FibLookup>() as i32;
-    // SAFETY: the context is the kernel's own, and `fib` is as long as said.
-    match unsafe { bpf_fib_lookup(ctx.cast(), fib, size, 0) } as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => {
-            *hop = through(fib);
-            Ok(())
-        }
-        BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
-        _ => Err(Reason::NoRoute),
-    }
-}
-
-/// Routing names VLAN devices, which XDP cannot send to: their parent and tags instead.
-#[inline(always)]
-fn through(fib: &FibLookup) -> Hop {
-    let (mut ifindex, mut vlan, mut inner) = (fib.ifindex, 0, 0);
-    // SAFETY: the daemon replaces entries whole; a device's parent and tag do not change.
-    if let Some(device) = unsafe { VLANS.get(ifindex) } {
-        (ifindex, vlan, inner) = (device.parent, device.vlan, device.inner_vlan);
-    }
-    let mut hop = Hop::new(fib.dmac, fib.smac, ifindex, vlan);
-    hop.inner_vlan = inner;
-    // SAFETY: on success the kernel leaves the route's MTU there, bpf_fib_set_fwd_params() in
-    // net/core/filter.c.
-    hop.mtu = u32::from(unsafe { fib.__bindgen_anon_1.mtu_result });
-    hop
-}
-
-#[inline(always)]
-const fn words(address: Address) -> [u32; 4] {
-    let [a, b] = address.words();
-    [a as u32, (a >> 32) as u32, b as u32, (b >> 32) as u32]
 }

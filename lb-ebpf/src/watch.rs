@@ -11,15 +11,16 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{
-        Address, Backend, Decision, Flow, FragmentKey, Fragmented, Hop, PENDING, QuicKey, RangeKey,
-        Reach, Ring, Service, TraceFilter, Vip, VipKey, counter, flow_state, met, outcome,
+        Address, Affinity, AffinityKey, Backend, Decision, Flow, FragmentKey, Fragmented, Hop,
+        PENDING, QuicKey, RangeKey, Reach, Ring, Service, TraceFilter, Vip, VipKey, counter,
+        flow_state, met, outcome,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::{Reason, Verdict},
 };
 
-use crate::maps::{Kernel, port_cursor, source_port};
+use crate::maps::{Kernel, port_cursor, source_port, turns};
 
 /// Of the packet at hand.
 #[map]
@@ -239,6 +240,8 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn now() -> u64;
         fn random() -> u32;
         fn ingress() -> u32;
+        fn ingress_takes(length: u32) -> bool;
+        fn affinity(key: &AffinityKey) -> Option<Affinity>;
         fn route(src: &Address, dst: &Address, protocol: u32, hop: &mut Hop) -> Result<(), Reason>;
     }
 
@@ -248,6 +251,8 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = 0;
+        fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
+        fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
         fn count_out(load: u32) = { let _ = load; };
     }
 

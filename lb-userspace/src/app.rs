@@ -3,6 +3,7 @@
 mod advice;
 mod assembly;
 mod daemon;
+mod decap;
 mod detach;
 mod draining;
 mod explaining;
@@ -23,7 +24,6 @@ use std::time::Instant;
 use ::tracing::{error, info};
 use tokio::sync::mpsc;
 
-pub use self::detach::{Detached, detach};
 use self::{
     daemon::{Daemon, Handles},
     draining::Draining,
@@ -32,6 +32,10 @@ use self::{
     sources::Sources,
     steering::Steering,
     uplinks::Uplinks,
+};
+pub use self::{
+    decap::{DecapOptions, decap},
+    detach::{Detached, detach},
 };
 use crate::{
     admin::Door,
@@ -84,8 +88,8 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
-    let maglev_size = config.node.maglev_table_size;
-    let mut steering = Steering::resume(datapath.tables, load.clone(), notes.clone(), maglev_size)?;
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), &config.node)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
     assembly::resume_health(&fleet, &notes.down());

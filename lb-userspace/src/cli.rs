@@ -1,6 +1,7 @@
 //! Flags in, exit code out. The only module that knows clap.
 
 mod check;
+mod decap;
 mod detach;
 mod drain;
 mod explain;
@@ -61,6 +62,12 @@ enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         log_format: LogFormat,
     },
+    /// On a backend: take packets out of `ipip` and `gue` tunnels, until SIGTERM or Ctrl-C.
+    ///
+    /// The backend needs no tunnel device then, just the announced address (on `lo`). What ends here
+    /// and holds a packet for an address of this host is taken out, and all else passes untouched.
+    /// Needs root. SIGHUP logs counts.
+    Decap(decap::Flags),
     /// Take down what `lb run` leaves behind on purpose: programs, tables, routes, settings.
     ///
     /// The pass-through data path outlives the daemon, so that a restart or an upgrade interrupts
@@ -98,6 +105,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),
         Command::Run { config, log_format } => run::run(&config, log_format),
+        Command::Decap(flags) => decap::decap(flags),
         Command::Detach { config } => detach::detach(config.as_deref()),
         Command::Drain(flags) => drain::drain(flags),
         Command::Explain(flags) => explain::explain(flags),

@@ -1,6 +1,6 @@
 //! The kernel's tables as changes to them: what control decides and the datapath carries out.
 
-use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey};
+use lb_common::abi::{Address, Backend, QuicKey, RangeKey, Ring, Service, Vip, VipKey};
 
 /// One change of one table. A list of them is carried out in its order: each is safe for packets
 /// in flight once those before it have been done.
@@ -42,7 +42,15 @@ pub enum Command {
     /// Inserts or replaces.
     SetVip(VipKey, Vip),
     RemoveVip(VipKey),
-    AddAddress(Address),
+    /// One prefix of a range of ports. Inserts or replaces.
+    SetRange(RangeKey, Vip),
+    RemoveRange(RangeKey),
+    /// Which backend a connection id names. Inserts or replaces.
+    SetQuicId(QuicKey, u32),
+    RemoveQuicId(QuicKey),
+    /// An announced address with its [`address_flags`](lb_common::abi::address_flags). Inserts or
+    /// replaces.
+    SetAddress(Address, u32),
     RemoveAddress(Address),
 }
 

@@ -133,7 +133,7 @@ pub fn udp_echo(to: SocketAddr, text: &str) -> Result<(String, UdpSocket)> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(PATIENCE / TRIES))?;
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; 65536];
     for _ in 0..TRIES {
         socket.send(text.as_bytes())?;
         if let Ok(length) = socket.recv(&mut buffer) {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod content;
 pub mod crowd;
 pub mod daemon;
+pub mod decap;
 pub mod demo;
 pub mod diagnosis;
 pub mod far_end;

@@ -1,6 +1,6 @@
 //! Real servers in the backends' namespaces: the program `echo`, one process each.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 
@@ -18,11 +18,20 @@ pub const UDP: u16 = 7001;
 
 /// Starts all of a backend's servers and waits until they answer.
 pub fn start(lab: &Lab, backend: &Backend) -> Result<Process> {
+    start_at(lab, backend, &[])
+}
+
+/// The same where the backend has these addresses of clients' packets itself: datagrams to them are
+/// answered as them.
+pub fn start_at(lab: &Lab, backend: &Backend, addresses: &[IpAddr]) -> Result<Process> {
     let mut command = backend.netns.command(program("echo")?);
     command
         .args(["--name", &backend.name])
         .args(["--http", &HTTP.to_string(), "--tcp", &TCP.to_string()])
         .args(["--udp", &UDP.to_string()]);
+    for address in addresses {
+        command.args(["--udp-at", &address.to_string()]);
+    }
     let log = lab.directory().join(format!("{}.log", backend.name));
     let mut process = Process::start(&backend.name, command, &log)?;
     poll(&format!("the servers of {} listen", backend.name), || {

@@ -165,6 +165,34 @@ impl Lab {
         Ok(())
     }
 
+    /// Gives the backends the announced addresses and a way to the client that does not pass lb, as
+    /// backends that answer directly have. The way is a link of its own between fabric and client:
+    ///
+    /// ```text
+    /// fabric(br0) ── direct0 ══ eth1 client 10.103.0.2, fd65:3::2
+    /// ```
+    pub fn answer_directly(&self) -> Result<()> {
+        veth(&self.client, "eth1", &self.fabric, "direct0")?;
+        offloads(&self.client, "eth1", &["tx", "off", "tso", "off", "gso", "off", "gro", "on"])?;
+        self.fabric.ip("link set direct0 master br0")?;
+        self.client.ip("addr add 10.103.0.2/24 dev eth1")?;
+        self.client.ip("addr add fd65:3::2/64 dev eth1 nodad")?;
+        for backend in &self.backends {
+            let netns = &backend.netns;
+            // On lo, and never announced on the link: requests for them are lb's.
+            netns.set_sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
+            netns.set_sysctl("net/ipv4/conf/all/arp_announce", "2")?;
+            netns.ip(&format!("addr add {VIP4}/32 dev lo"))?;
+            netns.ip(&format!("addr add {VIP6}/128 dev lo nodad"))?;
+            netns.ip("route add 10.101.0.0/24 via 10.103.0.2 dev eth0 onlink")?;
+            netns.ip("-6 route add fd65:1::/64 via fd65:3::2 dev eth0 onlink")?;
+        }
+        // What comes by the one link answers what went by the other.
+        self.client.set_sysctl("net/ipv4/conf/all/rp_filter", "0")?;
+        self.client.set_sysctl("net/ipv4/conf/eth1/rp_filter", "0")?;
+        self.wait_for_links()
+    }
+
     /// Lets it outlive us.
     pub fn keep(&mut self) {
         self.kept = true;

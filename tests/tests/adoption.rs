@@ -86,7 +86,7 @@ fn filled() -> Vec<Command> {
         },
         Command::SetRing { service: 15, ring: Ring::new(7, 5000) },
         Command::SetVip(key, Vip { service: 15, path: path::STEER }),
-        Command::AddAddress(address),
+        Command::SetAddress(address, 0),
     ]
 }
 

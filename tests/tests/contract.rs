@@ -7,13 +7,13 @@ use aya_obj::{
     Object as Parsed, ProgramSection,
     generated::bpf_map_type::{
         self, BPF_MAP_TYPE_ARRAY as ARRAY, BPF_MAP_TYPE_HASH as HASH,
-        BPF_MAP_TYPE_LRU_HASH as LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY as PERCPU_ARRAY,
-        BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
+        BPF_MAP_TYPE_LPM_TRIE as LPM_TRIE, BPF_MAP_TYPE_LRU_HASH as LRU_HASH,
+        BPF_MAP_TYPE_PERCPU_ARRAY as PERCPU_ARRAY, BPF_MAP_TYPE_SOCKMAP as SOCKMAP,
     },
 };
 use lb_common::abi::{
-    ABI_VERSION, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Reach, Ring, Service,
-    Vip, VipKey, VlanDevice, WAYS, counter, globals, maps, programs,
+    ABI_VERSION, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, QuicKey, RangeKey, Reach,
+    Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter, globals, maps, programs,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use xtask::build_ebpf;
@@ -24,7 +24,7 @@ type MapShape = (&'static str, bpf_map_type, usize, usize);
 const INDEX: usize = size_of::<u32>();
 const COUNT: usize = size_of::<u64>();
 
-const MAPS: [MapShape; 20] = [
+const MAPS: [MapShape; 22] = [
     (maps::FLOWS, ARRAY, INDEX, size_of::<Flow>()),
     (maps::FLOW_SLOTS, ARRAY, INDEX, size_of::<Bucket>()),
     (maps::PENDING, ARRAY, INDEX, size_of::<Flow>()),
@@ -41,6 +41,8 @@ const MAPS: [MapShape; 20] = [
     (maps::PORTS, ARRAY, INDEX, INDEX),
     (maps::OPENED, PERCPU_ARRAY, INDEX, COUNT),
     (maps::COUNTERS, PERCPU_ARRAY, INDEX, COUNT),
+    (maps::RANGES, LPM_TRIE, size_of::<RangeKey>(), size_of::<Vip>()),
+    (maps::QUIC_IDS, HASH, size_of::<QuicKey>(), INDEX),
     (maps::FRAGMENTS, LRU_HASH, size_of::<FragmentKey>(), size_of::<Fragmented>()),
     (maps::FRAGMENT_IDS, ARRAY, INDEX, INDEX),
     (maps::VLANS, HASH, INDEX, size_of::<VlanDevice>()),

@@ -132,7 +132,7 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
         Command::SetRing { service: 15, ring: Ring::new(7, 7998) },
         Command::SetService { id: 15, service: Service { mss: 1400, ..Service::default() } },
         Command::SetStatus { id: 63, status: status::GONE },
-        Command::AddAddress(Address::v4([203, 0, 113, 1])),
+        Command::SetAddress(Address::v4([203, 0, 113, 1]), 0),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::RemoveAddress(Address::v4([203, 0, 113, 1])),
         Command::ClearBackend { id: 63 },

@@ -9,10 +9,12 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::{Backend, outcome},
+    abi::{Backend, outcome, status},
+    tables::Tables as _,
     testing::{
         Frame, Row,
         frames::{CLIENT_MAC, OUR_MAC},
+        modes::{NARROW_CLIENTS, NARROW_MTU},
         rows,
         world::{self, BACKEND_MAC, CLIENT_VLAN, SOURCE_MAC, VLAN},
     },
@@ -55,6 +57,8 @@ struct Lab {
     client_double: u32,
     backend_double: u32,
     backend_vlan: u32,
+    /// To clients behind a narrower link.
+    narrow: u32,
 }
 
 impl Lab {
@@ -64,7 +68,10 @@ impl Lab {
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
         let [behind, behind6] = world::VLAN_BACKENDS;
+        let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, NARROW_CLIENTS);
+        netns.ip(&format!("link set narrow0 mtu {NARROW_MTU}")).expect("ip");
         let lab = Self {
+            narrow,
             up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
             client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
             backend_double: link(
@@ -91,11 +98,11 @@ impl Lab {
         let config = DatapathConfig {
             max_flows: 64,
             max_half_open: 64,
-            backends: 16,
-            services: 16,
-            vips: 64,
-            ring_slots: 16,
-            load_slots: 1024,
+            backends: 128,
+            services: 128,
+            vips: 256,
+            ring_slots: 512,
+            load_slots: 4096,
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
@@ -118,6 +125,8 @@ impl Lab {
         vlan(self.backend_vlan, self.down, [VLAN, 0]);
         vlan(self.client_double, self.up, world::CLIENT_DOUBLE);
         vlan(self.backend_double, self.down, world::DOUBLE);
+        // Another interface than frames came by would make a redirect of what the table calls XDP_TX.
+        vlan(self.narrow, self.up, [0, 0]);
         datapath
     }
 
@@ -125,6 +134,10 @@ impl Lab {
         let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
+        }
+        for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
+            let gone = Command::SetStatus { id, status: status::GONE };
+            datapath.tables.apply(&gone).expect("a status");
         }
         let before = datapath.counters.verdicts().expect("counters");
         let bytes = map_bytes::read().expect("maps");
@@ -198,15 +211,18 @@ fn neighbour_of(end: &str) -> String {
 /// Without flows, and with counts and source ports that no row has used.
 fn start_afresh(datapath: &mut Datapath, number: u32) {
     datapath.flows.clear();
-    for (id, backend) in (0..).zip(world::model(0).backends) {
+    let model = world::model(0);
+    for (id, backend) in (0..).zip(&model.backends) {
         let load = load_slot(number, backend.load).0;
-        let backend = Backend { load, ..backend };
+        let backend = Backend { load, ..*backend };
+        let status = model.reach(id).expect("one for each backend").status();
         datapath.tables.apply(&Command::SetBackend { id, backend }).expect("a backend");
+        datapath.tables.apply(&Command::SetStatus { id, status }).expect("a status");
     }
 }
 
-fn load_slot(row: u32, family: u32) -> LoadSlot {
-    LoadSlot(2 * row + family)
+fn load_slot(row: u32, load: u32) -> LoadSlot {
+    LoadSlot(4 * row + load)
 }
 
 /// The world's tables as the daemon would fill them, without the backends.
@@ -221,6 +237,10 @@ fn commands() -> Vec<Command> {
         commands.push(Command::SetService { id, service: *service });
     }
     commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
-    commands.extend(model.addresses.iter().map(|address| Command::AddAddress(*address)));
+    commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
+    commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
+    let flags = |address| model.address(address).expect("one of the model's");
+    let addresses = model.addresses.iter();
+    commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
     commands
 }

@@ -82,6 +82,19 @@ pub fn build_to(options: Options<'_>, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Builds the objects and puts copies into `directory`: `lb.bpf.o`, the daemon's, and `decap.bpf.o`,
+/// for backends.
+pub fn build_into(options: Options<'_>, directory: &Path) -> Result<()> {
+    let balancer = build(options)?;
+    let decap = balancer.with_file_name("decap");
+    for (object, name) in [(balancer, "lb.bpf.o"), (decap, "decap.bpf.o")] {
+        let to = directory.join(name);
+        fs::copy(&object, &to)
+            .with_context(|| format!("copying {} to {}", object.display(), to.display()))?;
+    }
+    Ok(())
+}
+
 /// A cargo that knows nothing of the one that may be running us.
 fn nested_cargo(toolchain: &Toolchain) -> Command {
     let rustc = &toolchain.compiler.rustc;

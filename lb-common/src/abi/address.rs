@@ -2,6 +2,8 @@
 
 use core::net::IpAddr;
 
+use super::Prefixes;
+
 /// IPv6 address, or IPv4 address in its mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
 ///
 /// Its bytes are in network order; they are kept in two words so that BPF, which copies byte arrays
@@ -65,11 +67,59 @@ impl Address {
         self.0[0] == 0 && self.0[1] & mask == MAPPED
     }
 
+    /// With other bits at its end: those of `bits` that `mask` has, in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_last(self, bits: u32, mask: u32) -> Self {
+        let old = u32::from_be_bytes(self.low());
+        let low = u32::from_ne_bytes((old & !mask | bits & mask).to_be_bytes()) as u64;
+        let [first, second] = self.0;
+        Self(if cfg!(target_endian = "little") {
+            [first, second & 0xffff_ffff | low << 32]
+        } else {
+            [first, second & !0xffff_ffff | low]
+        })
+    }
+
+    /// The network that it is in: all bits behind its family's prefix cleared.
+    #[inline(always)]
+    #[must_use]
+    pub const fn masked(self, prefixes: Prefixes) -> Self {
+        let length = if self.is_v4() { 96 + prefixes.v4 as u32 } else { prefixes.v6 as u32 };
+        let rest = length.saturating_sub(64);
+        Self([self.0[0] & leading(length), self.0[1] & leading(rest)])
+    }
+
     /// The last four bytes: the whole address where the family is known to be IPv4.
     #[inline(always)]
     #[must_use]
     pub const fn low(self) -> [u8; 4] {
         let word = self.0[1];
         ((if cfg!(target_endian = "little") { word >> 32 } else { word }) as u32).to_ne_bytes()
+    }
+}
+
+/// A word as it lies in memory with so many bits set from its first byte on; 64 and more: all.
+#[inline(always)]
+const fn leading(bits: u32) -> u64 {
+    if bits >= 64 { u64::MAX } else { (!(u64::MAX >> bits)).to_be() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_what_the_prefix_says() {
+        let of = |text: &str| Address::of(text.parse().expect("an address"));
+        let network = |text, v4, v6| of(text).masked(Prefixes { v4, v6, pad: 0 });
+        assert_eq!(network("198.51.100.7", 32, 0), of("198.51.100.7"));
+        assert_eq!(network("198.51.103.7", 22, 0), of("198.51.100.0"));
+        assert_eq!(network("198.51.103.7", 0, 128), of("0.0.0.0"));
+        assert_eq!(network("2001:db8:1:2:3:4:5:6", 0, 64), of("2001:db8:1:2::"));
+        assert_eq!(network("2001:db8:1:2:3:4:5:6", 32, 72), of("2001:db8:1:2::"));
+        assert_eq!(network("2001:db8:1:2:ff03:4:5:6", 0, 71), of("2001:db8:1:2:fe00::"));
+        assert_eq!(network("2001:db8:1:2:3:4:5:6", 0, 128), of("2001:db8:1:2:3:4:5:6"));
+        assert_eq!(network("2001:db8::1", 32, 0), of("::"));
     }
 }

@@ -28,16 +28,20 @@ pub struct Flow {
     pub vip: Address,
     pub client_port: [u8; 2],
     pub vip_port: [u8; 2],
+    /// `gue`: where the backend takes tunnelled packets.
     pub backend_port: [u8; 2],
-    /// `nat`: where the backend's answers go; `gue`: the outer UDP source port.
+    /// `nat`: where the backend's answers go; `gue`: the outer UDP source port; `ipip` and `gue`
+    /// over IPv6: the flow label's lower bits.
     pub source_port: [u8; 2],
     pub backend_address: Address,
     /// The address of ours that the backend sees: of the packet, or of the tunnel around it.
     pub source: Address,
     /// `nat`: one's complement sum to fold into the IPv4 header checksum of a client's packet,
-    /// addresses only. Its complement serves the way back.
+    /// addresses only. Its complement serves the way back. `ipip` and `gue`: the sum of all words of
+    /// the outer IPv4 header that are the same in each packet.
     pub l3_delta: u16,
-    /// `nat`: the same for the TCP or UDP checksum: addresses (pseudo header) and ports.
+    /// `nat`: the same for the TCP or UDP checksum: addresses (pseudo header) and ports. `gue`: the
+    /// sum of all that is the same in each packet and under the outer UDP checksum.
     pub l4_delta: u16,
     /// Index into BACKENDS and REACH.
     pub backend: u32,
@@ -52,7 +56,8 @@ pub struct Flow {
     /// The acknowledgement that completes the handshake, network order: the backend's first
     /// sequence number and one.
     pub expected: [u8; 4],
-    pub pad: u32,
+    /// Bytes that a client's packets grow by on their way to the backend.
+    pub overhead: u32,
     /// ns of `CLOCK_MONOTONIC_COARSE`, as every time here.
     pub opened: u64,
     /// The client's last packet.
@@ -164,6 +169,30 @@ impl Slot {
         let generation = (self.0 & Self::GENERATION).wrapping_add(1 << 36) & Self::GENERATION;
         let born = (now >> Self::UNIT << 16) & Self::BORN;
         Self(hash & Self::FINGERPRINT | generation | born | flow_state::CLAIMED as u64)
+    }
+
+    /// Being taken out of the table by one who has it alone meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub const fn held(self) -> Self {
+        Self(self.0 & !(flow_state::OPEN as u64) | flow_state::CLAIMED as u64)
+    }
+
+    /// With more bits of [`flow_state`]; what is closed no longer counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, bits: u32) -> Self {
+        let state = self.state() | bits;
+        let closed = state & flow_state::CLOSED == flow_state::CLOSED;
+        let state = if closed { state & !flow_state::COUNTED } else { state };
+        Self(self.0 & !Self::STATE | state as u64)
+    }
+
+    /// Whether it is open, and still the flow's that `other` was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_still(self, other: Self) -> bool {
+        self.has(flow_state::OPEN) && (self.0 ^ other.0) & !Self::STATE == 0
     }
 
     /// A claimed slot whose entry has been written.

@@ -5,6 +5,7 @@
 //! meaning is a change of [`ABI_VERSION`].
 
 mod address;
+mod affinity;
 mod decision;
 mod flow;
 mod fragment;
@@ -14,6 +15,7 @@ mod range;
 mod service;
 
 pub use address::Address;
+pub use affinity::{Affinity, AffinityKey};
 pub use decision::{Decision, TraceFilter, met, outcome};
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
 pub use fragment::{FragmentKey, Fragmented};
@@ -21,8 +23,8 @@ pub use hop::{CachedHop, Hop, SERVICE_TAG};
 pub use quic::{QuicKey, ServerId};
 pub use range::{RangeKey, address_flags};
 pub use service::{
-    Backend, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags, status,
-    strategy,
+    Backend, GUE_PORT, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags,
+    status, strategy,
 };
 
 use crate::verdict::Reason;
@@ -64,6 +66,10 @@ pub mod maps {
     pub const LOAD: &str = "LOAD";
     /// `load slot → u32`, array: where the search for a free source port goes on.
     pub const PORTS: &str = "PORTS";
+    /// `AffinityKey → Affinity`, LRU hash: which backend a source keeps.
+    pub const AFFINITY: &str = "AFFINITY";
+    /// `service id → u32`, per-CPU array: which of the ring's slots has its turn (`wrr`).
+    pub const TURNS: &str = "TURNS";
     /// `backend id → u64`, per-CPU array: flows ever opened.
     pub const OPENED: &str = "OPENED";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.

@@ -108,13 +108,16 @@ pub mod service_flags {
     /// Flows of a backend that is gone get another one; without it they are reset (TCP). UDP
     /// always moves.
     pub const MOVE: u32 = 1;
-    /// Some backend has limits.
+    /// Some backend has limits: without it they are not looked at where one backend is chosen.
     pub const LIMITED: u32 = 2;
     /// There are prefix lists for the service.
     pub const LISTED: u32 = 4;
     /// Sources that no prefix names are denied.
     pub const DENY_OTHERS: u32 = 8;
 }
+
+/// UDP port of Generic UDP Encapsulation (IANA), native order.
+pub const GUE_PORT: u16 = 6080;
 
 /// Where a service's ring lies in RINGS, in one word: one 8-byte store makes a new one current.
 ///
@@ -152,14 +155,17 @@ pub struct Backend {
     /// The address of ours that packets to it carry as their source: of the packet, or of the
     /// tunnel around it.
     pub source: Address,
-    /// `[0, 0]`: the port that the client asked for.
+    /// `nat`: `[0, 0]` is the port that the client asked for. `gue`: the UDP port that takes
+    /// tunnelled packets; `[0, 0]` is [`GUE_PORT`].
     pub port: [u8; 2],
-    pub pad: u16,
+    /// `ipip` and `gue`: how many of the last bits of `source` differ from flow to flow, so that the
+    /// backend's receive queues share the work. At most 32.
+    pub spread: u16,
     /// Index into LOAD and PORTS.
     pub load: u32,
     /// Relative to the other members.
     pub weight: u32,
-    /// At this load and above, others are preferred.
+    /// At this load and above, others are preferred. `u32::MAX`: never.
     pub soft_limit: u32,
     /// At this load and above, nothing new. `u32::MAX`: unlimited.
     pub hard_limit: u32,

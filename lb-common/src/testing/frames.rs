@@ -7,6 +7,8 @@ use etherparse::{
     TransportSlice, VlanId, err::packet::SliceError,
 };
 
+use super::modes::TUNNEL_PORT;
+
 /// An Ethernet frame as it goes over the wire.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame(pub Vec<u8>);
@@ -69,6 +71,22 @@ pub fn tcp(link: Link, src: SocketAddr, dst: SocketAddr, flags: &str, payload: &
         };
     }
     written!(builder, payload)
+}
+
+/// A TCP reset without options or data, acknowledging or not.
+#[must_use]
+pub fn reset(
+    link: Link,
+    src: SocketAddr,
+    dst: SocketAddr,
+    sequence: u32,
+    acknowledgement: Option<u32>,
+) -> Frame {
+    let builder = ip(link, src.ip(), dst.ip()).tcp(src.port(), dst.port(), sequence, 0).rst();
+    match acknowledgement {
+        Some(number) => written!(builder.ack(number), b""),
+        None => written!(builder, b""),
+    }
 }
 
 #[must_use]
@@ -171,12 +189,18 @@ impl Frame {
             return Ok(());
         }
         let packet = SlicedPacket::from_ethernet(&self.0).map_err(|e: SliceError| e.to_string())?;
-        let net = packet.net.ok_or("no IP")?;
+        let net = packet.net.as_ref().ok_or("no IP")?;
         if let Some(ip) = net.ipv4_ref() {
             let header = ip.header().to_header();
             if header.calc_header_checksum() != header.header_checksum {
                 return Err("IPv4 header checksum".into());
             }
+        }
+        if let Some(inner) = self.inner(TUNNEL_PORT) {
+            if packet.transport.is_some() {
+                transport(&net, net.ip_payload_ref().ok_or("no IP")?, &packet.transport)?;
+            }
+            return inner.verify();
         }
         let payload = net.ip_payload_ref().ok_or("no IP")?;
         // A part of a transport checksum says nothing.

@@ -3,8 +3,10 @@
 
 pub mod frames;
 pub mod model;
+pub mod modes;
 mod pieces;
 pub mod table;
+pub mod tunnels;
 pub mod world;
 
 pub use frames::Frame;

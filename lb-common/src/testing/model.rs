@@ -3,13 +3,17 @@
 use std::{
     cell::{Cell, RefCell, UnsafeCell},
     collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 use crate::{
     abi::{
-        Address, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop, QuicKey, RangeKey, Reach,
-        Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter, flow_state,
+        Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop,
+        QuicKey, RangeKey, Reach, Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter,
+        flow_state,
     },
     arrival::{Arrival, Desk, Onward},
     packet::Packet,
@@ -62,6 +66,11 @@ unsafe impl Packet for Buffer {
         (base + self.start, base + self.end)
     }
 
+    fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64> {
+        let words = self.bytes().get(offset..offset + LENGTH)?.chunks_exact(4);
+        Some(words.map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]))).sum())
+    }
+
     fn adjust_head(&mut self, by: i32) -> bool {
         match self.start.checked_add_signed(by as isize) {
             Some(start) if start <= self.end => self.start = start,
@@ -107,14 +116,53 @@ pub struct Model {
     pub routes: HashMap<Address, Hop>,
     pub fragmented: RefCell<HashMap<FragmentKey, Box<UnsafeCell<Fragmented>>>>,
     fragment_id: Cell<u32>,
-    pub load: RefCell<Vec<u64>>,
-    pub opened: RefCell<Vec<u64>>,
-    pub ports: RefCell<Vec<u32>>,
-    pub counters: RefCell<Vec<u64>>,
+    pub load: Vec<Count>,
+    pub opened: Vec<Count>,
+    pub ports: Vec<Count>,
+    pub counters: Vec<Count>,
+    pub affinity: Mutex<HashMap<AffinityKey, Affinity>>,
     pub source_ports: (u16, u16),
-    pub now: Cell<u64>,
+    pub now: Count,
     pub ingress: u32,
-    random: Cell<u64>,
+    /// What the interface takes that frames come in by.
+    pub ingress_mtu: u32,
+    answers_due: Cell<u64>,
+    turns: Mutex<HashMap<u32, u32>>,
+    random: Count,
+}
+
+// SAFETY: entries and buckets are what threads race for, by the same exchanges as CPUs do in the
+// kernel; what is a plain store there is one here, of a word that no thread takes for granted.
+unsafe impl Sync for Model {}
+
+/// A word that threads change at once.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    #[must_use]
+    pub const fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, SeqCst);
+    }
+
+    /// Tells what it was.
+    pub fn add(&self, by: u64) -> u64 {
+        self.0.fetch_add(by, SeqCst)
+    }
+
+    fn take_one(&self) {
+        let before = self.0.fetch_sub(1, SeqCst);
+        assert!(before > 0, "counted out more often than in");
+    }
 }
 
 /// Entries of one part, and the slots that lead to them.
@@ -130,7 +178,7 @@ impl Flows {
     }
 
     fn open(&self) -> impl Iterator<Item = (Slot, Flow)> + '_ {
-        // SAFETY: tests are single-threaded, and no reference is held.
+        // SAFETY: asked between packets, and no reference is held.
         let slots = self.slots.iter().flat_map(|bucket| unsafe { *bucket.get() }).map(Slot);
         // SAFETY: as above.
         let entries = self.entries.iter().map(|entry| unsafe { *entry.get() });
@@ -168,14 +216,18 @@ impl Model {
             routes: HashMap::new(),
             fragmented: RefCell::default(),
             fragment_id: Cell::default(),
-            load: RefCell::default(),
-            opened: RefCell::default(),
-            ports: RefCell::default(),
-            counters: RefCell::new(vec![0; counter::LENGTH as usize]),
+            load: Vec::new(),
+            opened: Vec::new(),
+            ports: Vec::new(),
+            counters: (0..counter::LENGTH).map(|_| Count::default()).collect(),
+            affinity: Mutex::default(),
             source_ports: (2048, 30720),
-            now: Cell::new(1 << 40),
+            now: Count::new(1 << 40),
             ingress: 1,
-            random: Cell::new(1),
+            ingress_mtu: 1500,
+            answers_due: Cell::new(0),
+            turns: Mutex::default(),
+            random: Count::default(),
         }
     }
 
@@ -183,6 +235,14 @@ impl Model {
     #[must_use]
     pub fn flows(&self, part: Part) -> Vec<(Slot, Flow)> {
         self.part(part).open().collect()
+    }
+
+    /// Places that are being worked on.
+    #[must_use]
+    pub fn claimed(&self, part: Part) -> usize {
+        // SAFETY: asked between packets, and no reference is held.
+        let slots = self.part(part).slots.iter().flat_map(|bucket| unsafe { *bucket.get() });
+        slots.filter(|slot| Slot(*slot).has(flow_state::CLAIMED)).count()
     }
 
     const fn part(&self, part: Part) -> &Flows {
@@ -245,7 +305,11 @@ impl Tables for Model {
 
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         let onward = Onward::default();
-        Some(work(&mut Desk { arrival: Arrival::unread(Tag::NONE), onward }))
+        let answers = self.answers_due.get();
+        let mut desk = Desk { arrival: Arrival::unread(Tag::NONE), onward, answers };
+        let result = work(&mut desk);
+        self.answers_due.set(desk.answers);
+        Some(result)
     }
 
     fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
@@ -316,33 +380,43 @@ impl Tables for Model {
 
     fn next_port(&self, load: u32) -> [u8; 2] {
         let (first, count) = self.source_ports;
-        let mut ports = self.ports.borrow_mut();
-        let cursor = &mut ports[load as usize];
-        let port = u32::from(first) + *cursor % u32::from(count);
-        *cursor = cursor.wrapping_add(1);
-        (port as u16).to_be_bytes()
+        let turn = self.ports[load as usize].add(1) % u64::from(count);
+        (first + turn as u16).to_be_bytes()
     }
 
     fn load(&self, load: u32) -> u64 {
-        self.load.borrow()[load as usize]
+        self.load[load as usize].get()
     }
 
     fn count_in(&self, load: u32) -> u64 {
-        let mut loads = self.load.borrow_mut();
-        loads[load as usize] += 1;
-        loads[load as usize] - 1
+        self.load[load as usize].add(1)
     }
 
     fn count_out(&self, load: u32) {
-        self.load.borrow_mut()[load as usize] -= 1;
+        self.load[load as usize].take_one();
+    }
+
+    fn turn(&self, service: u32) -> u32 {
+        let mut turns = self.turns.lock().expect("no panic");
+        let turn = turns.entry(service).or_default();
+        *turn += 1;
+        *turn - 1
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        self.affinity.lock().expect("no panic").get(key).copied()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey, value: Affinity) {
+        self.affinity.lock().expect("no panic").insert(*key, value);
     }
 
     fn opened(&self, backend: u32) {
-        self.opened.borrow_mut()[backend as usize] += 1;
+        self.opened[backend as usize].add(1);
     }
 
     fn count(&self, counter: u32) {
-        self.counters.borrow_mut()[counter as usize] += 1;
+        self.counters[counter as usize].add(1);
     }
 
     fn now(&self) -> u64 {
@@ -350,12 +424,19 @@ impl Tables for Model {
     }
 
     fn random(&self) -> u32 {
-        self.random.set(self.random.get().wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1));
-        (self.random.get() >> 32) as u32
+        // SplitMix64 (Steele, Lea and Flood, 2014): a sequence that threads can share.
+        let mut z = self.random.add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z >> 32) as u32
     }
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn ingress_takes(&self, length: u32) -> bool {
+        length <= self.ingress_mtu
     }
 
     fn route(&self, _: &Address, dst: &Address, _: u32, hop: &mut Hop) -> Result<(), Reason> {

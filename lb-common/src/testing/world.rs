@@ -1,8 +1,14 @@
 //! The services and backends that the table's frames meet.
 
+pub mod limits;
+
 use std::net::{IpAddr, SocketAddr};
 
-use super::model::Model;
+use super::{
+    frames::{CLIENT_MAC, OUR_MAC},
+    model::{Count, Model},
+    modes,
+};
 use crate::abi::{
     Address, Backend, Hop, QuicKey, RangeKey, Reach, Ring, SERVICE_TAG, ServerId, Service, Vip,
     VipKey, path, status,
@@ -91,7 +97,13 @@ fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
 /// The tables, ready for the first packet. `hops` are as if routing had been asked at `now`.
 #[must_use]
 pub fn model(now: u64) -> Model {
-    filled(Model::default(), now)
+    model_of(128, now)
+}
+
+/// The same with so many buckets, a power of two, in each part of the flow table.
+#[must_use]
+pub fn model_of(buckets: u32, now: u64) -> Model {
+    filled(Model::with_buckets(buckets), now)
 }
 
 /// The same in a model that has nothing in it yet.
@@ -122,12 +134,12 @@ pub fn filled(mut model: Model, now: u64) -> Model {
             model.reach.push(Reach { hop: hop(vlan), at, ..Reach::default() }.into());
             model.services.push(Service::default());
             model.current_rings.push(Ring::new(backend + slot, 1));
-            model.opened.borrow_mut().push(0);
+            model.opened.push(Count::default());
         }
         model.services.push(Service::default());
         model.current_rings.push(Ring::new(0, 0));
-        model.load.borrow_mut().push(0);
-        model.ports.borrow_mut().push(0);
+        model.load.push(Count::default());
+        model.ports.push(Count::default());
         let steered = [
             (TCP_PORT, 6, 0),
             (UDP_PORT, 17, 0),
@@ -162,6 +174,10 @@ pub fn filled(mut model: Model, now: u64) -> Model {
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
     }
+    for family in 0..VIPS.len() {
+        modes::add(&mut model, family, now);
+    }
+    limits::add(&mut model, now);
     model
 }
 
@@ -180,7 +196,7 @@ fn add_service(model: &mut Model, family: usize, ends: (&str, &str), hop: Hop) -
         ..Backend::default()
     });
     model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
-    model.opened.borrow_mut().push(0);
+    model.opened.push(Count::default());
     model.services.push(Service::default());
     model.current_rings.push(Ring::new(slot, 1));
     model.services.len() as u32 - 1
@@ -207,6 +223,12 @@ fn add_quic(model: &mut Model, family: usize, vip: &str) {
 
 fn steer(model: &mut Model, vip: &str, port: u16, protocol: u32, service: u32) {
     model.vips.insert(vip_key(vip, port, protocol), Vip { service, path: path::STEER });
+}
+
+/// Back the way that clients' frames come.
+#[must_use]
+pub fn hop_to_client() -> Hop {
+    Hop::new(CLIENT_MAC, OUR_MAC, 1, 0)
 }
 
 /// Towards the backends.

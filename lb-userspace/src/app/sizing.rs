@@ -12,8 +12,8 @@ pub(super) fn size(config: &Config) -> DatapathConfig {
     let needs = control::needs(&config.services, config.node.maglev_table_size);
     let services = config.services.iter();
     let vips = services.map(|service| {
-        let numbers = service.ports.iter().map(|port| port.numbers().len());
-        service.addresses.len() * numbers.sum::<usize>()
+        let entries = service.ports.iter().map(|port| control::prefixes(port.numbers()).count());
+        service.addresses.len() * entries.sum::<usize>()
     });
     let vips = vips.sum::<usize>() as u32;
     let rings = needs.rings + needs.rings / 2 + RINGS_IN_CHANGE * config.node.maglev_table_size;

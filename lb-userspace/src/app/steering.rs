@@ -14,6 +14,7 @@ use crate::{
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
+    settings::{Encap, Node},
     tables::Command,
 };
 
@@ -30,6 +31,7 @@ pub(super) struct Steering {
     notes: Notes,
     load: Load,
     maglev_size: u32,
+    encap: Encap,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -45,7 +47,7 @@ impl Steering {
         tables: datapath::Tables,
         load: Load,
         notes: Notes,
-        maglev_size: u32,
+        node: &Node,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
@@ -65,7 +67,8 @@ impl Steering {
         }
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, settled })
+        let (maglev_size, encap) = (node.maglev_table_size, node.encap);
+        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, encap, settled })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -111,6 +114,7 @@ impl Steering {
             sources: &sources.known,
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
+            encap: &self.encap,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;

@@ -27,6 +27,8 @@ fn commands_take_their_flags() {
         "lb flows --client 10.0.0.0/8 --vip 203.0.113.1 --backend 10.0.0.1:80 --state half-open";
     assert!(matches!(parse(flows), Ok(Command::Flows(_))));
     assert!(matches!(parse("lb trace --proto udp --sample 10 --count 5"), Ok(Command::Trace(_))));
+    let decap = "lb decap --interface eth0 --from 172.16.0.0/16 100::/64 --gue-port 5555";
+    assert!(matches!(parse(decap), Ok(Command::Decap(_))));
     assert!(matches!(parse("lb status --json"), Ok(Command::Status { json: true, .. })));
 }
 
@@ -36,6 +38,9 @@ fn wrong_usage_is_refused() {
     for (line, kind) in [
         ("lb run", ErrorKind::MissingRequiredArgument),
         ("lb check", ErrorKind::MissingRequiredArgument),
+        ("lb decap", ErrorKind::MissingRequiredArgument),
+        ("lb decap --interface eth0 --from 10.0.0.1/8", ErrorKind::ValueValidation),
+        ("lb decap --interface eth0 --gue-port 0", ErrorKind::ValueValidation),
         ("lb check a b", ErrorKind::UnknownArgument),
         ("lb run --config a --log-format xml", ErrorKind::InvalidValue),
         ("lb status --config a --socket b", ErrorKind::ArgumentConflict),

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{Address, Vip, VipKey, status};
+use lb_common::abi::{Address, QuicKey, RangeKey, Vip, VipKey, address_flags, status};
 
 use super::{
     Error, Slots, Tables,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     fleet::{Fleet, RunningService},
     load::LoadSlot,
+    settings::Encap,
 };
 
 /// What the kernel's tables should hold.
@@ -32,6 +33,10 @@ pub struct Desired {
     pub(super) addresses: Shared<Address, ()>,
     /// Services that share an address and port by host name want the same there.
     pub(super) vips: Shared<VipKey, Vip>,
+    pub(super) ranges: Shared<RangeKey, Vip>,
+    /// Addresses of `ranges`.
+    ranged: Shared<Address, ()>,
+    pub(super) quic_ids: Shared<QuicKey, u32>,
     pub(super) services: HashMap<u32, Steered>,
     /// Servers of steered services, up or not, and those that left while they had flows.
     pub(super) backends: HashMap<u32, Placed>,
@@ -46,6 +51,8 @@ pub struct Desired {
 pub(super) struct Touched {
     pub(super) addresses: BTreeSet<Address>,
     pub(super) vips: BTreeSet<VipKey>,
+    pub(super) ranges: BTreeSet<RangeKey>,
+    pub(super) quic_ids: BTreeSet<QuicKey>,
     pub(super) services: BTreeSet<u32>,
     pub(super) backends: BTreeSet<u32>,
 }
@@ -66,6 +73,7 @@ pub struct Circumstances<'a> {
     pub sources_revision: u64,
     /// Slots of a maglev ring.
     pub maglev_size: u32,
+    pub encap: &'a Encap,
     pub now: Instant,
 }
 
@@ -75,8 +83,10 @@ impl Desired {
     #[must_use]
     pub fn resume(actual: &Tables, slots: &mut Slots) -> Self {
         let touched = Touched {
-            addresses: actual.addresses.iter().copied().collect(),
+            addresses: actual.addresses.keys().copied().collect(),
             vips: actual.vips.keys().copied().collect(),
+            ranges: actual.ranges.keys().copied().collect(),
+            quic_ids: actual.quic_ids.keys().copied().collect(),
             services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
             backends: actual.backends.keys().copied().collect(),
         };
@@ -107,11 +117,11 @@ impl Desired {
         });
         let changed: Vec<_> = changed.cloned().collect();
         self.remove_missing(fleet, circumstances.now, slots);
-        let Circumstances { sources, maglev_size, now, .. } = *circumstances;
+        let Circumstances { sources, maglev_size, encap, now, .. } = *circumstances;
         for running in changed {
             // Read before what it stands for: a change in between shows at the next update.
             let revision = running.revision();
-            let fragment = Kitchen { sources, maglev_size, slots }.fragment(&running)?;
+            let fragment = Kitchen { sources, maglev_size, encap, slots }.fragment(&running)?;
             self.replace(&running.service.name, Some(&fragment), now, slots);
             let name = running.service.name.clone();
             let sources = running.sources(sources).collect();
@@ -148,6 +158,13 @@ impl Desired {
     #[must_use]
     pub fn is_retiring(&self) -> bool {
         !self.retiring.is_empty()
+    }
+
+    /// The value of an address of ours.
+    pub(super) fn address(&self, address: &Address) -> Option<u32> {
+        self.addresses.find(address)?;
+        let has_ranges = self.ranged.find(address).is_some();
+        Some(if has_ranges { address_flags::RANGES } else { 0 })
     }
 
     fn remove_missing(&mut self, fleet: &Fleet, now: Instant, slots: &mut Slots) {
@@ -198,6 +215,15 @@ impl Desired {
             self.vips.add(key, vip);
             self.touched.vips.insert(key);
         }
+        for &(key, vip) in &new.ranges {
+            self.ranges.add(key, vip);
+            self.ranged.add(key.address, ());
+            self.touched.ranges.insert(key);
+        }
+        for &(key, backend) in &new.quic_ids {
+            self.quic_ids.add(key, backend);
+            self.touched.quic_ids.insert(key);
+        }
         for (id, steered) in &new.services {
             self.services.insert(*id, steered.clone());
             self.touched.services.insert(*id);
@@ -217,6 +243,15 @@ impl Desired {
         for &(key, _) in &old.vips {
             self.vips.remove(key);
             self.touched.vips.insert(key);
+        }
+        for &(key, _) in &old.ranges {
+            self.ranges.remove(key);
+            self.ranged.remove(key.address);
+            self.touched.ranges.insert(key);
+        }
+        for &(key, _) in &old.quic_ids {
+            self.quic_ids.remove(key);
+            self.touched.quic_ids.insert(key);
         }
         let stays = |id| new.is_some_and(|new| new.services.iter().any(|entry| entry.0 == id));
         for &(id, _) in old.services.iter().filter(|entry| !stays(entry.0)) {

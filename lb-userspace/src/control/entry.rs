@@ -10,10 +10,13 @@ use crate::{
     service::{
         Forwarding, MssClamp, OnBackendDown, Rate, Service, SourcePrefix, Steering, Strategy,
     },
+    settings::Encap,
 };
 
 /// What a link carries where nothing else is said (RFC 894).
 const USUAL_MTU: u16 = 1500;
+/// Of [`abi::Backend::spread`].
+const MOST_SPREAD: u16 = 32;
 /// Of a TCP segment without options, and the IP header before it.
 const V4_HEADERS: u16 = 40;
 const V6_HEADERS: u16 = 60;
@@ -43,21 +46,43 @@ pub(super) fn service(service: &Service, family: Family) -> abi::Service {
     }
 }
 
-/// A server whose packets carry `source`.
-pub(super) fn backend(backend: &Backend, steering: &Steering, source: IpAddr) -> abi::Backend {
+/// A server whose packets carry `source`, the address of ours that routing would use, unless outer
+/// headers say otherwise.
+pub(super) fn backend(
+    backend: &Backend,
+    steering: &Steering,
+    source: IpAddr,
+    encap: &Encap,
+) -> abi::Backend {
     let server = &backend.server;
+    let address = server.address.ip();
+    let port = match steering.forwarding {
+        Forwarding::Gue => encap.gue_port,
+        _ => server.address.port(),
+    };
+    let (source, spread) = match steering.forwarding {
+        Forwarding::Ipip => outer_source(address, encap),
+        _ => (source, 0),
+    };
     let limit = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
     abi::Backend {
-        address: Address::of(server.address.ip()),
+        address: Address::of(address),
         source: Address::of(source),
-        port: server.address.port().to_be_bytes(),
-        pad: 0,
+        port: port.to_be_bytes(),
+        spread,
         load: backend.slot.0,
         weight: server.weight.into(),
         soft_limit: limit(steering.limits.soft),
         hard_limit: limit(steering.limits.hard),
         mtu: steering.mtu.unwrap_or(0).into(),
     }
+}
+
+/// Where sources of IP in IP begin, and how many of the last bits differ from flow to flow.
+fn outer_source(backend: IpAddr, encap: &Encap) -> (IpAddr, u16) {
+    let prefix = if backend.is_ipv4() { encap.source_v4 } else { encap.source_v6 };
+    let free = prefix.max_prefix_len() - prefix.prefix_len();
+    (prefix.network(), u16::from(free).min(MOST_SPREAD))
 }
 
 pub(super) fn status_of(backend: &Backend) -> u32 {

@@ -2,13 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
     sync::Arc,
     time::Instant,
 };
 
-use lb_common::abi::{Address, Backend as Entry, Ring, Service as Steered, Vip, VipKey, path};
+use ipnet::IpNet;
+use lb_common::abi::{
+    Address, Backend as Entry, QuicKey, RangeKey, Ring, Service as Steered, Vip, VipKey,
+    address_flags, path,
+};
 
 use super::{Circumstances, Desired, Slots, Tables, plan};
 use crate::{
@@ -17,10 +21,16 @@ use crate::{
         Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
         Strategy,
     },
+    settings::Encap,
     tables::{Capacity, Command},
 };
 
 pub(super) const MAGLEV: u32 = 256;
+pub(super) const ENCAP: Encap = Encap {
+    source_v4: IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 16),
+    source_v6: IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)), 64),
+    gue_port: 6080,
+};
 /// Room for few rings at a time, so that tests meet its end.
 pub(super) const RINGS: u32 = 5200;
 
@@ -34,6 +44,10 @@ pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
         proxy_proto: None,
         force_https: false,
     }
+}
+
+pub(super) fn range(first: u16, last: u16) -> Port {
+    Port { end_port: NonZeroU16::new(last).unwrap(), ..port(first, &[]) }
 }
 
 pub(super) fn service(
@@ -117,6 +131,7 @@ impl World {
             sources: &self.sources,
             sources_revision: self.revision,
             maglev_size: MAGLEV,
+            encap: &ENCAP,
             now: self.now,
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots).unwrap();
@@ -152,8 +167,10 @@ impl World {
 /// What the kernel program would find.
 #[derive(Default)]
 pub(super) struct Kernel {
-    pub(super) addresses: BTreeSet<Address>,
+    pub(super) addresses: BTreeMap<Address, u32>,
     pub(super) vips: BTreeMap<VipKey, Vip>,
+    pub(super) ranges: BTreeMap<RangeKey, Vip>,
+    pub(super) quic_ids: BTreeMap<QuicKey, u32>,
     pub(super) services: BTreeMap<u32, Steered>,
     pub(super) current: BTreeMap<u32, Ring>,
     rings: BTreeMap<u32, u32>,
@@ -184,8 +201,19 @@ impl Kernel {
             Command::SetRing { service: id, ring } => drop(self.current.insert(id, ring)),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key).expect("it was there")),
-            Command::AddAddress(address) => assert!(self.addresses.insert(address), "added twice"),
-            Command::RemoveAddress(address) => assert!(self.addresses.remove(&address)),
+            Command::SetRange(key, vip) => drop(self.ranges.insert(key, vip)),
+            Command::RemoveRange(key) => drop(self.ranges.remove(&key).expect("it was there")),
+            Command::SetQuicId(key, backend) => {
+                assert!(self.backends.contains_key(&backend), "{backend} is not there");
+                self.quic_ids.insert(key, backend);
+            }
+            Command::RemoveQuicId(key) => drop(self.quic_ids.remove(&key).expect("it was there")),
+            Command::SetAddress(address, flags) => {
+                assert_ne!(self.addresses.insert(address, flags), Some(flags), "set twice");
+            }
+            Command::RemoveAddress(address) => {
+                self.addresses.remove(&address).expect("it was there");
+            }
         }
         self.current.retain(|_, ring| ring.length() > 0);
         self.services.retain(|_, service| *service != Steered::default());
@@ -212,6 +240,13 @@ impl Kernel {
             }
             let slots: BTreeSet<_> = slots.iter().collect();
             assert_eq!(slots, members[1..].iter().collect(), "the members are those in the ring");
+        }
+        for (key, backend) in &self.quic_ids {
+            assert!(self.backends.contains_key(backend), "{key:?} names {backend}");
+        }
+        for (address, flags) in &self.addresses {
+            let has_range = self.ranges.keys().any(|key| key.address == *address);
+            assert!(has_range || *flags & address_flags::RANGES == 0, "{address:?} has no range");
         }
         for vip in self.vips.values().filter(|vip| vip.path == path::STEER) {
             assert!(vip.service < 16);

@@ -6,12 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use lb_common::abi::{self, Address, Vip, VipKey, path};
+use lb_common::abi::{self, Address, QuicKey, RangeKey, ServerId, Vip, VipKey, path};
 
-use super::{Error, Member, Slots, entry, family::Family, recipe::Recipe};
+use super::{Error, Member, Slots, entry, family::Family, ports::prefixes, recipe::Recipe};
 use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
+    settings::Encap,
 };
 
 /// All that the tables should hold for a service, worked out but for the rings.
@@ -19,6 +20,9 @@ use crate::{
 pub(super) struct Fragment {
     pub(super) addresses: Vec<Address>,
     pub(super) vips: Vec<(VipKey, Vip)>,
+    pub(super) ranges: Vec<(RangeKey, Vip)>,
+    /// Which backend a QUIC connection id names.
+    pub(super) quic_ids: Vec<(QuicKey, u32)>,
     pub(super) services: Vec<(u32, Steered)>,
     pub(super) backends: Vec<(u32, Placed)>,
     /// Servers that no source address was known for: they get no steered flows.
@@ -63,6 +67,7 @@ pub(super) struct Kitchen<'a> {
     /// Towards each server, the address of ours that the host's routing would use.
     pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
     pub(super) maglev_size: u32,
+    pub(super) encap: &'a Encap,
     pub(super) slots: &'a mut Slots,
 }
 
@@ -115,7 +120,7 @@ impl Kitchen<'_> {
             match self.sources.get(&server.ip()) {
                 Some(&source) => {
                     let status = entry::status_of(backend);
-                    let backend = entry::backend(backend, &service.steering, source);
+                    let backend = entry::backend(backend, &service.steering, source, self.encap);
                     fragment.backends.push((id, Placed { backend, status }));
                 }
                 None => fragment.unroutable.push(server),
@@ -138,10 +143,13 @@ impl Kitchen<'_> {
             steer.service = self.slots.service(&service.name, family)?;
             fragment.claims.push(Claim::Service(service.name.clone(), family));
             let recipe = Arc::new(self.recipe(running, family, ids));
+            let named = quic_ids(running, steer.service, &recipe);
+            let placed = |id| fragment.backends.iter().any(|placed| placed.0 == id);
+            fragment.quic_ids.extend(named.filter(|&(_, id)| placed(id)));
             let service = entry::service(service, family);
             fragment.services.push((steer.service, Steered { service, recipe }));
         }
-        fragment.vips.extend(vips(service, family, steer));
+        fragment.declare(service, family, steer);
         Ok(())
     }
 
@@ -161,20 +169,43 @@ impl Kitchen<'_> {
     }
 }
 
-fn vips(service: &Service, family: Family, steer: Vip) -> Vec<(VipKey, Vip)> {
-    let addresses = service.addresses.iter().filter(|&&address| Family::of(address) == family);
-    let addresses: Vec<Address> = addresses.copied().map(Address::of).collect();
-    let protocol = u32::from(service.protocol.number());
-    let mut vips = Vec::new();
-    for port in &service.ports {
-        let vip = match port.path() {
-            Path::Steer => steer,
-            Path::Proxy => Vip { service: 0, path: path::PROXY },
-        };
-        for number in port.numbers() {
-            let key = |&address| VipKey::new(address, number.to_be_bytes(), protocol);
-            vips.extend(addresses.iter().map(|address| (key(address), vip)));
+impl Fragment {
+    /// The ports of a family: single ones by themselves, ranges by their prefixes.
+    fn declare(&mut self, service: &Service, family: Family, steer: Vip) {
+        let addresses = service.addresses.iter().filter(|&&address| Family::of(address) == family);
+        let addresses: Vec<Address> = addresses.copied().map(Address::of).collect();
+        let protocol = u32::from(service.protocol.number());
+        for port in &service.ports {
+            let vip = match port.path() {
+                Path::Steer => steer,
+                Path::Proxy => Vip { service: 0, path: path::PROXY },
+            };
+            if port.port == port.end_port {
+                let number = port.port.get().to_be_bytes();
+                let key = |&address| (VipKey::new(address, number, protocol), vip);
+                self.vips.extend(addresses.iter().map(key));
+                continue;
+            }
+            for (first, bits) in prefixes(port.numbers()) {
+                let first = first.to_be_bytes();
+                let key = |&address| (RangeKey::prefix(address, protocol, first, bits), vip);
+                self.ranges.extend(addresses.iter().map(key));
+            }
         }
     }
-    vips
+}
+
+/// The servers of `recipe` that QUIC connection ids name. One that drains is among them: it keeps
+/// its connections, wherever their clients go.
+fn quic_ids<'a>(
+    running: &'a RunningService,
+    service: u32,
+    recipe: &'a Recipe,
+) -> impl Iterator<Item = (QuicKey, u32)> + 'a {
+    running.backends.iter().filter_map(move |backend| {
+        let id = ServerId::of(backend.server.server_id.as_deref()?)?;
+        let address = backend.server.address;
+        let place = recipe.members.iter().position(|member| member.server == address)?;
+        Some((QuicKey { service, pad: 0, id }, recipe.ids[place]))
+    })
 }

@@ -15,6 +15,7 @@ mod maglev;
 mod model;
 mod needs;
 mod plan;
+mod ports;
 mod recipe;
 mod retiring;
 mod slots;
@@ -25,6 +26,7 @@ pub use maglev::{Member, populate};
 pub use model::Tables;
 pub use needs::needs;
 pub use plan::{Plan, plan};
+pub use ports::prefixes;
 pub use slots::{Assigned, Slots};
 
 /// Why there is no plan.

@@ -1,11 +1,11 @@
 //! What the kernel's tables hold: every command that was carried out, taken together.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use lb_common::abi::{Address, Backend, Ring, Service, Vip, VipKey, status};
+use lb_common::abi::{Address, Backend, QuicKey, RangeKey, Ring, Service, Vip, VipKey, status};
 
 use super::{recipe::Recipe, space::Space};
 use crate::tables::Command;
@@ -13,8 +13,11 @@ use crate::tables::Command;
 /// The kernel's tables as they are, kept in step by [`Tables::apply`].
 #[derive(Clone, Debug)]
 pub struct Tables {
-    pub(super) addresses: HashSet<Address>,
+    /// With their flags.
+    pub(super) addresses: HashMap<Address, u32>,
     pub(super) vips: HashMap<VipKey, Vip>,
+    pub(super) ranges: HashMap<RangeKey, Vip>,
+    pub(super) quic_ids: HashMap<QuicKey, u32>,
     /// Not those that are all zero.
     pub(super) services: HashMap<u32, Service>,
     /// Those that are not empty.
@@ -43,8 +46,10 @@ impl Tables {
     #[must_use]
     pub fn new(rings: u32) -> Self {
         Self {
-            addresses: HashSet::new(),
+            addresses: HashMap::new(),
             vips: HashMap::new(),
+            ranges: HashMap::new(),
+            quic_ids: HashMap::new(),
             services: HashMap::new(),
             current: HashMap::new(),
             backends: HashMap::new(),
@@ -84,7 +89,11 @@ impl Tables {
             Command::SetRing { service: id, ring } => self.turn(id, ring),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key)),
-            Command::AddAddress(address) => drop(self.addresses.insert(address)),
+            Command::SetRange(key, vip) => drop(self.ranges.insert(key, vip)),
+            Command::RemoveRange(key) => drop(self.ranges.remove(&key)),
+            Command::SetQuicId(key, backend) => drop(self.quic_ids.insert(key, backend)),
+            Command::RemoveQuicId(key) => drop(self.quic_ids.remove(&key)),
+            Command::SetAddress(address, flags) => drop(self.addresses.insert(address, flags)),
             Command::RemoveAddress(address) => drop(self.addresses.remove(&address)),
         }
     }

@@ -33,6 +33,7 @@ pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
     plan.set_statuses(desired, actual, |status| status == status::HERE);
     plan.swap_rings(desired, actual)?;
     plan.set_statuses(desired, actual, |status| status != status::HERE);
+    plan.set_quic_ids(desired, actual);
     plan.set_vips(desired, actual);
     plan.remove_vips(desired, actual);
     plan.empty_services(desired, actual);
@@ -111,22 +112,51 @@ impl Plan {
                 self.commands.push(Command::SetVip(key, vip));
             }
         }
+        for &key in &desired.touched.ranges {
+            if let Some(&vip) = desired.ranges.find(&key)
+                && actual.ranges.get(&key) != Some(&vip)
+            {
+                self.commands.push(Command::SetRange(key, vip));
+            }
+        }
         for &address in &desired.touched.addresses {
-            if desired.addresses.find(&address).is_some() && !actual.addresses.contains(&address) {
-                self.commands.push(Command::AddAddress(address));
+            if let Some(flags) = desired.address(&address)
+                && actual.addresses.get(&address) != Some(&flags)
+            {
+                self.commands.push(Command::SetAddress(address, flags));
+            }
+        }
+    }
+
+    /// A client that came back from elsewhere is led to its server as long as that is there.
+    fn set_quic_ids(&mut self, desired: &Desired, actual: &Tables) {
+        for &key in &desired.touched.quic_ids {
+            let (wanted, found) = (desired.quic_ids.find(&key), actual.quic_ids.get(&key));
+            match wanted {
+                Some(&backend) if found != wanted => {
+                    self.commands.push(Command::SetQuicId(key, backend));
+                }
+                None if found.is_some() => self.commands.push(Command::RemoveQuicId(key)),
+                _ => {}
             }
         }
     }
 
     fn remove_vips(&mut self, desired: &Desired, actual: &Tables) {
         for &address in &desired.touched.addresses {
-            if desired.addresses.find(&address).is_none() && actual.addresses.contains(&address) {
+            if desired.addresses.find(&address).is_none() && actual.addresses.contains_key(&address)
+            {
                 self.commands.push(Command::RemoveAddress(address));
             }
         }
         for &key in &desired.touched.vips {
             if desired.vips.find(&key).is_none() && actual.vips.contains_key(&key) {
                 self.commands.push(Command::RemoveVip(key));
+            }
+        }
+        for &key in &desired.touched.ranges {
+            if desired.ranges.find(&key).is_none() && actual.ranges.contains_key(&key) {
+                self.commands.push(Command::RemoveRange(key));
             }
         }
     }

@@ -139,7 +139,6 @@ impl Slots {
     }
 
     /// The indices into `SERVICES` for the families of a service.
-    #[must_use]
     pub fn services_of(&self, service: &Arc<str>) -> impl Iterator<Item = u32> + '_ {
         let keys = Family::ALL.map(|family| (service.clone(), family));
         keys.into_iter().filter_map(|key| self.services.holder(&key))

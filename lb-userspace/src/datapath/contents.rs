@@ -37,8 +37,12 @@ impl Tables {
         }
         contents
             .extend(entries(&self.vips)?.into_iter().map(|(key, vip)| Command::SetVip(key, vip)));
+        let ranges = self.ranges.each()?.into_iter();
+        contents.extend(ranges.map(|(key, vip)| Command::SetRange(key, vip)));
+        let quic_ids = entries(&self.quic_ids)?.into_iter();
+        contents.extend(quic_ids.map(|(key, backend)| Command::SetQuicId(key, backend)));
         let addresses = entries(&self.addresses)?.into_iter();
-        contents.extend(addresses.map(|(address, _)| Command::AddAddress(address)));
+        contents.extend(addresses.map(|(address, flags)| Command::SetAddress(address, flags)));
         Ok(contents)
     }
 

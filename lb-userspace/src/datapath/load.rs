@@ -28,7 +28,8 @@ pub struct DatapathConfig {
     /// Backends, a server counted once for each service that steers to it.
     pub backends: u32,
     pub services: u32,
-    /// Address, port and protocol each. The announced addresses get as many.
+    /// Address, port and protocol each. The announced addresses get as many, and so do the prefixes of
+    /// port ranges.
     pub vips: u32,
     /// Ring slots of all services together, old and new rings at the time of a change included.
     pub ring_slots: u32,
@@ -37,6 +38,9 @@ pub struct DatapathConfig {
     pub fragmented: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
+    /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
+    /// theirs.
+    pub affinities: u32,
 }
 
 impl Default for DatapathConfig {
@@ -51,6 +55,7 @@ impl Default for DatapathConfig {
             ring_slots: 1 << 20,
             fragmented: 16_384,
             load_slots: 65_536,
+            affinities: 65_536,
         }
     }
 }
@@ -96,7 +101,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 16] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 20] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -105,6 +110,9 @@ impl DatapathConfig {
             (maps::ANSWERS, self.answer_buckets()),
             (maps::VIPS, self.vips),
             (maps::ADDRESSES, self.vips),
+            (maps::RANGES, self.vips),
+            // A service has one for each family.
+            (maps::QUIC_IDS, self.backends.saturating_mul(2)),
             (maps::SERVICES, self.services),
             (maps::CURRENT_RINGS, self.services),
             (maps::RINGS, self.ring_slots),
@@ -112,6 +120,8 @@ impl DatapathConfig {
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
             (maps::FRAGMENTS, self.fragmented),
+            (maps::AFFINITY, self.affinities),
+            (maps::TURNS, self.services),
             (maps::LOAD, self.load_slots),
             (maps::PORTS, self.load_slots),
         ]
@@ -163,7 +173,7 @@ pub(super) fn load(
 
 /// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
 /// raised, and on newer kernels it need not be.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `unlimited` is a whole rlimit that is only read.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {

@@ -6,6 +6,7 @@ mod batch;
 pub mod clock;
 mod contents;
 mod counters;
+mod decap;
 mod drift;
 mod error;
 mod expiry;
@@ -46,6 +47,7 @@ use self::{
 pub use self::{
     attach::interface_name,
     counters::{Counters, Evictions, Verdicts},
+    decap::Decap,
     error::DatapathError,
     flow_table::FlowTable,
     ingress::ingress_interface,

@@ -1,4 +1,4 @@
-//! The compiled kernel program, as the build script left it.
+//! The compiled kernel programs, as the build script left it.
 
 use lb_common::abi::{self, globals};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -7,6 +7,10 @@ use super::DatapathError;
 
 /// The ELF file that `cargo xtask build-ebpf` makes, embedded.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.bpf.o"));
+
+/// The one for backends, which `lb decap` loads.
+pub(super) static DECAP: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
 
 /// Compares the object's [`abi::ABI_VERSION`] with this daemon's.
 ///

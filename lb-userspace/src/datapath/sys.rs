@@ -13,8 +13,10 @@ use std::{
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Cmd {
+    Lookup = 1,
     Update = 2,
     Delete = 3,
+    NextKey = 4,
     Pin = 6,
     OpenPinned = 7,
     Info = 15,
@@ -45,6 +47,11 @@ impl Element {
             value: value as u64,
             flags,
         }
+    }
+
+    /// For [`Cmd::NextKey`]; null: the first key.
+    pub(super) fn after<K>(map: BorrowedFd<'_>, key: *const K, next: *mut K) -> Self {
+        Self { map_fd: number(map), pad: 0, key: key as u64, value: next as u64, flags: 0 }
     }
 }
 

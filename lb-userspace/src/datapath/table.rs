@@ -3,6 +3,7 @@
 use std::{
     io,
     marker::PhantomData,
+    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd},
     ptr,
 };
@@ -16,7 +17,7 @@ use super::{
 
 const ANY: u64 = 0;
 
-/// Typed handle to a hash map, or with `K = u32` to an array. All methods take `&self` and work
+/// Typed handle to a hash map, an LPM trie whose keys begin with their length, or with `K = u32` to an array. All methods take `&self` and work
 /// beside the kernel program, which changes values in place.
 pub struct Table<K, V> {
     map: MapData,
@@ -29,7 +30,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
     ///
     /// The map is of another kind, or its key or value of another size.
     pub(super) fn open(map: Map, name: &'static str) -> Result<Self, DatapathError> {
-        let (Map::HashMap(map) | Map::LruHashMap(map) | Map::Array(map)) = map else {
+        let (Map::HashMap(map) | Map::LruHashMap(map) | Map::LpmTrie(map) | Map::Array(map)) = map
+        else {
             return Err(DatapathError::MapKind { name });
         };
         let info = map.info().map_err(|source| DatapathError::table(name, source))?;
@@ -72,9 +74,41 @@ impl<K: Pod, V: Pod> Table<K, V> {
     pub fn delete(&self, key: &K) -> Result<bool, DatapathError> {
         let mut attr = Element::new::<K, V>(self.fd(), key, ptr::null_mut(), 0);
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
-        match unsafe { sys::bpf(Cmd::Delete, &mut attr) } {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        let done = unsafe { sys::bpf(Cmd::Delete, &mut attr) };
+        self.found(done).map(|found| found.is_some())
+    }
+
+    /// All entries, one by one: an LPM trie's do not come in batches that [`walk`](Self::walk) has
+    /// room for. Nobody may add or delete meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub(super) fn each(&self) -> Result<Vec<(K, V)>, DatapathError> {
+        let mut entries: Vec<(K, V)> = Vec::new();
+        loop {
+            let last = entries.last().map_or(ptr::null(), |(key, _)| ptr::from_ref(key));
+            let mut next = MaybeUninit::<K>::uninit();
+            let mut attr = Element::after(self.fd(), last, next.as_mut_ptr());
+            // SAFETY: `last` is null or a K, and `next` has room for one, of the size that `open`
+            // compared.
+            let done = unsafe { sys::bpf(Cmd::NextKey, &mut attr) };
+            let Some(()) = self.found(done)? else { return Ok(entries) };
+            // SAFETY: on success the kernel has written the whole key, and K is Pod.
+            let key = unsafe { next.assume_init() };
+            let mut value = MaybeUninit::<V>::uninit();
+            let mut attr = Element::new(self.fd(), &key, value.as_mut_ptr(), 0);
+            // SAFETY: `key` is a K and `value` has room for a V, as above.
+            unsafe { sys::bpf(Cmd::Lookup, &mut attr) }.map_err(|error| self.error(error))?;
+            // SAFETY: on success the kernel has written the whole value, and V is Pod.
+            entries.push((key, unsafe { value.assume_init() }));
+        }
+    }
+
+    fn found(&self, done: io::Result<()>) -> Result<Option<()>, DatapathError> {
+        match done {
+            Ok(()) => Ok(Some(())),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(self.error(error)),
         }
     }

@@ -11,7 +11,8 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::abi::{
-    Address, Backend, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps, status,
+    Address, Backend, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps,
+    status,
 };
 
 use super::{
@@ -26,6 +27,8 @@ use crate::tables::Command;
 /// The tables that control fills. The kernel program reads them while they change.
 pub struct Tables {
     pub(super) vips: Table<VipKey, Vip>,
+    pub(super) ranges: Table<RangeKey, Vip>,
+    pub(super) quic_ids: Table<QuicKey, u32>,
     pub(super) addresses: Table<Address, u32>,
     pub(super) services: Table<u32, Service>,
     pub(super) rings: Table<u32, u32>,
@@ -40,6 +43,8 @@ impl Tables {
     pub(super) fn open(ebpf: &mut Ebpf, opened: Map) -> Result<Self, DatapathError> {
         Ok(Self {
             vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
+            ranges: Table::open(take_map(ebpf, maps::RANGES)?, maps::RANGES)?,
+            quic_ids: Table::open(take_map(ebpf, maps::QUIC_IDS)?, maps::QUIC_IDS)?,
             addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
             services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
             current_rings: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
@@ -66,7 +71,11 @@ impl Tables {
             Command::SetService { id, service } => self.services.insert(id, service),
             Command::SetVip(key, vip) => self.vips.insert(key, vip),
             Command::RemoveVip(key) => self.vips.delete(key).map(drop),
-            Command::AddAddress(address) => self.addresses.insert(address, &0),
+            Command::SetRange(key, vip) => self.ranges.insert(key, vip),
+            Command::RemoveRange(key) => self.ranges.delete(key).map(drop),
+            Command::SetQuicId(key, backend) => self.quic_ids.insert(key, backend),
+            Command::RemoveQuicId(key) => self.quic_ids.delete(key).map(drop),
+            Command::SetAddress(address, flags) => self.addresses.insert(address, flags),
             Command::RemoveAddress(address) => self.addresses.delete(address).map(drop),
         }
     }

@@ -4,6 +4,7 @@ mod error;
 mod forwarding;
 mod interfaces;
 mod journal;
+mod local;
 mod neighbour;
 mod neighbours;
 mod netlink;
@@ -20,6 +21,7 @@ use tracing::warn;
 pub use self::{
     error::HostError,
     interfaces::{Interface, Stack, Vlan, stacks},
+    local::LocalAddresses,
     neighbours::Unreachable,
     netlink::PROTOCOL,
     ports::check_source_ports,

@@ -11,6 +11,7 @@ use lb::{
     datapath::{Datapath, DatapathConfig, Tables},
     fleet::Fleet,
     service::FlowTimeouts,
+    settings::Encap,
     tables::{Capacity, Command},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -120,7 +121,13 @@ impl Bench {
         let began = cpu_time()?;
         let mut commands = BTreeMap::new();
         let mut ring_words = 0;
+        let encap = Encap {
+            source_v4: "172.16.0.0/16".parse()?,
+            source_v6: "100::/64".parse()?,
+            gue_port: lb_common::abi::GUE_PORT,
+        };
         let circumstances = Circumstances {
+            encap: &encap,
             sources: &self.setting.sources,
             sources_revision: self.setting.revision,
             maglev_size: self.maglev_size,
@@ -163,7 +170,9 @@ fn table(command: &Command) -> &'static str {
         Command::SetRing { .. } => "current_rings",
         Command::SetService { .. } => "services",
         Command::SetVip(..) | Command::RemoveVip(_) => "vips",
-        Command::AddAddress(_) | Command::RemoveAddress(_) => "addresses",
+        Command::SetAddress(..) | Command::RemoveAddress(_) => "addresses",
+        Command::SetRange(..) | Command::RemoveRange(_) => "ranges",
+        Command::SetQuicId(..) | Command::RemoveQuicId(_) => "connection ids",
     }
 }
 

@@ -1,14 +1,15 @@
 //! The frames that are measured, and what the program must do with each.
 
 use lb_common::{
-    abi::{Address, CachedHop, Flow, FlowKey},
+    abi::{Address, CachedHop, Flow, FlowKey, mode},
     flow::{TCP, UDP},
     testing::{
         Frame,
         frames::{Link, tcp, udp},
+        modes::{GUE_PORT, IPIP_PORT, L2_PORT},
         world::{
             BACKEND_PORT, BACKENDS, CLIENTS, FIRST_SOURCE_PORT, SOURCES, TCP_PORT, UDP_PORT, VIPS,
-            hop, ip, socket,
+            hop, ip, limits, socket,
         },
     },
 };
@@ -18,6 +19,8 @@ pub struct Case {
     pub frame: Frame,
     /// The flows that are known, this frame's among them. `None`: every measured frame opens one.
     pub known: Option<Known>,
+    /// Whether frames leave within others.
+    pub is_tunnel: bool,
 }
 
 /// `count` flows, alike but for the client's and the backend's IPv4 addresses, which count up.
@@ -52,12 +55,38 @@ pub fn cases() -> Vec<Case> {
         let [client, backend] = MANY;
         cases.extend(known(&format!("nat v4 tcp {name} flows"), 0, TCP, client, backend, count));
     }
+    let direct =
+        [(mode::L2, "l2", L2_PORT), (mode::IPIP, "ipip", IPIP_PORT), (mode::GUE, "gue", GUE_PORT)];
+    for (mode, mode_name, port) in direct {
+        for (family, name) in ["v4", "v6"].into_iter().enumerate() {
+            let [client, backend] = [CLIENTS[family], BACKENDS[family]];
+            for (protocol, flow) in [(TCP, "tcp known flow"), (UDP, "udp known flow")] {
+                let name = format!("{mode_name} {name} {flow}");
+                let [to_backend, _] = known(&name, family, protocol, client, backend, 1);
+                cases.push(to_backend.direct(mode));
+            }
+        }
+        for (count, name) in [(1 << 16, "64Ki"), (1 << 20, "1Mi")] {
+            let name = format!("{mode_name} v4 tcp {name} flows");
+            let [to_backend, _] = known(&name, 0, TCP, MANY[0], MANY[1], count);
+            cases.push(to_backend.direct(mode));
+        }
+        let client = socket(CLIENTS[0], CLIENT_PORT);
+        cases.push(Case {
+            name: format!("{mode_name} v4 syn new flow"),
+            frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
+            known: None,
+            is_tunnel: mode != mode::L2,
+        });
+    }
     let client = socket(CLIENTS[0], CLIENT_PORT);
-    cases.push(Case {
-        name: "nat v4 syn new flow".to_owned(),
-        frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
+    let picks = [("", TCP_PORT), (" p2c", limits::P2C_PORT), (" limits", limits::LIMITED_PORT)];
+    cases.extend(picks.map(|(pick, port)| Case {
+        name: format!("nat v4 syn new flow{pick}"),
+        frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
         known: None,
-    });
+        is_tunnel: false,
+    }));
     cases
 }
 
@@ -95,9 +124,29 @@ fn known(
         name: format!("{name}, {way}"),
         frame,
         known: Some(Known { count, first, direction }),
+        is_tunnel: false,
     };
     [("to backend", there, Direction::ToBackend), ("to client", back, Direction::ToClient)]
         .map(case)
+}
+
+impl Case {
+    /// The same towards a backend that answers itself. Sums are not those of the addresses: that
+    /// changes nothing of what they cost.
+    fn direct(mut self, mode: u32) -> Self {
+        if let Some(known) = &mut self.known {
+            let is_v4 = known.first.vip.is_v4();
+            let header = if is_v4 { 20 } else { 40 };
+            let overhead = match mode {
+                mode::IPIP => header,
+                mode::GUE => header + 8,
+                _ => 0,
+            };
+            known.first = Flow { mode, overhead, ..known.first };
+        }
+        self.is_tunnel = mode != mode::L2;
+        self
+    }
 }
 
 impl Known {

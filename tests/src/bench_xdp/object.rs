@@ -15,7 +15,7 @@ use lb_common::{
         maps, programs,
     },
     flow::{Headers, Kind, parse},
-    tables::Part,
+    tables::{Part, Tables as _},
     testing::{model::Buffer, world},
 };
 
@@ -59,6 +59,8 @@ struct Round {
     first: u32,
     sources: u32,
     turn: u32,
+    length: u32,
+    tunnel: u32,
     pad: u32,
 }
 
@@ -153,7 +155,10 @@ impl Object {
         let mut head = [0; 80];
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
-        self.round.set(0, Round { frame: head, first, sources, turn: 0, pad: 0 }, 0)?;
+        let length = frame.len() as u32;
+        let tunnel = u32::from(case.is_tunnel);
+        let round = Round { frame: head, first, sources, turn: 0, length, tunnel, pad: 0 };
+        self.round.set(0, round, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;
         Ok((result.return_value, result.duration.as_nanos() as f64))
@@ -200,9 +205,10 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     for (key, vip) in &model.vips {
         vips.insert(key, vip, 0)?;
     }
+    let flags = |address| model.address(address).expect("one of the model's");
     let mut addresses: HashMap<_, Address, u32> = map(ebpf, maps::ADDRESSES)?.try_into()?;
     for address in &model.addresses {
-        addresses.insert(address, 0, 0)?;
+        addresses.insert(address, flags(address), 0)?;
     }
     array::<Service>(map(ebpf, maps::SERVICES)?, &model.services)?;
     array::<Ring>(map(ebpf, maps::CURRENT_RINGS)?, &model.current_rings)?;

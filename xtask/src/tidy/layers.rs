@@ -18,12 +18,13 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-common/src",
         layers: &[
-            &["abi", "tables", "verdict"],
-            &["checksum", "packet"],
-            &["vlan"],
-            &["flow", "next_hop"],
-            &["rewrite"],
-            &["icmp"],
+            // What packets are worked on with names types of theirs.
+            &["abi", "arrival", "flow", "packet", "tables", "verdict", "vlan"],
+            &["checksum", "flow_table"],
+            &["next_hop", "quic", "rewrite", "track"],
+            &["answer", "decap", "encap", "fragment", "mss", "open", "pick"],
+            &["admit"],
+            &["icmp", "odd"],
             &["pipeline"],
             &["testing"],
         ],
@@ -103,7 +104,7 @@ const CONFINED: [Confined; 10] = [
         name: "unsafe",
         within: "lb-common",
         to: &[
-            "lb-common/src/abi.rs",
+            "lb-common/src/abi/mod.rs",
             "lb-common/src/packet.rs",
             "lb-common/src/tables.rs",
             "lb-common/src/testing",

@@ -5,7 +5,9 @@
 mod double_tags;
 mod fragments;
 mod icmp;
+mod limits;
 mod malformed;
+mod modes;
 mod odd;
 mod passing;
 mod quic;
@@ -28,13 +30,26 @@ pub struct Row {
     pub verdict: Verdict,
     /// The frame as it leaves. `None`: as it came, or dropped.
     pub out: Option<Frame>,
+    /// Whether `out` has checksums that a receiver would take: not if it carries what came spoilt.
+    pub verified: bool,
     /// The backend's live flows afterwards.
     pub live: Option<u64>,
+    /// Before the frame, the backends of [`world::limits::falling`] are gone.
+    pub fallen: bool,
 }
 
 impl Row {
     fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
-        Self { name: name.into(), before: Vec::new(), frame, verdict, out: None, live: None }
+        Self {
+            name: name.into(),
+            before: Vec::new(),
+            frame,
+            verdict,
+            out: None,
+            verified: true,
+            live: None,
+            fallen: false,
+        }
     }
 
     fn pass(name: impl Into<String>, frame: Frame) -> Self {
@@ -71,6 +86,15 @@ impl Row {
         self
     }
 
+    fn out_unverified(self, frame: Frame) -> Self {
+        Self { verified: false, ..self.out(frame) }
+    }
+
+    fn fallen(mut self) -> Self {
+        self.fallen = true;
+        self
+    }
+
     fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
@@ -82,6 +106,7 @@ pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for ends in [Ends::new(0), Ends::new(1)] {
         steering::add(&mut rows, &ends);
+        limits::add(&mut rows, &ends);
         passing::add(&mut rows, &ends);
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
@@ -90,6 +115,7 @@ pub fn rows() -> Vec<Row> {
         double_tags::add(&mut rows, &ends);
         ranges::add(&mut rows, &ends);
         quic::add(&mut rows, &ends);
+        modes::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));

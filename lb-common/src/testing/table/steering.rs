@@ -7,10 +7,7 @@ use super::{
 use crate::{
     testing::{
         frames::{Frame, tcp, udp},
-        world::{
-            BACKEND_SIDE, CLIENT_VLAN, EMPTY_PORT, TCP_PORT, UDP_PORT, UNREACHABLE_PORT, VLAN,
-            VLAN_PORT,
-        },
+        world::{BACKEND_SIDE, CLIENT_VLAN, TCP_PORT, UDP_PORT, UNREACHABLE_PORT, VLAN, VLAN_PORT},
     },
     verdict::Reason,
 };
@@ -155,7 +152,6 @@ fn refused(rows: &mut Vec<Row>, e: &Ends) {
         drop("SYN with RST", first(TCP_PORT, "SR"), Reason::BadTcpFlags),
         drop("no flags at all", first(TCP_PORT, ""), Reason::BadTcpFlags),
         drop("PSH alone", first(TCP_PORT, "P"), Reason::BadTcpFlags),
-        drop("a service without backends", first(EMPTY_PORT, "S"), Reason::NoBackend),
         drop("a backend without a route", first(UNREACHABLE_PORT, "S"), Reason::NoRoute),
         drop("an undeclared TCP port", first(8081, "S"), Reason::UndeclaredPort),
         drop("TCP to a UDP port", first(UDP_PORT, "S"), Reason::UndeclaredPort),

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
-use lb_common::abi::{self, path, status};
+use lb_common::abi::{self, ServerId, path, status};
 use proptest::prelude::*;
 
-use super::super::fixture::{self, World, port, service};
+use super::super::fixture::{self, World, port, range, service};
 use super::*;
 use crate::{
     service::{Forwarding, Handler, Service, Steering},
@@ -51,6 +51,51 @@ fn a_tunnel_carries_either_family_to_all_servers() {
     assert_eq!(members(&world, 0), [0, 1, 2].into());
     assert_eq!(members(&world, 1), [0, 1, 2].into());
     assert_eq!(world.kernel.services[&0].mode, abi::mode::IPIP);
+}
+
+#[test]
+fn a_range_takes_its_prefixes_and_marks_its_addresses() {
+    let ports = vec![port(80, &[]), range(8000, 8005)];
+    let mut world = World::of(vec![service("ranged", &DUAL, ports, &SERVERS), {
+        service("single", &["203.0.113.9"], vec![port(80, &[])], &SERVERS)
+    }]);
+    world.follow();
+    let address = |address: &str| Address::of(address.parse().unwrap());
+    let key =
+        |at: &str, first: u16, bits| RangeKey::prefix(address(at), 6, first.to_be_bytes(), bits);
+    let steer = |service| Vip { service, path: path::STEER };
+    let expected = [
+        (key(DUAL[0], 8000, 14), steer(0)),
+        (key(DUAL[0], 8004, 15), steer(0)),
+        (key(DUAL[1], 8000, 14), steer(1)),
+        (key(DUAL[1], 8004, 15), steer(1)),
+    ];
+    assert_eq!(world.kernel.ranges, expected.into());
+    assert_eq!(world.kernel.vips.len(), 3);
+    assert_eq!(world.kernel.addresses[&address(DUAL[0])], address_flags::RANGES);
+    assert_eq!(world.kernel.addresses[&address("203.0.113.9")], 0);
+    let single = service("ranged", &DUAL, vec![port(80, &[])], &SERVERS);
+    world.fleet.services[0] = fixture::run(single, &mut world.slots);
+    world.follow();
+    assert!(world.kernel.ranges.is_empty());
+    assert_eq!(world.kernel.addresses[&address(DUAL[0])], 0);
+}
+
+#[test]
+fn quic_servers_are_named_while_they_are_members_even_if_they_drain() {
+    let mut raw = service("raw", &DUAL, vec![port(443, &[])], &["10.0.0.1:80", "10.0.0.2:80"]);
+    raw.pool.servers.iter_mut().for_each(identify);
+    let mut world = World::of(vec![raw.clone()]);
+    let running = world.fleet.services[0].clone();
+    running.backends[1].set_draining(true);
+    running.touch();
+    world.follow();
+    let key = |id: u8| QuicKey { service: 0, pad: 0, id: ServerId::of(&[id]).unwrap() };
+    assert_eq!(world.kernel.quic_ids, [(key(1), 0), (key(2), 1)].into());
+    raw.pool.servers.remove(0);
+    world.fleet.services[0] = fixture::run(raw, &mut world.slots);
+    world.follow();
+    assert_eq!(world.kernel.quic_ids, [(key(2), 1)].into());
 }
 
 #[test]
@@ -139,6 +184,7 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         sources: &HashMap::new(),
         sources_revision: 1,
         maglev_size: fixture::MAGLEV,
+        encap: &fixture::ENCAP,
         now: world.now,
     };
     let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);
@@ -219,8 +265,15 @@ fn happen(world: &mut World, event: &Event) {
                 // Two of them share an address, and on it a port that is proxied.
                 let address = format!("203.0.113.{}", n / 2);
                 let proxied = port(80, &[Handler::Http]);
-                let ports = vec![port(1000 + u16::from(n), &[]), proxied];
-                let service = service(&name(n), &[&address], ports, &chosen);
+                let mut ports = vec![port(1000 + u16::from(n), &[]), proxied];
+                if servers & 3 != 0 {
+                    let first = 2000 + 100 * u16::from(n);
+                    ports.push(range(first, first + u16::from(servers)));
+                }
+                let mut service = service(&name(n), &[&address], ports, &chosen);
+                if servers & 6 != 0 {
+                    service.pool.servers.iter_mut().for_each(identify);
+                }
                 world.fleet.services.push(fixture::run(service, &mut world.slots));
             }
         }
@@ -237,6 +290,12 @@ fn happen(world: &mut World, event: &Event) {
             }
         }
     }
+}
+
+/// Gives a server an id.
+fn identify(server: &mut crate::service::Server) {
+    let IpAddr::V4(address) = server.address.ip() else { panic!("IPv6") };
+    server.server_id = Some(address.octets()[3..].into());
 }
 
 fn with_backend(
@@ -287,8 +346,18 @@ proptest! {
             let status = kernel.statuses.get(id).copied().unwrap_or(status::HERE);
             prop_assert_eq!(status, placed.status);
         }
-        let addresses: BTreeSet<_> = anew.addresses.keys().collect();
-        prop_assert_eq!(&kernel.addresses, &addresses);
+        prop_assert_eq!(kernel.addresses.len(), anew.addresses.keys().count());
+        for (address, flags) in &kernel.addresses {
+            prop_assert_eq!(anew.address(address), Some(*flags));
+        }
+        prop_assert_eq!(kernel.ranges.len(), anew.ranges.keys().count());
+        for (key, vip) in &kernel.ranges {
+            prop_assert_eq!(anew.ranges.find(key), Some(vip));
+        }
+        prop_assert_eq!(kernel.quic_ids.len(), anew.quic_ids.keys().count());
+        for (key, backend) in &kernel.quic_ids {
+            prop_assert_eq!(anew.quic_ids.find(key), Some(backend));
+        }
         prop_assert_eq!(kernel.vips.len(), anew.vips.keys().count());
         for (key, vip) in &kernel.vips {
             prop_assert_eq!(anew.vips.find(key), Some(vip));

@@ -3,7 +3,7 @@
 mod gate;
 mod http;
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::Result;
 use clap::Parser;
@@ -22,6 +22,10 @@ struct Flags {
     tcp: u16,
     #[arg(long)]
     udp: u16,
+    /// Answer datagrams at these addresses alone, as them. A socket bound to none answers as whichever
+    /// address routing prefers.
+    #[arg(long)]
+    udp_at: Vec<IpAddr>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -29,13 +33,13 @@ async fn main() -> Result<()> {
     let flags = Flags::parse();
     let web = TcpListener::bind((Ipv6Addr::UNSPECIFIED, flags.http)).await?;
     let tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, flags.tcp)).await?;
-    let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, flags.udp)).await?;
+    let anywhere = vec![Ipv6Addr::UNSPECIFIED.into()];
+    for &address in if flags.udp_at.is_empty() { &anywhere } else { &flags.udp_at } {
+        let socket = UdpSocket::bind((address, flags.udp)).await?;
+        tokio::spawn(serve_udp(socket, flags.name.clone()));
+    }
     println!("ready");
-    tokio::try_join!(
-        http::serve(web, flags.name.clone()),
-        serve_tcp(tcp, flags.name.clone()),
-        serve_udp(udp, flags.name),
-    )?;
+    tokio::try_join!(http::serve(web, flags.name.clone()), serve_tcp(tcp, flags.name),)?;
     Ok(())
 }
 
@@ -56,7 +60,7 @@ async fn echo_lines(stream: TcpStream, name: String) -> Result<()> {
     Ok(())
 }
 
-async fn serve_udp(socket: UdpSocket, name: String) -> Result<()> {
+async fn serve_udp(socket: UdpSocket, name: String) {
     let mut buffer = vec![0; 65536];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {

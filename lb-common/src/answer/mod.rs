@@ -1,0 +1,4 @@
+//! Frames turned into answers to their senders.
+
+pub(crate) mod reset;
+pub(crate) mod too_big;

@@ -1,0 +1,32 @@
+//! Packets of flows whose backend is gone.
+
+use crate::{
+    abi::{service_flags, status},
+    arrival::Desk,
+    flow::{UDP, tcp_flags},
+    flow_table,
+    tables::Tables,
+    verdict::{Reason, Way},
+};
+
+/// Lets a client's packet go its way while its flow's backend is there. Otherwise takes the flow out
+/// and has another opened for the packet ([`Way::Open`]), or the client reset ([`Way::Refuse`]).
+#[inline(never)]
+pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk, way: Way) -> Result<Way, Reason> {
+    let Desk { arrival, onward, .. } = desk;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
+    if reach.status() == status::HERE {
+        return Ok(way);
+    }
+    let service = tables.service(flow.service()).ok_or(Reason::Inconsistent)?;
+    onward.service = flow.service();
+    // A client that still says SYN has lost nothing yet.
+    let first = arrival.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+    let over = arrival.flags & tcp_flags::RST != 0;
+    let moves = flow.protocol() == UDP || first || service.flags & service_flags::MOVE != 0;
+    if !flow_table::remove(tables, flow) {
+        return Err(Reason::RacedFlow);
+    }
+    if moves && !over { Ok(Way::Open) } else { Ok(onward.refuse(Reason::BackendGone)) }
+}

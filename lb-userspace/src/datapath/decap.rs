@@ -1,0 +1,126 @@
+//! The program for backends: takes tunnelled packets out of what went round them.
+
+use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd as _};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{
+        LpmTrie, MapData, PerCpuArray,
+        lpm_trie::{Key, LpmTrie as Trie},
+    },
+    programs::Xdp,
+};
+use ipnet::IpNet;
+use lb_common::{
+    abi::Address,
+    decap::{Outcome, names},
+};
+
+use super::{
+    DatapathError,
+    attach::{self, Attachment},
+    counters::per_cpu,
+    load::{raise_memlock, take_map},
+    object,
+    table::Table,
+};
+use crate::settings::XdpMode;
+
+/// Loaded, and attached where [`attach`](Self::attach) was told; all of it ends with the value.
+pub struct Decap {
+    ebpf: Ebpf,
+    attached: Vec<Attachment>,
+    local: Table<Address, u32>,
+    known: BTreeSet<IpAddr>,
+    outcomes: PerCpuArray<MapData, u64>,
+}
+
+impl Decap {
+    /// Packets come from `from` (whoever sends, where that is empty), GUE to the port `gue_port`.
+    /// Nothing is taken out until addresses are [`set`](Self::set_local).
+    ///
+    /// # Errors
+    ///
+    /// No privilege, no BPF in the kernel, or an object that the verifier refuses.
+    pub fn load(from: &[IpNet], gue_port: u16) -> Result<Self, DatapathError> {
+        raise_memlock();
+        let mut loader = EbpfLoader::new();
+        let port = u32::from(gue_port);
+        loader.override_global(names::GUE_PORT, &port, true);
+        let mut ebpf = loader.load(object::DECAP).map_err(DatapathError::load)?;
+        xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(names::PROGRAM, error))?;
+        welcome(&mut ebpf, from)?;
+        let local = Table::open(take_map(&mut ebpf, names::LOCAL)?, names::LOCAL)?;
+        let outcomes = per_cpu(take_map(&mut ebpf, names::OUTCOMES)?, names::OUTCOMES)?;
+        Ok(Self { ebpf, attached: Vec::new(), local, known: BTreeSet::new(), outcomes })
+    }
+
+    /// # Errors
+    ///
+    /// The interface does not exist, carries another XDP program, or its driver refuses.
+    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(), DatapathError> {
+        let index = attach::interface_index(interface)?;
+        let program = xdp(&mut self.ebpf)?.fd();
+        let program = program.map_err(|error| DatapathError::program(names::PROGRAM, error))?;
+        let attachment = attach::attach_xdp(program.as_fd(), interface, index, mode)?;
+        self.attached.push(attachment);
+        Ok(())
+    }
+
+    /// From here on these are the host's addresses: where tunnels end, and what may come out.
+    ///
+    /// # Errors
+    ///
+    /// There are more than the table has room for (4096).
+    pub fn set_local(&mut self, addresses: BTreeSet<IpAddr>) -> Result<(), DatapathError> {
+        for &gone in self.known.difference(&addresses) {
+            self.local.delete(&Address::of(gone))?;
+        }
+        for &new in addresses.difference(&self.known) {
+            self.local.insert(&Address::of(new), &0)?;
+        }
+        self.known = addresses;
+        Ok(())
+    }
+
+    /// Frames since it was loaded, by what became of them.
+    ///
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub fn outcomes(&self) -> Result<Vec<(Outcome, u64)>, DatapathError> {
+        let count = |&outcome: &Outcome| {
+            let counts = self.outcomes.get(&(outcome as u32), 0);
+            let counts = counts.map_err(|error| DatapathError::table(names::OUTCOMES, error))?;
+            Ok((outcome, counts.iter().sum()))
+        };
+        Outcome::ALL.iter().map(count).collect()
+    }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
+    let program = ebpf.program_mut(names::PROGRAM);
+    program
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DatapathError::Missing { kind: "XDP program", name: names::PROGRAM })
+}
+
+/// Addresses have 128 bits in the trie: an IPv4 network is one of mapped addresses.
+fn welcome(ebpf: &mut Ebpf, from: &[IpNet]) -> Result<(), DatapathError> {
+    const MAPPED: u32 = 96;
+    let trie: Result<LpmTrie<_, Address, u32>, _> = take_map(ebpf, names::FROM)?.try_into();
+    let mut trie: Trie<MapData, _, _> =
+        trie.map_err(|_| DatapathError::MapKind { name: names::FROM })?;
+    let mut insert = |bits, address| {
+        let added = trie.insert(&Key::new(bits, Address::of(address)), 0, 0);
+        added.map_err(|error| DatapathError::table(names::FROM, error))
+    };
+    if from.is_empty() {
+        return insert(0, IpAddr::from([0; 16]));
+    }
+    for network in from {
+        let bits = u32::from(network.prefix_len());
+        insert(if network.addr().is_ipv4() { MAPPED + bits } else { bits }, network.network())?;
+    }
+    Ok(())
+}

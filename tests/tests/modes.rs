@@ -1,0 +1,228 @@
+//! Backends that answer clients directly: each way of reaching them, with real clients and servers.
+
+use std::{collections::BTreeSet, net::UdpSocket, os::fd::AsFd as _};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    client::{Stream, curl, tcp_echo, udp_echo},
+    config,
+    daemon::Daemon,
+    decap::Decap,
+    process::{Process, poll},
+    servers,
+    topology::{Lab, VIP4, VIP6, vips},
+};
+use nix::sys::socket::{getsockopt, sockopt};
+
+/// So that counts come back to 0 while somebody waits for it: nobody sees the backends' FINs.
+const NODE: &str = "flow_timeouts = { closing = \"1s\", closed = \"1s\", udp = \"1s\", \
+                    udp_unanswered = \"1s\" }";
+/// Connections of each kind and family: enough that every server has some.
+const EACH: usize = 48;
+
+struct Stage {
+    daemon: Daemon,
+    decaps: Vec<Decap>,
+    _servers: Vec<Process>,
+    lab: Lab,
+}
+
+impl Stage {
+    /// All three servers' ports, steered by `mode`.
+    fn up(mode: &str, decap: &[&str]) -> Result<Self> {
+        let lab = Lab::up()?;
+        lab.answer_directly()?;
+        let vips = [VIP4.into(), VIP6.into()];
+        let servers = lab.backends.iter().map(|backend| servers::start_at(&lab, backend, &vips));
+        let servers = servers.collect::<Result<_>>()?;
+        let is_tunnel = mode == "ipip" || mode == "gue";
+        let decaps = lab.backends.iter().filter(|_| is_tunnel).zip(["native", "generic", "auto"]);
+        let decaps = decaps.map(|(backend, how)| {
+            Decap::start(&lab, backend, &[&["--mode", how][..], decap].concat())
+        });
+        let decaps = decaps.collect::<Result<_>>()?;
+        let service = |name, protocol, port| {
+            let service = config::steered(name, protocol, port, &servers::addresses(&lab, port));
+            format!("{service}forwarding = \"{mode}\"\n")
+        };
+        let services = [
+            service("http", "tcp", servers::HTTP),
+            service("tcp", "tcp", servers::TCP),
+            service("udp", "udp", servers::UDP),
+        ];
+        let daemon = Daemon::start_with(&lab, NODE, &services.concat())?;
+        Ok(Self { daemon, decaps, _servers: servers, lab })
+    }
+
+    /// Requests, lines and datagrams of both families, by real clients; each service is used by all
+    /// servers, and no answer passes lb.
+    fn exercise(&self) -> Result<()> {
+        let before = self.direct_packets()?;
+        let mut names = BTreeSet::new();
+        for (http, (tcp, udp)) in vips(servers::HTTP)
+            .into_iter()
+            .zip(vips(servers::TCP).into_iter().zip(vips(servers::UDP)))
+        {
+            let answer = curl(&self.lab.client, &[&format!("http://{http}/bytes/200000")])?;
+            assert_eq!((answer.status, answer.body.len()), (200, 200_000), "{http}");
+            for number in 0..EACH {
+                let line = format!("line {number}");
+                names.insert(("tcp", self.lab.client.within(|| tcp_echo(tcp, &line))??));
+                let (name, _socket) = self.lab.client.within(|| udp_echo(udp, &line))??;
+                names.insert(("udp", name));
+            }
+        }
+        let expected = ["tcp", "udp"].map(|kind| ["b1", "b2", "b3"].map(|name| (kind, name)));
+        let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
+        assert_eq!(names, expected.concat());
+        let direct = self.direct_packets()? - before;
+        ensure!(direct > 4 * EACH as u64, "{direct} packets came directly");
+        let status = self.daemon.when_quiet()?;
+        for (service, at_least) in [("http", 2), ("tcp", 2 * EACH), ("udp", 2 * EACH)] {
+            let service = status.service(service).context("a service")?;
+            assert!(service.connections() >= at_least as u64, "{service:?}");
+        }
+        for reason in ["inconsistent", "no_headroom", "no_route", "unknown_flow"] {
+            assert_eq!(status.dropped(reason), 0, "{reason}");
+        }
+        Ok(())
+    }
+
+    /// Packets that the client got by the link that does not lead through lb.
+    fn direct_packets(&self) -> Result<u64> {
+        let mut cat = self.lab.client.command("cat");
+        let devices = lb_tests::process::output(cat.arg("/proc/net/dev"))?;
+        let line = devices.lines().find_map(|line| line.trim().strip_prefix("eth1:"));
+        // Bytes, then packets.
+        let packets = line.and_then(|line| line.split_whitespace().nth(1));
+        packets.context("no eth1")?.parse().context("a count")
+    }
+
+    /// A body that only fits if the client learns how much less it may send.
+    fn upload(&self, mtu: [&[&str]; 2]) -> Result<()> {
+        const BYTES: usize = 1_000_000;
+        let file = config::write(&self.lab, "body", &"x".repeat(BYTES))?;
+        for (vip, mtus) in vips(servers::HTTP).into_iter().zip(mtu) {
+            let data = format!("@{}", file.display());
+            let url = format!("http://{vip}/mirror");
+            let answer = curl(&self.lab.client, &["--data-binary", &data, &url])?;
+            assert_eq!((answer.status, answer.body.len()), (200, BYTES), "{vip}");
+            let learnt = self.lab.client.ip(&format!("route get {}", vip.ip()))?;
+            ensure!(
+                mtus.iter().any(|mtu| learnt.contains(&format!("mtu {mtu} "))),
+                "{vip}: none of {mtus:?} in {learnt}"
+            );
+        }
+        let status = self.daemon.status()?;
+        assert!(status.dropped("too_big") > 0, "{status:?}");
+        assert_eq!(status.dropped("merged"), 0);
+        Ok(())
+    }
+}
+
+#[test]
+fn l2() -> Result<()> {
+    let stage = Stage::up("l2", &[])?;
+    stage.exercise()?;
+    stage.daemon.stop()
+}
+
+/// Over both families' tunnels: every server has an address of each, and each address is a server.
+#[test]
+fn ipip() -> Result<()> {
+    let mut stage = Stage::up("ipip", &["--from", "172.16.0.0/16", "100::/64"])?;
+    stage.exercise()?;
+    stage.upload([&["1480", "1460"]; 2])?;
+    let counts = stage.decaps.iter_mut().map(|decap| decap.count("ipip"));
+    let counts: Vec<u64> = counts.collect::<Result<_>>()?;
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    stage.decaps.into_iter().try_for_each(Decap::stop)?;
+    stage.daemon.stop()
+}
+
+#[test]
+fn gue() -> Result<()> {
+    let mut stage = Stage::up("gue", &["--from", "10.102.0.1", "fd65:2::1"])?;
+    stage.exercise()?;
+    stage.upload([&["1472", "1452"]; 2])?;
+    let counts = stage.decaps.iter_mut().map(|decap| decap.count("gue"));
+    let counts: Vec<u64> = counts.collect::<Result<_>>()?;
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    stage.daemon.stop()
+}
+
+#[test]
+fn tunnels_from_elsewhere_are_not_opened() -> Result<()> {
+    let mut stage = Stage::up("ipip", &["--from", "192.0.2.0/24", "2001:db8::/32"])?;
+    for vip in vips(servers::UDP) {
+        stage.lab.client.within(|| {
+            let socket = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+            socket.send_to(b"let me in", vip)
+        })??;
+    }
+    let mut unwelcome = 0;
+    poll("both datagrams are refused", || {
+        let counts = stage.decaps.iter_mut().map(|decap| decap.count("unwelcome"));
+        unwelcome = counts.sum::<Result<u64>>()?;
+        Ok(unwelcome == 2)
+    })
+    .with_context(|| format!("{unwelcome} refused"))?;
+    let opened: u64 =
+        stage.decaps.iter_mut().map(|decap| decap.count("ipip")).sum::<Result<u64>>()?;
+    assert_eq!(opened, 0);
+    stage.daemon.stop()
+}
+
+/// What each side takes the other to accept, as the kernels on both sides see it.
+#[test]
+fn segments_are_clamped_both_ways_by_nat() -> Result<()> {
+    const LIMIT: u32 = 1200;
+    /// Of the timestamps in each segment (RFC 7323).
+    const TIMESTAMPS: u32 = 12;
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let addresses = servers::addresses(&lab, servers::TCP);
+    let service = config::steered("tcp", "tcp", 9000, &addresses);
+    let daemon = Daemon::start(&lab, &format!("{service}mss_clamp = {LIMIT}\n"))?;
+    for vip in vips(9000) {
+        let stream = lab.client.within(|| std::net::TcpStream::connect(vip))??;
+        let mss = getsockopt(&stream.as_fd(), sockopt::TcpMaxSeg)?;
+        assert_eq!(mss, LIMIT - TIMESTAMPS, "the client's view of {vip}");
+        let mut seen = String::new();
+        for backend in &lab.backends {
+            let mut ss = backend.netns.command("ss");
+            ss.args(["-tinH", "state", "established", "sport", "=", ":7000"]);
+            seen += &lb_tests::process::output(&mut ss)?;
+        }
+        let wanted = format!(" mss:{} ", LIMIT - TIMESTAMPS);
+        ensure!(seen.contains(&wanted), "no{wanted}in {seen}");
+        drop(stream);
+    }
+    daemon.stop()
+}
+
+/// A narrow way to the backends: the client is told by us, not by a router.
+#[test]
+fn a_service_s_mtu_is_kept_by_nat() -> Result<()> {
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let addresses = servers::addresses(&lab, servers::HTTP);
+    let service = config::steered("http", "tcp", 9000, &addresses);
+    let daemon = Daemon::start(&lab, &format!("{service}mtu = 1350\n"))?;
+    let body = "x".repeat(300_000);
+    for vip in vips(9000) {
+        let echoed = lab.client.within(|| {
+            let mut stream = Stream::connect(vip)?;
+            let length = body.len();
+            stream.send(&format!(
+                "POST /mirror HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))?;
+            stream.rest()
+        })??;
+        ensure!(echoed.len() > body.len(), "{vip}: {} bytes came back", echoed.len());
+        let learnt = lab.client.ip(&format!("route get {}", vip.ip()))?;
+        ensure!(learnt.contains("mtu 1350 "), "{vip}: {learnt}");
+    }
+    assert!(daemon.status()?.dropped("too_big") >= 2);
+    daemon.stop()
+}
