@@ -155,6 +155,13 @@ pub fn port_cursor(load: u32) -> u32 {
     PORTS.get_ptr(load).map_or(0, |cursor| unsafe { cursor.read_volatile() })
 }
 
+/// How often this CPU has taken its turn for a service.
+#[inline(always)]
+pub fn turns(service: u32) -> u32 {
+    // SAFETY: one aligned word.
+    TURNS.get_ptr(service).map_or(0, |turns| unsafe { turns.read_volatile() })
+}
+
 /// The source port at a place of the search.
 #[inline(always)]
 pub fn source_port(turn: u32) -> [u8; 2] {

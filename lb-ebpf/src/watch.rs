@@ -21,7 +21,7 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::maps::{Kernel, port_cursor, source_port};
+use crate::maps::{Kernel, port_cursor, source_port, turns};
 
 /// Of the packet at hand.
 #[map]
@@ -252,9 +252,9 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = 0;
-        fn count_out(load: u32) = { let _ = load; };
-        fn turn(service: u32) -> u32 = { let _ = service; 0 };
         fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
+        fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
+        fn count_out(load: u32) = { let _ = load; };
     }
 
     #[inline(always)]

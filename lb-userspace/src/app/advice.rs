@@ -87,6 +87,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("bad_ip_header", "IP version and lengths contradict each other or the frame", SENDER),
     ("bad_transport_header", "the transport header contradicts the packet's length", SENDER),
     ("bad_tcp_flags", "no TCP sends these flags together", SENDER),
+    ("source_route", "it asks to be routed by its sender", SENDER),
     ("ip_options", "it carries IPv4 options", SENDER),
     ("extension_header", "an IPv6 extension header is not supported", SENDER),
     ("unsupported_protocol", "it is neither TCP, UDP nor ICMP", SENDER),
@@ -104,11 +105,6 @@ const REASONS: &[(&str, &str, &str)] = &[
         "inconsistent",
         "an entry of the tables points at another that is not there",
         "this is a fault of lb: please report it, with `lb status --json`",
-    ),
-    (
-        "rate_limited_source",
-        "the source opens more flows than its limit allows",
-        "raise `rate_limit` if it is a good client",
     ),
 ];
 
