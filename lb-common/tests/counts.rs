@@ -10,8 +10,9 @@ use lb_common::{
     tables::{Part, Tables},
     testing::{
         Frame, Model,
+        buffer::Buffer,
         frames::{Link, tcp, udp},
-        model::{Buffer, Count},
+        model::Count,
         world::{self, CLIENTS, TCP_PORT, UDP_PORT, VIPS, limits},
     },
     verdict::{Reason, Verdict},

@@ -8,8 +8,8 @@ use lb_common::{
     pipeline::balance,
     testing::{
         Frame, Model,
+        buffer::Buffer,
         frames::{Link, echo_request, tcp, udp},
-        model::Buffer,
         modes::{GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT, TUNNEL_PORT},
         tunnels::{Outer, gue, ipip},
         world::{self, BACKENDS, CLIENTS, SOURCES, VIPS},

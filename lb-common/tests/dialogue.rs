@@ -5,8 +5,8 @@ use lb_common::{
     pipeline::balance,
     testing::{
         Frame,
+        buffer::Buffer,
         dialogue::{self, Fate},
-        model::Buffer,
         world,
     },
     verdict::Verdict,

@@ -8,8 +8,8 @@ use lb_common::{
     pipeline::balance,
     testing::{
         Frame, Model,
+        buffer::Buffer,
         frames::{Link, tcp, udp},
-        model::Buffer,
         world::{self, CLIENTS, TCP_PORT, UDP_PORT, VIPS},
     },
     verdict::Verdict,

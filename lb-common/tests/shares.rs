@@ -7,8 +7,9 @@ use lb_common::{
     pipeline::balance,
     testing::{
         Model,
+        buffer::Buffer,
         frames::{Link, tcp},
-        model::{Buffer, Count},
+        model::Count,
         world::{self, TCP_PORT, VIPS},
     },
     verdict::Verdict,

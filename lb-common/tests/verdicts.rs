@@ -3,7 +3,7 @@
 use lb_common::{
     abi::status,
     pipeline::balance,
-    testing::{Frame, Model, Row, model::Buffer, rows, world},
+    testing::{Frame, Model, Row, buffer::Buffer, rows, world},
     verdict::Verdict,
 };
 

@@ -7,11 +7,13 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod declared;
 mod frame;
 mod maps;
 mod route;
 mod sources;
 mod steer;
+mod trace;
 mod watch;
 
 use aya_ebpf::{
@@ -52,7 +54,7 @@ pub fn lb_trace(ctx: XdpContext) -> u32 {
     let ingress = ctx.ingress_ifindex() as u32;
     let verdict = balance(&mut Frame::new(ctx), &watched);
     watched.end(verdict);
-    watch::report();
+    trace::report();
     act(verdict, ingress)
 }
 

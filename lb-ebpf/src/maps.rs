@@ -1,97 +1,24 @@
-//! Every map, and the packet path's view of them. Sizes here are floors for a bare load; the
-//! daemon sets the real ones.
+//! The packet path's view of its maps.
 
-use core::{
-    intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd},
-    mem::size_of,
-};
+use core::intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd};
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, xdp_md},
+    bindings::xdp_md,
     helpers::{bpf_check_mtu, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
-    macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap, lpm_trie},
+    maps::lpm_trie,
 };
 use lb_common::{
     abi::{
-        ABI_VERSION as ABI, Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey,
-        Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, counter,
+        Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RangeKey,
+        Reach, Ring, Service, Vip, VipKey, WAYS,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
 };
 
-use crate::route::route;
-
-#[map]
-static FLOWS: Array<Flow> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
-#[map]
-static FLOW_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
-#[map]
-static PENDING: Array<Flow> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
-#[map]
-static PENDING_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
-#[map]
-static ANSWERS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
-#[map]
-static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);
-/// As [`RangeKey`] lies behind its length.
-type RangeData = [u8; size_of::<RangeKey>() - size_of::<u32>()];
-#[map]
-static RANGES: LpmTrie<RangeData, Vip> = LpmTrie::with_max_entries(1024, BPF_F_NO_PREALLOC);
-#[map]
-static QUIC_IDS: HashMap<QuicKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
-#[map]
-static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0);
-#[map]
-static SERVICES: Array<Service> = Array::with_max_entries(1024, 0);
-#[map]
-static CURRENT_RINGS: Array<Ring> = Array::with_max_entries(1024, 0);
-#[map]
-static RINGS: Array<u32> = Array::with_max_entries(1024, 0);
-#[map]
-static BACKENDS: Array<Backend> = Array::with_max_entries(1024, 0);
-#[map]
-static REACH: Array<Reach> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
-#[map]
-static LOAD: Array<u64> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
-#[map]
-static PORTS: Array<u32> = Array::with_max_entries(1024, 0);
-#[map]
-static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(1024, 0);
-#[map]
-static TURNS: PerCpuArray<u32> = PerCpuArray::with_max_entries(1024, 0);
-#[map]
-static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
-#[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGTH, 0);
-#[map]
-static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static FRAGMENTS: LruHashMap<FragmentKey, Fragmented> = LruHashMap::with_max_entries(16_384, 0);
-#[map]
-static FRAGMENT_IDS: Array<u32> = Array::with_max_entries(1, 0);
-#[map]
-pub static LISTENERS: SockMap = SockMap::with_max_entries(1, 0);
-
-// Constants to the verifier once loaded; the loader sets them before.
-#[unsafe(no_mangle)]
-static ABI_VERSION: u32 = ABI;
-#[unsafe(no_mangle)]
-static SOURCE_PORT_FIRST: u32 = 2048;
-#[unsafe(no_mangle)]
-static SOURCE_PORT_COUNT: u32 = 30720;
-#[unsafe(no_mangle)]
-static FLOW_MASK: u32 = 127;
-#[unsafe(no_mangle)]
-static PENDING_MASK: u32 = 127;
-#[unsafe(no_mangle)]
-static ANSWER_MASK: u32 = 127;
-#[unsafe(no_mangle)]
-static SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
+pub use crate::declared::LISTENERS;
+use crate::{declared::*, route::route};
 
 macro_rules! global {
     ($name:ident) => {

@@ -1,6 +1,7 @@
 //! What tests share: frames made by an independent library, ordinary maps, and the table of
 //! frames whose verdicts hold on the host and in the kernel alike.
 
+pub mod buffer;
 pub mod dialogue;
 pub mod frames;
 pub mod guarded;

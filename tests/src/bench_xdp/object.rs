@@ -16,7 +16,7 @@ use lb_common::{
     },
     flow::{Headers, Kind, parse},
     tables::{Part, Tables as _},
-    testing::{model::Buffer, world},
+    testing::{buffer::Buffer, world},
 };
 
 use super::cases::{Case, Known};
