@@ -20,7 +20,7 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::maps::{Kernel, port_cursor, source_port, turns};
+use crate::maps::{Kernel, fragment_cursor, port_cursor, source_port, turns};
 
 /// Of the packet at hand.
 #[map]
@@ -41,6 +41,8 @@ static TRACE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 static DRY_FLOWS: PerCpuArray<DryFlow> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 static DRY_REACH: PerCpuArray<DryReach> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static DRY_FRAGMENTED: PerCpuArray<Fragmented> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DRY_DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 
@@ -205,6 +207,18 @@ fn copied_reach(backend: u32) -> *mut Reach {
     &raw mut dry.reach
 }
 
+#[inline(never)]
+fn copied_fragmented(key: &FragmentKey) -> *mut Fragmented {
+    let Some(live) = crate::maps::fragmented(key) else { return core::ptr::null_mut() };
+    let Some(dry) = DRY_FRAGMENTED.get_ptr_mut(0) else { return core::ptr::null_mut() };
+    let (from, to) = (live.cast_const().cast::<u64>(), dry.cast::<u64>());
+    for word in 0..size_of::<Fragmented>() / size_of::<u64>() {
+        // SAFETY: two whole ones.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
+    dry
+}
+
 /// What is asked of the kernel's tables as it is.
 macro_rules! pass_on {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
@@ -247,10 +261,9 @@ impl<const DRY: bool> Tables for Watched<DRY> {
 
     unless_dry! {
         fn clear_bits(word: WordRef, bits: u64) -> u64 = { let _ = bits; word.load() };
-        fn fragmented(key: &FragmentKey) -> Option<FragmentedRef> = { let _ = key; None };
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
-        fn next_fragment_id() -> u32 = 0;
+        fn next_fragment_id() -> u32 = fragment_cursor();
         fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
         fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
         fn count_out(load: u32) = { let _ = load; };
@@ -350,6 +363,16 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         let copy = copied_reach(backend);
         // SAFETY: a map's memory outlives every packet.
         if copy.is_null() { None } else { Some(unsafe { ReachRef::new(copy) }) }
+    }
+
+    #[inline(always)]
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
+        if !DRY {
+            return self.kernel.fragmented(key);
+        }
+        let copy = copied_fragmented(key);
+        // SAFETY: a map's memory outlives every packet.
+        if copy.is_null() { None } else { Some(unsafe { FragmentedRef::new(copy) }) }
     }
 
     #[inline(always)]
