@@ -120,6 +120,8 @@ fn check_opening(arrival: &Arrival, service: &Service) -> Result<(), Reason> {
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
         ACK if service.mode != mode::NAT => Ok(()),
+        // It may answer a challenge: the guard's matter.
+        RST if service.challenge != 0 => Ok(()),
         _ => Err(Reason::UnknownFlow),
     }
 }

@@ -1,8 +1,9 @@
 //! The packet path as an ordinary library: generic over the packet and the maps, unit-tested on
 //! the host, compiled again for the kernel by lb-ebpf.
 //!
-//! `abi, tables, verdict ← packet, checksum ← vlan ← flow, flow_table, next_hop ← arrival, rewrite,
-//! track ← icmp, affinity, answer, gone ← pick, open ← admit, pipeline ← lb-ebpf`
+//! `abi, tables, sources, verdict ← packet, checksum, cookie ← vlan ← flow, flow_table, next_hop ←
+//! arrival, rewrite, track ← icmp, affinity, answer, gone ← guard, pick, open ← admit, pipeline ←
+//! lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
@@ -12,12 +13,14 @@ mod affinity;
 mod answer;
 pub mod arrival;
 pub mod checksum;
+pub mod cookie;
 pub mod decap;
 pub mod encap;
 pub mod flow;
 pub mod flow_table;
 mod fragment;
 mod gone;
+pub mod guard;
 pub mod icmp;
 mod mss;
 pub mod next_hop;
@@ -28,6 +31,7 @@ pub mod pick;
 pub mod pipeline;
 mod quic;
 pub mod rewrite;
+pub mod sources;
 pub mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;

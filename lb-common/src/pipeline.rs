@@ -12,7 +12,7 @@ use crate::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
     },
     flow_table::{self, Found},
-    fragment, gone, icmp, mss, next_hop, odd, open,
+    fragment, gone, guard, icmp, mss, next_hop, odd, open,
     packet::Packet,
     pick, quic,
     rewrite::{self, Turn},
@@ -102,6 +102,9 @@ fn go_on<P: Packet, T: Tables>(
     way: Way,
 ) -> Result<Way, Reason> {
     let mut way = way;
+    if way == Way::Open {
+        way = guard::check(packet, tables, desk)?;
+    }
     if matches!(way, Way::Follow | Way::Promote) {
         way = gone::settle(tables, desk, way)?;
     }
@@ -111,7 +114,10 @@ fn go_on<P: Packet, T: Tables>(
     }
     match way {
         Way::Open => open(packet, tables, desk)?,
-        Way::Promote => open::promote(tables, desk),
+        Way::Promote => {
+            open::promote(tables, desk);
+            guard::remember(tables, desk);
+        }
         Way::Refuse => return reset::refuse(packet, desk),
         Way::Follow => {}
         way => return Ok(way),

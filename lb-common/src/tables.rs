@@ -8,11 +8,12 @@ use crate::{
         Fragmented, Hop, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey,
     },
     arrival::Desk,
+    sources::Sources,
     verdict::Reason,
 };
 
 /// Everything outside the packet. In the kernel: BPF maps and helpers; in tests: ordinary memory.
-pub trait Tables {
+pub trait Tables: Sources {
     /// The secret that places flows in buckets.
     fn seed(&self) -> [u64; 2];
     /// Buckets of slots, less one; their number is a power of two.
@@ -113,6 +114,14 @@ pub enum Part {
 pub struct WordRef(*mut u64);
 
 impl WordRef {
+    /// # Safety
+    /// `word` must be aligned, and stay valid for as long as the packet at hand is processed.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(word: *mut u64) -> Self {
+        Self(word)
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn as_ptr(self) -> *mut u64 {

@@ -144,6 +144,18 @@ reasons! {
     UndeclaredPort = "undeclared_port",
     /// TCP without SYN that belongs to no known flow.
     UnknownFlow = "unknown_flow",
+    /// The service's lists deny the source.
+    Denied = "denied",
+    /// More new flows from one source than its rate allows.
+    SourceRate = "source_rate",
+    /// More new flows than the service's rate allows.
+    ServiceRate = "service_rate",
+    /// A SYN of an unknown source while there are too many of them: answered by a challenge.
+    Challenged = "challenged",
+    /// The right answer to a challenge, which goes no further. The source is known from now on.
+    ChallengePassed = "challenge_passed",
+    /// A RST that is no right answer to a challenge.
+    ChallengeFailed = "challenge_failed",
     /// The service has no backend to take a new flow.
     NoBackend = "no_backend",
     /// Every backend of the service is at its hard limit.

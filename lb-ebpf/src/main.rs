@@ -10,6 +10,7 @@ mod bench;
 mod frame;
 mod maps;
 mod route;
+mod sources;
 mod steer;
 mod watch;
 

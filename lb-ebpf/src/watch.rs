@@ -12,10 +12,11 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         Address, Affinity, AffinityKey, Backend, Decision, Flow, FragmentKey, Fragmented, Hop,
-        PENDING, QuicKey, RangeKey, Reach, Ring, Service, TraceFilter, Vip, VipKey, counter,
-        flow_state, met, outcome,
+        ListKey, PENDING, QuicKey, RangeKey, Reach, Ring, Service, SourceKey, TraceFilter, Vip,
+        VipKey, counter, flow_state, met, outcome,
     },
     arrival::Desk,
+    sources::{MeterRef, Sources},
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::{Reason, Verdict},
 };
@@ -264,9 +265,9 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = fragment_cursor();
-        fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
-        fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
         fn count_out(load: u32) = { let _ = load; };
+        fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
+        fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
     }
 
     #[inline(always)]
@@ -407,6 +408,21 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             self.kernel.count(counter);
         }
+    }
+}
+
+impl<const DRY: bool> Sources for Watched<DRY> {
+    pass_on! {
+        fn access(key: &ListKey) -> u32;
+        fn meter(service: u32) -> Option<MeterRef>;
+        fn due(key: &SourceKey) -> Option<WordRef>;
+        fn known(source: &Address) -> Option<WordRef>;
+    }
+
+    unless_dry! {
+        fn add_source(key: &SourceKey, due: u64) = { let _ = (key, due); };
+        fn add_known(source: &Address, at: u64) = { let _ = (source, at); };
+        fn add(word: WordRef, by: u64) -> u64 = { let _ = by; word.load() };
     }
 }
 

@@ -1,6 +1,6 @@
 //! The kernel's tables as changes to them: what control decides and the datapath carries out.
 
-use lb_common::abi::{Address, Backend, QuicKey, RangeKey, Ring, Service, Vip, VipKey};
+use lb_common::abi::{Address, Backend, ListKey, QuicKey, RangeKey, Ring, Service, Vip, VipKey};
 
 /// One change of one table. A list of them is carried out in its order: each is safe for packets
 /// in flight once those before it have been done.
@@ -52,6 +52,9 @@ pub enum Command {
     /// replaces.
     SetAddress(Address, u32),
     RemoveAddress(Address),
+    /// Inserts or replaces a prefix of LISTS; the value is of [`lb_common::abi::access`].
+    SetAccess(ListKey, u32),
+    RemoveAccess(ListKey),
 }
 
 /// How many entries the kernel's arrays have.

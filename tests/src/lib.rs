@@ -14,6 +14,7 @@ pub mod decap;
 pub mod demo;
 pub mod diagnosis;
 pub mod far_end;
+pub mod flood;
 pub mod held;
 pub mod interrupt;
 pub mod iperf;

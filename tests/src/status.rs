@@ -57,6 +57,9 @@ pub struct Verdicts {
 pub struct Flows {
     pub live: u64,
     pub max: u64,
+    pub evicted: u64,
+    pub evicted_half_open: u64,
+    pub crowded: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -1,6 +1,9 @@
 //! The table of frames through the loaded object, over the host's real routing.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use lb::{
     datapath::{Datapath, DatapathConfig},
@@ -13,6 +16,7 @@ use lb_common::{
     tables::Tables as _,
     testing::{
         Frame, Row,
+        dialogue::{self, Fate},
         frames::{CLIENT_MAC, OUR_MAC},
         modes::{NARROW_CLIENTS, NARROW_MTU},
         rows,
@@ -47,6 +51,17 @@ fn every_row_of_the_table() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
+#[test]
+fn a_challenge_and_its_answers() {
+    let lab = Lab::create();
+    let held = lab.netns.within(|| {
+        let tags = [None, Some(CLIENT_VLAN)];
+        let cases = [0, 1].into_iter().flat_map(|family| tags.map(|vlan| (family, vlan)));
+        cases.map(|(family, vlan)| lab.challenge(family, vlan)).collect::<Result<Vec<_>, _>>()
+    });
+    held.expect("the namespace").expect("the dialogue");
+}
+
 /// A network around the table's world. This kernel may lack VLAN devices, so two interfaces
 /// stand for them: what matters is that routing names them and the object knows their tags.
 struct Lab {
@@ -59,10 +74,15 @@ struct Lab {
     backend_vlan: u32,
     /// To clients behind a narrower link.
     narrow: u32,
+    // Last, so that the namespace is gone before the next one is made.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Lab {
     fn create() -> Self {
+        // What explaining changes is looked for in all maps of this process.
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let netns = Netns::create(&format!("lbt-verdicts-{}", std::process::id())).expect("root");
         let [client, client6] = world::CLIENTS;
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
@@ -71,6 +91,7 @@ impl Lab {
         let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, NARROW_CLIENTS);
         netns.ip(&format!("link set narrow0 mtu {NARROW_MTU}")).expect("ip");
         let lab = Self {
+            _turn: turn,
             narrow,
             up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
             client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
@@ -128,6 +149,25 @@ impl Lab {
         // Another interface than frames came by would make a redirect of what the table calls XDP_TX.
         vlan(self.narrow, self.up, [0, 0]);
         datapath
+    }
+
+    fn challenge(&self, family: usize, vlan: Option<u16>) -> Result<(), String> {
+        let mut datapath = self.load();
+        start_afresh(&mut datapath, 0);
+        dialogue::challenge(family, vlan, |frame| {
+            let before = datapath.counters.verdicts().expect("counters");
+            let trial = datapath.kernel.try_frame(&frame.0, self.up).expect("run");
+            let after = datapath.counters.verdicts().expect("counters");
+            let mut drops = after.drops();
+            let reason = drops.find(|(reason, count)| *count > before.dropped(*reason));
+            let fate = match (trial.action, reason) {
+                (XDP_REDIRECT, None) => Fate::Steered,
+                (XDP_TX, Some((reason, _))) => Fate::Answered(reason),
+                (XDP_DROP, Some((reason, _))) => Fate::Dropped(reason),
+                other => panic!("{other:?}"),
+            };
+            (fate, Frame(trial.frame))
+        })
     }
 
     fn run(&self, datapath: &mut Datapath, number: u32, row: &Row) -> Result<(), String> {
@@ -236,6 +276,8 @@ fn commands() -> Vec<Command> {
         commands.push(Command::SetService { id, service: *service });
     }
     commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
+    let lists = model.crowd.lists.iter();
+    commands.extend(lists.map(|(prefix, access)| Command::SetAccess(*prefix, *access)));
     commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
     commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
     let flags = |address| model.address(address).expect("one of the model's");

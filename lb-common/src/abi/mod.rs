@@ -13,6 +13,7 @@ mod hop;
 mod quic;
 mod range;
 mod service;
+mod source;
 
 pub use address::Address;
 pub use affinity::{Affinity, AffinityKey};
@@ -26,6 +27,7 @@ pub use service::{
     Backend, GUE_PORT, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags,
     status, strategy,
 };
+pub use source::{ListKey, Meter, SourceKey, access};
 
 use crate::verdict::Reason;
 
@@ -72,6 +74,15 @@ pub mod maps {
     pub const TURNS: &str = "TURNS";
     /// `backend id → u64`, per-CPU array: flows ever opened.
     pub const OPENED: &str = "OPENED";
+    /// `ListKey → u32`, longest prefix match: [`super::access`] of the prefixes that services name.
+    pub const LISTS: &str = "LISTS";
+    /// `service id → Meter`, array: new flows, measured.
+    pub const METERS: &str = "METERS";
+    /// `SourceKey → u64`, LRU hash: when a source's next flow is due, ns.
+    pub const SOURCES: &str = "SOURCES";
+    /// `Address → u64`, LRU hash: when a source last showed that it gets what is sent to it, ns. IPv6
+    /// addresses by their first 64 bits.
+    pub const KNOWN: &str = "KNOWN";
     /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";
     /// `FragmentKey → Fragmented`, LRU hash: packets of which fragments are still to come.
@@ -174,8 +185,8 @@ const _: () = {
 #[cfg(feature = "userspace")]
 mod pod {
     use super::{
-        Address, Backend, Decision, Flow, FlowKey, FragmentKey, Fragmented, QuicKey, RangeKey,
-        Reach, Ring, Service, TraceFilter, Vip, VipKey, VlanDevice,
+        Address, Backend, Decision, Flow, FlowKey, FragmentKey, Fragmented, ListKey, Meter,
+        QuicKey, RangeKey, Reach, Ring, Service, SourceKey, TraceFilter, Vip, VipKey, VlanDevice,
     };
 
     macro_rules! pod {
@@ -194,11 +205,14 @@ mod pod {
         FlowKey,
         FragmentKey,
         Fragmented,
+        ListKey,
+        Meter,
         QuicKey,
         RangeKey,
         Reach,
         Ring,
         Service,
+        SourceKey,
         TraceFilter,
         Vip,
         VipKey,

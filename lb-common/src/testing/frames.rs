@@ -198,13 +198,13 @@ impl Frame {
         }
         if let Some(inner) = self.inner(TUNNEL_PORT) {
             if packet.transport.is_some() {
-                transport(&net, net.ip_payload_ref().ok_or("no IP")?, &packet.transport)?;
+                transport(net, net.ip_payload_ref().ok_or("no IP")?, &packet.transport)?;
             }
             return inner.verify();
         }
         let payload = net.ip_payload_ref().ok_or("no IP")?;
         // A part of a transport checksum says nothing.
-        if payload.fragmented { Ok(()) } else { transport(&net, payload, &packet.transport) }
+        if payload.fragmented { Ok(()) } else { transport(net, payload, &packet.transport) }
     }
 }
 
@@ -233,10 +233,12 @@ fn sum(net: &NetSlice, payload: &IpPayloadSlice, pseudo: bool) -> u16 {
     if pseudo {
         match net {
             NetSlice::Ipv4(ip) => {
-                bytes.extend_from_slice(&[ip.header().source(), ip.header().destination()].concat())
+                bytes
+                    .extend_from_slice(&[ip.header().source(), ip.header().destination()].concat());
             }
             NetSlice::Ipv6(ip) => {
-                bytes.extend_from_slice(&[ip.header().source(), ip.header().destination()].concat())
+                bytes
+                    .extend_from_slice(&[ip.header().source(), ip.header().destination()].concat());
             }
             NetSlice::Arp(_) => {}
         }

@@ -1,10 +1,14 @@
 //! What tests share: frames made by an independent library, ordinary maps, and the table of
 //! frames whose verdicts hold on the host and in the kernel alike.
 
+pub mod dialogue;
 pub mod frames;
+pub mod guarded;
 pub mod model;
 pub mod modes;
 mod pieces;
+mod segments;
+pub mod sources;
 pub mod table;
 pub mod tunnels;
 pub mod world;

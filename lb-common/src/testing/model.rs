@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use super::sources::Crowd;
 use crate::{
     abi::{
         Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop,
@@ -124,6 +125,7 @@ pub struct Model {
     pub source_ports: (u16, u16),
     pub now: Count,
     pub ingress: u32,
+    pub crowd: Crowd,
     /// What the interface takes that frames come in by.
     pub ingress_mtu: u32,
     answers_due: Cell<u64>,
@@ -224,6 +226,7 @@ impl Model {
             source_ports: (2048, 30720),
             now: Count::new(1 << 40),
             ingress: 1,
+            crowd: Crowd::default(),
             ingress_mtu: 1500,
             answers_due: Cell::new(0),
             turns: Mutex::default(),

@@ -67,7 +67,7 @@ impl Frame {
             let frame = frame.lengthen(length as i16 - whole as i16);
             return frame.with_extension(44, &[0, a, b, c, d, e, f]);
         }
-        let flags = place / 8 | if more { 0x2000 } else { 0 };
+        let flags = (place / 8) | if more { 0x2000 } else { 0 };
         let frame = frame.patch(L3 + 4, &(id as u16).to_be_bytes());
         frame.patch(L3 + 6, &flags.to_be_bytes()).lengthen(length as i16 - whole as i16)
     }
@@ -115,6 +115,11 @@ impl Frame {
             (next, at) = (self.0[at], at + 8 * (1 + self.0[at + 1] as usize));
         }
         None
+    }
+
+    #[must_use]
+    pub fn is_fragment(&self) -> bool {
+        self.identification().is_some()
     }
 
     pub(super) fn is_later_v6_fragment(&self) -> bool {

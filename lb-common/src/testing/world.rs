@@ -90,7 +90,7 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip(text), port)
 }
 
-fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
+pub(super) fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
     VipKey::new(Address::of(ip(vip)), port.to_be_bytes(), protocol)
 }
 
@@ -173,6 +173,7 @@ pub fn filled(mut model: Model, now: u64) -> Model {
         model.vips.insert(vip_key(vip, PROXY_IN_RANGE, 6), proxied);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.vips.insert(vip_key(vip, PROXY_PORT, 6), proxied);
+        super::guarded::add(&mut model, family, backend);
     }
     for family in 0..VIPS.len() {
         modes::add(&mut model, family, now);

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use lb_common::abi::{Address, QuicKey, RangeKey, Vip, VipKey, address_flags, status};
+use lb_common::abi::{Address, ListKey, QuicKey, RangeKey, Vip, VipKey, address_flags, status};
 
 use super::{
     Error, Slots, Tables,
@@ -33,6 +33,8 @@ pub struct Desired {
     pub(super) addresses: Shared<Address, ()>,
     /// Services that share an address and port by host name want the same there.
     pub(super) vips: Shared<VipKey, Vip>,
+    /// Prefixes that services name; each belongs to one of them.
+    pub(super) lists: HashMap<ListKey, u32>,
     pub(super) ranges: Shared<RangeKey, Vip>,
     /// Addresses of `ranges`.
     ranged: Shared<Address, ()>,
@@ -51,6 +53,7 @@ pub struct Desired {
 pub(super) struct Touched {
     pub(super) addresses: BTreeSet<Address>,
     pub(super) vips: BTreeSet<VipKey>,
+    pub(super) lists: BTreeSet<ListKey>,
     pub(super) ranges: BTreeSet<RangeKey>,
     pub(super) quic_ids: BTreeSet<QuicKey>,
     pub(super) services: BTreeSet<u32>,
@@ -85,6 +88,7 @@ impl Desired {
         let touched = Touched {
             addresses: actual.addresses.keys().copied().collect(),
             vips: actual.vips.keys().copied().collect(),
+            lists: actual.lists.keys().copied().collect(),
             ranges: actual.ranges.keys().copied().collect(),
             quic_ids: actual.quic_ids.keys().copied().collect(),
             services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
@@ -215,6 +219,10 @@ impl Desired {
             self.vips.add(key, vip);
             self.touched.vips.insert(key);
         }
+        for &(prefix, access) in &new.lists {
+            self.lists.insert(prefix, access);
+            self.touched.lists.insert(prefix);
+        }
         for &(key, vip) in &new.ranges {
             self.ranges.add(key, vip);
             self.ranged.add(key.address, ());
@@ -243,6 +251,13 @@ impl Desired {
         for &(key, _) in &old.vips {
             self.vips.remove(key);
             self.touched.vips.insert(key);
+        }
+        // Lists may be long.
+        let lists = new.map_or(&[][..], |new| &new.lists[..]);
+        let staying: HashSet<ListKey> = lists.iter().map(|entry| entry.0).collect();
+        for &(prefix, _) in old.lists.iter().filter(|entry| !staying.contains(&entry.0)) {
+            self.lists.remove(&prefix);
+            self.touched.lists.insert(prefix);
         }
         for &(key, _) in &old.ranges {
             self.ranges.remove(key);

@@ -20,6 +20,9 @@ const MOST_SPREAD: u16 = 32;
 /// Of a TCP segment without options, and the IP header before it.
 const V4_HEADERS: u16 = 40;
 const V6_HEADERS: u16 = 60;
+/// ns in which the kernel's coarse clock goes on at most: at 100 Hz. All that comes in between comes at
+/// the same time to it.
+const TICK: u64 = 10_000_000;
 
 /// One family of a service.
 pub(super) fn service(service: &Service, family: Family) -> abi::Service {
@@ -126,7 +129,7 @@ fn flags(steering: &Steering) -> u32 {
 fn bucket(rate: Option<Rate>) -> (u64, u64) {
     let Some(Rate { rate, burst }) = rate else { return (0, 0) };
     let interval = (1_000_000_000 / u64::from(rate)).max(1);
-    (interval, interval * u64::from(burst - 1))
+    (interval, (interval * u64::from(burst - 1)).max(TICK))
 }
 
 /// The largest segment that fits `mtu` with all that is around it.

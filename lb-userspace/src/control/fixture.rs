@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use lb_common::abi::{
-    Address, Backend as Entry, QuicKey, RangeKey, Ring, Service as Steered, Vip, VipKey,
+    Address, Backend as Entry, ListKey, QuicKey, RangeKey, Ring, Service as Steered, Vip, VipKey,
     address_flags, path,
 };
 
@@ -168,6 +168,7 @@ impl World {
 #[derive(Default)]
 pub(super) struct Kernel {
     pub(super) addresses: BTreeMap<Address, u32>,
+    pub(super) lists: HashMap<ListKey, u32>,
     pub(super) vips: BTreeMap<VipKey, Vip>,
     pub(super) ranges: BTreeMap<RangeKey, Vip>,
     pub(super) quic_ids: BTreeMap<QuicKey, u32>,
@@ -201,6 +202,10 @@ impl Kernel {
             Command::SetRing { service: id, ring } => drop(self.current.insert(id, ring)),
             Command::SetVip(key, vip) => drop(self.vips.insert(key, vip)),
             Command::RemoveVip(key) => drop(self.vips.remove(&key).expect("it was there")),
+            Command::SetAccess(prefix, access) => drop(self.lists.insert(prefix, access)),
+            Command::RemoveAccess(prefix) => {
+                self.lists.remove(&prefix).expect("it was there");
+            }
             Command::SetRange(key, vip) => drop(self.ranges.insert(key, vip)),
             Command::RemoveRange(key) => drop(self.ranges.remove(&key).expect("it was there")),
             Command::SetQuicId(key, backend) => {

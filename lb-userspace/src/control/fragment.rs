@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use lb_common::abi::{self, Address, QuicKey, RangeKey, ServerId, Vip, VipKey, path};
+use lb_common::abi::{self, Address, ListKey, QuicKey, RangeKey, ServerId, Vip, VipKey, path};
 
-use super::{Error, Member, Slots, entry, family::Family, ports::prefixes, recipe::Recipe};
+use super::{Error, Member, Slots, access, entry, family::Family, ports::prefixes, recipe::Recipe};
 use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Fragment {
     pub(super) addresses: Vec<Address>,
     pub(super) vips: Vec<(VipKey, Vip)>,
+    pub(super) lists: Vec<(ListKey, u32)>,
     pub(super) ranges: Vec<(RangeKey, Vip)>,
     /// Which backend a QUIC connection id names.
     pub(super) quic_ids: Vec<(QuicKey, u32)>,
@@ -146,8 +147,9 @@ impl Kitchen<'_> {
             let named = quic_ids(running, steer.service, &recipe);
             let placed = |id| fragment.backends.iter().any(|placed| placed.0 == id);
             fragment.quic_ids.extend(named.filter(|&(_, id)| placed(id)));
-            let service = entry::service(service, family);
-            fragment.services.push((steer.service, Steered { service, recipe }));
+            let entry = entry::service(service, family);
+            fragment.services.push((steer.service, Steered { service: entry, recipe }));
+            fragment.lists.extend(access::lists(&service.steering.access, steer.service, family));
         }
         fragment.declare(service, family, steer);
         Ok(())

@@ -4,6 +4,7 @@
 //! [`plan()`] says in which order to change what differs. Each service has a part of its own in
 //! all of it, which is worked out anew only when something of it changed.
 
+mod access;
 mod desired;
 mod entry;
 mod family;

@@ -5,7 +5,9 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use lb_common::abi::{Address, Backend, QuicKey, RangeKey, Ring, Service, Vip, VipKey, status};
+use lb_common::abi::{
+    Address, Backend, ListKey, QuicKey, RangeKey, Ring, Service, Vip, VipKey, status,
+};
 
 use super::{recipe::Recipe, space::Space};
 use crate::tables::Command;
@@ -16,6 +18,7 @@ pub struct Tables {
     /// With their flags.
     pub(super) addresses: HashMap<Address, u32>,
     pub(super) vips: HashMap<VipKey, Vip>,
+    pub(super) lists: HashMap<ListKey, u32>,
     pub(super) ranges: HashMap<RangeKey, Vip>,
     pub(super) quic_ids: HashMap<QuicKey, u32>,
     /// Not those that are all zero.
@@ -48,6 +51,7 @@ impl Tables {
         Self {
             addresses: HashMap::new(),
             vips: HashMap::new(),
+            lists: HashMap::new(),
             ranges: HashMap::new(),
             quic_ids: HashMap::new(),
             services: HashMap::new(),
@@ -95,6 +99,8 @@ impl Tables {
             Command::RemoveQuicId(key) => drop(self.quic_ids.remove(&key)),
             Command::SetAddress(address, flags) => drop(self.addresses.insert(address, flags)),
             Command::RemoveAddress(address) => drop(self.addresses.remove(&address)),
+            Command::SetAccess(prefix, access) => drop(self.lists.insert(prefix, access)),
+            Command::RemoveAccess(prefix) => drop(self.lists.remove(&prefix)),
         }
     }
 

@@ -17,7 +17,7 @@ pub struct Plan {
 /// The commands that lead from `actual` to `desired`: only what differs, and each safe as soon as
 /// those before it are done.
 ///
-/// Backends come before the rings that name them, rings before the services that point to them,
+/// Lists come before the services that go by them. Backends come before the rings that name them, rings before the services that point to them,
 /// services before the VIPs that lead to them, VIPs before the address is ours; removals go the
 /// other way. A backend that is gone leaves the rings before its flows are told. A new ring is written where no ring stands, so the old one stays readable. What it
 /// takes up is free for the next plan, which must not be carried out before packets in flight are
@@ -31,12 +31,14 @@ pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
     let mut plan = Plan::default();
     plan.set_backends(desired, actual);
     plan.set_statuses(desired, actual, |status| status == status::HERE);
+    plan.set_lists(desired, actual);
     plan.swap_rings(desired, actual)?;
     plan.set_statuses(desired, actual, |status| status != status::HERE);
     plan.set_quic_ids(desired, actual);
     plan.set_vips(desired, actual);
     plan.remove_vips(desired, actual);
     plan.empty_services(desired, actual);
+    plan.remove_lists(desired, actual);
     plan.clear_backends(desired, actual);
     Ok(plan)
 }
@@ -102,6 +104,24 @@ impl Plan {
         }
         self.commands.append(&mut pointers);
         Ok(())
+    }
+
+    fn set_lists(&mut self, desired: &Desired, actual: &Tables) {
+        for prefix in &desired.touched.lists {
+            if let Some(&access) = desired.lists.get(prefix)
+                && actual.lists.get(prefix) != Some(&access)
+            {
+                self.commands.push(Command::SetAccess(*prefix, access));
+            }
+        }
+    }
+
+    fn remove_lists(&mut self, desired: &Desired, actual: &Tables) {
+        for prefix in &desired.touched.lists {
+            if !desired.lists.contains_key(prefix) && actual.lists.contains_key(prefix) {
+                self.commands.push(Command::RemoveAccess(*prefix));
+            }
+        }
     }
 
     fn set_vips(&mut self, desired: &Desired, actual: &Tables) {

@@ -43,6 +43,8 @@ impl Tables {
         contents.extend(quic_ids.map(|(key, backend)| Command::SetQuicId(key, backend)));
         let addresses = entries(&self.addresses)?.into_iter();
         contents.extend(addresses.map(|(address, flags)| Command::SetAddress(address, flags)));
+        let lists = self.lists.each()?.into_iter();
+        contents.extend(lists.map(|(prefix, access)| Command::SetAccess(prefix, access)));
         Ok(contents)
     }
 

@@ -36,6 +36,11 @@ pub struct DatapathConfig {
     /// Packets of which fragments are still to come; some 150 bytes each. When there are more, those
     /// whose fragments came least lately are given up.
     pub fragmented: u32,
+    /// Sources whose rate is measured, and as many that are known; 80 to 100 bytes each. When there are
+    /// more, those that came least lately are forgotten.
+    pub sources: u32,
+    /// Prefixes that services allow or deny. Only those that there are take memory.
+    pub lists: u32,
     /// Different backend addresses and ports.
     pub load_slots: u32,
     /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
@@ -54,6 +59,8 @@ impl Default for DatapathConfig {
             vips: 65_536,
             ring_slots: 1 << 20,
             fragmented: 16_384,
+            sources: 65_536,
+            lists: 1 << 20,
             load_slots: 65_536,
             affinities: 65_536,
         }
@@ -66,6 +73,7 @@ impl From<&Node> for DatapathConfig {
             max_flows: node.max_flows,
             max_half_open: node.max_half_open,
             source_ports: node.source_ports.clone(),
+            sources: node.max_sources,
             ..Self::default()
         }
     }
@@ -101,7 +109,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 20] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 24] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -120,6 +128,10 @@ impl DatapathConfig {
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
             (maps::FRAGMENTS, self.fragmented),
+            (maps::METERS, self.services),
+            (maps::LISTS, self.lists),
+            (maps::SOURCES, self.sources),
+            (maps::KNOWN, self.sources),
             (maps::AFFINITY, self.affinities),
             (maps::TURNS, self.services),
             (maps::LOAD, self.load_slots),

@@ -11,8 +11,8 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::abi::{
-    Address, Backend, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice, maps,
-    status,
+    Address, Backend, ListKey, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice,
+    maps, status,
 };
 
 use super::{
@@ -34,6 +34,7 @@ pub struct Tables {
     pub(super) rings: Table<u32, u32>,
     pub(super) backends: Table<u32, Backend>,
     pub(super) current_rings: Table<u32, Ring>,
+    pub(super) lists: Table<ListKey, u32>,
     reach: Mapped<Reach>,
     vlans: Table<u32, VlanDevice>,
     opened: PerCpuArray<MapData, u64>,
@@ -50,6 +51,7 @@ impl Tables {
             current_rings: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
             rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
+            lists: Table::open(take_map(ebpf, maps::LISTS)?, maps::LISTS)?,
             reach: Mapped::map(take_map(ebpf, maps::REACH)?, maps::REACH)?,
             vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
             opened: per_cpu(opened, maps::OPENED)?,
@@ -77,6 +79,8 @@ impl Tables {
             Command::RemoveQuicId(key) => self.quic_ids.delete(key).map(drop),
             Command::SetAddress(address, flags) => self.addresses.insert(address, flags),
             Command::RemoveAddress(address) => self.addresses.delete(address).map(drop),
+            Command::SetAccess(prefix, access) => self.lists.insert(prefix, access),
+            Command::RemoveAccess(prefix) => self.lists.delete(prefix).map(drop),
         }
     }
 

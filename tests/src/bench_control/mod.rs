@@ -173,6 +173,7 @@ fn table(command: &Command) -> &'static str {
         Command::SetAddress(..) | Command::RemoveAddress(_) => "addresses",
         Command::SetRange(..) | Command::RemoveRange(_) => "ranges",
         Command::SetQuicId(..) | Command::RemoveQuicId(_) => "connection ids",
+        Command::SetAccess(..) | Command::RemoveAccess(_) => "lists",
     }
 }
 

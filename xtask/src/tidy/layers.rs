@@ -19,11 +19,11 @@ const CRATES: [Layers; 2] = [
         directory: "lb-common/src",
         layers: &[
             // What packets are worked on with names types of theirs.
-            &["abi", "arrival", "flow", "packet", "tables", "verdict", "vlan"],
-            &["checksum", "flow_table"],
+            &["abi", "arrival", "flow", "packet", "sources", "tables", "verdict", "vlan"],
+            &["checksum", "cookie", "flow_table"],
             &["next_hop", "quic", "rewrite", "track"],
             &["answer", "decap", "encap", "fragment", "mss", "open", "pick"],
-            &["admit"],
+            &["admit", "guard"],
             &["icmp", "odd"],
             &["pipeline"],
             &["testing"],
@@ -106,6 +106,7 @@ const CONFINED: [Confined; 10] = [
         to: &[
             "lb-common/src/abi/mod.rs",
             "lb-common/src/packet.rs",
+            "lb-common/src/sources.rs",
             "lb-common/src/tables.rs",
             "lb-common/src/testing",
         ],

@@ -2,6 +2,7 @@
 //! against `balance` over a [`Model`](super::Model) and, through `BPF_PROG_TEST_RUN`, against the
 //! loaded object over maps of the same content.
 
+mod attack;
 mod double_tags;
 mod fragments;
 mod icmp;
@@ -110,6 +111,7 @@ pub fn rows() -> Vec<Row> {
         passing::add(&mut rows, &ends);
         icmp::add(&mut rows, &ends);
         malformed::add(&mut rows, &ends);
+        attack::add(&mut rows, &ends);
         fragments::add(&mut rows, &ends);
         odd::add(&mut rows, &ends);
         double_tags::add(&mut rows, &ends);

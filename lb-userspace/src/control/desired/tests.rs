@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::super::fixture::{self, World, port, range, service};
 use super::*;
 use crate::{
-    service::{Forwarding, Handler, Service, Steering},
+    service::{Access, Forwarding, Handler, Service, Steering},
     tables::Command,
 };
 
@@ -363,4 +363,34 @@ proptest! {
             prop_assert_eq!(anew.vips.find(key), Some(vip));
         }
     }
+}
+
+#[test]
+fn lists_come_before_their_service_and_go_after_it() {
+    let with = |access| {
+        let steering = Steering { access, ..Steering::default() };
+        Service { steering, ..raw() }
+    };
+    let networks =
+        |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Arc<[_]>>();
+    let deny = networks(&["10.0.0.0/8", "2001:db8::/32"]);
+    let mut world = World::of(vec![with(Access { deny, ..Access::default() })]);
+    let first = world.follow();
+    let place = |is: fn(&Command) -> bool| first.iter().position(is).unwrap();
+    let set = place(|it| matches!(it, Command::SetAccess(..)));
+    assert!(set < place(|it| matches!(it, Command::SetService { .. })), "{first:?}");
+    assert_eq!(world.kernel.lists.len(), 2, "one in each family's list");
+    assert!(world.kernel.lists.values().all(|&access| access == abi::access::DENY));
+
+    let access = Access { allow: networks(&["10.0.0.0/8"]), deny: networks(&["10.1.0.0/16"]) };
+    world.fleet.services[0] = fixture::run(with(access), &mut world.slots);
+    let second = world.follow();
+    let bits = |(prefix, access): (&ListKey, &u32)| (prefix.length(), *access);
+    let held: BTreeSet<_> = world.kernel.lists.iter().map(bits).collect();
+    assert_eq!(held, [(104, abi::access::ALLOW), (112, abi::access::DENY)].into());
+    assert!(matches!(second.last(), Some(Command::RemoveAccess(_))), "{second:?}");
+
+    world.fleet.services.clear();
+    world.follow();
+    assert!(world.kernel.lists.is_empty());
 }

@@ -23,7 +23,7 @@ fn limits_become_intervals() {
     let rate_limits = RateLimits { per_source, per_service: Some(rate) };
     let entry = service(&with(Steering { rate_limits, ..Steering::default() }), Family::V4);
     assert_eq!((entry.source_interval, entry.source_burst), (1_000_000, 100_000_000));
-    assert_eq!((entry.service_interval, entry.service_burst), (1_000_000, 0));
+    assert_eq!((entry.service_interval, entry.service_burst), (1_000_000, 10_000_000));
     assert_eq!((entry.source_prefix.v4, entry.source_prefix.v6), (24, 64));
 }
 

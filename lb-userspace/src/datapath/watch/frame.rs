@@ -186,6 +186,10 @@ mod tests {
             (range.start as usize, range.end as usize)
         }
 
+        fn sum<const LENGTH: usize>(&self, _: usize) -> Option<u64> {
+            None
+        }
+
         fn adjust_head(&mut self, _: i32) -> bool {
             false
         }

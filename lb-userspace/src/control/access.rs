@@ -1,0 +1,53 @@
+//! Allowed and denied networks as prefixes of the kernel's trie.
+
+use ipnet::IpNet;
+use lb_common::abi::{Address, ListKey, access};
+
+use super::family::Family;
+use crate::service::Access;
+
+/// How many bits the mapped form of an IPv4 address has before it.
+const MAPPED: u32 = 96;
+
+/// What a service says of one family's sources.
+pub(super) fn lists(of: &Access, service: u32, family: Family) -> Vec<(ListKey, u32)> {
+    let named = |networks: &[IpNet], access| {
+        let networks = networks.iter().filter(|network| Family::of(network.addr()) == family);
+        networks.map(|network| (prefix(service, network), access)).collect::<Vec<_>>()
+    };
+    [named(&of.allow, access::ALLOW), named(&of.deny, access::DENY)].concat()
+}
+
+fn prefix(service: u32, network: &IpNet) -> ListKey {
+    let network = network.trunc();
+    let before = if network.addr().is_ipv4() { MAPPED } else { 0 };
+    let bits = before + u32::from(network.prefix_len());
+    ListKey::prefix(service, Address::of(network.addr()), bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> std::sync::Arc<[IpNet]> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_family_has_its_own_without_host_bits() {
+        let of = Access {
+            allow: networks(&["10.1.2.3/8", "2001:db8::/32"]),
+            deny: networks(&["10.1.2.3/32", "::/0"]),
+        };
+        let key =
+            |address: &str, bits| ListKey::prefix(7, Address::of(address.parse().unwrap()), bits);
+        assert_eq!(
+            lists(&of, 7, Family::V4),
+            [(key("10.0.0.0", 104), access::ALLOW), (key("10.1.2.3", 128), access::DENY)]
+        );
+        assert_eq!(
+            lists(&of, 7, Family::V6),
+            [(key("2001:db8::", 32), access::ALLOW), (key("::", 0), access::DENY)]
+        );
+    }
+}
