@@ -21,14 +21,14 @@ fn commands_take_their_flags() {
     };
     assert_eq!(log_format, LogFormat::Json);
     assert!(matches!(parse("lb drain web 10.0.0.1:80 --deadline 30s"), Ok(Command::Drain(_))));
-    let decap = "lb decap --interface eth0 --from 172.16.0.0/16 100::/64 --gue-port 5555";
-    assert!(matches!(parse(decap), Ok(Command::Decap(_))));
     let explain = "lb explain --from 198.51.100.7:4000 --to [2001:db8::1]:80 --flags syn,ack";
     assert!(matches!(parse(explain), Ok(Command::Explain(_))));
     let flows =
         "lb flows --client 10.0.0.0/8 --vip 203.0.113.1 --backend 10.0.0.1:80 --state half-open";
     assert!(matches!(parse(flows), Ok(Command::Flows(_))));
     assert!(matches!(parse("lb trace --proto udp --sample 10 --count 5"), Ok(Command::Trace(_))));
+    let decap = "lb decap --interface eth0 --from 172.16.0.0/16 100::/64 --gue-port 5555";
+    assert!(matches!(parse(decap), Ok(Command::Decap(_))));
     assert!(matches!(parse("lb status --json"), Ok(Command::Status { json: true, .. })));
 }
 
