@@ -3,17 +3,15 @@
 //! What they tell is what the path asks of its [`Tables`]: nothing in the path itself speaks of
 //! them, and `lb_xdp` has none of it.
 
-use aya_ebpf::{
-    helpers::bpf_get_prandom_u32,
-    macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
-    programs::XdpContext,
-};
+mod dry;
+mod report;
+
+use aya_ebpf::{macros::map, maps::PerCpuArray, programs::XdpContext};
 use lb_common::{
     abi::{
-        Address, Affinity, AffinityKey, Backend, Decision, Flow, FragmentKey, Fragmented, Hop,
-        ListKey, PENDING, QuicKey, RangeKey, Reach, Ring, Service, SourceKey, TraceFilter, Vip,
-        VipKey, counter, flow_state, met, outcome,
+        Address, Affinity, AffinityKey, Backend, Decision, FragmentKey, Fragmented, Hop, ListKey,
+        PENDING, QuicKey, RangeKey, Ring, Service, SourceKey, Vip, VipKey, counter, flow_state,
+        met, outcome,
     },
     arrival::Desk,
     sources::{MeterRef, Sources},
@@ -21,6 +19,7 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 
+pub use self::report::report;
 use crate::maps::{Kernel, fragment_cursor, port_cursor, source_port, turns};
 
 /// Of the packet at hand.
@@ -29,41 +28,6 @@ static WATCHED: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
 /// Of the last explained one.
 #[map]
 static EXPLANATION: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static TRACE_FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
-#[map]
-static TRACE_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
-/// Events that found no room.
-#[map]
-static TRACE_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// What an explained packet works on in place of the live entries: one of each part.
-#[map]
-static DRY_FLOWS: PerCpuArray<DryFlow> = PerCpuArray::with_max_entries(2, 0);
-#[map]
-static DRY_REACH: PerCpuArray<DryReach> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static DRY_FRAGMENTED: PerCpuArray<Fragmented> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static DRY_DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
-
-#[repr(C)]
-struct DryFlow {
-    /// The number of the entry that `flow` was copied from, and one; 0: of none.
-    of: u32,
-    pad: u32,
-    flow: Flow,
-}
-
-#[repr(C)]
-struct DryReach {
-    /// As above, of a backend.
-    of: u32,
-    /// Source ports tried.
-    tries: u32,
-    reach: Reach,
-}
-
 /// [`Kernel`] with notes of what it is asked. `DRY`: and without any effect beyond the packet.
 pub struct Watched<const DRY: bool> {
     kernel: Kernel,
@@ -88,7 +52,7 @@ impl<const DRY: bool> Watched<DRY> {
             decision.flow.number = 0;
         });
         if DRY {
-            forget_copies();
+            dry::forget_copies();
         }
         Some(watched)
     }
@@ -128,20 +92,6 @@ impl<const DRY: bool> Watched<DRY> {
     }
 }
 
-#[inline(always)]
-fn forget_copies() {
-    for part in 0..2 {
-        if let Some(dry) = DRY_FLOWS.get_ptr_mut(part) {
-            // SAFETY: as above.
-            unsafe { (*dry).of = 0 };
-        }
-    }
-    if let Some(dry) = DRY_REACH.get_ptr_mut(0) {
-        // SAFETY: as above.
-        unsafe { ((*dry).of, (*dry).tries) = (0, 0) };
-    }
-}
-
 /// Copies the flow that was looked at last beside the notes.
 #[inline(never)]
 fn conclude<const DRY: bool>(decision: *mut Decision) {
@@ -153,17 +103,7 @@ fn conclude<const DRY: bool>(decision: *mut Decision) {
     let number = decision.flow.number;
     let part = if number & PENDING == 0 { Part::Established } else { Part::Pending };
     let Some(flow) = entry::<DRY>(part, number & !PENDING) else { return };
-    copy_words(flow.as_ptr().cast_const().cast(), (&raw mut decision.flow).cast());
-}
-
-/// A whole flow. Its fields may be of two writings where it changes just now: nothing but what
-/// people see depends on it.
-#[inline(always)]
-fn copy_words(from: *const u64, to: *mut u64) {
-    for word in 0..size_of::<Flow>() / size_of::<u64>() {
-        // SAFETY: both callers pass whole flows; volatile, or it becomes a call of memcpy.
-        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
-    }
+    dry::copy_flow(flow.as_ptr().cast_const().cast(), (&raw mut decision.flow).cast());
 }
 
 #[inline(always)]
@@ -171,53 +111,9 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     if !DRY {
         return crate::maps::flow(part, number);
     }
-    let copy = copied(part, number);
+    let copy = dry::flow(part, number);
     // SAFETY: a map's memory outlives every packet.
     if copy.is_null() { None } else { Some(unsafe { FlowRef::new(copy) }) }
-}
-
-/// The copy of an entry that this packet may write to; null: there is no such entry. A second
-/// entry of the same part takes the first one's place: the path never works on both.
-#[inline(never)]
-fn copied(part: Part, number: u32) -> *mut Flow {
-    let Some(live) = crate::maps::flow(part, number) else { return core::ptr::null_mut() };
-    let Some(dry) = DRY_FLOWS.get_ptr_mut(part as u32) else { return core::ptr::null_mut() };
-    // SAFETY: this CPU's own, and XDP does not nest.
-    let dry = unsafe { &mut *dry };
-    if dry.of != number.wrapping_add(1) {
-        dry.of = number.wrapping_add(1);
-        copy_words(live.as_ptr().cast_const().cast(), (&raw mut dry.flow).cast());
-    }
-    &raw mut dry.flow
-}
-
-#[inline(never)]
-fn copied_reach(backend: u32) -> *mut Reach {
-    let Some(live) = crate::maps::reach(backend) else { return core::ptr::null_mut() };
-    let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return core::ptr::null_mut() };
-    // SAFETY: this CPU's own, and XDP does not nest.
-    let dry = unsafe { &mut *dry };
-    if dry.of != backend.wrapping_add(1) {
-        dry.of = backend.wrapping_add(1);
-        let (from, to) = (live.cast_const().cast::<u64>(), (&raw mut dry.reach).cast::<u64>());
-        for word in 0..size_of::<Reach>() / size_of::<u64>() {
-            // SAFETY: two whole Reaches.
-            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
-        }
-    }
-    &raw mut dry.reach
-}
-
-#[inline(never)]
-fn copied_fragmented(key: &FragmentKey) -> *mut Fragmented {
-    let Some(live) = crate::maps::fragmented(key) else { return core::ptr::null_mut() };
-    let Some(dry) = DRY_FRAGMENTED.get_ptr_mut(0) else { return core::ptr::null_mut() };
-    let (from, to) = (live.cast_const().cast::<u64>(), dry.cast::<u64>());
-    for word in 0..size_of::<Fragmented>() / size_of::<u64>() {
-        // SAFETY: two whole ones.
-        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
-    }
-    dry
 }
 
 /// What is asked of the kernel's tables as it is.
@@ -314,7 +210,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         };
         if DRY {
             // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
-            DRY_DESK.get_ptr_mut(0).map(|desk| watched(unsafe { &mut *desk }))
+            dry::desk().map(|desk| watched(unsafe { &mut *desk }))
         } else {
             self.kernel.with_desk(watched)
         }
@@ -361,7 +257,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.reach(backend);
         }
-        let copy = copied_reach(backend);
+        let copy = dry::reach(backend);
         // SAFETY: a map's memory outlives every packet.
         if copy.is_null() { None } else { Some(unsafe { ReachRef::new(copy) }) }
     }
@@ -371,7 +267,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.fragmented(key);
         }
-        let copy = copied_fragmented(key);
+        let copy = dry::fragmented(key);
         // SAFETY: a map's memory outlives every packet.
         if copy.is_null() { None } else { Some(unsafe { FragmentedRef::new(copy) }) }
     }
@@ -381,12 +277,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.next_port(load);
         }
-        let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return [0; 2] };
-        // SAFETY: this CPU's own, and XDP does not nest.
-        let tries = unsafe { (*dry).tries };
-        // SAFETY: as above.
-        unsafe { (*dry).tries = tries.wrapping_add(1) };
-        source_port(port_cursor(load).wrapping_add(tries))
+        source_port(port_cursor(load).wrapping_add(dry::take_try()))
     }
 
     #[inline(always)]
@@ -424,61 +315,4 @@ impl<const DRY: bool> Sources for Watched<DRY> {
         fn add_known(source: &Address, at: u64) = { let _ = (source, at); };
         fn add(word: WordRef, by: u64) -> u64 = { let _ = by; word.load() };
     }
-}
-
-/// Tells the daemon of a traced packet, if it is one that it asked for.
-#[inline(never)]
-pub fn report() {
-    let Some(decision) = WATCHED.get(0) else { return };
-    let Some(filter) = TRACE_FILTER.get(0) else { return };
-    if filter.sample > 1 {
-        // SAFETY: no arguments.
-        let random = unsafe { bpf_get_prandom_u32() };
-        if random.checked_rem(filter.sample).unwrap_or(0) != 0 {
-            return;
-        }
-    }
-    if !is_wanted(decision, filter) {
-        return;
-    }
-    if TRACE_EVENTS.output::<Decision>(decision, 0).is_err()
-        && let Some(lost) = TRACE_LOST.get_ptr_mut(0)
-    {
-        // SAFETY: this CPU's own, and XDP does not nest.
-        unsafe { *lost += 1 };
-    }
-}
-
-/// By the flow where there is one: it tells both sides. A packet that is of none has one backend,
-/// or does not get to any.
-#[inline(always)]
-fn is_wanted(decision: &Decision, filter: &TraceFilter) -> bool {
-    let any = Address::default();
-    let (flow, key) = (&decision.flow, &decision.key);
-    let has_flow = decision.met & met::FLOW != 0;
-    let read = decision.met & met::DESK != 0;
-    let (client, vip, vip_port, protocol) = if has_flow && !read {
-        (flow.client, flow.vip, flow.vip_port, flow.protocol)
-    } else {
-        (key.src, key.dst, key.dst_port, key.protocol)
-    };
-    if filter.protocol != 0 && filter.protocol != protocol {
-        return false;
-    }
-    let ([a, b], [c, d]) = (client.words(), filter.client.words());
-    let [e, f] = filter.client_mask.words();
-    if ((a ^ c) & e) | ((b ^ d) & f) != 0 {
-        return false;
-    }
-    if filter.vip != any && filter.vip != vip
-        || filter.vip_port != [0; 2] && filter.vip_port != vip_port
-    {
-        return false;
-    }
-    if filter.backend == any {
-        return true;
-    }
-    has_flow
-        && flow.backend_address == filter.backend
-        && (filter.backend_port == [0; 2] || flow.backend_port == filter.backend_port)
 }
