@@ -13,7 +13,6 @@ mod maps;
 mod route;
 mod sources;
 mod steer;
-mod trace;
 mod watch;
 
 use aya_ebpf::{
@@ -54,7 +53,7 @@ pub fn lb_trace(ctx: XdpContext) -> u32 {
     let ingress = ctx.ingress_ifindex() as u32;
     let verdict = balance(&mut Frame::new(ctx), &watched);
     watched.end(verdict);
-    trace::report();
+    watch::report();
     act(verdict, ingress)
 }
 

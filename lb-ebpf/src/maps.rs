@@ -82,6 +82,18 @@ pub fn port_cursor(load: u32) -> u32 {
     PORTS.get_ptr(load).map_or(0, |cursor| unsafe { cursor.read_volatile() })
 }
 
+#[inline(always)]
+pub fn fragmented(key: &FragmentKey) -> Option<*mut Fragmented> {
+    FRAGMENTS.get_ptr_mut(key)
+}
+
+/// The identification that the next packet in fragments gets.
+#[inline(always)]
+pub fn fragment_cursor() -> u32 {
+    // SAFETY: one aligned word.
+    FRAGMENT_IDS.get_ptr(0).map_or(0, |next| unsafe { next.read_volatile() })
+}
+
 /// How often this CPU has taken its turn for a service.
 #[inline(always)]
 pub fn turns(service: u32) -> u32 {

@@ -3,12 +3,15 @@
 //! What they tell is what the path asks of its [`Tables`]: nothing in the path itself speaks of
 //! them, and `lb_xdp` has none of it.
 
+mod dry;
+mod report;
+
 use aya_ebpf::{macros::map, maps::PerCpuArray, programs::XdpContext};
 use lb_common::{
     abi::{
-        Address, Affinity, AffinityKey, Backend, Decision, Flow, FragmentKey, Fragmented, Hop,
-        ListKey, PENDING, QuicKey, RangeKey, Reach, Ring, Service, SourceKey, Vip, VipKey, counter,
-        flow_state, met, outcome,
+        Address, Affinity, AffinityKey, Backend, Decision, FragmentKey, Fragmented, Hop, ListKey,
+        PENDING, QuicKey, RangeKey, Ring, Service, SourceKey, Vip, VipKey, counter, flow_state,
+        met, outcome,
     },
     arrival::Desk,
     sources::{MeterRef, Sources},
@@ -16,39 +19,15 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 
-use crate::maps::{Kernel, port_cursor, source_port, turns};
+pub use self::report::report;
+use crate::maps::{Kernel, fragment_cursor, port_cursor, source_port, turns};
 
 /// Of the packet at hand.
 #[map]
-pub static WATCHED: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
+static WATCHED: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
 /// Of the last explained one.
 #[map]
 static EXPLANATION: PerCpuArray<Decision> = PerCpuArray::with_max_entries(1, 0);
-/// What an explained packet works on in place of the live entries: one of each part.
-#[map]
-static DRY_FLOWS: PerCpuArray<DryFlow> = PerCpuArray::with_max_entries(2, 0);
-#[map]
-static DRY_REACH: PerCpuArray<DryReach> = PerCpuArray::with_max_entries(1, 0);
-#[map]
-static DRY_DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
-
-#[repr(C)]
-struct DryFlow {
-    /// The number of the entry that `flow` was copied from, and one; 0: of none.
-    of: u32,
-    pad: u32,
-    flow: Flow,
-}
-
-#[repr(C)]
-struct DryReach {
-    /// As above, of a backend.
-    of: u32,
-    /// Source ports tried.
-    tries: u32,
-    reach: Reach,
-}
-
 /// [`Kernel`] with notes of what it is asked. `DRY`: and without any effect beyond the packet.
 pub struct Watched<const DRY: bool> {
     kernel: Kernel,
@@ -73,7 +52,7 @@ impl<const DRY: bool> Watched<DRY> {
             decision.flow.number = 0;
         });
         if DRY {
-            forget_copies();
+            dry::forget_copies();
         }
         Some(watched)
     }
@@ -113,20 +92,6 @@ impl<const DRY: bool> Watched<DRY> {
     }
 }
 
-#[inline(always)]
-fn forget_copies() {
-    for part in 0..2 {
-        if let Some(dry) = DRY_FLOWS.get_ptr_mut(part) {
-            // SAFETY: as above.
-            unsafe { (*dry).of = 0 };
-        }
-    }
-    if let Some(dry) = DRY_REACH.get_ptr_mut(0) {
-        // SAFETY: as above.
-        unsafe { ((*dry).of, (*dry).tries) = (0, 0) };
-    }
-}
-
 /// Copies the flow that was looked at last beside the notes.
 #[inline(never)]
 fn conclude<const DRY: bool>(decision: *mut Decision) {
@@ -138,17 +103,7 @@ fn conclude<const DRY: bool>(decision: *mut Decision) {
     let number = decision.flow.number;
     let part = if number & PENDING == 0 { Part::Established } else { Part::Pending };
     let Some(flow) = entry::<DRY>(part, number & !PENDING) else { return };
-    copy_words(flow.as_ptr().cast_const().cast(), (&raw mut decision.flow).cast());
-}
-
-/// A whole flow. Its fields may be of two writings where it changes just now: nothing but what
-/// people see depends on it.
-#[inline(always)]
-fn copy_words(from: *const u64, to: *mut u64) {
-    for word in 0..size_of::<Flow>() / size_of::<u64>() {
-        // SAFETY: both callers pass whole flows; volatile, or it becomes a call of memcpy.
-        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
-    }
+    dry::copy_flow(flow.as_ptr().cast_const().cast(), (&raw mut decision.flow).cast());
 }
 
 #[inline(always)]
@@ -156,41 +111,9 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     if !DRY {
         return crate::maps::flow(part, number);
     }
-    let copy = copied(part, number);
+    let copy = dry::flow(part, number);
     // SAFETY: a map's memory outlives every packet.
     if copy.is_null() { None } else { Some(unsafe { FlowRef::new(copy) }) }
-}
-
-/// The copy of an entry that this packet may write to; null: there is no such entry. A second
-/// entry of the same part takes the first one's place: the path never works on both.
-#[inline(never)]
-fn copied(part: Part, number: u32) -> *mut Flow {
-    let Some(live) = crate::maps::flow(part, number) else { return core::ptr::null_mut() };
-    let Some(dry) = DRY_FLOWS.get_ptr_mut(part as u32) else { return core::ptr::null_mut() };
-    // SAFETY: this CPU's own, and XDP does not nest.
-    let dry = unsafe { &mut *dry };
-    if dry.of != number.wrapping_add(1) {
-        dry.of = number.wrapping_add(1);
-        copy_words(live.as_ptr().cast_const().cast(), (&raw mut dry.flow).cast());
-    }
-    &raw mut dry.flow
-}
-
-#[inline(never)]
-fn copied_reach(backend: u32) -> *mut Reach {
-    let Some(live) = crate::maps::reach(backend) else { return core::ptr::null_mut() };
-    let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return core::ptr::null_mut() };
-    // SAFETY: this CPU's own, and XDP does not nest.
-    let dry = unsafe { &mut *dry };
-    if dry.of != backend.wrapping_add(1) {
-        dry.of = backend.wrapping_add(1);
-        let (from, to) = (live.cast_const().cast::<u64>(), (&raw mut dry.reach).cast::<u64>());
-        for word in 0..size_of::<Reach>() / size_of::<u64>() {
-            // SAFETY: two whole Reaches.
-            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
-        }
-    }
-    &raw mut dry.reach
 }
 
 /// What is asked of the kernel's tables as it is.
@@ -235,13 +158,12 @@ impl<const DRY: bool> Tables for Watched<DRY> {
 
     unless_dry! {
         fn clear_bits(word: WordRef, bits: u64) -> u64 = { let _ = bits; word.load() };
-        fn fragmented(key: &FragmentKey) -> Option<FragmentedRef> = { let _ = key; None };
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
-        fn next_fragment_id() -> u32 = 0;
-        fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
-        fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
+        fn next_fragment_id() -> u32 = fragment_cursor();
         fn count_out(load: u32) = { let _ = load; };
+        fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
+        fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
     }
 
     #[inline(always)]
@@ -288,7 +210,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         };
         if DRY {
             // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
-            DRY_DESK.get_ptr_mut(0).map(|desk| watched(unsafe { &mut *desk }))
+            dry::desk().map(|desk| watched(unsafe { &mut *desk }))
         } else {
             self.kernel.with_desk(watched)
         }
@@ -335,9 +257,19 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.reach(backend);
         }
-        let copy = copied_reach(backend);
+        let copy = dry::reach(backend);
         // SAFETY: a map's memory outlives every packet.
         if copy.is_null() { None } else { Some(unsafe { ReachRef::new(copy) }) }
+    }
+
+    #[inline(always)]
+    fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
+        if !DRY {
+            return self.kernel.fragmented(key);
+        }
+        let copy = dry::fragmented(key);
+        // SAFETY: a map's memory outlives every packet.
+        if copy.is_null() { None } else { Some(unsafe { FragmentedRef::new(copy) }) }
     }
 
     #[inline(always)]
@@ -345,12 +277,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.next_port(load);
         }
-        let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return [0; 2] };
-        // SAFETY: this CPU's own, and XDP does not nest.
-        let tries = unsafe { (*dry).tries };
-        // SAFETY: as above.
-        unsafe { (*dry).tries = tries.wrapping_add(1) };
-        source_port(port_cursor(load).wrapping_add(tries))
+        source_port(port_cursor(load).wrapping_add(dry::take_try()))
     }
 
     #[inline(always)]

@@ -1,13 +1,13 @@
 //! What stands in this process's BPF maps, byte for byte.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fmt::Debug, fs};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Pod,
-    maps::{Array, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
 };
-use lb_common::abi::{Bucket, Flow, Reach, maps};
+use lb_common::abi::{Bucket, Flow, FragmentKey, Fragmented, Reach, maps};
 
 /// By the map's name and index.
 pub type Bytes = BTreeMap<(String, u32), String>;
@@ -33,6 +33,19 @@ pub fn read() -> Result<Bytes> {
                     bytes.insert((name.clone(), index), format!("{:?}", &*values));
                 }
             }
+            maps::TURNS => {
+                let map = PerCpuArray::<_, u32>::try_from(Map::PerCpuArray(map))?;
+                for index in 0..map.len() {
+                    let values = map.get(&index, 0)?;
+                    bytes.insert((name.clone(), index), format!("{:?}", &*values));
+                }
+            }
+            maps::FRAGMENT_IDS => array::<u32>(&name, map, &mut bytes)?,
+            maps::METERS => array::<[u64; 3]>(&name, map, &mut bytes)?,
+            maps::SOURCES => hash::<[u64; 3], u64>(&name, map, &mut bytes)?,
+            maps::KNOWN => hash::<[u64; 2], u64>(&name, map, &mut bytes)?,
+            maps::AFFINITY => hash::<[u64; 3], [u64; 2]>(&name, map, &mut bytes)?,
+            maps::FRAGMENTS => hash::<FragmentKey, Fragmented>(&name, map, &mut bytes)?,
             _ => {}
         }
     }
@@ -46,11 +59,23 @@ pub fn differences(before: &Bytes, after: &Bytes) -> Vec<String> {
     changed.map(|((name, index), value)| format!("{name}[{index}] is now {value}")).collect()
 }
 
-fn array<T: Pod + std::fmt::Debug>(name: &str, map: MapData, bytes: &mut Bytes) -> Result<()> {
+fn array<T: Pod + Debug>(name: &str, map: MapData, bytes: &mut Bytes) -> Result<()> {
     let map = Array::<_, T>::try_from(Map::Array(map))?;
     for index in 0..map.len() {
         bytes.insert((name.to_owned(), index), format!("{:?}", map.get(&index, 0)?));
     }
+    Ok(())
+}
+
+/// As many lines as entries: an entry more or less is a difference, too.
+fn hash<K: Pod + Debug, V: Pod + Debug>(name: &str, map: MapData, bytes: &mut Bytes) -> Result<()> {
+    let map = HashMap::<_, K, V>::try_from(Map::LruHashMap(map))?;
+    let mut entries = Vec::new();
+    for entry in map.iter() {
+        entries.push(format!("{:?}", entry?));
+    }
+    entries.sort_unstable();
+    bytes.insert((name.to_owned(), 0), format!("{entries:?}"));
     Ok(())
 }
 

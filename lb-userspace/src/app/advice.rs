@@ -83,6 +83,36 @@ const REASONS: &[(&str, &str, &str)] = &[
         "the ICMP error quotes no flow that is known",
         "nothing, if there are few of them",
     ),
+    (
+        "denied",
+        "the service's lists do not let this source in",
+        "add its prefix to `allow`, or take it out of `deny`",
+    ),
+    (
+        "source_rate",
+        "its source opens more flows than the service allows one source",
+        "raise `rate_limit.per_source` if it is a good client",
+    ),
+    (
+        "service_rate",
+        "more flows are opened than the service allows",
+        "raise `rate_limit.per_service`",
+    ),
+    (
+        "challenged",
+        "the service sees too many new flows from unknown sources, and this one is put to the test",
+        "nothing: an honest client passes by itself; `syn_flood` sets when this begins",
+    ),
+    (
+        "challenge_passed",
+        "its source has passed the test of a SYN flood, and is remembered",
+        "nothing: the client connects again at once",
+    ),
+    (
+        "challenge_failed",
+        "it answers a test of a SYN flood, and wrongly",
+        "nothing: it is late, or forged",
+    ),
     ("truncated", "the frame ends before the headers that it announces", SENDER),
     ("bad_ip_header", "IP version and lengths contradict each other or the frame", SENDER),
     ("bad_transport_header", "the transport header contradicts the packet's length", SENDER),

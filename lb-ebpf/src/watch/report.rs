@@ -1,4 +1,4 @@
-//! What `lb trace` gets to see: which decisions, and how they reach the daemon.
+//! Which decisions a trace wants, and how they get to the daemon.
 
 use aya_ebpf::{
     helpers::bpf_get_prandom_u32,
@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use lb_common::abi::{Address, Decision, TraceFilter, met};
 
-use crate::watch::WATCHED;
+use super::WATCHED;
 
 #[map]
 static TRACE_FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
