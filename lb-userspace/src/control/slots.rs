@@ -1,6 +1,11 @@
 //! Stable ids: what keeps its name keeps its place in the kernel's tables.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::abi;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +75,8 @@ impl Slots {
         tables.current.keys().for_each(|&id| slots.services.reserve(id));
         for (&id, backend) in &tables.backends {
             slots.backends.reserve(id);
+            // A count is known by the server's own address; flows go on counting there.
+            slots.loads.resume(server(backend), backend.load);
             slots.loads.reserve(backend.load);
         }
         let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));
@@ -186,6 +193,11 @@ impl Slots {
         self.backends.settle(|(_, server), _| use_of(loads.holder(server)));
         self.loads.settle(|_, id| use_of(Some(id)));
     }
+}
+
+fn server(backend: &abi::Backend) -> SocketAddr {
+    let address = IpAddr::V6(Ipv6Addr::from(backend.address.bytes())).to_canonical();
+    SocketAddr::new(address, u16::from_be_bytes(backend.port))
 }
 
 #[cfg(test)]
