@@ -1,6 +1,6 @@
 //! Limits, backends that are gone, sources that keep theirs, and the resets that follow.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Ends, Link, Row, TO_BACKEND, Verdict, from_backend, tagged, to_backend, to_client};
 use crate::{
@@ -73,6 +73,11 @@ fn nobody(rows: &mut Vec<Row>, e: &Ends) {
             0,
             Some(SEQUENCE + 11),
         )),
+        empty(
+            "a SYN with data behind options or extension headers to it",
+            behind(e, b"early data"),
+        )
+        .out(e.reset(0, EMPTY_PORT, 0, Some(SEQUENCE + 11))),
         empty("a padded SYN to it", e.nth(0, EMPTY_PORT, "S", b"").padded(90))
             .out(e.reset(0, EMPTY_PORT, 0, after_syn)),
         empty(
@@ -81,6 +86,17 @@ fn nobody(rows: &mut Vec<Row>, e: &Ends) {
         )
         .out(reset(to_tagged, e.vip(EMPTY_PORT), e.tagged_client(), 0, after_syn)),
     ]);
+}
+
+/// A SYN whose transport header does not stand where it usually does.
+fn behind(e: &Ends, payload: &[u8]) -> Frame {
+    /// Destination options (RFC 8200, 4.6).
+    const OPTIONS: u8 = 60;
+    let syn = e.nth(0, EMPTY_PORT, "S", payload);
+    match e.vip {
+        IpAddr::V4(_) => syn.with_options(&[1, 1, 1, 0]),
+        IpAddr::V6(_) => syn.with_extension(OPTIONS, &[0, 1, 4, 0, 0, 0, 0]),
+    }
 }
 
 fn limits(rows: &mut Vec<Row>, e: &Ends) {
