@@ -19,8 +19,14 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     desk: &mut Desk,
-) -> Result<Way, Reason> {
+) -> Result<(), Reason> {
     packet.anchor();
+    desk.onward.way = recognise(packet, tables, desk)?;
+    Ok(())
+}
+
+#[inline(always)]
+fn recognise<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
     let Desk { arrival, onward, .. } = desk;
     let Arrival { key, hash, .. } = arrival;
     let known = flow_table::of_client(tables, Part::Pending, key, *hash)

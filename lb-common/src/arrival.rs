@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{FlowKey, FragmentKey, Fragmented},
-    flow::{Family, Headers, tcp_flags},
+    flow::{Family, Headers, Kind, tcp_flags},
     verdict::{Exit, Reason, Way},
     vlan::Tag,
 };
@@ -27,6 +27,7 @@ pub struct Arrival {
     /// [`crate::flow_table::hash`] of a segment's key.
     pub hash: u64,
     pub family: Family,
+    pub kind: Kind,
     /// [`tcp_flags`] of a TCP segment, 0 otherwise.
     pub flags: u32,
     /// Where the transport header starts; 0: in another fragment.
@@ -68,9 +69,14 @@ pub enum Extent {
 }
 
 /// How a packet goes on that slow paths let go: filled in by one of them for the next.
+///
+/// What a function of the kernel object finds stands here, and only its error is returned: for both
+/// LLVM would use memory of the caller, and may leave a pointer to it in the return register, which
+/// the kernel's verifier refuses.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Onward {
+    pub(crate) way: Way,
     /// With `Way::Follow`, the number of the flow that a client's packet turned out to be of. No
     /// pointer: the kernel's verifier would lose track of it on ways that it only believes in.
     pub flow: u32,
@@ -138,9 +144,9 @@ pub enum Limit {
 impl Onward {
     /// The packet is to be refused for that reason.
     #[inline(always)]
-    pub(crate) fn refuse(&mut self, reason: Reason) -> Way {
+    pub(crate) fn refuse(&mut self, reason: Reason) {
         self.exit.reason = reason;
-        Way::Refuse
+        self.way = Way::Refuse;
     }
 }
 
@@ -152,6 +158,7 @@ impl Arrival {
             key: FlowKey::unread(),
             hash: 0,
             family: Family::V4,
+            kind: Kind::Odd,
             flags: 0,
             l4: 0,
             rest: 0,

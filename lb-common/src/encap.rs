@@ -30,13 +30,6 @@ const ETHERTYPE: usize = 12;
 const IPV4: u8 = 4;
 const IPV6: u8 = 41;
 
-/// Bytes that a flow's packets grow by on their way to the backend.
-#[inline(always)]
-#[must_use]
-pub fn overhead(flow: FlowRef) -> usize {
-    flow.overhead() as usize
-}
-
 /// Works out what all packets of a new flow have in common. The outer headers carry some bits of the
 /// flow's hash, the lower ones: the upper ones chose the backend.
 #[inline(never)]

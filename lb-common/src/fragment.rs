@@ -74,7 +74,6 @@ pub(crate) fn settle<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
-    way: Way,
 ) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     if arrival.piece.extent == Extent::First {
@@ -82,7 +81,7 @@ pub(crate) fn settle<P: Packet, T: Tables>(
     } else {
         account(tables, arrival);
     }
-    let flow = if way == Way::Steer { flow_table::entry(tables, onward.flow) } else { None };
+    let flow = if onward.way == Way::Steer { flow_table::entry(tables, onward.flow) } else { None };
     match flow {
         Some(flow) if flow.mode() == mode::NAT => renumber(packet, arrival),
         _ => Ok(()),

@@ -12,12 +12,12 @@ use crate::{
 /// Lets a client's packet go its way while its flow's backend is there. Otherwise takes the flow out
 /// and has another opened for the packet ([`Way::Open`]), or the client reset ([`Way::Refuse`]).
 #[inline(never)]
-pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk, way: Way) -> Result<Way, Reason> {
+pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
     if reach.status() == status::HERE {
-        return Ok(way);
+        return Ok(());
     }
     let service = tables.service(flow.service()).ok_or(Reason::Inconsistent)?;
     onward.service = flow.service();
@@ -28,5 +28,10 @@ pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk, way: Way) -> Result
     if !flow_table::remove(tables, flow) {
         return Err(Reason::RacedFlow);
     }
-    if moves && !over { Ok(Way::Open) } else { Ok(onward.refuse(Reason::BackendGone)) }
+    if moves && !over {
+        onward.way = Way::Open;
+    } else {
+        onward.refuse(Reason::BackendGone);
+    }
+    Ok(())
 }

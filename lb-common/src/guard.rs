@@ -12,7 +12,7 @@ use crate::{
     packet::Packet,
     sources::MeterRef,
     tables::{Tables, WordRef},
-    verdict::{Reason, Way},
+    verdict::Reason,
 };
 
 /// What is known when one host is: it cannot be kept from using its whole IPv6 network.
@@ -22,13 +22,13 @@ const SECOND: u64 = 1_000_000_000;
 const ANSWERS: u64 = SECOND + (2 << 36);
 
 /// Decides about the opening of a flow, and about the answer to a challenge, which is none.
-/// `Way::Open`: go on.
+/// The way stays [`Way::Open`](crate::verdict::Way) if it may go on.
 #[inline(never)]
 pub(crate) fn check<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
-) -> Result<Way, Reason> {
+) -> Result<(), Reason> {
     let service = tables.service(desk.onward.service).ok_or(Reason::Inconsistent)?;
     if service.flags & service_flags::LISTED != 0 {
         check_lists(tables, service, desk)?;
@@ -47,7 +47,7 @@ pub(crate) fn check<P: Packet, T: Tables>(
     if service.service_interval != 0 {
         check_service_rate(tables, service, desk)?;
     }
-    Ok(Way::Open)
+    Ok(())
 }
 
 #[inline(never)]

@@ -57,6 +57,16 @@ pub(crate) fn receive<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
+) -> Result<(), Reason> {
+    desk.onward.way = answer(packet, tables, desk)?;
+    Ok(())
+}
+
+#[inline(always)]
+fn answer<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    desk: &mut Desk,
 ) -> Result<Way, Reason> {
     let Desk { arrival, onward, .. } = desk;
     let key = &arrival.key;

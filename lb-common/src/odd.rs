@@ -41,7 +41,7 @@ pub(crate) fn read<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     arrival: &mut Arrival,
-) -> Result<Kind, Reason> {
+) -> Result<(), Reason> {
     packet.anchor();
     if arrival.piece.extent == Extent::Later {
         fragment::recall(tables, arrival)?;
@@ -49,7 +49,8 @@ pub(crate) fn read<P: Packet, T: Tables>(
         transport(packet, arrival).map_err(|reason| explain(reason, arrival))?;
     }
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
-    Ok(Kind::Segment)
+    arrival.kind = Kind::Segment;
+    Ok(())
 }
 
 /// What a short transport header means.

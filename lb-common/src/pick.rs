@@ -27,17 +27,17 @@ const FULL: u64 = 2 << CLASS;
 const GONE: u64 = 3 << CLASS;
 
 /// Chooses the backend of a new flow by its service's strategy, unless one is on the desk that the
-/// packet itself names, and counts the flow in there.
+/// packet itself names, and counts the flow in there. [`Way::Refuse`]: nobody takes it.
 #[inline(always)]
-pub(crate) fn pick<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
-    let mut way = choose(tables, desk)?;
-    if way == Way::Open && !take(tables, &mut desk.onward) {
-        way = search(tables, desk)?;
+pub(crate) fn pick<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    choose(tables, desk)?;
+    if desk.onward.way == Way::Open && !take(tables, &mut desk.onward) {
+        search(tables, desk)?;
     }
-    if way == Way::Open {
+    if desk.onward.way == Way::Open {
         affinity::keep(tables, desk);
     }
-    Ok(way)
+    Ok(())
 }
 
 /// Takes back what [`pick`] counted: the flow could not be opened.
@@ -48,18 +48,19 @@ pub(crate) fn give_back<T: Tables>(tables: &T, desk: &Desk) {
 
 /// Puts the backend that the source keeps, or else the strategy's choice, on the desk.
 #[inline(never)]
-fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
+fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let service = tables.service(desk.onward.service).ok_or(Reason::Inconsistent)?;
     let ring = tables.current_ring(desk.onward.service).ok_or(Reason::Inconsistent)?;
     let length = ring.length();
     if length == 0 {
-        return Ok(desk.onward.refuse(Reason::NoBackend));
+        desk.onward.refuse(Reason::NoBackend);
+        return Ok(());
     }
     let named = desk.onward.backend != NOBODY;
     if named || service.affinity != 0 && affinity::recall(tables, desk) {
         // A connection or a source leaves its backend only when that is full.
         desk.onward.limit = Limit::Hard;
-        return Ok(Way::Open);
+        return Ok(());
     }
     desk.onward.limit = Limit::Soft;
     desk.onward.backend = match service.strategy {
@@ -70,7 +71,7 @@ fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
         strategy::RANDOM => in_ring(tables, ring, slot(tables.random(), length)),
         _ => in_ring(tables, ring, slot(desk.arrival.key.hash(), length)),
     };
-    Ok(Way::Open)
+    Ok(())
 }
 
 #[inline(always)]
@@ -187,7 +188,7 @@ fn take<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
 /// Where there is room when there is no choice, or it has none: next to it on the ring, then among
 /// all members.
 #[inline(never)]
-fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
+fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let service = tables.service(onward.service).ok_or(Reason::Inconsistent)?;
     let ring = tables.current_ring(onward.service).ok_or(Reason::Inconsistent)?;
@@ -201,7 +202,7 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
         let place = (chosen + step).checked_rem(ring.length() as u64).unwrap_or(0);
         onward.backend = in_ring(tables, ring, place as u32);
         if take(tables, onward) {
-            return Ok(Way::Open);
+            return Ok(());
         }
     }
     onward.limit = Limit::Hard;
@@ -210,13 +211,14 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
     for _ in 0..TRIES {
         least(tables, onward);
         if onward.least < FULL && take(tables, onward) {
-            return Ok(Way::Open);
+            return Ok(());
         }
         if onward.least < GONE {
             onward.exit.reason = Reason::BackendsFull;
         }
     }
-    Ok(Way::Refuse)
+    onward.way = Way::Refuse;
+    Ok(())
 }
 
 impl Ring {

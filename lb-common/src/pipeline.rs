@@ -68,51 +68,50 @@ fn unusual<P: Packet, T: Tables>(
     desk: &mut Desk,
     way: Way,
 ) -> Result<Way, Reason> {
-    let mut kind = examine(packet, tables, desk)?;
+    examine(packet, tables, desk)?;
     let mut way = way;
-    if kind == Kind::Odd {
-        kind = unfold(packet, tables, desk)?;
-        way = if kind == Kind::Segment { Way::Back } else { Way::Other };
+    if desk.arrival.kind == Kind::Odd {
+        unfold(packet, tables, desk)?;
+        way = if desk.arrival.kind == Kind::Segment { Way::Back } else { Way::Other };
     }
     if way == Way::Back {
         way = seek(tables, desk);
     }
-    way = if way == Way::Back {
-        backwards(packet, tables, desk)?
+    if way == Way::Back {
+        mss::clamp(packet, tables, desk);
+        give_back(packet, tables, desk)?;
     } else {
-        let way = match kind {
-            Kind::Segment => admit::newcomer(packet, tables, desk)?,
-            Kind::Message => icmp::receive(packet, tables, desk)?,
-            Kind::Odd | Kind::Foreign => Way::Pass,
-        };
-        go_on(packet, tables, desk, way)?
-    };
+        arrive(packet, tables, desk)?;
+    }
+    if desk.onward.way == Way::Oversize {
+        too_big::answer(packet, tables, desk)?;
+    }
+    let way = desk.onward.way;
     if desk.arrival.piece.extent != Extent::Whole && matches!(way, Way::Steer | Way::Proxy) {
-        fragment::settle(packet, tables, desk, way)?;
+        fragment::settle(packet, tables, desk)?;
     }
     Ok(way)
 }
 
-/// What is left to do for a packet that came from a client.
+/// A packet that is no backend's.
 #[inline(always)]
-fn go_on<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    desk: &mut Desk,
-    way: Way,
-) -> Result<Way, Reason> {
-    let mut way = way;
-    if way == Way::Open {
-        way = guard::check(packet, tables, desk)?;
+fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    match desk.arrival.kind {
+        Kind::Segment => admit::newcomer(packet, tables, desk)?,
+        Kind::Message => icmp::receive(packet, tables, desk)?,
+        Kind::Odd | Kind::Foreign => desk.onward.way = Way::Pass,
     }
-    if matches!(way, Way::Follow | Way::Promote) {
-        way = gone::settle(tables, desk, way)?;
+    if desk.onward.way == Way::Open {
+        guard::check(packet, tables, desk)?;
     }
-    if way == Way::Open {
+    if matches!(desk.onward.way, Way::Follow | Way::Promote) {
+        gone::settle(tables, desk)?;
+    }
+    if desk.onward.way == Way::Open {
         desk.onward.backend = quic::named(packet, tables, desk);
-        way = pick::pick(tables, desk)?;
+        pick::pick(tables, desk)?;
     }
-    match way {
+    match desk.onward.way {
         Way::Open => open(packet, tables, desk)?,
         Way::Promote => {
             open::promote(tables, desk);
@@ -120,27 +119,10 @@ fn go_on<P: Packet, T: Tables>(
         }
         Way::Refuse => return reset::refuse(packet, desk),
         Way::Follow => {}
-        way => return Ok(way),
+        _ => return Ok(()),
     }
     mss::clamp(packet, tables, desk);
-    match follow(packet, tables, desk)? {
-        Way::Oversize => too_big::answer(packet, tables, desk),
-        way => Ok(way),
-    }
-}
-
-/// A backend's packet that is not usual.
-#[inline(always)]
-fn backwards<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    desk: &mut Desk,
-) -> Result<Way, Reason> {
-    mss::clamp(packet, tables, desk);
-    match give_back(packet, tables, desk)? {
-        Way::Oversize => too_big::answer(packet, tables, desk),
-        way => Ok(way),
-    }
+    follow(packet, tables, desk)
 }
 
 /// Opens a flow to the backend that was picked for it.
@@ -187,7 +169,7 @@ fn usual<P: Packet, T: Tables>(
 
 /// Reads a packet that is not usual. What cannot be read is dropped if it is for us.
 #[inline(never)]
-fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Kind, Reason> {
+fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     packet.anchor();
     let arrival = &mut desk.arrival;
     let mut headers = Headers::unread();
@@ -198,19 +180,23 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     arrival.l4 = headers.family.l4() as u32;
     arrival.piece.extent = Extent::Whole;
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
-    match parsed {
-        Err(_) if !tables.owns(&arrival.key.dst) => Ok(Kind::Foreign),
-        parsed => parsed,
-    }
+    arrival.kind = match parsed {
+        Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,
+        parsed => parsed?,
+    };
+    Ok(())
 }
 
 /// Reads what is behind options and extension headers, or in other fragments.
 #[inline(always)]
-fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Kind, Reason> {
+fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let read = odd::walk(packet, tables, &mut desk.arrival)
         .and_then(|()| odd::read(packet, tables, &mut desk.arrival));
     match read {
-        Err(_) if !tables.owns(&desk.arrival.key.dst) => Ok(Kind::Foreign),
+        Err(_) if !tables.owns(&desk.arrival.key.dst) => {
+            desk.arrival.kind = Kind::Foreign;
+            Ok(())
+        }
         read => read,
     }
 }
@@ -222,7 +208,7 @@ fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Opti
     if reach.status() != status::HERE {
         return Some(Reason::BackendGone);
     }
-    let length = packet.length() - L3 + encap::overhead(flow);
+    let length = packet.length() - L3 + flow.overhead() as usize;
     if length > carries(reach.hop().mtu) { Some(Reason::TooBig) } else { None }
 }
 
@@ -240,18 +226,15 @@ const fn carries(mtu: u32) -> usize {
 
 /// Sends a packet on as a client's packet of the flow that was found or opened for it.
 #[inline(never)]
-fn follow<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    desk: &mut Desk,
-) -> Result<Way, Reason> {
+fn follow<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     match obstacle(packet, tables, flow) {
         Some(Reason::TooBig) => {
             let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
             onward.carried = reach.hop().mtu.saturating_sub(flow.overhead());
-            return Ok(Way::Oversize);
+            onward.way = Way::Oversize;
+            return Ok(());
         }
         Some(reason) => return Err(reason),
         None => {}
@@ -261,7 +244,8 @@ fn follow<P: Packet, T: Tables>(
     if flow.protocol() == arrival.key.protocol && !flow.is_from_client(&arrival.key) {
         return Err(Reason::RacedFlow);
     }
-    to_backend(packet, tables, arrival.headers(), found, &mut onward.exit)
+    onward.way = to_backend(packet, tables, arrival.headers(), found, &mut onward.exit)?;
+    Ok(())
 }
 
 /// Finds the flow of a backend's packet: [`Way::Back`], if there is one.
@@ -283,18 +267,20 @@ fn give_back<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
-) -> Result<Way, Reason> {
+) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     if is_too_large(packet, flow) {
         onward.carried = flow.way_back().mtu;
-        return Ok(Way::Oversize);
+        onward.way = Way::Oversize;
+        return Ok(());
     }
     let (headers, found) = (arrival.headers(), Found::read(flow));
     if headers.flags & tcp_flags::SYN != 0 {
         track::answered(packet, headers, found)?;
     }
-    to_client(packet, tables, headers, found, &mut onward.exit)
+    onward.way = to_client(packet, tables, headers, found, &mut onward.exit)?;
+    Ok(())
 }
 
 /// Gives the frame the tag that it leaves with.

@@ -26,10 +26,6 @@ pub trait Tables: Sources {
     fn flow(&self, part: Part, number: u32) -> Option<FlowRef>;
     /// Makes `new` of the word if it is `old`, in one step.
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool;
-    /// Sets bits in one step and tells what the word was.
-    fn set_bits(&self, word: WordRef, bits: u64) -> u64;
-    /// Clears bits in one step and tells what the word was.
-    fn clear_bits(&self, word: WordRef, bits: u64) -> u64;
 
     /// The same value, by way of memory that the kernel's verifier does not follow: it would
     /// otherwise try every value that a search may have found with every other.

@@ -27,7 +27,7 @@ pub enum Verdict {
 /// As [`Verdict`] while it is being found, with the way out beside it in an [`Exit`]: the payload of
 /// a variant that has none would be whatever a register holds, and the kernel's verifier refuses
 /// arithmetic on what may be a pointer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 // As wide as Reason: no bit of a `Result` of both is ever unset.
 #[repr(u32)]
 pub(crate) enum Way {
@@ -38,6 +38,7 @@ pub(crate) enum Way {
     /// With the reason in [`Exit`].
     Answer,
     /// Not seen yet. From here on, nothing is decided.
+    #[default]
     Other,
     /// A new flow's first packet.
     Open,

@@ -1,6 +1,6 @@
 //! The packet path's view of its maps.
 
-use core::intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
 use aya_ebpf::{
     bindings::xdp_md,
@@ -174,18 +174,6 @@ impl Tables for Kernel {
         use AtomicOrdering::SeqCst;
         // SAFETY: a live aligned word, as WordRef promises.
         unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word.as_ptr(), old, new).0 == old }
-    }
-
-    #[inline(always)]
-    fn set_bits(&self, word: WordRef, bits: u64) -> u64 {
-        // SAFETY: as above.
-        unsafe { atomic_or::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), bits) }
-    }
-
-    #[inline(always)]
-    fn clear_bits(&self, word: WordRef, bits: u64) -> u64 {
-        // SAFETY: as above.
-        unsafe { atomic_and::<u64, u64, { AtomicOrdering::SeqCst }>(word.as_ptr(), !bits) }
     }
 
     #[inline(always)]

@@ -116,6 +116,14 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     if copy.is_null() { None } else { Some(unsafe { FlowRef::new(copy) }) }
 }
 
+/// Whether a flow's slot is exchanged for nothing but its closing: a FIN, or an end.
+#[inline(always)]
+const fn is_closing(old: u64, new: u64) -> bool {
+    const CLOSED: u64 = flow_state::CLOSED as u64;
+    let changed = old ^ new;
+    changed & CLOSED != 0 && changed & !(CLOSED | flow_state::COUNTED as u64) == 0
+}
+
 /// What is asked of the kernel's tables as it is.
 macro_rules! pass_on {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
@@ -157,7 +165,6 @@ impl<const DRY: bool> Tables for Watched<DRY> {
     }
 
     unless_dry! {
-        fn clear_bits(word: WordRef, bits: u64) -> u64 = { let _ = bits; word.load() };
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = fragment_cursor();
@@ -168,20 +175,15 @@ impl<const DRY: bool> Tables for Watched<DRY> {
 
     #[inline(always)]
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
+        if is_closing(old, new) {
+            self.note(|decision| decision.met |= met::CLOSING);
+        }
         if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
     }
 
     #[inline(always)]
     fn count_in(&self, load: u32) -> u64 {
         if DRY { self.kernel.load(load) } else { self.kernel.count_in(load) }
-    }
-
-    #[inline(always)]
-    fn set_bits(&self, word: WordRef, bits: u64) -> u64 {
-        if bits & flow_state::CLOSED as u64 != 0 {
-            self.note(|decision| decision.met |= met::CLOSING);
-        }
-        if DRY { word.load() } else { self.kernel.set_bits(word, bits) }
     }
 
     #[inline(always)]

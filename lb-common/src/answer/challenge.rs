@@ -19,10 +19,10 @@ pub(crate) fn answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
-) -> Result<Way, Reason> {
+) -> Result<(), Reason> {
     let told = cookie::bake(&desk.arrival.key, tables.now(), tables.seed());
     let numbers = Numbers { sequence: (told >> 32) as u32, acknowledgement: told as u32 };
     desk.onward.exit.reason = Reason::Challenged;
-    segment::make(packet, &desk.arrival, numbers, tcp_flags::SYN | tcp_flags::ACK)?;
-    Ok(Way::Answer)
+    desk.onward.way = Way::Answer;
+    segment::make(packet, &desk.arrival, numbers, tcp_flags::SYN | tcp_flags::ACK)
 }

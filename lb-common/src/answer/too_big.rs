@@ -39,13 +39,13 @@ const TTL: u8 = 64;
 /// Internetwork control (RFC 1812, 4.3.2.5).
 const PRECEDENCE: u8 = 0xc0;
 
-/// Tells the sender of a packet that is larger than [`Onward::limit`](crate::arrival::Onward).
+/// Tells the sender of a packet that is larger than [`Onward::carried`](crate::arrival::Onward).
 #[inline(never)]
 pub(crate) fn answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
-) -> Result<Way, Reason> {
+) -> Result<(), Reason> {
     let Desk { arrival, onward, answers } = desk;
     let length = (packet.length() - L3) as u32;
     if !tables.ingress_takes(length) {
@@ -64,7 +64,8 @@ pub(crate) fn answer<P: Packet, T: Tables>(
         Family::V6 => v6(packet, onward.carried)?,
     }
     onward.exit = Exit { reason: Reason::TooBig, ..Exit::default() };
-    Ok(Way::Answer)
+    onward.way = Way::Answer;
+    Ok(())
 }
 
 /// A token bucket in one word: when the next answer is due.

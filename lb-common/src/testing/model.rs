@@ -215,16 +215,6 @@ impl Tables for Model {
             .is_ok()
     }
 
-    fn set_bits(&self, word: WordRef, bits: u64) -> u64 {
-        // SAFETY: as in `exchange`.
-        unsafe { AtomicU64::from_ptr(word.as_ptr()) }.fetch_or(bits, SeqCst)
-    }
-
-    fn clear_bits(&self, word: WordRef, bits: u64) -> u64 {
-        // SAFETY: as in `exchange`.
-        unsafe { AtomicU64::from_ptr(word.as_ptr()) }.fetch_and(!bits, SeqCst)
-    }
-
     fn launder(&self, value: u32) -> u32 {
         value
     }
