@@ -84,6 +84,17 @@ impl Load {
         Permit { load: self.clone(), slot }
     }
 
+    /// The same, unless there are `limit` already. Other counters are not locked out: the kernel
+    /// program may pass `limit` at the same time.
+    #[must_use]
+    pub fn enter_below(&self, slot: LoadSlot, limit: u64) -> Option<Permit> {
+        let below = |count| (count < limit).then_some(count + 1);
+        let word = self.word(slot);
+        word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
+        self.permits[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
+        Some(Permit { load: self.clone(), slot })
+    }
+
     /// Takes `by` connections out of `slot`: flows that the kernel program will not count out.
     pub fn leave(&self, slot: LoadSlot, by: u64) {
         self.word(slot).fetch_sub(by, Ordering::Relaxed);

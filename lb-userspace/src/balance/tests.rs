@@ -45,6 +45,8 @@ impl Bench {
                 soft_limit: 20,
                 hard_limit: Some(25),
             },
+            limits: None,
+            queue: crate::service::Queue::default(),
             pool: Pool { strategy, servers, health_check: None },
         };
         Self {

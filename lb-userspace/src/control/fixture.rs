@@ -70,6 +70,8 @@ pub(super) fn service(
             soft_limit: 20,
             hard_limit: None,
         },
+        limits: None,
+        queue: crate::service::Queue::default(),
         pool: Pool { strategy: Strategy::Maglev, servers: servers.collect(), health_check: None },
     }
 }

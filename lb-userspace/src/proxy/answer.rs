@@ -9,6 +9,9 @@ use hyper::{
 use super::headers::Names;
 use crate::balance::Unavailable;
 
+/// In seconds: room comes and goes by the moment.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
 /// Each has a status, a word for programs and a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
@@ -26,6 +29,12 @@ pub(super) enum Fault {
     Tunnel,
     #[error("{0}")]
     Unavailable(#[from] Unavailable),
+    #[error("the service is at its limit")]
+    ServiceFull,
+    #[error("too many wait for the service already")]
+    QueueFull,
+    #[error("the service had no room in time")]
+    QueueTimeout,
     #[error("no backend accepted the connection")]
     Unreachable,
     #[error("the backend closed the connection before its response")]
@@ -46,7 +55,9 @@ impl Fault {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::ServiceFull | Self::QueueFull | Self::QueueTimeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -62,6 +73,9 @@ impl Fault {
             Self::Tunnel => "connect-unsupported",
             Self::Unavailable(Unavailable::Down) => "no-backend-up",
             Self::Unavailable(Unavailable::Full) => "backends-full",
+            Self::ServiceFull => "service-full",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
             Self::BadResponse => "backend-bad-response",
@@ -80,6 +94,9 @@ impl Fault {
         let mut response = plain(status, format!("{status}: {self}\n").into());
         let why = HeaderValue::from_static(self.word());
         response.headers_mut().insert(names.error.clone(), why);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response
     }
 }

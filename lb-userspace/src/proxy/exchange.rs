@@ -12,7 +12,7 @@ use hyper::{Request, Response, body::Incoming};
 use super::{
     answer::Fault,
     body::RequestBody,
-    lease::{self, Lease},
+    lease::Lease,
     routes::Site,
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
@@ -45,24 +45,24 @@ pub(super) async fn exchange(
     let service = site.running();
     let mut tried = Vec::new();
     let mut fault = None;
+    let mut earlier = None;
     while tried.len() < ATTEMPTS {
         let ask = Ask { load: &worker.load, client, tried: &tried };
-        let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
-            Ok(index) => index,
-            Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),
-        };
+        let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
+        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
-        let permit = lease::enter(&worker.load, backend);
         let address = backend.server.address;
         match send(worker, address, request).await {
             Ok((response, upstream)) => {
-                let lease = Lease::new(upstream, address, worker.clone(), service.clone(), permit);
+                let (worker, service) = (worker.clone(), service.clone());
+                let lease = Lease::new(upstream, address, worker, service, admission);
                 return Ok(Exchange { response, lease });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = *unsent;
                 fault = Some(why);
                 tried.push(index);
+                earlier = Some(admission);
             }
             Err(Refusal::Final(fault)) => return Err(fault),
         }

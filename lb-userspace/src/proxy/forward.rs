@@ -15,17 +15,17 @@ use super::{
     exchange::{Exchange, count, count_failed, exchange},
     headers, host,
     http::Client,
+    limits::Admission,
     redirect,
     routes::Site,
     watch::{Active, Watch},
 };
-use crate::load::Permit;
 
 /// The backend's side of an upgraded connection.
 pub(super) struct Switched {
     pub backend: (TcpStream, Bytes),
-    /// Its load, until the upgraded connection has ended.
-    pub permit: Permit,
+    /// Counted until the upgraded connection has ended.
+    pub admission: Admission,
 }
 
 type Answer = (Response<ResponseBody>, Option<Switched>);

@@ -246,7 +246,7 @@ where
     if let Err(error) = relay(stream, switched.backend, idle).await {
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
-    drop(switched.permit);
+    drop(switched.admission);
 }
 
 /// Streams of an HTTP/2 connection run on the worker that accepted it.

@@ -7,13 +7,13 @@ use std::{
     task::Context,
 };
 
-use super::{forward::Switched, upstream::Upstream, worker::Worker};
+use super::{forward::Switched, limits::Admission, upstream::Upstream, worker::Worker};
 use crate::{
     fleet::{Backend, RunningService},
     load::{Load, Permit},
 };
 
-/// Counts a connection to `backend` taken into use.
+/// Counts a connection to `backend` taken into use, whatever its limits.
 pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
     backend.connections.fetch_add(1, Ordering::Relaxed);
     load.enter(backend.slot)
@@ -25,7 +25,7 @@ pub(super) struct Lease {
     address: SocketAddr,
     worker: Rc<Worker>,
     service: Arc<RunningService>,
-    permit: Permit,
+    admission: Admission,
 }
 
 impl Lease {
@@ -34,9 +34,9 @@ impl Lease {
         address: SocketAddr,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
-        permit: Permit,
+        admission: Admission,
     ) -> Self {
-        Self { upstream: Some(upstream), address, worker, service, permit }
+        Self { upstream: Some(upstream), address, worker, service, admission }
     }
 
     pub fn drive(&mut self, cx: &mut Context<'_>) {
@@ -59,9 +59,9 @@ impl Lease {
         self.service.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The connection after `101 Switching Protocols`. The permit goes with it.
+    /// The connection after `101 Switching Protocols`. The admission goes with it.
     pub async fn into_switched(self) -> Option<Switched> {
         let backend = self.upstream?.into_stream().await?;
-        Some(Switched { backend, permit: self.permit })
+        Some(Switched { backend, admission: self.admission })
     }
 }

@@ -16,6 +16,7 @@ mod headers;
 mod host;
 mod http;
 mod lease;
+mod limits;
 mod listen;
 mod names;
 mod origin;

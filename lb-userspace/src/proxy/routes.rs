@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     certificates::{self, CertificateStore},
+    limits::Gate,
     names::ByName,
     tls::{Terminator, Terminators},
 };
@@ -52,6 +53,7 @@ pub(super) struct Frontend {
 /// A service at one of its ports.
 pub(super) struct Site {
     pub balancer: Balancer,
+    pub gate: Arc<Gate>,
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     pub force_https: bool,
@@ -69,8 +71,9 @@ impl Routes {
         let mut terminators = Terminators::new(certificates.clone(), self_signed_names(fleet));
         let mut frontends = HashMap::new();
         for running in &fleet.services {
+            let gate = Gate::new(running.clone());
             for port in proxied(running) {
-                let site = Arc::new(Site::new(running, port, &mut terminators)?);
+                let site = Arc::new(Site::new(running, &gate, port, &mut terminators)?);
                 for &address in &running.service.addresses {
                     for number in port.numbers() {
                         let address = SocketAddr::new(address, number);
@@ -102,6 +105,7 @@ impl Frontend {
 impl Site {
     fn new(
         running: &Arc<RunningService>,
+        gate: &Arc<Gate>,
         port: &Port,
         terminators: &mut Terminators,
     ) -> Result<Self, Error> {
@@ -109,6 +113,7 @@ impl Site {
         let terminator = options.map(|options| terminators.terminator(options));
         Ok(Self {
             balancer: Balancer::new(running.clone()),
+            gate: gate.clone(),
             is_http: port.has(Handler::Http),
             force_https: port.force_https,
             proxy_proto: port.proxy_proto,

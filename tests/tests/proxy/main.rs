@@ -3,6 +3,7 @@
 mod announced;
 mod certificates;
 mod headers;
+mod limits;
 mod names;
 mod postgres;
 mod private;

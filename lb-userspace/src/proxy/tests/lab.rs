@@ -15,8 +15,8 @@ use crate::{
     load::{Load, LoadSlot},
     proxy::{CertificateStore, Proxy, Routes, Running},
     service::{
-        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, ProxyProtocol, Server,
-        Service, Steering, Strategy, TlsOptions, TlsVersion,
+        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, ProxyProtocol, Queue, Server,
+        Service, ServiceLimits, Steering, Strategy, TlsOptions, TlsVersion,
     },
     settings::{CertificateFiles, CertificateSource, ProxySettings},
 };
@@ -59,6 +59,8 @@ pub struct Plan {
     pub hostnames: Vec<Arc<str>>,
     pub servers: Vec<(SocketAddr, u16)>,
     pub hard_limit: Option<u32>,
+    pub limits: Option<ServiceLimits>,
+    pub queue: Queue,
 }
 
 impl Plan {
@@ -71,6 +73,8 @@ impl Plan {
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
             hard_limit: None,
+            limits: None,
+            queue: Queue { length: 0, timeout: PATIENCE },
         }
     }
 
@@ -109,6 +113,8 @@ impl Plan {
                 soft_limit: 20,
                 hard_limit: self.hard_limit,
             },
+            limits: self.limits,
+            queue: self.queue,
             pool: Pool {
                 strategy: Strategy::P2c,
                 servers: self.servers.iter().map(server).collect(),

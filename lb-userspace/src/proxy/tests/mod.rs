@@ -12,6 +12,7 @@ mod failing;
 mod http1;
 mod http2;
 mod lab;
+mod limits;
 mod postgres;
 mod relaying;
 mod request_headers;

@@ -1,0 +1,236 @@
+//! Limits: who is served at once, who waits, and who is turned away.
+//!
+//! A backend's limits are on the counts that the kernel shares, so that what is steered and what is
+//! proxied see each other. A service's own limits are on what is served of it at a time. Whoever
+//! finds either reached waits behind those who came before, for all workers together.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+use super::{answer::Fault, routes::Site, worker::Worker};
+use crate::{
+    balance::{Ask, Unavailable},
+    fleet::RunningService,
+    load::{Load, Permit},
+};
+
+/// The first in line looks again after so long: flows that the kernel counts out, and backends that
+/// come up, tell nobody.
+const LOOK: Duration = Duration::from_millis(10);
+/// Picks in a row that another worker may beat us to before we line up.
+const RACES: usize = 4;
+
+/// One for each service, shared by all workers. Its lock is taken only where someone waits.
+pub(super) struct Gate {
+    service: Arc<RunningService>,
+    line: Mutex<VecDeque<Arc<Notify>>>,
+    /// The length of `line`, to be read without the lock.
+    waiting: AtomicUsize,
+}
+
+/// A request or connection that is served: counted at its backend and, where it has limits, at its
+/// service.
+pub(super) struct Admission {
+    /// `None` only while dropped.
+    backend: Option<Permit>,
+    service: Option<Served>,
+    gate: Arc<Gate>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.backend = None;
+        self.service = None;
+        self.gate.call();
+    }
+}
+
+/// One count of what a service with limits serves.
+struct Served(Arc<RunningService>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Why there is no room.
+enum Denied {
+    /// There may be some soon.
+    Busy(Fault),
+    No(Fault),
+}
+
+impl Gate {
+    pub fn new(service: Arc<RunningService>) -> Arc<Self> {
+        let (line, waiting) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { service, line, waiting })
+    }
+
+    /// Picks a backend that has room, and counts; waits for room where the service's queue has.
+    ///
+    /// `earlier` is the admission to a backend that could not be reached: its place in the service
+    /// is kept, and nobody is waited for.
+    pub async fn admit(
+        self: &Arc<Self>,
+        worker: &Worker,
+        site: &Site,
+        ask: &Ask<'_>,
+        earlier: Option<Admission>,
+    ) -> Result<(usize, Admission), Fault> {
+        let is_retry = earlier.is_some();
+        let kept = earlier.and_then(|mut earlier| earlier.service.take());
+        if is_retry || self.waiting.load(Ordering::Acquire) == 0 {
+            match self.try_admit(worker, site, ask, kept) {
+                Ok(admitted) => return Ok(admitted),
+                Err(Denied::No(fault)) => return Err(fault),
+                Err(Denied::Busy(fault)) if is_retry || self.queue_length() == 0 => {
+                    return Err(fault);
+                }
+                Err(Denied::Busy(_)) => {}
+            }
+        }
+        let place = self.line_up(&worker.load)?;
+        let within = self.service.service.queue.timeout;
+        let waited = timeout(within, self.wait(&place, worker, site, ask)).await;
+        waited.unwrap_or(Err(Fault::QueueTimeout))
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        place: &Place<'_>,
+        worker: &Worker,
+        site: &Site,
+        ask: &Ask<'_>,
+    ) -> Result<(usize, Admission), Fault> {
+        loop {
+            if !place.is_first() {
+                place.turn.notified().await;
+                continue;
+            }
+            match self.try_admit(worker, site, ask, None) {
+                Ok(admitted) => return Ok(admitted),
+                Err(Denied::No(fault)) => return Err(fault),
+                Err(Denied::Busy(_)) => drop(timeout(LOOK, place.turn.notified()).await),
+            }
+        }
+    }
+
+    fn try_admit(
+        self: &Arc<Self>,
+        worker: &Worker,
+        site: &Site,
+        ask: &Ask<'_>,
+        kept: Option<Served>,
+    ) -> Result<(usize, Admission), Denied> {
+        let service = match kept {
+            Some(kept) => Some(kept),
+            None => self.enter_service(&worker.load)?,
+        };
+        let hard = self.service.service.concurrency.hard_limit.map_or(u64::MAX, u64::from);
+        for _ in 0..RACES {
+            let index =
+                site.balancer.pick(ask, &mut worker.rng.borrow_mut()).map_err(|why| match why {
+                    Unavailable::Full => Denied::Busy(why.into()),
+                    Unavailable::Down => Denied::No(why.into()),
+                })?;
+            let backend = &self.service.backends[index];
+            if let Some(permit) = worker.load.enter_below(backend.slot, hard) {
+                backend.connections.fetch_add(1, Ordering::Relaxed);
+                let gate = self.clone();
+                return Ok((index, Admission { backend: Some(permit), service, gate }));
+            }
+        }
+        Err(Denied::Busy(Unavailable::Full.into()))
+    }
+
+    /// Counts what has limits. What the kernel serves at the same backends counts, too.
+    fn enter_service(&self, load: &Load) -> Result<Option<Served>, Denied> {
+        let Some(limits) = self.service.service.limits else {
+            return Ok(None);
+        };
+        let room = u64::from(limits.soft_limit).saturating_sub(self.steered(load));
+        let entered =
+            self.service.active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |active| {
+                (active < room).then_some(active + 1)
+            });
+        match entered {
+            Ok(_) => Ok(Some(Served(self.service.clone()))),
+            Err(_) => Err(Denied::Busy(Fault::ServiceFull)),
+        }
+    }
+
+    fn steered(&self, load: &Load) -> u64 {
+        if !self.service.service.is_steered() {
+            return 0;
+        }
+        let backends = self.service.backends.iter();
+        backends.map(|it| load.count(it.slot).saturating_sub(load.permits(it.slot))).sum()
+    }
+
+    fn queue_length(&self) -> usize {
+        self.service.service.queue.length as usize
+    }
+
+    fn line_up(&self, load: &Load) -> Result<Place<'_>, Fault> {
+        let mut line = self.lock();
+        if line.len() >= self.queue_length() {
+            return Err(Fault::QueueFull);
+        }
+        if let Some(limits) = self.service.service.limits {
+            let active = self.service.active.load(Ordering::Acquire) + self.steered(load);
+            if active + line.len() as u64 >= u64::from(limits.hard_limit) {
+                return Err(Fault::ServiceFull);
+            }
+        }
+        let turn = Arc::new(Notify::new());
+        line.push_back(turn.clone());
+        self.waiting.store(line.len(), Ordering::Release);
+        drop(line);
+        Ok(Place { gate: self, turn })
+    }
+
+    /// Tells the first in line that something has changed.
+    fn call(&self) {
+        if self.waiting.load(Ordering::Acquire) > 0
+            && let Some(first) = self.lock().front()
+        {
+            first.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Notify>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in line, until dropped.
+struct Place<'g> {
+    gate: &'g Gate,
+    turn: Arc<Notify>,
+}
+
+impl Place<'_> {
+    fn is_first(&self) -> bool {
+        self.gate.lock().front().is_some_and(|first| Arc::ptr_eq(first, &self.turn))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut line = self.gate.lock();
+        line.retain(|turn| !Arc::ptr_eq(turn, &self.turn));
+        self.gate.waiting.store(line.len(), Ordering::Release);
+        if let Some(first) = line.front() {
+            first.notify_one();
+        }
+    }
+}
