@@ -35,6 +35,16 @@ pub(super) enum Fault {
     QueueFull,
     #[error("the service had no room in time")]
     QueueTimeout,
+    #[error("the request's body is too large to be sent elsewhere")]
+    ReplayTooLarge,
+    #[error("the backend's directions for the request are malformed")]
+    BadReplay,
+    #[error("the backend's directions lead to no service")]
+    ReplayNowhere,
+    #[error("no backend was reached in the time that the directions give")]
+    ReplayTimeout,
+    #[error("the request is sent from backend to backend")]
+    ReplayLoop,
     #[error("no backend accepted the connection")]
     Unreachable,
     #[error("the backend closed the connection before its response")]
@@ -58,6 +68,10 @@ impl Fault {
             Self::Unavailable(_) | Self::ServiceFull | Self::QueueFull | Self::QueueTimeout => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::ReplayTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
+            Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ReplayLoop => StatusCode::LOOP_DETECTED,
             Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -73,9 +87,15 @@ impl Fault {
             Self::Tunnel => "connect-unsupported",
             Self::Unavailable(Unavailable::Down) => "no-backend-up",
             Self::Unavailable(Unavailable::Full) => "backends-full",
+            Self::Unavailable(Unavailable::Elsewhere) => "no-backend-there",
             Self::ServiceFull => "service-full",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
+            Self::ReplayTooLarge => "replay-too-large",
+            Self::BadReplay => "bad-replay",
+            Self::ReplayNowhere => "replay-nowhere",
+            Self::ReplayTimeout => "replay-timeout",
+            Self::ReplayLoop => "replay-loop",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
             Self::BadResponse => "backend-bad-response",

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -12,13 +13,22 @@ use tokio::time::Instant;
 
 use super::{
     lease::Lease,
+    tape::{Part, Tape},
     watch::{Active, Watch},
 };
 
 /// A request's body on its way to the backend.
 pub(super) struct RequestBody {
     /// `None`: there is none.
-    part: Option<(Incoming, Rc<Progress>)>,
+    part: Option<(Supply, Rc<Progress>)>,
+    /// Runs beside it while it may have to be sent again.
+    tape: Option<Rc<Tape>>,
+}
+
+/// What was kept of a body that is sent again, and then what is still to come of it.
+struct Supply {
+    kept: VecDeque<Part>,
+    rest: Incoming,
 }
 
 /// How far a request's body has come. Shared with the request that waits for it.
@@ -39,6 +49,14 @@ enum Stage {
 }
 
 impl Progress {
+    fn new(watch: &Rc<Watch>) -> Rc<Self> {
+        Rc::new(Self {
+            stage: Cell::new(Stage::Offered),
+            moved: Cell::new(Instant::now()),
+            watch: watch.clone(),
+        })
+    }
+
     pub fn is_done(&self) -> bool {
         self.stage.get() == Stage::Done
     }
@@ -70,24 +88,66 @@ impl Progress {
 impl RequestBody {
     /// From the client that `watch` is about.
     pub fn new(incoming: Incoming, watch: &Rc<Watch>) -> Self {
-        let part = (!incoming.is_end_stream()).then(|| {
-            let progress = Progress {
-                stage: Cell::new(Stage::Offered),
-                moved: Cell::new(Instant::now()),
-                watch: watch.clone(),
-            };
-            (incoming, Rc::new(progress))
-        });
-        Self { part }
+        let supply = Supply { kept: VecDeque::new(), rest: incoming };
+        let part = (!supply.is_at_end()).then(|| (supply, Progress::new(watch)));
+        Self { part, tape: None }
     }
 
     pub fn empty() -> Self {
-        Self { part: None }
+        Self { part: None, tape: None }
+    }
+
+    /// Keeps what is read from here on, up to `limit` bytes. `None`: it is known to be more.
+    pub fn taped(&mut self, limit: u64) -> Option<Rc<Tape>> {
+        if self.size_hint().lower() > limit {
+            return None;
+        }
+        self.tape = Some(Tape::new(limit));
+        self.tape.clone()
+    }
+
+    /// The same body again, kept by the same tape. `None`: it was not kept whole.
+    pub fn rewound(tape: &Rc<Tape>, watch: &Rc<Watch>) -> Option<Self> {
+        let (kept, rest) = tape.rewind()?;
+        let supply = Supply { kept, rest };
+        Some(Self { part: Some((supply, Progress::new(watch))), tape: Some(tape.clone()) })
     }
 
     /// `None` where there is no body.
     pub fn progress(&self) -> Option<Rc<Progress>> {
         self.part.as_ref().map(|(_, progress)| progress.clone())
+    }
+}
+
+impl Supply {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match self.kept.pop_front() {
+            Some(part) => Poll::Ready(Some(Ok(part.into()))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.kept.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept: u64 = self.kept.iter().map(Part::length).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(kept));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let (Some(tape), Some((supply, _))) = (self.tape.take(), self.part.take()) {
+            tape.give_back(supply.kept, supply.rest);
+        }
     }
 }
 
@@ -99,13 +159,16 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Some((incoming, progress)) = &mut self.part else {
+        let Self { part: Some((supply, progress)), tape } = &mut *self else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        let polled = supply.poll(cx);
+        if let (Some(tape), Poll::Ready(Some(Ok(frame)))) = (tape, &polled) {
+            tape.record(frame);
+        }
         progress.enter(match &polled {
             Poll::Pending => Stage::Awaited,
-            Poll::Ready(Some(Ok(_))) if !incoming.is_end_stream() => Stage::Offered,
+            Poll::Ready(Some(Ok(_))) if !supply.is_at_end() => Stage::Offered,
             Poll::Ready(Some(Err(_))) => Stage::Broken,
             Poll::Ready(Some(Ok(_)) | None) => Stage::Done,
         });
@@ -114,12 +177,12 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         let part = self.part.as_ref();
-        part.is_none_or(|(incoming, _)| incoming.is_end_stream())
+        part.is_none_or(|(supply, _)| supply.is_at_end())
     }
 
     fn size_hint(&self) -> SizeHint {
         let part = self.part.as_ref();
-        part.map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
+        part.map_or(SizeHint::with_exact(0), |(supply, _)| supply.size_hint())
     }
 }
 

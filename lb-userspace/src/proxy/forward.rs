@@ -12,14 +12,17 @@ use tokio::net::TcpStream;
 use super::{
     answer::{Fault, moved},
     body::{RequestBody, ResponseBody},
-    exchange::{Exchange, count, count_failed, exchange},
+    exchange::{Exchange, count, count_failed},
     headers, host,
     http::Client,
     limits::Admission,
     redirect,
+    replay::Replayable,
     routes::Site,
     watch::{Active, Watch},
+    wish::wish,
 };
+use crate::balance::Wish;
 
 /// The backend's side of an upgraded connection.
 pub(super) struct Switched {
@@ -86,12 +89,14 @@ async fn forward(
         let chunked = HeaderValue::from_static("chunked");
         headers.insert(header::TRANSFER_ENCODING, chunked);
     }
+    let heeded = site.balancer.heeds_wishes();
+    let wish = if heeded { wish(headers, client.facts.names()) } else { Wish::NONE };
     let request = request.map(|body| RequestBody::new(body, watch));
-    exchange(&client.worker, site, client.peer, request).await
+    Replayable::new(client, watch, request).send(site, &wish).await
 }
 
 async fn deliver(exchange: Exchange, active: Active) -> Answer {
-    let Exchange { mut response, lease } = exchange;
+    let Exchange { mut response, lease, .. } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::towards_client(response.headers_mut(), is_switching);
     if !is_switching {

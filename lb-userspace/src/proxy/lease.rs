@@ -45,6 +45,13 @@ impl Lease {
         }
     }
 
+    /// The client still sends its request while the response is under way.
+    pub fn detach(&mut self) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.detach();
+        }
+    }
+
     /// The exchange is complete: the connection may serve another.
     pub fn give_back(&mut self) {
         if let Some(mut upstream) = self.upstream.take()

@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{answer::Fault, routes::Site, worker::Worker};
 use crate::{
-    balance::{Ask, Unavailable},
+    balance::{Ask, Unavailable, Wish},
     fleet::RunningService,
     load::{Load, Permit},
 };
@@ -31,9 +31,24 @@ const RACES: usize = 4;
 /// One for each service, shared by all workers. Its lock is taken only where someone waits.
 pub(super) struct Gate {
     service: Arc<RunningService>,
-    line: Mutex<VecDeque<Arc<Notify>>>,
+    line: Mutex<VecDeque<Arc<Waiter>>>,
     /// The length of `line`, to be read without the lock.
     waiting: AtomicUsize,
+}
+
+/// One in line.
+struct Waiter {
+    turn: Notify,
+    wish: Wish,
+    /// It waits for what only a few backends have, and holds nobody up who wishes for something
+    /// else.
+    is_aside: AtomicBool,
+}
+
+impl Waiter {
+    fn is_aside(&self) -> bool {
+        self.is_aside.load(Ordering::Acquire)
+    }
 }
 
 /// A request or connection that is served: counted at its backend and, where it has limits, at its
@@ -98,7 +113,7 @@ impl Gate {
                 Err(Denied::Busy(_)) => {}
             }
         }
-        let place = self.line_up(&worker.load)?;
+        let place = self.line_up(&worker.load, ask.wish)?;
         let within = self.service.service.queue.timeout;
         let waited = timeout(within, self.wait(&place, worker, site, ask)).await;
         waited.unwrap_or(Err(Fault::QueueTimeout))
@@ -112,15 +127,26 @@ impl Gate {
         ask: &Ask<'_>,
     ) -> Result<(usize, Admission), Fault> {
         loop {
-            if !place.is_first() {
-                place.turn.notified().await;
-                continue;
+            let waiter = &place.waiter;
+            match place.standing() {
+                Standing::First => {}
+                Standing::Second => {
+                    self.set_aside(waiter, true);
+                    waiter.turn.notified().await;
+                    continue;
+                }
+                Standing::Later => {
+                    waiter.turn.notified().await;
+                    continue;
+                }
             }
-            match self.try_admit(worker, site, ask, None) {
+            let fault = match self.try_admit(worker, site, ask, None) {
                 Ok(admitted) => return Ok(admitted),
                 Err(Denied::No(fault)) => return Err(fault),
-                Err(Denied::Busy(_)) => drop(timeout(LOOK, place.turn.notified()).await),
-            }
+                Err(Denied::Busy(fault)) => fault,
+            };
+            self.set_aside(waiter, ask.wish.is_narrow() && fault != Fault::ServiceFull);
+            let _ = timeout(LOOK, waiter.turn.notified()).await;
         }
     }
 
@@ -140,7 +166,7 @@ impl Gate {
             let index =
                 site.balancer.pick(ask, &mut worker.rng.borrow_mut()).map_err(|why| match why {
                     Unavailable::Full => Denied::Busy(why.into()),
-                    Unavailable::Down => Denied::No(why.into()),
+                    Unavailable::Down | Unavailable::Elsewhere => Denied::No(why.into()),
                 })?;
             let backend = &self.service.backends[index];
             if let Some(permit) = worker.load.enter_below(backend.slot, hard) {
@@ -180,7 +206,7 @@ impl Gate {
         self.service.service.queue.length as usize
     }
 
-    fn line_up(&self, load: &Load) -> Result<Place<'_>, Fault> {
+    fn line_up(&self, load: &Load, wish: &Wish) -> Result<Place<'_>, Fault> {
         let mut line = self.lock();
         if line.len() >= self.queue_length() {
             return Err(Fault::QueueFull);
@@ -191,23 +217,28 @@ impl Gate {
                 return Err(Fault::ServiceFull);
             }
         }
-        let turn = Arc::new(Notify::new());
-        line.push_back(turn.clone());
+        let (turn, is_aside) = (Notify::new(), AtomicBool::new(false));
+        let waiter = Arc::new(Waiter { turn, wish: wish.clone(), is_aside });
+        line.push_back(waiter.clone());
         self.waiting.store(line.len(), Ordering::Release);
         drop(line);
-        Ok(Place { gate: self, turn })
+        Ok(Place { gate: self, waiter })
     }
 
-    /// Tells the first in line that something has changed.
-    fn call(&self) {
-        if self.waiting.load(Ordering::Acquire) > 0
-            && let Some(first) = self.lock().front()
-        {
-            first.notify_one();
+    fn set_aside(&self, waiter: &Waiter, aside: bool) {
+        if waiter.is_aside.swap(aside, Ordering::AcqRel) != aside {
+            self.call();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Notify>>> {
+    /// Tells those whose turn it may be that something has changed.
+    fn call(&self) {
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            rouse(&self.lock());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Waiter>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -215,22 +246,48 @@ impl Gate {
 /// A place in line, until dropped.
 struct Place<'g> {
     gate: &'g Gate,
-    turn: Arc<Notify>,
+    waiter: Arc<Waiter>,
+}
+
+/// Whether it is somebody's turn.
+enum Standing {
+    First,
+    /// Behind somebody who wishes for the same and stands aside.
+    Second,
+    Later,
+}
+
+/// The first in line who is not aside, and all who are, before it.
+fn rouse(line: &VecDeque<Arc<Waiter>>) {
+    for waiter in line {
+        waiter.turn.notify_one();
+        if !waiter.is_aside() {
+            return;
+        }
+    }
 }
 
 impl Place<'_> {
-    fn is_first(&self) -> bool {
-        self.gate.lock().front().is_some_and(|first| Arc::ptr_eq(first, &self.turn))
+    fn standing(&self) -> Standing {
+        let line = self.gate.lock();
+        let mut standing = Standing::First;
+        for other in line.iter().take_while(|other| !Arc::ptr_eq(other, &self.waiter)) {
+            if !other.is_aside() {
+                return Standing::Later;
+            }
+            if other.wish == self.waiter.wish {
+                standing = Standing::Second;
+            }
+        }
+        standing
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut line = self.gate.lock();
-        line.retain(|turn| !Arc::ptr_eq(turn, &self.turn));
+        line.retain(|other| !Arc::ptr_eq(other, &self.waiter));
         self.gate.waiting.store(line.len(), Ordering::Release);
-        if let Some(first) = line.front() {
-            first.notify_one();
-        }
+        rouse(&line);
     }
 }

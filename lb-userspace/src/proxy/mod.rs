@@ -28,14 +28,18 @@ mod privacy;
 mod proxy_protocol;
 mod redirect;
 mod relay;
+mod replay;
 mod routes;
 mod serve;
 mod session;
+mod spare;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod upstream;
 mod watch;
+mod wish;
 mod worker;
 
 use std::{

@@ -22,7 +22,7 @@ use super::{
     upstream::dial,
     worker::Worker,
 };
-use crate::balance::Ask;
+use crate::balance::{Ask, Wish};
 
 /// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
 /// connection counts as that backend's load until both sides have ended.
@@ -60,7 +60,7 @@ pub(super) async fn connect(
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client, tried: &tried };
+        let ask = Ask { load: &worker.load, client, tried: &tried, wish: &Wish::NONE };
         let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let address = site.running().backends[index].server.address;

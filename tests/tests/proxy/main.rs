@@ -5,6 +5,7 @@ mod certificates;
 mod headers;
 mod limits;
 mod names;
+mod places;
 mod postgres;
 mod private;
 mod relaying;

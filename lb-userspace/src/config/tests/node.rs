@@ -23,6 +23,13 @@ const ROWS: &[Row] = &[
     ("interfaces = ['eth *']", &["2:15 `eth *` is not the name of an interface"]),
     ("interfase = ['eth0']", &["2:1 unknown key `interfase` in `node`"]),
     ("region = 'f ra'", &["2:10 `f ra` in `region` is not a name"]),
+    (
+        "nearby = ['ams', 'ams', 7]",
+        &[
+            "2:18 region `ams` is given twice",
+            "2:25 `nearby` must be text in quotes, found a whole number",
+        ],
+    ),
     ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
     ("xdp = true", &["2:7 `xdp` must be \"auto\", \"native\" or \"generic\", found true or false"]),
     ("source_ports = '2048-32767'", &[]),

@@ -18,7 +18,7 @@ use crate::{
         Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, ProxyProtocol, Queue, Server,
         Service, ServiceLimits, Steering, Strategy, TlsOptions, TlsVersion,
     },
-    settings::{CertificateFiles, CertificateSource, ProxySettings},
+    settings::{CertificateFiles, CertificateSource, Geography, ProxySettings},
 };
 
 /// What a test waits for, at most.
@@ -35,6 +35,7 @@ pub fn settings() -> ProxySettings {
         dial_timeout: PATIENCE,
         response_header_timeout: PATIENCE,
         drain_timeout: PATIENCE,
+        max_replay_body: 1 << 20,
         max_idle_per_backend: 64,
         upstream_idle_timeout: PATIENCE,
     }
@@ -58,6 +59,8 @@ pub struct Plan {
     pub force_https: bool,
     pub hostnames: Vec<Arc<str>>,
     pub servers: Vec<(SocketAddr, u16)>,
+    /// Their regions and instances, where they have any.
+    pub places: Vec<(&'static str, &'static str)>,
     pub hard_limit: Option<u32>,
     pub limits: Option<ServiceLimits>,
     pub queue: Queue,
@@ -72,6 +75,7 @@ impl Plan {
             force_https: false,
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
+            places: vec![],
             hard_limit: None,
             limits: None,
             queue: Queue { length: 0, timeout: PATIENCE },
@@ -91,8 +95,18 @@ impl Plan {
     }
 
     fn service(&self, name: usize, port: u16) -> Service {
-        let server =
-            |&(address, weight): &(SocketAddr, u16)| Server { weight, ..Server::at(address) };
+        let server = |(index, &(address, weight)): (usize, &(SocketAddr, u16))| {
+            let place = self.places.get(index);
+            Server {
+                weight,
+                region: place
+                    .map(|(region, _)| *region)
+                    .filter(|it| !it.is_empty())
+                    .map(Into::into),
+                instance: place.map(|(_, instance)| (*instance).into()),
+                ..Server::at(address)
+            }
+        };
         Service {
             name: format!("service-{name}").into(),
             protocol: Protocol::Tcp,
@@ -117,7 +131,7 @@ impl Plan {
             queue: self.queue,
             pool: Pool {
                 strategy: Strategy::P2c,
-                servers: self.servers.iter().map(server).collect(),
+                servers: self.servers.iter().enumerate().map(server).collect(),
                 health_check: None,
             },
         }
@@ -140,6 +154,7 @@ pub struct Start {
     /// Certificate and key in PEM.
     pub certificates: Vec<(String, String)>,
     pub workers: usize,
+    pub geography: Geography,
 }
 
 impl Start {
@@ -150,6 +165,7 @@ impl Start {
             region: Some("fra"),
             certificates: vec![],
             workers: 1,
+            geography: Geography::default(),
         }
     }
 
@@ -166,7 +182,7 @@ impl Start {
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
         let certificates = CertificateStore::open(&files.sources()).unwrap();
-        let routes = Routes::new(&fleet, &certificates).unwrap();
+        let routes = Routes::new(&fleet, &certificates, self.geography).unwrap();
         let load = Load::local(slot as usize);
         let running = proxy
             .start(

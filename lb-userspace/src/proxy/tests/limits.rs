@@ -165,6 +165,36 @@ async fn what_others_hold_counts_and_its_end_is_noticed() {
 }
 
 #[tokio::test]
+async fn who_wants_one_full_instance_holds_nobody_else_up() {
+    let backends = [backend::saying("one").await, backend::saying("two").await];
+    let mut plan = Plan::http(&[backends[0].address, backends[1].address]);
+    plan.places = vec![("", "m-1"), ("", "m-2")];
+    (plan.hard_limit, plan.queue) = (Some(1), QUEUE);
+    let lab = start(plan);
+    let held = lab.services[0].backends[0].slot;
+    lab.load.correct(held, 1);
+    let mut forced = vec![];
+    for number in 1..=3 {
+        let address = lab.address;
+        forced.push(tokio::spawn(async move {
+            let mut client = Raw::connect(address).await;
+            client.get("/", "Fly-Force-Instance-Id: m-1\r\n").await.body
+        }));
+        lab.until("it was taken", |lab| lab.tally().0 == number).await;
+    }
+    for _ in 0..5 {
+        let reply = Raw::connect(lab.address).await.get("/", "").await;
+        assert_eq!((reply.status(), &*reply.body), ("200", "two"));
+    }
+    assert!(forced.iter().all(|asked| !asked.is_finished()));
+    lab.load.correct(held, -1);
+    for asked in forced {
+        assert_eq!(asked.await.unwrap(), "one");
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
 async fn connections_wait_and_are_closed() {
     let backend = backend::mirror().await;
     let mut plan = Plan {

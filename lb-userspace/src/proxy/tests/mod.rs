@@ -15,6 +15,7 @@ mod lab;
 mod limits;
 mod postgres;
 mod relaying;
+mod replay;
 mod request_headers;
 mod slow;
 mod tls;

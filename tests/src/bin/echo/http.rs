@@ -11,6 +11,7 @@
 //! | `/wait`, `/hold` | nothing, or the name and then nothing, until `/release` |
 //! | `/held` | how many of these there are |
 //! | `/upgrade` | 101, and then what comes is echoed |
+//! | `/replay` | `fly-replay` as `x-replay` says, unless it comes by one already |
 //! | everything else | what was asked, as JSON |
 
 use std::{
@@ -132,6 +133,7 @@ async fn named(
             text(String::new())
         }
         "upgrade" => upgrade(request),
+        "replay" if !request.headers().contains_key("fly-replay-src") => replay(&request),
         _ => text(describe(request, name, peer).await.to_string()),
     }
 }
@@ -166,6 +168,14 @@ fn upgrade(request: Request<Incoming>) -> Response<Body> {
     let mut response = with_status(101);
     response.headers_mut().insert(UPGRADE, protocol);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+fn replay(request: &Request<Incoming>) -> Response<Body> {
+    let mut response = text("never seen".to_owned());
+    if let Some(directions) = request.headers().get("x-replay").cloned() {
+        response.headers_mut().insert("fly-replay", directions);
+    }
     response
 }
 
