@@ -17,7 +17,7 @@ use super::{
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
-use crate::balance::Ask;
+use crate::{balance::Ask, fleet::Backend};
 
 /// Backends tried for one request or connection.
 pub(super) const ATTEMPTS: usize = 3;
@@ -53,10 +53,10 @@ pub(super) async fn exchange(
         };
         let backend = &service.backends[index];
         let permit = lease::enter(&worker.load, backend);
-        let address = backend.server.address;
-        match send(worker, address, request).await {
+        match send(worker, backend, request).await {
             Ok((response, upstream)) => {
-                let lease = Lease::new(upstream, address, worker.clone(), service.clone(), permit);
+                let (backend, service) = (backend.clone(), service.clone());
+                let lease = Lease::new(upstream, backend, worker.clone(), service, permit);
                 return Ok(Exchange { response, lease });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
@@ -72,10 +72,11 @@ pub(super) async fn exchange(
 
 async fn send(
     worker: &Rc<Worker>,
-    address: SocketAddr,
+    backend: &Backend,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Upstream), Refusal> {
-    if let Some(kept) = worker.pools.take(address) {
+    let address = backend.server.address;
+    if let Some(kept) = worker.pools.take(backend.slot, address) {
         let spare = replica(&request);
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),

@@ -30,6 +30,7 @@ mod relay;
 mod routes;
 mod serve;
 mod session;
+mod splice;
 #[cfg(test)]
 mod tests;
 mod tls;
