@@ -88,11 +88,10 @@ pub(super) async fn exchange(
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
         note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
-        let address = backend.server.address;
-        match send(worker, address, deadline, spare, request).await {
+        match send(worker, backend, deadline, spare, request).await {
             Ok(Answered { response, upstream, progress }) => {
                 let (worker, service) = (worker.clone(), service.clone());
-                let lease = Lease::new(upstream, address, worker, service, admission);
+                let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
                 return Ok(Exchange { response, lease, backend: backend.clone(), progress });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
@@ -133,12 +132,13 @@ async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Opti
 
 async fn send(
     worker: &Rc<Worker>,
-    address: SocketAddr,
+    backend: &Backend,
     deadline: Option<Instant>,
     spare: &Spare,
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Refusal> {
-    if let Some(kept) = worker.pools.take(address) {
+    let address = backend.server.address;
+    if let Some(kept) = worker.pools.take(backend.slot, address) {
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
             Err(Failure::Unsent(unsent)) => *unsent,

@@ -1,7 +1,6 @@
 //! A backend connection in use: counted as load for exactly so long.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Context,
@@ -22,7 +21,7 @@ pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
 pub(super) struct Lease {
     upstream: Option<Upstream>,
-    address: SocketAddr,
+    backend: Arc<Backend>,
     worker: Rc<Worker>,
     service: Arc<RunningService>,
     admission: Admission,
@@ -31,12 +30,12 @@ pub(super) struct Lease {
 impl Lease {
     pub fn new(
         upstream: Upstream,
-        address: SocketAddr,
+        backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
         admission: Admission,
     ) -> Self {
-        Self { upstream: Some(upstream), address, worker, service, admission }
+        Self { upstream: Some(upstream), backend, worker, service, admission }
     }
 
     pub fn drive(&mut self, cx: &mut Context<'_>) {
@@ -57,7 +56,8 @@ impl Lease {
         if let Some(mut upstream) = self.upstream.take()
             && upstream.is_reusable()
         {
-            self.worker.pools.put(self.address, upstream);
+            let Backend { slot, server, .. } = &*self.backend;
+            self.worker.pools.put(*slot, server.address, upstream);
         }
     }
 

@@ -13,6 +13,7 @@ mod exchange;
 mod forward;
 mod handshakes;
 mod headers;
+mod hearing;
 mod host;
 mod http;
 mod lease;
@@ -33,6 +34,7 @@ mod routes;
 mod serve;
 mod session;
 mod spare;
+mod splice;
 mod tape;
 #[cfg(test)]
 mod tests;

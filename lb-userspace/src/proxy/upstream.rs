@@ -26,11 +26,12 @@ use tokio::{
 use super::{
     alarm::Alarm,
     body::{Progress, RequestBody},
+    hearing::Hearing,
     listen::notice_loss,
 };
 use crate::settings::ProxySettings;
 
-type Driver = Connection<TokioIo<TcpStream>, RequestBody>;
+type Driver = Connection<TokioIo<Hearing<TcpStream>>, RequestBody>;
 
 /// The connection is polled inside the task of the request that uses it: no wake-up crosses
 /// tasks, which is most of what a proxied request costs otherwise.
@@ -85,7 +86,7 @@ pub(super) async fn dial(address: SocketAddr, settings: &ProxySettings) -> io::R
 
 impl Upstream {
     pub async fn open(stream: TcpStream) -> hyper::Result<Self> {
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, driver) = http1::handshake(TokioIo::new(Hearing::new(stream))).await?;
         Ok(Self {
             sender,
             driver: Some(Box::new(driver)),
@@ -164,7 +165,7 @@ impl Upstream {
         })
         .await;
         let parts = self.driver?.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 }
 

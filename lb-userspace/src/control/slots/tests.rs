@@ -92,7 +92,7 @@ fn unknown_holders_keep_their_places() {
     tables.apply(&crate::tables::Command::SetBackend { id: 4, backend });
     let service = lb_common::abi::Service { challenge: 1, ..Default::default() };
     tables.apply(&crate::tables::Command::SetService { id: 1, service });
-    let mut slots = Slots::beyond(LARGE, &tables, |slot| slot == LoadSlot(5));
+    let mut slots = Slots::beyond(LARGE, &tables, &Assigned::default(), |slot| slot == LoadSlot(5));
     let web: Arc<str> = "web".into();
     let services = [Family::V4, Family::V6].map(|family| slots.service(&web, family));
     assert_eq!(services, [Ok(0), Ok(2)]);

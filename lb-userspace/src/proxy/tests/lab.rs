@@ -32,6 +32,7 @@ pub fn settings() -> ProxySettings {
         handshake_timeout: PATIENCE,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
+        termination_delay: PATIENCE,
         dial_timeout: PATIENCE,
         response_header_timeout: PATIENCE,
         drain_timeout: PATIENCE,
