@@ -10,6 +10,7 @@ mod diagnostic;
 mod flow_timeouts;
 mod health;
 mod hostname;
+mod http;
 mod limits;
 mod network;
 mod node;

@@ -18,8 +18,8 @@ use super::{Circumstances, Desired, Slots, Tables, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     service::{
-        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
-        Strategy,
+        Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, Server, Service,
+        Steering, Strategy,
     },
     settings::Encap,
     tables::{Capacity, Command},
@@ -43,6 +43,7 @@ pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
         tls: None,
         proxy_proto: None,
         force_https: false,
+        http: HttpOptions::default(),
     }
 }
 

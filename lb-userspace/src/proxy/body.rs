@@ -12,6 +12,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::{
+    answer::Fault,
     lease::Lease,
     tape::{Part, Tape},
     watch::{Active, Watch},
@@ -21,14 +22,25 @@ use super::{
 pub(super) struct RequestBody {
     /// `None`: there is none.
     part: Option<(Supply, Rc<Progress>)>,
+    /// Bytes that may still come.
+    allowed: u64,
     /// Runs beside it while it may have to be sent again.
     tape: Option<Rc<Tape>>,
 }
 
 /// What was kept of a body that is sent again, and then what is still to come of it.
-struct Supply {
-    kept: VecDeque<Part>,
-    rest: Incoming,
+pub(super) struct Supply {
+    pub kept: VecDeque<Part>,
+    pub rest: Incoming,
+}
+
+/// Why a request's body cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    #[error("the body is larger than is allowed")]
+    TooLarge,
 }
 
 /// How far a request's body has come. Shared with the request that waits for it.
@@ -45,7 +57,7 @@ enum Stage {
     /// The client owes the next part.
     Awaited,
     Done,
-    Broken,
+    Broken(Fault),
 }
 
 impl Progress {
@@ -61,8 +73,12 @@ impl Progress {
         self.stage.get() == Stage::Done
     }
 
-    pub fn is_broken(&self) -> bool {
-        self.stage.get() == Stage::Broken
+    /// Why it broke off.
+    pub fn fault(&self) -> Option<Fault> {
+        match self.stage.get() {
+            Stage::Broken(fault) => Some(fault),
+            _ => None,
+        }
     }
 
     pub fn waits_for_client(&self) -> bool {
@@ -86,15 +102,20 @@ impl Progress {
 }
 
 impl RequestBody {
-    /// From the client that `watch` is about.
-    pub fn new(incoming: Incoming, watch: &Rc<Watch>) -> Self {
+    /// At most `allowed` bytes from the client that `watch` is about.
+    pub fn new(incoming: Incoming, watch: &Rc<Watch>, allowed: u64) -> Self {
         let supply = Supply { kept: VecDeque::new(), rest: incoming };
         let part = (!supply.is_at_end()).then(|| (supply, Progress::new(watch)));
-        Self { part, tape: None }
+        Self { part, allowed, tape: None }
     }
 
     pub fn empty() -> Self {
-        Self { part: None, tape: None }
+        Self { part: None, allowed: 0, tape: None }
+    }
+
+    /// Whether it is known already to be larger than allowed.
+    pub fn is_too_large(&self) -> bool {
+        self.size_hint().lower() > self.allowed
     }
 
     /// Keeps what is read from here on, up to `limit` bytes. `None`: it is known to be more.
@@ -106,11 +127,21 @@ impl RequestBody {
         self.tape.clone()
     }
 
-    /// The same body again, kept by the same tape. `None`: it was not kept whole.
-    pub fn rewound(tape: &Rc<Tape>, watch: &Rc<Watch>) -> Option<Self> {
-        let (kept, rest) = tape.rewind()?;
-        let supply = Supply { kept, rest };
-        Some(Self { part: Some((supply, Progress::new(watch))), tape: Some(tape.clone()) })
+    /// The same body again, kept by the same tape, when it is given up. `None`: it was not kept
+    /// whole.
+    pub async fn rewound(tape: &Rc<Tape>, watch: &Rc<Watch>) -> Option<Self> {
+        let (supply, allowed) = tape.rewind().await?;
+        let part = Some((supply, Progress::new(watch)));
+        Some(Self { part, allowed, tape: Some(tape.clone()) })
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
+        if let Some(tape) = &self.tape {
+            tape.record(&frame);
+        }
+        Ok(frame)
     }
 
     /// `None` where there is no body.
@@ -146,32 +177,36 @@ impl Supply {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(tape), Some((supply, _))) = (self.tape.take(), self.part.take()) {
-            tape.give_back(supply.kept, supply.rest);
+            tape.give_back(supply, self.allowed);
         }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Self { part: Some((supply, progress)), tape } = &mut *self else {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some((supply, _)) = &mut self.part else {
             return Poll::Ready(None);
         };
-        let polled = supply.poll(cx);
-        if let (Some(tape), Poll::Ready(Some(Ok(frame)))) = (tape, &polled) {
-            tape.record(frame);
-        }
-        progress.enter(match &polled {
-            Poll::Pending => Stage::Awaited,
-            Poll::Ready(Some(Ok(_))) if !supply.is_at_end() => Stage::Offered,
-            Poll::Ready(Some(Err(_))) => Stage::Broken,
-            Poll::Ready(Some(Ok(_)) | None) => Stage::Done,
+        let polled = supply.poll(cx).map(|frame| {
+            let frame = frame?.map_err(Broken::from);
+            Some(frame.and_then(|frame| self.take(frame)))
         });
+        let stage = match &polled {
+            Poll::Pending => Stage::Awaited,
+            Poll::Ready(Some(Ok(_))) if !self.is_end_stream() => Stage::Offered,
+            Poll::Ready(Some(Err(Broken::TooLarge))) => Stage::Broken(Fault::BodyTooLarge),
+            Poll::Ready(Some(Err(Broken::Client(_)))) => Stage::Broken(Fault::BadBody),
+            Poll::Ready(Some(Ok(_)) | None) => Stage::Done,
+        };
+        if let Some((_, progress)) = &self.part {
+            progress.enter(stage);
+        }
         polled
     }
 
@@ -190,7 +225,7 @@ impl Body for RequestBody {
 pub(super) struct ResponseBody {
     source: Source,
     /// The client's request is being answered until this is dropped.
-    _active: Active,
+    active: Active,
 }
 
 enum Source {
@@ -200,7 +235,7 @@ enum Source {
 
 impl ResponseBody {
     pub fn own(text: Bytes, active: Active) -> Self {
-        Self { source: Source::Own(text), _active: active }
+        Self { source: Source::Own(text), active }
     }
 
     /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
@@ -211,7 +246,7 @@ impl ResponseBody {
         } else {
             Some(lease)
         };
-        Self { source: Source::Backend(incoming, lease), _active: active }
+        Self { source: Source::Backend(incoming, lease), active }
     }
 }
 
@@ -223,7 +258,8 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let (incoming, lease) = match &mut self.source {
+        let this = &mut *self;
+        let (incoming, lease) = match &mut this.source {
             Source::Own(text) if text.is_empty() => return Poll::Ready(None),
             Source::Own(text) => {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
@@ -233,7 +269,11 @@ impl Body for ResponseBody {
         if let Some(lease) = lease {
             lease.drive(cx);
         }
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        if let Some(pace) = &this.active.pace {
+            pace.polled(polled.is_ready());
+        }
+        let frame = ready!(polled);
         match &frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");

@@ -16,6 +16,7 @@ use super::{
     answer::Fault,
     body::{Progress, RequestBody},
     http::Client,
+    http2,
     lease::Lease,
     routes::Site,
     spare::Spare,
@@ -55,14 +56,15 @@ pub(super) struct Course<'a> {
     pub within: Option<Duration>,
 }
 
-struct Answered {
-    response: Response<Incoming>,
-    upstream: Upstream,
-    progress: Option<Rc<Progress>>,
+pub(super) struct Answered {
+    pub response: Response<Incoming>,
+    /// `None`: one that others use at the same time.
+    pub upstream: Option<Upstream>,
+    pub progress: Option<Rc<Progress>>,
 }
 
 /// Why a backend did not take the request.
-enum Refusal {
+pub(super) enum Refusal {
     /// Another backend may.
     Elsewhere(Box<Request<RequestBody>>, Fault),
     Final(Fault),
@@ -88,7 +90,12 @@ pub(super) async fn exchange(
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
         note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
-        match send(worker, backend, deadline, spare, request).await {
+        let sent = if http2::takes(site, &request) {
+            http2::send(worker, backend.server.address, deadline, spare, request).await
+        } else {
+            send(worker, backend, deadline, spare, request).await
+        };
+        match sent {
             Ok(Answered { response, upstream, progress }) => {
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
@@ -123,7 +130,7 @@ fn note_missed(client: &Client, wish: &Wish, backend: &Backend, requests: [&mut 
 }
 
 /// `None`: not by the deadline.
-async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
     match deadline {
         None => Some(work.await),
         Some(deadline) => timeout_at(deadline, work).await.ok(),
@@ -168,18 +175,21 @@ async fn send_over(
     request: Request<RequestBody>,
 ) -> Result<Answered, Failure> {
     let progress = request.body().progress();
-    let allowance = Allowance {
-        response_header: worker.settings.response_header_timeout,
-        body_progress: worker.settings.idle_timeout,
-    };
-    let response = upstream.send(request, allowance).await?;
-    Ok(Answered { response, upstream, progress })
+    let response = upstream.send(request, allowance(worker)).await?;
+    Ok(Answered { response, upstream: Some(upstream), progress })
 }
 
-fn fault(failure: &Failure) -> Fault {
+pub(super) fn allowance(worker: &Worker) -> Allowance {
+    Allowance {
+        response_header: worker.settings.response_header_timeout,
+        body_progress: worker.settings.idle_timeout,
+    }
+}
+
+pub(super) fn fault(failure: &Failure) -> Fault {
     match failure {
         Failure::Unsent(_) | Failure::Closed => Fault::Closed,
-        Failure::Body => Fault::BadBody,
+        Failure::Body(fault) => *fault,
         Failure::SlowBody => Fault::SlowBody,
         Failure::Malformed => Fault::BadResponse,
         Failure::Overdue => Fault::SlowResponse,

@@ -20,6 +20,7 @@ pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
 
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
 pub(super) struct Lease {
+    /// `None`: given back, or one that others use at the same time (HTTP/2).
     upstream: Option<Upstream>,
     backend: Arc<Backend>,
     worker: Rc<Worker>,
@@ -29,13 +30,13 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn new(
-        upstream: Upstream,
+        upstream: Option<Upstream>,
         backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
         admission: Admission,
     ) -> Self {
-        Self { upstream: Some(upstream), backend, worker, service, admission }
+        Self { upstream, backend, worker, service, admission }
     }
 
     pub fn drive(&mut self, cx: &mut Context<'_>) {

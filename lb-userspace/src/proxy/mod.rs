@@ -8,19 +8,23 @@ mod alarm;
 mod answer;
 mod body;
 mod certificates;
+mod connect;
 mod drain;
 mod exchange;
 mod forward;
+mod framing;
 mod handshakes;
 mod headers;
 mod hearing;
 mod host;
 mod http;
+mod http2;
 mod lease;
 mod limits;
 mod listen;
 mod names;
 mod origin;
+mod pace;
 mod passage;
 mod pool;
 mod postgres;
@@ -30,6 +34,7 @@ mod proxy_protocol;
 mod redirect;
 mod relay;
 mod replay;
+mod rewrite;
 mod routes;
 mod serve;
 mod session;
@@ -42,6 +47,7 @@ mod tls;
 mod upstream;
 mod watch;
 mod wish;
+mod witness;
 mod worker;
 
 use std::{
@@ -92,6 +98,7 @@ impl Proxy {
     /// # Errors
     /// As from `bind(2)` and `listen(2)`.
     pub fn bind(workers: usize, address: SocketAddr) -> io::Result<Self> {
+        listen::raise_limit();
         let listeners = listen::group(workers.max(1), address)?;
         Ok(Self { listeners })
     }

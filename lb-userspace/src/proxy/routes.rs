@@ -11,6 +11,7 @@ use super::{
     certificates::{self, CertificateStore},
     limits::Gate,
     names::ByName,
+    rewrite::Rewrite,
     tls::{Terminator, Terminators},
 };
 use crate::{
@@ -60,6 +61,9 @@ pub(super) struct Site {
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     pub force_https: bool,
+    /// HTTP/2 is spoken to backends.
+    pub h2_backend: bool,
+    pub rewrite: Rewrite,
     /// What the backend is told of a relayed connection.
     pub proxy_proto: Option<ProxyProtocol>,
     pub terminator: Option<Arc<Terminator>>,
@@ -135,6 +139,8 @@ impl Site {
             gate: gate.clone(),
             is_http: port.has(Handler::Http),
             force_https: port.force_https,
+            h2_backend: port.http.h2_backend,
+            rewrite: Rewrite::new(&port.http),
             proxy_proto: port.proxy_proto,
             terminator: terminator.transpose()?,
         })

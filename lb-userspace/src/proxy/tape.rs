@@ -8,8 +8,11 @@ use std::{
 
 use hyper::{
     HeaderMap,
-    body::{Bytes, Frame, Incoming},
+    body::{Bytes, Frame},
 };
+use tokio::sync::Notify;
+
+use super::body::Supply;
 
 /// A part of a body.
 #[derive(Clone)]
@@ -41,7 +44,10 @@ pub(super) struct Tape {
     parts: RefCell<VecDeque<Part>>,
     /// Bytes that may still be kept. `None`: too many came, or nobody will ask any more.
     room: Cell<Option<u64>>,
-    rest: RefCell<Option<(VecDeque<Part>, Incoming)>>,
+    /// What was not read, and how much more was allowed.
+    rest: RefCell<Option<(Supply, u64)>>,
+    /// It is given back, or will be of no use.
+    settled: Notify,
 }
 
 impl Tape {
@@ -51,6 +57,7 @@ impl Tape {
             parts: RefCell::default(),
             room: Cell::new(Some(limit)),
             rest: RefCell::default(),
+            settled: Notify::new(),
         })
     }
 
@@ -76,21 +83,29 @@ impl Tape {
     pub fn stop(&self) {
         self.room.set(None);
         self.parts.take();
+        self.settled.notify_one();
     }
 
-    /// The body is given up. What was not read of it: what had been kept earlier, and what is
-    /// still to come.
-    pub fn give_back(&self, kept: VecDeque<Part>, rest: Incoming) {
-        *self.rest.borrow_mut() = Some((kept, rest));
+    /// The body is given up. `rest` of it was not read, `allowed` bytes more might have come.
+    pub fn give_back(&self, rest: Supply, allowed: u64) {
+        *self.rest.borrow_mut() = Some((rest, allowed));
+        self.settled.notify_one();
     }
 
-    /// All of the body: what was read, and what was not. `None`: not all of it is there.
-    pub fn rewind(&self) -> Option<(VecDeque<Part>, Incoming)> {
-        let room = self.room.get()?;
-        let (mut kept, rest) = self.rest.take()?;
-        let mut parts = self.parts.take();
-        self.room.set(Some(room + parts.iter().map(Part::length).sum::<u64>()));
-        parts.append(&mut kept);
-        Some((parts, rest))
+    /// All of the body, when it has been given up: what was read and what was not, and how much may
+    /// come of it. `None`: not all of it is there.
+    pub async fn rewind(&self) -> Option<(Supply, u64)> {
+        loop {
+            let room = self.room.get()?;
+            let Some((mut rest, allowed)) = self.rest.take() else {
+                self.settled.notified().await;
+                continue;
+            };
+            let mut kept = self.parts.take();
+            let read: u64 = kept.iter().map(Part::length).sum();
+            self.room.set(Some(room + read));
+            kept.append(&mut rest.kept);
+            return Some((Supply { kept, ..rest }, allowed.saturating_add(read)));
+        }
     }
 }

@@ -11,8 +11,8 @@ use lb::{
     control::Slots,
     fleet::{Backend, Fleet, RunningService},
     service::{
-        Concurrency, ConcurrencyKind, Pool, Port, Protocol, Queue, Server, Service, Steering,
-        Strategy,
+        Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Queue, Server, Service,
+        Steering, Strategy,
     },
 };
 
@@ -103,6 +103,7 @@ fn service(number: u32, servers: Vec<Server>) -> Service {
             tls: None,
             proxy_proto: None,
             force_https: false,
+            http: HttpOptions::default(),
         }],
         steering: Steering::default(),
         private: None,

@@ -19,6 +19,8 @@ use hyper::{
     header::HeaderValue,
 };
 
+use tokio::time::timeout;
+
 use self::parse::{Directions, Fallback};
 use super::{
     answer::Fault,
@@ -112,19 +114,22 @@ impl<'a> Replayable<'a> {
     ) -> Result<Exchange, Fault> {
         let request = match self.first.take() {
             Some(first) => first,
-            None => self.spare.with(self.body()?),
+            None => self.spare.with(self.body().await?),
         };
         exchange(self.client, site, &Course { wish, within }, &mut self.spare, request).await
     }
 
     /// The whole body again, from who did not want the request.
-    fn body(&self) -> Result<RequestBody, Fault> {
-        let again = match &self.kept {
-            Kept::Nothing => Some(RequestBody::empty()),
-            Kept::OnTape(tape) => RequestBody::rewound(tape, self.watch),
-            Kept::TooLarge => None,
+    async fn body(&self) -> Result<RequestBody, Fault> {
+        let tape = match &self.kept {
+            Kept::Nothing => return Ok(RequestBody::empty()),
+            Kept::OnTape(tape) => tape,
+            Kept::TooLarge => return Err(Fault::ReplayTooLarge),
         };
-        again.ok_or(Fault::ReplayTooLarge)
+        // HTTP/1.1 gives it back at once. By HTTP/2 it may go on to who does not want it.
+        let within = self.client.worker.settings.response_header_timeout;
+        let again = timeout(within, RequestBody::rewound(tape, self.watch)).await;
+        again.map_err(|_| Fault::SlowBody)?.ok_or(Fault::ReplayTooLarge)
     }
 
     /// Nobody will ask for the body again.
