@@ -47,6 +47,16 @@ struct World {
 /// `web` in fra (m-1) and ams (m-2), and a service `service-1` in ord (m-3).
 async fn world() -> World {
     let servers = vec![server("one").await, server("two").await, server("three").await];
+    world_of(servers, false)
+}
+
+async fn world_of_http2() -> World {
+    let server = |name| backend::h2c(move |request| async move { answer(name, request).await });
+    let servers = vec![server("one").await, server("two").await, server("three").await];
+    world_of(servers, true)
+}
+
+fn world_of(servers: Vec<Listening>, h2_backend: bool) -> World {
     let mut plans = vec![
         Plan::http(&[servers[0].address, servers[1].address]),
         Plan::http(&[servers[2].address]),
@@ -55,6 +65,9 @@ async fn world() -> World {
     plans[0].hostnames = vec!["app.example.com".into()];
     plans[1].places = vec![("ord", "m-3")];
     plans[1].hostnames = vec!["other.example.com".into()];
+    for plan in &mut plans {
+        plan.http.h2_backend = h2_backend;
+    }
     let mut start = Start::new(plans[0].clone());
     start.plans = plans;
     start.settings.max_replay_body = 100_000;
@@ -212,7 +225,15 @@ async fn a_target_that_is_not_reached_in_time_is_given_up() {
 
 #[tokio::test]
 async fn the_body_goes_with_it_unless_it_is_too_large() {
-    let world = world().await;
+    bodies_go_with_it(world().await).await;
+}
+
+#[tokio::test]
+async fn between_backends_that_speak_http2_too() {
+    bodies_go_with_it(world_of_http2().await).await;
+}
+
+async fn bodies_go_with_it(world: World) {
     let directions = "X-Replay: app=service-1\r\n";
     for path in ["/", "/unread"] {
         for length in [1, 10_000, 60_000, 100_000] {
