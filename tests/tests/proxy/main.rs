@@ -4,6 +4,7 @@ mod announced;
 mod certificates;
 mod grpc;
 mod headers;
+mod hostile;
 mod malformed;
 mod names;
 mod postgres;
