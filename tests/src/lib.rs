@@ -3,6 +3,7 @@
 
 pub mod bench_control;
 pub mod bench_lab;
+pub mod bench_proxy;
 pub mod bench_xdp;
 pub mod certificates;
 pub mod client;
@@ -16,11 +17,13 @@ pub mod demo;
 pub mod diagnosis;
 pub mod far_end;
 pub mod flood;
+pub mod fuzz_xdp;
 pub mod held;
 pub mod interrupt;
 pub mod iperf;
 pub mod kernel;
 pub mod map_bytes;
+pub mod mirror;
 pub mod netns;
 pub mod postgres;
 pub mod process;

@@ -83,8 +83,11 @@ pub(super) fn run(service: Service, slots: &mut Slots) -> Arc<RunningService> {
     Arc::new(RunningService::new(Arc::new(service), backends))
 }
 
+pub(super) const CAPACITY: Capacity =
+    Capacity { services: 16, backends: 64, loads: 32, rings: RINGS };
+
 pub(super) fn slots() -> Slots {
-    Slots::new(Capacity { services: 16, backends: 64, loads: 32, rings: RINGS })
+    Slots::new(CAPACITY)
 }
 
 /// The daemon's half, and the kernel's as the commands leave it.

@@ -18,7 +18,7 @@ use super::{
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
-use crate::balance::Ask;
+use crate::{balance::Ask, fleet::Backend};
 
 /// Backends tried for one request or connection.
 pub(super) const ATTEMPTS: usize = 3;
@@ -54,16 +54,17 @@ pub(super) async fn exchange(
         };
         let backend = &service.backends[index];
         let permit = lease::enter(&worker.load, backend);
-        let address = backend.server.address;
         let sent = if http2::takes(site, &request) {
+            let address = backend.server.address;
             http2::send(worker, address, request).await.map(|response| (response, None))
         } else {
-            let sent = send(worker, address, request).await;
+            let sent = send(worker, backend, request).await;
             sent.map(|(response, upstream)| (response, Some(upstream)))
         };
         match sent {
             Ok((response, upstream)) => {
-                let lease = Lease::new(upstream, address, worker.clone(), service.clone(), permit);
+                let (backend, service) = (backend.clone(), service.clone());
+                let lease = Lease::new(upstream, backend, worker.clone(), service, permit);
                 return Ok(Exchange { response, lease });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
@@ -79,10 +80,11 @@ pub(super) async fn exchange(
 
 async fn send(
     worker: &Rc<Worker>,
-    address: SocketAddr,
+    backend: &Backend,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Upstream), Refusal> {
-    if let Some(kept) = worker.pools.take(address) {
+    let address = backend.server.address;
+    if let Some(kept) = worker.pools.take(backend.slot, address) {
         let spare = replica(&request);
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),

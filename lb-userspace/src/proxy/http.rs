@@ -37,7 +37,7 @@ use super::{
     origin::Origin,
     pace::{self, Pace},
     preface,
-    relay::relay,
+    relay::{Side, relay},
     routes::Site,
     tls::Terminator,
     watch::{Limits, Patience, Watch, Watched},
@@ -158,7 +158,7 @@ pub(super) async fn serve_plain(client: Rc<Client>, mut stream: TcpStream) {
 /// Serves HTTP/1 on a stream of which `ahead` was read already.
 pub(super) async fn serve1<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Side + 'static,
 {
     let watch = Watch::http1();
     let switched: Rc<RefCell<Option<Switched>>> = Rc::default();
@@ -322,10 +322,10 @@ async fn last_call(client: &Client, watch: Rc<Watch>) {
 /// The connection after `101 Switching Protocols`.
 async fn tunnel<S>(client: &Client, stream: (S, Bytes), switched: Switched)
 where
-    S: AsyncRead + AsyncWrite,
+    S: Side,
 {
-    let idle = client.worker.settings.idle_timeout;
-    if let Err(error) = relay(stream, switched.backend, idle).await {
+    let silence = (&*client.worker.settings).into();
+    if let Err(error) = relay(stream, switched.backend, silence).await {
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
     drop(switched.permit);

@@ -36,6 +36,7 @@ mod rewrite;
 mod routes;
 mod serve;
 mod session;
+mod splice;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -32,6 +32,7 @@ pub fn settings() -> ProxySettings {
         handshake_timeout: PATIENCE,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
+        termination_delay: PATIENCE,
         max_header_size: 64 * 1024,
         max_request_body: u64::MAX,
         request_timeout: None,
