@@ -8,6 +8,7 @@ mod alarm;
 mod answer;
 mod body;
 mod certificates;
+mod complaint;
 mod connect;
 mod drain;
 mod exchange;
