@@ -48,6 +48,19 @@ pub struct Geography {
 }
 
 impl Geography {
+    /// How far `region` is. 0: here, or nobody says where it or we are.
+    #[must_use]
+    pub fn rank(&self, region: Option<&str>) -> u16 {
+        match (region, &self.local) {
+            (None, _) | (_, None) => 0,
+            (Some(region), Some(local)) if region == &**local => 0,
+            (Some(region), Some(_)) => {
+                let nearby = self.nearby.iter().position(|it| **it == *region);
+                nearby.map_or(u16::MAX, |position| position as u16 + 1)
+            }
+        }
+    }
+
     /// Whether `name`, of a region or a group or `any`, stands for `region` among others.
     #[must_use]
     pub fn covers(&self, name: &str, region: Option<&str>) -> bool {

@@ -14,7 +14,7 @@ use crate::{
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
-    settings::{Config, Encap},
+    settings::{Config, Encap, Geography},
     tables::Command,
 };
 
@@ -32,6 +32,7 @@ pub(super) struct Steering {
     load: Load,
     maglev_size: u32,
     encap: Encap,
+    geography: Geography,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -71,7 +72,19 @@ impl Steering {
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
         let (maglev_size, encap) = (config.node.maglev_table_size, config.node.encap);
-        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, encap, settled })
+        let geography = config.geography();
+        Ok(Self {
+            slots,
+            tables,
+            desired,
+            actual,
+            notes,
+            load,
+            maglev_size,
+            encap,
+            geography,
+            settled,
+        })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -118,6 +131,7 @@ impl Steering {
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
             encap: &self.encap,
+            geography: &self.geography,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;

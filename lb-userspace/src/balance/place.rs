@@ -4,9 +4,6 @@ use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crate::{fleet::Backend, settings::Geography};
 
-/// Behind all that are wished for, and those that the configuration names.
-const FARTHEST: u16 = u16::MAX;
-
 /// What a request asks of the choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -77,7 +74,8 @@ pub struct Places {
 
 impl Places {
     pub fn new(backends: &[Arc<Backend>], geography: Arc<Geography>) -> Self {
-        let ranks: Vec<_> = backends.iter().map(|it| rank(it, &geography)).collect();
+        let ranks: Vec<_> =
+            backends.iter().map(|it| geography.rank(it.server.region.as_deref())).collect();
         let levels = in_order(ranks.iter().map(|&rank| u32::from(rank)));
         let mut servers = backends.iter().map(|backend| &backend.server);
         let are_named = servers.any(|it| it.region.is_some() || it.instance.is_some());
@@ -126,18 +124,4 @@ fn in_order(ranks: impl Iterator<Item = u32>) -> Vec<u32> {
     ranks.sort_unstable();
     ranks.dedup();
     ranks
-}
-
-fn rank(backend: &Backend, geography: &Geography) -> u16 {
-    let Some(region) = &backend.server.region else {
-        return 0;
-    };
-    match &geography.local {
-        None => 0,
-        Some(local) if local == region => 0,
-        Some(_) => {
-            let nearby = geography.nearby.iter().position(|it| it == region);
-            nearby.map_or(FARTHEST, |position| position as u16 + 1)
-        }
-    }
 }

@@ -11,6 +11,8 @@ use super::{
 };
 use crate::settings::Geography;
 
+const PREFERRED: &str = "fly-preferred-instance-unavailable";
+
 /// Sends a request on its first visit where its `x-replay` says, and otherwise answers with its
 /// name, the headers about replays, and the body.
 async fn server(name: &'static str) -> Listening {
@@ -32,7 +34,7 @@ async fn answer(name: &str, request: Request<hyper::body::Incoming>) -> Response
         let response = Response::builder().header("fly-replay", directions);
         return response.body(full("never seen")).unwrap();
     }
-    let told = ["fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable"];
+    let told = ["fly-replay-src", "fly_replay_src", "fly-replay-failed", PREFERRED];
     let told = told.map(|name| format!("{name}: {}", header(name).unwrap_or_default()));
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
     let body = String::from_utf8(body.unwrap_or_default().to_vec()).unwrap();
