@@ -167,10 +167,10 @@ impl Body for ResponseBody {
             }
             Source::Backend(incoming, lease) => (incoming, lease),
         };
-        if let Some(lease) = lease {
-            lease.drive(cx);
-        }
-        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let frame = ready!(match lease {
+            Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(&mut *incoming).poll_frame(cx),
+        });
         match &frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");

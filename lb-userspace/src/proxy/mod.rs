@@ -6,11 +6,13 @@
 
 mod alarm;
 mod answer;
+mod bell;
 mod body;
 mod certificates;
 mod drain;
 mod exchange;
 mod forward;
+mod gather;
 mod handshakes;
 mod headers;
 mod host;

@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::alarm::Alarm;
+use super::{alarm::Alarm, gather};
 
 /// Time allowed in each state.
 #[derive(Clone, Copy)]
@@ -250,7 +250,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.watch.wrote(wrote.is_pending());
         wrote
     }
