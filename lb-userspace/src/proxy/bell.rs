@@ -27,6 +27,8 @@ struct Inner {
     task: AtomicWaker,
     is_attended: AtomicBool,
     has_rung: AtomicBool,
+    /// It rang while nobody attended.
+    has_called: AtomicBool,
 }
 
 impl Wake for Inner {
@@ -37,6 +39,7 @@ impl Wake for Inner {
     fn wake_by_ref(self: &Arc<Self>) {
         self.has_rung.store(true, SeqCst);
         if !self.is_attended.load(SeqCst) {
+            self.has_called.store(true, SeqCst);
             self.task.wake();
         }
     }
@@ -60,7 +63,7 @@ impl Bell {
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let Inner { task, is_attended, has_rung } = &*self.inner;
+        let Inner { task, is_attended, has_rung, .. } = &*self.inner;
         task.register(cx.waker());
         is_attended.store(true, SeqCst);
         let mut inside = Context::from_waker(&self.waker);
@@ -78,6 +81,19 @@ impl Bell {
             cx.waker().wake_by_ref();
         }
         polled
+    }
+
+    /// Polls `work` once, which will be attended to right afterwards if it is not ready.
+    pub fn look<T>(&self, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        self.inner.is_attended.store(true, SeqCst);
+        let polled = work(&mut Context::from_waker(&self.waker));
+        self.inner.is_attended.store(false, SeqCst);
+        polled
+    }
+
+    /// Whether it rang from elsewhere since this was asked last.
+    pub fn has_called(&self) -> bool {
+        self.inner.has_called.load(SeqCst) && self.inner.has_called.swap(false, SeqCst)
     }
 }
 
@@ -126,7 +142,9 @@ mod tests {
                 Poll::<()>::Pending
             });
         }
+        assert!(!bell.has_called());
         inside.unwrap().wake();
+        assert!(bell.has_called() && !bell.has_called());
         assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
     }
 

@@ -99,13 +99,17 @@ impl Upstream {
         })
     }
 
-    /// Moves bytes, then polls `work`, which waits for them. The connection's end shows in what it
-    /// was working on.
+    /// Polls `work`, and moves the bytes that it waits for. The connection's end shows in what it was
+    /// working on.
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
+        // What has been read with the response's head, most often.
+        if let Poll::Ready(done) = self.bell.look(&mut work) {
+            return Poll::Ready(done);
+        }
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
         self.bell.attend(cx, |cx| {
             drive(driver, is_finished, cx);
@@ -115,7 +119,14 @@ impl Upstream {
 
     /// Whether another request can be sent.
     pub fn is_reusable(&mut self) -> bool {
-        let _ = self.poll_with(&mut Context::from_waker(Waker::noop()), |_| Poll::Ready(()));
+        // Nothing new since it was polled, if nothing called.
+        if self.bell.has_called() || !self.sender.is_ready() {
+            let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+            let _ = self.bell.attend(&mut Context::from_waker(Waker::noop()), |cx| {
+                drive(driver, is_finished, cx);
+                Poll::Ready(())
+            });
+        }
         !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
     }
 
