@@ -12,14 +12,16 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoadSlot(pub u32);
 
-type Words = dyn Deref<Target = [AtomicU64]> + Send + Sync;
+type Words = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
 /// Handle to the counts. The kernel program changes the same words with atomic adds.
 #[derive(Clone)]
-pub struct Load {
-    words: Arc<Words>,
+pub struct Load(Arc<Counts>);
+
+struct Counts {
+    words: Words,
     /// This process's share of each count: what the sweeper subtracts to see the kernel's.
-    permits: Arc<Words>,
+    permits: Words,
 }
 
 impl Load {
@@ -34,7 +36,7 @@ impl Load {
         words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
         permits: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
     ) -> Self {
-        Self { words: Arc::new(words), permits: Arc::new(permits) }
+        Self(Arc::new(Counts { words: Box::new(words), permits: Box::new(permits) }))
     }
 
     /// Takes out of the counts what an earlier process left in its share: connections that ended
@@ -43,7 +45,7 @@ impl Load {
     /// A process that was killed amid `enter` or the drop of a permit may have left one connection
     /// in a count; the sweeper finds it.
     pub fn settle(&self) {
-        for (word, share) in self.words.iter().zip(self.permits.iter()) {
+        for (word, share) in self.0.words.iter().zip(self.0.permits.iter()) {
             let gone = share.swap(0, Ordering::Relaxed);
             let less = |count: u64| (gone > 0).then(|| count.saturating_sub(gone));
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
@@ -65,13 +67,13 @@ impl Load {
     /// How many of them hold a [`Permit`] of this process.
     #[must_use]
     pub fn permits(&self, slot: LoadSlot) -> u64 {
-        self.permits[slot.0 as usize].load(Ordering::Relaxed)
+        self.share(slot).load(Ordering::Relaxed)
     }
 
     /// How many slots there are.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.words.len()
+        self.0.words.len()
     }
 
     /// Counts one connection of `slot` until the permit is dropped.
@@ -80,7 +82,7 @@ impl Load {
         // The share last and, at the end, first: who is killed in between leaves one too many in the
         // count, never one too few.
         self.word(slot).fetch_add(1, Ordering::Relaxed);
-        self.permits[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
+        self.share(slot).fetch_add(1, Ordering::Relaxed);
         Permit { load: self.clone(), slot }
     }
 
@@ -96,7 +98,11 @@ impl Load {
     }
 
     fn word(&self, slot: LoadSlot) -> &AtomicU64 {
-        &self.words[slot.0 as usize]
+        &self.0.words[slot.0 as usize]
+    }
+
+    fn share(&self, slot: LoadSlot) -> &AtomicU64 {
+        &self.0.permits[slot.0 as usize]
     }
 }
 
@@ -108,7 +114,7 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.load.permits[self.slot.0 as usize].fetch_sub(1, Ordering::Relaxed);
+        self.load.share(self.slot).fetch_sub(1, Ordering::Relaxed);
         self.load.leave(self.slot, 1);
     }
 }
