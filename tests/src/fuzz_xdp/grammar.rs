@@ -261,7 +261,8 @@ fn message(dice: &mut Dice) -> Frame {
         0 => frames::echo_request(link(dice), src, dst),
         1 => frames::echo_reply(link(dice), src, dst),
         _ => {
-            let kind = [dice.pick(&[0, 1, 3, 5, 8, 13, 128, 129, 133, 135, 255]), dice.half() as u8];
+            let kind =
+                [dice.pick(&[0, 1, 3, 5, 8, 13, 128, 129, 133, 135, 255]), dice.half() as u8];
             let length = 4 + dice.below(80);
             frames::icmp(link(dice), src, dst, kind, &dice.bytes(length))
         }
@@ -301,7 +302,11 @@ fn stray(dice: &mut Dice) -> Frame {
             let length = SHORTEST + dice.below(60);
             Frame(dice.bytes(length))
         }
-        2 => frames::other_protocol(link(dice), src, dst, dice.half() as u8),
+        2 => {
+            // Afterwards, as the library knows some of them and wants more then.
+            let (frame, number) = (frames::other_protocol(link(dice), src, dst, 253), dice.half());
+            frame.patch(if src.is_ipv4() { 23 } else { 20 }, &[number as u8]).summed()
+        }
         _ => {
             let (from, to) = (dice.half() as u16, dice.half() as u16);
             let ends = (SocketAddr::new(src, from), SocketAddr::new(dst, to));
