@@ -296,8 +296,13 @@ fn stray(dice: &mut Dice) -> Frame {
     let family = dice.below(2);
     let src = any_address(dice, ip(VIPS[family][0]));
     let dst = any_address(dice, src);
-    match dice.below(5) {
+    match dice.below(6) {
         0 => frames::arp(),
+        5 => {
+            // Little, or nothing, behind its tags.
+            let bytes = Frame(dice.bytes(12)).padded(12 + dice.below(10));
+            mutate::tag(dice, bytes)
+        }
         1 => {
             let length = SHORTEST + dice.below(60);
             Frame(dice.bytes(length))

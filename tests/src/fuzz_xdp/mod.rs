@@ -105,7 +105,7 @@ fn try_one(
         difference = sequence.take(kernel, &steps[steps.len() - 1], tally)?;
     }
     if difference.is_none() {
-        difference = sequence.end(kernel)?;
+        difference = sequence.end(kernel, tally)?;
     }
     let Some(difference) = difference else { return Ok(None) };
     let (steps, difference) = minimise::minimise(kernel, scene, seed, steps, difference)?;
@@ -124,7 +124,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} frames in {} sequences\n", self.frames, self.sequences)?;
         for (name, count) in &self.verdicts {
-            writeln!(f, "{name:24} {count:>10}")?;
+            writeln!(f, "{name:36} {count:>10}")?;
         }
         self.failures.iter().try_for_each(|failure| write!(f, "\n{failure}"))
     }
