@@ -112,6 +112,14 @@ fn try_one(
     Ok(Some(Failure { seed, steps, difference }))
 }
 
+impl Report {
+    /// How often a verdict was given, or a reason.
+    #[must_use]
+    pub fn times(&self, verdict: &str) -> u64 {
+        self.verdicts.iter().find(|(name, _)| name == verdict).map_or(0, |(_, count)| *count)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}:", self.seed)?;
