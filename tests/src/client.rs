@@ -87,6 +87,13 @@ impl Stream {
         Ok(String::from_utf8(bytes)?)
     }
 
+    /// Some of what comes next. Fails when nothing more does.
+    pub fn read_some(&mut self, into: &mut [u8]) -> Result<usize> {
+        let length = self.read.read(into).context("reading")?;
+        ensure!(length > 0, "the connection ended early");
+        Ok(length)
+    }
+
     /// Sends no more, and still reads.
     pub fn finish(&mut self) -> Result<()> {
         Ok(self.read.get_ref().shutdown(Shutdown::Write)?)

@@ -3,11 +3,13 @@
 
 pub mod bench_control;
 pub mod bench_lab;
+pub mod bench_proxy;
 pub mod bench_xdp;
 pub mod certificates;
 pub mod client;
 pub mod config;
 pub mod content;
+pub mod cpu;
 pub mod crowd;
 pub mod daemon;
 pub mod decap;

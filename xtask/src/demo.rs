@@ -17,7 +17,7 @@ pub fn demo(keep: bool, json: bool) -> Result<()> {
     );
     setup::toolchain()?;
     setup::lab()?;
-    build(Profile::Dev)?;
+    build()?;
     let flags = [(keep, "--keep"), (json, "--json")];
     let flags = flags.into_iter().filter(|(given, _)| *given);
     let flags: Vec<_> = flags.map(|(_, flag)| OsString::from(flag)).collect();

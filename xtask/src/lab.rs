@@ -17,7 +17,7 @@ pub fn lab(arguments: &[OsString]) -> Result<()> {
     if lays_out || !built {
         setup::toolchain()?;
         setup::lab()?;
-        build(Profile::Dev)?;
+        build()?;
     }
     become_program("lab", Profile::Dev, arguments)
 }

@@ -43,9 +43,10 @@ enum Task {
     },
     /// Everything that must hold: format, layers, lints, tests without and with root.
     Test,
-    /// Measure: `xdp` nanoseconds a packet, `lab` real traffic beside peers, `control` changes.
+    /// Measure: `xdp` nanoseconds a packet, `proxy` CPU time beside other proxies, `lab` real
+    /// traffic, `control` changes.
     Bench {
-        #[arg(value_parser = ["xdp", "lab", "control"])]
+        #[arg(value_parser = ["xdp", "lab", "proxy", "control"])]
         name: String,
         /// `--json`, and what else the bench takes.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -15,12 +15,18 @@ pub enum Profile {
 }
 
 /// Builds the daemon and the programs of lb-tests.
-pub fn build(profile: Profile) -> Result<()> {
+pub fn build() -> Result<()> {
     eprintln!("building lb and the lab's programs (a first build takes some minutes)");
+    run(in_workspace("build").arg("--bins"))
+}
+
+/// Builds `names` and no more, optimised: each is optimised as a whole when it is linked.
+pub fn build_optimised(names: &[&str]) -> Result<()> {
+    eprintln!("building {}, optimised (a first build takes some minutes)", names.join(", "));
     let mut cargo = in_workspace("build");
-    cargo.arg("--bins");
-    if profile == Profile::Release {
-        cargo.arg("--release");
+    cargo.arg("--release");
+    for name in names {
+        cargo.args(["--bin", name]);
     }
     run(&mut cargo)
 }

@@ -17,7 +17,7 @@ const LINKER_VERSION: &str = "0.13.0";
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
 
-const LAB: [Tool; 11] = [
+const LAB: [Tool; 9] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
@@ -25,14 +25,14 @@ const LAB: [Tool; 11] = [
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("openssl", "openssl"),
-    PEER,
-    ("haproxy", "haproxy"),
     ("psql", "postgresql-client"),
     ("pg_lsclusters", "postgresql"),
 ];
 const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
-/// What the benches compare with, and a receiver of the PROXY protocol.
-const PEER: Tool = ("nginx", "nginx-light");
+/// What the benches compare with, and receivers of the PROXY protocol.
+const PEERS: [Tool; 2] = [("nginx", "nginx-light"), ("haproxy", "haproxy")];
+/// nginx's module for relaying.
+const STREAM: &str = "libnginx-mod-stream";
 
 /// `cargo xtask setup`: everything.
 pub fn all() -> Result<()> {
@@ -47,14 +47,15 @@ pub fn all() -> Result<()> {
 /// The tools of the demo and the tests.
 pub fn lab() -> Result<()> {
     install(&LAB)?;
+    install(&PEERS)?;
     python::install()?;
     install(&LOAD)
 }
 
-/// The tools of `bench lab`.
+/// The tools of the benches.
 pub fn load() -> Result<()> {
     install(&LOAD)?;
-    install(&[PEER])
+    apt::install(&apt::missing(&[STREAM]))
 }
 
 /// A toolchain for kernel objects, installed when there is none.

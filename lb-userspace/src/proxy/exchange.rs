@@ -12,12 +12,13 @@ use hyper::{Request, Response, body::Incoming};
 use super::{
     answer::Fault,
     body::RequestBody,
+    http2,
     lease::{self, Lease},
     routes::Site,
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
-use crate::balance::Ask;
+use crate::{balance::Ask, fleet::Backend};
 
 /// Backends tried for one request or connection.
 pub(super) const ATTEMPTS: usize = 3;
@@ -29,7 +30,7 @@ pub(super) struct Exchange {
 }
 
 /// Why a backend did not take the request.
-enum Refusal {
+pub(super) enum Refusal {
     /// Another backend may.
     Elsewhere(Box<Request<RequestBody>>, Fault),
     Final(Fault),
@@ -53,10 +54,17 @@ pub(super) async fn exchange(
         };
         let backend = &service.backends[index];
         let permit = lease::enter(&worker.load, backend);
-        let address = backend.server.address;
-        match send(worker, address, request).await {
+        let sent = if http2::takes(site, &request) {
+            let address = backend.server.address;
+            http2::send(worker, address, request).await.map(|response| (response, None))
+        } else {
+            let sent = send(worker, backend, request).await;
+            sent.map(|(response, upstream)| (response, Some(upstream)))
+        };
+        match sent {
             Ok((response, upstream)) => {
-                let lease = Lease::new(upstream, address, worker.clone(), service.clone(), permit);
+                let (backend, service) = (backend.clone(), service.clone());
+                let lease = Lease::new(upstream, backend, worker.clone(), service, permit);
                 return Ok(Exchange { response, lease });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
@@ -72,10 +80,11 @@ pub(super) async fn exchange(
 
 async fn send(
     worker: &Rc<Worker>,
-    address: SocketAddr,
+    backend: &Backend,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Upstream), Refusal> {
-    if let Some(kept) = worker.pools.take(address) {
+    let address = backend.server.address;
+    if let Some(kept) = worker.pools.take(backend.slot, address) {
         let spare = replica(&request);
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
@@ -105,20 +114,23 @@ async fn send_over(
     request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Upstream), Failure> {
     let progress = request.body().progress();
-    let allowance = Allowance {
-        response_header: worker.settings.response_header_timeout,
-        body_progress: worker.settings.idle_timeout,
-    };
-    let response = upstream.send(request, allowance).await?;
+    let response = upstream.send(request, allowance(worker)).await?;
     if progress.is_some_and(|progress| !progress.is_done()) {
         upstream.detach();
     }
     Ok((response, upstream))
 }
 
+pub(super) fn allowance(worker: &Worker) -> Allowance {
+    Allowance {
+        response_header: worker.settings.response_header_timeout,
+        body_progress: worker.settings.idle_timeout,
+    }
+}
+
 /// A copy to send again, where sending twice does no harm (RFC 9110 9.2.2) and nothing of a body
 /// is lost.
-fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+pub(super) fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.method().is_idempotent() || request.body().progress().is_some() {
         return None;
     }
@@ -129,10 +141,10 @@ fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
-fn fault(failure: &Failure) -> Fault {
+pub(super) fn fault(failure: &Failure) -> Fault {
     match failure {
         Failure::Unsent(_) | Failure::Closed => Fault::Closed,
-        Failure::Body => Fault::BadBody,
+        Failure::Body(fault) => *fault,
         Failure::SlowBody => Fault::SlowBody,
         Failure::Malformed => Fault::BadResponse,
         Failure::Overdue => Fault::SlowResponse,

@@ -1,7 +1,6 @@
 //! A backend connection in use: counted as load for exactly so long.
 
 use std::{
-    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::Context,
@@ -21,8 +20,9 @@ pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
 
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
 pub(super) struct Lease {
+    /// `None`: given back, or one that others use at the same time (HTTP/2).
     upstream: Option<Upstream>,
-    address: SocketAddr,
+    backend: Arc<Backend>,
     worker: Rc<Worker>,
     service: Arc<RunningService>,
     permit: Permit,
@@ -30,13 +30,13 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn new(
-        upstream: Upstream,
-        address: SocketAddr,
+        upstream: Option<Upstream>,
+        backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
         permit: Permit,
     ) -> Self {
-        Self { upstream: Some(upstream), address, worker, service, permit }
+        Self { upstream, backend, worker, service, permit }
     }
 
     pub fn drive(&mut self, cx: &mut Context<'_>) {
@@ -50,7 +50,8 @@ impl Lease {
         if let Some(mut upstream) = self.upstream.take()
             && upstream.is_reusable()
         {
-            self.worker.pools.put(self.address, upstream);
+            let Backend { slot, server, .. } = &*self.backend;
+            self.worker.pools.put(*slot, server.address, upstream);
         }
     }
 

@@ -8,16 +8,13 @@ use std::{
 };
 
 use hyper::body::Bytes;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
 use super::{
     answer::Fault,
     exchange::{ATTEMPTS, count, count_failed, dial_fault},
     lease,
-    relay::relay,
+    relay::{Side, relay},
     routes::Site,
     upstream::dial,
     worker::Worker,
@@ -33,15 +30,15 @@ pub(super) async fn through<S>(
     peer: IpAddr,
 ) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite,
+    S: Side,
 {
     count(site);
     let passage = connect(worker, site, peer).await.map_err(|fault| {
         count_failed(site);
         io::Error::other(fault)
     })?;
-    let idle = worker.settings.idle_timeout;
-    relay(client, (passage.stream, Bytes::new()), idle).await
+    let silence = (&*worker.settings).into();
+    relay(client, (passage.stream, Bytes::new()), silence).await
 }
 
 /// A connection to a backend, counted as its load.

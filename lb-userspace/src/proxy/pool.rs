@@ -1,21 +1,23 @@
 //! A worker's idle backend connections. The most recently used goes first, so that the others may
 //! grow old and be closed.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
 use tokio::time::Instant;
 
 use super::upstream::Upstream;
+use crate::load::LoadSlot;
 
 pub(super) struct Pools {
-    /// By backend; the longest idle first.
-    idle: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
+    /// By slot; the longest idle first. A slot may come to belong to another address.
+    idle: RefCell<Vec<Vec<Idle>>>,
     max_idle: usize,
     idle_timeout: Duration,
 }
 
 struct Idle {
     upstream: Upstream,
+    address: SocketAddr,
     since: Instant,
 }
 
@@ -25,34 +27,42 @@ impl Pools {
     }
 
     /// A connection that can take a request, as far as we know by now.
-    pub fn take(&self, address: SocketAddr) -> Option<Upstream> {
+    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Upstream> {
+        let mut pools = self.idle.borrow_mut();
+        let pool = pools.get_mut(slot.0 as usize)?;
         loop {
-            let Idle { mut upstream, since } = self.idle.borrow_mut().get_mut(&address)?.pop()?;
-            if since.elapsed() < self.idle_timeout && upstream.is_reusable() {
-                return Some(upstream);
+            let mut idle = pool.pop()?;
+            if idle.address == address && self.is_usable(&mut idle) {
+                return Some(idle.upstream);
             }
         }
     }
 
     /// Keeps `upstream`, or closes it where enough are kept.
-    pub fn put(&self, address: SocketAddr, upstream: Upstream) {
+    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Upstream) {
         let mut pools = self.idle.borrow_mut();
-        let pool = pools.entry(address).or_default();
-        if pool.len() < self.max_idle {
+        let index = slot.0 as usize;
+        if pools.len() <= index {
+            pools.resize_with(index + 1, Vec::new);
+        }
+        if pools[index].len() < self.max_idle {
             let since = Instant::now();
-            pool.push(Idle { upstream, since });
+            pools[index].push(Idle { upstream, address, since });
         }
     }
 
     /// Closes connections that have been idle for too long, or that the backend closed.
     pub fn sweep(&self) {
-        let mut pools = self.idle.borrow_mut();
-        pools.retain(|_, pool| {
-            pool.retain_mut(|idle| {
-                idle.since.elapsed() < self.idle_timeout && idle.upstream.is_reusable()
-            });
-            !pool.is_empty()
-        });
+        for pool in self.idle.borrow_mut().iter_mut() {
+            pool.retain_mut(|idle| self.is_usable(idle));
+            if pool.is_empty() {
+                pool.shrink_to_fit();
+            }
+        }
+    }
+
+    fn is_usable(&self, idle: &mut Idle) -> bool {
+        idle.since.elapsed() < self.idle_timeout && idle.upstream.is_reusable()
     }
 
     /// Sweeps from time to time, for ever.

@@ -4,20 +4,30 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use hyper::body::{Buf, Bytes};
+use hyper::{
+    body::{Buf, Bytes},
+    upgrade::Upgraded,
+};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     time::Instant,
 };
+use tokio_rustls::server::TlsStream;
 
-use super::alarm::Alarm;
+use super::{
+    alarm::Alarm,
+    splice::{Rest, Splice},
+};
+use crate::settings::ProxySettings;
 
-/// Bytes moved at a time.
+/// Bytes copied at a time.
 const CHUNK: usize = 64 * 1024;
 
 thread_local! {
@@ -26,36 +36,67 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
 }
 
+/// An end of a relay.
+pub(super) trait Side: AsyncRead + AsyncWrite + Unpin {
+    /// The socket, where the bytes in it are those to be relayed.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Side for TcpStream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl Side for TlsStream<TcpStream> {}
+
+/// A stream of an HTTP/2 connection.
+impl Side for TokioIo<Upgraded> {}
+
+/// How long a relay may be silent.
+#[derive(Clone, Copy)]
+pub(super) struct Silence {
+    idle: Duration,
+    /// Once one side has ended.
+    termination: Duration,
+}
+
+impl From<&ProxySettings> for Silence {
+    fn from(settings: &ProxySettings) -> Self {
+        Self { idle: settings.idle_timeout, termination: settings.termination_delay }
+    }
+}
+
 /// Relays between `client` and `backend`. One side's end is passed on while the other goes on
 /// sending. The bytes given with a side were read from it already.
 ///
 /// # Errors
-/// The first error of either side; `TimedOut` after `idle` without a byte either way.
-pub(super) async fn relay<C, B>(
+/// The first error of either side; `TimedOut` after too long a `silence`.
+pub(super) async fn relay<C: Side, B: Side>(
     client: (C, Bytes),
     backend: (B, Bytes),
-    idle: Duration,
-) -> io::Result<()>
-where
-    C: AsyncRead + AsyncWrite,
-    B: AsyncRead + AsyncWrite,
-{
+    silence: Silence,
+) -> io::Result<()> {
     let mut to_backend = Direction::new(client.1);
     let mut to_client = Direction::new(backend.1);
-    let (mut client, mut backend) = (pin!(client.0), pin!(backend.0));
+    let (mut client, mut backend) = (client.0, backend.0);
     let mut alarm = Alarm::default();
     let mut moved = Instant::now();
     poll_fn(|cx| {
-        let before = (to_backend.bytes, to_client.bytes);
-        let up = to_backend.poll(cx, client.as_mut(), backend.as_mut())?;
-        let down = to_client.poll(cx, backend.as_mut(), client.as_mut())?;
+        let before = (to_backend.state(), to_client.state());
+        let up = to_backend.poll(cx, &mut client, &mut backend)?;
+        let down = to_client.poll(cx, &mut backend, &mut client)?;
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if before != (to_backend.bytes, to_client.bytes) {
+        if before != (to_backend.state(), to_client.state()) {
             moved = Instant::now();
         }
-        ready!(alarm.poll(cx, moved + idle));
+        let is_half_closed = up.is_ready() || down.is_ready();
+        let allowed = if is_half_closed { silence.termination } else { silence.idle };
+        ready!(alarm.poll(cx, moved + allowed.min(silence.idle)));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     })
     .await
@@ -68,40 +109,50 @@ struct Direction {
     pending: Bytes,
     needs_flush: bool,
     bytes: u64,
+    splice: Splice,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Moving,
+    /// So much comes at a time that it is spliced, if it can be.
+    Streaming,
     Ending,
     Ended,
 }
 
 impl Direction {
     fn new(pending: Bytes) -> Self {
-        Self { stage: Stage::Moving, pending, needs_flush: false, bytes: 0 }
+        let (stage, splice) = (Stage::Moving, Splice::default());
+        Self { stage, pending, needs_flush: false, bytes: 0, splice }
+    }
+
+    /// What changes when something happens.
+    fn state(&self) -> (Stage, u64) {
+        (self.stage, self.bytes)
     }
 
     /// Ready when `from` has ended and `to` knows.
-    fn poll<R: AsyncRead, W: AsyncWrite>(
+    fn poll<R: Side, W: Side>(
         &mut self,
         cx: &mut Context<'_>,
-        mut from: Pin<&mut R>,
-        mut to: Pin<&mut W>,
+        from: &mut R,
+        to: &mut W,
     ) -> Poll<io::Result<()>> {
         loop {
             while self.pending.has_remaining() {
-                let written = ready!(to.as_mut().poll_write(cx, &self.pending))?;
+                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending))?;
                 self.wrote(written)?;
                 self.pending.advance(written);
             }
             match self.stage {
-                Stage::Moving => match self.poll_move(cx, from.as_mut(), to.as_mut())? {
+                Stage::Moving => match self.poll_move(cx, from, to)? {
                     Poll::Ready(()) => {}
                     Poll::Pending => return self.poll_flush(cx, to),
                 },
+                Stage::Streaming => ready!(self.poll_splice(cx, from, to))?,
                 Stage::Ending => {
-                    ready!(to.as_mut().poll_shutdown(cx))?;
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                     self.stage = Stage::Ended;
                 }
                 Stage::Ended => return Poll::Ready(Ok(())),
@@ -110,22 +161,23 @@ impl Direction {
     }
 
     /// One read, and the write of what it brought.
-    fn poll_move<R: AsyncRead, W: AsyncWrite>(
+    fn poll_move<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        from: Pin<&mut R>,
-        mut to: Pin<&mut W>,
+        from: &mut R,
+        to: &mut W,
     ) -> Poll<io::Result<()>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            ready!(from.poll_read(cx, &mut buffer))?;
+            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
             let mut rest = buffer.filled();
-            if rest.is_empty() {
-                self.stage = Stage::Ending;
-                return Poll::Ready(Ok(()));
+            match rest.len() {
+                0 => self.stage = Stage::Ending,
+                CHUNK => self.stage = Stage::Streaming,
+                _ => {}
             }
             while !rest.is_empty() {
-                match to.as_mut().poll_write(cx, rest)? {
+                match Pin::new(&mut *to).poll_write(cx, rest)? {
                     Poll::Ready(written) => {
                         self.wrote(written)?;
                         rest = &rest[written..];
@@ -140,6 +192,27 @@ impl Direction {
         })
     }
 
+    /// Bytes that we need not see.
+    fn poll_splice<R: Side, W: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &R,
+        to: &W,
+    ) -> Poll<io::Result<()>> {
+        let (Some(from), Some(to)) = (from.socket(), to.socket()) else {
+            self.stage = Stage::Moving;
+            return Poll::Ready(Ok(()));
+        };
+        let mut left = u64::MAX;
+        let polled = self.splice.poll(cx, from, to, &mut left);
+        self.bytes += u64::MAX - left;
+        self.stage = match ready!(polled)? {
+            Rest::End => Stage::Ending,
+            Rest::Done | Rest::Trickle => Stage::Moving,
+        };
+        Poll::Ready(Ok(()))
+    }
+
     fn wrote(&mut self, written: usize) -> io::Result<()> {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -150,12 +223,12 @@ impl Direction {
     }
 
     /// TLS keeps written records back until it is flushed. Never ready: the source decides that.
-    fn poll_flush<W: AsyncWrite>(
+    fn poll_flush<W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
-        to: Pin<&mut W>,
+        to: &mut W,
     ) -> Poll<io::Result<()>> {
-        if self.needs_flush && to.poll_flush(cx)?.is_ready() {
+        if self.needs_flush && Pin::new(to).poll_flush(cx)?.is_ready() {
             self.needs_flush = false;
         }
         Poll::Pending

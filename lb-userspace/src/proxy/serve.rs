@@ -4,17 +4,14 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use hyper::body::Bytes;
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     http::{self, Client},
     origin::Origin,
     passage, postgres, privacy,
     proxy_protocol::{self, Announced},
+    relay::Side,
     routes::{Frontend, Site},
     session::Session,
     tls,
@@ -109,7 +106,7 @@ async fn relayed<S>(
     origin: &Origin,
     session: Option<&Session>,
 ) where
-    S: AsyncRead + AsyncWrite,
+    S: Side,
 {
     let announce = |version| proxy_protocol::announce(version, origin, session);
     let ahead = site.proxy_proto.map(announce).unwrap_or_default();

@@ -4,13 +4,12 @@ use std::{
     fmt::Write as _,
     fs,
     net::{SocketAddr, TcpStream},
-    process::Command,
 };
 
 use anyhow::Result;
 
 use crate::{
-    process::{Process, output, poll},
+    process::{Process, poll},
     servers,
     topology::Lab,
 };
@@ -30,14 +29,6 @@ pub fn start(lab: &Lab) -> Result<Process> {
         lab.client.within(|| TcpStream::connect(address).is_ok())
     })?;
     Ok(nginx)
-}
-
-/// The master and its workers.
-pub fn processes(nginx: &Process) -> Result<Vec<u32>> {
-    let parent = nginx.id().to_string();
-    let workers = output(Command::new("pgrep").args(["--parent", &parent]))?;
-    let workers = workers.lines().filter_map(|id| id.parse().ok());
-    Ok(workers.chain([nginx.id()]).collect())
 }
 
 fn configuration(lab: &Lab) -> String {

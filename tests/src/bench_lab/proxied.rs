@@ -10,6 +10,7 @@ use super::{
     say,
 };
 use crate::{
+    cpu,
     daemon::Daemon,
     demo::setting::certificate,
     interrupt::Interrupt,
@@ -42,7 +43,7 @@ pub fn measure(
         for _ in 0..rounds.rounds {
             interrupt.check()?;
             lb.add(&load(ours, &ours_at, rounds.seconds, &[daemon.id()])?);
-            peer.add(&load(theirs, &theirs_at, rounds.seconds, &peer::processes(&nginx)?)?);
+            peer.add(&load(theirs, &theirs_at, rounds.seconds, &cpu::family(nginx.id())?)?);
         }
         report.add(name, "requests/s", "nginx", lb.rates, peer.rates);
         report.add(name, "CPU µs/request", "nginx", lb.costs, peer.costs);
@@ -101,9 +102,9 @@ load_balancer.servers = [{list}]
 /// Loads `url` and looks at what that cost the processes `ids`.
 fn load(lab: &Lab, url: &str, seconds: u32, ids: &[u32]) -> Result<Load> {
     wrk(lab, url, WARM_UP_SECONDS)?;
-    let before = cpu_seconds(ids)?;
+    let before = cpu::seconds(ids)?;
     let (requests, seconds) = wrk(lab, url, seconds)?;
-    let cpu_seconds = cpu_seconds(ids)? - before;
+    let cpu_seconds = cpu::seconds(ids)? - before;
     Ok(Load { requests, seconds, cpu_seconds })
 }
 
@@ -127,21 +128,4 @@ fn wrk(lab: &Lab, url: &str, seconds: u32) -> Result<(f64, f64)> {
         [requests, micros, 0.0] if requests > 0.0 => Ok((requests, micros / 1e6)),
         _ => bail!("wrk to {url} saw errors: {text}"),
     }
-}
-
-/// User and system time of all threads of `ids` so far.
-fn cpu_seconds(ids: &[u32]) -> Result<f64> {
-    let ticks = output(std::process::Command::new("getconf").arg("CLK_TCK"))?;
-    let ticks: f64 = ticks.trim().parse()?;
-    let mut total = 0.0;
-    for id in ids {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // The name, in parentheses, may hold spaces. utime and stime are fields 14 and 15.
-        let (_, fields) = stat.rsplit_once(')').context("a stat without a name")?;
-        let times = fields.split_whitespace().skip(11).take(2);
-        for time in times {
-            total += time.parse::<f64>()?;
-        }
-    }
-    Ok(total / ticks)
 }

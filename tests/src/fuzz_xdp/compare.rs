@@ -187,16 +187,15 @@ fn spoilt(came: &[u8], left: &[u8], tally: &mut Tally) -> Option<String> {
         }
         frame
     };
-    let is_right = |frame: Frame| catch_unwind(|| frame.verify()).unwrap_or(Ok(()));
     let plain = untagged(came);
     // The library forgets the reserved bit of an IPv4 header, and takes a wrong sum for right.
     let reserved =
         plain.0[12..14] == [0x08, 0x00] && plain.0.get(20).is_some_and(|it| it & 0x80 != 0);
-    if came == left || reserved || is_right(plain).is_err() {
+    if came == left || reserved || plain.verify().is_err() {
         return None;
     }
     tally.add("(checksums verified)", 1);
-    let wrong = is_right(untagged(left)).err()?;
+    let wrong = untagged(left).verify().err()?;
     Some(format!("leaves with a wrong {wrong}: {:?}", Frame(left.to_vec())))
 }
 

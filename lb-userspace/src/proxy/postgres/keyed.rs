@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    super::relay::Side,
     cancel::{Cancels, Entry},
     message::KeyScan,
 };
@@ -32,6 +33,9 @@ impl Keyed {
         Self { stream, address, cancels, scan: KeyScan::default(), entry: None }
     }
 }
+
+/// The scan must see what comes, so there is no socket to splice.
+impl Side for Keyed {}
 
 impl AsyncRead for Keyed {
     fn poll_read(

@@ -169,8 +169,8 @@ async fn session(
     let facts = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
     let ahead = [announcement(site, origin, facts.as_ref()), startup].concat();
     let backend = Keyed::new(passage.stream, worker.cancels.clone(), passage.address);
-    let idle = worker.settings.idle_timeout;
-    relay((stream, ahead.into()), (backend, Bytes::new()), idle).await
+    let silence = (&*worker.settings).into();
+    relay((stream, ahead.into()), (backend, Bytes::new()), silence).await
 }
 
 fn announcement(site: &Site, origin: &Origin, session: Option<&Session>) -> Bytes {

@@ -8,6 +8,7 @@ use super::{
     client::{self, Raw},
     lab::{Lab, Plan, Start},
 };
+use crate::service::{Handler, ProxyProtocol};
 
 fn start(plan: Plan) -> (Lab, String) {
     let mut start = Start::new(plan);
@@ -55,6 +56,55 @@ async fn megabytes_arrive_whole_under_back_pressure() {
     read.read_to_end(&mut received).await.unwrap();
     sending.await.unwrap();
     assert!(received == expected);
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn megabytes_between_plain_sockets_arrive_whole() {
+    const SIZE: usize = 24 << 20;
+    let backend = backend::mirror().await;
+    let mut plan = Plan::http(&[backend.address]);
+    plan.handlers = vec![Handler::ProxyProto];
+    plan.proxy_proto = Some(ProxyProtocol::V2);
+    let lab = Start::new(plan).start();
+    let stream = tokio::net::TcpStream::connect(lab.address).await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    let sent: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 7) as u8).collect();
+    let expected = sent.clone();
+    let sending = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut received = Vec::new();
+    // The mirror's back pressure reaches the sender while nobody reads.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    read.read_to_end(&mut received).await.unwrap();
+    sending.await.unwrap();
+    let announced = received.len() - SIZE;
+    assert!(received[announced..] == expected);
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn a_side_that_stays_silent_after_the_other_s_end_is_cut_off() {
+    let backend = backend::raw(|mut stream, _| async move {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        // Says nothing, and does not end either.
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut plan = Plan::http(&[backend.address]);
+    plan.handlers = vec![Handler::ProxyProto];
+    plan.proxy_proto = Some(ProxyProtocol::V1);
+    let mut start = Start::new(plan);
+    start.settings.termination_delay = std::time::Duration::from_millis(100);
+    let lab = start.start();
+    let mut client = Raw::connect(lab.address).await;
+    client.send("bye").await;
+    client.stream.shutdown().await.unwrap();
+    // Long before `idle_timeout`, which is as patient as the tests are.
+    assert_eq!(client.rest().await, b"");
     lab.finish().await;
 }
 
