@@ -18,14 +18,12 @@ use tracing::warn;
 
 use super::{
     drift::{DriftWatch, Observation},
-    expiry::{Timeouts, is_closed},
+    expiry::is_closed,
     flow_table::{FlowTable, exchange, name},
+    lifetimes::{Lifetimes, Table},
     orphans::Orphans,
 };
-use crate::{
-    load::{Load, LoadSlot},
-    settings::FlowTimeouts,
-};
+use crate::load::{Load, LoadSlot};
 
 /// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
 /// was left behind.
@@ -35,7 +33,7 @@ const STUCK: u64 = 10_000_000_000;
 pub struct Sweeper {
     flows: Arc<FlowTable>,
     load: Load,
-    timeouts: Timeouts,
+    lifetimes: Lifetimes,
     watch: DriftWatch,
     orphans: Orphans,
     /// Slots that were being written, by their flow's number, with the word and since when.
@@ -76,16 +74,11 @@ impl Population {
 }
 
 impl Sweeper {
-    pub(super) fn new(flows: Arc<FlowTable>, load: Load, timeouts: FlowTimeouts) -> Self {
+    pub(super) fn new(flows: Arc<FlowTable>, load: Load, lifetimes: Lifetimes) -> Self {
         let watch = DriftWatch::new(load.slots());
         let held = HashMap::new();
         let orphans = Orphans::default();
-        Self { flows, load, timeouts: timeouts.into(), watch, orphans, held }
-    }
-
-    /// For the sweeps from now on.
-    pub fn set_timeouts(&mut self, timeouts: FlowTimeouts) {
-        self.timeouts = timeouts.into();
+        Self { flows, load, lifetimes, watch, orphans, held }
     }
 
     /// One walk through all flows; `now` as [`clock::now`](super::clock::now) reads it.
@@ -94,6 +87,7 @@ impl Sweeper {
         let mut sweep = Sweep { flows: vec![0; self.load.slots()], ..Sweep::default() };
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
+        let lifetimes = self.lifetimes.table();
         for part in [Part::Established, Part::Pending] {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
                 let slot = Slot(word.load(Ordering::Acquire));
@@ -101,7 +95,7 @@ impl Sweeper {
                     let name = name(part, number);
                     self.watch_writer(held.get(&name), name, word, now);
                 } else if slot.has(flow_state::OPEN) {
-                    self.visit(part, number, word, now, &mut sweep);
+                    self.visit(part, number, word, now, &lifetimes, &mut sweep);
                 }
             }
         }
@@ -110,7 +104,15 @@ impl Sweeper {
         sweep
     }
 
-    fn visit(&self, part: Part, number: usize, word: &AtomicU64, now: u64, sweep: &mut Sweep) {
+    fn visit(
+        &self,
+        part: Part,
+        number: usize,
+        word: &AtomicU64,
+        now: u64,
+        lifetimes: &Table,
+        sweep: &mut Sweep,
+    ) {
         let Some(flow) = self.flows.part(part).glimpse(number) else { return };
         // After the entry: if it is still the same tenant's, so was the entry.
         let slot = Slot(word.load(Ordering::Acquire));
@@ -118,7 +120,7 @@ impl Sweeper {
             return;
         }
         let state = slot.state();
-        let over = self.timeouts.is_over(now, flow.protocol, state, flow.last);
+        let over = lifetimes.of(flow.service).is_over(now, &flow, state);
         if over && self.end(part, number, word, slot) {
             sweep.expired += 1;
             return;
