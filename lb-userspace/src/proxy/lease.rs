@@ -3,7 +3,7 @@
 use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    task::Context,
+    task::{Context, Poll},
 };
 
 use super::{forward::Switched, limits::Admission, upstream::Upstream, worker::Worker};
@@ -39,9 +39,15 @@ impl Lease {
         Self { upstream, backend, worker, service, admission }
     }
 
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(upstream) = &mut self.upstream {
-            upstream.drive(cx);
+    /// Polls `work` along with the connection that it waits for. One that is shared has a task.
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_with(cx, work),
+            None => work(cx),
         }
     }
 

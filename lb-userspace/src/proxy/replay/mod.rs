@@ -194,7 +194,7 @@ impl<'a> Replayable<'a> {
 /// Drops a response that nobody will see, and with it the request: what was not read of its body
 /// goes back to the tape. Where all of the response is at hand, its connection can serve others.
 fn discard(answered: Exchange) {
-    /// Times that the connection may hand over another part.
+    /// Parts of a response that are read for that.
     const PARTS: usize = 16;
     let Exchange { response, mut lease, .. } = answered;
     let mut body = response.into_body();
@@ -203,11 +203,10 @@ fn discard(answered: Exchange) {
         if body.is_end_stream() {
             return lease.give_back();
         }
-        lease.drive(&mut cx);
-        match Pin::new(&mut body).poll_frame(&mut cx) {
+        match lease.poll_with(&mut cx, |cx| Pin::new(&mut body).poll_frame(cx)) {
             Poll::Ready(None) => return lease.give_back(),
-            Poll::Ready(Some(Err(_))) => return,
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return,
         }
     }
 }
