@@ -5,7 +5,7 @@ use crate::{
     abi::{FlowKey, PENDING, RangeKey, Service, Vip, VipKey, address_flags, mode, path},
     arrival::{Arrival, Desk, Extent, Onward},
     flow::{Headers, TCP, tcp_flags},
-    flow_table::{self, Found},
+    flow_table::{self, Found, Trail},
     packet::Packet,
     rewrite,
     tables::{FlowRef, Part, Tables},
@@ -86,6 +86,9 @@ fn admit<P: Packet, T: Tables>(
     let key = &arrival.key;
     let vip = match tables.vip(&key.vip()) {
         Some(vip) => vip,
+        None if arrival.flags & tcp_flags::SYN != 0 && answers(tables, arrival, onward) => {
+            return Ok(Way::Back);
+        }
         None => match tables.address(&key.dst) {
             Some(flags) => ranged(tables, key, flags).ok_or(Reason::UndeclaredPort)?,
             None => return Ok(Way::Pass),
@@ -102,6 +105,15 @@ fn admit<P: Packet, T: Tables>(
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
     Ok(Way::Open)
+}
+
+/// Whether the packet is of a backend that opens its side by itself, and of which flow.
+#[inline(never)]
+fn answers<T: Tables>(tables: &T, arrival: &Arrival, onward: &mut Onward) -> bool {
+    let trail = Trail::of(&arrival.key, tables.seed());
+    let Some(found) = flow_table::of_backend(tables, &arrival.key, trail) else { return false };
+    onward.flow = found.flow.number();
+    true
 }
 
 /// The service that has a port of an announced address by a range, if the address has any.

@@ -1,10 +1,10 @@
 //! New flows, step by step, and half-open ones that become established.
 
 use crate::{
-    abi::{Answer, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
+    abi::{Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
     arrival::{Arrival, Desk, Onward},
     checksum::Delta,
-    flow_table::{self, Claim},
+    flow_table::{self, Claim, Trail},
     next_hop,
     packet::Packet,
     tables::{FlowRef, Tables, WordRef},
@@ -55,11 +55,13 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
     let delta = delta.address(flow.vip(), flow.backend_address());
     flow.set_l3_delta(delta.bits());
     let delta = delta.word(flow.vip_port(), flow.backend_port());
+    let (load, number) = (flow.load(), flow.number());
+    let mut key = flow.answer();
     for _ in 0..TRIES {
-        let port = tables.next_port(flow.load());
+        let port = tables.next_port(load);
         flow.set_source_port(port);
-        let hash = flow_table::hash(&flow.answer(), tables.seed());
-        if flow_table::enter_answer(tables, hash, flow.number()) {
+        key.dst_port = port;
+        if flow_table::enter_answer(tables, Trail::of(&key, tables.seed()), number) {
             flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
             return Ok(());
         }
@@ -130,9 +132,9 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     }
     flow.copy_from(pending);
     if flow.mode() == mode::NAT {
-        let hash = flow_table::hash(&flow.answer(), tables.seed());
-        let new = Answer::new(hash, flow.number());
-        flow_table::turn_answer(tables, hash, pending.number(), new);
+        let trail = Trail::of(&flow.answer(), tables.seed());
+        let new = trail.answer(flow.number());
+        flow_table::turn_answer(tables, trail, pending.number(), new);
     }
     // Not counted yet: two slots with one count would be taken out twice.
     let state = slot.state() & !flow_state::COUNTED | flow_state::CONFIRMED;

@@ -2,11 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
-use aya_ebpf::{
-    bindings::xdp_md,
-    helpers::bpf_check_mtu,
-    maps::lpm_trie,
-};
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_check_mtu, maps::lpm_trie};
 use lb_common::{
     abi::{
         Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RangeKey,

@@ -4,11 +4,7 @@
 use std::net::IpAddr;
 
 use lb::tables::Command;
-use lb_common::{
-    abi::Address,
-    tables::Tables as _,
-    testing::Model,
-};
+use lb_common::{abi::Address, tables::Tables as _, testing::Model};
 
 use crate::netns::Netns;
 

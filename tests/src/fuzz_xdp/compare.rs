@@ -113,7 +113,8 @@ impl Sequence {
         let counted = kernel.counter(slot)? == model.counters[slot as usize].get();
         let dropped = ours.action == XDP_DROP;
         if ours.action != theirs.action || !counted || !dropped && ours.frame != theirs.frame {
-            let text = format!("model: {verdict:?}, {ours}\nkernel: {theirs}{}", counters(kernel, model)?);
+            let text =
+                format!("model: {verdict:?}, {ours}\nkernel: {theirs}{}", counters(kernel, model)?);
             return Ok(Some(Difference(text)));
         }
         let unchanged = matches!(verdict, Verdict::Pass | Verdict::Proxy);

@@ -261,7 +261,8 @@ fn message(dice: &mut Dice) -> Frame {
         0 => frames::echo_request(link(dice), src, dst),
         1 => frames::echo_reply(link(dice), src, dst),
         _ => {
-            let kind = [dice.pick(&[0, 1, 3, 5, 8, 13, 128, 129, 133, 135, 255]), dice.half() as u8];
+            let kind =
+                [dice.pick(&[0, 1, 3, 5, 8, 13, 128, 129, 133, 135, 255]), dice.half() as u8];
             let length = 4 + dice.below(80);
             frames::icmp(link(dice), src, dst, kind, &dice.bytes(length))
         }

@@ -20,9 +20,7 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::{
-        Backend, Flow, FragmentKey, Fragmented, Meter, Reach, Slot, WAYS, counter, maps,
-    },
+    abi::{Backend, Flow, FragmentKey, Fragmented, Meter, Reach, Slot, WAYS, counter, maps},
     arrival::Desk,
     sources::Sources as _,
     tables::{Part, Tables as _},
@@ -211,7 +209,8 @@ impl Kernel {
         (0..LOADS).find_map(|slot| {
             let theirs = self.datapath.load.count(LoadSlot(slot));
             let ours = model.load[slot as usize].get();
-            (theirs != ours).then(|| format!("load {slot}: {theirs} in the kernel, {ours} in the model"))
+            (theirs != ours)
+                .then(|| format!("load {slot}: {theirs} in the kernel, {ours} in the model"))
         })
     }
 

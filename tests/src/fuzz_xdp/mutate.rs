@@ -26,7 +26,8 @@ pub fn dress(dice: &mut Dice, frame: Frame) -> Vec<Frame> {
     let mut frames = if dice.one_in(10) { fragments(dice, &frame) } else { vec![frame] };
     if dice.one_in(6) {
         let tags = tags(dice);
-        let tagged = |frame: Frame| tags.iter().fold(frame, |frame, (tpid, id)| frame.tagged(*tpid, *id));
+        let tagged =
+            |frame: Frame| tags.iter().fold(frame, |frame, (tpid, id)| frame.tagged(*tpid, *id));
         frames = frames.into_iter().map(tagged).collect();
     }
     if dice.one_in(8) {

@@ -71,7 +71,8 @@ pub struct Scene {
 fn links() -> Vec<Link> {
     let [client, backend] = [[OUR_MAC, CLIENT_MAC], [SOURCE_MAC, BACKEND_MAC]];
     let clients = |from: usize, to: usize| [&CLIENTS[0][from..to], &CLIENTS[1][from..to]].concat();
-    let backends = |from: usize, to: usize| [&BACKENDS[0][from..to], &BACKENDS[1][from..to]].concat();
+    let backends =
+        |from: usize, to: usize| [&BACKENDS[0][from..to], &BACKENDS[1][from..to]].concat();
     let link = |name, parent, tags, macs, ends, mtu| Link { name, parent, tags, macs, ends, mtu };
     vec![
         link("up0", "up0", [0, 0], client, clients(0, 3), MTU),

@@ -13,7 +13,10 @@ use super::{dice::Dice, grammar::Grammar, world};
 #[derive(Clone, Debug)]
 pub enum Step {
     /// One arrives; random numbers go on from that state.
-    Frame { bytes: Vec<u8>, random: u64 },
+    Frame {
+        bytes: Vec<u8>,
+        random: u64,
+    },
     /// So many ns pass.
     Wait(u64),
     Change(Command),

@@ -3,15 +3,10 @@
 
 use lb_common::{
     abi::{
-        Address, Backend, ListKey, Prefixes, QuicKey, RangeKey, Reach, Ring, ServerId, Service, Vip,
-        VipKey, access, mode, path, service_flags, status, strategy,
+        Address, Backend, ListKey, Prefixes, QuicKey, RangeKey, Reach, Ring, ServerId, Service,
+        Vip, VipKey, access, mode, path, service_flags, status, strategy,
     },
-    testing::{
-        Model,
-        model::Count,
-        modes::TUNNEL_PORT,
-        world::BACKEND_PORT,
-    },
+    testing::{Model, model::Count, modes::TUNNEL_PORT, world::BACKEND_PORT},
 };
 
 use super::{
@@ -203,7 +198,10 @@ fn lead(dice: &mut Dice, model: &mut Model, id: u32, members: &[u32]) {
     }
     for _ in 0..dice.below(4) {
         let client = address(dice.pick(&CLIENTS[family(id)]));
-        model.crowd.lists.insert(network(dice, id, client), dice.pick(&[access::ALLOW, access::DENY]));
+        model
+            .crowd
+            .lists
+            .insert(network(dice, id, client), dice.pick(&[access::ALLOW, access::DENY]));
     }
 }
 
