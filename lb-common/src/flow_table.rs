@@ -58,6 +58,7 @@ pub fn hash_between(between: u64, key: &FlowKey, [seed, _]: [u64; 2]) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trail {
     place: u32,
+    way: u32,
     hash: u64,
 }
 
@@ -80,7 +81,14 @@ impl Trail {
         let server = (u16::from_ne_bytes(key.src_port) as u64) << 32 | key.protocol as u64;
         let start = (between ^ server).wrapping_mul(ODD) >> 32;
         let port = u16::from_be_bytes(key.dst_port) as u32;
-        Self { place: (start as u32).wrapping_add(port / NEIGHBOURS), hash }
+        let way = port % NEIGHBOURS * (WAYS / NEIGHBOURS);
+        Self { place: (start as u32).wrapping_add(port / NEIGHBOURS), way, hash }
+    }
+
+    /// Mostly free: each of those that share a bucket has its own.
+    #[inline(always)]
+    const fn likely_way(self) -> u32 {
+        self.way
     }
 
     /// The bucket of ANSWERS.
@@ -197,25 +205,21 @@ pub struct Claim {
 /// where searches follow each other it would follow all combinations. `differs` is below 2^63.
 #[inline(always)]
 fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
-    (ways_where(bucket, differs) | 1 << WAYS).trailing_zeros()
-}
-
-/// As [`way_where`], with `first` as the first one; it is below [`WAYS`].
-#[inline(always)]
-fn way_from(bucket: BucketRef, first: u32, differs: impl Fn(u64) -> u64) -> u32 {
-    let ways = ways_where(bucket, differs);
-    let turned = (ways | ways << WAYS) >> (first & (WAYS - 1));
-    if ways == 0 { WAYS } else { (turned.trailing_zeros() + first) & (WAYS - 1) }
-}
-
-/// A bit for each way.
-#[inline(always)]
-fn ways_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
-    let mut ways = 0;
+    let mut ways = 1 << WAYS;
     for way in 0..WAYS {
         ways |= (is_zero(differs(bucket.word(way).load())) as u32) << way;
     }
-    ways
+    ways.trailing_zeros()
+}
+
+/// Whether there is such a way, which costs less than asking which one.
+#[inline(always)]
+fn stands(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> bool {
+    let mut any = 0;
+    for way in 0..WAYS {
+        any |= differs(bucket.word(way).load()).wrapping_sub(1);
+    }
+    any >> 63 != 0
 }
 
 /// 1 for 0, 0 for all else below 2^63.
@@ -229,15 +233,26 @@ const fn is_zero(value: u64) -> u64 {
 pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
     let index = bucket(hash, tables.slot_mask(Part::Pending));
     let bucket = tables.slots(Part::Pending, index).ok_or(Reason::Inconsistent)?;
+    let mut way = likely(hash);
+    let tenancy = Slot(bucket.word(way).load()).tenancy();
+    if tenancy != 0 || stands(bucket, |word| Slot(word).differs(hash)) {
+        way = another(bucket, hash, now);
+    }
+    claim(tables, Part::Pending, bucket, way, hash, now)
+}
+
+/// Which way it is where the likely one is not free, or the hash's fingerprint stands there.
+#[inline(never)]
+fn another(bucket: BucketRef, hash: u64, now: u64) -> u32 {
     // Before any other: a fingerprint stands once.
     let mut way = way_where(bucket, |word| Slot(word).differs(hash));
     if way >= WAYS {
-        way = way_from(bucket, likely(hash), |word| Slot(word).tenancy());
+        way = way_where(bucket, |word| Slot(word).tenancy());
     }
     if way >= WAYS {
         way = oldest(bucket, hash, now);
     }
-    claim(tables, Part::Pending, bucket, way, hash, now)
+    way
 }
 
 /// The way that a half-open flow takes where it can: known before the bucket is, and mostly free.
@@ -383,11 +398,14 @@ impl Claim {
 #[inline(always)]
 pub fn enter_answer<T: Tables>(tables: &T, trail: Trail, number: u32) -> bool {
     let Some(bucket) = tables.answers(trail.bucket(tables.answer_mask())) else { return false };
-    if way_where(bucket, |word| trail.differs(word)) < WAYS {
+    if stands(bucket, |word| trail.differs(word)) {
         return false;
     }
-    // Neighbours, which may be with another CPU now, begin elsewhere.
-    let way = way_from(bucket, trail.hash as u32 & (WAYS - 1), |word| word >> 1);
+    // Neighbours, which may be with another CPU now, have another one.
+    let mut way = trail.likely_way();
+    if bucket.word(way).load() != 0 {
+        way = free_answer(bucket);
+    }
     if way >= WAYS {
         return false;
     }
@@ -402,6 +420,12 @@ pub fn enter_answer<T: Tables>(tables: &T, trail: Trail, number: u32) -> bool {
         same += is_zero(trail.differs(bucket.word(way).load()));
     }
     same == 1 || !tables.exchange(word, new, 0)
+}
+
+/// [`WAYS`]: none.
+#[inline(never)]
+fn free_answer(bucket: BucketRef) -> u32 {
+    way_where(bucket, |word| word >> 1)
 }
 
 /// Makes an answer lead elsewhere, or nowhere.

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
-    arrival::{Arrival, Desk, Onward},
+    arrival::{Desk, Onward},
     checksum::Delta,
     flow_table::{self, Claim, Trail},
     next_hop,
@@ -28,10 +28,12 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
     next_hop::of_backend(tables, id, arrival.key.protocol, now)?;
     let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
-    let way_back = way_back(packet, tables, arrival)?;
+    let from = came_from(packet)?;
     let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
     introduce(flow, &arrival.key, backend);
-    flow.set_hop(way_back);
+    // Known, but to be asked for again at once.
+    let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
+    flow.set_hop(CachedHop { hop, at: 1 });
     flow.set_mode(mode);
     flow.set_overhead(0);
     flow.set_backend(id);
@@ -79,18 +81,13 @@ pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reaso
     Ok(())
 }
 
-/// Where the client's packet came from: answers go there until routing knows better.
+/// Between which stations the client's packet came, as [`Hop::back`] takes them: answers go back
+/// there until routing knows better.
 #[inline(always)]
-fn way_back<P: Packet, T: Tables>(
-    packet: &P,
-    tables: &T,
-    arrival: &Arrival,
-) -> Result<CachedHop, Reason> {
+fn came_from<P: Packet>(packet: &P) -> Result<([u8; 8], [u8; 4]), Reason> {
     let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
     let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
-    let hop = Hop::back(long, short, tables.ingress(), arrival.tag.ids());
-    // Known, but to be asked for again at once.
-    Ok(CachedHop { hop, at: 1 })
+    Ok((long, short))
 }
 
 /// Both ends.

@@ -6,7 +6,7 @@ use crate::{
     abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
     answer::{reset, too_big},
-    arrival::{Desk, Extent},
+    arrival::{Desk, Extent, NOBODY, wish},
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
@@ -105,17 +105,23 @@ fn unusual<P: Packet, T: Tables>(
 fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     match desk.arrival.kind {
         Kind::Segment => admit::newcomer(packet, tables, desk)?,
-        Kind::Message => icmp::receive(packet, tables, desk)?,
+        Kind::Message => {
+            desk.onward.wishes = wish::ANY;
+            icmp::receive(packet, tables, desk)?;
+        }
         Kind::Odd | Kind::Foreign => desk.onward.way = Way::Pass,
     }
-    if desk.onward.way == Way::Open {
+    if desk.onward.way == Way::Open && desk.onward.wishes(wish::GUARD) {
         guard::check(packet, tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
         gone::settle(tables, desk)?;
     }
     if desk.onward.way == Way::Open {
-        desk.onward.backend = quic::named(packet, tables, desk);
+        desk.onward.backend = NOBODY;
+        if desk.onward.wishes(wish::QUIC) {
+            desk.onward.backend = quic::named(packet, tables, desk);
+        }
         pick::pick(tables, desk)?;
     }
     match desk.onward.way {
@@ -128,7 +134,9 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         Way::Follow => {}
         _ => return Ok(()),
     }
-    mss::clamp(packet, tables, desk);
+    if desk.onward.wishes(wish::MSS) {
+        mss::clamp(packet, tables, desk);
+    }
     follow(packet, tables, desk)
 }
 
@@ -136,7 +144,10 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
 #[inline(always)]
 fn open<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let opened = open::begin(packet, tables, desk)
-        .and_then(|()| encap::prepare(tables, desk))
+        .and_then(|()| match desk.onward.wishes(wish::TUNNEL) {
+            true => encap::prepare(tables, desk),
+            false => Ok(()),
+        })
         .and_then(|()| open::reserve(tables, desk))
         .and_then(|()| open::finish(tables, desk));
     if opened.is_err() {
