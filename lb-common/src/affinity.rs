@@ -14,7 +14,6 @@ const SEARCHED: u64 = 64;
 /// takes no new flows any more.
 #[inline(never)]
 pub(crate) fn recall<T: Tables>(tables: &T, desk: &mut Desk) -> bool {
-    desk.onward.position = 0;
     let Some(service) = tables.service(desk.onward.service) else { return false };
     let Some(kept) = tables.affinity(&key(service, desk)) else { return false };
     if tables.now().wrapping_sub(kept.at) >= service.affinity {

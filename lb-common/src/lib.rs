@@ -12,6 +12,7 @@ pub mod admit;
 mod affinity;
 mod answer;
 pub mod arrival;
+pub mod chance;
 pub mod checksum;
 pub mod cookie;
 pub mod decap;

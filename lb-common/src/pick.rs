@@ -56,6 +56,8 @@ fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
         desk.onward.refuse(Reason::NoBackend);
         return Ok(());
     }
+    // Of a backend that the packet names nothing is known of where it stands.
+    desk.onward.position = 0;
     let named = desk.onward.backend != NOBODY;
     if named || service.affinity != 0 && affinity::recall(tables, desk) {
         // A connection or a source leaves its backend only when that is full.

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+#[cfg_attr(feature = "fuzz", path = "pinned.rs")]
+mod chance;
 mod declared;
 mod frame;
 mod maps;

@@ -2,11 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 
-use aya_ebpf::{
-    bindings::xdp_md,
-    helpers::{bpf_check_mtu, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
-    maps::lpm_trie,
-};
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_check_mtu, maps::lpm_trie};
 use lb_common::{
     abi::{
         Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RangeKey,
@@ -18,7 +14,7 @@ use lb_common::{
 };
 
 pub use crate::declared::LISTENERS;
-use crate::{declared::*, route::route};
+use crate::{chance, declared::*, route::route};
 
 macro_rules! global {
     ($name:ident) => {
@@ -328,8 +324,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: no arguments.
-        unsafe { bpf_ktime_get_coarse_ns() }
+        chance::now()
     }
 
     #[inline(always)]
@@ -352,8 +347,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn random(&self) -> u32 {
-        // SAFETY: no arguments.
-        unsafe { bpf_get_prandom_u32() }
+        chance::random()
     }
 
     #[inline(always)]

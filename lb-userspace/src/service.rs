@@ -110,6 +110,18 @@ pub struct Port {
     pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
     pub force_https: bool,
+    pub http: HttpOptions,
+}
+
+/// What the `http` handler does beside forwarding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Speak HTTP/2 without TLS to the servers.
+    pub h2_backend: bool,
+    /// Add nothing of our own to responses.
+    pub pristine: bool,
+    /// Set in every response of a server, in lower case. Without a value: removed.
+    pub response_headers: Vec<(Arc<str>, Vec<Arc<str>>)>,
 }
 
 impl Port {

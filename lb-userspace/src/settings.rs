@@ -115,6 +115,12 @@ pub struct ProxySettings {
     pub idle_timeout: Duration,
     /// Without a byte in a relay or tunnel of which one side has ended. Default 10 s.
     pub termination_delay: Duration,
+    /// Of a request, in bytes; larger ones are answered with 431. Default 64 KiB.
+    pub max_header_size: usize,
+    /// Of a request, in bytes; larger ones are answered with 413. Default: no limit.
+    pub max_request_body: u64,
+    /// From a request's header to the end of its response. Default: no limit.
+    pub request_timeout: Option<Duration>,
     /// To connect to a backend. Default 5 s.
     pub dial_timeout: Duration,
     /// From a sent request to the backend's response header. Default 60 s.

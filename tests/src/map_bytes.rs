@@ -80,7 +80,7 @@ fn hash<K: Pod + Debug, V: Pod + Debug>(name: &str, map: MapData, bytes: &mut By
 }
 
 /// The kernel's numbers of the maps that this process has open.
-fn ids() -> Result<Vec<u32>> {
+pub(crate) fn ids() -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir("/proc/self/fdinfo")? {
         // One may have been closed meanwhile.

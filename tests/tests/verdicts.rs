@@ -24,7 +24,11 @@ use lb_common::{
     },
     verdict::{Reason, Verdict},
 };
-use lb_tests::{map_bytes, netns::Netns};
+use lb_tests::{
+    map_bytes,
+    mirror::{self, link},
+    netns::Netns,
+};
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
 const XDP_DROP: u32 = 1;
@@ -88,30 +92,26 @@ impl Lab {
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
         let [behind, behind6] = world::VLAN_BACKENDS;
-        let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, NARROW_CLIENTS);
+        let narrow = link(&netns, "narrow0", OUR_MAC, CLIENT_MAC, &NARROW_CLIENTS);
         netns.ip(&format!("link set narrow0 mtu {NARROW_MTU}")).expect("ip");
         let lab = Self {
             _turn: turn,
             narrow,
-            up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, [client, client6]),
-            client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, world::DOUBLE_CLIENTS),
+            up: link(&netns, "up0", OUR_MAC, CLIENT_MAC, &[client, client6]),
+            client_double: link(&netns, "cdouble0", OUR_MAC, CLIENT_MAC, &world::DOUBLE_CLIENTS),
             backend_double: link(
                 &netns,
                 "bdouble0",
                 SOURCE_MAC,
                 BACKEND_MAC,
-                world::DOUBLE_BACKENDS,
+                &world::DOUBLE_BACKENDS,
             ),
-            client_vlan: link(&netns, "ctag0", OUR_MAC, CLIENT_MAC, [tagged, tagged6]),
-            down: link(&netns, "down0", SOURCE_MAC, BACKEND_MAC, [backend, backend6]),
-            backend_vlan: link(&netns, "btag0", SOURCE_MAC, BACKEND_MAC, [behind, behind6]),
+            client_vlan: link(&netns, "ctag0", OUR_MAC, CLIENT_MAC, &[tagged, tagged6]),
+            down: link(&netns, "down0", SOURCE_MAC, BACKEND_MAC, &[backend, backend6]),
+            backend_vlan: link(&netns, "btag0", SOURCE_MAC, BACKEND_MAC, &[behind, behind6]),
             netns,
         };
-        for family in ["ipv4", "ipv6"] {
-            lab.netns
-                .set_sysctl(&format!("net/{family}/conf/all/forwarding"), "1")
-                .expect("sysctl");
-        }
+        mirror::forward(&lab.netns);
         lab
     }
 
@@ -136,7 +136,7 @@ impl Lab {
             udp: hour,
         };
         let mut datapath = Datapath::load(&config, timeouts).expect("loading the object");
-        for command in commands() {
+        for command in mirror::commands(&world::model(0)) {
             datapath.tables.apply(&command).expect("filling the tables");
         }
         let mut vlan = |device, parent, tags| {
@@ -223,30 +223,6 @@ impl Lab {
     }
 }
 
-/// A device with our address next to each neighbour's, and the neighbours known. Its index.
-fn link(netns: &Netns, name: &str, mac: [u8; 6], their_mac: [u8; 6], ends: [&str; 2]) -> u32 {
-    let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    let (mac, their_mac) = (text(mac), text(their_mac));
-    let ip = |arguments: String| netns.ip(&arguments).expect("ip");
-    ip(format!("link add {name} address {mac} type veth peer name {name}-peer"));
-    ip(format!("link set {name} up"));
-    ip(format!("link set {name}-peer up"));
-    for (end, length) in ends.into_iter().zip([24, 64]) {
-        let ours = neighbour_of(end);
-        ip(format!("address add {ours}/{length} dev {name}"));
-        ip(format!("neighbour add {end} lladdr {their_mac} dev {name} nud permanent"));
-    }
-    let shown = ip(format!("-o link show dev {name}"));
-    let index = shown.split(':').next().and_then(|index| index.parse().ok());
-    index.expect("the device's index")
-}
-
-/// The first host of the same network.
-fn neighbour_of(end: &str) -> String {
-    let cut = end.rfind(['.', ':']).expect("an address") + 1;
-    format!("{}1", &end[..cut])
-}
-
 /// Without flows, and with counts and source ports that no row has used.
 fn start_afresh(datapath: &mut Datapath, number: u32) {
     datapath.flows.clear();
@@ -262,26 +238,4 @@ fn start_afresh(datapath: &mut Datapath, number: u32) {
 
 fn load_slot(row: u32, load: u32) -> LoadSlot {
     LoadSlot(4 * row + load)
-}
-
-/// The world's tables as the daemon would fill them, without the backends.
-fn commands() -> Vec<Command> {
-    let model = world::model(0);
-    let mut commands =
-        vec![Command::WriteRing { offset: 0, recipe: None, words: model.rings.clone() }];
-    for (service, ring) in (0..).zip(&model.current_rings) {
-        commands.push(Command::SetRing { service, ring: *ring });
-    }
-    for (id, service) in (0..).zip(&model.services) {
-        commands.push(Command::SetService { id, service: *service });
-    }
-    commands.extend(model.vips.iter().map(|(key, vip)| Command::SetVip(*key, *vip)));
-    let lists = model.crowd.lists.iter();
-    commands.extend(lists.map(|(prefix, access)| Command::SetAccess(*prefix, *access)));
-    commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
-    commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
-    let flags = |address| model.address(address).expect("one of the model's");
-    let addresses = model.addresses.iter();
-    commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
-    commands
 }

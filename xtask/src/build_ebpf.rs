@@ -32,20 +32,22 @@ pub struct Options<'a> {
     pub log: bool,
     /// The programs of `bench xdp` beside the product's own.
     pub bench: bool,
+    /// A clock and random numbers that `fuzz` sets.
+    pub fuzz: bool,
     /// Architecture whose registers BPF's tracing arguments come from, as in `CARGO_CFG_TARGET_ARCH`.
     pub arch: &'a str,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { log: false, bench: false, arch: std::env::consts::ARCH }
+        Self { log: false, bench: false, fuzz: false, arch: std::env::consts::ARCH }
     }
 }
 
 impl Options<'_> {
     /// Of lb-ebpf. Objects of different features lie beside each other.
     fn features(&self) -> Vec<&'static str> {
-        let known = [(self.log, "log"), (self.bench, "bench")];
+        let known = [(self.log, "log"), (self.bench, "bench"), (self.fuzz, "fuzz")];
         known.into_iter().filter_map(|(wanted, name)| wanted.then_some(name)).collect()
     }
 }

@@ -13,7 +13,11 @@ use crate::{
 };
 
 /// The package's name for pip, and the module that it brings.
-const PACKAGES: [(&str, &str); 1] = [
+const PACKAGES: [(&str, &str); 4] = [
+    ("grpcio==1.*", "grpc"),
+    // Frames of HTTP/2 by hand, for clients that misbehave.
+    ("h2==4.*", "h2"),
+    ("websockets==15.*", "websockets"),
     // Brings PostgreSQL 18's libpq, which begins with TLS at once.
     ("psycopg[binary]==3.3.*", "psycopg"),
 ];

@@ -17,6 +17,7 @@ use crate::{
         flow_state,
     },
     arrival::{Arrival, Desk, Onward},
+    chance::{STEP, scramble},
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
     verdict::Reason,
     vlan::Tag,
@@ -53,7 +54,8 @@ pub struct Model {
     pub ingress_mtu: u32,
     answers_due: Cell<u64>,
     turns: Mutex<HashMap<u32, u32>>,
-    random: Count,
+    /// The state of [`chance`](crate::chance).
+    pub random: Count,
 }
 
 // SAFETY: entries and buckets are what threads race for, by the same exchanges as CPUs do in the
@@ -163,6 +165,14 @@ impl Model {
         self.part(part).open().collect()
     }
 
+    /// Words of the answers' index that lead somewhere.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        // SAFETY: asked between packets, and no reference is held.
+        let words = self.answers.iter().flat_map(|bucket| unsafe { *bucket.get() });
+        words.filter(|word| *word != 0).count()
+    }
+
     /// Places that are being worked on.
     #[must_use]
     pub fn claimed(&self, part: Part) -> usize {
@@ -243,8 +253,7 @@ impl Tables for Model {
     }
 
     fn next_fragment_id(&self) -> u32 {
-        self.fragment_id.set(self.fragment_id.get().wrapping_add(1));
-        self.fragment_id.get()
+        self.fragment_id.replace(self.fragment_id.get().wrapping_add(1))
     }
 
     fn vip(&self, key: &VipKey) -> Option<Vip> {
@@ -315,8 +324,8 @@ impl Tables for Model {
     fn turn(&self, service: u32) -> u32 {
         let mut turns = self.turns.lock().expect("no panic");
         let turn = turns.entry(service).or_default();
-        *turn += 1;
-        *turn - 1
+        *turn = turn.wrapping_add(1);
+        *turn
     }
 
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
@@ -340,11 +349,8 @@ impl Tables for Model {
     }
 
     fn random(&self) -> u32 {
-        // SplitMix64 (Steele, Lea and Flood, 2014): a sequence that threads can share.
-        let mut z = self.random.add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z >> 32) as u32
+        // A sequence that threads can share.
+        scramble(self.random.add(STEP))
     }
 
     fn ingress(&self) -> u32 {

@@ -32,7 +32,25 @@ impl<K> Default for Words<K> {
     }
 }
 
+impl Crowd {
+    /// When the next flow of each source that is measured is due.
+    #[must_use]
+    pub fn due(&self) -> Vec<(SourceKey, u64)> {
+        self.due.all()
+    }
+
+    /// When each known source was last heard of.
+    #[must_use]
+    pub fn known(&self) -> Vec<(Address, u64)> {
+        self.known.all()
+    }
+}
+
 impl<K: Copy + Eq + Hash> Words<K> {
+    fn all(&self) -> Vec<(K, u64)> {
+        self.0.borrow().iter().map(|(key, word)| (*key, word.get())).collect()
+    }
+
     fn find(&self, key: &K) -> Option<WordRef> {
         // SAFETY: nothing is ever removed, and a box does not move.
         self.0.borrow().get(key).map(|word| unsafe { WordRef::new(word.as_ptr()) })

@@ -14,7 +14,7 @@ use crate::{
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
-    settings::{Encap, Node},
+    settings::{Config, Encap},
     tables::Command,
 };
 
@@ -47,27 +47,30 @@ impl Steering {
         tables: datapath::Tables,
         load: Load,
         notes: Notes,
-        node: &Node,
+        config: &Config,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
         let actual = control::Tables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
-        let assigned = notes.assigned();
-        let is_known = assigned.is_some();
-        let mut slots = match assigned {
-            Some(assigned) => Slots::resume(capacity, &assigned),
-            None => Slots::beyond(capacity, &actual, has_connections),
-        };
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
-        if !contents.is_empty() && !is_known {
-            warn!("it is not known whose these entries are: their counters end");
-        }
+        let mut slots = match notes.assigned() {
+            Some(assigned) => Slots::resume(capacity, &assigned),
+            None => {
+                if !contents.is_empty() {
+                    warn!(
+                        "the notes on whose these entries are were lost: those in use are recognised, and of others the counters end"
+                    );
+                }
+                let recognised = control::recognise(&config.services, &actual, &contents);
+                Slots::beyond(capacity, &actual, &recognised, has_connections)
+            }
+        };
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        let (maglev_size, encap) = (node.maglev_table_size, node.encap);
+        let (maglev_size, encap) = (config.node.maglev_table_size, config.node.encap);
         Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, encap, settled })
     }
 

@@ -10,6 +10,7 @@ mod diagnostic;
 mod flow_timeouts;
 mod health;
 mod hostname;
+mod http;
 mod network;
 mod node;
 mod pool;

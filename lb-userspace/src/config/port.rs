@@ -6,6 +6,7 @@ use crate::service::{Handler, Port, ProxyProtocol};
 
 use super::{
     diagnostic::{Diagnostic, Span},
+    http::{check_http_options, http_options},
     port_range::port_range,
     reader::{At, List, Report, Value},
     section::Section,
@@ -32,6 +33,7 @@ pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
         let handlers = port.optional("handlers", handlers);
         let tls = port.optional("tls_options", |it| tls_options(it, directory));
         let proxy_proto = port.optional("proxy_proto_options", proxy_proto_options);
+        let http = port.optional("http_options", http_options);
         let force_https = port.optional("force_https", Value::boolean);
         if handlers.is_none() && port.has("handlers") {
             return None;
@@ -39,6 +41,7 @@ pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
         let handlers = handlers.unwrap_or_default();
         let is_sound = check_tls_options(port, &handlers)
             & check_proxy_proto_options(port, &handlers)
+            & check_http_options(port, &handlers)
             & check_force_https(port, &handlers, force_https == Some(true))
             & check_alpn(port.report(), &handlers, tls.as_ref());
         let has = |handler| handlers.contains(&handler);
@@ -50,6 +53,7 @@ pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
                 tls: is_tls(&handlers).then(|| tls.unwrap_or_default().build(&handlers)),
                 proxy_proto: has(Handler::ProxyProto).then(|| proxy_proto.unwrap_or_default()),
                 force_https: force_https == Some(true),
+                http: http.unwrap_or_default(),
                 handlers,
             },
             number: number.span,

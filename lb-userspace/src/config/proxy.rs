@@ -19,6 +19,9 @@ pub(super) fn default_proxy() -> ProxySettings {
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
         termination_delay: Duration::from_secs(10),
+        max_header_size: 64 * 1024,
+        max_request_body: u64::MAX,
+        request_timeout: None,
         dial_timeout: Duration::from_secs(5),
         response_header_timeout: Duration::from_secs(60),
         drain_timeout: Duration::from_secs(30),
@@ -34,6 +37,9 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
         let trusted_proxies = proxy.optional("trusted_proxies", networks);
         let proxy_proto_from = proxy.optional("proxy_proto_from", networks);
         let max_idle = proxy.optional("max_idle_per_backend", |it| it.number(0..=u16::MAX));
+        let max_header = proxy.optional("max_header_size", |it| it.number(8192..=1 << 20));
+        let max_body = proxy.optional("max_request_body", |it| it.number(0..=u64::MAX >> 1));
+        let request_timeout = proxy.optional("request_timeout", duration);
         let mut or = |key, default| proxy.optional(key, duration).unwrap_or(default);
         Some(ProxySettings {
             header_prefix: header_prefix.unwrap_or(default.header_prefix),
@@ -43,6 +49,9 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
             header_timeout: or("header_timeout", default.header_timeout),
             idle_timeout: or("idle_timeout", default.idle_timeout),
             termination_delay: or("termination_delay", default.termination_delay),
+            max_header_size: max_header.unwrap_or(default.max_header_size),
+            max_request_body: max_body.unwrap_or(default.max_request_body),
+            request_timeout,
             dial_timeout: or("dial_timeout", default.dial_timeout),
             response_header_timeout: or("response_header_timeout", default.response_header_timeout),
             drain_timeout: or("drain_timeout", default.drain_timeout),

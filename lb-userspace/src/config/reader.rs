@@ -128,6 +128,10 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub(super) fn is_list(self) -> bool {
+        self.node.get_ref().as_array().is_some()
+    }
+
     pub(super) fn is_boolean(self) -> bool {
         self.node.get_ref().as_bool().is_some()
     }

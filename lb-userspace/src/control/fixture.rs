@@ -18,8 +18,8 @@ use super::{Circumstances, Desired, Slots, Tables, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     service::{
-        Concurrency, ConcurrencyKind, Handler, Pool, Port, Protocol, Server, Service, Steering,
-        Strategy,
+        Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, Server, Service,
+        Steering, Strategy,
     },
     settings::Encap,
     tables::{Capacity, Command},
@@ -43,6 +43,7 @@ pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
         tls: None,
         proxy_proto: None,
         force_https: false,
+        http: HttpOptions::default(),
     }
 }
 
@@ -82,8 +83,11 @@ pub(super) fn run(service: Service, slots: &mut Slots) -> Arc<RunningService> {
     Arc::new(RunningService::new(Arc::new(service), backends))
 }
 
+pub(super) const CAPACITY: Capacity =
+    Capacity { services: 16, backends: 64, loads: 32, rings: RINGS };
+
 pub(super) fn slots() -> Slots {
-    Slots::new(Capacity { services: 16, backends: 64, loads: 32, rings: RINGS })
+    Slots::new(CAPACITY)
 }
 
 /// The daemon's half, and the kernel's as the commands leave it.

@@ -18,6 +18,7 @@ mod needs;
 mod plan;
 mod ports;
 mod recipe;
+mod recognise;
 mod retiring;
 mod slots;
 mod space;
@@ -28,6 +29,7 @@ pub use model::Tables;
 pub use needs::needs;
 pub use plan::{Plan, plan};
 pub use ports::prefixes;
+pub use recognise::recognise;
 pub use slots::{Assigned, Slots};
 
 /// Why there is no plan.

@@ -19,9 +19,9 @@ use crate::{load::LoadSlot, tables::Capacity};
 /// Who held which index: what an earlier daemon knew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned {
-    services: Vec<(String, Family, u32)>,
-    backends: Vec<(String, SocketAddr, u32)>,
-    loads: Vec<(SocketAddr, u32)>,
+    pub(super) services: Vec<(String, Family, u32)>,
+    pub(super) backends: Vec<(String, SocketAddr, u32)>,
+    pub(super) loads: Vec<(SocketAddr, u32)>,
 }
 
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
@@ -62,21 +62,26 @@ impl Slots {
         slots
     }
 
-    /// Goes on where nobody knows who held which index: nothing that `tables` or flows speak of is
-    /// given to anybody.
+    /// Goes on where the notes of the earlier daemon are lost, with what was `recognised` in
+    /// `tables`. Nothing else that these or flows speak of is given to anybody: other backends are
+    /// held by a service without a name until their connections have ended.
     #[must_use]
     pub fn beyond(
         capacity: Capacity,
         tables: &Tables,
+        recognised: &Assigned,
         has_connections: impl Fn(LoadSlot) -> bool,
     ) -> Self {
-        let mut slots = Self::new(capacity);
+        let mut slots = Self::resume(capacity, recognised);
         tables.services.keys().for_each(|&id| slots.services.reserve(id));
         tables.current.keys().for_each(|&id| slots.services.reserve(id));
+        let nameless: Arc<str> = "".into();
         for (&id, backend) in &tables.backends {
+            let server = server(backend);
+            slots.backends.resume((nameless.clone(), server), id);
             slots.backends.reserve(id);
             // A count is known by the server's own address; flows go on counting there.
-            slots.loads.resume(server(backend), backend.load);
+            slots.loads.resume(server, backend.load);
             slots.loads.reserve(backend.load);
         }
         let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));

@@ -159,11 +159,12 @@ impl DatapathConfig {
 /// Opens the maps that are pinned at `kept` (name, path), creates the others and loads the
 /// programs that balance; nothing is attached yet.
 pub(super) fn load(
+    elf: &[u8],
     config: &DatapathConfig,
     seed: [u64; 2],
     kept: &[(String, PathBuf)],
 ) -> Result<Ebpf, DatapathError> {
-    object::check_version(object::OBJECT)?;
+    object::check_version(elf)?;
     raise_memlock();
     let words = config.globals();
     let mut loader = EbpfLoader::new();
@@ -177,7 +178,7 @@ pub(super) fn load(
     for (name, path) in kept {
         loader.map_pin_path(name, path.as_path());
     }
-    let mut ebpf = loader.load(object::OBJECT).map_err(DatapathError::load)?;
+    let mut ebpf = loader.load(elf).map_err(DatapathError::load)?;
     xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::BALANCE, error))?;
     sk_lookup(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::STEER, error))?;
     Ok(ebpf)

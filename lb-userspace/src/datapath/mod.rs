@@ -86,8 +86,22 @@ impl Datapath {
     /// No privilege, no BPF in the kernel, an object of another build, or one that the verifier
     /// refuses.
     pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
-        let seed = seed::random()?;
-        let mut ebpf = load::load(config, seed, &[])?;
+        Self::load_object(OBJECT, seed::random()?, config, timeouts)
+    }
+
+    /// The same of another build of the object, and with a known secret that places flows: for what
+    /// must be the same each time.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load).
+    pub fn load_object(
+        elf: &[u8],
+        seed: [u64; 2],
+        config: &DatapathConfig,
+        timeouts: FlowTimeouts,
+    ) -> Result<Self, DatapathError> {
+        let mut ebpf = load::load(elf, config, seed, &[])?;
         let load = Load::shared(Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
         Self::assemble(ebpf, seed, load, timeouts, None)
     }
@@ -112,7 +126,7 @@ impl Datapath {
         let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
         let kept: Vec<_> =
             kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
-        let mut ebpf = load::load(config, seed, &kept)?;
+        let mut ebpf = load::load(OBJECT, config, seed, &kept)?;
         adopt::carry_over(&ebpf, &plans, &pins)?;
         let mut unnamed = adopt::unnamed(&ebpf, &plans)?;
         let numbers = adopt::numbers(&ebpf, &plans)?;

@@ -123,6 +123,7 @@ mod tests {
             tls: None,
             proxy_proto: None,
             force_https: false,
+            http: crate::service::HttpOptions::default(),
         };
         let server = Server::at(server);
         let health_check = HealthCheck {

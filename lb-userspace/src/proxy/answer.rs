@@ -1,7 +1,7 @@
 //! Answers of our own: why a request did not reach a backend, or its response the client.
 
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    HeaderMap, Response, StatusCode, Version,
     body::Bytes,
     header::{self, HeaderValue},
 };
@@ -14,8 +14,20 @@ use crate::balance::Unavailable;
 pub(super) enum Fault {
     #[error("the request has no valid Host")]
     BadHost,
+    #[error("the request says the length of its body in two ways")]
+    TwoFramings,
+    #[error("the request's Content-Length is not the length of its body")]
+    BadLength,
+    #[error("the request's only transfer coding must be chunked")]
+    BadCoding,
+    #[error("a line of the request's header section ends without a carriage return")]
+    BareLineFeed,
+    #[error("the request's header section did not arrive in time")]
+    SlowHeader,
     #[error("the request's body broke off or is malformed")]
     BadBody,
+    #[error("the request's body is larger than is allowed")]
+    BodyTooLarge,
     #[error("the request's body did not arrive in time")]
     SlowBody,
     #[error("no service has this name here")]
@@ -41,10 +53,16 @@ pub(super) enum Fault {
 impl Fault {
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadHost | Self::BadBody => StatusCode::BAD_REQUEST,
+            Self::BadHost
+            | Self::BadBody
+            | Self::TwoFramings
+            | Self::BadLength
+            | Self::BadCoding
+            | Self::BareLineFeed => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowBody | Self::SlowHeader => StatusCode::REQUEST_TIMEOUT,
             Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
@@ -52,9 +70,15 @@ impl Fault {
         }
     }
 
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::BadHost => "bad-host",
+            Self::TwoFramings => "two-framings",
+            Self::BadLength => "bad-content-length",
+            Self::BadCoding => "bad-transfer-encoding",
+            Self::BareLineFeed => "bare-line-feed",
+            Self::SlowHeader => "slow-header",
+            Self::BodyTooLarge => "body-too-large",
             Self::BadBody => "bad-body",
             Self::SlowBody => "slow-body",
             Self::UnknownHost => "unknown-host",
@@ -75,13 +99,39 @@ impl Fault {
         self.status().is_server_error() && self != Self::Tunnel
     }
 
-    pub fn answer(self, names: &Names) -> Response<Bytes> {
+    /// Whether it is in doubt where the client's next request begins, or whether one comes at all.
+    pub fn ends_connection(self) -> bool {
+        matches!(self.status().as_u16(), 400 | 408 | 413)
+    }
+
+    /// For a request that came by `version`.
+    pub fn answer(self, names: &Names, version: Version) -> Response<Bytes> {
         let status = self.status();
         let mut response = plain(status, format!("{status}: {self}\n").into());
         let why = HeaderValue::from_static(self.word());
         response.headers_mut().insert(names.error.clone(), why);
+        // HTTP/2 ends the stream and goes on.
+        if self.ends_connection() && version < Version::HTTP_2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         response
     }
+}
+
+/// One of our own answers as it is sent where hyper speaks no more.
+pub(super) fn to_bytes(answer: Response<Bytes>) -> Vec<u8> {
+    let (parts, text) = answer.into_parts();
+    let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
+    for (name, value) in &parts.headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", text.len()).as_bytes());
+    bytes.extend_from_slice(&text);
+    bytes
 }
 
 fn plain(status: StatusCode, text: Bytes) -> Response<Bytes> {

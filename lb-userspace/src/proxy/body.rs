@@ -11,6 +11,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::{
+    answer::Fault,
     lease::Lease,
     watch::{Active, Watch},
 };
@@ -19,6 +20,17 @@ use super::{
 pub(super) struct RequestBody {
     /// `None`: there is none.
     part: Option<(Incoming, Rc<Progress>)>,
+    /// Bytes that may still come.
+    allowed: u64,
+}
+
+/// Why a request's body cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    #[error("the body is larger than is allowed")]
+    TooLarge,
 }
 
 /// How far a request's body has come. Shared with the request that waits for it.
@@ -35,7 +47,7 @@ enum Stage {
     /// The client owes the next part.
     Awaited,
     Done,
-    Broken,
+    Broken(Fault),
 }
 
 impl Progress {
@@ -43,8 +55,12 @@ impl Progress {
         self.stage.get() == Stage::Done
     }
 
-    pub fn is_broken(&self) -> bool {
-        self.stage.get() == Stage::Broken
+    /// Why it broke off.
+    pub fn fault(&self) -> Option<Fault> {
+        match self.stage.get() {
+            Stage::Broken(fault) => Some(fault),
+            _ => None,
+        }
     }
 
     pub fn waits_for_client(&self) -> bool {
@@ -68,8 +84,8 @@ impl Progress {
 }
 
 impl RequestBody {
-    /// From the client that `watch` is about.
-    pub fn new(incoming: Incoming, watch: &Rc<Watch>) -> Self {
+    /// At most `allowed` bytes from the client that `watch` is about.
+    pub fn new(incoming: Incoming, watch: &Rc<Watch>, allowed: u64) -> Self {
         let part = (!incoming.is_end_stream()).then(|| {
             let progress = Progress {
                 stage: Cell::new(Stage::Offered),
@@ -78,11 +94,22 @@ impl RequestBody {
             };
             (incoming, Rc::new(progress))
         });
-        Self { part }
+        Self { part, allowed }
     }
 
     pub fn empty() -> Self {
-        Self { part: None }
+        Self { part: None, allowed: 0 }
+    }
+
+    /// Whether it is known already to be larger than allowed.
+    pub fn is_too_large(&self) -> bool {
+        self.size_hint().lower() > self.allowed
+    }
+
+    fn allow(&mut self, frame: &Frame<Bytes>) -> Result<(), Broken> {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
+        Ok(())
     }
 
     /// `None` where there is no body.
@@ -93,22 +120,30 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Some((incoming, progress)) = &mut self.part else {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some((incoming, _)) = &mut self.part else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        progress.enter(match &polled {
-            Poll::Pending => Stage::Awaited,
-            Poll::Ready(Some(Ok(_))) if !incoming.is_end_stream() => Stage::Offered,
-            Poll::Ready(Some(Err(_))) => Stage::Broken,
-            Poll::Ready(Some(Ok(_)) | None) => Stage::Done,
+        let polled = Pin::new(incoming).poll_frame(cx);
+        let polled = polled.map(|frame| {
+            let frame = frame?.map_err(Broken::from);
+            Some(frame.and_then(|frame| self.allow(&frame).map(|()| frame)))
         });
+        let stage = match &polled {
+            Poll::Pending => Stage::Awaited,
+            Poll::Ready(Some(Ok(_))) if !self.is_end_stream() => Stage::Offered,
+            Poll::Ready(Some(Err(Broken::TooLarge))) => Stage::Broken(Fault::BodyTooLarge),
+            Poll::Ready(Some(Err(Broken::Client(_)))) => Stage::Broken(Fault::BadBody),
+            Poll::Ready(Some(Ok(_)) | None) => Stage::Done,
+        };
+        if let Some((_, progress)) = &self.part {
+            progress.enter(stage);
+        }
         polled
     }
 
@@ -127,7 +162,7 @@ impl Body for RequestBody {
 pub(super) struct ResponseBody {
     source: Source,
     /// The client's request is being answered until this is dropped.
-    _active: Active,
+    active: Active,
 }
 
 enum Source {
@@ -137,7 +172,7 @@ enum Source {
 
 impl ResponseBody {
     pub fn own(text: Bytes, active: Active) -> Self {
-        Self { source: Source::Own(text), _active: active }
+        Self { source: Source::Own(text), active }
     }
 
     /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
@@ -148,7 +183,7 @@ impl ResponseBody {
         } else {
             Some(lease)
         };
-        Self { source: Source::Backend(incoming, lease), _active: active }
+        Self { source: Source::Backend(incoming, lease), active }
     }
 }
 
@@ -160,17 +195,22 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let (incoming, lease) = match &mut self.source {
+        let this = &mut *self;
+        let (incoming, lease) = match &mut this.source {
             Source::Own(text) if text.is_empty() => return Poll::Ready(None),
             Source::Own(text) => {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
             }
             Source::Backend(incoming, lease) => (incoming, lease),
         };
-        let frame = ready!(match lease {
+        let polled = match lease {
             Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
             None => Pin::new(&mut *incoming).poll_frame(cx),
-        });
+        };
+        if let Some(pace) = &this.active.pace {
+            pace.polled(polled.is_ready());
+        }
+        let frame = ready!(polled);
         match &frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");

@@ -12,6 +12,7 @@ use hyper::{Request, Response, body::Incoming};
 use super::{
     answer::Fault,
     body::RequestBody,
+    http2,
     lease::{self, Lease},
     routes::Site,
     upstream::{Allowance, Failure, Upstream, dial},
@@ -29,7 +30,7 @@ pub(super) struct Exchange {
 }
 
 /// Why a backend did not take the request.
-enum Refusal {
+pub(super) enum Refusal {
     /// Another backend may.
     Elsewhere(Box<Request<RequestBody>>, Fault),
     Final(Fault),
@@ -53,7 +54,14 @@ pub(super) async fn exchange(
         };
         let backend = &service.backends[index];
         let permit = lease::enter(&worker.load, backend);
-        match send(worker, backend, request).await {
+        let sent = if http2::takes(site, &request) {
+            let address = backend.server.address;
+            http2::send(worker, address, request).await.map(|response| (response, None))
+        } else {
+            let sent = send(worker, backend, request).await;
+            sent.map(|(response, upstream)| (response, Some(upstream)))
+        };
+        match sent {
             Ok((response, upstream)) => {
                 let (backend, service) = (backend.clone(), service.clone());
                 let lease = Lease::new(upstream, backend, worker.clone(), service, permit);
@@ -106,20 +114,23 @@ async fn send_over(
     request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Upstream), Failure> {
     let progress = request.body().progress();
-    let allowance = Allowance {
-        response_header: worker.settings.response_header_timeout,
-        body_progress: worker.settings.idle_timeout,
-    };
-    let response = upstream.send(request, allowance).await?;
+    let response = upstream.send(request, allowance(worker)).await?;
     if progress.is_some_and(|progress| !progress.is_done()) {
         upstream.detach();
     }
     Ok((response, upstream))
 }
 
+pub(super) fn allowance(worker: &Worker) -> Allowance {
+    Allowance {
+        response_header: worker.settings.response_header_timeout,
+        body_progress: worker.settings.idle_timeout,
+    }
+}
+
 /// A copy to send again, where sending twice does no harm (RFC 9110 9.2.2) and nothing of a body
 /// is lost.
-fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+pub(super) fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.method().is_idempotent() || request.body().progress().is_some() {
         return None;
     }
@@ -130,10 +141,10 @@ fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
-fn fault(failure: &Failure) -> Fault {
+pub(super) fn fault(failure: &Failure) -> Fault {
     match failure {
         Failure::Unsent(_) | Failure::Closed => Fault::Closed,
-        Failure::Body => Fault::BadBody,
+        Failure::Body(fault) => *fault,
         Failure::SlowBody => Fault::SlowBody,
         Failure::Malformed => Fault::BadResponse,
         Failure::Overdue => Fault::SlowResponse,

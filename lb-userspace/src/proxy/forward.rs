@@ -5,19 +5,18 @@ use std::{rc::Rc, sync::Arc};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
-    header::{self, HeaderValue},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout_at};
 
 use super::{
     answer::{Fault, moved},
     body::{RequestBody, ResponseBody},
     exchange::{Exchange, count, count_failed, exchange},
-    headers, host,
+    framing, headers, host,
     http::Client,
     redirect,
     routes::Site,
-    watch::{Active, Watch},
+    watch::Active,
 };
 use crate::load::Permit;
 
@@ -36,25 +35,27 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     active: Active,
 ) -> Answer {
+    let version = request.version();
     let own = |response: Response<Bytes>, active| {
         (response.map(|text| ResponseBody::own(text, active)), None)
     };
-    let site = match site(client, &request) {
+    let sound = framing::check(&request, active.seen);
+    let site = match sound.and_then(|()| site(client, &request)) {
         Ok(site) => site,
-        Err(fault) => return own(fault.answer(client.facts.names()), active),
+        Err(fault) => return own(client.refuse(fault, version), active),
     };
     count(&site);
     if site.force_https && !client.facts.is_https(request.headers()) {
         let host = host::of(&request).expect("a site was found by it");
         return own(moved(redirect::to_https(&host, request.uri())), active);
     }
-    match forward(client, &site, request, active.watch()).await {
-        Ok(exchange) => deliver(exchange, active).await,
+    match forward(client, &site, request, &active).await {
+        Ok(forwarded) => deliver(client, &site, forwarded, active).await,
         Err(fault) => {
             if fault.is_ours() {
                 count_failed(&site);
             }
-            own(fault.answer(client.facts.names()), active)
+            own(client.refuse(fault, version), active)
         }
     }
 }
@@ -68,35 +69,60 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
     if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
+/// A response, and whether its request asked to switch protocols.
+type Forwarded = (Exchange, bool);
+
 async fn forward(
     client: &Rc<Client>,
     site: &Arc<Site>,
     mut request: Request<Incoming>,
-    watch: &Rc<Watch>,
-) -> Result<Exchange, Fault> {
+    active: &Active,
+) -> Result<Forwarded, Fault> {
+    let worker = &client.worker;
     host::to_origin_form(&mut request);
     *request.version_mut() = Version::HTTP_11;
-    let has_length = request.body().size_hint().exact().is_some();
+    let length = request.body().size_hint().exact();
     let headers = request.headers_mut();
-    headers::towards_backend(headers, &client.facts);
-    if !has_length {
-        // Two ways to frame one body are how requests are smuggled (RFC 9112 6.3). Said aloud,
-        // because hyper takes a GET without either for one without a body.
-        headers.remove(header::CONTENT_LENGTH);
-        let chunked = HeaderValue::from_static("chunked");
-        headers.insert(header::TRANSFER_ENCODING, chunked);
+    let is_upgrade = headers::towards_backend(headers, &client.facts);
+    framing::frame(headers, length);
+    let allowed = worker.settings.max_request_body;
+    let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
+    if request.body().is_too_large() {
+        return Err(Fault::BodyTooLarge);
     }
-    let request = request.map(|body| RequestBody::new(body, watch));
-    exchange(&client.worker, site, client.peer, request).await
+    let progress = request.body().progress();
+    let exchange = exchange(worker, site, client.peer, request);
+    let Some(deadline) = active.pace.as_ref().and_then(|pace| pace.deadline()) else {
+        return Ok((exchange.await?, is_upgrade));
+    };
+    let is_clients = || progress.is_some_and(|progress| progress.waits_for_client());
+    let late = |_| if is_clients() { Fault::SlowBody } else { Fault::SlowResponse };
+    let exchange = timeout_at(deadline, exchange).await.map_err(late)??;
+    Ok((exchange, is_upgrade))
 }
 
-async fn deliver(exchange: Exchange, active: Active) -> Answer {
+async fn deliver(
+    client: &Client,
+    site: &Site,
+    (exchange, is_upgrade): Forwarded,
+    active: Active,
+) -> Answer {
     let Exchange { mut response, lease } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::towards_client(response.headers_mut(), is_switching);
+    site.rewrite.apply(response.headers_mut());
+    client.date(site, response.headers_mut());
     if !is_switching {
         return (response.map(|body| ResponseBody::backend(body, lease, active)), None);
     }
-    let switched = lease.into_switched().await;
+    let switched = if is_upgrade { lease.into_switched().await } else { None };
+    if switched.is_none() {
+        count_failed(site);
+        let refusal = client.refuse(Fault::BadResponse, Version::HTTP_11);
+        return (refusal.map(|text| ResponseBody::own(text, active)), None);
+    }
+    if let Some(pace) = &active.pace {
+        pace.end();
+    }
     (response.map(|_| ResponseBody::own(Bytes::new(), active)), switched)
 }

@@ -1,7 +1,7 @@
 //! The name that a request is for.
 
 use hyper::{
-    Request, Uri,
+    Request, Uri, Version,
     header::{self, HeaderValue},
 };
 
@@ -52,6 +52,21 @@ pub(super) fn of<B>(request: &Request<B>) -> Option<Host<'_>> {
         return None;
     }
     Host::parse(host)
+}
+
+/// Whether the request names one host only (RFC 9112 3.2): one line, and over HTTP/2 the same as
+/// `:authority` (RFC 9113 8.3.1). Over HTTP/1 an absolute target counts, and the line does not.
+pub(super) fn is_one<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    let agrees = match (host, authority) {
+        (Some(host), Some(authority)) => {
+            host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+        }
+        _ => true,
+    };
+    another.is_none() && agrees
 }
 
 /// Gives the request the form that goes to an origin server: `Host` says the authority, the target

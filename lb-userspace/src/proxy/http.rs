@@ -13,15 +13,16 @@ use std::{
 };
 
 use hyper::{
-    Request,
+    HeaderMap, Request, Response, Version,
     body::{Body, Bytes, Incoming},
+    header::{self, HeaderValue},
     rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     select,
     task::spawn_local,
@@ -29,9 +30,12 @@ use tokio::{
 };
 
 use super::{
+    answer::{self, Fault},
+    connect,
     forward::{self, Switched},
     headers::Facts,
     origin::Origin,
+    pace::{self, Pace},
     preface,
     relay::{Side, relay},
     routes::Site,
@@ -40,14 +44,20 @@ use super::{
     worker::Worker,
 };
 
-/// The largest header section of a request, in bytes; larger ones are answered with 431.
-const MAX_HEADER: usize = 64 * 1024;
 /// While draining: for the first request of a connection that has just been accepted.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// For a client that is still sending when it has had its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+/// What a client may send before a backend has taken it, on one stream and on all of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What is held for a client that does not take it, on one stream. With the window this bounds a
+/// connection's memory to 128 × 32 KiB + 1 MiB = 5 MiB.
+const SEND_BUFFER: usize = 32 * 1024;
+/// What is read ahead of, or written behind, an HTTP/1 connection, beside a header section.
+const BUFFER: usize = 64 * 1024;
 
 /// A client's connection as its requests see it.
 pub(super) struct Client {
@@ -57,6 +67,8 @@ pub(super) struct Client {
     local: SocketAddr,
     /// Who ended its TLS.
     terminator: Option<Arc<Terminator>>,
+    /// hyper adds `Date` to each response without one: no service here is pristine.
+    is_dated: bool,
 }
 
 impl Client {
@@ -67,7 +79,26 @@ impl Client {
     ) -> Rc<Self> {
         let facts = Facts::new(&worker, &origin, terminator.is_some());
         let (peer, local) = (origin.client.ip(), origin.local);
-        Rc::new(Self { worker, facts, peer, local, terminator })
+        let is_dated = worker.with_routes(|routes| {
+            let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
+            !sites.any(|site| site.rewrite.is_pristine)
+        });
+        Rc::new(Self { worker, facts, peer, local, terminator, is_dated })
+    }
+
+    /// Answers a request with why it gets no other answer.
+    pub fn refuse(&self, fault: Fault, version: Version) -> Response<Bytes> {
+        tracing::debug!(client = %self.peer, server = %self.local, reason = fault.word(), "refused");
+        fault.answer(self.facts.names(), version)
+    }
+
+    /// Adds the time to a response of `site` that has none, where hyper does not.
+    pub fn date(&self, site: &Site, headers: &mut HeaderMap) {
+        if !self.is_dated && !site.rewrite.is_pristine && !headers.contains_key(header::DATE) {
+            let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+            let now = HeaderValue::try_from(now).expect("letters, digits and signs");
+            headers.insert(header::DATE, now);
+        }
     }
 
     /// The service for a name here, by the routes that apply now.
@@ -85,6 +116,14 @@ impl Client {
         };
         let wanted = asked(&site.terminator);
         wanted.is_none() || asked(&self.terminator) == wanted
+    }
+
+    fn ended(&self, ended: hyper::Result<()>) -> Ended {
+        let Err(error) = ended else {
+            return Ended::Well;
+        };
+        tracing::debug!(client = %self.peer, %error, "connection ended");
+        if error.is_parse() { Ended::Malformed } else { Ended::Broken }
     }
 
     fn limits(&self) -> Limits {
@@ -122,11 +161,17 @@ where
 {
     let watch = Watch::http1();
     let switched: Rc<RefCell<Option<Switched>>> = Rc::default();
+    let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
     let service = service_fn({
         let (client, watch, switched) = (client.clone(), watch.clone(), switched.clone());
+        let pace = pace.clone();
         move |request: Request<Incoming>| {
             let (client, switched) = (client.clone(), switched.clone());
-            let active = watch.begin(!request.body().is_end_stream());
+            let mut active = watch.begin(!request.body().is_end_stream());
+            if let Some((total, pace)) = &pace {
+                pace.begin(Some(*total), Duration::ZERO);
+                active.pace = Some(pace.clone());
+            }
             async move {
                 let (response, switch) = forward::answer(&client, request, active).await;
                 *switched.borrow_mut() = switch;
@@ -138,31 +183,54 @@ where
     // Our own clock (see `Patience`) knows idle from slow and sets no timer for each request.
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_header_size(MAX_HEADER)
+        .max_header_size(client.worker.settings.max_header_size)
+        .max_buf_size(client.worker.settings.max_header_size.max(BUFFER))
+        .auto_date_header(client.is_dated)
         .serve_connection(io, service);
     let patience = Patience::new(watch.clone(), client.limits());
-    let ended = drive(&client, patience, &mut connection, |c| {
-        c.graceful_shutdown();
-    })
-    .await;
-    if !ended {
-        return;
-    }
+    let shut_down = |c: Pin<&mut _>| http1::Connection::graceful_shutdown(c);
+    let pace = pace.map(|(_, pace)| pace);
+    let ended = drive(&client, patience, pace, &mut connection, shut_down).await;
+    let is_late = watch.is_amid_header();
     let parts = connection.into_parts();
-    let stream = parts.io.into_inner().stream;
-    match switched.take() {
-        Some(switched) => tunnel(&client, (stream, parts.read_buf), switched).await,
-        None if watch.owes_body() => linger(stream).await,
-        None => {}
+    let mut stream = parts.io.into_inner().stream;
+    match (ended, switched.take()) {
+        (Ended::Well, Some(switched)) => {
+            tunnel(&client, (stream, parts.read_buf), switched).await;
+        }
+        (Ended::Well, None) if watch.owes_body() => linger(stream).await,
+        // hyper has said what it thinks of it.
+        (Ended::Malformed, _) => linger(stream).await,
+        (Ended::OutOfTime, _) if is_late => {
+            let answer = client.refuse(Fault::SlowHeader, Version::HTTP_11);
+            if stream.write_all(&answer::to_bytes(answer)).await.is_ok() {
+                linger(stream).await;
+            }
+        }
+        _ => {}
     }
+}
+
+/// How a client's connection came to its end.
+#[derive(Clone, Copy, PartialEq)]
+enum Ended {
+    Well,
+    /// What the client sent is not HTTP.
+    Malformed,
+    Broken,
+    /// The client has had its time.
+    OutOfTime,
 }
 
 /// Takes what the client is still sending after our last answer. Closing at once would reset the
 /// connection, and the client could lose that answer (RFC 9112 9.6).
-async fn linger<S: AsyncRead + Unpin>(mut stream: S) {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     // On the heap: an array would be part of every connection's task.
     let mut scrap = vec![0; 16 * 1024];
-    let rest = async { while matches!(stream.read(&mut scrap).await, Ok(1..)) {} };
+    let rest = async {
+        let _ = stream.shutdown().await;
+        while matches!(stream.read(&mut scrap).await, Ok(1..)) {}
+    };
     let _ = timeout(LINGER, rest).await;
 }
 
@@ -174,12 +242,20 @@ where
     let watch = Watch::http2();
     let service = service_fn({
         let (client, watch) = (client.clone(), watch.clone());
-        move |request: Request<Incoming>| {
-            let client = client.clone();
-            let active = watch.begin(!request.body().is_end_stream());
+        move |mut request: Request<Incoming>| {
+            let (client, watch) = (client.clone(), watch.clone());
+            let mut active = watch.begin(!request.body().is_end_stream());
             async move {
-                let (response, _) = forward::answer(&client, request, active).await;
-                Ok::<_, Infallible>(response)
+                let settings = &client.worker.settings;
+                let pace = pace::of_stream();
+                pace.begin(settings.request_timeout, settings.idle_timeout);
+                active.pace = Some(pace);
+                let upgrade = connect::translate(&mut request);
+                let (response, switched) = forward::answer(&client, request, active).await;
+                Ok::<_, Infallible>(match upgrade {
+                    Some(upgrade) => connect::agree(&client, response, upgrade, switched, &watch),
+                    None => response,
+                })
             }
         }
     });
@@ -187,24 +263,28 @@ where
     let mut connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER as u32)
+        .enable_connect_protocol()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(client.worker.settings.max_header_size as u32)
+        .auto_date_header(client.is_dated)
         // Finds clients that vanished while a response is under way.
         .keep_alive_interval(client.worker.settings.idle_timeout)
         .serve_connection(io, service);
     let patience = Patience::new(watch, client.limits());
-    drive(&client, patience, &mut connection, |c| {
-        c.graceful_shutdown();
-    })
-    .await;
+    let shut_down = |c: Pin<&mut _>| http2::Connection::graceful_shutdown(c);
+    drive(&client, patience, None, &mut connection, shut_down).await;
 }
 
-/// Polls a connection to its end. False: it failed, or its client ran out of time.
+/// Polls a connection to its end, or until its client has had its time.
 async fn drive<C>(
     client: &Client,
     mut patience: Patience,
+    pace: Option<Rc<Pace>>,
     connection: &mut C,
     shut_down: impl Fn(Pin<&mut C>),
-) -> bool
+) -> Ended
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
@@ -214,13 +294,14 @@ where
         loop {
             // First of all, for what has arrived is still to be answered.
             if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
-                if let Err(error) = &ended {
-                    tracing::debug!(client = %client.peer, %error, "connection ended");
-                }
-                return Poll::Ready(ended.is_ok());
+                return Poll::Ready(client.ended(ended));
             }
             if is_draining || last_call.as_mut().poll(cx).is_pending() {
-                return patience.poll_over(cx).map(|()| false);
+                let is_over = pace.as_ref().is_some_and(|pace| pace.poll_over(cx).is_ready());
+                if is_over || patience.poll_over(cx).is_ready() {
+                    return Poll::Ready(Ended::OutOfTime);
+                }
+                return Poll::Pending;
             }
             is_draining = true;
             shut_down(Pin::new(connection));
@@ -251,12 +332,10 @@ where
 
 /// Streams of an HTTP/2 connection run on the worker that accepted it.
 #[derive(Clone)]
-struct Local;
+pub(super) struct Local;
 
 impl<F: Future + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
-        spawn_local(async move {
-            future.await;
-        });
+        spawn_local(pace::in_time(future));
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
 
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
 pub(super) struct Lease {
+    /// `None`: given back, or one that others use at the same time (HTTP/2).
     upstream: Option<Upstream>,
     backend: Arc<Backend>,
     worker: Rc<Worker>,
@@ -29,23 +30,25 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn new(
-        upstream: Upstream,
+        upstream: Option<Upstream>,
         backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
         permit: Permit,
     ) -> Self {
-        Self { upstream: Some(upstream), backend, worker, service, permit }
+        Self { upstream, backend, worker, service, permit }
     }
 
     /// Polls `work` along with the connection that it waits for.
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let upstream = self.upstream.as_mut().expect("it is given back last of all");
-        upstream.poll_with(cx, work)
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_with(cx, work),
+            None => work(cx),
+        }
     }
 
     /// The exchange is complete: the connection may serve another.

@@ -11,6 +11,18 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// Connections that wait for `accept`, per worker. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Lets this process open as many sockets as it may: where a shell or a unit file says nothing, that
+/// is 1024 at first and many times more when asked for.
+pub(super) fn raise_limit() {
+    use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+    let raised = getrlimit(RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 /// `count` listeners in one `SO_REUSEPORT` group. Port 0 becomes a free port, the same for all.
 pub(super) fn group(count: usize, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
     let first = listen(address)?;

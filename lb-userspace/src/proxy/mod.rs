@@ -9,18 +9,22 @@ mod answer;
 mod bell;
 mod body;
 mod certificates;
+mod connect;
 mod drain;
 mod exchange;
 mod forward;
+mod framing;
 mod gather;
 mod handshakes;
 mod headers;
 mod host;
 mod http;
+mod http2;
 mod lease;
 mod listen;
 mod names;
 mod origin;
+mod pace;
 mod passage;
 mod pool;
 mod postgres;
@@ -29,6 +33,7 @@ mod privacy;
 mod proxy_protocol;
 mod redirect;
 mod relay;
+mod rewrite;
 mod routes;
 mod serve;
 mod session;
@@ -38,6 +43,7 @@ mod tests;
 mod tls;
 mod upstream;
 mod watch;
+mod witness;
 mod worker;
 
 use std::{
@@ -88,6 +94,7 @@ impl Proxy {
     /// # Errors
     /// As from `bind(2)` and `listen(2)`.
     pub fn bind(workers: usize, address: SocketAddr) -> io::Result<Self> {
+        listen::raise_limit();
         let listeners = listen::group(workers.max(1), address)?;
         Ok(Self { listeners })
     }

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::body::{Buf, Bytes};
+use hyper::{
+    body::{Buf, Bytes},
+    upgrade::Upgraded,
+};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -47,6 +51,9 @@ impl Side for TcpStream {
 }
 
 impl Side for TlsStream<TcpStream> {}
+
+/// A stream of an HTTP/2 connection.
+impl Side for TokioIo<Upgraded> {}
 
 /// How long a relay may be silent.
 #[derive(Clone, Copy)]

@@ -10,6 +10,7 @@ use std::{
 use super::{
     certificates::{self, CertificateStore},
     names::ByName,
+    rewrite::Rewrite,
     tls::{Terminator, Terminators},
 };
 use crate::{
@@ -55,6 +56,9 @@ pub(super) struct Site {
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     pub force_https: bool,
+    /// HTTP/2 is spoken to backends.
+    pub h2_backend: bool,
+    pub rewrite: Rewrite,
     /// What the backend is told of a relayed connection.
     pub proxy_proto: Option<ProxyProtocol>,
     pub terminator: Option<Arc<Terminator>>,
@@ -111,6 +115,8 @@ impl Site {
             balancer: Balancer::new(running.clone()),
             is_http: port.has(Handler::Http),
             force_https: port.force_https,
+            h2_backend: port.http.h2_backend,
+            rewrite: Rewrite::new(&port.http),
             proxy_proto: port.proxy_proto,
             terminator: terminator.transpose()?,
         })

@@ -25,6 +25,7 @@ use tokio::{
 
 use super::{
     alarm::Alarm,
+    answer::Fault,
     bell::Bell,
     body::{Progress, RequestBody},
     gather::Gathering,
@@ -70,7 +71,7 @@ pub(super) enum Failure {
     /// The connection ended before a whole response header.
     Closed,
     /// The client did not deliver the request it began.
-    Body,
+    Body(Fault),
     /// The client stopped delivering it.
     SlowBody,
     /// The response is not HTTP.
@@ -194,14 +195,14 @@ fn drive(driver: &mut Option<Box<Driver>>, is_finished: &mut bool, cx: &mut Cont
 }
 
 /// What a request waits for, and until when.
-struct Clock {
+pub(super) struct Clock {
     progress: Option<Rc<Progress>>,
     allowance: Allowance,
     sent: Option<Instant>,
 }
 
 impl Clock {
-    fn new(progress: Option<Rc<Progress>>, allowance: Allowance) -> Self {
+    pub fn new(progress: Option<Rc<Progress>>, allowance: Allowance) -> Self {
         Self { progress, allowance, sent: None }
     }
 
@@ -209,7 +210,7 @@ impl Clock {
         self.progress.as_deref().filter(|progress| !progress.is_done())
     }
 
-    fn deadline(&mut self) -> Instant {
+    pub fn deadline(&mut self) -> Instant {
         if let Some(progress) = self.in_body() {
             return progress.moved() + self.allowance.body_progress;
         }
@@ -217,7 +218,7 @@ impl Clock {
         sent + self.allowance.response_header
     }
 
-    fn late(&self) -> Failure {
+    pub fn late(&self) -> Failure {
         match self.in_body() {
             Some(progress) if progress.waits_for_client() => Failure::SlowBody,
             _ => Failure::Overdue,
@@ -226,10 +227,10 @@ impl Clock {
 }
 
 impl Failure {
-    fn classify(error: &hyper::Error, progress: Option<&Progress>) -> Self {
+    pub fn classify(error: &hyper::Error, progress: Option<&Progress>) -> Self {
         tracing::debug!(%error, "request to backend failed");
-        if progress.is_some_and(Progress::is_broken) {
-            Self::Body
+        if let Some(fault) = progress.and_then(Progress::fault) {
+            Self::Body(fault)
         } else if error.is_parse() {
             Self::Malformed
         } else {

@@ -1,7 +1,7 @@
 //! What a client connection is doing, and until when it may go on doing nothing else.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     pin::Pin,
     rc::Rc,
@@ -16,7 +16,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{alarm::Alarm, gather};
+use super::{
+    alarm::Alarm,
+    gather,
+    pace::Pace,
+    witness::{Seen, Witness},
+};
 
 /// Time allowed in each state.
 #[derive(Clone, Copy)]
@@ -34,7 +39,8 @@ pub(super) struct Watch {
     first: Notify,
     /// Some of a request's header section has arrived, or the first request is awaited.
     in_header: Cell<bool>,
-    tracks_header: bool,
+    /// Only of HTTP/1.
+    witness: Option<RefCell<Witness>>,
     /// The latest request's body has not been read to its end.
     owes_body: Cell<bool>,
     /// The client does not take what we have for it.
@@ -68,7 +74,7 @@ impl Watch {
             is_fresh: Cell::new(true),
             first: Notify::new(),
             in_header: Cell::new(tracks_header),
-            tracks_header,
+            witness: tracks_header.then(RefCell::default),
             owes_body: Cell::new(false),
             stalled: Cell::new(false),
             epoch: Cell::new(0),
@@ -83,7 +89,9 @@ impl Watch {
         }
         self.in_header.set(false);
         self.active.set(self.active.get() + 1);
-        Active(self.clone())
+        let witness = self.witness.as_ref();
+        let seen = witness.map_or_else(Seen::default, |witness| witness.borrow_mut().finish());
+        Active { watch: self.clone(), seen, pace: None }
     }
 
     pub fn is_fresh(&self) -> bool {
@@ -115,10 +123,17 @@ impl Watch {
         self.epoch.set(self.epoch.get().wrapping_add(1));
     }
 
-    fn read(&self) {
-        if self.tracks_header && self.active.get() == 0 {
+    fn read(&self, bytes: &[u8]) {
+        if let Some(witness) = self.witness.as_ref().filter(|_| self.active.get() == 0) {
             self.in_header.set(true);
+            witness.borrow_mut().look(bytes);
         }
+    }
+
+    /// Whether a header section has begun and is not complete.
+    pub fn is_amid_header(&self) -> bool {
+        let witness = self.witness.as_ref().filter(|_| self.active.get() == 0);
+        witness.is_some_and(|witness| witness.borrow().is_within())
     }
 
     /// Progress, however little, starts the client's time anew.
@@ -143,17 +158,22 @@ impl Watch {
 }
 
 /// A request that is being answered.
-pub(super) struct Active(Rc<Watch>);
+pub(super) struct Active {
+    watch: Rc<Watch>,
+    /// Of its header section.
+    pub seen: Seen,
+    pub pace: Option<Rc<Pace>>,
+}
 
 impl Active {
     pub fn watch(&self) -> &Rc<Watch> {
-        &self.0
+        &self.watch
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.end();
+        self.watch.end();
     }
 }
 
@@ -221,14 +241,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     ) -> Poll<io::Result<()>> {
         if self.ahead.has_remaining() {
             let length = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(length));
-            self.watch.read();
+            let ahead = self.ahead.split_to(length);
+            buf.put_slice(&ahead);
+            self.watch.read(&ahead);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.watch.read();
+            self.watch.read(&buf.filled()[before..]);
         }
         read
     }

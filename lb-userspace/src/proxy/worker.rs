@@ -24,6 +24,7 @@ use super::{
     drain::{Drain, Phase},
     handshakes::Handshakes,
     headers::Names,
+    http2::{self, Connections},
     pool::Pools,
     postgres::Cancels,
     privacy::Ingress,
@@ -55,6 +56,7 @@ pub(super) struct Worker {
     pub cancels: Arc<Cancels>,
     pub handshakes: Arc<Handshakes>,
     pub pools: Pools,
+    pub http2: Connections,
     pub rng: RefCell<fastrand::Rng>,
     pub drain: Rc<Drain>,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
@@ -64,6 +66,7 @@ impl Worker {
     fn new(shared: Shared) -> Rc<Self> {
         let settings = shared.settings;
         Rc::new(Self {
+            http2: Connections::default(),
             pools: Pools::new(settings.max_idle_per_backend, settings.upstream_idle_timeout),
             settings,
             names: shared.names,
@@ -110,6 +113,7 @@ async fn serve_until_drained(
 ) -> io::Result<()> {
     let sweeper = worker.clone();
     spawn_local(async move { sweeper.pools.keep_swept().await });
+    spawn_local(http2::keep_swept(worker.clone()));
     select! {
         () = accept(&worker, &listener) => {}
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}

@@ -11,7 +11,8 @@ use lb::{
     control::Slots,
     fleet::{Backend, Fleet, RunningService},
     service::{
-        Concurrency, ConcurrencyKind, Pool, Port, Protocol, Server, Service, Steering, Strategy,
+        Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Server, Service, Steering,
+        Strategy,
     },
 };
 
@@ -102,6 +103,7 @@ fn service(number: u32, servers: Vec<Server>) -> Service {
             tls: None,
             proxy_proto: None,
             force_https: false,
+            http: HttpOptions::default(),
         }],
         steering: Steering::default(),
         private: None,

@@ -88,11 +88,11 @@ fn what_contradicts_itself_is_not_resumed() {
 #[test]
 fn unknown_holders_keep_their_places() {
     let mut tables = Tables::new(LARGE.rings);
-    let backend = lb_common::abi::Backend { load: 2, ..Default::default() };
+    let backend = abi::Backend { load: 2, ..Default::default() };
     tables.apply(&crate::tables::Command::SetBackend { id: 4, backend });
-    let service = lb_common::abi::Service { challenge: 1, ..Default::default() };
+    let service = abi::Service { challenge: 1, ..Default::default() };
     tables.apply(&crate::tables::Command::SetService { id: 1, service });
-    let mut slots = Slots::beyond(LARGE, &tables, |slot| slot == LoadSlot(5));
+    let mut slots = Slots::beyond(LARGE, &tables, &Assigned::default(), |slot| slot == LoadSlot(5));
     let web: Arc<str> = "web".into();
     let services = [Family::V4, Family::V6].map(|family| slots.service(&web, family));
     assert_eq!(services, [Ok(0), Ok(2)]);

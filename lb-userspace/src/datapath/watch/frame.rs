@@ -137,12 +137,12 @@ impl Leaving {
         let ip = frame.get(kind + 2..)?;
         let (src, dst, protocol, l4) = match word(kind)? {
             ETHERTYPE_IPV4 => {
-                let address = |at: usize| Some(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?);
+                let address = |at: usize| <[u8; 4]>::try_from(ip.get(at..at + 4)?).ok();
                 let length = usize::from(ip.first()? & 15) * 4;
                 (address(12)?.into(), address(16)?.into(), *ip.get(9)?, length)
             }
             ETHERTYPE_IPV6 => {
-                let address = |at: usize| Some(<[u8; 16]>::try_from(ip.get(at..at + 16)?).ok()?);
+                let address = |at: usize| <[u8; 16]>::try_from(ip.get(at..at + 16)?).ok();
                 (IpAddr::from(address(8)?), IpAddr::from(address(24)?), *ip.get(6)?, 40)
             }
             _ => return None,

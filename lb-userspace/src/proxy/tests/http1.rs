@@ -209,7 +209,7 @@ async fn a_client_that_expects_100_gets_it_before_it_sends() {
 }
 
 #[tokio::test]
-async fn both_framings_at_once_reach_the_backend_as_one() {
+async fn both_framings_at_once_are_refused() {
     let backend = backend::echo().await;
     let lab = Lab::http(&[backend.address]);
     let mut client = Raw::connect(lab.address).await;
@@ -220,8 +220,10 @@ async fn both_framings_at_once_reach_the_backend_as_one() {
         )
         .await;
     let reply = client.reply().await;
-    assert!(!reply.body.contains("content-length"), "{reply:?}");
-    assert!(reply.body.ends_with("\n\nhello"), "{reply:?}");
+    assert_eq!((reply.status(), reply.header("fly-error")), ("400", Some("two-framings")));
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert_eq!(client.rest().await, b"");
+    assert_eq!(backend.accepted(), 0);
     lab.finish().await;
 }
 

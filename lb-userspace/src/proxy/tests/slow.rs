@@ -24,10 +24,12 @@ async fn a_slow_header_is_cut_off() {
     assert_eq!(silent.rest().await, b"");
     let mut slow = Raw::connect(lab.address).await;
     slow.send("GET / HTTP/1.1\r\nHo").await;
+    assert_eq!(slow.reply().await.header("fly-error"), Some("slow-header"));
     assert_eq!(slow.rest().await, b"");
     let mut second = Raw::connect(lab.address).await;
     assert_eq!(second.get("/", "").await.body, "ok");
     second.send("GET / HTTP/1.1\r\n").await;
+    assert_eq!(second.reply().await.status(), "408");
     assert_eq!(second.rest().await, b"");
     assert_eq!(lab.tally(), (1, 0));
     lab.finish().await;
