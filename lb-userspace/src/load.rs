@@ -8,13 +8,15 @@ use std::{
     },
 };
 
+use lb_common::abi::live;
+
 /// Index of a backend's count. Servers with the same address and port share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoadSlot(pub u32);
 
 type Words = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
-/// Handle to the counts. The kernel program changes the same words with atomic adds.
+/// Handle to the counts. The kernel program changes the same words with atomic adds: see [`live`].
 #[derive(Clone)]
 pub struct Load(Arc<Counts>);
 
@@ -47,7 +49,8 @@ impl Load {
     pub fn settle(&self) {
         for (word, share) in self.0.words.iter().zip(self.0.permits.iter()) {
             let gone = share.swap(0, Ordering::Relaxed);
-            let less = |count: u64| (gone > 0).then(|| count.saturating_sub(gone));
+            let less =
+                |word: u64| (gone > 0).then(|| word.wrapping_sub(gone.min(live::count(word))));
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
@@ -61,6 +64,13 @@ impl Load {
     /// Live connections of `slot`.
     #[must_use]
     pub fn count(&self, slot: LoadSlot) -> u64 {
+        live::count(self.reading(slot))
+    }
+
+    /// The same as a word that is another after whatever happened to the slot, even where the count
+    /// is what it was: what [`live::count`] reads.
+    #[must_use]
+    pub fn reading(&self, slot: LoadSlot) -> u64 {
         self.word(slot).load(Ordering::Relaxed)
     }
 
@@ -81,14 +91,14 @@ impl Load {
     pub fn enter(&self, slot: LoadSlot) -> Permit {
         // The share last and, at the end, first: who is killed in between leaves one too many in the
         // count, never one too few.
-        self.word(slot).fetch_add(1, Ordering::Relaxed);
+        self.word(slot).fetch_add(live::IN, Ordering::Relaxed);
         self.share(slot).fetch_add(1, Ordering::Relaxed);
         Permit { load: self.clone(), slot }
     }
 
     /// Takes `by` connections out of `slot`: flows that the kernel program will not count out.
     pub fn leave(&self, slot: LoadSlot, by: u64) {
-        self.word(slot).fetch_sub(by, Ordering::Relaxed);
+        self.word(slot).fetch_add(live::OUT.wrapping_mul(by), Ordering::Relaxed);
     }
 
     /// Adds `by` to the count of `slot`: the correction of a count that drifted.
@@ -134,6 +144,20 @@ mod tests {
         drop(permit);
         assert_eq!(load.count(slot), 0);
         assert_eq!(load.permits(slot), 0);
+    }
+
+    #[test]
+    fn whatever_happens_shows_in_the_reading() {
+        let load = Load::local(1);
+        let slot = LoadSlot(0);
+        let _stays = load.enter(slot);
+        let before = load.reading(slot);
+        drop(load.enter(slot));
+        assert_eq!(load.count(slot), 1);
+        assert_ne!(load.reading(slot), before);
+        load.leave(slot, 2);
+        load.correct(slot, 1);
+        assert_eq!(load.count(slot), 0, "by way of -1");
     }
 
     #[test]

@@ -37,6 +37,25 @@ impl Names {
             error: name("Error")?,
         })
     }
+
+    /// Whether `name` is one that we alone set. Servers that hand headers on as variables read `_`
+    /// like `-` (RFC 3875 4.1.18), and so would take a forged one for ours.
+    fn is_disguised(&self, name: &HeaderName) -> bool {
+        if !name.as_str().contains('_') {
+            return false;
+        }
+        let plain = name.as_str().replace('_', "-");
+        let ours = [
+            &X_FORWARDED_FOR,
+            &X_FORWARDED_PROTO,
+            &X_FORWARDED_SSL,
+            &self.client_ip,
+            &self.forwarded_port,
+            &self.region,
+            &self.preferred_instance_unavailable,
+        ];
+        ours.iter().any(|name| name.as_str() == plain)
+    }
 }
 
 /// What every request of one client connection is told about it.
@@ -71,6 +90,11 @@ impl Facts {
     /// Row by row what `reference/fly-public-network-services.md` lists under "HTTP handler".
     pub fn describe(&self, headers: &mut HeaderMap) {
         let names = &*self.names;
+        let disguised: Vec<_> =
+            headers.keys().filter(|it| names.is_disguised(it)).cloned().collect();
+        for name in disguised {
+            headers.remove(name);
+        }
         let (proto, ssl) = if self.is_https(headers) { ("https", "on") } else { ("http", "off") };
         headers.insert(names.client_ip.clone(), self.client_ip.clone());
         let forwarded_for = self.forwarded_for(headers);

@@ -9,6 +9,7 @@ mod answer;
 mod bell;
 mod body;
 mod certificates;
+mod complaint;
 mod connect;
 mod drain;
 mod exchange;
