@@ -98,6 +98,7 @@ impl Kernel {
             closed: ever,
             udp_unanswered: ever,
             udp: ever,
+            udp_answered: ever,
         };
         let others = map_bytes::ids()?;
         let seed = Model::default().seed();
