@@ -43,10 +43,12 @@ impl Lease {
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let upstream = self.upstream.as_mut().expect("it is given back last of all");
-        upstream.poll_with(cx, work)
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_with(cx, work),
+            None => work(cx),
+        }
     }
 
     /// The exchange is complete: the connection may serve another.
