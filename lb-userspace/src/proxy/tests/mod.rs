@@ -10,6 +10,7 @@ mod client_auth;
 mod draining;
 mod failing;
 mod fuzz;
+mod h2_backend;
 mod http1;
 mod http2;
 mod lab;
