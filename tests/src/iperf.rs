@@ -11,16 +11,22 @@ use crate::{
     topology::Lab,
 };
 
-const PORT: u16 = 5201;
+pub const PORT: u16 = 5201;
 
 /// Its services, as TOML. iperf3 opens a connection for control and one for data, which may be
 /// UDP: one backend has all of them.
 #[must_use]
 pub fn services(lab: &Lab) -> String {
-    let addresses = lab.backends[0].addresses().map(|address| SocketAddr::new(address, PORT));
+    let addresses = addresses(lab);
     ["tcp", "udp"]
         .map(|protocol| config::steered(&format!("iperf-{protocol}"), protocol, PORT, &addresses))
         .concat()
+}
+
+/// Of its server.
+#[must_use]
+pub fn addresses(lab: &Lab) -> [SocketAddr; 2] {
+    lab.backends[0].addresses().map(|address| SocketAddr::new(address, PORT))
 }
 
 /// The server, on the first backend.

@@ -33,5 +33,6 @@ pub mod servers;
 pub mod snapshot;
 pub mod stage;
 pub mod status;
+pub mod steered;
 pub mod talk;
 pub mod topology;

@@ -1,6 +1,10 @@
 //! Backends that answer clients directly: each way of reaching them, with real clients and servers.
 
-use std::{collections::BTreeSet, net::UdpSocket, os::fd::AsFd as _};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, UdpSocket},
+    os::fd::AsFd as _,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
@@ -8,11 +12,13 @@ use lb_tests::{
     config,
     daemon::Daemon,
     decap::Decap,
+    iperf,
     process::{Process, poll},
     servers,
     topology::{Lab, VIP4, VIP6, vips},
 };
 use nix::sys::socket::{getsockopt, sockopt};
+use serde_json::Value;
 
 /// So that counts come back to 0 while somebody waits for it: nobody sees the backends' FINs.
 const NODE: &str = "flow_timeouts = { closing = \"1s\", closed = \"1s\", udp = \"1s\", \
@@ -24,6 +30,7 @@ struct Stage {
     daemon: Daemon,
     decaps: Vec<Decap>,
     _servers: Vec<Process>,
+    _iperf: Process,
     lab: Lab,
 }
 
@@ -45,13 +52,34 @@ impl Stage {
             let service = config::steered(name, protocol, port, &servers::addresses(&lab, port));
             format!("{service}forwarding = \"{mode}\"\n")
         };
+        // Its server is on the first backend alone, where it listens for the addresses of all.
+        let bulk = config::steered("bulk", "tcp", iperf::PORT, &iperf::addresses(&lab));
         let services = [
             service("http", "tcp", servers::HTTP),
             service("tcp", "tcp", servers::TCP),
             service("udp", "udp", servers::UDP),
+            format!("{bulk}forwarding = \"{mode}\"\n"),
         ];
+        let iperf = iperf::serve(&lab)?;
         let daemon = Daemon::start_with(&lab, NODE, &services.concat())?;
-        Ok(Self { daemon, decaps, _servers: servers, lab })
+        Ok(Self { daemon, decaps, _servers: servers, _iperf: iperf, lab })
+    }
+
+    /// As much as there is room for in a short while, sent through lb, and answered past it.
+    fn bulk(&self) -> Result<()> {
+        const BYTES: f64 = 64e6;
+        for to in [IpAddr::from(VIP4), VIP6.into()] {
+            let report = iperf::run(&self.lab, to, &["--bytes", "64M"])?;
+            let received = report.pointer("/end/sum_received/bytes").and_then(Value::as_f64);
+            let received = received.with_context(|| format!("{to}: nothing in {report}"))?;
+            // iperf3 stops counting when all was sent; some megabytes are under way then.
+            ensure!(received >= BYTES / 2.0, "{to}: {received} bytes arrived");
+        }
+        // Two connections for each family.
+        let status = self.daemon.when_quiet()?;
+        let service = status.service("bulk").context("a service")?;
+        ensure!(service.connections() == 4, "{service:?}");
+        Ok(())
     }
 
     /// Requests, lines and datagrams of both families, by real clients; each service is used by all
@@ -124,6 +152,7 @@ impl Stage {
 fn l2() -> Result<()> {
     let stage = Stage::up("l2", &[])?;
     stage.exercise()?;
+    stage.bulk()?;
     stage.daemon.stop()
 }
 
@@ -133,6 +162,7 @@ fn ipip() -> Result<()> {
     let mut stage = Stage::up("ipip", &["--from", "172.16.0.0/16", "100::/64"])?;
     stage.exercise()?;
     stage.upload([&["1480", "1460"]; 2])?;
+    stage.bulk()?;
     let counts = stage.decaps.iter_mut().map(|decap| decap.count("ipip"));
     let counts: Vec<u64> = counts.collect::<Result<_>>()?;
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
@@ -145,6 +175,7 @@ fn gue() -> Result<()> {
     let mut stage = Stage::up("gue", &["--from", "10.102.0.1", "fd65:2::1"])?;
     stage.exercise()?;
     stage.upload([&["1472", "1452"]; 2])?;
+    stage.bulk()?;
     let counts = stage.decaps.iter_mut().map(|decap| decap.count("gue"));
     let counts: Vec<u64> = counts.collect::<Result<_>>()?;
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");

@@ -12,6 +12,8 @@ pub mod bench;
 #[cfg(feature = "cli")]
 pub mod demo;
 #[cfg(feature = "cli")]
+pub mod fuzz;
+#[cfg(feature = "cli")]
 pub mod lab;
 #[cfg(feature = "cli")]
 pub mod programs;

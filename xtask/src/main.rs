@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, demo, lab, setup, test, tidy};
+use xtask::{bench, build_ebpf, demo, fuzz, lab, setup, test, tidy};
 
 /// Everything around the load balancer.
 #[derive(Parser)]
@@ -52,6 +52,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Compare the loaded program with the library: `--frames N --seed S`.
+    Fuzz {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Check who imports whom, and sizes.
     Tidy,
 }
@@ -74,6 +79,7 @@ fn run(task: Task) -> Result<()> {
         Task::Lab { arguments } => lab::lab(&arguments),
         Task::Test => test::test(),
         Task::Bench { name, arguments } => bench::bench(&name, &arguments),
+        Task::Fuzz { arguments } => fuzz::fuzz(&arguments),
         Task::Tidy => tidy::tidy(),
     }
 }

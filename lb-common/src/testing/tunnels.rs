@@ -117,17 +117,17 @@ impl Frame {
     /// What a tunnel's packet carries, if it is one: behind IP in IP, or UDP to `port`.
     pub(super) fn inner(&self, port: u16) -> Option<Frame> {
         let (protocol, l4) = match [self.0[12], self.0[13]] {
-            [0x08, 0x00] => (self.0[L3 + 9], L3 + 20),
-            [0x86, 0xdd] => (self.0[L3 + 6], L3 + 40),
+            [0x08, 0x00] => (*self.0.get(L3 + 9)?, L3 + 20),
+            [0x86, 0xdd] => (*self.0.get(L3 + 6)?, L3 + 40),
             _ => return None,
         };
-        let to = |at: usize| u16::from_be_bytes([self.0[at], self.0[at + 1]]);
+        let to = |at: usize| self.0.get(at..at + 2).map_or(0, |it| u16::from_be_bytes([it[0], it[1]]));
         let start = match protocol {
             4 | 41 => l4,
             17 if to(l4 + 2) == port => l4 + 8,
             _ => return None,
         };
-        let kind: [u8; 2] = if self.0[start] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
+        let kind: [u8; 2] = if *self.0.get(start)? >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
         Some(Frame([&self.0[..12], &kind, &self.0[start..]].concat()))
     }
 }

@@ -118,6 +118,14 @@ impl Tables {
         }
     }
 
+    /// Every current ring: its service, where it lies, and how many words it takes.
+    pub(super) fn rings(&self) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
+        self.current.iter().map(|(&id, ring)| {
+            let written = self.written.get(&ring.offset()).expect("it is current");
+            (id, ring.offset(), written.count)
+        })
+    }
+
     /// Whether the service's ring is made after this recipe.
     pub(super) fn has_ring(&self, service: u32, recipe: &Recipe) -> bool {
         let ring = self.current.get(&service);

@@ -26,7 +26,7 @@ pub struct Plan {
 ///
 /// # Errors
 ///
-/// There is no room for a single ring.
+/// There is no room for a single ring, and there will be none.
 pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
     let mut plan = Plan::default();
     plan.set_backends(desired, actual);
@@ -44,6 +44,11 @@ pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
 }
 
 impl Desired {
+    /// Whether nobody takes new flows of the service with this id, if there is one.
+    fn is_empty(&self, service: u32) -> bool {
+        self.services.get(&service).is_none_or(|steered| steered.recipe.is_empty())
+    }
+
     /// Notes that `plan` has been carried out whole. Answers whether there is more to plan.
     pub fn settle(&mut self, plan: Plan) -> bool {
         self.touched = plan.left;
@@ -92,7 +97,7 @@ impl Plan {
             let space = space.get_or_insert_with(|| actual.space.clone());
             let Some(offset) = space.find(count) else {
                 self.left.services.insert(id);
-                if pointers.is_empty() {
+                if pointers.is_empty() && !self.makes_room(desired, actual, count) {
                     return Err(Error::RingSpace { words: count, room: actual.room });
                 }
                 continue;
@@ -104,6 +109,31 @@ impl Plan {
         }
         self.commands.append(&mut pointers);
         Ok(())
+    }
+
+    /// Whether the next plan will find more room: services that are emptied give some back, and
+    /// another ring may lie elsewhere, so that the gaps around it become one.
+    fn makes_room(&mut self, desired: &Desired, actual: &Tables, words: u32) -> bool {
+        let is_current = |id: &&u32| actual.current.contains_key(id);
+        if desired.touched.services.iter().filter(is_current).any(|id| desired.is_empty(*id)) {
+            return true;
+        }
+        // What is to be written anew anyway does not move before.
+        let stays = |id: u32| {
+            let steered = desired.services.get(&id)?;
+            actual.has_ring(id, &steered.recipe).then_some(&steered.recipe)
+        };
+        let rings = actual.rings().filter(|ring| stays(ring.0).is_some());
+        let Some((id, offset)) = actual.space.relocate(rings, words) else { return false };
+        let Some(recipe) = stays(id) else { return false };
+        let (words, length) = recipe.bake();
+        self.commands.push(Command::WriteRing {
+            offset,
+            recipe: Some(recipe.fingerprint()),
+            words,
+        });
+        self.commands.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
+        true
     }
 
     fn set_lists(&mut self, desired: &Desired, actual: &Tables) {
@@ -184,8 +214,7 @@ impl Plan {
     fn empty_services(&mut self, desired: &Desired, actual: &Tables) {
         for &id in &desired.touched.services {
             let steered = desired.services.get(&id);
-            let is_empty = steered.is_none_or(|steered| steered.recipe.is_empty());
-            if is_empty && actual.current.contains_key(&id) {
+            if desired.is_empty(id) && actual.current.contains_key(&id) {
                 self.commands.push(Command::SetRing { service: id, ring: Ring::default() });
             }
             if steered.is_none() && actual.services.contains_key(&id) {

@@ -42,6 +42,34 @@ impl Space {
         self.insert(offset, length);
     }
 
+    /// Which of `rings`, each with its name, offset and length, should lie elsewhere, and where: so that
+    /// there is a gap of `wanted` then, or else larger gaps and smaller ones. `None`: no move helps.
+    ///
+    /// Moves come to an end: each adds to the sum of the gaps' squares.
+    pub(super) fn relocate(
+        &self,
+        rings: impl Iterator<Item = (u32, u32, u32)>,
+        wanted: u32,
+    ) -> Option<(u32, u32)> {
+        let square = |length: u32| u64::from(length) * u64::from(length);
+        let moves = rings.filter_map(|(name, offset, length)| {
+            let before = self.gaps.range(..offset).next_back();
+            let before = before.filter(|&(start, gap)| start + gap == offset).map(|it| *it.0);
+            let after = Some(offset + length).filter(|start| self.gaps.contains_key(start));
+            let beside = |start: u32| before == Some(start) || after == Some(start);
+            // The tightest.
+            let elsewhere =
+                self.gaps.iter().filter(|&(&start, &gap)| gap >= length && !beside(start));
+            let (&to, &gap) = elsewhere.min_by_key(|&(_, &gap)| gap)?;
+            let [left, right] = [before, after].map(|start| start.map_or(0, |it| self.gaps[&it]));
+            let merged = left + length + right;
+            let now = square(left) + square(right) + square(gap);
+            let then = square(merged) + square(gap - length);
+            (then > now).then(|| (merged >= wanted, then - now, name, to))
+        });
+        moves.max().map(|(_, _, name, to)| (name, to))
+    }
+
     fn insert(&mut self, offset: u32, length: u32) {
         if length > 0 {
             self.gaps.insert(offset, length);
@@ -67,6 +95,22 @@ mod tests {
         assert_eq!((space.find(3), space.find(4), space.find(5)), (Some(0), Some(6), None));
         space.give_back(3, 3);
         assert_eq!(space, Space::new(10));
+    }
+
+    #[test]
+    fn a_ring_between_gaps_makes_them_one() {
+        let mut space = Space::new(100);
+        space.take(0, 20);
+        space.take(30, 5);
+        space.take(45, 50);
+        let rings = [(0, 0, 20), (1, 30, 5), (2, 45, 50)];
+        assert_eq!(space.find(25), None);
+        assert_eq!(space.relocate(rings.into_iter(), 25), Some((1, 95)));
+        space.take(95, 5);
+        space.give_back(30, 5);
+        assert_eq!(space.find(25), Some(20));
+        let rings = [(0, 0, 20), (1, 95, 5), (2, 45, 50)];
+        assert_eq!(space.relocate(rings.into_iter(), 26), None, "there is one gap only");
     }
 
     proptest! {

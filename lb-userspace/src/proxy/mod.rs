@@ -6,6 +6,7 @@
 
 mod alarm;
 mod answer;
+mod bell;
 mod body;
 mod certificates;
 mod complaint;
@@ -14,6 +15,7 @@ mod drain;
 mod exchange;
 mod forward;
 mod framing;
+mod gather;
 mod handshakes;
 mod headers;
 mod host;

@@ -11,7 +11,7 @@ use lb_common::{
     abi::{counter, flow_state},
     pipeline::balance,
     tables::Part,
-    testing::{Model, buffer::Buffer},
+    testing::{Frame, Model, buffer::Buffer},
     verdict::Verdict,
 };
 
@@ -51,7 +51,11 @@ impl Tally {
             Verdict::Steer { .. } => "steer".to_owned(),
             other => format!("{other:?}").to_lowercase(),
         };
-        *self.0.entry(name).or_default() += 1;
+        self.add(&name, 1);
+    }
+
+    fn add(&mut self, name: &str, count: u64) {
+        *self.0.entry(name.to_owned()).or_default() += count;
     }
 
     pub fn named(self) -> Vec<(String, u64)> {
@@ -121,7 +125,8 @@ impl Sequence {
         if unchanged && ours.frame != bytes {
             return Ok(Some(Difference(format!("{verdict:?} changes the frame: {ours}"))));
         }
-        let differs = kernel.differs(model).or_else(|| miscounted(model));
+        let spoilt = if dropped { None } else { spoilt(bytes, &ours.frame, tally) };
+        let differs = kernel.differs(model).or_else(|| miscounted(model)).or(spoilt);
         Ok(differs.map(|text| Difference(format!("{verdict:?}; {text}"))))
     }
 
@@ -136,7 +141,16 @@ impl Sequence {
     }
 
     /// What is compared once, when all steps are done.
-    pub fn end(&self, kernel: &Kernel) -> Result<Option<Difference>> {
+    pub fn end(&self, kernel: &Kernel, tally: &mut Tally) -> Result<Option<Difference>> {
+        let flows = [
+            ("(half-open flows evicted)", counter::EVICTED_PENDING),
+            ("(flows evicted)", counter::EVICTED),
+            ("(found no room to be established)", counter::CROWDED),
+        ];
+        for (name, slot) in flows {
+            tally.add(name, self.model.counters[slot as usize].get());
+        }
+        tally.add("(established)", self.model.flows(Part::Established).len() as u64);
         Ok(kernel.differs_elsewhere(&self.model)?.map(Difference))
     }
 }
@@ -162,6 +176,27 @@ fn miscounted(model: &Model) -> Option<String> {
     }
     let load: Vec<u64> = model.load.iter().map(lb_common::testing::model::Count::get).collect();
     (load != counts).then(|| format!("counts are {load:?}, flows {counts:?}"))
+}
+
+/// Whether a frame that came with right checksums leaves with wrong ones.
+fn spoilt(came: &[u8], left: &[u8], tally: &mut Tally) -> Option<String> {
+    let untagged = |bytes: &[u8]| {
+        let mut frame = Frame(bytes.to_vec());
+        while frame.0.len() > 18 && matches!(frame.0[12..14], [0x81, 0] | [0x88, 0xa8]) {
+            frame.0.drain(12..16);
+        }
+        frame
+    };
+    let plain = untagged(came);
+    // The library forgets the reserved bit of an IPv4 header, and takes a wrong sum for right.
+    let reserved =
+        plain.0[12..14] == [0x08, 0x00] && plain.0.get(20).is_some_and(|it| it & 0x80 != 0);
+    if came == left || reserved || plain.verify().is_err() {
+        return None;
+    }
+    tally.add("(checksums verified)", 1);
+    let wrong = untagged(left).verify().err()?;
+    Some(format!("leaves with a wrong {wrong}: {:?}", Frame(left.to_vec())))
 }
 
 fn counters(kernel: &Kernel, model: &Model) -> Result<String> {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
-    abi::{Flow, FlowKey, mode},
+    abi::{Flow, FlowKey, PENDING, mode},
     cookie,
     flow::TCP,
     tables::{Part, Tables as _},
@@ -79,6 +79,7 @@ impl Grammar {
 fn plain(dice: &mut Dice, model: &Model) -> Frame {
     let known = known_flow(dice, model);
     match (dice.below(20), known) {
+        (0..3, Some(flow)) if flow.number & PENDING != 0 => proceed(dice, &flow),
         (0..9, Some(flow)) => of_flow(dice, &flow),
         (9..15, _) => opening(dice, model),
         (15, known) => error(dice, known),
@@ -147,6 +148,20 @@ fn of_flow(dice: &mut Dice, flow: &Flow) -> Frame {
     let expected = u32::from_be_bytes(flow.expected);
     let ahead = dice.pick(&[0, 0, 1, 65_535, 65_536]);
     frame.sequenced(dice.half()).acknowledging(expected.wrapping_add(ahead))
+}
+
+/// As both ends go on that mean it: a handshake, or a datagram and its answer.
+fn proceed(dice: &mut Dice, flow: &Flow) -> Frame {
+    let answers = flow.mode == mode::NAT && flow.answered == 0;
+    let (from, to) = ends(&if answers { flow.answer() } else { flow.question() });
+    if flow.protocol != TCP {
+        return frames::udp(link(dice), from, to, &payload(dice));
+    }
+    let expected = u32::from_be_bytes(flow.expected);
+    match answers {
+        true => frames::tcp(link(dice), from, to, "SA", b"").sequenced(dice.half()),
+        false => frames::tcp(link(dice), from, to, "A", b"").acknowledging(expected),
+    }
 }
 
 fn answer_flags(dice: &mut Dice) -> &'static str {
@@ -296,13 +311,22 @@ fn stray(dice: &mut Dice) -> Frame {
     let family = dice.below(2);
     let src = any_address(dice, ip(VIPS[family][0]));
     let dst = any_address(dice, src);
-    match dice.below(5) {
+    match dice.below(6) {
         0 => frames::arp(),
+        5 => {
+            // Little, or nothing, behind its tags.
+            let bytes = Frame(dice.bytes(12)).padded(12 + dice.below(10));
+            mutate::tag(dice, bytes)
+        }
         1 => {
             let length = SHORTEST + dice.below(60);
             Frame(dice.bytes(length))
         }
-        2 => frames::other_protocol(link(dice), src, dst, dice.half() as u8),
+        2 => {
+            // Afterwards, as the library knows some of them and wants more then.
+            let (frame, number) = (frames::other_protocol(link(dice), src, dst, 253), dice.half());
+            frame.patch(if src.is_ipv4() { 23 } else { 20 }, &[number as u8]).summed()
+        }
         _ => {
             let (from, to) = (dice.half() as u16, dice.half() as u16);
             let ends = (SocketAddr::new(src, from), SocketAddr::new(dst, to));

@@ -53,5 +53,5 @@ fn replay(
             return Ok(Some((difference, taken)));
         }
     }
-    Ok(sequence.end(kernel)?.map(|difference| (difference, steps.len())))
+    Ok(sequence.end(kernel, &mut Tally::default())?.map(|difference| (difference, steps.len())))
 }

@@ -105,11 +105,19 @@ fn try_one(
         difference = sequence.take(kernel, &steps[steps.len() - 1], tally)?;
     }
     if difference.is_none() {
-        difference = sequence.end(kernel)?;
+        difference = sequence.end(kernel, tally)?;
     }
     let Some(difference) = difference else { return Ok(None) };
     let (steps, difference) = minimise::minimise(kernel, scene, seed, steps, difference)?;
     Ok(Some(Failure { seed, steps, difference }))
+}
+
+impl Report {
+    /// How often a verdict was given, or a reason.
+    #[must_use]
+    pub fn times(&self, verdict: &str) -> u64 {
+        self.verdicts.iter().find(|(name, _)| name == verdict).map_or(0, |(_, count)| *count)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -124,7 +132,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} frames in {} sequences\n", self.frames, self.sequences)?;
         for (name, count) in &self.verdicts {
-            writeln!(f, "{name:24} {count:>10}")?;
+            writeln!(f, "{name:36} {count:>10}")?;
         }
         self.failures.iter().try_for_each(|failure| write!(f, "\n{failure}"))
     }

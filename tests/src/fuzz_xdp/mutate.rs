@@ -37,6 +37,10 @@ pub fn dress(dice: &mut Dice, frame: Frame) -> Vec<Frame> {
     frames
 }
 
+pub fn tag(dice: &mut Dice, frame: Frame) -> Frame {
+    tags(dice).into_iter().fold(frame, |frame, (tpid, id)| frame.tagged(tpid, id))
+}
+
 fn pad(frame: Frame, more: usize) -> Frame {
     let length = frame.0.len() + more;
     frame.padded(length)

@@ -28,7 +28,7 @@ pub const RING_WORDS: u32 = 64;
 pub const LOADS: u32 = 10;
 /// Buckets in each part of the flow table.
 pub const BUCKETS: u32 = 8;
-pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 2048..=2075;
+pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 2048..=2053;
 const SECOND: u64 = 1_000_000_000;
 
 /// The port of a service, TCP and UDP.

@@ -310,6 +310,31 @@ fn with_backend(
     }
 }
 
+/// Room enough in all may still be in two pieces that are each too small.
+#[test]
+fn rings_find_room_between_others() {
+    use Event::{Health, Route, Service};
+    let mut world = World::new();
+    let events = [
+        (Service(3, 35), false),
+        (Service(0, 33), false),
+        (Route(5, true), true),
+        (Service(3, 61), false),
+        (Health(0, 0, false), true),
+        (Service(1, 41), false),
+        (Service(2, 47), true),
+        (Route(3, true), false),
+    ];
+    for (event, follows) in &events {
+        happen(&mut world, event);
+        if *follows {
+            world.follow();
+        }
+    }
+    world.follow();
+    assert_eq!(world.follow(), vec![]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
