@@ -39,14 +39,16 @@ impl Lease {
         Self { upstream, backend, worker, service, permit }
     }
 
-    /// Polls `work` along with the connection that it waits for.
+    /// Polls `work` along with the connection that it waits for, where that has no task of its own.
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let upstream = self.upstream.as_mut().expect("it is given back last of all");
-        upstream.poll_with(cx, work)
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_with(cx, work),
+            None => work(cx),
+        }
     }
 
     /// The exchange is complete: the connection may serve another.

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
+    header::HeaderName,
     server::conn::http2,
     service::service_fn,
 };
@@ -33,7 +34,7 @@ async fn h2c(requests: usize) -> Listening {
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
-                let names = head.headers.keys().map(|name| name.as_str());
+                let names = head.headers.keys().map(HeaderName::as_str);
                 let hop = names.filter(|name| ["host", "connection", "upgrade"].contains(name));
                 let text =
                     format!("{} {} {:?} {}", head.method, head.uri, head.version, body.len());
