@@ -99,6 +99,7 @@ impl Kernel {
             udp_unanswered: ever,
             udp_answered: ever,
             udp: ever,
+            udp_answered: ever,
         };
         let others = map_bytes::ids()?;
         let seed = Model::default().seed();
