@@ -97,7 +97,6 @@ impl Kernel {
             closing: ever,
             closed: ever,
             udp_unanswered: ever,
-            udp_answered: ever,
             udp: ever,
             udp_answered: ever,
         };

@@ -7,6 +7,7 @@ mod backend;
 mod certificates;
 mod client;
 mod client_auth;
+mod connect;
 mod draining;
 mod failing;
 mod fuzz;
