@@ -13,12 +13,12 @@ use super::{
 
 type Sender = hyper::client::conn::http2::SendRequest<Empty<Bytes>>;
 
-/// A client that knows what the server's settings allow.
+/// A client that knows what the server's settings allow: it has had an answer, of the proxy alone.
 async fn connect(lab: &Lab) -> Sender {
-    let sender = client::http2(TcpStream::connect(lab.address).await.unwrap()).await;
-    while !sender.is_extended_connect_protocol_enabled() {
-        tokio::task::yield_now().await;
-    }
+    let mut sender = client::http2(TcpStream::connect(lab.address).await.unwrap()).await;
+    let mut plain = websocket();
+    plain.extensions_mut().clear();
+    assert_eq!(sender.send_request(plain).await.unwrap().status(), 501);
     sender
 }
 
