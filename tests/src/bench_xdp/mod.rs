@@ -2,6 +2,7 @@
 
 mod cases;
 mod object;
+mod others;
 
 use std::fmt;
 
