@@ -141,7 +141,8 @@ const fn is_zero(value: u64) -> u64 {
     value.wrapping_sub(1) >> 63
 }
 
-/// Makes room for a half-open flow: a free slot, or that of the oldest flow of its bucket.
+/// Makes room for a half-open flow: a free slot, or that of the oldest flow of its bucket. Those that
+/// are established, and found no room among their like, give way last.
 #[inline(always)]
 pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
     let index = bucket(hash, tables.slot_mask(Part::Pending));
@@ -163,7 +164,8 @@ fn oldest(bucket: BucketRef, hash: u64, now: u64) -> u32 {
     let (mut way, mut best) = (0, 0);
     for candidate in 0..WAYS {
         let slot = Slot(bucket.word(candidate).load());
-        let rank = slot.age(now) << 3 | (candidate as u64 ^ hash & 7);
+        let half_open = (slot.state() & flow_state::CONFIRMED ^ flow_state::CONFIRMED) as u64;
+        let rank = half_open << 32 | slot.age(now) << 3 | (candidate as u64 ^ hash & 7);
         if rank > best {
             (way, best) = (candidate, rank);
         }

@@ -140,6 +140,9 @@ fn scan<P: Packet, T: Tables>(packet: &P, tables: &T, from: u32, to: u32) -> Res
     const NOP: u8 = 1;
     const LOOSE_ROUTE: u8 = 131;
     const STRICT_ROUTE: u8 = 137;
+    // LLVM would see that it is small and leave out what bounds each access; kernels before 6.8 do
+    // not learn that from comparing two registers.
+    let to = tables.launder(to);
     let mut at = from;
     for _ in 0..BYTES {
         // Any, as far as the verifier knows: or it would follow each sequence of lengths.

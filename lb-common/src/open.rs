@@ -106,14 +106,17 @@ fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
     flow.set_load(backend.load);
 }
 
-/// Moves a half-open flow among the established ones; it stays where there is no room.
+/// Moves a half-open flow among the established ones. Where there is no room, it stays, confirmed: its
+/// next packet tries again.
 #[inline(never)]
 pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     let Desk { arrival, onward, .. } = desk;
     let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
     let Some(word) = flow_table::slot_of(tables, pending) else { return };
-    let Ok(claim) = flow_table::claim_established(tables, arrival.hash, tables.now()) else {
-        return tables.count(counter::CROWDED);
+    let claim = match flow_table::claim_established(tables, arrival.hash, tables.now()) {
+        Ok(claim) => claim,
+        Err(Reason::FlowTableFull) => return stay(tables, &arrival.key, pending, word),
+        Err(_) => return,
     };
     let flow = claim.flow;
     // Ours from here, and still found, so that no packet of the flow meets neither.
@@ -139,6 +142,22 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     let opened = claim.open(tables, state);
     leave(tables, word, flow, opened);
     onward.flow = flow.number();
+}
+
+/// Has a flow treated as an established one where it is: it lives as long, and gives way to newer
+/// half-open flows last of all.
+#[inline(always)]
+fn stay<T: Tables>(tables: &T, key: &FlowKey, pending: FlowRef, word: WordRef) {
+    let slot = Slot(word.load());
+    let waits =
+        slot.has(flow_state::OPEN) && !slot.has(flow_state::CONFIRMED | flow_state::CLAIMED);
+    // Read after the slot, which says by its generation that it was this flow's then.
+    if waits
+        && pending.is_from_client(key)
+        && tables.exchange(word, slot.0, slot.with(flow_state::CONFIRMED).0)
+    {
+        tables.count(counter::CROWDED);
+    }
 }
 
 /// Packets change a slot a few times in its flow's life.

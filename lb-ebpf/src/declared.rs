@@ -39,7 +39,7 @@ pub static ADDRESSES: HashMap<Address, u32> = HashMap::with_max_entries(1024, 0)
 #[map]
 pub static SERVICES: Array<Service> = Array::with_max_entries(1024, 0);
 #[map]
-pub static CURRENT_RINGS: Array<Ring> = Array::with_max_entries(1024, 0);
+pub static CURRENT_RINGS: Array<Ring> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 pub static RINGS: Array<u32> = Array::with_max_entries(1024, 0);
 #[map]

@@ -6,7 +6,7 @@ use aya_ebpf::{bindings::xdp_md, helpers::bpf_check_mtu, maps::lpm_trie};
 use lb_common::{
     abi::{
         Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RangeKey,
-        Reach, Ring, Service, Vip, VipKey, WAYS,
+        Reach, Ring, Service, Vip, VipKey, WAYS, live,
     },
     arrival::Desk,
     tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
@@ -275,17 +275,17 @@ impl Tables for Kernel {
     #[inline(always)]
     fn load(&self, load: u32) -> u64 {
         // SAFETY: one aligned word.
-        LOAD.get_ptr(load).map_or(0, |word| unsafe { word.read_volatile() })
+        LOAD.get_ptr(load).map_or(0, |word| live::count(unsafe { word.read_volatile() }))
     }
 
     #[inline(always)]
     fn count_in(&self, load: u32) -> u64 {
-        add_load(load, 1)
+        live::count(add_load(load, live::IN))
     }
 
     #[inline(always)]
     fn count_out(&self, load: u32) {
-        add_load(load, u64::MAX);
+        add_load(load, live::OUT);
     }
 
     #[inline(always)]

@@ -88,7 +88,9 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
-    let mut steering = Steering::resume(datapath.tables, load.clone(), notes.clone(), &config)?;
+    let lifetimes = datapath.lifetimes;
+    let mut steering =
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, &config)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
     assembly::resume_health(&fleet, &notes.down());

@@ -8,18 +8,22 @@ use std::{
     },
 };
 
+use lb_common::abi::live;
+
 /// Index of a backend's count. Servers with the same address and port share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoadSlot(pub u32);
 
-type Words = dyn Deref<Target = [AtomicU64]> + Send + Sync;
+type Words = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
-/// Handle to the counts. The kernel program changes the same words with atomic adds.
+/// Handle to the counts. The kernel program changes the same words with atomic adds: see [`live`].
 #[derive(Clone)]
-pub struct Load {
-    words: Arc<Words>,
+pub struct Load(Arc<Counts>);
+
+struct Counts {
+    words: Words,
     /// This process's share of each count: what the sweeper subtracts to see the kernel's.
-    permits: Arc<Words>,
+    permits: Words,
 }
 
 impl Load {
@@ -34,7 +38,7 @@ impl Load {
         words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
         permits: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
     ) -> Self {
-        Self { words: Arc::new(words), permits: Arc::new(permits) }
+        Self(Arc::new(Counts { words: Box::new(words), permits: Box::new(permits) }))
     }
 
     /// Takes out of the counts what an earlier process left in its share: connections that ended
@@ -43,9 +47,10 @@ impl Load {
     /// A process that was killed amid `enter` or the drop of a permit may have left one connection
     /// in a count; the sweeper finds it.
     pub fn settle(&self) {
-        for (word, share) in self.words.iter().zip(self.permits.iter()) {
+        for (word, share) in self.0.words.iter().zip(self.0.permits.iter()) {
             let gone = share.swap(0, Ordering::Relaxed);
-            let less = |count: u64| (gone > 0).then(|| count.saturating_sub(gone));
+            let less =
+                |word: u64| (gone > 0).then(|| word.wrapping_sub(gone.min(live::count(word))));
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
@@ -59,19 +64,26 @@ impl Load {
     /// Live connections of `slot`.
     #[must_use]
     pub fn count(&self, slot: LoadSlot) -> u64 {
+        live::count(self.reading(slot))
+    }
+
+    /// The same as a word that is another after whatever happened to the slot, even where the count
+    /// is what it was: what [`live::count`] reads.
+    #[must_use]
+    pub fn reading(&self, slot: LoadSlot) -> u64 {
         self.word(slot).load(Ordering::Relaxed)
     }
 
     /// How many of them hold a [`Permit`] of this process.
     #[must_use]
     pub fn permits(&self, slot: LoadSlot) -> u64 {
-        self.permits[slot.0 as usize].load(Ordering::Relaxed)
+        self.share(slot).load(Ordering::Relaxed)
     }
 
     /// How many slots there are.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.words.len()
+        self.0.words.len()
     }
 
     /// Counts one connection of `slot` until the permit is dropped.
@@ -79,14 +91,14 @@ impl Load {
     pub fn enter(&self, slot: LoadSlot) -> Permit {
         // The share last and, at the end, first: who is killed in between leaves one too many in the
         // count, never one too few.
-        self.word(slot).fetch_add(1, Ordering::Relaxed);
-        self.permits[slot.0 as usize].fetch_add(1, Ordering::Relaxed);
+        self.word(slot).fetch_add(live::IN, Ordering::Relaxed);
+        self.share(slot).fetch_add(1, Ordering::Relaxed);
         Permit { load: self.clone(), slot }
     }
 
     /// Takes `by` connections out of `slot`: flows that the kernel program will not count out.
     pub fn leave(&self, slot: LoadSlot, by: u64) {
-        self.word(slot).fetch_sub(by, Ordering::Relaxed);
+        self.word(slot).fetch_add(live::OUT.wrapping_mul(by), Ordering::Relaxed);
     }
 
     /// Adds `by` to the count of `slot`: the correction of a count that drifted.
@@ -96,7 +108,11 @@ impl Load {
     }
 
     fn word(&self, slot: LoadSlot) -> &AtomicU64 {
-        &self.words[slot.0 as usize]
+        &self.0.words[slot.0 as usize]
+    }
+
+    fn share(&self, slot: LoadSlot) -> &AtomicU64 {
+        &self.0.permits[slot.0 as usize]
     }
 }
 
@@ -108,7 +124,7 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.load.permits[self.slot.0 as usize].fetch_sub(1, Ordering::Relaxed);
+        self.load.share(self.slot).fetch_sub(1, Ordering::Relaxed);
         self.load.leave(self.slot, 1);
     }
 }
@@ -128,6 +144,20 @@ mod tests {
         drop(permit);
         assert_eq!(load.count(slot), 0);
         assert_eq!(load.permits(slot), 0);
+    }
+
+    #[test]
+    fn whatever_happens_shows_in_the_reading() {
+        let load = Load::local(1);
+        let slot = LoadSlot(0);
+        let _stays = load.enter(slot);
+        let before = load.reading(slot);
+        drop(load.enter(slot));
+        assert_eq!(load.count(slot), 1);
+        assert_ne!(load.reading(slot), before);
+        load.leave(slot, 2);
+        load.correct(slot, 1);
+        assert_eq!(load.count(slot), 0, "by way of -1");
     }
 
     #[test]

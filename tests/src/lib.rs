@@ -28,6 +28,7 @@ pub mod netns;
 pub mod postgres;
 pub mod process;
 pub mod receivers;
+pub mod recorder;
 pub mod servers;
 pub mod snapshot;
 pub mod stage;

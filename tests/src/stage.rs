@@ -27,10 +27,16 @@ pub struct Stage {
 impl Stage {
     /// `services` writes the configuration below `[node]` and `[admin]`.
     pub fn up(services: impl FnOnce(&Lab) -> Result<String>) -> Result<Self> {
+        Self::up_with("", services)
+    }
+
+    /// The same with more lines in `[node]`.
+    pub fn up_with(lines: &str, services: impl FnOnce(&Lab) -> Result<String>) -> Result<Self> {
         let lab = Lab::up()?;
         let servers = servers::start_all(&lab)?;
         let config = lab.directory().join("lb.toml");
-        let node = preamble(&lab).replace("[node]", &format!("[node]\nregion = \"{REGION}\""));
+        let node =
+            preamble(&lab).replace("[node]", &format!("[node]\nregion = \"{REGION}\"\n{lines}"));
         fs::write(&config, format!("{node}\n{}", services(&lab)?))?;
         let daemon = Daemon::run(&lab, &config)?;
         Ok(Self { daemon, servers, lab })

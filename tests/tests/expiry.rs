@@ -16,8 +16,10 @@ use nix::sys::signal::Signal;
 const PORT: u16 = 9000;
 const HELD: usize = 20;
 /// Short enough to watch.
-const TIMEOUTS: &str =
-    "flow_timeouts = { half_open = \"2s\", established = \"4s\", closed = \"1s\", udp = \"2s\" }";
+const TIMEOUTS: &str = "flow_timeouts = { half_open = \"2s\", established = \"4s\", closed = \"1s\", \
+                        udp_answered = \"1h\" }";
+/// Of the service `udp` alone.
+const UDP_TIMEOUTS: &str = "flow_timeouts.udp_answered = \"2s\"\n";
 
 struct Scene {
     daemon: Daemon,
@@ -30,7 +32,8 @@ impl Scene {
         let lab = Lab::up()?;
         let servers = servers::start_all(&lab)?;
         let services = steered("tcp", "tcp", PORT, &servers::addresses(&lab, servers::TCP))
-            + &steered("udp", "udp", PORT, &servers::addresses(&lab, servers::UDP));
+            + &steered("udp", "udp", PORT, &servers::addresses(&lab, servers::UDP))
+            + UDP_TIMEOUTS;
         let daemon = Daemon::start_with(&lab, TIMEOUTS, &services)?;
         Ok(Self { daemon, _servers: servers, lab })
     }

@@ -1,16 +1,17 @@
 //! The flow table in mapped memory, and what the sweeper makes of it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use lb::{
     datapath::{Datapath, DatapathConfig, Population, clock},
     load::LoadSlot,
+    settings::FlowTimeouts,
 };
 use lb_common::{
     abi::{Address, Flow, flow_state},
     tables::Part,
 };
-use lb_tests::kernel::{load, small};
+use lb_tests::kernel::{load, small, timeouts};
 
 use Part::{Established, Pending};
 
@@ -123,6 +124,39 @@ fn the_sweeper_expires_by_state_and_empties_the_counts() {
     assert_eq!(load.count(LoadSlot(6)), 1, "the proxy's own stays");
     assert_eq!(datapath.flows.iter().count(), 0);
     assert_eq!(datapath.flows.answers(), 0, "answers go with their flows");
+}
+
+#[test]
+fn a_service_has_timeouts_of_its_own() {
+    let mut datapath = load(&small());
+    let start = clock::now();
+    let node = timeouts();
+    let short = FlowTimeouts { established: Duration::from_secs(5), ..node };
+    datapath.lifetimes.set(node, [(7, short)]);
+    for (client, service) in [(1, 7), (2, 8)] {
+        enter(&datapath, Established, CONFIRMED, &Flow { service, ..flow(client, 0, start) });
+    }
+    datapath.load.correct(LoadSlot(0), 2);
+    assert_eq!(datapath.sweeper.sweep(start + 4 * SECOND).expired, 0);
+    assert_eq!(datapath.sweeper.sweep(start + 6 * SECOND).expired, 1);
+    assert_eq!(datapath.flows.iter().next().map(|(_, _, flow)| flow.service), Some(8));
+    datapath.lifetimes.set(short, []);
+    assert_eq!(datapath.sweeper.sweep(start + 6 * SECOND).expired, 1, "the node's own");
+}
+
+#[test]
+fn a_question_and_its_answer_are_soon_forgotten() {
+    let mut datapath = load(&small());
+    let start = clock::now();
+    let udp = |client, answered| Flow { protocol: 17, answered, ..flow(client, 0, start) };
+    enter(&datapath, Pending, HALF_OPEN, &udp(1, start));
+    enter(&datapath, Pending, HALF_OPEN, &udp(2, 0));
+    enter(&datapath, Established, CONFIRMED, &udp(3, start));
+    datapath.load.correct(LoadSlot(0), 3);
+    for (seconds, left) in [(9, 3), (11, 2), (29, 2), (31, 1), (59, 1), (61, 0)] {
+        datapath.sweeper.sweep(start + seconds * SECOND);
+        assert_eq!(datapath.flows.iter().count(), left, "after {seconds} s");
+    }
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl Lab {
             closing: hour,
             closed: hour,
             udp_unanswered: hour,
+            udp_answered: hour,
             udp: hour,
         };
         let mut datapath = Datapath::load(&config, timeouts).expect("loading the object");

@@ -162,6 +162,14 @@ impl Slot {
         (now >> Self::UNIT).wrapping_sub((self.0 & Self::BORN) >> 16) & (Self::BORN >> 16)
     }
 
+    /// Whether it was claimed at `time` (ns) or after it, as far as the unit tells; for times of the
+    /// last hours.
+    #[must_use]
+    pub const fn is_born_since(self, time: u64) -> bool {
+        let age = self.age(time);
+        age == 0 || age > Self::BORN >> 17
+    }
+
     /// This slot's next tenant, with nothing to be found yet.
     #[inline(always)]
     #[must_use]

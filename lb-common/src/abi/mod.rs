@@ -32,7 +32,7 @@ pub use source::{ListKey, Meter, SourceKey, access};
 use crate::verdict::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Map names, as in the ELF's symbol table.
 pub mod maps {
@@ -56,7 +56,7 @@ pub mod maps {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// `service id → Service`, array.
     pub const SERVICES: &str = "SERVICES";
-    /// `service id → Ring`, array.
+    /// `service id → Ring`, mmapable array.
     pub const CURRENT_RINGS: &str = "CURRENT_RINGS";
     /// Backend ids, array: see [`super::Ring`].
     pub const RINGS: &str = "RINGS";
@@ -64,7 +64,7 @@ pub mod maps {
     pub const BACKENDS: &str = "BACKENDS";
     /// `backend id → Reach`, mmapable array.
     pub const REACH: &str = "REACH";
-    /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy.
+    /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy; see [`super::live`].
     pub const LOAD: &str = "LOAD";
     /// `load slot → u32`, array: where the search for a free source port goes on.
     pub const PORTS: &str = "PORTS";
@@ -101,6 +101,22 @@ pub mod maps {
     pub const TRACE_LOST: &str = "TRACE_LOST";
     /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
     pub const LISTENERS: &str = "LISTENERS";
+}
+
+/// Words of LOAD: how many connections are live in the lower half, how often that changed in the upper.
+/// One atomic add does both, and who finds a word twice alike knows that nothing happened in between.
+pub mod live {
+    /// One more.
+    pub const IN: u64 = (1 << 32) + 1;
+    /// One less.
+    pub const OUT: u64 = (1 << 32) - 1;
+
+    /// How many there are. What was counted out too often is below 0: very many.
+    #[inline(always)]
+    #[must_use]
+    pub const fn count(word: u64) -> u64 {
+        word & 0xffff_ffff
+    }
 }
 
 /// Program names, as in the ELF's symbol table.
@@ -165,7 +181,7 @@ pub mod counter {
     pub const EVICTED_PENDING: u32 = 4;
     /// Established flows that did.
     pub const EVICTED: u32 = 5;
-    /// Flows that stayed among the half-open ones for want of room.
+    /// Confirmed flows that stayed among the half-open ones for want of room.
     pub const CROWDED: u32 = 6;
     const DROPS: u32 = 16;
     pub const LENGTH: u32 = DROPS + Reason::ALL.len() as u32;

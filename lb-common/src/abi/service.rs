@@ -134,6 +134,17 @@ impl Ring {
         Self(((offset as u64) << 32) | length as u64)
     }
 
+    /// As it lies in CURRENT_RINGS.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn offset(self) -> u32 {

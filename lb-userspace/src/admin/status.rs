@@ -87,7 +87,8 @@ pub struct Flows {
     pub evicted: u64,
     /// Half-open ones whose place another took.
     pub evicted_half_open: u64,
-    /// Packets of flows that stayed among the half-open ones because their bucket was full.
+    /// Established flows that stayed among the half-open ones, where they live as long, because their
+    /// bucket was full.
     pub crowded: u64,
 }
 

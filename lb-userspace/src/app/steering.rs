@@ -10,11 +10,11 @@ use tracing::{debug, info, warn};
 use super::{notes::Notes, sources::Sources};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
-    datapath::{self, DatapathError},
+    datapath::{self, DatapathError, Lifetimes},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
-    settings::{Config, Encap},
+    settings::{Config, Encap, FlowTimeouts, Node},
     tables::Command,
 };
 
@@ -30,6 +30,9 @@ pub(super) struct Steering {
     actual: control::Tables,
     notes: Notes,
     load: Load,
+    lifetimes: Lifetimes,
+    /// The node's.
+    timeouts: FlowTimeouts,
     maglev_size: u32,
     encap: Encap,
     /// When the last plan's packets are through.
@@ -47,6 +50,7 @@ impl Steering {
         tables: datapath::Tables,
         load: Load,
         notes: Notes,
+        lifetimes: Lifetimes,
         config: &Config,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
@@ -70,8 +74,21 @@ impl Steering {
         };
         let desired = Desired::resume(&actual, &mut slots);
         let settled = Instant::now();
-        let (maglev_size, encap) = (config.node.maglev_table_size, config.node.encap);
-        Ok(Self { slots, tables, desired, actual, notes, load, maglev_size, encap, settled })
+        let Node { maglev_table_size: maglev_size, encap, flow_timeouts: timeouts, .. } =
+            &config.node;
+        Ok(Self {
+            slots,
+            tables,
+            desired,
+            actual,
+            notes,
+            load,
+            lifetimes,
+            timeouts: *timeouts,
+            maglev_size: *maglev_size,
+            encap: *encap,
+            settled,
+        })
     }
 
     /// Whether servers that left the configuration still have flows.
@@ -121,6 +138,7 @@ impl Steering {
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;
+        self.set_lifetimes(fleet);
         let load = self.load.clone();
         let has_connections = |slot| load.count(slot) > 0;
         self.desired.retire(circumstances.now, has_connections, &mut self.slots);
@@ -138,6 +156,17 @@ impl Steering {
                 return Ok(());
             }
         }
+    }
+
+    /// Services that left go by the node's timeouts.
+    fn set_lifetimes(&self, fleet: &Fleet) {
+        let services = fleet.services.iter().map(|running| &running.service);
+        let differ = services.filter(|it| it.steering.flow_timeouts != self.timeouts);
+        let differ = differ.flat_map(|service| {
+            let ids = self.slots.services_of(&service.name);
+            ids.map(|id| (id, service.steering.flow_timeouts))
+        });
+        self.lifetimes.set(self.timeouts, differ);
     }
 
     fn carry_out(&mut self, commands: &[Command]) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ pub(super) struct TimeoutsDraft {
     closing: Option<Duration>,
     closed: Option<Duration>,
     udp_unanswered: Option<Duration>,
+    udp_answered: Option<Duration>,
     udp: Option<Duration>,
 }
 
@@ -25,6 +26,7 @@ pub(super) fn flow_timeouts(value: Value<'_>) -> Option<TimeoutsDraft> {
             closing: timeouts.optional("closing", duration),
             closed: timeouts.optional("closed", duration),
             udp_unanswered: timeouts.optional("udp_unanswered", duration),
+            udp_answered: timeouts.optional("udp_answered", duration),
             udp: timeouts.optional("udp", duration),
         })
     })
@@ -39,6 +41,7 @@ impl TimeoutsDraft {
             closing: self.closing.unwrap_or(default.closing),
             closed: self.closed.unwrap_or(default.closed),
             udp_unanswered: self.udp_unanswered.unwrap_or(default.udp_unanswered),
+            udp_answered: self.udp_answered.unwrap_or(default.udp_answered),
             udp: self.udp.unwrap_or(default.udp),
         }
     }

@@ -1,5 +1,7 @@
 //! What control's tables hold, as the commands that would bring it there.
 
+use std::sync::atomic::Ordering;
+
 use lb_common::abi::{Backend, Ring, Service, status};
 
 use super::{DatapathError, Tables, table::Table};
@@ -28,7 +30,8 @@ impl Tables {
             }
         }
         let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, word)| word).collect();
-        for (service, ring) in entries(&self.current_rings)? {
+        for (service, word) in (0..).zip(self.current_rings.iter()) {
+            let ring = Ring::from_word(word.load(Ordering::Acquire));
             if let Some(words) = words(&rings, ring).filter(|_| ring != Ring::default()) {
                 let (offset, words) = (ring.offset(), words.to_vec());
                 contents.push(Command::WriteRing { offset, recipe: None, words });

@@ -43,7 +43,7 @@ pub struct Evictions {
     pub established: u64,
     /// Half-open flows whose slot another took.
     pub half_open: u64,
-    /// Confirmed flows that stayed among the half-open ones for want of room, packet by packet.
+    /// Confirmed flows that stayed among the half-open ones for want of room, for a while at least.
     pub crowded: u64,
 }
 

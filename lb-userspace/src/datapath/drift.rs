@@ -1,10 +1,13 @@
 //! Finding counts in LOAD that no longer say the truth: pure.
 
+use lb_common::abi::live;
+
 /// One backend's count as a sweep saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// LOAD before the walk through the flows, and after it.
-    pub before: u64,
+    /// The word of LOAD before the walk through the flows, and after it. `None`: a flow may have
+    /// been met twice.
+    pub before: Option<u64>,
     pub after: u64,
     /// Open flows that the walk found.
     pub flows: u64,
@@ -17,10 +20,12 @@ impl Observation {
     ///
     /// A walk is no snapshot. A flow that opens behind it is in LOAD and not among `flows`; one
     /// that closes ahead of it the other way round; a permit is taken a moment after its count.
-    /// Each of these moves LOAD, so a count that moved during the walk proves nothing.
+    /// Each of these changes the word, also where one in the place of another leaves the count what
+    /// it was: only where it is the same word has nothing happened.
     fn drift(self) -> Option<i64> {
-        let expected = self.flows.wrapping_add(self.permits);
-        (self.before == self.after).then(|| self.after.wrapping_sub(expected).cast_signed())
+        let expected = self.flows.wrapping_add(self.permits) as u32;
+        let drift = (live::count(self.after) as u32).wrapping_sub(expected).cast_signed();
+        (self.before == Some(self.after)).then_some(drift.into())
     }
 }
 
@@ -38,11 +43,10 @@ impl DriftWatch {
 
     /// What to add to the count of `slot`; 0 while it is right or in doubt.
     ///
-    /// One opening and one closing can cancel out in LOAD while the walk sees only one of them, so
-    /// a single finding may still be such a race. It would have to happen twice with the same
-    /// outcome for a wrong correction, and the sweeps after that would find and take back its
-    /// effect in the same way. True drift (a packet that raced with an expiry, a map entry lost)
-    /// stays what it is until it is corrected.
+    /// Who changes a count and its flow does so within microseconds, but may be stopped in between
+    /// (a virtual CPU, a thread of ours) just as the walk comes by: such a finding does not come
+    /// twice. True drift (a packet that raced with an expiry, a process that was killed) stays what
+    /// it is until it is corrected.
     pub fn correction(&mut self, slot: usize, seen: Observation) -> i64 {
         let found = seen.drift().filter(|&drift| drift != 0);
         let last = std::mem::replace(&mut self.last[slot], found);
@@ -61,7 +65,7 @@ mod tests {
     use super::*;
 
     fn seen(load: u64, flows: u64, permits: u64) -> Observation {
-        Observation { before: load, after: load, flows, permits }
+        Observation { before: Some(load), after: load, flows, permits }
     }
 
     #[test]
@@ -83,7 +87,7 @@ mod tests {
     #[test]
     fn a_count_below_zero_is_brought_back() {
         let mut watch = DriftWatch::new(1);
-        let below = seen(0_u64.wrapping_sub(1), 0, 0);
+        let below = seen(live::OUT, 0, 0);
         assert_eq!(watch.correction(0, below), 0);
         assert_eq!(watch.correction(0, below), 1);
     }
@@ -99,10 +103,24 @@ mod tests {
     #[test]
     fn a_count_that_moved_during_the_walk_proves_nothing() {
         let mut watch = DriftWatch::new(1);
-        let moved = Observation { before: 4, ..seen(5, 4, 0) };
+        let moved = Observation { before: Some(4), ..seen(5, 4, 0) };
         assert_eq!(watch.correction(0, seen(5, 4, 0)), 0);
         assert_eq!(watch.correction(0, moved), 0);
+        assert_eq!(watch.correction(0, Observation { before: None, ..seen(5, 4, 0) }), 0);
         assert_eq!(watch.correction(0, seen(5, 4, 0)), 0);
         assert_eq!(watch.correction(0, seen(5, 4, 0)), -1);
+    }
+
+    /// A client that closes one connection and opens the next, and walks that miss both.
+    #[test]
+    fn one_that_came_for_one_that_went_is_traffic() {
+        let mut watch = DriftWatch::new(1);
+        let mut word = live::IN;
+        for _ in 0..5 {
+            let before = Some(word);
+            word = word.wrapping_add(live::OUT).wrapping_add(live::IN);
+            let seen = Observation { before, after: word, flows: 0, permits: 0 };
+            assert_eq!((live::count(word), watch.correction(0, seen)), (1, 0));
+        }
     }
 }

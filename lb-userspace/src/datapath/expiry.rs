@@ -2,17 +2,18 @@
 
 use lb_common::abi::flow_state;
 
-use super::clock::nanos;
+use super::{clock::nanos, flow_table::Glimpse};
 use crate::{service::Protocol, settings::FlowTimeouts};
 
 /// [`FlowTimeouts`] in nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     half_open: u64,
     established: u64,
     closing: u64,
     closed: u64,
     udp_unanswered: u64,
+    udp_answered: u64,
     udp: u64,
 }
 
@@ -24,6 +25,7 @@ impl From<FlowTimeouts> for Timeouts {
             closing: nanos(timeouts.closing),
             closed: nanos(timeouts.closed),
             udp_unanswered: nanos(timeouts.udp_unanswered),
+            udp_answered: nanos(timeouts.udp_answered),
             udp: nanos(timeouts.udp),
         }
     }
@@ -31,10 +33,14 @@ impl From<FlowTimeouts> for Timeouts {
 
 impl Timeouts {
     /// How long a flow in this state may be silent.
-    fn of(&self, protocol: u32, state: u32) -> u64 {
+    fn of(&self, flow: &Glimpse, state: u32) -> u64 {
         let is_confirmed = state & flow_state::CONFIRMED != 0;
-        if protocol == u32::from(Protocol::Udp.number()) {
-            if is_confirmed { self.udp } else { self.udp_unanswered }
+        if flow.protocol == u32::from(Protocol::Udp.number()) {
+            match (is_confirmed, flow.answered) {
+                (true, _) => self.udp,
+                (false, true) => self.udp_answered,
+                (false, false) => self.udp_unanswered,
+            }
         } else if is_closed(state) {
             self.closed
         } else if !is_confirmed {
@@ -46,12 +52,12 @@ impl Timeouts {
         }
     }
 
-    /// Whether a flow whose last packet, of either direction, came at `last` is over.
+    /// Whether a flow whose last packet, of either direction, came at [`Glimpse::last`] is over.
     ///
     /// That time may lie after `now`, which was read earlier.
     #[must_use]
-    pub fn is_over(&self, now: u64, protocol: u32, state: u32, last: u64) -> bool {
-        now.saturating_sub(last) > self.of(protocol, state)
+    pub(super) fn is_over(&self, now: u64, flow: &Glimpse, state: u32) -> bool {
+        now.saturating_sub(flow.last) > self.of(flow, state)
     }
 }
 
@@ -69,34 +75,40 @@ mod tests {
     const TCP: u32 = 6;
     const UDP: u32 = 17;
 
-    fn timeouts() -> Timeouts {
-        FlowTimeouts::default().into()
+    fn glimpse(protocol: u32, answered: bool, last: u64) -> Glimpse {
+        Glimpse { protocol, load: 0, service: 0, answered, last }
     }
 
     #[test]
     fn each_state_has_its_own_timeout() {
+        let timeouts = Timeouts::from(FlowTimeouts::default());
         let half_closed = flow_state::CONFIRMED | flow_state::CLIENT_FIN;
-        for (protocol, state, seconds) in [
-            (TCP, 0, 30),
-            (TCP, flow_state::CONFIRMED, 3600),
-            (TCP, half_closed, 120),
-            (TCP, flow_state::CONFIRMED | flow_state::BACKEND_FIN, 120),
-            (TCP, flow_state::CLOSED, 10),
-            (TCP, flow_state::CLOSED | flow_state::CONFIRMED, 10),
-            (UDP, 0, 30),
-            (UDP, flow_state::CONFIRMED, 60),
+        for (protocol, answered, state, seconds) in [
+            (TCP, false, 0, 30),
+            (TCP, true, 0, 30),
+            (TCP, true, flow_state::CONFIRMED, 3600),
+            (TCP, true, half_closed, 120),
+            (TCP, true, flow_state::CONFIRMED | flow_state::BACKEND_FIN, 120),
+            (TCP, true, flow_state::CLOSED, 10),
+            (TCP, true, flow_state::CLOSED | flow_state::CONFIRMED, 10),
+            (UDP, false, 0, 30),
+            (UDP, true, 0, 10),
+            (UDP, true, flow_state::CONFIRMED, 60),
+            (UDP, false, flow_state::CONFIRMED, 60),
         ] {
             let state = state | flow_state::OPEN | flow_state::COUNTED;
             let last = 5 * SECOND;
+            let flow = glimpse(protocol, answered, last);
             let limit = last + seconds * SECOND;
-            assert!(!timeouts().is_over(limit, protocol, state, last), "{state:#b}");
-            assert!(timeouts().is_over(limit + 1, protocol, state, last), "{state:#b}");
+            assert!(!timeouts.is_over(limit, &flow, state), "{state:#b}");
+            assert!(timeouts.is_over(limit + 1, &flow, state), "{state:#b}");
         }
     }
 
     #[test]
     fn a_packet_after_now_is_no_silence() {
-        assert!(!timeouts().is_over(SECOND, UDP, 0, 2 * SECOND));
-        assert!(!timeouts().is_over(SECOND, UDP, 0, u64::MAX));
+        let timeouts = Timeouts::from(FlowTimeouts::default());
+        assert!(!timeouts.is_over(SECOND, &glimpse(UDP, false, 2 * SECOND), 0));
+        assert!(!timeouts.is_over(SECOND, &glimpse(UDP, false, u64::MAX), 0));
     }
 }

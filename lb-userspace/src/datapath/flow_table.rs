@@ -45,6 +45,9 @@ pub(super) struct Entries {
 pub(super) struct Glimpse {
     pub(super) protocol: u32,
     pub(super) load: u32,
+    pub(super) service: u32,
+    /// The backend has sent a packet.
+    pub(super) answered: bool,
     /// The last packet of either direction.
     pub(super) last: u64,
 }
@@ -74,10 +77,15 @@ impl Entries {
     pub(super) fn glimpse(&self, number: usize) -> Option<Glimpse> {
         let field = |entry: &[AtomicU64], offset| half(entry, offset).load(Ordering::Relaxed);
         let time = |entry: &[AtomicU64], offset: usize| entry[offset / 8].load(Ordering::Relaxed);
-        self.read(number, |entry| Glimpse {
-            protocol: field(entry, offset_of!(Flow, protocol)),
-            load: field(entry, offset_of!(Flow, load)),
-            last: time(entry, offset_of!(Flow, seen)).max(time(entry, offset_of!(Flow, answered))),
+        self.read(number, |entry| {
+            let answered = time(entry, offset_of!(Flow, answered));
+            Glimpse {
+                protocol: field(entry, offset_of!(Flow, protocol)),
+                load: field(entry, offset_of!(Flow, load)),
+                service: field(entry, offset_of!(Flow, service)),
+                answered: answered != 0,
+                last: time(entry, offset_of!(Flow, seen)).max(answered),
+            }
         })
     }
 

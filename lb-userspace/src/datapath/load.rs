@@ -73,7 +73,9 @@ impl From<&Node> for DatapathConfig {
             max_flows: node.max_flows,
             max_half_open: node.max_half_open,
             source_ports: node.source_ports.clone(),
+            fragmented: node.max_fragments,
             sources: node.max_sources,
+            affinities: node.max_affinities,
             ..Self::default()
         }
     }
@@ -238,6 +240,31 @@ mod tests {
             assert!(buckets(flows) * WAYS >= 2 * flows);
             assert!(buckets(flows) * WAYS < 4 * flows.max(4));
         }
+    }
+
+    #[test]
+    fn every_size_is_some_tables() {
+        let config = DatapathConfig {
+            max_flows: 1 << 12,
+            max_half_open: 1 << 11,
+            source_ports: 2048..=4095,
+            backends: 1,
+            services: 2,
+            vips: 3,
+            ring_slots: 4,
+            fragmented: 5,
+            sources: 6,
+            lists: 7,
+            load_slots: 8,
+            affinities: 9,
+        };
+        let sizes = config.sizes();
+        let size = |name| sizes.iter().find(|entry| entry.0 == name).unwrap().1;
+        assert_eq!((size(maps::FLOWS), size(maps::PENDING)), (1 << 13, 1 << 12));
+        let tables = [maps::BACKENDS, maps::SERVICES, maps::VIPS, maps::RINGS, maps::FRAGMENTS];
+        assert_eq!(tables.map(size), [1, 2, 3, 4, 5]);
+        let tables = [maps::SOURCES, maps::KNOWN, maps::LISTS, maps::LOAD, maps::AFFINITY];
+        assert_eq!(tables.map(size), [6, 6, 7, 8, 9]);
     }
 
     #[test]

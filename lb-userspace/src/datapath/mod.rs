@@ -15,6 +15,7 @@ mod ingress;
 mod kernel;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
+mod lifetimes;
 mod link;
 mod load;
 mod mapped;
@@ -52,6 +53,7 @@ pub use self::{
     flow_table::FlowTable,
     ingress::ingress_interface,
     kernel::Kernel,
+    lifetimes::Lifetimes,
     load::DatapathConfig,
     object::OBJECT,
     pins::{Pins, Removed},
@@ -70,6 +72,8 @@ pub struct Datapath {
     pub counters: Counters,
     pub flows: Arc<FlowTable>,
     pub sweeper: Sweeper,
+    /// What the sweeper goes by.
+    pub lifetimes: Lifetimes,
     /// The counts that kernel and proxy share.
     pub load: Load,
     pub watcher: Arc<Watcher>,
@@ -157,12 +161,14 @@ impl Datapath {
         let tables = Tables::open(&mut ebpf, opened)?;
         let programs = Arc::new(Mutex::new(ebpf));
         let watcher = Arc::new(Watcher::open(&programs)?);
+        let lifetimes = Lifetimes::new(timeouts);
         Ok(Self {
             kernel: Kernel::new(programs, names)?,
             watcher,
             tables,
             counters,
-            sweeper: Sweeper::new(flows.clone(), load.clone(), timeouts),
+            sweeper: Sweeper::new(flows.clone(), load.clone(), lifetimes.clone()),
+            lifetimes,
             flows,
             load,
             maps: BTreeSet::new(),

@@ -18,14 +18,12 @@ use tracing::warn;
 
 use super::{
     drift::{DriftWatch, Observation},
-    expiry::{Timeouts, is_closed},
+    expiry::is_closed,
     flow_table::{FlowTable, exchange, name},
+    lifetimes::{Lifetimes, Table},
     orphans::Orphans,
 };
-use crate::{
-    load::{Load, LoadSlot},
-    settings::FlowTimeouts,
-};
+use crate::load::{Load, LoadSlot};
 
 /// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
 /// was left behind.
@@ -35,7 +33,7 @@ const STUCK: u64 = 10_000_000_000;
 pub struct Sweeper {
     flows: Arc<FlowTable>,
     load: Load,
-    timeouts: Timeouts,
+    lifetimes: Lifetimes,
     watch: DriftWatch,
     orphans: Orphans,
     /// Slots that were being written, by their flow's number, with the word and since when.
@@ -57,6 +55,15 @@ pub struct Sweep {
     pub flows: Vec<u64>,
 }
 
+/// What a sweep goes by, and what it has found so far.
+struct Walk {
+    now: u64,
+    lifetimes: Arc<Table>,
+    /// LOAD as it was; `None` where it can no longer be compared.
+    before: Vec<Option<u64>>,
+    sweep: Sweep,
+}
+
 /// The flow table's tenants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Population {
@@ -76,41 +83,39 @@ impl Population {
 }
 
 impl Sweeper {
-    pub(super) fn new(flows: Arc<FlowTable>, load: Load, timeouts: FlowTimeouts) -> Self {
+    pub(super) fn new(flows: Arc<FlowTable>, load: Load, lifetimes: Lifetimes) -> Self {
         let watch = DriftWatch::new(load.slots());
         let held = HashMap::new();
         let orphans = Orphans::default();
-        Self { flows, load, timeouts: timeouts.into(), watch, orphans, held }
-    }
-
-    /// For the sweeps from now on.
-    pub fn set_timeouts(&mut self, timeouts: FlowTimeouts) {
-        self.timeouts = timeouts.into();
+        Self { flows, load, lifetimes, watch, orphans, held }
     }
 
     /// One walk through all flows; `now` as [`clock::now`](super::clock::now) reads it.
     pub fn sweep(&mut self, now: u64) -> Sweep {
-        let before = self.counts();
-        let mut sweep = Sweep { flows: vec![0; self.load.slots()], ..Sweep::default() };
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
-        for part in [Part::Established, Part::Pending] {
+        let sweep = Sweep { flows: vec![0; self.load.slots()], ..Sweep::default() };
+        let mut walk =
+            Walk { now, lifetimes: self.lifetimes.table(), before: self.readings(), sweep };
+        // In the order in which flows move, so that none is met in neither part.
+        for part in [Part::Pending, Part::Established] {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
                 let slot = Slot(word.load(Ordering::Acquire));
                 if slot.has(flow_state::CLAIMED) {
                     let name = name(part, number);
                     self.watch_writer(held.get(&name), name, word, now);
                 } else if slot.has(flow_state::OPEN) {
-                    self.visit(part, number, word, now, &mut sweep);
+                    self.visit(part, number, word, &mut walk);
                 }
             }
         }
+        let Walk { before, mut sweep, .. } = walk;
         sweep.orphans = self.orphans.sweep(&flows);
         self.reconcile(&before, &mut sweep);
         sweep
     }
 
-    fn visit(&self, part: Part, number: usize, word: &AtomicU64, now: u64, sweep: &mut Sweep) {
+    fn visit(&self, part: Part, number: usize, word: &AtomicU64, walk: &mut Walk) {
         let Some(flow) = self.flows.part(part).glimpse(number) else { return };
         // After the entry: if it is still the same tenant's, so was the entry.
         let slot = Slot(word.load(Ordering::Acquire));
@@ -118,16 +123,23 @@ impl Sweeper {
             return;
         }
         let state = slot.state();
-        let over = self.timeouts.is_over(now, flow.protocol, state, flow.last);
+        let over = walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
         if over && self.end(part, number, word, slot) {
-            sweep.expired += 1;
+            walk.sweep.expired += 1;
             return;
         }
-        let flows = sweep.flows.get_mut(flow.load as usize);
+        let load = flow.load as usize;
+        let flows = walk.sweep.flows.get_mut(load);
         if let Some(flows) = flows.filter(|_| slot.has(flow_state::COUNTED)) {
             *flows += 1;
         }
-        let population = &mut sweep.population;
+        // It moved here while we walked, and may have been met where it was.
+        if let (Part::Established, Some(before)) = (part, walk.before.get_mut(load))
+            && slot.is_born_since(walk.now)
+        {
+            *before = None;
+        }
+        let population = &mut walk.sweep.population;
         if is_closed(state) {
             population.closed += 1;
         } else if slot.has(flow_state::CONFIRMED) {
@@ -170,13 +182,13 @@ impl Sweeper {
         }
     }
 
-    fn reconcile(&mut self, before: &[u64], sweep: &mut Sweep) {
+    fn reconcile(&mut self, before: &[Option<u64>], sweep: &mut Sweep) {
         for (index, &before) in before.iter().enumerate() {
             let slot = LoadSlot(index as u32);
             let seen = Observation {
                 before,
                 // A slot that `end` took flows from has moved by that: its turn is the next sweep.
-                after: self.load.count(slot),
+                after: self.load.reading(slot),
                 flows: sweep.flows[index],
                 permits: self.load.permits(slot),
             };
@@ -189,8 +201,8 @@ impl Sweeper {
         }
     }
 
-    fn counts(&self) -> Vec<u64> {
+    fn readings(&self) -> Vec<Option<u64>> {
         let slots = 0..self.load.slots() as u32;
-        slots.map(|slot| self.load.count(LoadSlot(slot))).collect()
+        slots.map(|slot| Some(self.load.reading(LoadSlot(slot)))).collect()
     }
 }

@@ -33,7 +33,7 @@ pub struct Tables {
     pub(super) services: Table<u32, Service>,
     pub(super) rings: Table<u32, u32>,
     pub(super) backends: Table<u32, Backend>,
-    pub(super) current_rings: Table<u32, Ring>,
+    pub(super) current_rings: Mapped<Ring>,
     pub(super) lists: Table<ListKey, u32>,
     reach: Mapped<Reach>,
     vlans: Table<u32, VlanDevice>,
@@ -48,7 +48,7 @@ impl Tables {
             quic_ids: Table::open(take_map(ebpf, maps::QUIC_IDS)?, maps::QUIC_IDS)?,
             addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
             services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
-            current_rings: Table::open(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
+            current_rings: Mapped::map(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
             rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
             lists: Table::open(take_map(ebpf, maps::LISTS)?, maps::LISTS)?,
@@ -69,7 +69,7 @@ impl Tables {
             Command::ClearBackend { id } => self.clear_backend(*id),
             Command::WriteRing { offset, words, .. } => self.rings.fill(*offset, words),
             Command::SetStatus { id, status } => self.set_status(*id, *status),
-            Command::SetRing { service, ring } => self.current_rings.insert(service, ring),
+            Command::SetRing { service, ring } => self.set_ring(*service, *ring),
             Command::SetService { id, service } => self.services.insert(id, service),
             Command::SetVip(key, vip) => self.vips.insert(key, vip),
             Command::RemoveVip(key) => self.vips.delete(key).map(drop),
@@ -98,6 +98,16 @@ impl Tables {
     ) -> Result<(), DatapathError> {
         let device = VlanDevice { parent, vlan, inner_vlan };
         self.vlans.insert(&ifindex, &device)
+    }
+
+    /// One aligned store: a packet finds the old ring or the new one, whose words are there before.
+    fn set_ring(&self, service: u32, ring: Ring) -> Result<(), DatapathError> {
+        let entry = self.current_rings.entry(service as usize);
+        let [word] = entry.ok_or(DatapathError::Full { name: maps::CURRENT_RINGS })? else {
+            return Err(DatapathError::MapKind { name: maps::CURRENT_RINGS });
+        };
+        word.store(ring.word(), Ordering::Release);
+        Ok(())
     }
 
     /// The hop last: a packet in between may cache the earlier owner's next hop once more only

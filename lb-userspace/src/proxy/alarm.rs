@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -13,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Default)]
 pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the running timer wakes.
+    waker: Option<Waker>,
 }
 
 impl Alarm {
@@ -22,12 +24,19 @@ impl Alarm {
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
+        let is_heard = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_heard && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(deadline);
         }
+        if !is_heard {
+            self.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }

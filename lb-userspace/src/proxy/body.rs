@@ -203,10 +203,10 @@ impl Body for ResponseBody {
             }
             Source::Backend(incoming, lease) => (incoming, lease),
         };
-        if let Some(lease) = lease {
-            lease.drive(cx);
-        }
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        let polled = match lease {
+            Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(&mut *incoming).poll_frame(cx),
+        };
         if let Some(pace) = &this.active.pace {
             pace.polled(polled.is_ready());
         }

@@ -11,6 +11,7 @@ use tokio::{net::TcpStream, time::timeout_at};
 use super::{
     answer::{Fault, moved},
     body::{RequestBody, ResponseBody},
+    complaint::complain,
     exchange::{Exchange, count, count_failed, exchange},
     framing, headers, host,
     http::Client,
@@ -54,6 +55,7 @@ pub(super) async fn answer(
         Err(fault) => {
             if fault.is_ours() {
                 count_failed(&site);
+                complain(&site, fault);
             }
             own(client.refuse(fault, version), active)
         }
@@ -92,11 +94,16 @@ async fn forward(
     }
     let progress = request.body().progress();
     let exchange = exchange(worker, site, client.peer, request);
-    let Some(deadline) = active.pace.as_ref().and_then(|pace| pace.deadline()) else {
+    let timed = active.pace.as_ref().and_then(|pace| Some((pace, pace.deadline()?)));
+    let Some((pace, deadline)) = timed else {
         return Ok((exchange.await?, is_upgrade));
     };
     let is_clients = || progress.is_some_and(|progress| progress.waits_for_client());
-    let late = |_| if is_clients() { Fault::SlowBody } else { Fault::SlowResponse };
+    let late = |_| {
+        // The answer that says so has time again.
+        pace.end();
+        if is_clients() { Fault::SlowBody } else { Fault::SlowResponse }
+    };
     let exchange = timeout_at(deadline, exchange).await.map_err(late)??;
     Ok((exchange, is_upgrade))
 }
@@ -118,6 +125,7 @@ async fn deliver(
     let switched = if is_upgrade { lease.into_switched().await } else { None };
     if switched.is_none() {
         count_failed(site);
+        complain(site, Fault::BadResponse);
         let refusal = client.refuse(Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);
     }

@@ -37,6 +37,25 @@ impl Names {
             error: name("Error")?,
         })
     }
+
+    /// Whether `name` is one that we alone set. Servers that hand headers on as variables read `_`
+    /// like `-` (RFC 3875 4.1.18), and so would take a forged one for ours.
+    fn is_disguised(&self, name: &HeaderName) -> bool {
+        if !name.as_str().contains('_') {
+            return false;
+        }
+        let plain = name.as_str().replace('_', "-");
+        let ours = [
+            &X_FORWARDED_FOR,
+            &X_FORWARDED_PROTO,
+            &X_FORWARDED_SSL,
+            &self.client_ip,
+            &self.forwarded_port,
+            &self.region,
+            &self.preferred_instance_unavailable,
+        ];
+        ours.iter().any(|name| name.as_str() == plain)
+    }
 }
 
 /// What every request of one client connection is told about it.
@@ -71,6 +90,11 @@ impl Facts {
     /// Row by row what `reference/fly-public-network-services.md` lists under "HTTP handler".
     pub fn describe(&self, headers: &mut HeaderMap) {
         let names = &*self.names;
+        let disguised: Vec<_> =
+            headers.keys().filter(|it| names.is_disguised(it)).cloned().collect();
+        for name in disguised {
+            headers.remove(name);
+        }
         let (proto, ssl) = if self.is_https(headers) { ("https", "on") } else { ("http", "off") };
         headers.insert(names.client_ip.clone(), self.client_ip.clone());
         let forwarded_for = self.forwarded_for(headers);
@@ -122,9 +146,38 @@ impl Facts {
     }
 }
 
+/// Headers that concern one connection only. One look at all names is cheaper than a search for
+/// each, and most messages have none of them.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// Some that are not named below.
+    any: bool,
+    te: bool,
+    expect: bool,
+}
+
+impl Found {
+    fn among(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "te" => found.te = true,
+                "expect" => found.expect = true,
+                "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding"
+                | "upgrade" => found.any = true,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
 /// Takes out what concerns one connection only (RFC 9110 7.6.1), and returns the protocol that an
 /// `Upgrade` asked for. `h2c` is not passed on: the backend would speak HTTP/2 behind our back.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
+fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue> {
+    if !found.any {
+        return None;
+    }
     let named = connection_options(headers);
     let asks = named.contains(&header::UPGRADE);
     for name in named.iter().filter(|name| **name != header::HOST) {
@@ -149,19 +202,28 @@ fn connection_options(headers: &mut HeaderMap) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for value in values {
         let options = value.as_bytes().split(|&byte| byte == b',');
-        let names = options.map(<[u8]>::trim_ascii).map(HeaderName::from_bytes);
-        named.extend(names.filter_map(Result::ok));
+        // The two that every message may have name no header that we would not take out anyway.
+        let is_usual = |option: &&[u8]| {
+            option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
+        };
+        let names = options.map(<[u8]>::trim_ascii).filter(|option| !is_usual(option));
+        named.extend(names.map(HeaderName::from_bytes).filter_map(Result::ok));
     }
     named
 }
 
 /// Readies a request's headers for an HTTP/1.1 backend. Returns whether it asks for an upgrade.
 pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> bool {
-    let wants_trailers = accepts_trailers(headers);
-    let upgrade = strip_hop_by_hop(headers);
-    headers.remove(header::TE);
-    // hyper's server has answered, or will answer, `100 Continue` itself.
-    headers.remove(header::EXPECT);
+    let found = Found::among(headers);
+    let wants_trailers = found.te && accepts_trailers(headers);
+    let upgrade = strip_hop_by_hop(headers, found);
+    if found.te {
+        headers.remove(header::TE);
+    }
+    if found.expect {
+        // hyper's server has answered, or will answer, `100 Continue` itself.
+        headers.remove(header::EXPECT);
+    }
     facts.describe(headers);
     let is_upgrade = upgrade.is_some();
     if let Some(protocol) = upgrade {
@@ -184,7 +246,8 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 
 /// Readies a response's headers for the client.
 pub(super) fn towards_client(headers: &mut HeaderMap, is_switching: bool) {
-    let upgrade = strip_hop_by_hop(headers);
+    let found = Found::among(headers);
+    let upgrade = strip_hop_by_hop(headers, found);
     if let Some(protocol) = upgrade.filter(|_| is_switching) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);

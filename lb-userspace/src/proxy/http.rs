@@ -148,8 +148,9 @@ pub(super) async fn serve_plain(client: Rc<Client>, mut stream: TcpStream) {
         }
     };
     match sniffed {
-        Ok(Ok((true, ahead))) => serve2(client, stream, ahead).await,
-        Ok(Ok((false, ahead))) => serve1(client, stream, ahead).await,
+        // Boxed, so that a client that says nothing holds none of it.
+        Ok(Ok((true, ahead))) => Box::pin(serve2(client, stream, ahead)).await,
+        Ok(Ok((false, ahead))) => Box::pin(serve1(client, stream, ahead)).await,
         Ok(Err(_)) | Err(_) => {}
     }
 }

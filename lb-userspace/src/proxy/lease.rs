@@ -3,7 +3,7 @@
 use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    task::Context,
+    task::{Context, Poll},
 };
 
 use super::{forward::Switched, upstream::Upstream, worker::Worker};
@@ -39,10 +39,14 @@ impl Lease {
         Self { upstream, backend, worker, service, permit }
     }
 
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(upstream) = &mut self.upstream {
-            upstream.drive(cx);
-        }
+    /// Polls `work` along with the connection that it waits for.
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let upstream = self.upstream.as_mut().expect("it is given back last of all");
+        upstream.poll_with(cx, work)
     }
 
     /// The exchange is complete: the connection may serve another.

@@ -6,13 +6,16 @@
 
 mod alarm;
 mod answer;
+mod bell;
 mod body;
 mod certificates;
+mod complaint;
 mod connect;
 mod drain;
 mod exchange;
 mod forward;
 mod framing;
+mod gather;
 mod handshakes;
 mod headers;
 mod host;

@@ -45,8 +45,11 @@ impl<T> ByName<T> {
 
     fn find_named(&self, name: Option<&str>, depth: usize) -> Option<&T> {
         let name = normal(name?);
-        let mut parents = parents(&name).take(depth);
-        self.exact.get(&*name).or_else(|| parents.find_map(|parent| self.wildcard.get(parent)))
+        let exact = self.exact.get(&*name);
+        if exact.is_some() || self.wildcard.is_empty() {
+            return exact;
+        }
+        parents(&name).take(depth).find_map(|parent| self.wildcard.get(parent))
     }
 }
 

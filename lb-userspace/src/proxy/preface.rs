@@ -16,15 +16,20 @@ pub(super) async fn sniff(stream: &mut TcpStream) -> io::Result<(bool, Bytes)> {
     stream.readable().await?;
     let mut read = Vec::with_capacity(FIRST_READ);
     loop {
-        let length = read.len().min(PREFACE.len());
-        if read[..length] != PREFACE[..length] {
-            return Ok((false, read.into()));
-        }
-        if length == PREFACE.len() {
-            return Ok((true, read.into()));
+        if let Some(is_http2) = classify(&read) {
+            return Ok((is_http2, read.into()));
         }
         if stream.read_buf(&mut read).await? == 0 {
             return Ok((false, read.into()));
         }
     }
+}
+
+/// Whether a connection that begins with `read` is HTTP/2. `None`: more is needed to tell.
+pub(super) fn classify(read: &[u8]) -> Option<bool> {
+    let length = read.len().min(PREFACE.len());
+    if read[..length] != PREFACE[..length] {
+        return Some(false);
+    }
+    (length == PREFACE.len()).then_some(true)
 }

@@ -203,12 +203,9 @@ impl Direction {
             self.stage = Stage::Moving;
             return Poll::Ready(Ok(()));
         };
-        let mut left = u64::MAX;
-        let polled = self.splice.poll(cx, from, to, &mut left);
-        self.bytes += u64::MAX - left;
-        self.stage = match ready!(polled)? {
+        self.stage = match ready!(self.splice.poll(cx, from, to, &mut self.bytes))? {
             Rest::End => Stage::Ending,
-            Rest::Done | Rest::Trickle => Stage::Moving,
+            Rest::Trickle => Stage::Moving,
         };
         Poll::Ready(Ok(()))
     }

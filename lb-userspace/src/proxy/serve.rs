@@ -41,9 +41,11 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
         };
     }
     match frontend.opening {
-        Opening::Tls => encrypted(worker, &frontend, stream, origin).await,
+        // Boxed, so that each connection's task is as large as what it does, and not as the largest.
+        Opening::Tls => Box::pin(encrypted(worker, &frontend, stream, origin)).await,
         Opening::Postgres => {
-            if let Err(error) = postgres::serve(&worker, &frontend, stream, &origin).await {
+            let served = Box::pin(postgres::serve(&worker, &frontend, stream, &origin));
+            if let Err(error) = served.await {
                 tracing::debug!(peer = %origin.client, %error, "PostgreSQL connection ended");
             }
         }
@@ -53,7 +55,7 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
         }
         Opening::Raw => {
             if let Some(site) = frontend.site(None) {
-                relayed(&worker, site, stream, &origin, None).await;
+                Box::pin(relayed(&worker, site, stream, &origin, None)).await;
             }
         }
     }
@@ -88,14 +90,14 @@ async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, o
     };
     if !site.is_http {
         let session = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
-        return relayed(&worker, &site, stream, &origin, session.as_ref()).await;
+        return Box::pin(relayed(&worker, &site, stream, &origin, session.as_ref())).await;
     }
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let client = Client::new(worker, origin, site.terminator.clone());
     if is_http2 {
-        http::serve2(client, stream, Bytes::new()).await;
+        Box::pin(http::serve2(client, stream, Bytes::new())).await;
     } else {
-        http::serve1(client, stream, Bytes::new()).await;
+        Box::pin(http::serve1(client, stream, Bytes::new())).await;
     }
 }
 

@@ -20,7 +20,7 @@ const CAPACITY: usize = 1 << 20;
 /// Empty pipes that a worker keeps for the next.
 const SPARE: usize = 16;
 /// Bytes after which others have their turn.
-const TURN: usize = 4 << 20;
+const TURN: u64 = 4 << 20;
 /// Less than this at once is not worth a pipe.
 const WORTH: usize = 16 * 1024;
 
@@ -66,22 +66,20 @@ pub(super) struct Splice {
 pub(super) enum Rest {
     /// `from` has ended.
     End,
-    /// As many bytes as were allowed have been moved.
-    Done,
     /// So little comes at a time that copying costs less.
     Trickle,
 }
 
 impl Splice {
-    /// Moves up to `left` bytes, which it counts down. Nothing is held back when it is ready.
+    /// Adds to `moved` what it takes from the one side. Nothing is held back when it is ready.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &TcpStream,
         to: &TcpStream,
-        left: &mut u64,
+        moved: &mut u64,
     ) -> Poll<io::Result<Rest>> {
-        let polled = self.poll_moved(cx, from, to, left);
+        let polled = self.poll_moved(cx, from, to, moved);
         if let Some(pipe) = self.pipe.take_if(|pipe| pipe.filled == 0) {
             pipe.put_back();
         }
@@ -93,44 +91,34 @@ impl Splice {
         cx: &mut Context<'_>,
         from: &TcpStream,
         to: &TcpStream,
-        left: &mut u64,
+        moved: &mut u64,
     ) -> Poll<io::Result<Rest>> {
-        let mut moved = 0;
+        let turn = *moved + TURN;
         loop {
             ready!(self.poll_drain(cx, to))?;
-            if *left == 0 {
-                return Poll::Ready(Ok(Rest::Done));
-            }
-            if moved >= TURN {
+            if *moved >= turn {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let filled = ready!(self.poll_fill(cx, from, *left))?;
+            let filled = ready!(self.poll_fill(cx, from))?;
             if filled == 0 {
                 return Poll::Ready(Ok(Rest::End));
             }
-            *left -= filled as u64;
-            moved += filled;
-            if filled < WORTH && *left > 0 {
+            *moved += filled as u64;
+            if filled < WORTH {
                 ready!(self.poll_drain(cx, to))?;
                 return Poll::Ready(Ok(Rest::Trickle));
             }
         }
     }
 
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &TcpStream,
-        left: u64,
-    ) -> Poll<io::Result<usize>> {
-        let wanted = usize::try_from(left).unwrap_or(CAPACITY).min(CAPACITY);
+    fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<io::Result<usize>> {
         let pipe = match &mut self.pipe {
             Some(pipe) => pipe,
             None => self.pipe.insert(Pipe::take()?),
         };
         loop {
-            let fill = || moved(splice(from, None, &pipe.write, None, wanted, flags()));
+            let fill = || moved(splice(from, None, &pipe.write, None, CAPACITY, flags()));
             match from.try_io(Interest::READABLE, fill) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(from.poll_read_ready(cx))?;

@@ -26,12 +26,14 @@ use tokio::{
 use super::{
     alarm::Alarm,
     answer::Fault,
+    bell::Bell,
     body::{Progress, RequestBody},
+    gather::Gathering,
     listen::notice_loss,
 };
 use crate::settings::ProxySettings;
 
-type Driver = Connection<TokioIo<TcpStream>, RequestBody>;
+type Driver = Connection<TokioIo<Gathering>, RequestBody>;
 
 /// The connection is polled inside the task of the request that uses it: no wake-up crosses
 /// tasks, which is most of what a proxied request costs otherwise.
@@ -43,6 +45,7 @@ pub(super) struct Upstream {
     /// Set where a task of its own drives the connection, see [`Upstream::detach`].
     detached: Option<Detached>,
     alarm: Alarm,
+    bell: Bell,
 }
 
 struct Detached(AbortHandle);
@@ -86,28 +89,45 @@ pub(super) async fn dial(address: SocketAddr, settings: &ProxySettings) -> io::R
 
 impl Upstream {
     pub async fn open(stream: TcpStream) -> hyper::Result<Self> {
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, driver) = http1::handshake(TokioIo::new(Gathering(stream))).await?;
         Ok(Self {
             sender,
             driver: Some(Box::new(driver)),
             is_finished: false,
             detached: None,
             alarm: Alarm::default(),
+            bell: Bell::default(),
         })
     }
 
-    /// Moves bytes. The connection's end shows in what it was working on.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && !self.is_finished
-        {
-            self.is_finished = Pin::new(&mut **driver).poll(cx).is_ready();
+    /// Polls `work`, and moves the bytes that it waits for. The connection's end shows in what it was
+    /// working on.
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        // What has been read with the response's head, most often.
+        if let Poll::Ready(done) = self.bell.look(&mut work) {
+            return Poll::Ready(done);
         }
+        let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        self.bell.attend(cx, |cx| {
+            drive(driver, is_finished, cx);
+            work(cx)
+        })
     }
 
     /// Whether another request can be sent.
     pub fn is_reusable(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        // Nothing new since it was polled, if nothing called.
+        if self.bell.has_called() || !self.sender.is_ready() {
+            let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+            let _ = self.bell.attend(&mut Context::from_waker(Waker::noop()), |cx| {
+                drive(driver, is_finished, cx);
+                Poll::Ready(())
+            });
+        }
         !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
     }
 
@@ -120,24 +140,21 @@ impl Upstream {
         let mut clock = Clock::new(progress.clone(), allowance);
         let sending = self.sender.try_send_request(request);
         let mut sending = pin!(sending);
-        let sent = poll_fn(|cx| {
-            if let Some(driver) = &mut self.driver
-                && !self.is_finished
-            {
-                self.is_finished = Pin::new(&mut **driver).poll(cx).is_ready();
-            }
+        let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        let mut poll = |cx: &mut Context<'_>| {
+            drive(driver, is_finished, cx);
             if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                 return Poll::Ready(Ok(sent));
             }
-            if self.is_finished {
+            if *is_finished {
                 // It ended before it took the request, which comes back when it is dropped.
-                self.driver = None;
+                *driver = None;
                 return sending.as_mut().poll(cx).map(Ok);
             }
             let overdue = self.alarm.poll(cx, clock.deadline());
             overdue.map(|()| Err(clock.late()))
-        })
-        .await?;
+        };
+        let sent = poll_fn(|cx| self.bell.attend(cx, &mut poll)).await?;
         sent.map_err(|mut error| match error.take_message() {
             Some(request) => Failure::Unsent(Box::new(request)),
             None => Failure::classify(&error.into_error(), progress.as_deref()),
@@ -160,12 +177,20 @@ impl Upstream {
     /// The stream after `101 Switching Protocols`, and what was read of it already.
     pub async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
         poll_fn(|cx| {
-            self.drive(cx);
+            drive(&mut self.driver, &mut self.is_finished, cx);
             if self.is_finished || self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         let parts = self.driver?.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+        Some((parts.io.into_inner().0, parts.read_buf))
+    }
+}
+
+fn drive(driver: &mut Option<Box<Driver>>, is_finished: &mut bool, cx: &mut Context<'_>) {
+    if let Some(driver) = driver
+        && !*is_finished
+    {
+        *is_finished = Pin::new(&mut **driver).poll(cx).is_ready();
     }
 }
 

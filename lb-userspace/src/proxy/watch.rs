@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     alarm::Alarm,
+    gather,
     pace::Pace,
     witness::{Seen, Witness},
 };
@@ -270,7 +271,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.watch.wrote(wrote.is_pending());
         wrote
     }

@@ -13,9 +13,10 @@ use arc_swap::{ArcSwap, Cache};
 use hyper::header::HeaderValue;
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime, select,
+    runtime::{self, LocalOptions},
+    select,
     sync::watch,
-    task::{LocalSet, spawn_local},
+    task::spawn_local,
     time::{Instant, sleep},
 };
 
@@ -93,14 +94,14 @@ pub(super) fn run(
     shared: Shared,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    let result = local.block_on(&runtime, async {
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let result = runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         serve_until_drained(Worker::new(shared), listener, phase.clone()).await
     });
     // What is left is cut off here, and counted out, while `phase` still says that we live.
-    drop(local);
+    drop(runtime);
     drop(phase);
     result
 }

@@ -151,7 +151,9 @@ pub struct FlowTimeouts {
     pub closed: Duration,
     /// UDP before the backend's first answer. Default 30 s.
     pub udp_unanswered: Duration,
-    /// UDP after it. Default 60 s.
+    /// UDP after it, while the client has sent nothing more: a question and its answer. Default 10 s.
+    pub udp_answered: Duration,
+    /// UDP once the client has sent more. Default 60 s.
     pub udp: Duration,
 }
 
@@ -163,6 +165,7 @@ impl Default for FlowTimeouts {
             closing: Duration::from_secs(120),
             closed: Duration::from_secs(10),
             udp_unanswered: Duration::from_secs(30),
+            udp_answered: Duration::from_secs(10),
             udp: Duration::from_secs(60),
         }
     }

@@ -2,7 +2,10 @@
 
 mod announced;
 mod certificates;
+mod grpc;
 mod headers;
+mod hostile;
+mod malformed;
 mod names;
 mod postgres;
 mod private;
@@ -11,16 +14,19 @@ mod storm;
 mod streams;
 mod tls;
 mod versions;
+mod websocket;
 
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
     certificates::issue,
     client::{Answer, curl},
+    process::{Process, output, poll},
     servers,
     stage::{Stage, listed},
     topology::{DNS4, DNS6, Lab, VIP4, VIP6},
@@ -102,4 +108,27 @@ fn ask(stage: &Stage, vip: IpAddr, arguments: &[&str], url: &str) -> Result<Answ
 /// What the backend saw of a request.
 fn seen(answer: &Answer) -> Result<Value> {
     serde_json::from_str(&answer.body).with_context(|| format!("the backend said {answer:?}"))
+}
+
+/// A server of one of tests/python's programs on the first backend, once it is ready.
+fn python_server(lab: &Lab, program: &str, port: u16) -> Result<Process> {
+    let backend = &lab.backends[0];
+    let mut command = backend.netns.command(xtask::python::interpreter());
+    command.arg(python_program(program)).arg(format!("{}:{port}", backend.v4));
+    let mut server = Process::start(program, command, &lab.directory().join(program))?;
+    poll("the server is ready", || {
+        server.check()?;
+        Ok(server.output().contains("ready"))
+    })?;
+    Ok(server)
+}
+
+fn python_program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name)
+}
+
+/// Runs one of tests/python's programs as a client; what it printed.
+fn python_client(lab: &Lab, program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = lab.client.command(xtask::python::interpreter());
+    output(command.arg(python_program(program)).args(arguments))
 }

@@ -29,6 +29,7 @@ fn the_least_configuration_has_the_documented_defaults() {
         closing: Duration::from_secs(120),
         closed: Duration::from_secs(10),
         udp_unanswered: Duration::from_secs(30),
+        udp_answered: Duration::from_secs(10),
         udp: Duration::from_secs(60),
     };
     assert_eq!(config.node.flow_timeouts, timeouts);

@@ -37,7 +37,7 @@ pub(crate) struct CancelKey(Box<[u8]>);
 
 impl CancelKey {
     /// The CancelRequest.
-    pub(super) fn request(&self) -> Vec<u8> {
+    pub(crate) fn request(&self) -> Vec<u8> {
         let length = HEAD + self.0.len();
         let mut message = Vec::with_capacity(length);
         message.extend((length as u32).to_be_bytes());

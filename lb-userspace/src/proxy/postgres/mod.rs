@@ -10,7 +10,7 @@
 mod cancel;
 mod error;
 mod keyed;
-mod message;
+pub(super) mod message;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
-mod receive;
+pub(super) mod receive;
 #[cfg(test)]
 mod tests;
 

@@ -62,6 +62,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         self.stream.flush().await.unwrap();
     }
 
+    /// The same where the other side may have ended; whether it still took the bytes.
+    pub async fn send_to(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+
     /// `GET path` with further header lines, each ending in CRLF.
     pub async fn get(&mut self, path: &str, headers: &str) -> Reply {
         let request = format!("GET {path} HTTP/1.1\r\nHost: app.example.com\r\n{headers}\r\n");

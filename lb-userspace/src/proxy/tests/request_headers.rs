@@ -39,11 +39,14 @@ async fn what_a_client_forged_is_replaced_where_the_table_says_we_set_it() {
     let forged = "Fly-Client-IP: 1.1.1.1\r\nFly-Client-IP: 2.2.2.2\r\n\
         X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2, 3.3.3.3\r\n\
         X-Forwarded-Proto: https\r\nX-Forwarded-SSL: on\r\nX-Forwarded-Port: 8443\r\n\
-        Fly-Forwarded-Port: 1\r\nFly-Region: syd\r\nFly-Preferred-Instance-Unavailable: m-1\r\n";
+        Fly-Forwarded-Port: 1\r\nFly-Region: syd\r\nFly-Preferred-Instance-Unavailable: m-1\r\n\
+        Fly_Client_IP: 1.1.1.1\r\nFly-Client_IP: 1.1.1.1\r\nX_Forwarded_For: 1.1.1.1\r\n\
+        X_Forwarded_Proto: https\r\nX_Forwarded_SSL: on\r\nFly_Region: syd\r\nA_B: kept\r\n";
     let reply = Raw::connect(lab.address).await.get("/", forged).await;
     assert_eq!(
         seen(&reply.body),
         [
+            "a_b: kept",
             "fly-client-ip: 127.0.0.1",
             &format!("fly-forwarded-port: {}", lab.address.port()),
             "fly-region: fra",

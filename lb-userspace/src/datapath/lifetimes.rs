@@ -1,0 +1,86 @@
+//! Whose flows may be silent for how long: what the sweeper goes by.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::expiry::Timeouts;
+use crate::settings::FlowTimeouts;
+
+/// The timeouts of the node and of services that differ from it. Clones share them; a sweep goes by
+/// what is set as it begins.
+#[derive(Clone)]
+pub struct Lifetimes(Arc<ArcSwap<Table>>);
+
+/// One lookup by index for each flow: a sweep asks for millions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    /// The node's first.
+    kinds: Vec<Timeouts>,
+    /// Index into `kinds`, by service id. Services beyond its end are as the node.
+    of: Vec<u32>,
+}
+
+impl Lifetimes {
+    pub(super) fn new(node: FlowTimeouts) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Table::new(node, []))))
+    }
+
+    /// From the next sweep on flows of `services`, indices into SERVICES, have these timeouts, and
+    /// all others those of the node.
+    pub fn set(&self, node: FlowTimeouts, services: impl IntoIterator<Item = (u32, FlowTimeouts)>) {
+        let table = Table::new(node, services);
+        if **self.0.load() != table {
+            self.0.store(Arc::new(table));
+        }
+    }
+
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.0.load_full()
+    }
+}
+
+impl Table {
+    fn new(node: FlowTimeouts, services: impl IntoIterator<Item = (u32, FlowTimeouts)>) -> Self {
+        let mut table = Self { kinds: vec![node.into()], of: Vec::new() };
+        for (id, timeouts) in services {
+            let (id, timeouts) = (id as usize, Timeouts::from(timeouts));
+            let known = table.kinds.iter().position(|kind| *kind == timeouts);
+            let kind = known.unwrap_or_else(|| {
+                table.kinds.push(timeouts);
+                table.kinds.len() - 1
+            });
+            if kind != 0 {
+                table.of.resize(table.of.len().max(id + 1), 0);
+                table.of[id] = kind as u32;
+            }
+        }
+        table
+    }
+
+    pub(super) fn of(&self, service: u32) -> &Timeouts {
+        &self.kinds[self.of.get(service as usize).map_or(0, |&kind| kind as usize)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn services_differ_from_the_node() {
+        let node = FlowTimeouts::default();
+        let short = FlowTimeouts { udp: Duration::from_secs(1), ..node };
+        let lifetimes = Lifetimes::new(node);
+        lifetimes.set(node, [(3, short), (1, node), (7, short)]);
+        let table = lifetimes.table();
+        assert_eq!(table.kinds.len(), 2);
+        let is_short = |service| *table.of(service) == Timeouts::from(short);
+        assert!(is_short(3) && is_short(7));
+        assert!((0..3).chain(4..7).chain(8..20).all(|service| !is_short(service)));
+        lifetimes.set(short, []);
+        assert_eq!(*lifetimes.table().of(1), short.into());
+    }
+}
