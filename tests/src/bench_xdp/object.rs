@@ -135,8 +135,15 @@ impl Object {
         Ok(())
     }
 
-    /// ns per packet of `program` on the case's frame, whose flows the floor must know.
-    pub fn measure(&mut self, case: &Case, program: Program, packets: u32) -> Result<f64> {
+    /// ns per packet of `program` on the case's frame, whose flows the floor must know: from the
+    /// `first` flow on, one after the other.
+    pub fn measure(
+        &mut self,
+        case: &Case,
+        program: Program,
+        packets: u32,
+        first: u32,
+    ) -> Result<f64> {
         self.call(program)?;
         let balances = matches!(program, Program::Balance);
         // New flows: no more than there are source ports, and only where it is flows that cost.
@@ -151,7 +158,8 @@ impl Object {
             None if opens => u32::MAX,
             None => 0,
         };
-        let (action, ns) = self.run(case, sources, packets)?;
+        let turn = first.checked_rem(sources).unwrap_or(0);
+        let (action, ns) = self.run(case, [sources, turn], packets)?;
         let right =
             if balances { [XDP_REDIRECT, XDP_TX].contains(&action) } else { action == XDP_TX };
         ensure!(right, "{}: {program:?} answered {action}", case.name);
@@ -163,14 +171,14 @@ impl Object {
         self.measured.set(0, &fd, 0).with_context(|| format!("calling {program:?}"))
     }
 
-    fn run(&mut self, case: &Case, sources: u32, repeat: u32) -> Result<(u32, f64)> {
+    fn run(&mut self, case: &Case, [sources, turn]: [u32; 2], repeat: u32) -> Result<(u32, f64)> {
         let frame = &case.frame.0;
         let mut head = [0; 80];
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
         let length = frame.len() as u32;
         let tunnel = u32::from(case.is_tunnel);
-        let round = Round { frame: head, first, sources, turn: 0, length, tunnel, pad: 0 };
+        let round = Round { frame: head, first, sources, turn, length, tunnel, pad: 0 };
         self.round.set(0, round, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;

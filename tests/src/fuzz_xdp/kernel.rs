@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     fs,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -89,16 +88,8 @@ impl Kernel {
     pub fn load(scene: &Scene) -> Result<Self> {
         let options = xtask::build_ebpf::Options { fuzz: true, ..Default::default() };
         let elf = fs::read(xtask::build_ebpf::build(options)?)?;
-        // Time is the fuzzer's.
-        let ever = Duration::from_secs(1 << 32);
-        let timeouts = FlowTimeouts {
-            half_open: ever,
-            established: ever,
-            closing: ever,
-            closed: ever,
-            udp_unanswered: ever,
-            udp: ever,
-        };
+        // Nobody sweeps.
+        let timeouts = FlowTimeouts::default();
         let others = map_bytes::ids()?;
         let seed = Model::default().seed();
         let mut datapath = Datapath::load_object(&elf, seed, &config(), timeouts)?;
