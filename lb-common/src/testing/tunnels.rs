@@ -121,7 +121,8 @@ impl Frame {
             [0x86, 0xdd] => (*self.0.get(L3 + 6)?, L3 + 40),
             _ => return None,
         };
-        let to = |at: usize| self.0.get(at..at + 2).map_or(0, |it| u16::from_be_bytes([it[0], it[1]]));
+        let to =
+            |at: usize| self.0.get(at..at + 2).map_or(0, |it| u16::from_be_bytes([it[0], it[1]]));
         let start = match protocol {
             4 | 41 => l4,
             17 if to(l4 + 2) == port => l4 + 8,
