@@ -1,5 +1,6 @@
 //! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
 
+mod mix;
 mod quic;
 mod steering;
 mod turns;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::interface::InterfacePattern;
 
+pub use mix::mix;
 pub use quic::default_server_id;
 pub use steering::{
     Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,

@@ -129,7 +129,7 @@ impl<'a> Steered<'a> {
                 self.actual.apply(command);
             }
             let more = self.desired.settle(plan);
-            self.slots.settle(|_| false);
+            self.slots.settle(Instant::now(), |_| false, |_, _| false);
             if !more {
                 return Ok(());
             }

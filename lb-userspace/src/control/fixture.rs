@@ -165,7 +165,7 @@ impl World {
             }
             done.extend(plan.commands.iter().cloned());
             let more = self.desired.settle(plan);
-            self.slots.settle(has_connections);
+            self.slots.settle(Instant::now(), has_connections, |_, _| false);
             if !more {
                 return done;
             }

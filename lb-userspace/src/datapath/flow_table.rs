@@ -21,6 +21,7 @@ use super::{
     DatapathError,
     load::take_map,
     mapped::{Mapped, copy, half},
+    named::Named,
 };
 
 /// Words of a bucket.
@@ -72,6 +73,13 @@ impl Entries {
     /// The entry, whole. `None`: it is being written.
     pub(super) fn flow(&self, number: usize) -> Option<Flow> {
         self.read(number, copy)
+    }
+
+    /// Notes what the entry names, also while it is being written: one name too many does no harm.
+    pub(super) fn note_names(&self, number: usize, named: &mut Named) {
+        let Some(entry) = self.flows.entry(number) else { return };
+        let field = |offset| half(entry, offset).load(Ordering::Relaxed);
+        named.add(field(offset_of!(Flow, service)), field(offset_of!(Flow, backend)));
     }
 
     pub(super) fn glimpse(&self, number: usize) -> Option<Glimpse> {

@@ -148,7 +148,7 @@ impl Bench {
                 }
             }
             let more = self.desired.settle(plan);
-            slots.settle(|_| false);
+            slots.settle(circumstances.now, |_| false, |_, _| false);
             if !more {
                 break;
             }
