@@ -1,7 +1,7 @@
 //! New flows, step by step, and half-open ones that become established.
 
 use crate::{
-    abi::{Backend, FlowKey, Hop, Slot, counter, flow_state, mode},
+    abi::{Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
     arrival::{Desk, Onward},
     checksum::Delta,
     flow_table::{self, Claim, Trail},
@@ -33,7 +33,7 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     introduce(flow, &arrival.key, backend);
     // Known, but to be asked for again at once.
     let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
-    flow.set_way_back(hop, 1);
+    flow.set_hop(CachedHop { hop, at: 1 });
     flow.set_mode(mode);
     flow.set_overhead(0);
     flow.set_backend(id);

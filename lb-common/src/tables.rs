@@ -278,21 +278,6 @@ impl FlowRef {
         unsafe { (&raw const (*self.as_ptr()).hop.hop).read() }
     }
 
-    /// The same with the time of its lookup, word by word: as a whole it would be copied by a call,
-    /// byte by byte.
-    #[inline(always)]
-    pub fn set_way_back(self, hop: Hop, at: u64) {
-        let [long, short, rest] = hop.words();
-        // SAFETY: as in the readers above; a hop is three words, and the time follows.
-        unsafe {
-            let words = (&raw mut (*self.as_ptr()).hop).cast::<u64>();
-            words.write(long);
-            words.add(1).write(short);
-            words.add(2).write(rest);
-            (&raw mut (*self.as_ptr()).hop.at).write(at);
-        }
-    }
-
     /// The last packet of either direction.
     #[inline(always)]
     #[must_use]
