@@ -248,6 +248,20 @@ impl FlowRef {
         unsafe { (&raw mut (*self.as_ptr()).sequence).write_volatile(value) }
     }
 
+    /// Reads a word of each of its cache lines, for nothing but to have them in the cache: in BPF
+    /// there is no other way to say so.
+    #[inline(always)]
+    pub fn touch(self) {
+        const LINE: usize = 64 / size_of::<u64>();
+        let words = self.as_ptr().cast::<u64>();
+        for word in (0..size_of::<Flow>() / size_of::<u64>()).step_by(LINE) {
+            // SAFETY: within the entry, as in the readers above.
+            unsafe { words.add(word).read_volatile() };
+        }
+        // SAFETY: its last word, which may lie on another line.
+        unsafe { words.add(size_of::<Flow>() / size_of::<u64>() - 1).read_volatile() };
+    }
+
     /// When the way back was looked up.
     #[inline(always)]
     #[must_use]
@@ -262,6 +276,21 @@ impl FlowRef {
     pub fn way_back(self) -> Hop {
         // SAFETY: as in the readers above.
         unsafe { (&raw const (*self.as_ptr()).hop.hop).read() }
+    }
+
+    /// The same with the time of its lookup, word by word: as a whole it would be copied by a call,
+    /// byte by byte.
+    #[inline(always)]
+    pub fn set_way_back(self, hop: Hop, at: u64) {
+        let [long, short, rest] = hop.words();
+        // SAFETY: as in the readers above; a hop is three words, and the time follows.
+        unsafe {
+            let words = (&raw mut (*self.as_ptr()).hop).cast::<u64>();
+            words.write(long);
+            words.add(1).write(short);
+            words.add(2).write(rest);
+            (&raw mut (*self.as_ptr()).hop.at).write(at);
+        }
     }
 
     /// The last packet of either direction.

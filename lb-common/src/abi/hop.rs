@@ -52,6 +52,14 @@ impl Hop {
         }
     }
 
+    /// As it lies in memory.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn words(self) -> [u64; 3] {
+        // SAFETY: three words of integers without padding, each bit pattern of which is one.
+        unsafe { core::mem::transmute(self) }
+    }
+
     /// The first twelve bytes of a frame that goes there, as eight and four.
     #[inline(always)]
     #[must_use]

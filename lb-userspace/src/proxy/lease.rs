@@ -39,7 +39,7 @@ impl Lease {
         Self { upstream, backend, worker, service, permit }
     }
 
-    /// Polls `work` along with the connection that it waits for.
+    /// Polls `work` along with the connection that it waits for, where that has no task of its own.
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -97,6 +97,7 @@ impl Kernel {
             closing: ever,
             closed: ever,
             udp_unanswered: ever,
+            udp_answered: ever,
             udp: ever,
             udp_answered: ever,
         };
