@@ -120,7 +120,7 @@ impl Upstream {
         })
     }
 
-    /// Whether another request can be sent.
+    /// Whether another request can be sent. The last one's task hears nothing of it any more.
     pub fn is_reusable(&mut self) -> bool {
         // Nothing new since it was polled, if nothing called.
         if self.bell.has_called() || !self.sender.is_ready() {
@@ -130,6 +130,7 @@ impl Upstream {
                 Poll::Ready(())
             });
         }
+        self.bell.leave();
         !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
     }
 
