@@ -99,7 +99,6 @@ impl Kernel {
             udp_unanswered: ever,
             udp_answered: ever,
             udp: ever,
-            udp_answered: ever,
         };
         let others = map_bytes::ids()?;
         let seed = Model::default().seed();
