@@ -332,4 +332,6 @@ impl<K: Hash + Eq + Copy, V> Shared<K, V> {
 }
 
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 pub(super) mod tests;
