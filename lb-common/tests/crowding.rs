@@ -74,6 +74,6 @@ fn a_crowded_flow_stays_as_an_established_one() {
     assert_eq!(crowded().len(), 0);
     let moved = model.flows(Part::Established);
     assert!(moved.iter().any(|(_, flow)| flow.client_port == 40_008_u16.to_be_bytes()));
-    let counted: u64 = model.load.iter().map(|count| count.get()).sum();
+    let counted: u64 = model.load.iter().map(lb_common::testing::model::Count::get).sum();
     assert_eq!(counted as usize, model.flows(Part::Pending).len() + moved.len());
 }
