@@ -2,13 +2,20 @@
 
 use lb_common::{
     abi::status,
+    arrival::{Limit, Onward},
     pipeline::balance,
-    testing::{Frame, Model, Row, buffer::Buffer, rows, world},
+    testing::{
+        Frame, Model, Row,
+        buffer::Buffer,
+        rows,
+        world::{self, QUIC_PORT},
+    },
     verdict::Verdict,
 };
 
-fn run(row: &Row) -> Result<(), String> {
+fn run(row: &Row, left: Onward) -> Result<(), String> {
     let mut model = world::model(1 << 40);
+    model.left.set(left);
     for frame in &row.before {
         balance(&mut Buffer::new(&frame.0), &model);
     }
@@ -38,11 +45,43 @@ fn run(row: &Row) -> Result<(), String> {
 fn every_row_of_the_table() {
     let rows = rows();
     assert!(rows.len() >= 60, "{} rows", rows.len());
-    let failed: Vec<_> = rows
+    for left in [Onward::default(), left()] {
+        let failed = rows.iter().filter_map(|row| {
+            let result = run(row, left);
+            result.err().map(|error| format!("{}: {error}", row.name))
+        });
+        let failed: Vec<_> = failed.collect();
+        assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), rows.len(), failed.join("\n"));
+    }
+}
+
+/// What another packet may leave behind for the next one on its CPU.
+fn left() -> Onward {
+    let mut left = Onward::default();
+    (left.flow, left.service, left.backend, left.load) = (5, 3, 4, 1);
+    (left.carried, left.position, left.limit) = (1300, 6, Limit::Hard);
+    (left.burden, left.least) = (7, 2);
+    left
+}
+
+#[test]
+fn where_a_source_s_backend_stands_is_not_what_was_left() {
+    let mut model = world::model(1 << 40);
+    let service = model
+        .vips
         .iter()
-        .filter_map(|row| run(row).err().map(|error| format!("{}: {error}", row.name)))
-        .collect();
-    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), rows.len(), failed.join("\n"));
+        .find(|(key, _)| key.port == QUIC_PORT.to_be_bytes() && key.address.is_v4());
+    let service = service.expect("one").1.service;
+    model.services[service as usize].affinity = 1 << 40;
+    model.left.set(left());
+    let rows =
+        rows().into_iter().filter(|row| row.name == "v4: a short header leads to its server");
+    for row in rows {
+        balance(&mut Buffer::new(&row.frame.0), &model);
+    }
+    let kept = model.affinity.lock().expect("no panic");
+    let positions: Vec<_> = kept.values().map(|kept| kept.position).collect();
+    assert_eq!(positions, [0]);
 }
 
 #[test]

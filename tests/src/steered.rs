@@ -117,6 +117,7 @@ impl<'a> Steered<'a> {
             sources_revision: 1,
             maglev_size: node.maglev_table_size,
             encap: &node.encap,
+            geography: &lb::settings::Geography::default(),
             now: Instant::now(),
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots)?;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     process::is_root,
-    programs::{Profile, become_program, build},
+    programs::{Profile, become_program, build_optimised},
     setup,
 };
 
@@ -14,6 +14,6 @@ pub fn fuzz(arguments: &[OsString]) -> Result<()> {
     ensure!(is_root(), "the fuzzer needs root: it loads a BPF program and lays out a network");
     setup::toolchain()?;
     setup::lab()?;
-    build(Profile::Release)?;
+    build_optimised(&["fuzz-xdp"])?;
     become_program("fuzz-xdp", Profile::Release, arguments)
 }

@@ -53,7 +53,8 @@ unsafe impl Packet for Buffer {
 
     fn adjust_head(&mut self, by: i32) -> bool {
         match self.start.checked_add_signed(by as isize) {
-            Some(start) if start <= self.end => self.start = start,
+            // No less than an Ethernet header, as in bpf_xdp_adjust_head() of net/core/filter.c.
+            Some(start) if start + 14 <= self.end => self.start = start,
             _ => return false,
         }
         true

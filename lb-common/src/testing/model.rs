@@ -52,6 +52,8 @@ pub struct Model {
     pub crowd: Crowd,
     /// What the interface takes that frames come in by.
     pub ingress_mtu: u32,
+    /// What an earlier packet left on the desk: in the kernel it lies there for the next one.
+    pub left: Cell<Onward>,
     answers_due: Cell<u64>,
     turns: Mutex<HashMap<u32, u32>>,
     /// The state of [`chance`](crate::chance).
@@ -153,6 +155,7 @@ impl Model {
             ingress: 1,
             crowd: Crowd::default(),
             ingress_mtu: 1500,
+            left: Cell::default(),
             answers_due: Cell::new(0),
             turns: Mutex::default(),
             random: Count::default(),
@@ -230,7 +233,7 @@ impl Tables for Model {
     }
 
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
-        let onward = Onward::default();
+        let onward = self.left.get();
         let answers = self.answers_due.get();
         let mut desk = Desk { arrival: Arrival::unread(Tag::NONE), onward, answers };
         let result = work(&mut desk);

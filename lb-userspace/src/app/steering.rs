@@ -17,7 +17,7 @@ use crate::{
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
-    settings::{Config, Encap, FlowTimeouts, Node},
+    settings::{Config, Encap, FlowTimeouts, Geography, Node},
     tables::Command,
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Steering {
     timeouts: FlowTimeouts,
     maglev_size: u32,
     encap: Encap,
+    geography: Geography,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -93,6 +94,7 @@ impl Steering {
             timeouts: *timeouts,
             maglev_size: *maglev_size,
             encap: *encap,
+            geography: config.geography(),
             settled,
         })
     }
@@ -141,6 +143,7 @@ impl Steering {
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
             encap: &self.encap,
+            geography: &self.geography,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;

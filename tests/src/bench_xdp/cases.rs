@@ -21,6 +21,8 @@ pub struct Case {
     pub known: Option<Known>,
     /// Whether frames leave within others.
     pub is_tunnel: bool,
+    /// Services that there are beside the world's; the frames are for one of the world's.
+    pub others: u32,
 }
 
 /// `count` flows, alike but for the client's and the backend's IPv4 addresses, which count up.
@@ -77,6 +79,7 @@ pub fn cases() -> Vec<Case> {
             frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
             known: None,
             is_tunnel: mode != mode::L2,
+            others: 0,
         });
     }
     let client = socket(CLIENTS[0], CLIENT_PORT);
@@ -86,8 +89,27 @@ pub fn cases() -> Vec<Case> {
         frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
         known: None,
         is_tunnel: false,
+        others: 0,
     }));
+    cases.extend([1, 10_000].into_iter().flat_map(among));
     cases
+}
+
+/// A known flow and a new one of one service of so many.
+fn among(services: u32) -> [Case; 2] {
+    let name = if services == 1 { "1 service".to_owned() } else { format!("{services} services") };
+    let others = services - 1;
+    let name_of = |flow: &str| format!("nat v4 tcp {flow} flow, {name}");
+    let [known, _] = known("", 0, TCP, CLIENTS[0], BACKENDS[0], 1);
+    let client = socket(CLIENTS[0], CLIENT_PORT);
+    let new = Case {
+        name: name_of("new"),
+        frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
+        known: None,
+        is_tunnel: false,
+        others,
+    };
+    [Case { name: name_of("known"), others, ..known }, new]
 }
 
 /// Both directions of flows like the one between `client` and `backend`.
@@ -125,6 +147,7 @@ fn known(
         frame,
         known: Some(Known { count, first, direction }),
         is_tunnel: false,
+        others: 0,
     };
     [("to backend", there, Direction::ToBackend), ("to client", back, Direction::ToClient)]
         .map(case)

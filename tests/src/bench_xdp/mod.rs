@@ -2,6 +2,7 @@
 
 mod cases;
 mod object;
+mod others;
 
 use std::fmt;
 
@@ -48,9 +49,11 @@ fn measure(object: &mut Object, case: &Case, rounds: u32, packets: u32) -> Resul
     eprintln!("{}", case.name);
     object.know(case)?;
     let mut samples = <[Vec<f64>; 3]>::default();
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        // Each round goes on with the flows after those of the one before.
+        let first = round.wrapping_mul(packets);
         for (program, samples) in Program::ALL.into_iter().zip(&mut samples) {
-            samples.push(object.measure(case, program, packets)?);
+            samples.push(object.measure(case, program, packets, first)?);
         }
     }
     let [ns, floor_ns, tx_ns] = samples.map(median);

@@ -19,7 +19,10 @@ use lb_common::{
     testing::{buffer::Buffer, world},
 };
 
-use super::cases::{Case, Known};
+use super::{
+    cases::{Case, Known},
+    others::{self, Others},
+};
 
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
@@ -74,6 +77,7 @@ pub struct Object {
     floor: HashMap<MapData, FlowKey, [u64; 12]>,
     ports: Array<MapData, u32>,
     flows: FlowTable,
+    others: Others,
 }
 
 impl Object {
@@ -87,6 +91,13 @@ impl Object {
             .map_max_entries(maps::PENDING, PENDING_BUCKETS * WAYS)
             .map_max_entries(maps::PENDING_SLOTS, PENDING_BUCKETS)
             .map_max_entries(maps::ANSWERS, ANSWER_BUCKETS)
+            .map_max_entries(maps::VIPS, others::ROOM)
+            .map_max_entries(maps::SERVICES, others::ROOM)
+            .map_max_entries(maps::CURRENT_RINGS, others::ROOM)
+            .map_max_entries(maps::RINGS, others::ROOM)
+            .map_max_entries(maps::BACKENDS, others::ROOM)
+            .map_max_entries(maps::REACH, others::ROOM)
+            .map_max_entries(maps::OPENED, others::ROOM)
             .override_global(globals::FLOW_MASK, &(FLOW_BUCKETS - 1), true)
             .override_global(globals::PENDING_MASK, &(PENDING_BUCKETS - 1), true)
             .override_global(globals::ANSWER_MASK, &(ANSWER_BUCKETS - 1), true)
@@ -98,8 +109,9 @@ impl Object {
         for name in Program::ALL.map(Program::name).into_iter().chain(["bench_round"]) {
             xdp(&mut ebpf, name)?.load().with_context(|| format!("loading {name}"))?;
         }
-        fill(&mut ebpf)?;
+        let vips = fill(&mut ebpf)?;
         Ok(Self {
+            others: Others::of(vips),
             measured: ProgramArray::try_from(ebpf.take_map("MEASURED").context("MEASURED")?)?,
             round: Array::try_from(ebpf.take_map("ROUND").context("ROUND")?)?,
             floor: HashMap::try_from(ebpf.take_map("FLOOR").context("FLOOR")?)?,
@@ -109,8 +121,9 @@ impl Object {
         })
     }
 
-    /// Gives the floor the flows that the case's frames are of.
+    /// Gives the floor the flows that the case's frames are of, and the balancer as many services.
     pub fn know(&mut self, case: &Case) -> Result<()> {
+        self.others.are(case.others)?;
         for key in self.floor.keys().collect::<Result<Vec<FlowKey>, _>>()? {
             self.floor.remove(&key)?;
         }
@@ -122,8 +135,15 @@ impl Object {
         Ok(())
     }
 
-    /// ns per packet of `program` on the case's frame, whose flows the floor must know.
-    pub fn measure(&mut self, case: &Case, program: Program, packets: u32) -> Result<f64> {
+    /// ns per packet of `program` on the case's frame, whose flows the floor must know: from the
+    /// `first` flow on, one after the other.
+    pub fn measure(
+        &mut self,
+        case: &Case,
+        program: Program,
+        packets: u32,
+        first: u32,
+    ) -> Result<f64> {
         self.call(program)?;
         let balances = matches!(program, Program::Balance);
         // New flows: no more than there are source ports, and only where it is flows that cost.
@@ -138,7 +158,8 @@ impl Object {
             None if opens => u32::MAX,
             None => 0,
         };
-        let (action, ns) = self.run(case, sources, packets)?;
+        let turn = first.checked_rem(sources).unwrap_or(0);
+        let (action, ns) = self.run(case, [sources, turn], packets)?;
         let right =
             if balances { [XDP_REDIRECT, XDP_TX].contains(&action) } else { action == XDP_TX };
         ensure!(right, "{}: {program:?} answered {action}", case.name);
@@ -150,14 +171,14 @@ impl Object {
         self.measured.set(0, &fd, 0).with_context(|| format!("calling {program:?}"))
     }
 
-    fn run(&mut self, case: &Case, sources: u32, repeat: u32) -> Result<(u32, f64)> {
+    fn run(&mut self, case: &Case, [sources, turn]: [u32; 2], repeat: u32) -> Result<(u32, f64)> {
         let frame = &case.frame.0;
         let mut head = [0; 80];
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
         let length = frame.len() as u32;
         let tunnel = u32::from(case.is_tunnel);
-        let round = Round { frame: head, first, sources, turn: 0, length, tunnel, pad: 0 };
+        let round = Round { frame: head, first, sources, turn, length, tunnel, pad: 0 };
         self.round.set(0, round, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = xdp(&mut self.ebpf, "bench_round")?.test_run(options)?;
@@ -198,7 +219,7 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 }
 
 /// The tables of the verdicts' world, whose next hops are known.
-fn fill(ebpf: &mut Ebpf) -> Result<()> {
+fn fill(ebpf: &mut Ebpf) -> Result<HashMap<MapData, VipKey, Vip>> {
     let model = world::model(clock::now());
     let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).with_context(|| format!("no map {name}"));
     let mut vips: HashMap<_, VipKey, Vip> = map(ebpf, maps::VIPS)?.try_into()?;
@@ -215,7 +236,8 @@ fn fill(ebpf: &mut Ebpf) -> Result<()> {
     array::<u32>(map(ebpf, maps::RINGS)?, &model.rings)?;
     array::<Backend>(map(ebpf, maps::BACKENDS)?, &model.backends)?;
     let reach: Vec<Reach> = model.reach.into_iter().map(UnsafeCell::into_inner).collect();
-    array::<Reach>(map(ebpf, maps::REACH)?, &reach)
+    array::<Reach>(map(ebpf, maps::REACH)?, &reach)?;
+    Ok(vips)
 }
 
 fn array<T: Pod>(map: Map, values: &[T]) -> Result<()> {

@@ -12,7 +12,7 @@ struct Flags {
     #[arg(long)]
     json: bool,
     /// Measurements of each program in each case; medians count.
-    #[arg(long, default_value_t = 21)]
+    #[arg(long, default_value_t = 11)]
     rounds: u32,
     /// Packets in one measurement.
     #[arg(long, default_value_t = 200_000)]

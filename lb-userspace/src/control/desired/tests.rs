@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
 use lb_common::abi::{self, ServerId, path, status};
-use proptest::prelude::*;
 
 use super::super::fixture::{self, World, port, range, service};
-use super::*;
+use super::{events::identify, *};
 use crate::{
     service::{Access, Forwarding, Handler, Service, Steering},
+    settings::Geography,
     tables::Command,
 };
 
@@ -110,6 +110,45 @@ fn proxied_ports_need_no_ring() {
 }
 
 #[test]
+fn flows_go_far_only_when_nobody_nearer_is_there() {
+    let regions = [Some("ams"), Some("fra"), Some("sjc"), Some("lhr"), None];
+    let addresses: Vec<_> = (1..=5).map(|number| format!("10.0.0.{number}:80")).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    let mut service = service("raw", &DUAL[..1], vec![port(5432, &[])], &addresses);
+    for (server, region) in service.pool.servers.iter_mut().zip(regions) {
+        server.region = region.map(Into::into);
+    }
+    let mut world = World::of(vec![service]);
+    world.follow();
+    assert_eq!(members(&world, 0).len(), 5, "nobody says where we are");
+
+    let (local, nearby) = (Some("fra".into()), vec!["ams".into(), "lhr".into()]);
+    let mut world =
+        World { geography: Geography { local, nearby, ..Geography::default() }, ..world };
+    for (gone, left) in [
+        (None, &[1, 4][..]),
+        (Some(4), &[1]),
+        (Some(1), &[0]),
+        (Some(3), &[0]),
+        (Some(0), &[2]),
+        (Some(2), &[]),
+    ] {
+        let running = &world.fleet.services[0];
+        if let Some(gone) = gone {
+            running.backends[gone].set_up(false);
+        }
+        running.touch();
+        world.follow();
+        let left: BTreeSet<u32> = left.iter().copied().collect();
+        if left.is_empty() {
+            assert!(!world.kernel.current.contains_key(&0));
+        } else {
+            assert_eq!(members(&world, 0), left, "{gone:?}");
+        }
+    }
+}
+
+#[test]
 fn who_is_down_draining_or_unroutable_is_in_no_ring() {
     let mut world = World::of(vec![raw()]);
     world.sources.remove(&"fd00::1".parse().unwrap());
@@ -185,6 +224,7 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         sources_revision: 1,
         maglev_size: fixture::MAGLEV,
         encap: &fixture::ENCAP,
+        geography: &Geography::default(),
         now: world.now,
     };
     let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);
@@ -228,166 +268,6 @@ fn one_change_costs_its_own_entries_only() {
         ),
         "{done:?}"
     );
-}
-
-/// Something that happens to a fleet.
-#[derive(Clone, Debug)]
-enum Event {
-    /// The service comes, changes or goes: the bits say which servers it has. 0: none, so it goes.
-    Service(u8, u8),
-    Health(u8, u8, bool),
-    Drain(u8, u8, bool),
-    Route(u8, bool),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        3 => (0u8..4, 0u8..64).prop_map(|(service, servers)| Event::Service(service, servers)),
-        2 => (0u8..4, 0u8..6, any::<bool>()).prop_map(|(s, b, up)| Event::Health(s, b, up)),
-        1 => (0u8..4, 0u8..6, any::<bool>()).prop_map(|(s, b, off)| Event::Drain(s, b, off)),
-        1 => (0u8..6, any::<bool>()).prop_map(|(server, known)| Event::Route(server, known)),
-    ]
-}
-
-fn happen(world: &mut World, event: &Event) {
-    let name = |n: u8| format!("s{n}");
-    let running = |world: &World, n: u8| {
-        let mut services = world.fleet.services.iter();
-        services.find(|running| *running.service.name == *name(n)).cloned()
-    };
-    match *event {
-        Event::Service(n, servers) => {
-            world.fleet.services.retain(|running| *running.service.name != *name(n));
-            let chosen = (0..6).filter(|bit| servers & 1 << bit != 0);
-            let chosen: Vec<String> = chosen.map(|bit| format!("10.0.0.{}:80", bit + 1)).collect();
-            if !chosen.is_empty() {
-                let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
-                // Two of them share an address, and on it a port that is proxied.
-                let address = format!("203.0.113.{}", n / 2);
-                let proxied = port(80, &[Handler::Http]);
-                let mut ports = vec![port(1000 + u16::from(n), &[]), proxied];
-                if servers & 3 != 0 {
-                    let first = 2000 + 100 * u16::from(n);
-                    ports.push(range(first, first + u16::from(servers)));
-                }
-                let mut service = service(&name(n), &[&address], ports, &chosen);
-                if servers & 6 != 0 {
-                    service.pool.servers.iter_mut().for_each(identify);
-                }
-                world.fleet.services.push(fixture::run(service, &mut world.slots));
-            }
-        }
-        Event::Health(n, server, up) => with_backend(running(world, n), server, |b| b.set_up(up)),
-        Event::Drain(n, server, off) => {
-            with_backend(running(world, n), server, |b| b.set_draining(off));
-        }
-        Event::Route(server, known) => {
-            let server: IpAddr = [10, 0, 0, server + 1].into();
-            world.revision += 1;
-            match known {
-                true => drop(world.sources.insert(server, [10, 0, 0, 254].into())),
-                false => drop(world.sources.remove(&server)),
-            }
-        }
-    }
-}
-
-/// Gives a server an id.
-fn identify(server: &mut crate::service::Server) {
-    let IpAddr::V4(address) = server.address.ip() else { panic!("IPv6") };
-    server.server_id = Some(address.octets()[3..].into());
-}
-
-fn with_backend(
-    running: Option<Arc<RunningService>>,
-    server: u8,
-    change: impl Fn(&crate::fleet::Backend),
-) {
-    let Some(running) = running else { return };
-    if let Some(backend) = running.backends.get(usize::from(server)) {
-        change(backend);
-        running.touch();
-    }
-}
-
-/// Room enough in all may still be in two pieces that are each too small.
-#[test]
-fn rings_find_room_between_others() {
-    use Event::{Health, Route, Service};
-    let mut world = World::new();
-    let events = [
-        (Service(3, 35), false),
-        (Service(0, 33), false),
-        (Route(5, true), true),
-        (Service(3, 61), false),
-        (Health(0, 0, false), true),
-        (Service(1, 41), false),
-        (Service(2, 47), true),
-        (Route(3, true), false),
-    ];
-    for (event, follows) in &events {
-        happen(&mut world, event);
-        if *follows {
-            world.follow();
-        }
-    }
-    world.follow();
-    assert_eq!(world.follow(), vec![]);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
-    /// Step by step as from scratch, and every step safe: the kernel's stand-in watches.
-    #[test]
-    fn what_was_kept_up_to_date_is_what_would_be_made_anew(
-        events in prop::collection::vec((event(), any::<bool>(), any::<bool>()), 1..40),
-    ) {
-        let mut world = World::new();
-        for (event, follows, busy) in &events {
-            happen(&mut world, event);
-            if *follows {
-                world.follow_with(|_| *busy);
-            }
-        }
-        world.follow();
-        prop_assert_eq!(world.follow(), vec![]);
-        let mut fresh = Desired::default();
-        std::mem::swap(&mut fresh, &mut world.desired);
-        world.update();
-        let (anew, kept, kernel) = (&world.desired, &fresh, &world.kernel);
-        prop_assert_eq!(&anew.services, &kept.services);
-        prop_assert_eq!(&anew.backends, &kept.backends);
-        for (id, steered) in &anew.services {
-            let expected =
-                if steered.recipe.is_empty() { Vec::new() } else { steered.recipe.bake().0 };
-            prop_assert_eq!(kernel.ring(*id), expected);
-            prop_assert_eq!(kernel.services.get(id).copied().unwrap_or_default(), steered.service);
-        }
-        prop_assert!(kernel.current.keys().all(|id| anew.services.contains_key(id)));
-        prop_assert_eq!(kernel.backends.len(), anew.backends.len());
-        for (id, placed) in &anew.backends {
-            prop_assert_eq!(&kernel.backends[id], &placed.backend);
-            let status = kernel.statuses.get(id).copied().unwrap_or(status::HERE);
-            prop_assert_eq!(status, placed.status);
-        }
-        prop_assert_eq!(kernel.addresses.len(), anew.addresses.keys().count());
-        for (address, flags) in &kernel.addresses {
-            prop_assert_eq!(anew.address(address), Some(*flags));
-        }
-        prop_assert_eq!(kernel.ranges.len(), anew.ranges.keys().count());
-        for (key, vip) in &kernel.ranges {
-            prop_assert_eq!(anew.ranges.find(key), Some(vip));
-        }
-        prop_assert_eq!(kernel.quic_ids.len(), anew.quic_ids.keys().count());
-        for (key, backend) in &kernel.quic_ids {
-            prop_assert_eq!(anew.quic_ids.find(key), Some(backend));
-        }
-        prop_assert_eq!(kernel.vips.len(), anew.vips.keys().count());
-        for (key, vip) in &kernel.vips {
-            prop_assert_eq!(anew.vips.find(key), Some(vip));
-        }
-    }
 }
 
 #[test]

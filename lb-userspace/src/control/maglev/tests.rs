@@ -119,13 +119,6 @@ fn a_removal_moves_at_most_a_fifth_more_than_the_removed_slots() {
     }
 }
 
-/// All of it, which takes a debug build a minute.
-#[test]
-#[ignore = "slow; the one above has most of it"]
-fn a_removal_of_any_of_a_hundred_does() {
-    remove_one_by_one(100, 2);
-}
-
 /// Chance deals nobody out: what exact shares give up for that.
 #[test]
 fn shares_of_many_are_still_near() {
