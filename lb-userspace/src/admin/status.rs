@@ -48,6 +48,9 @@ pub struct BackendStatus {
     pub up: bool,
     /// Takes nothing new.
     pub draining: bool,
+    /// Of services with `quic`: the server's id in connection ids, as hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<String>,
     pub weight: u16,
     /// Connections and flows to this address and port now, of all services that share it.
     pub live: u64,

@@ -53,6 +53,7 @@ fn sample() -> Status {
                 address: "10.0.0.1:80".parse().unwrap(),
                 up: true,
                 draining: false,
+                server_id: None,
                 weight: 1,
                 live: 2,
                 connections: 3,

@@ -113,6 +113,7 @@ impl Report {
                 address: backend.server.address,
                 up: backend.is_up(),
                 draining: backend.is_draining(),
+                server_id: backend.server.server_id.as_deref().map(hexadecimal),
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
                 connections: backend.connections.load(Ordering::Relaxed) + opened,
@@ -128,5 +129,17 @@ impl Report {
             failed: running.failed.load(Ordering::Relaxed),
             backends,
         })
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_id_has_two_digits_a_byte() {
+        assert_eq!(super::hexadecimal(&[0, 0xab, 7]), "00ab07");
     }
 }

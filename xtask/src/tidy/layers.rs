@@ -97,6 +97,8 @@ const CONFINED: [Confined; 10] = [
             "lb-userspace/src/app",
             "lb-userspace/src/control",
             "lb-userspace/src/datapath",
+            // LOAD's words, which are read there.
+            "lb-userspace/src/load.rs",
             "lb-userspace/src/tables.rs",
         ],
         why: "only what fills or reads the kernel's tables sees their types",

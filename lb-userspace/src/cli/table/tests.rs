@@ -9,6 +9,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
         address: address.parse().expect("an address"),
         up,
         draining: false,
+        server_id: None,
         weight: 1,
         live,
         connections: 1000,
