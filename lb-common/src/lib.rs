@@ -37,5 +37,6 @@ pub mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod track;
+pub mod trail;
 pub mod verdict;
 pub mod vlan;

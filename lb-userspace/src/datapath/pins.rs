@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/lb/            [node] pin_dir, locked while a daemon runs
-//!   v2/FLOWS …               the maps of ABI version 2
+//!   v3/FLOWS …               the maps of ABI version 3
 //!   links/xdp-native-3       the program on interface 3, in native mode
 //!   links/sk-lookup          the proxy's listeners
 //! ```

@@ -19,7 +19,10 @@ const CRATES: [Layers; 2] = [
         directory: "lb-common/src",
         layers: &[
             // What packets are worked on with names types of theirs.
-            &["abi", "arrival", "chance", "flow", "packet", "sources", "tables", "verdict", "vlan"],
+            &[
+                "abi", "arrival", "chance", "flow", "packet", "sources", "tables", "trail",
+                "verdict", "vlan",
+            ],
             &["checksum", "cookie", "flow_table"],
             &["next_hop", "quic", "rewrite", "track"],
             &["affinity", "answer", "decap", "encap", "fragment", "gone", "mss", "open"],
