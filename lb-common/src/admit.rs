@@ -2,10 +2,12 @@
 //! first of a new one.
 
 use crate::{
-    abi::{FlowKey, PENDING, RangeKey, Service, Vip, VipKey, address_flags, mode, path},
-    arrival::{Arrival, Desk, Extent, Onward},
+    abi::{
+        FlowKey, PENDING, RangeKey, Service, Vip, VipKey, address_flags, mode, path, service_flags,
+    },
+    arrival::{Arrival, Desk, Extent, Onward, wish},
     flow::{Headers, TCP, tcp_flags},
-    flow_table::{self, Found},
+    flow_table::{self, Found, Trail},
     packet::Packet,
     rewrite,
     tables::{FlowRef, Part, Tables},
@@ -21,6 +23,7 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<(), Reason> {
     packet.anchor();
+    desk.onward.wishes = wish::ANY;
     desk.onward.way = recognise(packet, tables, desk)?;
     Ok(())
 }
@@ -86,6 +89,9 @@ fn admit<P: Packet, T: Tables>(
     let key = &arrival.key;
     let vip = match tables.vip(&key.vip()) {
         Some(vip) => vip,
+        None if arrival.flags & tcp_flags::SYN != 0 && answers(tables, arrival, onward) => {
+            return Ok(Way::Back);
+        }
         None => match tables.address(&key.dst) {
             Some(flags) => ranged(tables, key, flags).ok_or(Reason::UndeclaredPort)?,
             None => return Ok(Way::Pass),
@@ -101,7 +107,41 @@ fn admit<P: Packet, T: Tables>(
     check_opening(arrival, service)?;
     rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
+    onward.wishes = wishes(service);
     Ok(Way::Open)
+}
+
+/// Once for all steps to come, each of which would otherwise be called to find it out for itself.
+#[inline(always)]
+fn wishes(service: &Service) -> u32 {
+    let Service { source_interval, service_interval, challenge, .. } = *service;
+    let guards = source_interval | service_interval | challenge as u64;
+    let lists = service.flags & service_flags::LISTED;
+    when(guards | lists as u64, wish::GUARD)
+        | when(service.server_id_length as u64, wish::QUIC)
+        | when(service.affinity, wish::AFFINITY)
+        | when(service.mss as u64, wish::MSS)
+        | when((service.mode & mode::IPIP) as u64, wish::TUNNEL)
+}
+
+const _: () = {
+    assert!(mode::GUE & mode::IPIP == mode::IPIP);
+    assert!((mode::NAT | mode::L2) & mode::IPIP == 0);
+};
+
+/// `wish` if `value` is not 0: in arithmetic, since the kernel's verifier follows each branch.
+#[inline(always)]
+const fn when(value: u64, wish: u32) -> u32 {
+    wish & (((value | value.wrapping_neg()) >> 63) as u32).wrapping_neg()
+}
+
+/// Whether the packet is of a backend that opens its side by itself, and of which flow.
+#[inline(never)]
+fn answers<T: Tables>(tables: &T, arrival: &Arrival, onward: &mut Onward) -> bool {
+    let trail = Trail::of(&arrival.key, tables.seed());
+    let Some(found) = flow_table::of_backend(tables, &arrival.key, trail) else { return false };
+    onward.flow = found.flow.number();
+    true
 }
 
 /// The service that has a port of an announced address by a range, if the address has any.

@@ -83,6 +83,8 @@ pub struct Onward {
     /// With `Way::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
+    /// [`wish`]es: steps that may be left out, since they would do nothing, are not named.
+    pub wishes: u32,
     /// With `Way::Oversize`, bytes of the largest IP packet that would have done.
     pub carried: u32,
     /// Where the flow was counted in, before it is open.
@@ -129,6 +131,22 @@ impl Piece {
     };
 }
 
+/// What a service asks for that most do not: bits of [`Onward::wishes`].
+pub(crate) mod wish {
+    /// Lists, rates or a challenge.
+    pub const GUARD: u32 = 1;
+    /// Backends that QUIC's connection ids name.
+    pub const QUIC: u32 = 2;
+    /// Sources that keep their backend.
+    pub const AFFINITY: u32 = 4;
+    /// A limit to what SYNs announce.
+    pub const MSS: u32 = 8;
+    /// Something that goes round packets.
+    pub const TUNNEL: u32 = 16;
+    /// Whatever it may be: nobody has asked the service yet.
+    pub const ANY: u32 = u32::MAX;
+}
+
 /// No backend's id.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
@@ -142,6 +160,11 @@ pub enum Limit {
 }
 
 impl Onward {
+    #[inline(always)]
+    pub(crate) const fn wishes(&self, wish: u32) -> bool {
+        self.wishes & wish != 0
+    }
+
     /// The packet is to be refused for that reason.
     #[inline(always)]
     pub(crate) fn refuse(&mut self, reason: Reason) {

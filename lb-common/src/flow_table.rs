@@ -16,24 +16,101 @@ use crate::{
     verdict::Reason,
 };
 
+const ODD: u64 = 0xff51_afd7_ed55_8ccd;
+const OTHER: u64 = 0xc4ce_b9fe_1a85_ec53;
+
 /// Places a key. Keyed, not cryptographic: it keeps who cannot see our buckets from choosing them.
 #[inline(always)]
 #[must_use]
-pub fn hash(key: &FlowKey, [seed, other]: [u64; 2]) -> u64 {
-    const ODD: u64 = 0xff51_afd7_ed55_8ccd;
-    const OTHER: u64 = 0xc4ce_b9fe_1a85_ec53;
+pub fn hash(key: &FlowKey, seed: [u64; 2]) -> u64 {
+    hash_between(between(key, seed), key, seed)
+}
+
+/// Both addresses of a key, mixed: what [`hash`] and [`Trail::of`] have in common.
+#[inline(always)]
+#[must_use]
+pub fn between(key: &FlowKey, [seed, other]: [u64; 2]) -> u64 {
     let ([a, b], [c, d]) = (key.src.words(), key.dst.words());
-    let ports =
-        u32::from_ne_bytes([key.src_port[0], key.src_port[1], key.dst_port[0], key.dst_port[1]]);
     // Two lanes, which a CPU works on at the same time.
     let left = (a ^ seed).wrapping_mul(ODD);
     let right = (b ^ other).wrapping_mul(OTHER);
     let left = (left ^ left >> 32 ^ c).wrapping_mul(ODD);
     let right = (right ^ right >> 32 ^ d).wrapping_mul(OTHER);
-    let both =
-        left ^ left >> 32 ^ right.rotate_left(23) ^ ((ports as u64) << 32 | key.protocol as u64);
+    left ^ left >> 32 ^ right.rotate_left(23)
+}
+
+/// [`hash`], where [`between`] is known.
+#[inline(always)]
+#[must_use]
+pub fn hash_between(between: u64, key: &FlowKey, [seed, _]: [u64; 2]) -> u64 {
+    let ports =
+        u32::from_ne_bytes([key.src_port[0], key.src_port[1], key.dst_port[0], key.dst_port[1]]);
+    let both = between ^ ((ports as u64) << 32 | key.protocol as u64);
     let both = (both ^ both >> 32 ^ seed).wrapping_mul(ODD);
     (both ^ both >> 29).wrapping_mul(OTHER)
+}
+
+/// Where a backend's packet is looked up, and by what: see [`Answer`].
+///
+/// Neighbouring source ports towards one backend lie side by side, [`NEIGHBOURS`] to a bucket, and
+/// flows get their ports in turn: those opened one after the other share cache lines. Where a
+/// backend's ports begin is as good as random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trail {
+    place: u32,
+    way: u32,
+    hash: u64,
+}
+
+/// Source ports of a backend whose answers share a bucket: half of its ways, so that two backends
+/// may have all their ports where they happen to overlap.
+pub const NEIGHBOURS: u32 = WAYS / 2;
+
+impl Trail {
+    #[inline(always)]
+    #[must_use]
+    pub fn of(key: &FlowKey, seed: [u64; 2]) -> Self {
+        let between = between(key, seed);
+        Self::between(between, key, hash_between(between, key, seed))
+    }
+
+    /// The same, where [`between`] and [`hash`] are known.
+    #[inline(always)]
+    #[must_use]
+    pub fn between(between: u64, key: &FlowKey, hash: u64) -> Self {
+        let server = (u16::from_ne_bytes(key.src_port) as u64) << 32 | key.protocol as u64;
+        let start = (between ^ server).wrapping_mul(ODD) >> 32;
+        let port = u16::from_be_bytes(key.dst_port) as u32;
+        let way = port % NEIGHBOURS * (WAYS / NEIGHBOURS);
+        Self { place: (start as u32).wrapping_add(port / NEIGHBOURS), way, hash }
+    }
+
+    /// Mostly free: each of those that share a bucket has its own.
+    #[inline(always)]
+    const fn likely_way(self) -> u32 {
+        self.way
+    }
+
+    /// The bucket of ANSWERS.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bucket(self, mask: u32) -> u32 {
+        self.place & mask
+    }
+
+    /// What stands there for the flow with that number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answer(self, number: u32) -> Answer {
+        Answer::new(self.hash, number)
+    }
+
+    /// 0 if an [`Answer`] may be for this key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn differs(self, word: u64) -> u64 {
+        Answer(word).differs(self.hash)
+    }
 }
 
 /// The bits of a hash that choose a bucket; a fingerprint has the others.
@@ -81,12 +158,12 @@ pub fn of_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) ->
 
 /// The flow that a backend's packet belongs to.
 #[inline(always)]
-pub fn of_backend<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
-    let bucket = tables.answers(bucket(hash, tables.answer_mask()))?;
+pub fn of_backend<T: Tables>(tables: &T, key: &FlowKey, trail: Trail) -> Option<Found> {
+    let bucket = tables.answers(trail.bucket(tables.answer_mask()))?;
     let mut answer = 0;
     for way in 0..WAYS {
         let word = bucket.word(way).load();
-        answer |= word & 0_u64.wrapping_sub(is_zero(Answer(word).differs(hash)));
+        answer |= word & 0_u64.wrapping_sub(is_zero(trail.differs(word)));
     }
     if answer == 0 {
         return None;
@@ -135,6 +212,16 @@ fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
     ways.trailing_zeros()
 }
 
+/// Whether there is such a way, which costs less than asking which one.
+#[inline(always)]
+fn stands(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> bool {
+    let mut any = 0;
+    for way in 0..WAYS {
+        any |= differs(bucket.word(way).load()).wrapping_sub(1);
+    }
+    any >> 63 != 0
+}
+
 /// 1 for 0, 0 for all else below 2^63.
 #[inline(always)]
 const fn is_zero(value: u64) -> u64 {
@@ -147,6 +234,17 @@ const fn is_zero(value: u64) -> u64 {
 pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
     let index = bucket(hash, tables.slot_mask(Part::Pending));
     let bucket = tables.slots(Part::Pending, index).ok_or(Reason::Inconsistent)?;
+    let mut way = likely(hash);
+    let tenancy = Slot(bucket.word(way).load()).tenancy();
+    if tenancy != 0 || stands(bucket, |word| Slot(word).differs(hash)) {
+        way = another(bucket, hash, now);
+    }
+    claim(tables, Part::Pending, bucket, way, hash, now)
+}
+
+/// Which way it is where the likely one is not free, or the hash's fingerprint stands there.
+#[inline(never)]
+fn another(bucket: BucketRef, hash: u64, now: u64) -> u32 {
     // Before any other: a fingerprint stands once.
     let mut way = way_where(bucket, |word| Slot(word).differs(hash));
     if way >= WAYS {
@@ -155,7 +253,28 @@ pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim
     if way >= WAYS {
         way = oldest(bucket, hash, now);
     }
-    claim(tables, Part::Pending, bucket, way, hash, now)
+    way
+}
+
+/// The way that a half-open flow takes where it can: known before the bucket is, and mostly free.
+#[inline(always)]
+const fn likely(hash: u64) -> u32 {
+    (hash >> 40) as u32 & (WAYS - 1)
+}
+
+/// Has everything fetched at once that a new flow of a client will need. Each of these is far from
+/// the others, and most likely in no cache: one after the other they cost more than all the rest.
+#[inline(always)]
+pub fn fetch<T: Tables>(tables: &T, hash: u64) {
+    let index = bucket(hash, tables.slot_mask(Part::Pending));
+    if let Some(flow) = tables.flow(Part::Pending, index * WAYS + likely(hash)) {
+        flow.touch();
+    }
+    for part in [Part::Established, Part::Pending] {
+        if let Some(bucket) = tables.slots(part, bucket(hash, tables.slot_mask(part))) {
+            let _ = bucket.word(0).load();
+        }
+    }
 }
 
 /// Of those of one age any, and not always the same.
@@ -277,18 +396,22 @@ impl Claim {
     }
 }
 
-/// Enters where a flow's answers lead; `hash` is that of their key. `false`: no room under it.
+/// Enters where a flow's answers lead. `false`: no room for that.
 #[inline(always)]
-pub fn enter_answer<T: Tables>(tables: &T, hash: u64, number: u32) -> bool {
-    let Some(bucket) = tables.answers(bucket(hash, tables.answer_mask())) else { return false };
-    if way_where(bucket, |word| Answer(word).differs(hash)) < WAYS {
+pub fn enter_answer<T: Tables>(tables: &T, trail: Trail, number: u32) -> bool {
+    let Some(bucket) = tables.answers(trail.bucket(tables.answer_mask())) else { return false };
+    if stands(bucket, |word| trail.differs(word)) {
         return false;
     }
-    let way = way_where(bucket, |word| word >> 1);
+    // Neighbours, which may be with another CPU now, have another one.
+    let mut way = trail.likely_way();
+    if bucket.word(way).load() != 0 {
+        way = free_answer(bucket);
+    }
     if way >= WAYS {
         return false;
     }
-    let (word, new) = (bucket.word(tables.launder(way)), Answer::new(hash, number).0);
+    let (word, new) = (bucket.word(tables.launder(way)), trail.answer(number).0);
     if !tables.exchange(word, 0, new) {
         return false;
     }
@@ -296,16 +419,22 @@ pub fn enter_answer<T: Tables>(tables: &T, hash: u64, number: u32) -> bool {
     // both, and what it gives back costs a port number.
     let mut same = 0;
     for way in 0..WAYS {
-        same += is_zero(Answer(bucket.word(way).load()).differs(hash));
+        same += is_zero(trail.differs(bucket.word(way).load()));
     }
     same == 1 || !tables.exchange(word, new, 0)
 }
 
+/// [`WAYS`]: none.
+#[inline(never)]
+fn free_answer(bucket: BucketRef) -> u32 {
+    way_where(bucket, |word| word >> 1)
+}
+
 /// Makes an answer lead elsewhere, or nowhere.
 #[inline(always)]
-pub fn turn_answer<T: Tables>(tables: &T, hash: u64, number: u32, to: Answer) {
-    let Some(bucket) = tables.answers(bucket(hash, tables.answer_mask())) else { return };
-    let old = Answer::new(hash, number);
+pub fn turn_answer<T: Tables>(tables: &T, trail: Trail, number: u32, to: Answer) {
+    let Some(bucket) = tables.answers(trail.bucket(tables.answer_mask())) else { return };
+    let old = trail.answer(number);
     let way = way_where(bucket, |word| (word ^ old.0) >> 1 | (word ^ old.0) & 1);
     if way < WAYS {
         tables.exchange(bucket.word(tables.launder(way)), old.0, to.0);
@@ -331,8 +460,8 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
 #[inline(never)]
 fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
     if flow.mode() == crate::abi::mode::NAT {
-        let hash = hash(&flow.answer(), tables.seed());
-        turn_answer(tables, hash, flow.number(), Answer::FREE);
+        let trail = Trail::of(&flow.answer(), tables.seed());
+        turn_answer(tables, trail, flow.number(), Answer::FREE);
     }
     if slot.has(flow_state::COUNTED) {
         tables.count_out(flow.load());

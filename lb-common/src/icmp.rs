@@ -13,7 +13,7 @@ use crate::{
     arrival::{Desk, Onward},
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
-    flow_table::{self, Found},
+    flow_table::{self, Found, Trail},
     next_hop,
     packet::Packet,
     rewrite::{self, Turn},
@@ -169,7 +169,7 @@ fn relay<P: Packet, T: Tables>(
         onward.flow = flow.number();
         return Ok(Way::Follow);
     }
-    let Some(turn) = turn(tables, &key, hash, of_client) else {
+    let Some(turn) = turn(tables, &key, of_client) else {
         let ranged = || admit::ranged(tables, &key, tables.address(dst)?);
         return match tables.vip(&key.vip()).or_else(ranged) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
@@ -194,19 +194,14 @@ fn of_client<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
 
 /// The other end of the flow that packets with this key belong to, and the way there.
 #[inline(always)]
-fn turn<T: Tables>(
-    tables: &T,
-    key: &FlowKey,
-    hash: u64,
-    of_client: Option<Found>,
-) -> Option<(Turn, Hop)> {
+fn turn<T: Tables>(tables: &T, key: &FlowKey, of_client: Option<Found>) -> Option<(Turn, Hop)> {
     let now = tables.now();
     if let Some(Found { flow, .. }) = of_client {
         let reach = tables.reach(flow.backend())?;
         next_hop::of_reach(tables, reach, flow, now).ok()?;
         return Some((Turn::to_backend(flow), reach.hop()));
     }
-    let Found { flow, .. } = flow_table::of_backend(tables, key, hash)?;
+    let Found { flow, .. } = flow_table::of_backend(tables, key, Trail::of(key, tables.seed()))?;
     next_hop::of_flow(tables, flow, now).ok()?;
     Some((Turn::to_client(flow), flow.way_back()))
 }

@@ -1,10 +1,10 @@
 //! New flows, step by step, and half-open ones that become established.
 
 use crate::{
-    abi::{Answer, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
-    arrival::{Arrival, Desk, Onward},
+    abi::{Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
+    arrival::{Desk, Onward},
     checksum::Delta,
-    flow_table::{self, Claim},
+    flow_table::{self, Claim, Trail},
     next_hop,
     packet::Packet,
     tables::{FlowRef, Tables, WordRef},
@@ -28,10 +28,12 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
     next_hop::of_backend(tables, id, arrival.key.protocol, now)?;
     let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
-    let way_back = way_back(packet, tables, arrival)?;
+    let from = came_from(packet)?;
     let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
     introduce(flow, &arrival.key, backend);
-    flow.set_hop(way_back);
+    // Known, but to be asked for again at once.
+    let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
+    flow.set_hop(CachedHop { hop, at: 1 });
     flow.set_mode(mode);
     flow.set_overhead(0);
     flow.set_backend(id);
@@ -55,11 +57,13 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
     let delta = delta.address(flow.vip(), flow.backend_address());
     flow.set_l3_delta(delta.bits());
     let delta = delta.word(flow.vip_port(), flow.backend_port());
+    let (load, number) = (flow.load(), flow.number());
+    let mut key = flow.answer();
     for _ in 0..TRIES {
-        let port = tables.next_port(flow.load());
+        let port = tables.next_port(load);
         flow.set_source_port(port);
-        let hash = flow_table::hash(&flow.answer(), tables.seed());
-        if flow_table::enter_answer(tables, hash, flow.number()) {
+        key.dst_port = port;
+        if flow_table::enter_answer(tables, Trail::of(&key, tables.seed()), number) {
             flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
             return Ok(());
         }
@@ -77,18 +81,13 @@ pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reaso
     Ok(())
 }
 
-/// Where the client's packet came from: answers go there until routing knows better.
+/// Between which stations the client's packet came, as [`Hop::back`] takes them: answers go back
+/// there until routing knows better.
 #[inline(always)]
-fn way_back<P: Packet, T: Tables>(
-    packet: &P,
-    tables: &T,
-    arrival: &Arrival,
-) -> Result<CachedHop, Reason> {
+fn came_from<P: Packet>(packet: &P) -> Result<([u8; 8], [u8; 4]), Reason> {
     let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
     let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
-    let hop = Hop::back(long, short, tables.ingress(), arrival.tag.ids());
-    // Known, but to be asked for again at once.
-    Ok(CachedHop { hop, at: 1 })
+    Ok((long, short))
 }
 
 /// Both ends.
@@ -133,9 +132,9 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     }
     flow.copy_from(pending);
     if flow.mode() == mode::NAT {
-        let hash = flow_table::hash(&flow.answer(), tables.seed());
-        let new = Answer::new(hash, flow.number());
-        flow_table::turn_answer(tables, hash, pending.number(), new);
+        let trail = Trail::of(&flow.answer(), tables.seed());
+        let new = trail.answer(flow.number());
+        flow_table::turn_answer(tables, trail, pending.number(), new);
     }
     // Not counted yet: two slots with one count would be taken out twice.
     let state = slot.state() & !flow_state::COUNTED | flow_state::CONFIRMED;

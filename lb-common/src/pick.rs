@@ -3,7 +3,7 @@
 use crate::{
     abi::{Ring, service_flags, status, strategy},
     affinity,
-    arrival::{Desk, Limit, NOBODY, Onward},
+    arrival::{Desk, Limit, NOBODY, Onward, wish},
     flow::slot,
     tables::Tables,
     verdict::{Reason, Way},
@@ -34,7 +34,7 @@ pub(crate) fn pick<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason>
     if desk.onward.way == Way::Open && !take(tables, &mut desk.onward) {
         search(tables, desk)?;
     }
-    if desk.onward.way == Way::Open {
+    if desk.onward.way == Way::Open && desk.onward.wishes(wish::AFFINITY) {
         affinity::keep(tables, desk);
     }
     Ok(())

@@ -6,12 +6,13 @@ use crate::{
     abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
     answer::{reset, too_big},
-    arrival::{Desk, Extent},
+    arrival::{Desk, Extent, NOBODY, wish},
     encap,
     flow::{
-        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse, parse_plain, tcp_flags,
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
+        tcp_flags,
     },
-    flow_table::{self, Found},
+    flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp, mss, next_hop, odd, open,
     packet::Packet,
     pick, quic,
@@ -53,7 +54,11 @@ fn decide<P: Packet, T: Tables>(
     let slow = |desk: &mut Desk| {
         desk.arrival.tag = tag;
         let way = unusual(packet, tables, desk, way)?;
-        *exit = desk.onward.exit;
+        // Field by field: the whole would be copied by a call, byte by byte.
+        exit.ifindex = desk.onward.exit.ifindex;
+        exit.vlan = desk.onward.exit.vlan;
+        exit.inner_vlan = desk.onward.exit.inner_vlan;
+        exit.reason = desk.onward.exit.reason;
         Ok(way)
     };
     tables.with_desk(slow).unwrap_or(Err(Reason::Inconsistent))
@@ -69,19 +74,21 @@ fn unusual<P: Packet, T: Tables>(
     way: Way,
 ) -> Result<Way, Reason> {
     examine(packet, tables, desk)?;
-    let mut way = way;
+    desk.onward.way = way;
     if desk.arrival.kind == Kind::Odd {
         unfold(packet, tables, desk)?;
-        way = if desk.arrival.kind == Kind::Segment { Way::Back } else { Way::Other };
+        let is_segment = desk.arrival.kind == Kind::Segment;
+        desk.onward.way = if is_segment { Way::Back } else { Way::Other };
     }
-    if way == Way::Back {
-        way = seek(tables, desk);
+    if desk.onward.way == Way::Back {
+        seek(tables, desk);
     }
-    if way == Way::Back {
+    if desk.onward.way != Way::Back {
+        arrive(packet, tables, desk)?;
+    }
+    if desk.onward.way == Way::Back {
         mss::clamp(packet, tables, desk);
         give_back(packet, tables, desk)?;
-    } else {
-        arrive(packet, tables, desk)?;
     }
     if desk.onward.way == Way::Oversize {
         too_big::answer(packet, tables, desk)?;
@@ -98,17 +105,23 @@ fn unusual<P: Packet, T: Tables>(
 fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     match desk.arrival.kind {
         Kind::Segment => admit::newcomer(packet, tables, desk)?,
-        Kind::Message => icmp::receive(packet, tables, desk)?,
+        Kind::Message => {
+            desk.onward.wishes = wish::ANY;
+            icmp::receive(packet, tables, desk)?;
+        }
         Kind::Odd | Kind::Foreign => desk.onward.way = Way::Pass,
     }
-    if desk.onward.way == Way::Open {
+    if desk.onward.way == Way::Open && desk.onward.wishes(wish::GUARD) {
         guard::check(packet, tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
         gone::settle(tables, desk)?;
     }
     if desk.onward.way == Way::Open {
-        desk.onward.backend = quic::named(packet, tables, desk);
+        desk.onward.backend = NOBODY;
+        if desk.onward.wishes(wish::QUIC) {
+            desk.onward.backend = quic::named(packet, tables, desk);
+        }
         pick::pick(tables, desk)?;
     }
     match desk.onward.way {
@@ -121,7 +134,9 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         Way::Follow => {}
         _ => return Ok(()),
     }
-    mss::clamp(packet, tables, desk);
+    if desk.onward.wishes(wish::MSS) {
+        mss::clamp(packet, tables, desk);
+    }
     follow(packet, tables, desk)
 }
 
@@ -129,7 +144,10 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
 #[inline(always)]
 fn open<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let opened = open::begin(packet, tables, desk)
-        .and_then(|()| encap::prepare(tables, desk))
+        .and_then(|()| match desk.onward.wishes(wish::TUNNEL) {
+            true => encap::prepare(tables, desk),
+            false => Ok(()),
+        })
         .and_then(|()| open::reserve(tables, desk))
         .and_then(|()| open::finish(tables, desk));
     if opened.is_err() {
@@ -151,17 +169,21 @@ fn usual<P: Packet, T: Tables>(
         return Ok(Way::Other);
     }
     let headers = Headers::plain(family, flags);
-    let hash = flow_table::hash(&key, tables.seed());
+    if flags & tcp_flags::SYN != 0 {
+        // Only a backend's is an answer, too. One without may be a backend's all the same, where
+        // that opens at the same time: it is looked for among answers where it is no client's.
+        return Ok(if flags & tcp_flags::ACK == 0 { Way::Other } else { Way::Back });
+    }
+    let between = flow_table::between(&key, tables.seed());
+    let hash = flow_table::hash_between(between, &key, tables.seed());
     if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
-        if flags & tcp_flags::SYN != 0 || obstacle(packet, tables, found.flow).is_some() {
+        if obstacle(packet, tables, found.flow).is_some() {
             return Ok(Way::Other);
         }
         return to_backend(packet, tables, headers, found, exit);
     }
-    match flow_table::of_backend(tables, &key, hash) {
-        Some(found) if flags & tcp_flags::SYN != 0 || is_too_large(packet, found.flow) => {
-            Ok(Way::Back)
-        }
+    match flow_table::of_backend(tables, &key, Trail::between(between, &key, hash)) {
+        Some(found) if is_too_large(packet, found.flow) => Ok(Way::Back),
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
     }
@@ -180,6 +202,9 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     arrival.l4 = headers.family.l4() as u32;
     arrival.piece.extent = Extent::Whole;
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
+    if arrival.flags & tcp_flags::SYN != 0 || arrival.key.protocol == UDP {
+        flow_table::fetch(tables, arrival.hash);
+    }
     arrival.kind = match parsed {
         Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,
         parsed => parsed?,
@@ -248,16 +273,14 @@ fn follow<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
     Ok(())
 }
 
-/// Finds the flow of a backend's packet: [`Way::Back`], if there is one.
+/// Finds the flow of a backend's packet. The way stays [`Way::Back`], if there is one.
 #[inline(never)]
-fn seek<T: Tables>(tables: &T, desk: &mut Desk) -> Way {
+fn seek<T: Tables>(tables: &T, desk: &mut Desk) {
     let Desk { arrival, onward, .. } = desk;
-    match flow_table::of_backend(tables, &arrival.key, arrival.hash) {
-        Some(found) => {
-            onward.flow = found.flow.number();
-            Way::Back
-        }
-        None => Way::Other,
+    let trail = Trail::of(&arrival.key, tables.seed());
+    match flow_table::of_backend(tables, &arrival.key, trail) {
+        Some(found) => onward.flow = found.flow.number(),
+        None => onward.way = Way::Other,
     }
 }
 

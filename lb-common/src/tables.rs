@@ -248,6 +248,20 @@ impl FlowRef {
         unsafe { (&raw mut (*self.as_ptr()).sequence).write_volatile(value) }
     }
 
+    /// Reads a word of each of its cache lines, for nothing but to have them in the cache: in BPF
+    /// there is no other way to say so.
+    #[inline(always)]
+    pub fn touch(self) {
+        const LINE: usize = 64 / size_of::<u64>();
+        let words = self.as_ptr().cast::<u64>();
+        for word in (0..size_of::<Flow>() / size_of::<u64>()).step_by(LINE) {
+            // SAFETY: within the entry, as in the readers above.
+            unsafe { words.add(word).read_volatile() };
+        }
+        // SAFETY: its last word, which may lie on another line.
+        unsafe { words.add(size_of::<Flow>() / size_of::<u64>() - 1).read_volatile() };
+    }
+
     /// When the way back was looked up.
     #[inline(always)]
     #[must_use]

@@ -22,7 +22,7 @@ mod uplinks;
 use std::time::Instant;
 
 use ::tracing::{error, info};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::{
     daemon::{Daemon, Handles},
@@ -31,6 +31,7 @@ use self::{
     signals::Signals,
     sources::Sources,
     steering::Steering,
+    sweeping::Swept,
     uplinks::Uplinks,
 };
 pub use self::{
@@ -89,8 +90,9 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let load = datapath.load;
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
     let lifetimes = datapath.lifetimes;
+    let (swept, sweeps) = watch::channel(Swept::default());
     let mut steering =
-        Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, &config)?;
+        Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, sweeps, &config)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
     assembly::resume_health(&fleet, &notes.down());
@@ -116,6 +118,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         door,
         counters: datapath.counters,
         sweeper: datapath.sweeper,
+        swept,
         max_half_open: sizes.max_half_open,
     };
     Ok((daemon, handles))

@@ -26,6 +26,8 @@ pub struct RunningService {
     /// Those of them that ended in an error of ours (502, 503, 504, refused, cut off).
     pub failed: AtomicU64,
     revision: AtomicU64,
+    /// Those that are served now, where the service has limits.
+    pub active: AtomicU64,
 }
 
 impl RunningService {
@@ -33,7 +35,14 @@ impl RunningService {
     #[must_use]
     pub fn new(service: Arc<Service>, backends: Vec<Arc<Backend>>) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { service, backends, requests: zero(), failed: zero(), revision: zero() }
+        Self {
+            service,
+            backends,
+            requests: zero(),
+            failed: zero(),
+            revision: zero(),
+            active: zero(),
+        }
     }
 
     /// To be called after a change of its backends, so that those who follow it look again.

@@ -96,6 +96,17 @@ impl Load {
         Permit { load: self.clone(), slot }
     }
 
+    /// The same, unless there are `limit` already. Other counters are not locked out: the kernel
+    /// program may pass `limit` at the same time.
+    #[must_use]
+    pub fn enter_below(&self, slot: LoadSlot, limit: u64) -> Option<Permit> {
+        let below = |word| (live::count(word) < limit).then(|| word.wrapping_add(live::IN));
+        let word = self.word(slot);
+        word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).ok()?;
+        self.share(slot).fetch_add(1, Ordering::Relaxed);
+        Some(Permit { load: self.clone(), slot })
+    }
+
     /// Takes `by` connections out of `slot`: flows that the kernel program will not count out.
     pub fn leave(&self, slot: LoadSlot, by: u64) {
         self.word(slot).fetch_add(live::OUT.wrapping_mul(by), Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
 
+mod mix;
 mod quic;
 mod steering;
 mod turns;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::interface::InterfacePattern;
 
+pub use mix::mix;
 pub use quic::default_server_id;
 pub use steering::{
     Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
@@ -42,6 +44,9 @@ pub struct Service {
     /// Who reaches it at all. `None`: everybody.
     pub private: Option<Private>,
     pub concurrency: Concurrency,
+    /// Of the ports with handlers. `None`: unlimited.
+    pub limits: Option<ServiceLimits>,
+    pub queue: Queue,
     pub pool: Pool,
 }
 
@@ -234,6 +239,30 @@ pub struct ClientAuth {
 pub enum TlsVersion {
     V1_2,
     V1_3,
+}
+
+/// How much of a service the proxy serves at a time: requests (http) or connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// From here on new ones wait. Default 1.
+    pub soft_limit: u16,
+    /// From here on, those who wait included, new ones are refused. Default 65535.
+    pub hard_limit: u16,
+}
+
+/// Who waits for room at a service or its backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// So many at a time. 0: nobody. Default 1024.
+    pub length: u32,
+    /// For so long. Default 10 s.
+    pub timeout: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { length: 1024, timeout: Duration::from_secs(10) }
+    }
 }
 
 /// How much one backend may carry at a time.

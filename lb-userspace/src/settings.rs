@@ -1,6 +1,9 @@
 //! What is configured beside the services: the node, the admin door, certificates, timeouts.
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -19,13 +22,61 @@ pub struct Config {
     pub admin: Admin,
     pub certificates: Vec<CertificateSource>,
     pub proxy: ProxySettings,
+    /// Names for several regions.
+    pub regions: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     pub services: Vec<Arc<Service>>,
+}
+
+impl Config {
+    #[must_use]
+    pub fn geography(&self) -> Geography {
+        Geography {
+            local: self.node.region.clone(),
+            nearby: self.node.nearby.clone(),
+            groups: self.regions.clone(),
+        }
+    }
+}
+
+/// Where regions are to each other, as seen from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Geography {
+    pub local: Option<Arc<str>>,
+    /// The nearest first.
+    pub nearby: Vec<Arc<str>>,
+    pub groups: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+}
+
+impl Geography {
+    /// How far `region` is. 0: here, or nobody says where it or we are.
+    #[must_use]
+    pub fn rank(&self, region: Option<&str>) -> u16 {
+        match (region, &self.local) {
+            (None, _) | (_, None) => 0,
+            (Some(region), Some(local)) if region == &**local => 0,
+            (Some(region), Some(_)) => {
+                let nearby = self.nearby.iter().position(|it| **it == *region);
+                nearby.map_or(u16::MAX, |position| position as u16 + 1)
+            }
+        }
+    }
+
+    /// Whether `name`, of a region or a group or `any`, stands for `region` among others.
+    #[must_use]
+    pub fn covers(&self, name: &str, region: Option<&str>) -> bool {
+        let in_group = |region: &str| {
+            self.groups.get(name).is_some_and(|group| group.iter().any(|it| **it == *region))
+        };
+        name == "any" || region.is_some_and(|region| region == name || in_group(region))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// `Fly-Region` and the region of "local" backends.
     pub region: Option<Arc<str>>,
+    /// Other regions, the nearest first; all others are farther.
+    pub nearby: Vec<Arc<str>>,
     /// XDP is attached to all that match one of them. Never empty.
     pub interfaces: Vec<InterfacePattern>,
     pub xdp: XdpMode,
@@ -127,6 +178,9 @@ pub struct ProxySettings {
     pub response_header_timeout: Duration,
     /// How long SIGTERM waits for connections to end. Default 30 s.
     pub drain_timeout: Duration,
+    /// The largest body of a request that is kept until its response begins, in bytes, so that a
+    /// backend may send it elsewhere (`fly-replay`). Default 1 MiB.
+    pub max_replay_body: u64,
     /// Keep-alive connections kept per worker and backend. Default 64.
     pub max_idle_per_backend: usize,
     /// How long such a connection may be idle. Default 60 s.

@@ -117,6 +117,7 @@ impl<'a> Steered<'a> {
             sources_revision: 1,
             maglev_size: node.maglev_table_size,
             encap: &node.encap,
+            geography: &lb::settings::Geography::default(),
             now: Instant::now(),
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots)?;
@@ -128,7 +129,7 @@ impl<'a> Steered<'a> {
                 self.actual.apply(command);
             }
             let more = self.desired.settle(plan);
-            self.slots.settle(|_| false);
+            self.slots.settle(Instant::now(), |_| false, |_, _| false);
             if !more {
                 return Ok(());
             }

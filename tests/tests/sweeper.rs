@@ -173,6 +173,20 @@ fn a_packet_of_either_direction_keeps_a_flow() {
 }
 
 #[test]
+fn what_closed_flows_name_is_known() {
+    let mut datapath = load(&small());
+    let start = clock::now();
+    let closed = Flow { backend: 77, service: 5, ..flow(1, 0, start) };
+    enter(&datapath, Established, CLOSED, &closed);
+    let named = datapath.sweeper.sweep(start + SECOND).named;
+    assert!(named.has_backend(77) && named.has_service(5));
+    assert!(!named.has_backend(76) && !named.has_service(77));
+    datapath.sweeper.sweep(start + 11 * SECOND);
+    let named = datapath.sweeper.sweep(start + 12 * SECOND).named;
+    assert!(!named.has_backend(77) && !named.has_service(5));
+}
+
+#[test]
 fn a_place_is_free_again_for_the_next_flow() {
     let mut datapath = load(&small());
     let start = clock::now();

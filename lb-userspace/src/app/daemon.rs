@@ -27,13 +27,13 @@ use super::{
     signals::{Order as Signal, Signals},
     sources::Sources,
     steering::Steering,
-    sweeping,
+    sweeping::{self, Swept},
     tracing::{self, Step},
     uplinks::Uplinks,
 };
 use crate::{
     admin::{Asked, Door, Explanation, Order, Orders, Question},
-    datapath::{Counters, FlowTable, Kernel, Population, Sweeper, Watcher, ingress_interface},
+    datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
@@ -76,6 +76,7 @@ pub(super) struct Handles {
     pub(super) door: Door,
     pub(super) counters: Counters,
     pub(super) sweeper: Sweeper,
+    pub(super) swept: watch::Sender<Swept>,
     pub(super) max_half_open: u32,
 }
 
@@ -115,7 +116,7 @@ impl Daemon {
         certificates: &Arc<CertificateStore>,
     ) -> anyhow::Result<proxy::Running> {
         let Config { node, proxy, .. } = &self.config;
-        let routes = Routes::new(&self.fleet, certificates)?;
+        let routes = Routes::new(&self.fleet, certificates, self.config.geography())?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let bound = Proxy::bind(node.workers.unwrap_or_else(cores), any);
@@ -161,19 +162,18 @@ impl Daemon {
         orders: Orders,
         tasks: &mut JoinSet<()>,
     ) {
-        let (sender, population) = watch::channel(Population::default());
         let report = Report {
             started: self.started,
             interfaces: self.uplinks.shown(),
             services: Reported::all(&self.fleet, &self.steering.slots),
             counters: handles.counters,
             load: self.load.clone(),
-            population,
+            swept: handles.swept.subscribe(),
             max_flows: self.config.node.max_flows,
             handshakes,
             max_half_open: handles.max_half_open,
         };
-        tasks.spawn(sweeping::sweep(handles.sweeper, sender));
+        tasks.spawn(sweeping::sweep(handles.sweeper, handles.swept));
         let door = handles.door.serve(move || Ok(report.status()?), orders);
         tasks.spawn(async { match door.await {} });
     }

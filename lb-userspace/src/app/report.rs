@@ -8,14 +8,14 @@ use std::{
 use lb_common::verdict::Reason;
 use tokio::sync::watch;
 
-use super::uplinks::Shown;
+use super::{sweeping::Swept, uplinks::Shown};
 use crate::{
     admin::{
         BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, ServiceStatus, Status,
         Verdicts,
     },
     control::Slots,
-    datapath::{Counters, DatapathError, Population},
+    datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
     load::Load,
     proxy::Handshakes,
@@ -29,7 +29,7 @@ pub(super) struct Report {
     pub(super) counters: Counters,
     pub(super) load: Load,
     /// The flows that the last sweep saw.
-    pub(super) population: watch::Receiver<Population>,
+    pub(super) swept: watch::Receiver<Swept>,
     pub(super) max_flows: u32,
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) max_half_open: u32,
@@ -80,7 +80,7 @@ impl Report {
     }
 
     fn flows(&self) -> Result<Flows, DatapathError> {
-        let population = *self.population.borrow();
+        let population = self.swept.borrow().population;
         let evictions = self.counters.evictions()?;
         Ok(Flows {
             live: population.live(),

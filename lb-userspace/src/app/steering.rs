@@ -4,24 +4,27 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
 use lb_common::abi::SERVICE_TAG;
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
 use tracing::{debug, info, warn};
 
-use super::{notes::Notes, sources::Sources};
+use super::{notes::Notes, sources::Sources, sweeping::Swept};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError, Lifetimes},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
-    settings::{Config, Encap, FlowTimeouts, Node},
+    settings::{Config, Encap, FlowTimeouts, Geography, Node},
     tables::Command,
 };
 
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
 /// began under the older tables have time to finish, which takes the kernel microseconds (it does
 /// not switch tasks amid a packet, but a virtual CPU may be taken away from it).
-const GRACE: Duration = Duration::from_millis(50);
+pub(super) const GRACE: Duration = Duration::from_millis(50);
 
 pub(super) struct Steering {
     pub(super) slots: Slots,
@@ -31,10 +34,12 @@ pub(super) struct Steering {
     notes: Notes,
     load: Load,
     lifetimes: Lifetimes,
+    swept: watch::Receiver<Swept>,
     /// The node's.
     timeouts: FlowTimeouts,
     maglev_size: u32,
     encap: Encap,
+    geography: Geography,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -51,6 +56,7 @@ impl Steering {
         load: Load,
         notes: Notes,
         lifetimes: Lifetimes,
+        swept: watch::Receiver<Swept>,
         config: &Config,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
@@ -84,9 +90,11 @@ impl Steering {
             notes,
             load,
             lifetimes,
+            swept,
             timeouts: *timeouts,
             maglev_size: *maglev_size,
             encap: *encap,
+            geography: config.geography(),
             settled,
         })
     }
@@ -135,6 +143,7 @@ impl Steering {
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
             encap: &self.encap,
+            geography: &self.geography,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;
@@ -151,7 +160,10 @@ impl Steering {
             }
             self.carry_out(&plan.commands)?;
             let more = self.desired.settle(plan);
-            self.slots.settle(has_connections);
+            let swept = self.swept.borrow();
+            let now = std::time::Instant::now();
+            let may_name = |index, since| swept.may_name(index, since);
+            self.slots.settle(now, has_connections, may_name);
             if !more {
                 return Ok(());
             }

@@ -5,30 +5,56 @@ use std::time::{Duration, Instant};
 use tokio::{sync::watch, task, time};
 use tracing::{debug, error};
 
-use crate::datapath::{Population, Sweep, Sweeper, clock};
+use super::steering::GRACE;
+use crate::{
+    control::Index,
+    datapath::{Named, Population, Sweep, Sweeper, clock},
+};
 
 /// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The share of one core that sweeping may take, as its inverse: a large table is swept less often.
 const REST: u32 = 20;
 
-/// Sweeps until dropped; `population` always has what the last sweep saw.
-pub(super) async fn sweep(mut sweeper: Sweeper, population: watch::Sender<Population>) {
+/// What the last sweep saw.
+#[derive(Default)]
+pub(super) struct Swept {
+    pub(super) population: Population,
+    named: Named,
+    /// `None`: there was none yet.
+    began: Option<Instant>,
+}
+
+impl Swept {
+    /// Whether flows may still speak of `index`, if none was opened with it after `since`, nor was
+    /// under way later than `GRACE` after that.
+    pub(super) fn may_name(&self, index: Index, since: Instant) -> bool {
+        let is_new = self.began.is_some_and(|began| began > since + GRACE);
+        !is_new
+            || match index {
+                Index::Service(id) => self.named.has_service(id),
+                Index::Backend(id) => self.named.has_backend(id),
+            }
+    }
+}
+
+/// Sweeps until dropped; `swept` always has what the last sweep saw.
+pub(super) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
     loop {
         let began = Instant::now();
-        let swept = task::spawn_blocking(move || {
+        let done = task::spawn_blocking(move || {
             let sweep = sweeper.sweep(clock::now());
             (sweeper, sweep)
         });
         let sweep;
-        (sweeper, sweep) = match swept.await {
-            Ok(swept) => swept,
+        (sweeper, sweep) = match done.await {
+            Ok(done) => done,
             Err(panic) => return error!(%panic, "flows are no longer swept"),
         };
-        population.send_replace(sweep.population);
         let took = began.elapsed();
-        let Sweep { population, expired, orphans, corrected, .. } = sweep;
+        let Sweep { population, expired, orphans, corrected, named, .. } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
+        swept.send_replace(Swept { population, named, began: Some(began) });
         time::sleep(PAUSE.max(took * REST)).await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod least_conn;
 mod p2c;
+mod place;
 mod rendezvous;
 #[cfg(test)]
 mod tests;
@@ -9,11 +10,13 @@ mod wrr;
 
 use std::{net::IpAddr, sync::Arc};
 
-use self::{p2c::Wheel, wrr::Turns};
+pub use self::place::{Place, Target, Wish};
+use self::{p2c::Wheel, place::Places, wrr::Turns};
 use crate::{
     fleet::{Backend, RunningService},
     load::Load,
     service::Strategy,
+    settings::Geography,
 };
 
 /// What a choice among one service's backends needs and does not change with load.
@@ -22,6 +25,7 @@ pub struct Balancer {
     wheel: Wheel,
     /// Empty unless the strategy is `wrr`.
     turns: Turns,
+    places: Places,
 }
 
 /// Why no backend can take more.
@@ -31,6 +35,8 @@ pub enum Unavailable {
     Down,
     #[error("every backend is at its hard limit")]
     Full,
+    #[error("no backend that is up is where the request must go")]
+    Elsewhere,
 }
 
 /// What a pick depends on besides the service.
@@ -39,16 +45,18 @@ pub struct Ask<'a> {
     pub client: IpAddr,
     /// Backends that failed this very request, by index.
     pub tried: &'a [usize],
+    pub wish: &'a Wish,
 }
 
 impl Balancer {
     #[must_use]
-    pub fn new(service: Arc<RunningService>) -> Self {
+    pub fn new(service: Arc<RunningService>, geography: Arc<Geography>) -> Self {
         let weights: Vec<_> = service.backends.iter().map(|it| it.server.weight).collect();
         let takes_turns = service.service.pool.strategy == Strategy::Wrr;
         Self {
             wheel: Wheel::new(weights.iter().copied()),
             turns: Turns::new(if takes_turns { &weights } else { &[] }),
+            places: Places::new(&service.backends, geography),
             service,
         }
     }
@@ -58,8 +66,15 @@ impl Balancer {
         &self.service
     }
 
-    /// The index of the backend to use: among those under the soft limit if there are any, else
-    /// among those under the hard one.
+    /// Whether what a request wishes makes a difference.
+    #[must_use]
+    pub fn heeds_wishes(&self) -> bool {
+        self.places.are_named()
+    }
+
+    /// The index of the backend to use: one that is wished for, else one in the nearest region that
+    /// has room; there among those under the soft limit if there are any, else among those under
+    /// the hard one.
     ///
     /// `maglev` stands in the proxy for the same promise as in the kernel, a client address stays
     /// with its backend while others come and go; it is kept by rendezvous hashing, which needs no
@@ -71,14 +86,36 @@ impl Balancer {
         let limits = &self.service.service.concurrency;
         let hard = limits.hard_limit.map_or(u64::MAX, u64::from);
         let soft = u64::from(limits.soft_limit).min(hard);
-        self.pick_under(soft, ask, rng)
-            .or_else(|| self.pick_under(hard, ask, rng))
-            .ok_or_else(|| self.why(ask))
+        if let Target::Prefer(place) | Target::Only(place) = &ask.wish.target {
+            let is_there = |index: usize| place.is(self.backend(index));
+            let found = self.pick_under(hard, ask, &is_there, rng);
+            if found.is_some() || matches!(ask.wish.target, Target::Only(_)) {
+                return found.ok_or_else(|| self.why(ask, is_there));
+            }
+        }
+        let mut pick = |fits: &dyn Fn(usize) -> bool| {
+            let under_soft = self.pick_under(soft, ask, fits, rng);
+            under_soft.or_else(|| self.pick_under(hard, ask, fits, rng))
+        };
+        if self.places.are_equal(ask.wish) {
+            return pick(&|_| true).ok_or_else(|| self.why(ask, |_| true));
+        }
+        let rank = |index: usize| self.places.rank(index, self.backend(index), ask.wish);
+        let levels = self.places.levels(&self.service.backends, ask.wish);
+        let mut found = levels.iter().filter_map(|&near| pick(&|index| rank(index) == Some(near)));
+        found.next().ok_or_else(|| self.why(ask, |index| rank(index).is_some()))
     }
 
-    fn pick_under(&self, limit: u64, ask: &Ask<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
+    fn pick_under(
+        &self,
+        limit: u64,
+        ask: &Ask<'_>,
+        is_right: &dyn Fn(usize) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
         let load = |index: usize| ask.load.count(self.backend(index).slot);
-        let fits = |index: usize| self.is_candidate(index, ask) && load(index) < limit;
+        let fits =
+            |index: usize| self.is_candidate(index, ask) && is_right(index) && load(index) < limit;
         match self.service.service.pool.strategy {
             Strategy::P2c => p2c::pick(&self.wheel, fits, load, rng),
             Strategy::Random => self.wheel.draw(fits, rng),
@@ -92,16 +129,25 @@ impl Balancer {
         }
     }
 
-    fn is_candidate(&self, index: usize, ask: &Ask<'_>) -> bool {
-        self.backend(index).is_open() && !ask.tried.contains(&index)
+    fn candidates(&self, ask: &Ask<'_>) -> impl Iterator<Item = usize> {
+        (0..self.service.backends.len()).filter(|&index| self.is_candidate(index, ask))
     }
 
-    fn why(&self, ask: &Ask<'_>) -> Unavailable {
-        let mut indices = 0..self.service.backends.len();
-        if indices.any(|index| self.is_candidate(index, ask)) {
+    fn is_candidate(&self, index: usize, ask: &Ask<'_>) -> bool {
+        let backend = self.backend(index);
+        backend.is_open()
+            && !ask.tried.contains(&index)
+            && ask.wish.without != Some(backend.server.address)
+    }
+
+    fn why(&self, ask: &Ask<'_>, is_right: impl Fn(usize) -> bool) -> Unavailable {
+        let mut candidates = self.candidates(ask).peekable();
+        if candidates.peek().is_none() {
+            Unavailable::Down
+        } else if candidates.any(is_right) {
             Unavailable::Full
         } else {
-            Unavailable::Down
+            Unavailable::Elsewhere
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     load::{LoadSlot, Permit},
     service::{Concurrency, ConcurrencyKind, Pool, Protocol, Server, Service, Steering},
+    settings::Geography,
 };
 
 const ALL: [Strategy; 5] =
@@ -45,14 +46,46 @@ impl Bench {
                 soft_limit: 20,
                 hard_limit: Some(25),
             },
+            limits: None,
+            queue: crate::service::Queue::default(),
             pool: Pool { strategy, servers, health_check: None },
         };
         Self {
-            balancer: Balancer::new(Arc::new(RunningService::new(Arc::new(service), backends))),
+            balancer: Balancer::new(
+                Arc::new(RunningService::new(Arc::new(service), backends)),
+                Arc::default(),
+            ),
             load: Load::local(weights.len()),
             rng: fastrand::Rng::with_seed(7),
             permits: vec![],
         }
+    }
+
+    /// Backends in `regions`, called `m-1`, `m-2`, …
+    fn placed(regions: &[&str], geography: Geography) -> Self {
+        let mut bench = Self::new(Strategy::P2c, &vec![1; regions.len()]);
+        let service = bench.balancer.service();
+        let backend = |(index, region): (usize, &&str)| {
+            let old = &service.backends[index];
+            let region = Some((*region).into()).filter(|_| !region.is_empty());
+            let instance = Some(format!("m-{}", index + 1).into());
+            let server = Server { region, instance, ..old.server.clone() };
+            Arc::new(Backend::new(server, old.slot))
+        };
+        let backends = regions.iter().enumerate().map(backend).collect();
+        let service = RunningService::new(service.service.clone(), backends);
+        bench.balancer = Balancer::new(Arc::new(service), Arc::new(geography));
+        bench
+    }
+
+    /// Everything that comes up in many picks.
+    fn picks(&mut self, wish: &Wish) -> Result<Vec<usize>, Unavailable> {
+        let ask = Ask { load: &self.load, client: CLIENT, tried: &[], wish };
+        let picks = (0..100).map(|_| self.balancer.pick(&ask, &mut self.rng));
+        let mut picks = picks.collect::<Result<Vec<_>, _>>()?;
+        picks.sort_unstable();
+        picks.dedup();
+        Ok(picks)
     }
 
     fn load_up(&mut self, slot: u32, connections: usize) {
@@ -61,7 +94,7 @@ impl Bench {
     }
 
     fn pick_for(&mut self, client: IpAddr, tried: &[usize]) -> Result<usize, Unavailable> {
-        let ask = Ask { load: &self.load, client, tried };
+        let ask = Ask { load: &self.load, client, tried, wish: &Wish::NONE };
         self.balancer.pick(&ask, &mut self.rng)
     }
 
@@ -198,4 +231,80 @@ fn a_draining_backend_takes_nothing_new() {
         bench.balancer.service().backends[1].set_up(false);
         assert_eq!(bench.shares(20), [20, 0], "{strategy:?}");
     }
+}
+
+fn from_fra() -> Geography {
+    Geography {
+        local: Some("fra".into()),
+        nearby: vec!["ams".into(), "lhr".into()],
+        groups: [("us".into(), vec!["iad".into(), "ord".into()])].into(),
+    }
+}
+
+#[test]
+fn the_nearest_region_with_room_goes_first() {
+    let mut bench = Bench::placed(&["fra", "fra", "lhr", "ams", "sjc"], from_fra());
+    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![0, 1]));
+    // Over the soft limit is no reason to go far; at the hard limit is.
+    bench.load_up(0, 20);
+    bench.load_up(1, 24);
+    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![0]));
+    bench.load_up(0, 5);
+    bench.load_up(1, 1);
+    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![3]));
+    bench.balancer.service().backends[3].set_up(false);
+    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![2]));
+    bench.balancer.service().backends[2].set_up(false);
+    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![4]));
+}
+
+#[test]
+fn servers_without_a_region_are_here_and_without_ours_all_are() {
+    assert_eq!(Bench::placed(&["", "fra", "ams"], from_fra()).picks(&Wish::NONE), Ok(vec![0, 1]));
+    let nowhere = Geography { local: None, ..from_fra() };
+    assert_eq!(Bench::placed(&["", "fra", "ams"], nowhere).picks(&Wish::NONE), Ok(vec![0, 1, 2]));
+}
+
+#[test]
+fn wished_regions_go_before_near_ones_and_alone_where_strict() {
+    let regions = ["fra", "ams", "ord", "iad", "sjc"];
+    let mut bench = Bench::placed(&regions, from_fra());
+    let wish = |names: &[&str], is_strict| Wish {
+        regions: names.iter().map(|&name| name.into()).collect(),
+        is_strict,
+        ..Wish::NONE
+    };
+    for (names, first) in [
+        (&["sjc", "ams"][..], &[4][..]),
+        (&["us", "sjc"], &[2, 3]),
+        (&["mars", "ams"], &[1]),
+        (&["mars"], &[0]),
+        (&["any"], &[0]),
+    ] {
+        assert_eq!(bench.picks(&wish(names, false)).as_deref(), Ok(first), "{names:?}");
+    }
+    assert_eq!(bench.picks(&wish(&["mars"], true)), Err(Unavailable::Elsewhere));
+    assert_eq!(bench.picks(&wish(&["mars", "any"], true)), Ok(vec![0]));
+    bench.load_up(4, 25);
+    assert_eq!(bench.picks(&wish(&["sjc"], true)), Err(Unavailable::Full));
+    assert_eq!(bench.picks(&wish(&["sjc"], false)), Ok(vec![0]));
+}
+
+#[test]
+fn an_instance_is_preferred_or_demanded() {
+    let mut bench = Bench::placed(&["fra", "ams", "ams"], from_fra());
+    let place = |name: &str| Place::Instance(name.into());
+    let prefer = |name| Wish { target: Target::Prefer(place(name)), ..Wish::NONE };
+    let only = |name| Wish { target: Target::Only(place(name)), ..Wish::NONE };
+    assert_eq!(bench.picks(&prefer("m-3")), Ok(vec![2]));
+    assert_eq!(bench.picks(&only("m-3")), Ok(vec![2]));
+    assert_eq!(bench.picks(&prefer("m-9")), Ok(vec![0]));
+    assert_eq!(bench.picks(&only("m-9")), Err(Unavailable::Elsewhere));
+    bench.load_up(2, 25);
+    assert_eq!(bench.picks(&prefer("m-3")), Ok(vec![0]));
+    assert_eq!(bench.picks(&only("m-3")), Err(Unavailable::Full));
+    bench.balancer.service().backends[1].set_up(false);
+    assert_eq!(bench.picks(&only("m-2")), Err(Unavailable::Elsewhere));
+    let without = Some(bench.balancer.service().backends[0].server.address);
+    assert_eq!(bench.picks(&Wish { without, ..Wish::NONE }), Err(Unavailable::Full));
 }

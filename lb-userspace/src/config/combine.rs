@@ -21,6 +21,7 @@ pub(super) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, 
     refuse_udp_handlers(service, report);
     refuse_useless_hostnames(service, report);
     refuse_public_handlers(service, report);
+    refuse_useless_limits(service, report);
     refuse_unknown_pool(service, pools, report);
     if !certificates {
         refuse_tls_without_certificate(service, report);
@@ -85,6 +86,17 @@ fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
         let message = "`hostnames` on a service whose ports have none of `tls`, `pg_tls`, `http`: \
                        no name is seen there";
         let help = r#"add one of them to `handlers`, or remove `hostnames`"#;
+        report.push(Diagnostic::new(span.clone(), message).help(help));
+    }
+}
+
+/// The kernel keeps nobody waiting.
+fn refuse_useless_limits(service: &Draft<'_>, report: &Report) {
+    let limits = service.limits.as_ref().map(|it| (&it.span, "limits"));
+    let queue = service.queue.as_ref().map(|it| (&it.span, "queue"));
+    for (span, key) in limits.into_iter().chain(queue).filter(|_| service.is_only_steered()) {
+        let message = format!("`{key}` on a service whose ports have no handlers");
+        let help = "`concurrency` limits what is steered to each backend";
         report.push(Diagnostic::new(span.clone(), message).help(help));
     }
 }

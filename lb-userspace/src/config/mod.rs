@@ -11,6 +11,7 @@ mod flow_timeouts;
 mod health;
 mod hostname;
 mod http;
+mod limits;
 mod network;
 mod node;
 mod pool;
@@ -101,6 +102,9 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
         root.optional("certificates", |it| it.list(|it| proxy::certificate(it, directory)));
     let has_certificates = root.has("certificates");
     let proxy = root.optional("proxy", proxy::proxy);
+    let regions = root.optional("regions", |it| {
+        it.entries(|group, regions| Some((group.value.into(), node::regions(regions)?)))
+    });
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
     let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
@@ -113,6 +117,7 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
         admin: admin.unwrap_or_else(node::default_admin),
         certificates: certificates.map_or_else(Vec::new, List::into_values),
         proxy: proxy.unwrap_or_else(proxy::default_proxy),
+        regions: regions.into_iter().flatten().collect(),
         services,
     })
 }

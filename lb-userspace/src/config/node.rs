@@ -5,6 +5,7 @@ use std::{
     num::NonZeroU16,
     ops::RangeInclusive,
     path::PathBuf,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -37,6 +38,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
     value.section(|node| {
         let interfaces = node.required("interfaces", r#"interfaces = ["eth0"]"#, interfaces);
         let region = node.optional("region", name);
+        let nearby = node.optional("nearby", regions);
         let xdp = node.optional("xdp", xdp).unwrap_or(XdpMode::Auto);
         let source_ports = node.optional("source_ports", source_ports);
         let max_flows = node.optional("max_flows", |it| it.number(1..=MOST_FLOWS));
@@ -53,6 +55,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
         Some(Node {
             region,
+            nearby: nearby.unwrap_or_default(),
             interfaces: interfaces?,
             xdp,
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
@@ -106,6 +109,13 @@ fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
         return value.refuse(message, "write a path such as \"/sys/fs/bpf/lb\"");
     }
     Some(path)
+}
+
+/// Names of regions, none twice.
+pub(super) fn regions(value: Value<'_>) -> Option<Vec<Arc<str>>> {
+    let regions = value.list(name)?;
+    value.report().refuse_repeats("region", &regions.items);
+    Some(regions.into_values())
 }
 
 fn xdp(value: Value<'_>) -> Option<XdpMode> {

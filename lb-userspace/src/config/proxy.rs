@@ -25,6 +25,7 @@ pub(super) fn default_proxy() -> ProxySettings {
         dial_timeout: Duration::from_secs(5),
         response_header_timeout: Duration::from_secs(60),
         drain_timeout: Duration::from_secs(30),
+        max_replay_body: 1 << 20,
         max_idle_per_backend: 64,
         upstream_idle_timeout: Duration::from_secs(60),
     }
@@ -36,6 +37,7 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
         let header_prefix = proxy.optional("header_prefix", header_prefix);
         let trusted_proxies = proxy.optional("trusted_proxies", networks);
         let proxy_proto_from = proxy.optional("proxy_proto_from", networks);
+        let max_replay_body = proxy.optional("max_replay_body", |it| it.number(0..=1_u32 << 30));
         let max_idle = proxy.optional("max_idle_per_backend", |it| it.number(0..=u16::MAX));
         let max_header = proxy.optional("max_header_size", |it| it.number(8192..=1 << 20));
         let max_body = proxy.optional("max_request_body", |it| it.number(0..=u64::MAX >> 1));
@@ -55,6 +57,7 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
             dial_timeout: or("dial_timeout", default.dial_timeout),
             response_header_timeout: or("response_header_timeout", default.response_header_timeout),
             drain_timeout: or("drain_timeout", default.drain_timeout),
+            max_replay_body: max_replay_body.map_or(default.max_replay_body, u64::from),
             max_idle_per_backend: max_idle.map_or(default.max_idle_per_backend, usize::from),
             upstream_idle_timeout: or("upstream_idle_timeout", default.upstream_idle_timeout),
         })

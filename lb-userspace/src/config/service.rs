@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as Fil
 
 use crate::service::{
     Concurrency, ConcurrencyKind, FlowTimeouts, Forwarding, Limits, OnBackendDown, Path, Private,
-    Protocol, Quic, Service, Steering, Strategy,
+    Protocol, Queue, Quic, Service, ServiceLimits, Steering, Strategy,
 };
 
 use super::{
     address,
     diagnostic::{Diagnostic, Span},
     hostname::hostname,
+    limits::{limits, queue},
     network::networks,
     node::interfaces,
     pool::{Listening, PoolDraft, pool},
@@ -38,6 +39,8 @@ pub(super) struct Draft<'a> {
     pub private: Option<At<Private>>,
     pub steering: SteeringDraft,
     pub concurrency: Option<At<ConcurrencyDraft>>,
+    pub limits: Option<At<ServiceLimits>>,
+    pub queue: Option<At<Queue>>,
     pub pool: Option<PoolChoice<'a>>,
 }
 
@@ -73,7 +76,8 @@ pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<
         let private = service.optional("private", private);
         let steering = steering(service);
         let concurrency = service.optional("concurrency", concurrency);
-        service.not_yet("limits", "`concurrency` limits each backend");
+        let limits = service.optional("limits", limits);
+        let queue = service.optional("queue", queue);
         let pool = pool_choice(service);
         Some(Draft {
             span: service.span(),
@@ -90,6 +94,8 @@ pub(super) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<
             private,
             steering,
             concurrency,
+            limits,
+            queue,
             pool,
         })
     })
@@ -252,6 +258,8 @@ impl<'a> Draft<'a> {
             steering,
             private: self.private.map(|it| it.value),
             concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+            limits: self.limits.map(|it| it.value),
+            queue: self.queue.map(|it| it.value).unwrap_or_default(),
             pool,
         }))
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     fleet::{Fleet, RunningService},
     load::LoadSlot,
-    settings::Encap,
+    settings::{Encap, Geography},
 };
 
 /// What the kernel's tables should hold.
@@ -77,6 +77,7 @@ pub struct Circumstances<'a> {
     /// Slots of a maglev ring.
     pub maglev_size: u32,
     pub encap: &'a Encap,
+    pub geography: &'a Geography,
     pub now: Instant,
 }
 
@@ -121,11 +122,12 @@ impl Desired {
         });
         let changed: Vec<_> = changed.cloned().collect();
         self.remove_missing(fleet, circumstances.now, slots);
-        let Circumstances { sources, maglev_size, encap, now, .. } = *circumstances;
+        let Circumstances { sources, maglev_size, encap, geography, now, .. } = *circumstances;
         for running in changed {
             // Read before what it stands for: a change in between shows at the next update.
             let revision = running.revision();
-            let fragment = Kitchen { sources, maglev_size, encap, slots }.fragment(&running)?;
+            let mut kitchen = Kitchen { sources, maglev_size, encap, geography, slots };
+            let fragment = kitchen.fragment(&running)?;
             self.replace(&running.service.name, Some(&fragment), now, slots);
             let name = running.service.name.clone();
             let sources = running.sources(sources).collect();

@@ -21,7 +21,7 @@ use crate::{
         Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, Server, Service,
         Steering, Strategy,
     },
-    settings::Encap,
+    settings::{Encap, Geography},
     tables::{Capacity, Command},
 };
 
@@ -71,6 +71,8 @@ pub(super) fn service(
             soft_limit: 20,
             hard_limit: None,
         },
+        limits: None,
+        queue: crate::service::Queue::default(),
         pool: Pool { strategy: Strategy::Maglev, servers: servers.collect(), health_check: None },
     }
 }
@@ -95,6 +97,7 @@ pub(super) struct World {
     pub(super) slots: Slots,
     pub(super) fleet: Fleet,
     pub(super) sources: HashMap<IpAddr, IpAddr>,
+    pub(super) geography: Geography,
     pub(super) revision: u64,
     pub(super) desired: Desired,
     pub(super) actual: Tables,
@@ -108,6 +111,7 @@ impl World {
             slots: slots(),
             fleet: Fleet::default(),
             sources: HashMap::new(),
+            geography: Geography::default(),
             revision: 1,
             desired: Desired::default(),
             actual: Tables::new(RINGS),
@@ -136,6 +140,7 @@ impl World {
             sources_revision: self.revision,
             maglev_size: MAGLEV,
             encap: &ENCAP,
+            geography: &self.geography,
             now: self.now,
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots).unwrap();
@@ -160,7 +165,7 @@ impl World {
             }
             done.extend(plan.commands.iter().cloned());
             let more = self.desired.settle(plan);
-            self.slots.settle(has_connections);
+            self.slots.settle(Instant::now(), has_connections, |_, _| false);
             if !more {
                 return done;
             }

@@ -12,7 +12,7 @@ use super::{Error, Member, Slots, access, entry, family::Family, ports::prefixes
 use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
-    settings::Encap,
+    settings::{Encap, Geography},
 };
 
 /// All that the tables should hold for a service, worked out but for the rings.
@@ -69,6 +69,7 @@ pub(super) struct Kitchen<'a> {
     pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
     pub(super) maglev_size: u32,
     pub(super) encap: &'a Encap,
+    pub(super) geography: &'a Geography,
     pub(super) slots: &'a mut Slots,
 }
 
@@ -166,7 +167,16 @@ impl Kitchen<'_> {
             weight: backend.server.weight,
             up: backend.is_open() && self.sources.contains_key(&backend.server.address.ip()),
         };
-        let (members, ids) = backends.map(|(backend, &id)| (member(backend), id)).unzip();
+        let rank = |backend: &Backend| self.geography.rank(backend.server.region.as_deref());
+        let members = backends.map(|(backend, &id)| (rank(backend), member(backend), id));
+        let mut members: Vec<_> = members.collect();
+        // New flows go far only when nobody nearer is there.
+        let there = members.iter().filter(|(_, member, _)| member.up && member.weight > 0);
+        let nearest = there.map(|(rank, ..)| *rank).min();
+        for (_, member, _) in members.iter_mut().filter(|(rank, ..)| Some(*rank) != nearest) {
+            member.up = false;
+        }
+        let (members, ids) = members.into_iter().map(|(_, member, id)| (member, id)).unzip();
         Recipe { strategy: steering.strategy, size: self.maglev_size, members, ids }
     }
 }

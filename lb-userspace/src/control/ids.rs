@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     hash::Hash,
+    time::Instant,
 };
 
 use super::Error;
@@ -26,8 +27,8 @@ struct Held {
     claims: u32,
     /// Stands in `leaving`.
     is_leaving: bool,
-    /// The last settlement let go of it; meanwhile the kernel's tables forget it.
-    is_let_go: bool,
+    /// When a settlement let go of it; meanwhile the kernel's tables forget it.
+    let_go: Option<Instant>,
 }
 
 /// Whether something in the kernel's tables still speaks of an id.
@@ -50,7 +51,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
             return Ok(held.id);
         }
         let id = self.unused()?;
-        self.held.insert(key, Held { id, claims: 1, is_leaving: false, is_let_go: false });
+        self.held.insert(key, Held { id, claims: 1, is_leaving: false, let_go: None });
         self.changed = true;
         Ok(id)
     }
@@ -64,7 +65,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         }
         self.reserve(id);
         self.leaving.push(key.clone());
-        self.held.insert(key, Held { id, claims: 0, is_leaving: true, is_let_go: false });
+        self.held.insert(key, Held { id, claims: 0, is_leaving: true, let_go: None });
     }
 
     /// From now on nobody gets it.
@@ -104,15 +105,21 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         let held = self.held.get_mut(key).expect("only what was claimed is given up");
         held.claims -= 1;
         if held.claims == 0 {
-            held.is_let_go = false;
+            held.let_go = None;
             if !std::mem::replace(&mut held.is_leaving, true) {
                 self.leaving.push(key.clone());
             }
         }
     }
 
-    /// Takes back what was given up for good.
-    pub(super) fn settle(&mut self, use_of: impl Fn(&K, u32) -> Use) {
+    /// Takes back what was given up for good: what an earlier settlement let go of, if `is_named`
+    /// says of it that nothing can speak of it any more since then.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        use_of: impl Fn(&K, u32) -> Use,
+        is_named: impl Fn(u32, Instant) -> bool,
+    ) {
         let Self { held, free, changed, .. } = self;
         self.leaving.retain(|key| {
             let entry = held.get_mut(key).expect("who is leaving is not gone");
@@ -123,14 +130,17 @@ impl<K: Hash + Eq + Clone> Ids<K> {
             if use_of(key, entry.id) == Use::Lasts {
                 return true;
             }
-            if entry.is_let_go {
-                free.insert(entry.id);
-                held.remove(key);
-                *changed = true;
-                return false;
+            let Some(since) = entry.let_go else {
+                entry.let_go = Some(now);
+                return true;
+            };
+            if is_named(entry.id, since) {
+                return true;
             }
-            entry.is_let_go = true;
-            true
+            free.insert(entry.id);
+            held.remove(key);
+            *changed = true;
+            false
         });
     }
 
@@ -149,10 +159,16 @@ impl<K: Hash + Eq + Clone> Ids<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ids() -> Ids<&'static str> {
         Ids::new("things", 2)
+    }
+
+    fn settle(ids: &mut Ids<&'static str>, used: Use) {
+        ids.settle(Instant::now(), |_, _| used, |_, _| false);
     }
 
     #[test]
@@ -161,7 +177,7 @@ mod tests {
         assert_eq!((ids.claim("a"), ids.claim("b"), ids.claim("a")), (Ok(0), Ok(1), Ok(0)));
         ids.give_up(&"a");
         for _ in 0..3 {
-            ids.settle(|_, _| Use::Over);
+            settle(&mut ids, Use::Over);
         }
         assert_eq!(ids.claim("c"), Err(Error::Full { what: "things", room: 2 }));
         assert_eq!(ids.holder(&"a"), Some(0));
@@ -173,9 +189,9 @@ mod tests {
         ids.claim("a").unwrap();
         ids.claim("b").unwrap();
         ids.give_up(&"a");
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert!(ids.claim("c").is_err(), "let go, not free");
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert_eq!(ids.claim("c"), Ok(0));
     }
 
@@ -184,13 +200,13 @@ mod tests {
         let mut ids = ids();
         ids.claim("a").unwrap();
         ids.give_up(&"a");
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert_eq!(ids.claim("a"), Ok(0));
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         ids.give_up(&"a");
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert_eq!(ids.holder(&"a"), Some(0), "the time counts anew");
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -199,11 +215,26 @@ mod tests {
         let mut ids = ids();
         ids.find("a").unwrap();
         for _ in 0..4 {
-            ids.settle(|_, _| Use::Lasts);
+            settle(&mut ids, Use::Lasts);
         }
         assert_eq!(ids.find("a"), Ok(0));
-        ids.settle(|_, _| Use::Over);
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
+        settle(&mut ids, Use::Over);
+        assert_eq!(ids.holder(&"a"), None);
+    }
+
+    #[test]
+    fn what_may_still_be_named_stays() {
+        let mut ids = ids();
+        ids.claim("a").unwrap();
+        ids.give_up(&"a");
+        let begun = Instant::now();
+        for seconds in 0..4 {
+            let now = begun + Duration::from_secs(seconds);
+            ids.settle(now, |_, _| Use::Over, |id, since| id == 0 && since == begun);
+        }
+        assert_eq!(ids.holder(&"a"), Some(0));
+        ids.settle(begun + Duration::from_secs(4), |_, _| Use::Over, |_, _| false);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -214,9 +245,9 @@ mod tests {
             ids.claim("a").unwrap();
             ids.give_up(&"a");
         }
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert_eq!(ids.holder(&"a"), Some(0), "let go, not free");
-        ids.settle(|_, _| Use::Over);
+        settle(&mut ids, Use::Over);
         assert_eq!((ids.claim("b"), ids.claim("c")), (Ok(0), Ok(1)));
     }
 }

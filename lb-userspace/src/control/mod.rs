@@ -30,7 +30,7 @@ pub use needs::needs;
 pub use plan::{Plan, plan};
 pub use ports::prefixes;
 pub use recognise::recognise;
-pub use slots::{Assigned, Slots};
+pub use slots::{Assigned, Index, Slots};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

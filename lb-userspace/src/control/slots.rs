@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use lb_common::abi;
@@ -24,12 +25,21 @@ pub struct Assigned {
     pub(super) loads: Vec<(SocketAddr, u32)>,
 }
 
+/// What a flow names, and goes on naming while it is closed and counts in LOAD no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Index {
+    /// Of `SERVICES`.
+    Service(u32),
+    /// Of `BACKENDS`.
+    Backend(u32),
+}
+
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
 /// Whoever needs an id claims it, and gives it up as often. What nobody claims any more is kept
-/// as long as it is in use, and becomes free two [`settle`](Slots::settle)s after that: the plan in
-/// between clears it in the kernel's tables, and until then packets in flight may still speak of
-/// it.
+/// as long as it is in use, and becomes free two [`settle`](Slots::settle)s after that or later: the
+/// plan in between clears it in the kernel's tables, and until then packets in flight may still speak of
+/// it, and closed flows until a sweep finds none.
 pub struct Slots {
     services: Ids<(Arc<str>, Family)>,
     backends: Ids<(Arc<str>, SocketAddr)>,
@@ -186,17 +196,24 @@ impl Slots {
         self.loads.give_up(&server);
     }
 
-    /// Lets go of what nobody claims. A server with connections keeps its load slot: they will be
-    /// counted out there. It keeps its places in services, too, which its flows speak of.
-    pub fn settle(&mut self, has_connections: impl Fn(LoadSlot) -> bool) {
+    /// Takes back what nobody claims and nothing uses any more. `is_named`: whether flows may still
+    /// speak of an index that none was opened with since then.
+    pub fn settle(
+        &mut self,
+        now: Instant,
+        has_connections: impl Fn(LoadSlot) -> bool,
+        is_named: impl Fn(Index, Instant) -> bool,
+    ) {
         let use_of = |load: Option<u32>| match load {
             Some(id) if has_connections(LoadSlot(id)) => Use::Lasts,
             _ => Use::Over,
         };
         let loads = &self.loads;
-        self.services.settle(|_, _| Use::Over);
-        self.backends.settle(|(_, server), _| use_of(loads.holder(server)));
-        self.loads.settle(|_, id| use_of(Some(id)));
+        let named = |id, since| is_named(Index::Service(id), since);
+        self.services.settle(now, |_, _| Use::Over, named);
+        let named = |id, since| is_named(Index::Backend(id), since);
+        self.backends.settle(now, |(_, server), _| use_of(loads.holder(server)), named);
+        self.loads.settle(now, |_, id| use_of(Some(id)), |_, _| false);
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use aya::Ebpf;
 use lb_common::{
     abi::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state, maps, mode},
-    flow_table::{bucket, hash},
+    flow_table::{Trail, bucket, hash},
     tables::Part,
 };
 
@@ -21,6 +21,7 @@ use super::{
     DatapathError,
     load::take_map,
     mapped::{Mapped, copy, half},
+    named::Named,
 };
 
 /// Words of a bucket.
@@ -72,6 +73,13 @@ impl Entries {
     /// The entry, whole. `None`: it is being written.
     pub(super) fn flow(&self, number: usize) -> Option<Flow> {
         self.read(number, copy)
+    }
+
+    /// Notes what the entry names, also while it is being written: one name too many does no harm.
+    pub(super) fn note_names(&self, number: usize, named: &mut Named) {
+        let Some(entry) = self.flows.entry(number) else { return };
+        let field = |offset| half(entry, offset).load(Ordering::Relaxed);
+        named.add(field(offset_of!(Flow, service)), field(offset_of!(Flow, backend)));
     }
 
     pub(super) fn glimpse(&self, number: usize) -> Option<Glimpse> {
@@ -203,10 +211,10 @@ impl FlowTable {
     /// Makes the backend's answers to `flow` lead to the entry with `number`; answers whether there
     /// was room for that. [`enter`](Self::enter) does it where it is wanted.
     pub fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
-        let key = hash(&flow.answer(), self.seed);
-        let (words, _) = bucket_of(&self.answers, key);
-        let new = Answer::new(key, number);
-        free_way(words, |word| word == 0, |word| Answer(word).differs(key) == 0)
+        let trail = Trail::of(&flow.answer(), self.seed);
+        let (words, _) = self.answers_at(trail);
+        let new = trail.answer(number);
+        free_way(words, |word| word == 0, |word| trail.differs(word) == 0)
             .is_some_and(|way| exchange(&words[way], 0, new.0))
     }
 
@@ -215,9 +223,9 @@ impl FlowTable {
         if flow.mode != mode::NAT {
             return;
         }
-        let key = hash(&flow.answer(), self.seed);
-        let old = Answer::new(key, flow.number);
-        let (words, _) = bucket_of(&self.answers, key);
+        let trail = Trail::of(&flow.answer(), self.seed);
+        let old = trail.answer(flow.number);
+        let (words, _) = self.answers_at(trail);
         if let Some(word) = words.iter().find(|word| word.load(Ordering::Relaxed) == old.0) {
             exchange(word, old.0, Answer::FREE.0);
         }
@@ -234,9 +242,15 @@ impl FlowTable {
         }
         // Being written: nothing can be said.
         let Some(flow) = entries.flow(number) else { return true };
-        let key = hash(&flow.answer(), self.seed);
-        let (_, first) = bucket_of(&self.answers, key);
-        flow.mode == mode::NAT && index / BUCKET == first / BUCKET && Answer(word).differs(key) == 0
+        let trail = Trail::of(&flow.answer(), self.seed);
+        let (_, first) = self.answers_at(trail);
+        flow.mode == mode::NAT && index / BUCKET == first / BUCKET && trail.differs(word) == 0
+    }
+
+    /// The bucket of ANSWERS where a trail begins, and the index of its first word.
+    fn answers_at(&self, trail: Trail) -> (&[AtomicU64], usize) {
+        let first = trail.bucket(self.answers.entries() as u32 - 1) as usize * BUCKET;
+        (&self.answers[first..first + BUCKET], first)
     }
 
     pub(super) const fn part(&self, part: Part) -> &Entries {

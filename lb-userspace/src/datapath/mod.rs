@@ -19,6 +19,7 @@ mod lifetimes;
 mod link;
 mod load;
 mod mapped;
+mod named;
 mod object;
 mod orphans;
 mod permits;
@@ -55,6 +56,7 @@ pub use self::{
     kernel::Kernel,
     lifetimes::Lifetimes,
     load::DatapathConfig,
+    named::Named,
     object::OBJECT,
     pins::{Pins, Removed},
     sweeper::{Population, Sweep, Sweeper},

@@ -21,6 +21,7 @@ use super::{
     expiry::is_closed,
     flow_table::{FlowTable, exchange, name},
     lifetimes::{Lifetimes, Table},
+    named::Named,
     orphans::Orphans,
 };
 use crate::load::{Load, LoadSlot};
@@ -53,6 +54,8 @@ pub struct Sweep {
     pub corrected: u64,
     /// The flows of each load slot that count there.
     pub flows: Vec<u64>,
+    /// What flows name, closed ones too.
+    pub named: Named,
 }
 
 /// What a sweep goes by, and what it has found so far.
@@ -101,6 +104,9 @@ impl Sweeper {
         for part in [Part::Pending, Part::Established] {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
                 let slot = Slot(word.load(Ordering::Acquire));
+                if !slot.is_free() {
+                    flows.part(part).note_names(number, &mut walk.sweep.named);
+                }
                 if slot.has(flow_state::CLAIMED) {
                     let name = name(part, number);
                     self.watch_writer(held.get(&name), name, word, now);

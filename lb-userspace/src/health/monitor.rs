@@ -148,6 +148,8 @@ mod tests {
                 soft_limit: 20,
                 hard_limit: None,
             },
+            limits: None,
+            queue: crate::service::Queue::default(),
             pool: Pool {
                 strategy: Strategy::P2c,
                 servers: vec![server],

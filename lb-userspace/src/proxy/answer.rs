@@ -9,6 +9,9 @@ use hyper::{
 use super::headers::Names;
 use crate::balance::Unavailable;
 
+/// In seconds: room comes and goes by the moment.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
 /// Each has a status, a word for programs and a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
@@ -38,6 +41,22 @@ pub(super) enum Fault {
     Tunnel,
     #[error("{0}")]
     Unavailable(#[from] Unavailable),
+    #[error("the service is at its limit")]
+    ServiceFull,
+    #[error("too many wait for the service already")]
+    QueueFull,
+    #[error("the service had no room in time")]
+    QueueTimeout,
+    #[error("the request's body is too large to be sent elsewhere")]
+    ReplayTooLarge,
+    #[error("the backend's directions for the request are malformed")]
+    BadReplay,
+    #[error("the backend's directions lead to no service")]
+    ReplayNowhere,
+    #[error("no backend was reached in the time that the directions give")]
+    ReplayTimeout,
+    #[error("the request is sent from backend to backend")]
+    ReplayLoop,
     #[error("no backend accepted the connection")]
     Unreachable,
     #[error("the backend closed the connection before its response")]
@@ -64,7 +83,13 @@ impl Fault {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::SlowBody | Self::SlowHeader => StatusCode::REQUEST_TIMEOUT,
             Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::ServiceFull | Self::QueueFull | Self::QueueTimeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::ReplayTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
+            Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ReplayLoop => StatusCode::LOOP_DETECTED,
             Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -86,6 +111,15 @@ impl Fault {
             Self::Tunnel => "connect-unsupported",
             Self::Unavailable(Unavailable::Down) => "no-backend-up",
             Self::Unavailable(Unavailable::Full) => "backends-full",
+            Self::Unavailable(Unavailable::Elsewhere) => "no-backend-there",
+            Self::ServiceFull => "service-full",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::ReplayTooLarge => "replay-too-large",
+            Self::BadReplay => "bad-replay",
+            Self::ReplayNowhere => "replay-nowhere",
+            Self::ReplayTimeout => "replay-timeout",
+            Self::ReplayLoop => "replay-loop",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
             Self::BadResponse => "backend-bad-response",
@@ -110,6 +144,9 @@ impl Fault {
         let mut response = plain(status, format!("{status}: {self}\n").into());
         let why = HeaderValue::from_static(self.word());
         response.headers_mut().insert(names.error.clone(), why);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         // HTTP/2 ends the stream and goes on.
         if self.ends_connection() && version < Version::HTTP_2 {
             let close = HeaderValue::from_static("close");

@@ -91,6 +91,11 @@ impl Bell {
         polled
     }
 
+    /// Wakes nobody until it is attended again, and holds no task that has ended.
+    pub fn leave(&self) {
+        drop(self.inner.task.take());
+    }
+
     /// Whether it rang from elsewhere since this was asked last.
     pub fn has_called(&self) -> bool {
         self.inner.has_called.load(SeqCst) && self.inner.has_called.swap(false, SeqCst)

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -13,15 +14,24 @@ use tokio::time::Instant;
 use super::{
     answer::Fault,
     lease::Lease,
+    tape::{Part, Tape},
     watch::{Active, Watch},
 };
 
 /// A request's body on its way to the backend.
 pub(super) struct RequestBody {
     /// `None`: there is none.
-    part: Option<(Incoming, Rc<Progress>)>,
+    part: Option<(Supply, Rc<Progress>)>,
     /// Bytes that may still come.
     allowed: u64,
+    /// Runs beside it while it may have to be sent again.
+    tape: Option<Rc<Tape>>,
+}
+
+/// What was kept of a body that is sent again, and then what is still to come of it.
+pub(super) struct Supply {
+    pub kept: VecDeque<Part>,
+    pub rest: Incoming,
 }
 
 /// Why a request's body cannot be read to its end.
@@ -51,6 +61,14 @@ enum Stage {
 }
 
 impl Progress {
+    fn new(watch: &Rc<Watch>) -> Rc<Self> {
+        Rc::new(Self {
+            stage: Cell::new(Stage::Offered),
+            moved: Cell::new(Instant::now()),
+            watch: watch.clone(),
+        })
+    }
+
     pub fn is_done(&self) -> bool {
         self.stage.get() == Stage::Done
     }
@@ -86,19 +104,13 @@ impl Progress {
 impl RequestBody {
     /// At most `allowed` bytes from the client that `watch` is about.
     pub fn new(incoming: Incoming, watch: &Rc<Watch>, allowed: u64) -> Self {
-        let part = (!incoming.is_end_stream()).then(|| {
-            let progress = Progress {
-                stage: Cell::new(Stage::Offered),
-                moved: Cell::new(Instant::now()),
-                watch: watch.clone(),
-            };
-            (incoming, Rc::new(progress))
-        });
-        Self { part, allowed }
+        let supply = Supply { kept: VecDeque::new(), rest: incoming };
+        let part = (!supply.is_at_end()).then(|| (supply, Progress::new(watch)));
+        Self { part, allowed, tape: None }
     }
 
     pub fn empty() -> Self {
-        Self { part: None, allowed: 0 }
+        Self { part: None, allowed: 0, tape: None }
     }
 
     /// Whether it is known already to be larger than allowed.
@@ -106,15 +118,67 @@ impl RequestBody {
         self.size_hint().lower() > self.allowed
     }
 
-    fn allow(&mut self, frame: &Frame<Bytes>) -> Result<(), Broken> {
+    /// Keeps what is read from here on, up to `limit` bytes. `None`: it is known to be more.
+    pub fn taped(&mut self, limit: u64) -> Option<Rc<Tape>> {
+        if self.size_hint().lower() > limit {
+            return None;
+        }
+        self.tape = Some(Tape::new(limit));
+        self.tape.clone()
+    }
+
+    /// The same body again, kept by the same tape, when it is given up. `None`: it was not kept
+    /// whole.
+    pub async fn rewound(tape: &Rc<Tape>, watch: &Rc<Watch>) -> Option<Self> {
+        let (supply, allowed) = tape.rewind().await?;
+        let part = Some((supply, Progress::new(watch)));
+        Some(Self { part, allowed, tape: Some(tape.clone()) })
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
-        Ok(())
+        if let Some(tape) = &self.tape {
+            tape.record(&frame);
+        }
+        Ok(frame)
     }
 
     /// `None` where there is no body.
     pub fn progress(&self) -> Option<Rc<Progress>> {
         self.part.as_ref().map(|(_, progress)| progress.clone())
+    }
+}
+
+impl Supply {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match self.kept.pop_front() {
+            Some(part) => Poll::Ready(Some(Ok(part.into()))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.kept.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept: u64 = self.kept.iter().map(Part::length).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(kept));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let (Some(tape), Some((supply, _))) = (self.tape.take(), self.part.take()) {
+            tape.give_back(supply, self.allowed);
+        }
     }
 }
 
@@ -126,13 +190,12 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some((incoming, _)) = &mut self.part else {
+        let Some((supply, _)) = &mut self.part else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        let polled = polled.map(|frame| {
+        let polled = supply.poll(cx).map(|frame| {
             let frame = frame?.map_err(Broken::from);
-            Some(frame.and_then(|frame| self.allow(&frame).map(|()| frame)))
+            Some(frame.and_then(|frame| self.take(frame)))
         });
         let stage = match &polled {
             Poll::Pending => Stage::Awaited,
@@ -149,12 +212,12 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         let part = self.part.as_ref();
-        part.is_none_or(|(incoming, _)| incoming.is_end_stream())
+        part.is_none_or(|(supply, _)| supply.is_at_end())
     }
 
     fn size_hint(&self) -> SizeHint {
         let part = self.part.as_ref();
-        part.map_or(SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
+        part.map_or(SizeHint::with_exact(0), |(supply, _)| supply.size_hint())
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn agree(
         if let Err(error) = relay(stream, switched.backend, silence).await {
             tracing::debug!(client = %client.peer, %error, "upgraded stream ended");
         }
-        drop((switched.permit, active));
+        drop((switched.admission, active));
     });
     response
 }

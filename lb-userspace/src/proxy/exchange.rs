@@ -2,31 +2,65 @@
 //! reached, another connection where a kept one turns out dead.
 
 use std::{
+    future::Future,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use hyper::{Request, Response, body::Incoming};
+use hyper::{HeaderMap, Request, Response, body::Incoming, header::HeaderValue};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::Fault,
-    body::RequestBody,
+    body::{Progress, RequestBody},
+    http::Client,
     http2,
-    lease::{self, Lease},
+    lease::Lease,
     routes::Site,
+    spare::Spare,
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
-use crate::{balance::Ask, fleet::Backend};
+use crate::{
+    balance::{Ask, Wish},
+    fleet::Backend,
+};
 
 /// Backends tried for one request or connection.
 pub(super) const ATTEMPTS: usize = 3;
 
-/// A response whose header has arrived.
+/// A response whose header has arrived, and whose it is.
 pub(super) struct Exchange {
     pub response: Response<Incoming>,
     pub lease: Lease,
+    pub backend: Arc<Backend>,
+    progress: Option<Rc<Progress>>,
+}
+
+impl Exchange {
+    /// This is the response that the client gets, even while it is still sending its request.
+    pub fn settle(mut self) -> Self {
+        if self.progress.take().is_some_and(|progress| !progress.is_done()) {
+            self.lease.detach();
+        }
+        self
+    }
+}
+
+/// What a request goes by beside the service.
+pub(super) struct Course<'a> {
+    pub wish: &'a Wish,
+    /// A backend is to be reached within. `None`: as the settings say.
+    pub within: Option<Duration>,
+}
+
+pub(super) struct Answered {
+    pub response: Response<Incoming>,
+    /// `None`: one that others use at the same time.
+    pub upstream: Option<Upstream>,
+    pub progress: Option<Rc<Progress>>,
 }
 
 /// Why a backend did not take the request.
@@ -36,41 +70,42 @@ pub(super) enum Refusal {
     Final(Fault),
 }
 
-/// Sends `request` to a backend of `site`.
+/// Sends `request`, of which `spare` is a copy, to a backend of `site`.
 pub(super) async fn exchange(
-    worker: &Rc<Worker>,
+    client: &Client,
     site: &Arc<Site>,
-    client: std::net::IpAddr,
+    course: &Course<'_>,
+    spare: &mut Spare,
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, Fault> {
-    let service = site.running();
+    let (worker, service, wish) = (&client.worker, site.running(), course.wish);
+    let deadline = course.within.map(|within| Instant::now() + within);
     let mut tried = Vec::new();
     let mut fault = None;
+    let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client, tried: &tried };
-        let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
-            Ok(index) => index,
-            Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),
-        };
+        let ask = Ask { load: &worker.load, client: client.peer, tried: &tried, wish };
+        let admitted = by(deadline, site.gate.admit(worker, site, &ask, earlier.take()));
+        let admitted = admitted.await.unwrap_or(Err(Fault::ReplayTimeout));
+        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
-        let permit = lease::enter(&worker.load, backend);
+        note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
         let sent = if http2::takes(site, &request) {
-            let address = backend.server.address;
-            http2::send(worker, address, request).await.map(|response| (response, None))
+            http2::send(worker, backend.server.address, deadline, spare, request).await
         } else {
-            let sent = send(worker, backend, request).await;
-            sent.map(|(response, upstream)| (response, Some(upstream)))
+            send(worker, backend, deadline, spare, request).await
         };
         match sent {
-            Ok((response, upstream)) => {
-                let (backend, service) = (backend.clone(), service.clone());
-                let lease = Lease::new(upstream, backend, worker.clone(), service, permit);
-                return Ok(Exchange { response, lease });
+            Ok(Answered { response, upstream, progress }) => {
+                let (worker, service) = (worker.clone(), service.clone());
+                let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
+                return Ok(Exchange { response, lease, backend: backend.clone(), progress });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = *unsent;
                 fault = Some(why);
                 tried.push(index);
+                earlier = Some(admission);
             }
             Err(Refusal::Final(fault)) => return Err(fault),
         }
@@ -78,22 +113,48 @@ pub(super) async fn exchange(
     Err(fault.unwrap_or(Fault::Unreachable))
 }
 
+/// Tells the backend that another was preferred.
+fn note_missed(client: &Client, wish: &Wish, backend: &Backend, requests: [&mut HeaderMap; 2]) {
+    let Some(id) = wish.preferred_instance() else {
+        return;
+    };
+    let name = &client.facts.names().preferred_instance_unavailable;
+    let missed = HeaderValue::from_str(id).ok();
+    let missed = missed.filter(|_| backend.server.instance.as_deref() != Some(id));
+    for headers in requests {
+        headers.remove(name);
+        if let Some(id) = &missed {
+            headers.insert(name.clone(), id.clone());
+        }
+    }
+}
+
+/// `None`: not by the deadline.
+pub(super) async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(work.await),
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+    }
+}
+
 async fn send(
     worker: &Rc<Worker>,
     backend: &Backend,
+    deadline: Option<Instant>,
+    spare: &Spare,
     mut request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, Upstream), Refusal> {
+) -> Result<Answered, Refusal> {
     let address = backend.server.address;
     if let Some(kept) = worker.pools.take(backend.slot, address) {
-        let spare = replica(&request);
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
             Err(Failure::Unsent(unsent)) => *unsent,
-            Err(Failure::Closed) => spare.ok_or(Refusal::Final(Fault::Closed))?,
+            Err(Failure::Closed) => spare.again().ok_or(Refusal::Final(Fault::Closed))?,
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
     }
-    let opened = match dial(address, &worker.settings).await {
+    let dialled = by(deadline, dial(address, &worker.settings)).await;
+    let opened = match dialled.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
         Ok(stream) => Upstream::open(stream).await.map_err(|_| Fault::Unreachable),
         Err(error) => Err(dial_fault(address, &error)),
     };
@@ -112,13 +173,10 @@ async fn send_over(
     worker: &Rc<Worker>,
     mut upstream: Upstream,
     request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, Upstream), Failure> {
+) -> Result<Answered, Failure> {
     let progress = request.body().progress();
     let response = upstream.send(request, allowance(worker)).await?;
-    if progress.is_some_and(|progress| !progress.is_done()) {
-        upstream.detach();
-    }
-    Ok((response, upstream))
+    Ok(Answered { response, upstream: Some(upstream), progress })
 }
 
 pub(super) fn allowance(worker: &Worker) -> Allowance {
@@ -126,19 +184,6 @@ pub(super) fn allowance(worker: &Worker) -> Allowance {
         response_header: worker.settings.response_header_timeout,
         body_progress: worker.settings.idle_timeout,
     }
-}
-
-/// A copy to send again, where sending twice does no harm (RFC 9110 9.2.2) and nothing of a body
-/// is lost.
-pub(super) fn replica(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.method().is_idempotent() || request.body().progress().is_some() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }
 
 pub(super) fn fault(failure: &Failure) -> Fault {

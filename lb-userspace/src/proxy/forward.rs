@@ -12,20 +12,23 @@ use super::{
     answer::{Fault, moved},
     body::{RequestBody, ResponseBody},
     complaint::complain,
-    exchange::{Exchange, count, count_failed, exchange},
+    exchange::{Exchange, count, count_failed},
     framing, headers, host,
     http::Client,
+    limits::Admission,
     redirect,
+    replay::Replayable,
     routes::Site,
     watch::Active,
+    wish::wish,
 };
-use crate::load::Permit;
+use crate::balance::Wish;
 
 /// The backend's side of an upgraded connection.
 pub(super) struct Switched {
     pub backend: (TcpStream, Bytes),
-    /// Its load, until the upgraded connection has ended.
-    pub permit: Permit,
+    /// Counted until the upgraded connection has ended.
+    pub admission: Admission,
 }
 
 type Answer = (Response<ResponseBody>, Option<Switched>);
@@ -92,8 +95,12 @@ async fn forward(
     if request.body().is_too_large() {
         return Err(Fault::BodyTooLarge);
     }
+    let heeded = site.balancer.heeds_wishes();
+    let names = client.facts.names();
+    let wish = if heeded { wish(request.headers(), names) } else { Wish::NONE };
     let progress = request.body().progress();
-    let exchange = exchange(worker, site, client.peer, request);
+    let mut replayable = Replayable::new(client, active.watch(), request);
+    let exchange = replayable.send(site, &wish);
     let timed = active.pace.as_ref().and_then(|pace| Some((pace, pace.deadline()?)));
     let Some((pace, deadline)) = timed else {
         return Ok((exchange.await?, is_upgrade));
@@ -114,7 +121,7 @@ async fn deliver(
     (exchange, is_upgrade): Forwarded,
     active: Active,
 ) -> Answer {
-    let Exchange { mut response, lease } = exchange;
+    let Exchange { mut response, lease, .. } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::towards_client(response.headers_mut(), is_switching);
     site.rewrite.apply(response.headers_mut());

@@ -48,7 +48,8 @@ fn parse(digits: &[u8]) -> Option<u64> {
 pub(super) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
     match length {
         Some(length) => {
-            if headers.contains_key(header::CONTENT_LENGTH) {
+            // Also where `Connection` named it away.
+            if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
         }

@@ -7,7 +7,7 @@ use hyper::{
     header::{self, HeaderName, HeaderValue, InvalidHeaderName},
 };
 
-use super::{origin::Origin, worker::Worker};
+use super::{origin::Origin, replay, worker::Worker};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -21,7 +21,13 @@ pub(super) struct Names {
     client_ip: HeaderName,
     forwarded_port: HeaderName,
     region: HeaderName,
-    preferred_instance_unavailable: HeaderName,
+    pub preferred_instance_unavailable: HeaderName,
+    pub prefer_region: HeaderName,
+    pub prefer_instance: HeaderName,
+    pub force_instance: HeaderName,
+    pub replay: HeaderName,
+    pub replay_src: HeaderName,
+    pub replay_failed: HeaderName,
     /// Why an answer is ours and not the backend's.
     pub error: HeaderName,
 }
@@ -34,6 +40,12 @@ impl Names {
             forwarded_port: name("Forwarded-Port")?,
             region: name("Region")?,
             preferred_instance_unavailable: name("Preferred-Instance-Unavailable")?,
+            prefer_region: name("Prefer-Region")?,
+            prefer_instance: name("Prefer-Instance-Id")?,
+            force_instance: name("Force-Instance-Id")?,
+            replay: name("Replay")?,
+            replay_src: name("Replay-Src")?,
+            replay_failed: name("Replay-Failed")?,
             error: name("Error")?,
         })
     }
@@ -53,6 +65,8 @@ impl Names {
             &self.forwarded_port,
             &self.region,
             &self.preferred_instance_unavailable,
+            &self.replay_src,
+            &self.replay_failed,
         ];
         ours.iter().any(|name| name.as_str() == plain)
     }
@@ -113,6 +127,7 @@ impl Facts {
             }
         }
         headers.remove(&names.preferred_instance_unavailable);
+        replay::strip(headers, names);
     }
 
     /// Whether the request was made by https: to us, or to a trusted proxy before us.

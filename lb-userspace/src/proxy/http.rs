@@ -246,7 +246,8 @@ where
         move |mut request: Request<Incoming>| {
             let (client, watch) = (client.clone(), watch.clone());
             let mut active = watch.begin(!request.body().is_end_stream());
-            async move {
+            // Boxed: on its way into a task of its own the future is moved several times.
+            Box::pin(async move {
                 let settings = &client.worker.settings;
                 let pace = pace::of_stream();
                 pace.begin(settings.request_timeout, settings.idle_timeout);
@@ -257,7 +258,7 @@ where
                     Some(upgrade) => connect::agree(&client, response, upgrade, switched, &watch),
                     None => response,
                 })
-            }
+            })
         }
     });
     let io = TokioIo::new(Watched::new(stream, ahead, watch.clone()));
@@ -328,7 +329,7 @@ where
     if let Err(error) = relay(stream, switched.backend, silence).await {
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
-    drop(switched.permit);
+    drop(switched.admission);
 }
 
 /// Streams of an HTTP/2 connection run on the worker that accepted it.

@@ -13,8 +13,7 @@ use std::{
 };
 
 use hyper::{
-    Request, Response, Uri, Version,
-    body::Incoming,
+    Request, Uri, Version,
     client::conn::http2::{Builder, SendRequest},
     header,
 };
@@ -28,9 +27,10 @@ use super::{
     alarm::Alarm,
     answer::Fault,
     body::RequestBody,
-    exchange::{Refusal, allowance, dial_fault, fault, replica},
+    exchange::{Answered, Refusal, allowance, by, dial_fault, fault},
     http::Local,
     routes::Site,
+    spare::Spare,
     upstream::{Clock, Failure, dial},
     worker::Worker,
 };
@@ -57,34 +57,41 @@ pub(super) fn takes(site: &Site, request: &Request<RequestBody>) -> bool {
 pub(super) async fn send(
     worker: &Rc<Worker>,
     address: SocketAddr,
+    deadline: Option<Instant>,
+    spare: &Spare,
     mut request: Request<RequestBody>,
-) -> Result<Response<Incoming>, Refusal> {
+) -> Result<Answered, Refusal> {
     readdress(&mut request).ok_or(Refusal::Final(Fault::BadHost))?;
     if let Some(kept) = worker.http2.find(address) {
-        let spare = replica(&request);
         request = match send_over(worker, kept, request).await {
-            Ok(response) => return Ok(response),
+            Ok(answered) => return Ok(answered),
             Err(Failure::Unsent(unsent)) => *unsent,
-            Err(Failure::Closed) => spare.ok_or(Refusal::Final(Fault::Closed))?,
+            Err(Failure::Closed) => again(spare).ok_or(Refusal::Final(Fault::Closed))?,
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
     }
-    let fresh = match open(worker, address).await {
+    let opened = by(deadline, open(worker, address)).await;
+    let fresh = match opened.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
         Ok(fresh) => fresh,
         Err(fault) => return Err(Refusal::Elsewhere(restored(request), fault)),
     };
     match send_over(worker, fresh, request).await {
-        Ok(response) => Ok(response),
+        Ok(answered) => Ok(answered),
         Err(Failure::Unsent(unsent)) => Err(Refusal::Elsewhere(restored(*unsent), Fault::Closed)),
         Err(failure) => Err(Refusal::Final(fault(&failure))),
     }
+}
+
+fn again(spare: &Spare) -> Option<Request<RequestBody>> {
+    let mut request = spare.again()?;
+    readdress(&mut request).map(|()| request)
 }
 
 async fn send_over(
     worker: &Worker,
     mut sender: SendRequest<RequestBody>,
     request: Request<RequestBody>,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Answered, Failure> {
     let progress = request.body().progress();
     let mut clock = Clock::new(progress.clone(), allowance(worker));
     let mut alarm = Alarm::default();
@@ -95,10 +102,12 @@ async fn send_over(
         }
         alarm.poll(cx, clock.deadline()).map(|()| Err(clock.late()))
     });
-    sent.await?.map_err(|mut error| match error.take_message() {
+    let sent = sent.await?;
+    let response = sent.map_err(|mut error| match error.take_message() {
         Some(request) => Failure::Unsent(Box::new(request)),
         None => Failure::classify(&error.into_error(), progress.as_deref()),
-    })
+    })?;
+    Ok(Answered { response, upstream: None, progress })
 }
 
 async fn open(worker: &Worker, address: SocketAddr) -> Result<SendRequest<RequestBody>, Fault> {

@@ -6,13 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{forward::Switched, upstream::Upstream, worker::Worker};
+use super::{forward::Switched, limits::Admission, upstream::Upstream, worker::Worker};
 use crate::{
     fleet::{Backend, RunningService},
     load::{Load, Permit},
 };
 
-/// Counts a connection to `backend` taken into use.
+/// Counts a connection to `backend` taken into use, whatever its limits.
 pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
     backend.connections.fetch_add(1, Ordering::Relaxed);
     load.enter(backend.slot)
@@ -25,7 +25,7 @@ pub(super) struct Lease {
     backend: Arc<Backend>,
     worker: Rc<Worker>,
     service: Arc<RunningService>,
-    permit: Permit,
+    admission: Admission,
 }
 
 impl Lease {
@@ -34,19 +34,28 @@ impl Lease {
         backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
-        permit: Permit,
+        admission: Admission,
     ) -> Self {
-        Self { upstream, backend, worker, service, permit }
+        Self { upstream, backend, worker, service, admission }
     }
 
-    /// Polls `work` along with the connection that it waits for.
+    /// Polls `work` along with the connection that it waits for, where that has no task of its own.
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
-        work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let upstream = self.upstream.as_mut().expect("it is given back last of all");
-        upstream.poll_with(cx, work)
+        match &mut self.upstream {
+            Some(upstream) => upstream.poll_with(cx, work),
+            None => work(cx),
+        }
+    }
+
+    /// The client still sends its request while the response is under way.
+    pub fn detach(&mut self) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.detach();
+        }
     }
 
     /// The exchange is complete: the connection may serve another.
@@ -64,9 +73,9 @@ impl Lease {
         self.service.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The connection after `101 Switching Protocols`. The permit goes with it.
+    /// The connection after `101 Switching Protocols`. The admission goes with it.
     pub async fn into_switched(self) -> Option<Switched> {
         let backend = self.upstream?.into_stream().await?;
-        Some(Switched { backend, permit: self.permit })
+        Some(Switched { backend, admission: self.admission })
     }
 }

@@ -13,13 +13,13 @@ use tokio::net::TcpStream;
 use super::{
     answer::Fault,
     exchange::{ATTEMPTS, count, count_failed, dial_fault},
-    lease,
+    limits::Admission,
     relay::{Side, relay},
     routes::Site,
     upstream::dial,
     worker::Worker,
 };
-use crate::{balance::Ask, load::Permit};
+use crate::balance::{Ask, Wish};
 
 /// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
 /// connection counts as that backend's load until both sides have ended.
@@ -45,7 +45,7 @@ where
 pub(super) struct Passage {
     pub stream: TcpStream,
     pub address: SocketAddr,
-    _permit: Permit,
+    _admission: Admission,
 }
 
 pub(super) async fn connect(
@@ -55,20 +55,18 @@ pub(super) async fn connect(
 ) -> Result<Passage, Fault> {
     let mut tried = Vec::new();
     let mut fault = None;
+    let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client, tried: &tried };
-        let index = match site.balancer.pick(&ask, &mut worker.rng.borrow_mut()) {
-            Ok(index) => index,
-            Err(unavailable) => return Err(fault.unwrap_or(unavailable.into())),
-        };
-        let backend = &site.running().backends[index];
-        let permit = lease::enter(&worker.load, backend);
-        let address = backend.server.address;
+        let ask = Ask { load: &worker.load, client, tried: &tried, wish: &Wish::NONE };
+        let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
+        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
+        let address = site.running().backends[index].server.address;
         match dial(address, &worker.settings).await {
-            Ok(stream) => return Ok(Passage { stream, address, _permit: permit }),
+            Ok(stream) => return Ok(Passage { stream, address, _admission: admission }),
             Err(error) => fault = Some(dial_fault(address, &error)),
         }
         tried.push(index);
+        earlier = Some(admission);
     }
     Err(fault.unwrap_or(Fault::Unreachable))
 }

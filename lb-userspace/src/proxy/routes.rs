@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     certificates::{self, CertificateStore},
+    limits::Gate,
     names::ByName,
     rewrite::Rewrite,
     tls::{Terminator, Terminators},
@@ -17,6 +18,7 @@ use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
     service::{Handler, Opening, Path, Port, Private, ProxyProtocol},
+    settings::Geography,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,8 @@ pub enum Error {
 #[derive(Default)]
 pub struct Routes {
     frontends: HashMap<(IpAddr, u16), Arc<Frontend>>,
+    /// Those that take requests, at one of their ports.
+    services: HashMap<Arc<str>, Arc<Site>>,
 }
 
 /// One address and port: the services there, by name.
@@ -53,6 +57,7 @@ pub(super) struct Frontend {
 /// A service at one of its ports.
 pub(super) struct Site {
     pub balancer: Balancer,
+    pub gate: Arc<Gate>,
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     pub force_https: bool,
@@ -69,12 +74,22 @@ impl Routes {
     ///
     /// # Errors
     /// [`Error`] for unusable authorities of clients and for services that get in each other's way.
-    pub fn new(fleet: &Fleet, certificates: &Arc<CertificateStore>) -> Result<Self, Error> {
+    pub fn new(
+        fleet: &Fleet,
+        certificates: &Arc<CertificateStore>,
+        geography: Geography,
+    ) -> Result<Self, Error> {
+        let geography = Arc::new(geography);
+        let mut services = HashMap::new();
         let mut terminators = Terminators::new(certificates.clone(), self_signed_names(fleet));
         let mut frontends = HashMap::new();
         for running in &fleet.services {
+            let gate = Gate::new(running.clone());
             for port in proxied(running) {
-                let site = Arc::new(Site::new(running, port, &mut terminators)?);
+                let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators)?);
+                if site.is_http {
+                    services.entry(running.service.name.clone()).or_insert_with(|| site.clone());
+                }
                 for &address in &running.service.addresses {
                     for number in port.numbers() {
                         let address = SocketAddr::new(address, number);
@@ -84,7 +99,13 @@ impl Routes {
             }
         }
         let frontends = frontends.into_iter();
-        Ok(Self { frontends: frontends.map(|(at, frontend)| (at, Arc::new(frontend))).collect() })
+        let frontends = frontends.map(|(at, frontend)| (at, Arc::new(frontend))).collect();
+        Ok(Self { frontends, services })
+    }
+
+    /// The service `name`, where it takes requests.
+    pub(super) fn service(&self, name: &str) -> Option<&Arc<Site>> {
+        self.services.get(name)
     }
 
     /// `local` is what a connection's `getsockname` says, IPv4 in IPv6 or not.
@@ -106,13 +127,16 @@ impl Frontend {
 impl Site {
     fn new(
         running: &Arc<RunningService>,
+        gate: &Arc<Gate>,
+        geography: &Arc<Geography>,
         port: &Port,
         terminators: &mut Terminators,
     ) -> Result<Self, Error> {
         let options = port.tls.as_ref();
         let terminator = options.map(|options| terminators.terminator(options));
         Ok(Self {
-            balancer: Balancer::new(running.clone()),
+            balancer: Balancer::new(running.clone(), geography.clone()),
+            gate: gate.clone(),
             is_http: port.has(Handler::Http),
             force_https: port.force_https,
             h2_backend: port.http.h2_backend,

@@ -29,11 +29,12 @@ use super::{
     bell::Bell,
     body::{Progress, RequestBody},
     gather::Gathering,
+    hearing::Hearing,
     listen::notice_loss,
 };
 use crate::settings::ProxySettings;
 
-type Driver = Connection<TokioIo<Gathering>, RequestBody>;
+type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;
 
 /// The connection is polled inside the task of the request that uses it: no wake-up crosses
 /// tasks, which is most of what a proxied request costs otherwise.
@@ -89,7 +90,8 @@ pub(super) async fn dial(address: SocketAddr, settings: &ProxySettings) -> io::R
 
 impl Upstream {
     pub async fn open(stream: TcpStream) -> hyper::Result<Self> {
-        let (sender, driver) = http1::handshake(TokioIo::new(Gathering(stream))).await?;
+        let io = TokioIo::new(Hearing::new(Gathering(stream)));
+        let (sender, driver) = http1::handshake(io).await?;
         Ok(Self {
             sender,
             driver: Some(Box::new(driver)),
@@ -118,7 +120,7 @@ impl Upstream {
         })
     }
 
-    /// Whether another request can be sent.
+    /// Whether another request can be sent. The last one's task hears nothing of it any more.
     pub fn is_reusable(&mut self) -> bool {
         // Nothing new since it was polled, if nothing called.
         if self.bell.has_called() || !self.sender.is_ready() {
@@ -128,6 +130,7 @@ impl Upstream {
                 Poll::Ready(())
             });
         }
+        self.bell.leave();
         !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
     }
 
@@ -182,7 +185,7 @@ impl Upstream {
         })
         .await;
         let parts = self.driver?.into_parts();
-        Some((parts.io.into_inner().0, parts.read_buf))
+        Some((parts.io.into_inner().into_inner().0, parts.read_buf))
     }
 }
 

@@ -130,9 +130,10 @@ impl Watch {
         }
     }
 
-    /// Whether a header section has begun and is not complete.
+    /// Whether a header section has begun and is not complete, and all that was said before it has
+    /// reached the client.
     pub fn is_amid_header(&self) -> bool {
-        let witness = self.witness.as_ref().filter(|_| self.active.get() == 0);
+        let witness = self.witness.as_ref().filter(|_| self.state() == State::Header);
         witness.is_some_and(|witness| witness.borrow().is_within())
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::mix;
+
 /// The id of a server that is not given one: `length` bytes (1 to 15) of a hash of its address
 /// and port.
 ///
@@ -17,14 +19,6 @@ pub fn default_server_id(server: SocketAddr, length: u8) -> Box<[u8]> {
     let first = words.into_iter().fold(0, |hash, word| mix(hash ^ word));
     let hash = u128::from(first) << 64 | u128::from(mix(first));
     hash.to_be_bytes()[..usize::from(length.min(15))].into()
-}
-
-/// The step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
-const fn mix(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use lb::{
     control::Slots,
     fleet::{Backend, Fleet, RunningService},
     service::{
-        Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Server, Service, Steering,
-        Strategy,
+        Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Queue, Server, Service,
+        Steering, Strategy,
     },
 };
 
@@ -112,6 +112,8 @@ fn service(number: u32, servers: Vec<Server>) -> Service {
             soft_limit: 20,
             hard_limit: None,
         },
+        limits: None,
+        queue: Queue::default(),
         pool: Pool { strategy: Strategy::Maglev, servers, health_check: None },
     }
 }

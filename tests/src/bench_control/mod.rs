@@ -11,7 +11,7 @@ use lb::{
     datapath::{Datapath, DatapathConfig, Tables},
     fleet::Fleet,
     service::FlowTimeouts,
-    settings::Encap,
+    settings::{Encap, Geography},
     tables::{Capacity, Command},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -128,6 +128,7 @@ impl Bench {
         };
         let circumstances = Circumstances {
             encap: &encap,
+            geography: &Geography::default(),
             sources: &self.setting.sources,
             sources_revision: self.setting.revision,
             maglev_size: self.maglev_size,
@@ -147,7 +148,7 @@ impl Bench {
                 }
             }
             let more = self.desired.settle(plan);
-            slots.settle(|_| false);
+            slots.settle(circumstances.now, |_| false, |_, _| false);
             if !more {
                 break;
             }

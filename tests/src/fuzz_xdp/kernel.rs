@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     fs,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -88,8 +89,17 @@ impl Kernel {
     pub fn load(scene: &Scene) -> Result<Self> {
         let options = xtask::build_ebpf::Options { fuzz: true, ..Default::default() };
         let elf = fs::read(xtask::build_ebpf::build(options)?)?;
-        // Nobody sweeps.
-        let timeouts = FlowTimeouts::default();
+        // Time is the fuzzer's.
+        let ever = Duration::from_secs(1 << 32);
+        let timeouts = FlowTimeouts {
+            half_open: ever,
+            established: ever,
+            closing: ever,
+            closed: ever,
+            udp_unanswered: ever,
+            udp_answered: ever,
+            udp: ever,
+        };
         let others = map_bytes::ids()?;
         let seed = Model::default().seed();
         let mut datapath = Datapath::load_object(&elf, seed, &config(), timeouts)?;

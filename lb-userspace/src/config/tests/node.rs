@@ -23,6 +23,13 @@ const ROWS: &[Row] = &[
     ("interfaces = ['eth *']", &["2:15 `eth *` is not the name of an interface"]),
     ("interfase = ['eth0']", &["2:1 unknown key `interfase` in `node`"]),
     ("region = 'f ra'", &["2:10 `f ra` in `region` is not a name"]),
+    (
+        "nearby = ['ams', 'ams', 7]",
+        &[
+            "2:18 region `ams` is given twice",
+            "2:25 `nearby` must be text in quotes, found a whole number",
+        ],
+    ),
     ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
     ("xdp = true", &["2:7 `xdp` must be \"auto\", \"native\" or \"generic\", found true or false"]),
     ("source_ports = '2048-32767'", &[]),
@@ -108,6 +115,16 @@ const BESIDE: &[Row] = &[
     ("[[certificates]]\ncert = 'a.crt'", &["1:1 `key` is missing in `certificates`"]),
     ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must be a path"]),
     ("[proxy]\nheader_prefix = 'Fly'", &["2:17 `Fly` cannot begin the name of a header"]),
+    ("[proxy]\nmax_header_size = 8192\nmax_request_body = 0\nrequest_timeout = '5m'", &[]),
+    (
+        "[proxy]\nmax_header_size = 100",
+        &["2:19 `max_header_size` must be a whole number from 8192 to 1048576, found 100"],
+    ),
+    (
+        "[proxy]\nmax_request_body = -1",
+        &["2:20 `max_request_body` must be a whole number from 0 to 9223372036854775807, found -1"],
+    ),
+    ("[proxy]\nrequest_timeout = ''", &["2:19 `` in `request_timeout` is not a duration"]),
     ("[proxy]\ndial_timeout = ''", &["2:16 `` in `dial_timeout` is not a duration"]),
     (
         "[proxy]\nmax_idle_per_backend = 1.5",

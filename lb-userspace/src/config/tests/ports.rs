@@ -64,6 +64,36 @@ const ROWS: &[Row] = &[
         &["2:35 `http`, `tls`: handlers act in the order in which they are written"],
     ),
     ("port = 443, handlers = ['http', 'http']", &["2:44 handler `http` is given twice"]),
+    (
+        "port = 80, handlers = ['http'], http_options = { h2_backend = true, response = { \
+         pristine = true, headers = { server = false, X-A = 'b', x-c = ['d', 'e'] } } }",
+        &[],
+    ),
+    ("port = 80, handlers = ['http'], httpOptions = { h2Backend = true }", &[]),
+    (
+        "port = 80, handlers = ['proxy_proto'], http_options = {}",
+        &["2:51 `http_options` on a port without the `http` handler"],
+    ),
+    (
+        "port = 80, handlers = ['http'], http_options = { h2_backend = 1 }",
+        &["2:74 `h2_backend` must be true or false, found a whole number"],
+    ),
+    (
+        "port = 80, handlers = ['http'], http_options.response.headers = { server = true }",
+        &["2:87 header `server` cannot be true"],
+    ),
+    (
+        "port = 80, handlers = ['http'], http_options.response.headers = { 'a b' = 'c' }",
+        &["2:78 `a b` is not the name of a header"],
+    ),
+    (
+        "port = 80, handlers = ['http'], http_options.response.headers = { x = \"a\\nb\" }",
+        &["2:82 the value of header `x` has a control character"],
+    ),
+    (
+        "port = 80, handlers = ['http'], http_options.response.headers = { Connection = 'x' }",
+        &["2:78 `Connection` says how a message is sent"],
+    ),
     ("port = 80, force_https = true", &["2:23 `force_https` on a port without the `http` handler"]),
     (
         "port = 443, handlers = ['tls', 'http'], force_https = true",

@@ -34,7 +34,7 @@ fn every_key_is_in_the_reference() {
     }
     assert!(keys.len() > 50, "only {} keys found", keys.len());
     for key in keys {
-        let is_table = ["node", "admin", "proxy", "pools", "services", "certificates"];
+        let is_table = ["node", "admin", "proxy", "pools", "services", "certificates", "regions"];
         if !is_table.contains(&key.as_str()) {
             assert!(REFERENCE.contains(&format!("| `{key}` |")), "`{key}` is missing");
         }

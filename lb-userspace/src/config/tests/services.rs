@@ -12,7 +12,6 @@ const ROWS: &[Row] = &[
     ("forwarding = 'nat'", &[]),
     ("forwarding = 'gre'", &["2:14 `gre` is not a value of `forwarding`"]),
     ("internal_prot = 80", &["2:1 unknown key `internal_prot` in `services`"]),
-    ("limits = {}", &["2:1 `limits` is not supported yet"]),
     ("addresses = []", &["2:13 `addresses` is empty"]),
     (
         "addresses = ['0.0.0.0', '224.0.0.1', '127.0.0.1', '::1', 'fe80::1', 'web', '203.0.113.1:80']",
@@ -48,6 +47,28 @@ const ROWS: &[Row] = &[
     (
         "ports = [{ port = 80, handlers = ['http'] }]\nprivate = { interfaces = ['wg0'], networks = ['fd00::/8', '10.0.0.1'] }",
         &[],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nlimits = {}\nqueue = { length = 0, timeout = '1s' }",
+        &[],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nlimits = { soft_limit = 3, hard_limit = 2 }",
+        &["3:25 `soft_limit` is above `hard_limit`"],
+    ),
+    (
+        "ports = [{ port = 80, handlers = ['http'] }]\nlimits = { soft_limit = 0, hard_limit = 65536 }",
+        &[
+            "3:25 `soft_limit` must be a whole number from 1 to 65535, found 0",
+            "3:41 `hard_limit` must be a whole number from 1 to 65535, found 65536",
+        ],
+    ),
+    (
+        "limits = {}\nqueue = {}",
+        &[
+            "2:10 `limits` on a service whose ports have no handlers",
+            "3:9 `queue` on a service whose ports have no handlers",
+        ],
     ),
     ("private = {}", &["2:11 `private` says neither `interfaces` nor `networks`"]),
     (

@@ -6,6 +6,7 @@ use super::super::fixture::{self, World, port, range, service};
 use super::{events::identify, *};
 use crate::{
     service::{Access, Forwarding, Handler, Service, Steering},
+    settings::Geography,
     tables::Command,
 };
 
@@ -109,6 +110,45 @@ fn proxied_ports_need_no_ring() {
 }
 
 #[test]
+fn flows_go_far_only_when_nobody_nearer_is_there() {
+    let regions = [Some("ams"), Some("fra"), Some("sjc"), Some("lhr"), None];
+    let addresses: Vec<_> = (1..=5).map(|number| format!("10.0.0.{number}:80")).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    let mut service = service("raw", &DUAL[..1], vec![port(5432, &[])], &addresses);
+    for (server, region) in service.pool.servers.iter_mut().zip(regions) {
+        server.region = region.map(Into::into);
+    }
+    let mut world = World::of(vec![service]);
+    world.follow();
+    assert_eq!(members(&world, 0).len(), 5, "nobody says where we are");
+
+    let (local, nearby) = (Some("fra".into()), vec!["ams".into(), "lhr".into()]);
+    let mut world =
+        World { geography: Geography { local, nearby, ..Geography::default() }, ..world };
+    for (gone, left) in [
+        (None, &[1, 4][..]),
+        (Some(4), &[1]),
+        (Some(1), &[0]),
+        (Some(3), &[0]),
+        (Some(0), &[2]),
+        (Some(2), &[]),
+    ] {
+        let running = &world.fleet.services[0];
+        if let Some(gone) = gone {
+            running.backends[gone].set_up(false);
+        }
+        running.touch();
+        world.follow();
+        let left: BTreeSet<u32> = left.iter().copied().collect();
+        if left.is_empty() {
+            assert!(!world.kernel.current.contains_key(&0));
+        } else {
+            assert_eq!(members(&world, 0), left, "{gone:?}");
+        }
+    }
+}
+
+#[test]
 fn who_is_down_draining_or_unroutable_is_in_no_ring() {
     let mut world = World::of(vec![raw()]);
     world.sources.remove(&"fd00::1".parse().unwrap());
@@ -184,6 +224,7 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         sources_revision: 1,
         maglev_size: fixture::MAGLEV,
         encap: &fixture::ENCAP,
+        geography: &Geography::default(),
         now: world.now,
     };
     let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use lb_common::abi::Address;
 
+use crate::service::mix;
+
 /// The lower the better.
 pub(super) type Score = u64;
 
@@ -56,14 +58,6 @@ pub(super) fn hash(server: SocketAddr, seed: u64) -> u64 {
     [(address >> 64) as u64, address as u64, server.port().into()]
         .into_iter()
         .fold(mix(seed), |hash, word| mix(hash ^ word))
-}
-
-/// The step of SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
-const fn mix(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -6,18 +6,22 @@ fn server(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], port))
 }
 
+fn settle(slots: &mut Slots, has_connections: impl Fn(LoadSlot) -> bool) {
+    slots.settle(Instant::now(), has_connections, |_, _| false);
+}
+
 #[test]
 fn a_load_slot_with_connections_is_kept() {
     let mut slots = Slots::new(CAPACITY);
     slots.claim_load(server(1)).unwrap();
     slots.give_up_load(server(1));
     for _ in 0..4 {
-        slots.settle(|slot| slot == LoadSlot(0));
+        settle(&mut slots, |slot| slot == LoadSlot(0));
     }
     assert_eq!(slots.load(server(2)), Ok(LoadSlot(1)));
     for _ in 0..3 {
         slots.load(server(2)).unwrap();
-        slots.settle(|slot| slot == LoadSlot(1));
+        settle(&mut slots, |slot| slot == LoadSlot(1));
     }
     assert_eq!(slots.load(server(3)), Ok(LoadSlot(0)));
 }
@@ -30,14 +34,33 @@ fn a_backend_with_connections_keeps_its_id() {
     slots.backend(&web, server(1)).unwrap();
     slots.give_up_backend(&web, server(1));
     for _ in 0..4 {
-        slots.settle(|slot| slot == load);
+        settle(&mut slots, |slot| slot == load);
     }
     assert_eq!(slots.backend_of(&web, server(1)), Some(0));
     assert!(slots.busy(|slot| slot == load).eq([server(1)]));
     for _ in 0..2 {
-        slots.settle(|_| false);
+        settle(&mut slots, |_| false);
     }
     assert_eq!(slots.backend_of(&web, server(1)), None);
+}
+
+/// Its packets would follow the index to whoever had it next.
+#[test]
+fn an_index_that_a_closed_flow_names_is_nobody_elses() {
+    for index in [Index::Service(0), Index::Backend(0)] {
+        let mut slots = Slots::new(LARGE);
+        let (web, dns): (Arc<str>, Arc<str>) = ("web".into(), "dns".into());
+        slots.service(&web, Family::V4).unwrap();
+        slots.backend(&web, server(1)).unwrap();
+        slots.give_up_service(&web, Family::V4);
+        slots.give_up_backend(&web, server(1));
+        for _ in 0..4 {
+            slots.settle(Instant::now(), |_| false, |named, _| named == index);
+        }
+        let service = slots.service(&dns, Family::V4).unwrap();
+        let backend = slots.backend(&dns, server(2)).unwrap();
+        assert_eq!((service, backend), if index == Index::Service(0) { (1, 0) } else { (0, 1) });
+    }
 }
 
 const LARGE: Capacity = Capacity { services: 8, backends: 8, loads: 8, rings: 16 };
@@ -71,7 +94,7 @@ fn a_resumed_holder_that_nobody_wants_is_let_go() {
     let mut slots = Slots::resume(LARGE, &assigned);
     slots.claim_load(server(2)).unwrap();
     for _ in 0..2 {
-        slots.settle(|_| false);
+        settle(&mut slots, |_| false);
     }
     assert_eq!(slots.load(server(5)), Ok(LoadSlot(0)));
     assert_eq!(slots.load(server(6)), Ok(LoadSlot(1)), "a hole");

@@ -21,7 +21,12 @@ impl Refusal {
             // invalid_authorization_specification, as servers say where only `hostssl` matches.
             Self::Unencrypted => "28000",
             // too_many_connections
-            Self::Unavailable(Fault::Unavailable(Unavailable::Full)) => "53300",
+            Self::Unavailable(
+                Fault::Unavailable(Unavailable::Full)
+                | Fault::ServiceFull
+                | Fault::QueueFull
+                | Fault::QueueTimeout,
+            ) => "53300",
             // cannot_connect_now
             Self::Unavailable(_) => "57P03",
         }

@@ -74,6 +74,26 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
 }
 
 #[tokio::test]
+async fn an_early_answer_is_heard_from_a_backend_that_closes_at_once() {
+    let backend = backend::raw(|mut stream, _| async move {
+        backend::read_head(&mut stream).await;
+        let answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        // With the body unread, this is a reset.
+    })
+    .await;
+    let lab = Lab::http(&[backend.address]);
+    for _ in 0..20 {
+        let mut client = Raw::connect(lab.address).await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n").await;
+        client.send(vec![b'x'; 500_000]).await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status(), &*reply.body), ("413", "big"));
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
 async fn errors_of_ours_say_why() {
     let nowhere = backend::nowhere().await;
     let lab = Lab::http(&[nowhere]);

@@ -12,6 +12,7 @@ use super::super::{
     postgres::message::{CancelKey, KeyScan, Start, parse_start},
     preface,
     proxy_protocol::receive::parse,
+    replay,
     witness::{Seen, Witness},
 };
 
@@ -172,4 +173,28 @@ fn seen(text: &str) -> Seen {
         seen.has_length |= line.to_ascii_lowercase().starts_with("content-length:");
     }
     seen
+}
+
+#[test]
+fn directions_of_backends() {
+    const BEGUN: &[&[u8]] = &[
+        b"",
+        b"region=iad;",
+        b"region=\"iad,",
+        b"instance=",
+        b"app=other;state=\"",
+        b"elsewhere=true;timeout=",
+    ];
+    check!().with_iterations(RUNS).with_type::<Input>().for_each(|(choice, rest, _)| {
+        let bytes = after(BEGUN, *choice, rest);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Ok(directions) = replay::parse::parse(&text) {
+            let one_more = format!("{};state=x", text.trim_end().trim_end_matches(';'));
+            let again = replay::parse::parse(&one_more);
+            assert!(
+                directions.state.is_some() || text.contains("state") || again.is_ok(),
+                "{text}"
+            );
+        }
+    });
 }

@@ -16,9 +16,9 @@ use crate::{
     proxy::{CertificateStore, Proxy, Routes, Running},
     service::{
         Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, ProxyProtocol,
-        Server, Service, Steering, Strategy, TlsOptions, TlsVersion,
+        Queue, Server, Service, ServiceLimits, Steering, Strategy, TlsOptions, TlsVersion,
     },
-    settings::{CertificateFiles, CertificateSource, ProxySettings},
+    settings::{CertificateFiles, CertificateSource, Geography, ProxySettings},
 };
 
 /// What a test waits for, at most.
@@ -39,6 +39,7 @@ pub fn settings() -> ProxySettings {
         dial_timeout: PATIENCE,
         response_header_timeout: PATIENCE,
         drain_timeout: PATIENCE,
+        max_replay_body: 1 << 20,
         max_idle_per_backend: 64,
         upstream_idle_timeout: PATIENCE,
     }
@@ -63,7 +64,11 @@ pub struct Plan {
     pub http: HttpOptions,
     pub hostnames: Vec<Arc<str>>,
     pub servers: Vec<(SocketAddr, u16)>,
+    /// Their regions and instances, where they have any.
+    pub places: Vec<(&'static str, &'static str)>,
     pub hard_limit: Option<u32>,
+    pub limits: Option<ServiceLimits>,
+    pub queue: Queue,
 }
 
 impl Plan {
@@ -76,7 +81,10 @@ impl Plan {
             http: HttpOptions::default(),
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
+            places: vec![],
             hard_limit: None,
+            limits: None,
+            queue: Queue { length: 0, timeout: PATIENCE },
         }
     }
 
@@ -93,8 +101,18 @@ impl Plan {
     }
 
     fn service(&self, name: usize, port: u16) -> Service {
-        let server =
-            |&(address, weight): &(SocketAddr, u16)| Server { weight, ..Server::at(address) };
+        let server = |(index, &(address, weight)): (usize, &(SocketAddr, u16))| {
+            let place = self.places.get(index);
+            Server {
+                weight,
+                region: place
+                    .map(|(region, _)| *region)
+                    .filter(|it| !it.is_empty())
+                    .map(Into::into),
+                instance: place.map(|(_, instance)| (*instance).into()),
+                ..Server::at(address)
+            }
+        };
         Service {
             name: format!("service-{name}").into(),
             protocol: Protocol::Tcp,
@@ -116,9 +134,11 @@ impl Plan {
                 soft_limit: 20,
                 hard_limit: self.hard_limit,
             },
+            limits: self.limits,
+            queue: self.queue,
             pool: Pool {
                 strategy: Strategy::P2c,
-                servers: self.servers.iter().map(server).collect(),
+                servers: self.servers.iter().enumerate().map(server).collect(),
                 health_check: None,
             },
         }
@@ -141,6 +161,7 @@ pub struct Start {
     /// Certificate and key in PEM.
     pub certificates: Vec<(String, String)>,
     pub workers: usize,
+    pub geography: Geography,
 }
 
 impl Start {
@@ -151,6 +172,7 @@ impl Start {
             region: Some("fra"),
             certificates: vec![],
             workers: 1,
+            geography: Geography::default(),
         }
     }
 
@@ -167,7 +189,7 @@ impl Start {
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
         let certificates = CertificateStore::open(&files.sources()).unwrap();
-        let routes = Routes::new(&fleet, &certificates).unwrap();
+        let routes = Routes::new(&fleet, &certificates, self.geography).unwrap();
         let load = Load::local(slot as usize);
         let running = proxy
             .start(

@@ -10,12 +10,17 @@
 //! | `/check` | the length of the request's body, if that is [`content`] |
 //! | `/wait`, `/hold` | nothing, or the name and then nothing, until `/release` |
 //! | `/held` | how many of these there are |
+//! | `/number` | how often it was asked for |
 //! | `/upgrade` | 101, and then what comes is echoed |
+//! | `/replay` | `fly-replay` as `x-replay` says, unless it comes by one already |
 //! | everything else | what was asked, as JSON |
 
 use std::{
     convert::Infallible,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,10 +48,12 @@ type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 struct Server {
     name: String,
     gate: Gate,
+    /// Requests for `/number`.
+    number: AtomicUsize,
 }
 
 pub async fn serve(listener: TcpListener, name: String) -> Result<()> {
-    let server = Arc::new(Server { name, gate: Gate::new() });
+    let server = Arc::new(Server { name, gate: Gate::new(), number: AtomicUsize::new(0) });
     loop {
         let (stream, peer) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -116,7 +123,7 @@ async fn named(
     request: Request<Incoming>,
     peer: &str,
 ) -> Response<Body> {
-    let Server { name, gate } = server;
+    let Server { name, gate, number } = server;
     match what {
         "healthz" => with_status(gate.health.load(Ordering::Relaxed)),
         "mirror" => Response::new(request.into_body().boxed_unsync()),
@@ -131,7 +138,9 @@ async fn named(
             gate.release();
             text(String::new())
         }
+        "number" => text((number.fetch_add(1, Ordering::SeqCst) + 1).to_string()),
         "upgrade" => upgrade(request),
+        "replay" if !request.headers().contains_key("fly-replay-src") => replay(&request),
         _ => text(describe(request, name, peer).await.to_string()),
     }
 }
@@ -166,6 +175,14 @@ fn upgrade(request: Request<Incoming>) -> Response<Body> {
     let mut response = with_status(101);
     response.headers_mut().insert(UPGRADE, protocol);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+fn replay(request: &Request<Incoming>) -> Response<Body> {
+    let mut response = text("never seen".to_owned());
+    if let Some(directions) = request.headers().get("x-replay").cloned() {
+        response.headers_mut().insert("fly-replay", directions);
+    }
     response
 }
 

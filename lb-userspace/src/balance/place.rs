@@ -1,0 +1,127 @@
+//! Regions and instances: which backends come first, for everybody and for one request.
+
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
+
+use crate::{fleet::Backend, settings::Geography};
+
+/// What a request asks of the choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    pub target: Target,
+    /// In this order; groups and `any` stand for what the configuration says.
+    pub regions: Vec<Box<str>>,
+    /// No other regions than these.
+    pub is_strict: bool,
+    /// Not this server.
+    pub without: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Any,
+    /// If it can take more.
+    Prefer(Place),
+    Only(Place),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Instance(Box<str>),
+    Server(SocketAddr),
+}
+
+impl Place {
+    #[must_use]
+    pub fn is(&self, backend: &Backend) -> bool {
+        match self {
+            Self::Instance(name) => backend.server.instance.as_deref() == Some(name),
+            Self::Server(address) => backend.server.address == *address,
+        }
+    }
+}
+
+impl Wish {
+    pub const NONE: Self =
+        Self { target: Target::Any, regions: Vec::new(), is_strict: false, without: None };
+
+    /// Whether only some backends will do.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        let is_bound = matches!(self.target, Target::Only(_));
+        is_bound || self.without.is_some() || (self.is_strict && !self.regions.is_empty())
+    }
+
+    /// An instance that it would rather have.
+    #[must_use]
+    pub fn preferred_instance(&self) -> Option<&str> {
+        match &self.target {
+            Target::Prefer(Place::Instance(name)) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// How far away each backend is, by the configuration.
+pub struct Places {
+    geography: Arc<Geography>,
+    /// By backend. 0: here, or nobody says where.
+    ranks: Vec<u16>,
+    /// Those that there are, the nearest first.
+    levels: Vec<u32>,
+    /// Some backend has a region or an instance.
+    are_named: bool,
+}
+
+impl Places {
+    pub fn new(backends: &[Arc<Backend>], geography: Arc<Geography>) -> Self {
+        let ranks: Vec<_> =
+            backends.iter().map(|it| geography.rank(it.server.region.as_deref())).collect();
+        let levels = in_order(ranks.iter().map(|&rank| u32::from(rank)));
+        let mut servers = backends.iter().map(|backend| &backend.server);
+        let are_named = servers.any(|it| it.region.is_some() || it.instance.is_some());
+        Self { geography, ranks, levels, are_named }
+    }
+
+    /// Whether what a request wishes makes a difference.
+    pub fn are_named(&self) -> bool {
+        self.are_named
+    }
+
+    /// Whether nobody goes before anybody.
+    pub fn are_equal(&self, wish: &Wish) -> bool {
+        self.levels.len() <= 1 && wish.regions.is_empty()
+    }
+
+    /// The ranks that there are for `wish`, the nearest first.
+    pub fn levels(&self, backends: &[Arc<Backend>], wish: &Wish) -> Cow<'_, [u32]> {
+        if wish.regions.is_empty() {
+            return Cow::Borrowed(&self.levels);
+        }
+        let ranks = backends.iter().enumerate();
+        let ranks = ranks.filter_map(|(index, backend)| self.rank(index, backend, wish));
+        Cow::Owned(in_order(ranks))
+    }
+
+    /// Lower goes first. `None`: not at all.
+    pub fn rank(&self, index: usize, backend: &Backend, wish: &Wish) -> Option<u32> {
+        if wish.regions.is_empty() {
+            return Some(u32::from(self.ranks[index]));
+        }
+        let region = backend.server.region.as_deref();
+        let wished = wish.regions.iter().position(|name| self.geography.covers(name, region));
+        let behind = self.ranks[index];
+        match wished {
+            // Of one group, the nearest first.
+            Some(position) => Some((position as u32) << 16 | u32::from(behind)),
+            None if wish.is_strict => None,
+            None => Some((wish.regions.len() as u32) << 16 | u32::from(behind)),
+        }
+    }
+}
+
+fn in_order(ranks: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut ranks: Vec<_> = ranks.collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    ranks
+}

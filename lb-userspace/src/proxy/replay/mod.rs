@@ -1,0 +1,304 @@
+//! `fly-replay`: a backend answers that the request is another's, and we bring it there.
+//!
+//! <https://fly.io/docs/networking/dynamic-request-routing/>
+
+pub(crate) mod parse;
+
+use std::{
+    fmt::Write as _,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use hyper::{
+    HeaderMap, Request, Response,
+    body::{Body as _, Incoming},
+    header::HeaderValue,
+};
+
+use tokio::time::timeout;
+
+use self::parse::{Directions, Fallback};
+use super::{
+    answer::Fault,
+    body::RequestBody,
+    exchange::{Course, Exchange, count, exchange},
+    headers::Names,
+    http::Client,
+    routes::Site,
+    spare::Spare,
+    tape::Tape,
+    watch::Watch,
+};
+use crate::{
+    balance::{Place, Target, Wish},
+    fleet::Backend,
+};
+
+/// Times that one request is sent elsewhere.
+const MOST: usize = 5;
+
+/// A request that may be replayed, on its way.
+pub(super) struct Replayable<'a> {
+    client: &'a Rc<Client>,
+    watch: &'a Rc<Watch>,
+    spare: Spare,
+    kept: Kept,
+    /// The request until it is sent for the first time.
+    first: Option<Request<RequestBody>>,
+}
+
+/// What there is of the request's body when it has to be sent again.
+enum Kept {
+    /// It has none.
+    Nothing,
+    OnTape(Rc<Tape>),
+    /// It is known to be too large.
+    TooLarge,
+}
+
+impl<'a> Replayable<'a> {
+    pub fn new(
+        client: &'a Rc<Client>,
+        watch: &'a Rc<Watch>,
+        mut request: Request<RequestBody>,
+    ) -> Self {
+        let spare = Spare::of(&request);
+        let limit = client.worker.settings.max_replay_body;
+        let kept = match request.body().progress() {
+            None => Kept::Nothing,
+            Some(_) => request.body_mut().taped(limit).map_or(Kept::TooLarge, Kept::OnTape),
+        };
+        Self { client, watch, spare, kept, first: Some(request) }
+    }
+
+    /// Sends it to `site`, and wherever the answers say.
+    pub async fn send(&mut self, site: &Arc<Site>, wish: &Wish) -> Result<Exchange, Fault> {
+        let mut site = site.clone();
+        let mut answered = self.exchange(&site, wish, None).await?;
+        for _ in 0..MOST {
+            let Some(directions) = directions(&answered.response, self.names())? else {
+                return Ok(self.settle(answered));
+            };
+            let source = answered.backend.clone();
+            discard(answered);
+            let began = Instant::now();
+            match self.follow(&site, &source, &directions).await {
+                Ok(followed) => (site, answered) = followed,
+                Err(fault) => {
+                    let fallback =
+                        directions.fallback.filter(|_| is_unreached(fault)).ok_or(fault)?;
+                    let failed = failed(&directions, &source, fault, began.elapsed());
+                    return self.fall_back(&site, &source, fallback, &failed).await;
+                }
+            }
+        }
+        match directions(&answered.response, self.names())? {
+            None => Ok(self.settle(answered)),
+            Some(_) => Err(Fault::ReplayLoop),
+        }
+    }
+
+    fn names(&self) -> &'a Names {
+        self.client.facts.names()
+    }
+
+    async fn exchange(
+        &mut self,
+        site: &Arc<Site>,
+        wish: &Wish,
+        within: Option<Duration>,
+    ) -> Result<Exchange, Fault> {
+        let request = match self.first.take() {
+            Some(first) => first,
+            None => self.spare.with(self.body().await?),
+        };
+        exchange(self.client, site, &Course { wish, within }, &mut self.spare, request).await
+    }
+
+    /// The whole body again, from who did not want the request.
+    async fn body(&self) -> Result<RequestBody, Fault> {
+        let tape = match &self.kept {
+            Kept::Nothing => return Ok(RequestBody::empty()),
+            Kept::OnTape(tape) => tape,
+            Kept::TooLarge => return Err(Fault::ReplayTooLarge),
+        };
+        // HTTP/1.1 gives it back at once. By HTTP/2 it may go on to who does not want it.
+        let within = self.client.worker.settings.response_header_timeout;
+        let again = timeout(within, RequestBody::rewound(tape, self.watch)).await;
+        again.map_err(|_| Fault::SlowBody)?.ok_or(Fault::ReplayTooLarge)
+    }
+
+    /// Nobody will ask for the body again.
+    fn settle(&self, answered: Exchange) -> Exchange {
+        if let Kept::OnTape(tape) = &self.kept {
+            tape.stop();
+        }
+        answered.settle()
+    }
+
+    async fn follow(
+        &mut self,
+        site: &Arc<Site>,
+        source: &Backend,
+        directions: &Directions,
+    ) -> Result<(Arc<Site>, Exchange), Fault> {
+        let target = match &directions.app {
+            None => site.clone(),
+            Some(app) => self.service(app).ok_or(Fault::ReplayNowhere)?,
+        };
+        let src = source_header(source, directions.state.as_deref());
+        let name = self.names().replay_src.clone();
+        self.spare.headers_mut().insert(name, src);
+        count(&target);
+        let wish = wish(directions, source);
+        let answered = self.exchange(&target, &wish, directions.timeout).await?;
+        Ok((target, answered))
+    }
+
+    /// Another service, unless it asks more of its clients than this one was asked for.
+    fn service(&self, name: &str) -> Option<Arc<Site>> {
+        let site = self.client.worker.with_routes(|routes| routes.service(name).cloned());
+        site.filter(|site| self.client.is_entitled(site))
+    }
+
+    async fn fall_back(
+        &mut self,
+        site: &Arc<Site>,
+        source: &Backend,
+        fallback: Fallback,
+        failed: &str,
+    ) -> Result<Exchange, Fault> {
+        let names = self.names();
+        let headers = self.spare.headers_mut();
+        headers.remove(&names.replay_src);
+        if let Ok(failed) = HeaderValue::from_str(failed) {
+            headers.insert(names.replay_failed.clone(), failed);
+        }
+        let place = Place::Server(source.server.address);
+        let target = match fallback {
+            Fallback::ForceSelf => Target::Only(place),
+            Fallback::PreferSelf => Target::Prefer(place),
+        };
+        let answered = self.exchange(site, &Wish { target, ..Wish::NONE }, None).await?;
+        match directions(&answered.response, names)? {
+            None => Ok(self.settle(answered)),
+            Some(_) => Err(Fault::ReplayLoop),
+        }
+    }
+}
+
+/// Drops a response that nobody will see, and with it the request: what was not read of its body
+/// goes back to the tape. Where all of the response is at hand, its connection can serve others.
+fn discard(answered: Exchange) {
+    /// Parts of a response that are read for that.
+    const PARTS: usize = 16;
+    let Exchange { response, mut lease, .. } = answered;
+    let mut body = response.into_body();
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..PARTS {
+        if body.is_end_stream() {
+            return lease.give_back();
+        }
+        match lease.poll_with(&mut cx, |cx| Pin::new(&mut body).poll_frame(cx)) {
+            Poll::Ready(None) => return lease.give_back(),
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return,
+        }
+    }
+}
+
+/// What the response says of another place, if it does.
+fn directions(response: &Response<Incoming>, names: &Names) -> Result<Option<Directions>, Fault> {
+    let Some(value) = response.headers().get(&names.replay) else {
+        return Ok(None);
+    };
+    let parsed = value.to_str().ok().map(parse::parse);
+    match parsed {
+        Some(Ok(directions)) => Ok(Some(directions)),
+        Some(Err(error)) => {
+            tracing::debug!(?value, %error, "replay header of a backend");
+            Err(Fault::BadReplay)
+        }
+        None => Err(Fault::BadReplay),
+    }
+}
+
+fn wish(directions: &Directions, source: &Backend) -> Wish {
+    let target = match (&directions.instance, &directions.prefer_instance) {
+        (Some(id), _) => Target::Only(Place::Instance(id.clone())),
+        (None, Some(id)) => Target::Prefer(Place::Instance(id.clone())),
+        (None, None) => Target::Any,
+    };
+    Wish {
+        target,
+        regions: directions.regions.clone(),
+        is_strict: true,
+        without: directions.elsewhere.then_some(source.server.address),
+    }
+}
+
+/// Whether no backend was reached, so that the request has had no effect.
+fn is_unreached(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Unavailable(_)
+            | Fault::ServiceFull
+            | Fault::QueueFull
+            | Fault::QueueTimeout
+            | Fault::Unreachable
+            | Fault::SlowDial
+            | Fault::ReplayNowhere
+            | Fault::ReplayTimeout
+    )
+}
+
+/// Who sent the request away, and when in microseconds since 1970.
+fn source_header(source: &Backend, state: Option<&str>) -> HeaderValue {
+    let mut text = String::new();
+    for (name, value) in [("instance", &source.server.instance), ("region", &source.server.region)]
+    {
+        if let Some(value) = value {
+            let _ = write!(text, "{name}={value};");
+        }
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let _ = write!(text, "t={}", now.as_micros());
+    if let Some(state) = state {
+        let _ = write!(text, ";state={state}");
+    }
+    // The state came in a header as text.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn failed(directions: &Directions, source: &Backend, fault: Fault, elapsed: Duration) -> String {
+    let mut text = String::new();
+    let regions = directions.regions.join(",");
+    let instance = directions.instance.as_deref().or(directions.prefer_instance.as_deref());
+    for (name, value) in [
+        ("instance", instance),
+        ("app", directions.app.as_deref()),
+        ("region", Some(&*regions).filter(|it| !it.is_empty())),
+        ("replay_source", source.server.instance.as_deref()),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(text, "{name}={value};");
+        }
+    }
+    let reason = match fault {
+        Fault::ReplayTimeout | Fault::QueueTimeout => "timeout",
+        Fault::Unreachable | Fault::SlowDial => "retries_exhausted",
+        _ => "no_candidate",
+    };
+    let _ = write!(text, "reason={reason};elapsed_ms={}", elapsed.as_millis());
+    text
+}
+
+/// What only we may say of a replay.
+pub(super) fn strip(headers: &mut HeaderMap, names: &Names) {
+    headers.remove(&names.replay_src);
+    headers.remove(&names.replay_failed);
+}
