@@ -1,47 +1,22 @@
 //! `lb drain`: a backend that drains keeps what it has and gets nothing new.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpStream},
-    process::Command,
-};
+use std::{net::SocketAddr, process::Command};
 
 use anyhow::{Result, ensure};
 use lb_tests::{
     config::steered,
     daemon::Daemon,
-    process::{PATIENCE, program},
+    process::program,
     servers,
+    talk::Talk,
     topology::{Lab, vips},
 };
 
 const PORT: u16 = 9000;
 
-/// An open connection and who answers on it.
-struct Held {
-    stream: BufReader<TcpStream>,
-    server: String,
-}
-
-impl Held {
-    fn open(to: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut held = Self { stream: BufReader::new(stream), server: String::new() };
-        held.server = held.ask()?;
-        Ok(held)
-    }
-
-    fn ask(&mut self) -> Result<String> {
-        self.stream.get_mut().write_all(b"still there?\n")?;
-        let mut answer = String::new();
-        self.stream.read_line(&mut answer)?;
-        Ok(answer.split_whitespace().next().unwrap_or_default().to_owned())
-    }
-}
-
-fn open(lab: &Lab, count: usize) -> Result<Vec<Held>> {
-    lab.client.within(|| vips(PORT).into_iter().cycle().take(count).map(Held::open).collect())?
+fn open(lab: &Lab, count: usize) -> Result<Vec<Talk>> {
+    let vips = vips(PORT).into_iter().cycle().take(count);
+    vips.map(|vip| Talk::open(&lab.client, vip)).collect()
 }
 
 fn drain(lab: &Lab, server: SocketAddr, flags: &[&str]) -> Result<(bool, String)> {
@@ -72,9 +47,7 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
     ensure!(draining == second.len(), "{draining} drain");
     let during = open(&lab, 60)?;
     ensure!(during.iter().all(|held| held.server != "b2"), "b2 got something new");
-    for held in &mut held {
-        ensure!(held.ask()? == held.server, "a connection moved");
-    }
+    held.iter_mut().try_for_each(Talk::echo)?;
     for server in &second {
         let (done, text) = drain(&lab, *server, &["--undo"])?;
         ensure!(done && text.contains("takes new flows again"), "{text}");

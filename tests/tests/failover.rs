@@ -1,13 +1,12 @@
 //! A backend dies under load: it leaves rotation, others do not notice, and it comes back.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::TcpStream,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use lb_tests::{
     config::steered,
     crowd::Crowd,
@@ -15,6 +14,7 @@ use lb_tests::{
     process::{PATIENCE, poll},
     servers,
     status::Status,
+    talk::Talk,
     topology::{Lab, vips},
 };
 use nix::sys::signal::Signal;
@@ -22,36 +22,6 @@ use nix::sys::signal::Signal;
 const PORT: u16 = 9000;
 const CHECK: &str = "load_balancer.health_check = \
      { interval = \"200ms\", timeout = \"2s\", unhealthy_threshold = 2, healthy_threshold = 2 }\n";
-
-/// An open connection and who answers on it.
-struct Held {
-    stream: BufReader<TcpStream>,
-    server: String,
-}
-
-impl Held {
-    fn open(to: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut held = Self { stream: BufReader::new(stream), server: String::new() };
-        held.server = held.ask()?;
-        Ok(held)
-    }
-
-    fn ask(&mut self) -> Result<String> {
-        self.stream.get_mut().write_all(b"still there?\n")?;
-        let mut answer = String::new();
-        self.stream.read_line(&mut answer)?;
-        let (name, echo) = answer.split_once(' ').context("the connection has ended")?;
-        ensure!(echo == "still there?\n", "heard {echo:?}");
-        Ok(name.to_owned())
-    }
-
-    /// Whether the connection still leads where it led.
-    fn lives(&mut self) -> bool {
-        self.ask().is_ok_and(|name| name == self.server)
-    }
-}
 
 /// Whether all of b2's servers are `up`.
 fn second_is(status: &Status, up: bool) -> bool {
@@ -67,10 +37,8 @@ fn a_dead_backend_takes_only_its_own_connections_along() -> Result<()> {
     let mut servers = servers::start_all(&lab)?;
     let services = steered("echo", "tcp", PORT, &servers::addresses(&lab, servers::TCP)) + CHECK;
     let daemon = Daemon::start(&lab, &services)?;
-    let mut held = lab.client.within(|| {
-        let vips = vips(PORT).into_iter().cycle().take(60);
-        vips.map(Held::open).collect::<Result<Vec<_>>>()
-    })??;
+    let ends = vips(PORT).into_iter().cycle().take(60);
+    let mut held = ends.map(|vip| Talk::open(&lab.client, vip)).collect::<Result<Vec<_>>>()?;
     let on_second = held.iter().filter(|held| held.server == "b2").count();
     ensure!((1..60).contains(&on_second), "{on_second} of 60 on b2");
 
@@ -81,7 +49,7 @@ fn a_dead_backend_takes_only_its_own_connections_along() -> Result<()> {
     })?;
     assert!(during.total() > 0);
     for held in &mut held {
-        assert_eq!(held.lives(), held.server != "b2", "{}", held.server);
+        assert_eq!(held.echo().is_ok(), held.server != "b2", "{}", held.server);
     }
 
     // The word is out a moment before the rings are.
@@ -97,7 +65,7 @@ fn a_dead_backend_takes_only_its_own_connections_along() -> Result<()> {
     assert_eq!(after.failures, [""; 0]);
     assert_eq!(after.answered.keys().collect::<Vec<_>>(), ["b1", "b2", "b3"]);
     for held in held.iter_mut().filter(|held| held.server != "b2") {
-        assert!(held.lives(), "{}", held.server);
+        assert!(held.echo().is_ok(), "{}", held.server);
     }
     drop(held);
     daemon.when_quiet()?;
