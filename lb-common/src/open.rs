@@ -13,6 +13,10 @@ use crate::{
 
 /// Ports tried before giving up: enough while a few in a hundred are free.
 const TRIES: u64 = 32;
+/// From one try to the next. Where the buckets of neighbouring ports are full, those of other servers
+/// lie there as well, and for a while: far off it is another matter. A prime larger than any range,
+/// so that each try has a port of its own while there are so many.
+const STRIDE: u32 = 1_000_003;
 
 /// First step: a place among the half-open flows, and all that is known of both ends.
 #[inline(never)]
@@ -59,14 +63,16 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
     let delta = delta.word(flow.vip_port(), flow.backend_port());
     let (load, number) = (flow.load(), flow.number());
     let mut key = flow.answer();
+    let mut place = tables.next_port(load);
     for _ in 0..TRIES {
-        let port = tables.next_port(load);
+        let port = tables.source_port(place);
         flow.set_source_port(port);
         key.dst_port = port;
         if flow_table::enter_answer(tables, Trail::of(&key, tables.seed()), number) {
             flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
             return Ok(());
         }
+        place = place.wrapping_add(STRIDE);
     }
     Claim::of(tables, flow)?.abandon(tables);
     Err(Reason::PortsExhausted)

@@ -62,8 +62,11 @@ pub trait Tables: Sources {
     fn backend(&self, id: u32) -> Option<&Backend>;
     fn reach(&self, backend: u32) -> Option<ReachRef>;
 
-    /// The next source port to try towards a backend; goes through the whole range in turn.
-    fn next_port(&self, load: u32) -> [u8; 2];
+    /// Which place of the range is to be tried next for a source port towards a load slot's server;
+    /// wraps.
+    fn next_port(&self, load: u32) -> u32;
+    /// The source port at a place, which goes on from the last one to the first.
+    fn source_port(&self, place: u32) -> [u8; 2];
     /// Live connections of a load slot.
     fn load(&self, load: u32) -> u64;
     /// One more; tells how many there were.

@@ -97,15 +97,6 @@ pub fn turns(service: u32) -> u32 {
     TURNS.get_ptr(service).map_or(0, |turns| unsafe { turns.read_volatile() })
 }
 
-/// The source port at a place of the search.
-#[inline(always)]
-pub fn source_port(turn: u32) -> [u8; 2] {
-    // A count of 0 would be a panic, which the kernel has none of.
-    let port =
-        global!(SOURCE_PORT_FIRST) + turn.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
-    (port as u16).to_be_bytes()
-}
-
 /// The maps and helpers, for the packet of one context.
 pub struct Kernel {
     ctx: *mut xdp_md,
@@ -261,15 +252,21 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn next_port(&self, load: u32) -> [u8; 2] {
-        let turn = match PORTS.get_ptr_mut(load) {
+    fn next_port(&self, load: u32) -> u32 {
+        match PORTS.get_ptr_mut(load) {
             // SAFETY: in bounds of the map.
             Some(cursor) => unsafe {
                 atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(cursor, 1)
             },
             None => 0,
-        };
-        source_port(turn)
+        }
+    }
+
+    #[inline(always)]
+    fn source_port(&self, place: u32) -> [u8; 2] {
+        // A count of 0 would be a panic, which the kernel has none of.
+        let place = place.checked_rem(global!(SOURCE_PORT_COUNT)).unwrap_or(0);
+        ((global!(SOURCE_PORT_FIRST) + place) as u16).to_be_bytes()
     }
 
     #[inline(always)]

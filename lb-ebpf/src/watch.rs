@@ -20,7 +20,7 @@ use lb_common::{
 };
 
 pub use self::report::report;
-use crate::maps::{Kernel, fragment_cursor, port_cursor, source_port, turns};
+use crate::maps::{Kernel, fragment_cursor, port_cursor, turns};
 
 /// Of the packet at hand.
 #[map]
@@ -156,6 +156,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn service(id: u32) -> Option<&Service>;
         fn backend(id: u32) -> Option<&Backend>;
         fn load(load: u32) -> u64;
+        fn source_port(place: u32) -> [u8; 2];
         fn now() -> u64;
         fn random() -> u32;
         fn ingress() -> u32;
@@ -168,6 +169,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = fragment_cursor();
+        fn next_port(load: u32) -> u32 = port_cursor(load);
         fn count_out(load: u32) = { let _ = load; };
         fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
         fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
@@ -272,14 +274,6 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         let copy = dry::fragmented(key);
         // SAFETY: a map's memory outlives every packet.
         if copy.is_null() { None } else { Some(unsafe { FragmentedRef::new(copy) }) }
-    }
-
-    #[inline(always)]
-    fn next_port(&self, load: u32) -> [u8; 2] {
-        if !DRY {
-            return self.kernel.next_port(load);
-        }
-        source_port(port_cursor(load).wrapping_add(dry::take_try()))
     }
 
     #[inline(always)]

@@ -306,10 +306,13 @@ impl Tables for Model {
         Some(unsafe { ReachRef::new(self.reach.get(backend as usize)?.get()) })
     }
 
-    fn next_port(&self, load: u32) -> [u8; 2] {
+    fn next_port(&self, load: u32) -> u32 {
+        self.ports[load as usize].add(1) as u32
+    }
+
+    fn source_port(&self, place: u32) -> [u8; 2] {
         let (first, count) = self.source_ports;
-        let turn = self.ports[load as usize].add(1) % u64::from(count);
-        (first + turn as u16).to_be_bytes()
+        (first + (place % u32::from(count)) as u16).to_be_bytes()
     }
 
     fn load(&self, load: u32) -> u64 {

@@ -29,8 +29,7 @@ struct DryFlow {
 struct DryReach {
     /// As above, of a backend.
     of: u32,
-    /// Source ports tried.
-    tries: u32,
+    pad: u32,
     reach: Reach,
 }
 
@@ -44,19 +43,7 @@ pub fn forget_copies() {
     }
     if let Some(dry) = DRY_REACH.get_ptr_mut(0) {
         // SAFETY: as above.
-        unsafe { ((*dry).of, (*dry).tries) = (0, 0) };
-    }
-}
-
-/// How many source ports this packet has tried before.
-#[inline(always)]
-pub fn take_try() -> u32 {
-    let Some(dry) = DRY_REACH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's own, and XDP does not nest.
-    unsafe {
-        let tries = (*dry).tries;
-        (*dry).tries = tries.wrapping_add(1);
-        tries
+        unsafe { (*dry).of = 0 };
     }
 }
 
