@@ -31,8 +31,7 @@ pub trait Tables: Sources {
     /// otherwise try every value that a search may have found with every other.
     fn launder(&self, value: u32) -> u32;
 
-    /// Lends the place where slow paths work on this packet. `None` never happens in the kernel,
-    /// but the verifier wants to hear it.
+    /// Lends the place where slow paths work. Never `None`, but the verifier wants to hear it.
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
 
     /// What is known of a packet of which fragments are still to come.
@@ -62,8 +61,7 @@ pub trait Tables: Sources {
     fn backend(&self, id: u32) -> Option<&Backend>;
     fn reach(&self, backend: u32) -> Option<ReachRef>;
 
-    /// Which place of the range is to be tried next for a source port towards a load slot's server;
-    /// wraps.
+    /// The place of the range to try next for a source port to a load slot's server; wraps.
     fn next_port(&self, load: u32) -> u32;
     /// The source port at a place, which goes on from the last one to the first.
     fn source_port(&self, place: u32) -> [u8; 2];
@@ -87,8 +85,7 @@ pub trait Tables: Sources {
     fn random(&self) -> u32;
     /// The interface that the frame came in by.
     fn ingress(&self) -> u32;
-    /// Whether that interface takes IP packets of so many bytes. One that is longer is no packet:
-    /// receive offload has put it together from several.
+    /// Whether that interface takes IP packets of so many bytes. Receive offload makes longer ones.
     fn ingress_takes(&self, length: u32) -> bool;
     /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
     fn route(
