@@ -234,8 +234,8 @@ pub mod flow_state {
     pub const CLOSED: u32 = CLIENT_FIN | BACKEND_FIN;
 }
 
-/// Where the answers to a flow lead ([`Trail`](crate::flow_table::Trail) says in which bucket): fingerprint of the answer's [`FlowKey`](super::FlowKey) in
-/// the upper half, [`Flow::number`] in the lower. 0: free.
+/// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`](super::FlowKey) in the
+/// upper half, [`Flow::number`] in the lower. 0: free. Its bucket: [`Trail`](crate::trail::Trail).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Answer(pub u64);
 

@@ -64,7 +64,8 @@ pub mod maps {
     pub const BACKENDS: &str = "BACKENDS";
     /// `backend id → Reach`, mmapable array.
     pub const REACH: &str = "REACH";
-    /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy; see [`super::live`].
+    /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy; see
+    /// [`super::live`].
     pub const LOAD: &str = "LOAD";
     /// `load slot → u32`, array: where the search for a free source port goes on.
     pub const PORTS: &str = "PORTS";
@@ -103,8 +104,9 @@ pub mod maps {
     pub const LISTENERS: &str = "LISTENERS";
 }
 
-/// Words of LOAD: how many connections are live in the lower half, how often that changed in the upper.
-/// One atomic add does both, and who finds a word twice alike knows that nothing happened in between.
+/// Words of LOAD: how many connections are live in the lower half, how often that changed in the
+/// upper. One atomic add does both, and who finds a word twice alike knows that nothing happened in
+/// between.
 pub mod live {
     /// One more.
     pub const IN: u64 = (1 << 32) + 1;
