@@ -1,6 +1,6 @@
 //! Frames through the loaded program without an interface (`BPF_PROG_TEST_RUN`).
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::abi::programs;
 
 use super::{DatapathError, Kernel, load::xdp, watch::lock};
@@ -16,7 +16,7 @@ pub struct Trial {
 /// `struct xdp_md` in include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex,
 /// rx_queue_index, egress_ifindex.
 /// The kernel sets `data` and `data_meta` itself and wants 0 there.
-pub(super) fn context(length: usize, ingress: u32) -> [u8; 24] {
+fn context(length: usize, ingress: u32) -> [u8; 24] {
     let mut context = [0; 24];
     context[4..8].copy_from_slice(&(length as u32).to_ne_bytes());
     context[12..16].copy_from_slice(&ingress.to_ne_bytes());
@@ -32,18 +32,28 @@ impl Kernel {
     /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
     /// exist in this network namespace.
     pub fn try_frame(&mut self, frame: &[u8], ingress: u32) -> Result<Trial, DatapathError> {
-        let context = context(frame.len(), ingress);
-        let mut out = vec![0; frame.len() + 256];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ctx_in: Some(&context),
-            ..TestRunOptions::default()
-        };
-        let result = xdp(&mut lock(&self.programs))?
-            .test_run(options)
-            .map_err(|error| DatapathError::program(programs::BALANCE, error))?;
-        out.truncate(result.data_size_out as usize);
-        Ok(Trial { action: result.return_value, frame: out })
+        run(xdp(&mut lock(&self.programs))?, programs::BALANCE, frame, ingress)
     }
+}
+
+/// Runs `program`, which has that name, over `frame`.
+pub(super) fn run(
+    program: &Xdp,
+    name: &'static str,
+    frame: &[u8],
+    ingress: u32,
+) -> Result<Trial, DatapathError> {
+    /// A tunnel's headers, and more.
+    const GROWTH: usize = 256;
+    let context = context(frame.len(), ingress);
+    let mut out = vec![0; frame.len() + GROWTH];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ctx_in: Some(&context),
+        ..TestRunOptions::default()
+    };
+    let result = program.test_run(options).map_err(|error| DatapathError::program(name, error))?;
+    out.truncate(result.data_size_out as usize);
+    Ok(Trial { action: result.return_value, frame: out })
 }

@@ -12,12 +12,12 @@ use std::{
 use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, PerCpuValues, RingBuf},
-    programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramFd, Xdp},
     util::nr_cpus,
 };
 use lb_common::abi::{Decision, TraceFilter, maps, programs};
 
-use super::{DatapathError, attach, load::take_map, trial::context};
+use super::{DatapathError, attach, load::take_map, trial};
 
 pub use self::{
     events::Events,
@@ -76,27 +76,18 @@ impl Watcher {
     /// There is no such interface, the frame is too long for one page, or the kernel refuses the
     /// program.
     pub fn explain(&self, frame: &[u8], interface: &str) -> Result<Explained, DatapathError> {
-        let context = context(frame.len(), attach::interface_index(interface)?);
+        let ingress = attach::interface_index(interface)?;
         let failed = |error| DatapathError::table(maps::EXPLANATION, error);
         let mut place = self.explanation.lock().unwrap_or_else(PoisonError::into_inner);
         place.set(0, none()?, 0).map_err(failed)?;
-        let mut out = vec![0; frame.len() + 256];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ctx_in: Some(&context),
-            ..TestRunOptions::default()
-        };
         let mut ebpf = lock(&self.programs);
-        let result = loaded(&mut ebpf, programs::EXPLAIN)?
-            .test_run(options)
-            .map_err(|error| DatapathError::program(programs::EXPLAIN, error))?;
-        out.truncate(result.data_size_out as usize);
+        let program = loaded(&mut ebpf, programs::EXPLAIN)?;
+        let trial = trial::run(program, programs::EXPLAIN, frame, ingress)?;
         // On whichever CPU it ran.
         let decisions = place.get(&0, 0).map_err(failed)?;
         let decision = decisions.iter().find(|decision| decision.at != 0).copied();
         let missing = DatapathError::Missing { kind: "decision", name: maps::EXPLANATION };
-        Ok(Explained { decision: decision.ok_or(missing)?, frame: out })
+        Ok(Explained { decision: decision.ok_or(missing)?, frame: trial.frame })
     }
 
     /// Makes ready for tracing: the program to put in the place of the other, and where its events
