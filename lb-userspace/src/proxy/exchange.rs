@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::{HeaderMap, Request, Response, body::Incoming, header::HeaderValue};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -31,19 +35,26 @@ use crate::{
 /// Backends tried for one request or connection.
 pub(super) const ATTEMPTS: usize = 3;
 
+const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
+
 /// A response whose header has arrived, and whose it is.
 pub(super) struct Exchange {
     pub response: Response<Incoming>,
     pub lease: Lease,
     pub backend: Arc<Backend>,
     progress: Option<Rc<Progress>>,
+    /// The backend answered instead of asking for the body.
+    pub is_bodiless: bool,
 }
 
 impl Exchange {
     /// This is the response that the client gets, even while it is still sending its request.
     pub fn settle(mut self) -> Self {
-        if self.progress.take().is_some_and(|progress| !progress.is_done()) {
-            self.lease.detach();
+        if let Some(progress) = self.progress.take() {
+            self.is_bodiless = progress.is_unwanted();
+            if !self.is_bodiless && !progress.is_done() {
+                self.lease.detach();
+            }
         }
         self
     }
@@ -99,7 +110,8 @@ pub(super) async fn exchange(
             Ok(Answered { response, upstream, progress }) => {
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
-                return Ok(Exchange { response, lease, backend: backend.clone(), progress });
+                let backend = backend.clone();
+                return Ok(Exchange { response, lease, backend, progress, is_bodiless: false });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = *unsent;
@@ -145,6 +157,9 @@ async fn send(
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Refusal> {
     let address = backend.server.address;
+    if request.body().is_held() {
+        request.headers_mut().insert(header::EXPECT, CONTINUE);
+    }
     if let Some(kept) = worker.pools.take(backend.slot, address) {
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),

@@ -14,6 +14,7 @@ mod fuzz;
 mod h2_backend;
 mod http1;
 mod http2;
+mod interim;
 mod lab;
 mod limits;
 mod postgres;
