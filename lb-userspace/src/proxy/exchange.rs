@@ -90,16 +90,22 @@ pub(super) async fn exchange(
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, Fault> {
     let (worker, service, wish) = (&client.worker, site.running(), course.wish);
+    let is_shared = http2::shares(site, &request);
+    let is_free = |slot| is_shared && worker.http2.is_counted(slot);
     let deadline = course.within.map(|within| Instant::now() + within);
     let mut tried = Vec::new();
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client: client.peer, tried: &tried, wish };
+        let (load, is_free) = (&worker.load, &is_free);
+        let ask = Ask { load, client: client.peer, tried: &tried, wish, is_free };
         let admitted = by(deadline, site.gate.admit(worker, site, &ask, earlier.take()));
         let admitted = admitted.await.unwrap_or(Err(Fault::ReplayTimeout));
-        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
+        let (index, mut admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
+        if is_shared {
+            admission.share(&worker.http2, backend.slot);
+        }
         note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
         let sent = if http2::takes(site, &request) {
             http2::send(worker, backend.server.address, deadline, spare, request).await

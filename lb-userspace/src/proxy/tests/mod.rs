@@ -26,3 +26,4 @@ mod request_headers;
 mod responses;
 mod slow;
 mod tls;
+mod turns;
