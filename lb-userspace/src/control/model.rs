@@ -40,7 +40,7 @@ struct Written {
     recipe: Option<u64>,
     /// Of the words.
     digest: u64,
-    /// Slots, and the list of members behind them.
+    /// Slots, and all that stands behind them.
     count: u32,
 }
 

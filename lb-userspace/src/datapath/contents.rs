@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use lb_common::abi::{Backend, Ring, Service, status};
 
 use super::{DatapathError, Tables, table::Table};
-use crate::tables::{Capacity, Command};
+use crate::tables::{Capacity, Command, regions};
 
 impl Tables {
     /// All that the tables hold. Ring slots that no service points to are left out.
@@ -67,11 +67,13 @@ impl Tables {
     }
 }
 
-/// A ring's slots, the number of its members and the members. `None`: it is not all there.
+/// All that belongs to a ring. `None`: it is not all there.
 fn words(rings: &[u32], ring: Ring) -> Option<&[u32]> {
     let words = rings.get(ring.offset() as usize..)?;
-    let length = ring.length() as usize;
-    words.get(..length + 1 + *words.get(length)? as usize)
+    // Each has its count and the length of what is behind it.
+    let sizes = regions(words, ring.length()).map(|it| it.slots.len() + it.members.len() + 2);
+    let words = words.get(..sizes.sum())?;
+    (words.last() == Some(&0)).then_some(words)
 }
 
 /// An array's are all there, in the order of their index.
