@@ -127,6 +127,11 @@ pub const GUE_PORT: u16 = 6080;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ring(u64);
 
+/// Words of an entry of RINGS: the kernel rounds entries of arrays up to 8 bytes, so that a single
+/// one would take the room of two.
+pub const RING_WORDS: u32 = 2;
+pub type RingWords = [u32; RING_WORDS as usize];
+
 impl Ring {
     /// Length 0: no backend.
     #[must_use]

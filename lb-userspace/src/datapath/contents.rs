@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lb_common::abi::{Backend, Ring, Service, status};
+use lb_common::abi::{Backend, RING_WORDS, Ring, Service, status};
 
 use super::{DatapathError, Tables, table::Table};
 use crate::tables::{Capacity, Command};
@@ -29,11 +29,10 @@ impl Tables {
                 contents.push(Command::SetService { id, service });
             }
         }
-        let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, word)| word).collect();
         for (service, word) in (0..).zip(self.current_rings.iter()) {
             let ring = Ring::from_word(word.load(Ordering::Acquire));
-            if let Some(words) = words(&rings, ring).filter(|_| ring != Ring::default()) {
-                let (offset, words) = (ring.offset(), words.to_vec());
+            if let Some(words) = self.words(ring).filter(|_| ring != Ring::default()) {
+                let offset = ring.offset();
                 contents.push(Command::WriteRing { offset, recipe: None, words });
                 contents.push(Command::SetRing { service, ring });
             }
@@ -62,16 +61,18 @@ impl Tables {
             services: self.services.max_entries()?,
             backends: self.backends.max_entries()?,
             loads: loads as u32,
-            rings: self.rings.max_entries()?,
+            rings: self.rings.entries() as u32 * RING_WORDS,
         })
     }
-}
 
-/// A ring's slots, the number of its members and the members. `None`: it is not all there.
-fn words(rings: &[u32], ring: Ring) -> Option<&[u32]> {
-    let words = rings.get(ring.offset() as usize..)?;
-    let length = ring.length() as usize;
-    words.get(..length + 1 + *words.get(length)? as usize)
+    /// A ring's slots, the number of its members and the members. `None`: it is not all there.
+    fn words(&self, ring: Ring) -> Option<Vec<u32>> {
+        let words = self.rings.halves().get(ring.offset() as usize..)?;
+        let length = ring.length() as usize;
+        let members = words.get(length)?.load(Ordering::Relaxed) as usize;
+        let words = words.get(..length + 1 + members)?.iter();
+        Some(words.map(|word| word.load(Ordering::Relaxed)).collect())
+    }
 }
 
 /// An array's are all there, in the order of their index.
