@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     answer::Fault,
+    headers,
     interim::{Hold, Word},
     lease::Lease,
     tape::{Part, Tape},
@@ -163,9 +164,12 @@ impl RequestBody {
         Some(Self { part, allowed, tape: Some(tape.clone()), hold: None })
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
+    fn take(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
+        if let (Some(trailers), Some((_, progress))) = (frame.trailers_mut(), &self.part) {
+            progress.watch.names.check_trailers(trailers);
+        }
         if let Some(tape) = &self.tape {
             tape.record(&frame);
         }
@@ -312,7 +316,10 @@ impl Body for ResponseBody {
         if let Some(pace) = &this.active.pace {
             pace.polled(polled.is_ready());
         }
-        let frame = ready!(polled);
+        let mut frame = ready!(polled);
+        if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {
+            headers::strip_trailers(trailers);
+        }
         match frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");

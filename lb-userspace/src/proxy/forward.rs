@@ -91,7 +91,8 @@ async fn forward(
     let length = request.body().size_hint().exact();
     let headers = request.headers_mut();
     let asked = headers::towards_backend(headers, &client.facts);
-    framing::frame(headers, length);
+    // By HTTP/1.1 trailers follow chunks alone.
+    framing::frame(headers, length.filter(|&length| length == 0 || !asked.trailers));
     let allowed = worker.settings.max_request_body;
     let mut request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
     if request.body().is_too_large() {

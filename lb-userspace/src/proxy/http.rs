@@ -166,7 +166,7 @@ pub(super) async fn serve1<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: Side + 'static,
 {
-    let watch = Watch::http1();
+    let watch = Watch::http1(client.worker.names.clone());
     let switched: Rc<RefCell<Option<Switched>>> = Rc::default();
     let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
     let service = service_fn({
@@ -255,7 +255,7 @@ pub(super) async fn serve2<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let watch = Watch::http2();
+    let watch = Watch::http2(client.worker.names.clone());
     let service = service_fn({
         let (client, watch) = (client.clone(), watch.clone());
         move |mut request: Request<Incoming>| {

@@ -187,31 +187,6 @@ async fn responses_without_a_body_free_the_connection_at_once() {
 }
 
 #[tokio::test]
-async fn trailers_pass_both_ways() {
-    let backend = backend::raw(|mut stream, _| async move {
-        let head = backend::read_head(&mut stream).await.to_lowercase();
-        assert!(head.contains("te: trailers") && head.contains("trailer: x-sum"), "{head}");
-        let body = backend::read_head(&mut stream).await.to_lowercase();
-        assert_eq!(body, "2\r\nhi\r\n0\r\nx-sum: 42\r\n\r\n");
-        let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
-            1\r\nx\r\n0\r\nX-Sum: 42\r\n\r\n";
-        stream.write_all(reply.as_bytes()).await.unwrap();
-    })
-    .await;
-    let lab = Lab::http(&[backend.address]);
-    let mut client = Raw::connect(lab.address).await;
-    client
-        .send(
-            "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTrailer: x-sum\r\n\
-             Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 42\r\n\r\n",
-        )
-        .await;
-    let reply = client.reply().await;
-    assert_eq!(reply.body.to_lowercase(), "1\r\nx\r\n0\r\nx-sum: 42\r\n\r\n");
-    lab.finish().await;
-}
-
-#[tokio::test]
 async fn a_client_that_expects_100_gets_it_before_it_sends() {
     let backend = backend::echo().await;
     let lab = Lab::http(&[backend.address]);

@@ -26,4 +26,5 @@ mod request_headers;
 mod responses;
 mod slow;
 mod tls;
+mod trailers;
 mod turns;
