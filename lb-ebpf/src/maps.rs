@@ -9,7 +9,8 @@ use lb_common::{
         RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, live,
     },
     arrival::Desk,
-    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
+    in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+    tables::{Part, Tables},
     verdict::Reason,
 };
 

@@ -29,7 +29,7 @@ pub use service::{
 };
 pub use source::{ListKey, Meter, SourceKey, access};
 
-use crate::verdict::Reason;
+use crate::reason::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
 pub const ABI_VERSION: u32 = 4;

@@ -24,7 +24,7 @@ use crate::{
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
 /// began under the older tables have time to finish, which takes the kernel microseconds (it does
 /// not switch tasks amid a packet, but a virtual CPU may be taken away from it).
-pub(super) const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(50);
 
 pub(super) struct Steering {
     pub(super) slots: Slots,
@@ -159,7 +159,7 @@ impl Steering {
             let more = self.desired.settle(plan);
             let swept = self.swept.borrow();
             let now = std::time::Instant::now();
-            let may_name = |index, since| swept.may_name(index, since);
+            let may_name = |index, since| swept.may_name(index, since + GRACE);
             self.slots.settle(now, has_connections, may_name);
             if !more {
                 return Ok(());

@@ -21,6 +21,7 @@ mod plan;
 mod ports;
 mod recipe;
 mod recognise;
+mod regions;
 mod retiring;
 mod slots;
 mod space;

@@ -37,7 +37,7 @@ pub struct Tables {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Written {
     what: Fingerprint,
-    /// Slots, and the list of members behind them.
+    /// Slots, and all that stands behind them.
     count: u32,
 }
 

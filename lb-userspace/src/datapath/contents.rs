@@ -65,13 +65,21 @@ impl Tables {
         })
     }
 
-    /// A ring's slots, the number of its members and the members. `None`: it is not all there.
+    /// All that belongs to a ring. `None`: it is not all there.
     fn words(&self, ring: Ring) -> Option<Vec<u32>> {
         let words = self.rings.halves().get(ring.offset() as usize..)?;
-        let length = ring.length() as usize;
-        let members = words.get(length)?.load(Ordering::Relaxed) as usize;
-        let words = words.get(..length + 1 + members)?.iter();
-        Some(words.map(|word| word.load(Ordering::Relaxed)).collect())
+        let word = |place: usize| Some(words.get(place)?.load(Ordering::Relaxed));
+        // Each has its count and the length of what is behind it.
+        let (mut end, mut length) = (0, ring.length() as usize);
+        for _ in 0..Ring::REGIONS {
+            end += length + 1 + word(end + length)? as usize;
+            length = word(end)? as usize;
+            end += 1;
+            if length == 0 {
+                return (0..end).map(word).collect();
+            }
+        }
+        None
     }
 }
 

@@ -15,11 +15,23 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Each has a status, a word for programs and a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
+    #[error("the request's method is malformed")]
+    BadMethod,
+    #[error("the request's target is malformed")]
+    BadTarget,
+    #[error("the request's target is too long")]
+    LongTarget,
+    #[error("the request's version of HTTP is not known")]
+    BadVersion,
+    #[error("a line of the request's header section is malformed")]
+    BadHeader,
+    #[error("the request's header section is too large or has too many lines")]
+    HeaderTooLarge,
     #[error("the request has no valid Host")]
     BadHost,
     #[error("the request says the length of its body in two ways")]
     TwoFramings,
-    #[error("the request's Content-Length is not the length of its body")]
+    #[error("the request's Content-Length is no number, or not the length of its body")]
     BadLength,
     #[error("the request's only transfer coding must be chunked")]
     BadCoding,
@@ -70,14 +82,36 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Why hyper found no request in what the client sent. Its errors tell that in words alone.
+    pub fn of_parser(error: &hyper::Error) -> Self {
+        match &*error.to_string() {
+            "invalid HTTP method parsed" => Self::BadMethod,
+            "invalid URI" => Self::BadTarget,
+            "URI too long" => Self::LongTarget,
+            "invalid content-length parsed" => Self::BadLength,
+            "invalid transfer-encoding parsed" | "unexpected transfer-encoding parsed" => {
+                Self::BadCoding
+            }
+            "message head is too large" => Self::HeaderTooLarge,
+            version if version.contains("version") => Self::BadVersion,
+            _ => Self::BadHeader,
+        }
+    }
+
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadHost
+            Self::BadMethod
+            | Self::BadTarget
+            | Self::BadVersion
+            | Self::BadHeader
+            | Self::BadHost
             | Self::BadBody
             | Self::TwoFramings
             | Self::BadLength
             | Self::BadCoding
             | Self::BareLineFeed => StatusCode::BAD_REQUEST,
+            Self::LongTarget => StatusCode::URI_TOO_LONG,
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -97,6 +131,12 @@ impl Fault {
 
     pub fn word(self) -> &'static str {
         match self {
+            Self::BadMethod => "bad-method",
+            Self::BadTarget => "bad-target",
+            Self::LongTarget => "target-too-long",
+            Self::BadVersion => "bad-version",
+            Self::BadHeader => "bad-header",
+            Self::HeaderTooLarge => "header-too-large",
             Self::BadHost => "bad-host",
             Self::TwoFramings => "two-framings",
             Self::BadLength => "bad-content-length",
@@ -135,7 +175,7 @@ impl Fault {
 
     /// Whether it is in doubt where the client's next request begins, or whether one comes at all.
     pub fn ends_connection(self) -> bool {
-        matches!(self.status().as_u16(), 400 | 408 | 413)
+        matches!(self.status().as_u16(), 400 | 408 | 413 | 414 | 431)
     }
 
     /// For a request that came by `version`.

@@ -16,12 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    alarm::Alarm,
-    gather,
-    pace::Pace,
-    witness::{Seen, Witness},
-};
+use super::{alarm::Alarm, answer::Fault, gather, pace::Pace, witness::Witness};
 
 /// Time allowed in each state.
 #[derive(Clone, Copy)]
@@ -45,6 +40,10 @@ pub(super) struct Watch {
     owes_body: Cell<bool>,
     /// The client does not take what we have for it.
     stalled: Cell<bool>,
+    /// Only of HTTP/1: all that was answered has been written. What hyper writes now it says of its
+    /// own accord, which is kept from the client: the answer is to be one of ours.
+    is_settled: Cell<bool>,
+    has_withheld: Cell<bool>,
     /// Changes whenever the time allowed starts anew.
     epoch: Cell<u32>,
 }
@@ -77,6 +76,8 @@ impl Watch {
             witness: tracks_header.then(RefCell::default),
             owes_body: Cell::new(false),
             stalled: Cell::new(false),
+            is_settled: Cell::new(tracks_header),
+            has_withheld: Cell::new(false),
             epoch: Cell::new(0),
         })
     }
@@ -88,9 +89,10 @@ impl Watch {
             self.first.notify_waiters();
         }
         self.in_header.set(false);
+        self.is_settled.set(false);
         self.active.set(self.active.get() + 1);
         let witness = self.witness.as_ref();
-        let seen = witness.map_or_else(Seen::default, |witness| witness.borrow_mut().finish());
+        let seen = witness.map_or(Ok(()), |witness| witness.borrow_mut().finish());
         Active { watch: self.clone(), seen, pace: None }
     }
 
@@ -116,6 +118,11 @@ impl Watch {
 
     fn end(&self) {
         self.active.set(self.active.get() - 1);
+        // Of a pipelined request some has come, perhaps.
+        let witness = self.witness.as_ref().filter(|_| self.active.get() == 0);
+        if witness.is_some_and(|witness| witness.borrow().is_within()) {
+            self.in_header.set(true);
+        }
         self.restart();
     }
 
@@ -124,9 +131,11 @@ impl Watch {
     }
 
     fn read(&self, bytes: &[u8]) {
-        if let Some(witness) = self.witness.as_ref().filter(|_| self.active.get() == 0) {
-            self.in_header.set(true);
+        if let Some(witness) = &self.witness {
             witness.borrow_mut().look(bytes);
+            if self.active.get() == 0 {
+                self.in_header.set(true);
+            }
         }
     }
 
@@ -145,6 +154,25 @@ impl Watch {
         }
     }
 
+    /// All that hyper had to write has been written.
+    fn flushed(&self) {
+        if self.active.get() == 0 && self.witness.is_some() {
+            self.is_settled.set(true);
+        }
+    }
+
+    /// Whether what hyper writes is nothing that we answered.
+    fn withholds(&self) -> bool {
+        let is_settled = self.is_settled.get();
+        self.has_withheld.set(is_settled);
+        is_settled
+    }
+
+    /// Whether the client has had all answers, each whole, and can be told something else.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled.get()
+    }
+
     fn state(&self) -> State {
         if self.stalled.get() {
             State::Stalled
@@ -161,8 +189,8 @@ impl Watch {
 /// A request that is being answered.
 pub(super) struct Active {
     watch: Rc<Watch>,
-    /// Of its header section.
-    pub seen: Seen,
+    /// What the witness says of its header section.
+    pub seen: Result<(), Fault>,
     pub pace: Option<Rc<Pace>>,
 }
 
@@ -262,6 +290,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch.wrote(wrote.is_pending());
         wrote
@@ -272,6 +303,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds() {
+            return Poll::Ready(Ok(bufs.iter().map(|piece| piece.len()).sum()));
+        }
         let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.watch.wrote(wrote.is_pending());
         wrote
@@ -284,10 +318,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.watch.wrote(flushed.is_pending());
+        if flushed.is_ready() {
+            self.watch.flushed();
+        }
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watch.has_withheld.get() {
+            // The answer is still to be given.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

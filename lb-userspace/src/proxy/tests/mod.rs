@@ -18,6 +18,7 @@ mod lab;
 mod limits;
 mod postgres;
 mod queue;
+mod refusing;
 mod relaying;
 mod replay;
 mod request_headers;
