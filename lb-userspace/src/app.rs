@@ -7,6 +7,7 @@ mod decap;
 mod detach;
 mod draining;
 mod explaining;
+mod ledger;
 mod listing;
 mod notes;
 mod privilege;
@@ -27,7 +28,6 @@ use tokio::sync::{mpsc, watch};
 use self::{
     daemon::{Daemon, Handles},
     draining::Draining,
-    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -37,6 +37,8 @@ use self::{
 pub use self::{
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
+    ledger::Ledger,
+    notes::Notes,
 };
 use crate::{
     admin::Door,
@@ -91,8 +93,14 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
     let lifetimes = datapath.lifetimes;
     let (swept, sweeps) = watch::channel(Swept::default());
-    let mut steering =
-        Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, sweeps, &config)?;
+    let mut steering = Steering::resume(
+        datapath.tables,
+        load.clone(),
+        Ledger::new(notes.clone()),
+        lifetimes,
+        sweeps,
+        &config,
+    )?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
     assembly::resume_health(&fleet, &notes.down());
