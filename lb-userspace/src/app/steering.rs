@@ -37,7 +37,7 @@ pub(super) struct Steering {
     swept: watch::Receiver<Swept>,
     /// The node's.
     timeouts: FlowTimeouts,
-    maglev_size: u32,
+    maglev_size: Option<u32>,
     encap: Encap,
     geography: Geography,
     /// When the last plan's packets are through.

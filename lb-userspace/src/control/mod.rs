@@ -5,6 +5,7 @@
 //! all of it, which is worked out anew only when something of it changed.
 
 mod access;
+mod crew;
 mod desired;
 mod entry;
 mod family;

@@ -6,7 +6,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::headers::Names;
+use super::headers::{self, Names};
 use crate::balance::Unavailable;
 
 /// In seconds: room comes and goes by the moment.
@@ -200,12 +200,7 @@ impl Fault {
 pub(super) fn to_bytes(answer: Response<Bytes>) -> Vec<u8> {
     let (parts, text) = answer.into_parts();
     let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
-    for (name, value) in &parts.headers {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
+    headers::write(&parts.headers, &mut bytes);
     bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", text.len()).as_bytes());
     bytes.extend_from_slice(&text);
     bytes

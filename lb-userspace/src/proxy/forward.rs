@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
+    header::{self, HeaderValue},
 };
 use tokio::{net::TcpStream, time::timeout_at};
 
@@ -15,6 +16,7 @@ use super::{
     exchange::{Exchange, count, count_failed},
     framing, headers, host,
     http::Client,
+    http2, interim,
     limits::Admission,
     redirect,
     replay::Replayable,
@@ -85,16 +87,21 @@ async fn forward(
 ) -> Result<Forwarded, Fault> {
     let worker = &client.worker;
     host::to_origin_form(&mut request);
-    *request.version_mut() = Version::HTTP_11;
+    let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let length = request.body().size_hint().exact();
     let headers = request.headers_mut();
-    let is_upgrade = headers::towards_backend(headers, &client.facts);
+    let asked = headers::towards_backend(headers, &client.facts);
     framing::frame(headers, length);
     let allowed = worker.settings.max_request_body;
-    let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
+    let mut request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
     if request.body().is_too_large() {
         return Err(Fault::BodyTooLarge);
     }
+    let is_heard = !http2::takes(site, &request);
+    let holds = asked.word && version > Version::HTTP_10 && is_heard;
+    let word = if holds { request.body_mut().hold() } else { None };
+    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
+    interim::listen(&mut request, word, outbox);
     let heeded = site.balancer.heeds_wishes();
     let names = client.facts.names();
     let wish = if heeded { wish(request.headers(), names) } else { Wish::NONE };
@@ -103,7 +110,7 @@ async fn forward(
     let exchange = replayable.send(site, &wish);
     let timed = active.pace.as_ref().and_then(|pace| Some((pace, pace.deadline()?)));
     let Some((pace, deadline)) = timed else {
-        return Ok((exchange.await?, is_upgrade));
+        return Ok((exchange.await?, asked.upgrade));
     };
     let is_clients = || progress.is_some_and(|progress| progress.waits_for_client());
     let late = |_| {
@@ -112,7 +119,7 @@ async fn forward(
         if is_clients() { Fault::SlowBody } else { Fault::SlowResponse }
     };
     let exchange = timeout_at(deadline, exchange).await.map_err(late)??;
-    Ok((exchange, is_upgrade))
+    Ok((exchange, asked.upgrade))
 }
 
 async fn deliver(
@@ -121,11 +128,15 @@ async fn deliver(
     (exchange, is_upgrade): Forwarded,
     active: Active,
 ) -> Answer {
-    let Exchange { mut response, lease, .. } = exchange;
+    let Exchange { mut response, lease, is_bodiless, .. } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     headers::towards_client(response.headers_mut(), is_switching);
     site.rewrite.apply(response.headers_mut());
     client.date(site, response.headers_mut());
+    if is_bodiless && active.watch().is_http1() {
+        // The body may come or not: nobody knows where another request would begin.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if !is_switching {
         return (response.map(|body| ResponseBody::backend(body, lease, active)), None);
     }

@@ -227,18 +227,25 @@ fn connection_options(headers: &mut HeaderMap) -> Vec<HeaderName> {
     named
 }
 
-/// Readies a request's headers for an HTTP/1.1 backend. Returns whether it asks for an upgrade.
-pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> bool {
+/// What a request asks for beside its target.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub upgrade: bool,
+    /// To be told before the body is sent that it is wanted.
+    pub word: bool,
+}
+
+/// Readies a request's headers for an HTTP/1.1 backend.
+pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> Asked {
     let found = Found::among(headers);
     let wants_trailers = found.te && accepts_trailers(headers);
     let upgrade = strip_hop_by_hop(headers, found);
     if found.te {
         headers.remove(header::TE);
     }
-    if found.expect {
-        // hyper's server has answered, or will answer, `100 Continue` itself.
-        headers.remove(header::EXPECT);
-    }
+    // What hyper's server takes for it. Where the backend is to be asked, it comes back.
+    let expected = if found.expect { headers.remove(header::EXPECT) } else { None };
+    let word = expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     facts.describe(headers);
     let is_upgrade = upgrade.is_some();
     if let Some(protocol) = upgrade {
@@ -248,7 +255,17 @@ pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> bool {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    is_upgrade
+    Asked { upgrade: is_upgrade, word }
+}
+
+/// Header lines as HTTP/1.1 writes them.
+pub(super) fn write(headers: &HeaderMap, to: &mut Vec<u8>) {
+    for (name, value) in headers {
+        to.extend_from_slice(name.as_str().as_bytes());
+        to.extend_from_slice(b": ");
+        to.extend_from_slice(value.as_bytes());
+        to.extend_from_slice(b"\r\n");
+    }
 }
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {

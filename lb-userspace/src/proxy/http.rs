@@ -41,7 +41,8 @@ use super::{
     relay::{Side, relay},
     routes::Site,
     tls::Terminator,
-    watch::{Limits, Patience, Watch, Watched},
+    watch::{Limits, Patience, Watch},
+    watched::Watched,
     worker::Worker,
 };
 

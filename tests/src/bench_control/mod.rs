@@ -24,7 +24,8 @@ pub struct Size {
     pub services: u32,
     /// Of each service.
     pub servers: u32,
-    pub maglev_size: u32,
+    /// As `[node] maglev_table_size`. `None`: by the servers.
+    pub maglev_size: Option<u32>,
 }
 
 /// One kind of change; medians.
@@ -79,7 +80,7 @@ struct Bench {
     desired: Desired,
     actual: control::Tables,
     tables: Tables,
-    maglev_size: u32,
+    maglev_size: Option<u32>,
 }
 
 impl Bench {

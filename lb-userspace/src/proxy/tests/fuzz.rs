@@ -31,7 +31,8 @@ use super::super::{
     preface,
     proxy_protocol::receive::parse,
     replay,
-    watch::{Watch, Watched},
+    watch::Watch,
+    watched::Watched,
 };
 
 const RUNS: usize = 5_000;

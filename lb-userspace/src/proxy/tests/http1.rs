@@ -209,28 +209,6 @@ async fn a_client_that_expects_100_gets_it_before_it_sends() {
 }
 
 #[tokio::test]
-async fn interim_responses_of_a_server_are_taken_and_the_final_one_passed_on() {
-    let backend = backend::raw(|mut stream, _| async move {
-        while !backend::read_head(&mut stream).await.is_empty() {
-            let reply = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
-                HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
-                HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-            stream.write_all(reply.as_bytes()).await.unwrap();
-        }
-    })
-    .await;
-    let lab = Lab::http(&[backend.address]);
-    let mut client = Raw::connect(lab.address).await;
-    for _ in 0..2 {
-        let reply = client.get("/", "").await;
-        assert_eq!((reply.status(), &*reply.body), ("200", "ok"));
-        assert_eq!(reply.header("link"), None);
-    }
-    assert_eq!(backend.accepted(), 1);
-    lab.finish().await;
-}
-
-#[tokio::test]
 async fn both_framings_at_once_are_refused() {
     let backend = backend::echo().await;
     let lab = Lab::http(&[backend.address]);
