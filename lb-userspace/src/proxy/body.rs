@@ -271,6 +271,8 @@ pub(super) struct ResponseBody {
 enum Source {
     Own(Bytes),
     Backend(Incoming, Option<Lease>),
+    /// It broke off, and the client is yet to be told.
+    Broken(Option<hyper::Error>),
 }
 
 impl ResponseBody {
@@ -305,6 +307,7 @@ impl Body for ResponseBody {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
             }
             Source::Backend(incoming, lease) => (incoming, lease),
+            Source::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         let polled = match lease {
             Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
@@ -317,12 +320,16 @@ impl Body for ResponseBody {
         if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {
             headers::strip_trailers(trailers);
         }
-        match &frame {
+        match frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");
                 if let Some(lease) = lease.take() {
                     lease.fail();
                 }
+                // hyper forgets what it has not sent yet when it hears of it: that goes first.
+                this.source = Source::Broken(Some(error));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             Some(Ok(_)) if !incoming.is_end_stream() => {}
             Some(Ok(_)) | None => {
@@ -338,6 +345,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => text.is_empty(),
             Source::Backend(incoming, _) => incoming.is_end_stream(),
+            Source::Broken(error) => error.is_none(),
         }
     }
 
@@ -345,6 +353,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.len() as u64),
             Source::Backend(incoming, _) => incoming.size_hint(),
+            Source::Broken(_) => SizeHint::default(),
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn answer(
         Err(fault) => {
             if fault.is_ours() {
                 count_failed(&site);
-                complain(&site, fault);
+                complain(site.running(), fault);
             }
             own(client.refuse(fault, version), active)
         }
@@ -72,7 +72,7 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
         return Err(Fault::Tunnel);
     }
     let host = host::of(request).ok_or(Fault::BadHost)?;
-    let site = client.site(host.name()).ok_or(Fault::UnknownHost)?;
+    let site = client.site(host.name())?;
     if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
@@ -131,6 +131,8 @@ async fn deliver(
 ) -> Answer {
     let Exchange { mut response, lease, is_bodiless, .. } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // Ours, whatever the backend's is (RFC 9110 2.5). hyper lowers it for a client that asks it to.
+    *response.version_mut() = Version::HTTP_11;
     headers::towards_client(response.headers_mut(), is_switching);
     site.rewrite.apply(response.headers_mut());
     client.date(site, response.headers_mut());
@@ -144,7 +146,7 @@ async fn deliver(
     let switched = if is_upgrade { lease.into_switched().await } else { None };
     if switched.is_none() {
         count_failed(site);
-        complain(site, Fault::BadResponse);
+        complain(site.running(), Fault::BadResponse);
         let refusal = client.refuse(Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);
     }

@@ -218,7 +218,10 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue
     }
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
-    headers.remove(header::TRANSFER_ENCODING);
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        // It says nothing beside the other (RFC 9112 6.3), and may be wrong.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let upgrade = headers.remove(header::UPGRADE)?;
     let is_h2c = upgrade.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
     (asks && !is_h2c).then_some(upgrade)

@@ -104,10 +104,14 @@ impl Client {
     }
 
     /// The service for a name here, by the routes that apply now.
-    pub fn site(&self, name: &str) -> Option<Arc<Site>> {
+    pub fn site(&self, name: &str) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
-            let site = routes.find(self.local)?.site(Some(name))?;
-            site.is_http.then(|| site.clone())
+            let site = routes.find(self.local).and_then(|frontend| frontend.site(Some(name)));
+            match site.ok_or(Fault::UnknownHost)? {
+                site if site.is_http => Ok(site.clone()),
+                // Its own connections are not looked into.
+                _ => Err(Fault::Misdirected),
+            }
         })
     }
 

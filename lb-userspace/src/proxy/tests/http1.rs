@@ -49,6 +49,24 @@ async fn a_chunked_response_leaves_its_connection_reusable() {
 }
 
 #[tokio::test]
+async fn an_old_backend_does_not_make_the_connection_an_old_one() {
+    let backend = backend::raw(|mut stream, _| async move {
+        backend::read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nuntil the end").await.unwrap();
+    })
+    .await;
+    let lab = Lab::http(&[backend.address]);
+    let mut client = Raw::connect(lab.address).await;
+    for _ in 0..2 {
+        let reply = client.get("/", "").await;
+        assert!(reply.head.starts_with("http/1.1 200 "), "{}", reply.head);
+        assert_eq!(reply.header("transfer-encoding"), Some("chunked"));
+        assert!(reply.body.contains("until the end"), "{}", reply.body);
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
 async fn bodies_stream_both_ways_at_once() {
     let backend = backend::http(|request| async move {
         Response::new(request.into_body().map_err(|_| unreachable!()).boxed())
