@@ -48,6 +48,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tries;
 mod upstream;
 mod watch;
 mod watched;
