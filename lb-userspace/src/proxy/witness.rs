@@ -49,6 +49,12 @@ impl Witness {
     pub fn look(&mut self, mut bytes: &[u8]) {
         while self.stage != Stage::After && !bytes.is_empty() {
             let end = memchr(b'\n', bytes);
+            if let (0, Some(end)) = (self.column, end) {
+                let (line, rest) = bytes.split_at(end + 1);
+                self.take_whole(line);
+                bytes = rest;
+                continue;
+            }
             let (line, rest) = bytes.split_at(end.map_or(bytes.len(), |at| at + 1));
             self.take(line);
             if end.is_some() {
@@ -57,6 +63,21 @@ impl Witness {
             self.last = line[line.len() - 1];
             bytes = rest;
         }
+    }
+
+    /// A line that came at once, as nearly all do: nothing of it needs to be kept.
+    fn take_whole(&mut self, line: &[u8]) {
+        let is_bare = !line.ends_with(b"\r\n");
+        let is_empty = matches!(line, b"\n" | b"\r\n");
+        self.seen.has_bare_line_feed |= is_bare;
+        match (is_empty, self.stage) {
+            (false, _) => self.stage = Stage::Within,
+            (true, Stage::Within) => self.stage = Stage::After,
+            (true, _) => {}
+        }
+        let start = line.get(..LENGTH.len());
+        self.seen.has_length |= start.is_some_and(|start| start.eq_ignore_ascii_case(LENGTH));
+        self.last = b'\n';
     }
 
     fn take(&mut self, part: &[u8]) {
