@@ -33,9 +33,8 @@ pub(super) const ATTEMPTS: usize = 3;
 
 /// A response whose header has arrived, and whose it is.
 pub(super) struct Exchange {
-    pub response: Response<Incoming>,
+    pub response: Box<Response<Incoming>>,
     pub lease: Lease,
-    pub backend: Arc<Backend>,
     progress: Option<Rc<Progress>>,
 }
 
@@ -57,9 +56,9 @@ pub(super) struct Course<'a> {
 }
 
 pub(super) struct Answered {
-    pub response: Response<Incoming>,
+    pub response: Box<Response<Incoming>>,
     /// `None`: one that others use at the same time.
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<Box<Upstream>>,
     pub progress: Option<Rc<Progress>>,
 }
 
@@ -75,8 +74,8 @@ pub(super) async fn exchange(
     client: &Client,
     site: &Arc<Site>,
     course: &Course<'_>,
-    spare: &mut Spare,
-    mut request: Request<RequestBody>,
+    spare: &mut Spare<'_>,
+    mut request: Box<Request<RequestBody>>,
 ) -> Result<Exchange, Fault> {
     let (worker, service, wish) = (&client.worker, site.running(), course.wish);
     let deadline = course.within.map(|within| Instant::now() + within);
@@ -85,13 +84,19 @@ pub(super) async fn exchange(
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
         let ask = Ask { load: &worker.load, client: client.peer, tried: &tried, wish };
-        let admitted = by(deadline, site.gate.admit(worker, site, &ask, earlier.take()));
-        let admitted = admitted.await.unwrap_or(Err(Fault::ReplayTimeout));
+        let admitted = match site.gate.admit_now(worker, site, &ask, earlier.take()) {
+            Some(admitted) => admitted,
+            None => {
+                let turn = Box::pin(by(deadline, site.gate.queue(worker, site, &ask)));
+                turn.await.unwrap_or(Err(Fault::ReplayTimeout))
+            }
+        };
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
-        note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
+        note_missed(client, wish, backend, request.headers_mut(), spare);
         let sent = if http2::takes(site, &request) {
-            http2::send(worker, backend.server.address, deadline, spare, request).await
+            let address = backend.server.address;
+            Box::pin(http2::send(worker, address, deadline, spare, request)).await
         } else {
             send(worker, backend, deadline, spare, request).await
         };
@@ -99,10 +104,10 @@ pub(super) async fn exchange(
             Ok(Answered { response, upstream, progress }) => {
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
-                return Ok(Exchange { response, lease, backend: backend.clone(), progress });
+                return Ok(Exchange { response, lease, progress });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
-                request = *unsent;
+                request = unsent;
                 fault = Some(why);
                 tried.push(index);
                 earlier = Some(admission);
@@ -114,19 +119,24 @@ pub(super) async fn exchange(
 }
 
 /// Tells the backend that another was preferred.
-fn note_missed(client: &Client, wish: &Wish, backend: &Backend, requests: [&mut HeaderMap; 2]) {
+fn note_missed(
+    client: &Client,
+    wish: &Wish,
+    backend: &Backend,
+    headers: &mut HeaderMap,
+    spare: &mut Spare<'_>,
+) {
     let Some(id) = wish.preferred_instance() else {
         return;
     };
     let name = &client.facts.names().preferred_instance_unavailable;
     let missed = HeaderValue::from_str(id).ok();
     let missed = missed.filter(|_| backend.server.instance.as_deref() != Some(id));
-    for headers in requests {
-        headers.remove(name);
-        if let Some(id) = &missed {
-            headers.insert(name.clone(), id.clone());
-        }
+    headers.remove(name);
+    if let Some(id) = &missed {
+        headers.insert(name.clone(), id.clone());
     }
+    spare.set(name, missed);
 }
 
 /// `None`: not by the deadline.
@@ -141,18 +151,27 @@ async fn send(
     worker: &Rc<Worker>,
     backend: &Backend,
     deadline: Option<Instant>,
-    spare: &Spare,
-    mut request: Request<RequestBody>,
+    spare: &Spare<'_>,
+    mut request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
     let address = backend.server.address;
     if let Some(kept) = worker.pools.take(backend.slot, address) {
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
-            Err(Failure::Unsent(unsent)) => *unsent,
+            Err(Failure::Unsent(unsent)) => unsent,
             Err(Failure::Closed) => spare.again().ok_or(Refusal::Final(Fault::Closed))?,
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
     }
+    Box::pin(send_fresh(worker, address, deadline, request)).await
+}
+
+async fn send_fresh(
+    worker: &Rc<Worker>,
+    address: SocketAddr,
+    deadline: Option<Instant>,
+    request: Box<Request<RequestBody>>,
+) -> Result<Answered, Refusal> {
     let dialled = by(deadline, dial(address, &worker.settings)).await;
     let opened = match dialled.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
         Ok(stream) => Upstream::open(stream).await.map_err(|_| Fault::Unreachable),
@@ -160,7 +179,7 @@ async fn send(
     };
     let fresh = match opened {
         Ok(fresh) => fresh,
-        Err(fault) => return Err(Refusal::Elsewhere(Box::new(request), fault)),
+        Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
     };
     match send_over(worker, fresh, request).await {
         Ok(answered) => Ok(answered),
@@ -171,8 +190,8 @@ async fn send(
 
 async fn send_over(
     worker: &Rc<Worker>,
-    mut upstream: Upstream,
-    request: Request<RequestBody>,
+    mut upstream: Box<Upstream>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Failure> {
     let progress = request.body().progress();
     let response = upstream.send(request, allowance(worker)).await?;

@@ -8,16 +8,19 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::{answer::Fault, host, witness::Seen};
+use super::{answer::Fault, headers::Found, host, witness::Seen};
 
 /// Refuses what hyper lets through and somebody else may understand otherwise.
-pub(super) fn check(request: &Request<Incoming>, seen: Seen) -> Result<(), Fault> {
+pub(super) fn check(request: &Request<Incoming>, seen: Seen, found: Found) -> Result<(), Fault> {
     let headers = request.headers();
     if seen.has_bare_line_feed {
         return Err(Fault::BareLineFeed);
     }
     if !host::is_one(request) {
         return Err(Fault::BadHost);
+    }
+    if !found.framing {
+        return Ok(());
     }
     if !is_chunked_alone(headers) {
         return Err(Fault::BadCoding);
@@ -45,11 +48,11 @@ fn parse(digits: &[u8]) -> Option<u64> {
 }
 
 /// Says the framing towards the backend once, and as it is: `length` bytes, or chunks.
-pub(super) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
+pub(super) fn frame(headers: &mut HeaderMap, found: Found, length: Option<u64>) {
     match length {
         Some(length) => {
             // Also where `Connection` named it away.
-            if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+            if length > 0 || (found.framing && headers.contains_key(header::CONTENT_LENGTH)) {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
         }
