@@ -210,6 +210,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
                 decision.met |= met::DESK;
                 decision.key = desk.arrival.key;
                 decision.flags = desk.arrival.flags;
+                decision.passed = desk.onward.passed;
             });
             done
         };

@@ -5,6 +5,7 @@ use std::{pin::pin, rc::Rc, sync::Arc};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
+    header::{self, HeaderValue},
 };
 use tokio::{net::TcpStream, time::timeout_at};
 
@@ -17,6 +18,7 @@ use super::{
     headers::{self, Found},
     host,
     http::Client,
+    http2, interim,
     lease::Lease,
     limits::Admission,
     redirect,
@@ -66,14 +68,22 @@ pub(super) fn receive(
     *request.version_mut() = Version::HTTP_11;
     let length = request.body().size_hint().exact();
     let headers = request.headers_mut();
-    let is_upgrade = headers::towards_backend(headers, found, &client.facts);
+    let asked = headers::towards_backend(headers, found, &client.facts);
+    // By HTTP/1.1 trailers follow chunks alone.
+    let length = length.filter(|&length| length == 0 || !asked.trailers);
     framing::frame(headers, found, length);
     let allowed = client.worker.settings.max_request_body;
-    let request = Box::new(request.map(|body| RequestBody::new(body, active.watch(), allowed)));
+    let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
+    let mut request = Box::new(request);
     if request.body().is_too_large() {
         return Err(Box::new(failed(client, &site, Fault::BodyTooLarge, version)));
     }
-    Ok(Errand { site, request, version, is_upgrade })
+    let is_heard = !http2::takes(&site, &request);
+    let holds = asked.word && version > Version::HTTP_10 && is_heard;
+    let word = if holds { request.body_mut().hold() } else { None };
+    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
+    interim::listen(&mut request, word, outbox);
+    Ok(Errand { site, request, version, is_upgrade: asked.upgrade })
 }
 
 fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
@@ -81,7 +91,7 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
         return Err(Fault::Tunnel);
     }
     let host = host::of(request).ok_or(Fault::BadHost)?;
-    let site = client.site(host.name()).ok_or(Fault::UnknownHost)?;
+    let site = client.site(host.name())?;
     if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
@@ -95,14 +105,19 @@ pub(super) async fn answer(
         Ok(errand) => errand,
         Err(refusal) => return (refusal.map(|text| ResponseBody::own(text, active)), None),
     };
-    let Exchange { response, lease, .. } = match forward(client, &site, request, &active).await {
-        Ok(exchange) => exchange,
-        Err(fault) => {
-            let refusal = failed(client, &site, fault, version);
-            return (refusal.map(|text| ResponseBody::own(text, active)), None);
-        }
-    };
-    let response = readied(client, &site, response);
+    let Exchange { response, lease, is_bodiless, .. } =
+        match forward(client, &site, request, &active).await {
+            Ok(exchange) => exchange,
+            Err(fault) => {
+                let refusal = failed(client, &site, fault, version);
+                return (refusal.map(|text| ResponseBody::own(text, active)), None);
+            }
+        };
+    let mut response = readied(client, &site, response);
+    if is_bodiless && active.watch().is_http1() {
+        // The body may come or not: nobody knows where another request would begin.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Box::pin(switch(client, &site, response, lease, is_upgrade, active)).await;
     }
@@ -138,7 +153,7 @@ async fn forward(
 fn failed(client: &Client, site: &Site, fault: Fault, version: Version) -> Response<Bytes> {
     if fault.is_ours() {
         count_failed(site);
-        complain(site, fault);
+        complain(site.running(), fault);
     }
     client.refuse(fault, version)
 }
@@ -150,6 +165,8 @@ fn readied(
     mut response: Box<Response<Incoming>>,
 ) -> Box<Response<Incoming>> {
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // Ours, whatever the backend's is (RFC 9110 2.5). hyper lowers it for a client that asks it to.
+    *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     headers::towards_client(headers, is_switching);
     site.rewrite.apply(headers);
