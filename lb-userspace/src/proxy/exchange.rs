@@ -20,6 +20,7 @@ use super::{
     lease::Lease,
     routes::Site,
     spare::Spare,
+    stopwatch::Stopwatch,
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
@@ -84,12 +85,14 @@ pub(super) async fn exchange(
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client: client.peer, tried: &tried, wish };
+        let now = Stopwatch::start(site).tick();
+        let ask = Ask { load: &worker.load, client: client.peer, tried: &tried, wish, now };
         let admitted = by(deadline, site.gate.admit(worker, site, &ask, earlier.take()));
         let admitted = admitted.await.unwrap_or(Err(Fault::ReplayTimeout));
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
         note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
+        let stopwatch = Stopwatch::start(site);
         let sent = if http2::takes(site, &request) {
             http2::send(worker, backend.server.address, deadline, spare, request).await
         } else {
@@ -97,17 +100,22 @@ pub(super) async fn exchange(
         };
         match sent {
             Ok(Answered { response, upstream, progress }) => {
+                stopwatch.answered(backend, response.status().as_u16(), progress.as_deref());
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
                 return Ok(Exchange { response, lease, backend: backend.clone(), progress });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = *unsent;
+                stopwatch.failed(backend, why);
                 fault = Some(why);
                 tried.push(index);
                 earlier = Some(admission);
             }
-            Err(Refusal::Final(fault)) => return Err(fault),
+            Err(Refusal::Final(fault)) => {
+                stopwatch.failed(backend, fault);
+                return Err(fault);
+            }
         }
     }
     Err(fault.unwrap_or(Fault::Unreachable))

@@ -43,6 +43,7 @@ mod serve;
 mod session;
 mod spare;
 mod splice;
+mod stopwatch;
 mod tape;
 #[cfg(test)]
 mod tests;

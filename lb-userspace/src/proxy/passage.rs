@@ -16,6 +16,7 @@ use super::{
     limits::Admission,
     relay::{Side, relay},
     routes::Site,
+    stopwatch::Stopwatch,
     upstream::dial,
     worker::Worker,
 };
@@ -57,13 +58,23 @@ pub(super) async fn connect(
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client, tried: &tried, wish: &Wish::NONE };
+        let now = Stopwatch::start(site).tick();
+        let ask = Ask { load: &worker.load, client, tried: &tried, wish: &Wish::NONE, now };
         let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
-        let address = site.running().backends[index].server.address;
+        let backend = &site.running().backends[index];
+        let address = backend.server.address;
+        let stopwatch = Stopwatch::start(site);
         match dial(address, &worker.settings).await {
-            Ok(stream) => return Ok(Passage { stream, address, _admission: admission }),
-            Err(error) => fault = Some(dial_fault(address, &error)),
+            Ok(stream) => {
+                stopwatch.connected(backend);
+                return Ok(Passage { stream, address, _admission: admission });
+            }
+            Err(error) => {
+                let why = dial_fault(address, &error);
+                stopwatch.failed(backend, why);
+                fault = Some(why);
+            }
         }
         tried.push(index);
         earlier = Some(admission);
