@@ -47,6 +47,7 @@ mod stopwatch;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tls;
 mod upstream;
 mod watch;
