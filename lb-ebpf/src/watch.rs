@@ -14,8 +14,9 @@ use lb_common::{
         met, outcome,
     },
     arrival::Desk,
-    sources::{MeterRef, Sources},
-    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
+    in_place::{BucketRef, FlowRef, FragmentedRef, MeterRef, ReachRef, WordRef},
+    sources::Sources,
+    tables::{Part, Tables},
     verdict::{Reason, Verdict},
 };
 

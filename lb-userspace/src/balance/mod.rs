@@ -15,7 +15,7 @@ pub use self::place::{Place, Target, Wish};
 use self::{p2c::Wheel, place::Places, wrr::Turns};
 use crate::{
     fleet::{Backend, RunningService},
-    load::{Load, Tick},
+    load::{Load, LoadSlot, Tick},
     service::Strategy,
     settings::Geography,
 };
@@ -49,6 +49,8 @@ pub struct Ask<'a> {
     pub wish: &'a Wish,
     /// For strategies that go by latency.
     pub now: Tick,
+    /// Slots to which nothing is added by going there: limits keep nobody out.
+    pub is_free: &'a dyn Fn(LoadSlot) -> bool,
 }
 
 impl Balancer {
@@ -123,8 +125,10 @@ impl Balancer {
         rng: &mut fastrand::Rng,
     ) -> Option<usize> {
         let load = |index: usize| ask.load.count(self.backend(index).slot);
+        let has_room =
+            |index: usize| load(index) < limit || (ask.is_free)(self.backend(index).slot);
         let fits =
-            |index: usize| self.is_candidate(index, ask) && is_right(index) && load(index) < limit;
+            |index: usize| self.is_candidate(index, ask) && is_right(index) && has_room(index);
         match self.service.service.pool.strategy {
             Strategy::P2c => p2c::pick(&self.wheel, fits, load, rng),
             Strategy::PeakEwma => {

@@ -58,8 +58,9 @@ pub(super) async fn connect(
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
+        let (load, wish) = (&worker.load, &Wish::NONE);
         let now = Stopwatch::start(site).tick();
-        let ask = Ask { load: &worker.load, client, tried: &tried, wish: &Wish::NONE, now };
+        let ask = Ask { load, client, tried: &tried, wish, now, is_free: &|_| false };
         let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &site.running().backends[index];
