@@ -95,6 +95,7 @@ impl Draining {
         deadline: Option<Instant>,
     ) {
         self.deadlines.retain(|other| !Arc::ptr_eq(&other.backend, backend));
+        backend.set_drain_deadline(deadline);
         let (running, backend) = (running.clone(), backend.clone());
         self.deadlines.extend(deadline.map(|at| Deadline { running, backend, at }));
     }
@@ -170,12 +171,13 @@ load_balancer.servers = [
         let (first, revision) = (&fleet.services[0].backends[0], fleet.services[0].revision());
         draining.order(&fleet, &order("10.0.0.1:80", Some(5), false), now).unwrap();
         assert!(first.is_draining() && !first.is_open() && !first.is_expelled());
+        assert_eq!(first.drain_deadline(), Some(now + Duration::from_millis(5)));
         assert_ne!(fleet.services[0].revision(), revision);
         assert!(draining.expel(now + Duration::from_millis(5)));
         assert!(first.is_expelled());
         draining.order(&fleet, &order("10.0.0.1:80", None, true), now).unwrap();
         assert!(first.is_open() && !first.is_expelled());
-        assert_eq!(draining.next(), None);
+        assert_eq!((draining.next(), first.drain_deadline()), (None, None));
     }
 
     #[test]

@@ -30,6 +30,12 @@ impl Wheel {
         self.edges[index] - self.before(index)
     }
 
+    /// A weight relative to the mean of all.
+    pub fn share(&self, index: usize) -> f64 {
+        let total = self.edges.last().copied().unwrap_or(0);
+        f64::from(self.weight(index)) * self.edges.len() as f64 / f64::from(total)
+    }
+
     /// One by weight, among those that are eligible.
     pub fn draw(&self, eligible: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
         self.draw_around(0..0, eligible, rng)

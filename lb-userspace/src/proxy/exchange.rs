@@ -24,6 +24,7 @@ use super::{
     lease::Lease,
     routes::Site,
     spare::Spare,
+    stopwatch::Stopwatch,
     tries::Tries,
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
@@ -97,6 +98,7 @@ pub(super) async fn exchange(
             admission.share(&worker.http2, backend.slot);
         }
         note_missed(client, wish, backend, request.headers_mut(), spare);
+        let stopwatch = Stopwatch::start(site);
         let sent = if http2::takes(site, &request) {
             let address = backend.server.address;
             Box::pin(http2::send(worker, address, deadline, spare, request)).await
@@ -105,15 +107,20 @@ pub(super) async fn exchange(
         };
         match sent {
             Ok(Answered { response, upstream, progress }) => {
+                stopwatch.answered(backend, response.status().as_u16(), progress.as_deref());
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
                 return Ok(Exchange { response, lease, progress, is_bodiless: false });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = unsent;
+                stopwatch.failed(backend, why);
                 tries.failed(index, admission, why);
             }
-            Err(Refusal::Final(fault)) => return Err(fault),
+            Err(Refusal::Final(fault)) => {
+                stopwatch.failed(backend, fault);
+                return Err(fault);
+            }
         }
     }
 }

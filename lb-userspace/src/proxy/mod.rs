@@ -44,9 +44,11 @@ mod serve;
 mod session;
 mod spare;
 mod splice;
+mod stopwatch;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tls;
 mod tries;
 mod upstream;

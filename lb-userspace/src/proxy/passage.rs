@@ -16,6 +16,7 @@ use super::{
     limits::Admission,
     relay::{Side, relay},
     routes::Site,
+    stopwatch::Stopwatch,
     tries::Tries,
     upstream::dial,
     worker::Worker,
@@ -58,10 +59,19 @@ pub(super) async fn connect(
     let mut tries = Tries::new(worker, site, client, &wish);
     loop {
         let (index, admission) = tries.next(&|_| false).await?;
-        let address = site.running().backends[index].server.address;
+        let backend = &site.running().backends[index];
+        let address = backend.server.address;
+        let stopwatch = Stopwatch::start(site);
         match dial(address, &worker.settings).await {
-            Ok(stream) => return Ok(Passage { stream, address, _admission: admission }),
-            Err(error) => tries.failed(index, admission, dial_fault(address, &error)),
+            Ok(stream) => {
+                stopwatch.connected(backend);
+                return Ok(Passage { stream, address, _admission: admission });
+            }
+            Err(error) => {
+                let why = dial_fault(address, &error);
+                stopwatch.failed(backend, why);
+                tries.failed(index, admission, why);
+            }
         }
     }
 }

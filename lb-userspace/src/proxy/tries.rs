@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{answer::Fault, limits::Admission, routes::Site, worker::Worker};
+use super::{answer::Fault, limits::Admission, routes::Site, stopwatch::Stopwatch, worker::Worker};
 use crate::{
     balance::{Ask, Wish},
     load::LoadSlot,
@@ -37,7 +37,8 @@ impl<'a> Tries<'a> {
             return Err(self.why(Fault::Unreachable));
         }
         let Self { worker, site, client, wish, .. } = *self;
-        let ask = Ask { load: &worker.load, client, tried: &self.tried, wish, is_free };
+        let (load, now) = (&worker.load, Stopwatch::start(site).tick());
+        let ask = Ask { load, client, tried: &self.tried, wish, now, is_free };
         let admitted = site.gate.admit(worker, site, &ask, self.earlier.take()).await;
         admitted.map_err(|why| self.why(why))
     }
