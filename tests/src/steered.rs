@@ -23,7 +23,7 @@ use lb_common::testing::{
     world::{BACKEND_MAC, SOURCE_MAC},
 };
 
-use crate::{mirror, netns::Netns};
+use crate::{mirror, netns::Netns, tag};
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
 const XDP_REDIRECT: u32 = 4;
@@ -43,7 +43,7 @@ impl Network {
     /// No root, or no `ip`.
     #[must_use]
     pub fn create(name: &str, servers: usize) -> Self {
-        let netns = Netns::create(name).expect("root");
+        let netns = tag::alone(name).expect("root");
         let servers: Vec<String> =
             (0..servers).map(|number| format!("10.2.0.{}", 11 + number)).collect();
         let up = mirror::link(&netns, "up0", OUR_MAC, CLIENT_MAC, &["198.51.100.7"]);
