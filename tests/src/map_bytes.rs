@@ -53,9 +53,9 @@ pub fn differences(before: &Bytes, after: &Bytes) -> Vec<String> {
     });
     let was = |name: &String, index: usize| before.get(name).and_then(|it| it.get(index));
     let changed = places.filter(|&(name, index, value)| was(name, index) != Some(value));
-    let fewer = before.iter().filter(|(name, entries)| {
-        after.get(*name).is_none_or(|after| after.len() < entries.len())
-    });
+    let fewer = before
+        .iter()
+        .filter(|(name, entries)| after.get(*name).is_none_or(|after| after.len() < entries.len()));
     changed
         .map(|(name, index, value)| format!("{name}[{index}] is now {value:02x?}"))
         .chain(fewer.map(|(name, _)| format!("{name} has fewer entries")))
@@ -78,9 +78,7 @@ fn reader(name: &str, map: MapData) -> Result<Option<Reader>> {
         maps::SOURCES => hash::<24, 8>(map)?,
         maps::KNOWN => hash::<16, 8>(map)?,
         maps::AFFINITY => hash::<24, 16>(map)?,
-        maps::FRAGMENTS => {
-            hash::<{ size_of::<FragmentKey>() }, { size_of::<Fragmented>() }>(map)?
-        }
+        maps::FRAGMENTS => hash::<{ size_of::<FragmentKey>() }, { size_of::<Fragmented>() }>(map)?,
         _ => return Ok(None),
     }))
 }

@@ -16,7 +16,6 @@ use std::{
     process,
 };
 
-use anyhow::{Context as _, Result};
 pub use crate::tag::{directory, find, pins, remove};
 use crate::{
     far_end,
@@ -24,6 +23,7 @@ use crate::{
     process::{output, poll},
     tag,
 };
+use anyhow::{Context as _, Result};
 
 /// Announced addresses, from the ranges for documentation (RFC 5737, RFC 3849).
 pub const VIP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
