@@ -1,6 +1,7 @@
 //! Composes the daemon: the one module that sees everything.
 
 mod advice;
+mod announcing;
 mod assembly;
 mod daemon;
 mod decap;
@@ -26,6 +27,7 @@ use ::tracing::{error, info};
 use tokio::sync::{mpsc, watch};
 
 use self::{
+    announcing::Announcing,
     daemon::{Daemon, Handles},
     draining::Draining,
     signals::Signals,
@@ -84,6 +86,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let door = Door::open(&config.admin.listen)?;
     let pins = Pins::open(&config.node.pin_dir)?;
     let host = Host::open(&config.node.state_dir).await?;
+    let announcing = Announcing::begin(&host, &config.services).await?;
     let links = LinkWatch::open()?;
     let sizes = sizing::size(&config);
     let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
@@ -109,6 +112,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         config,
         kernel,
         host,
+        announcing,
         links,
         notes,
         uplinks,

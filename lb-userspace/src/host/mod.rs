@@ -22,7 +22,7 @@ use tracing::warn;
 pub use self::{
     error::HostError,
     interfaces::{Interface, Stack, Vlan, stacks},
-    local::LocalAddresses,
+    local::{LocalAddress, LocalAddresses},
     neighbours::Unreachable,
     netlink::PROTOCOL,
     ports::check_source_ports,
