@@ -41,6 +41,7 @@ pub use self::{
     detach::{Detached, detach},
     ledger::Ledger,
     notes::Notes,
+    sweeping::pause_after,
 };
 use crate::{
     admin::Door,

@@ -2,6 +2,7 @@
 //! the kernel's real tables.
 
 mod fleet;
+mod sweeping;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,8 @@ pub struct Size {
     pub servers: u32,
     /// As `[node] maglev_table_size`. `None`: by the servers.
     pub maglev_size: Option<u32>,
+    /// In the table that is swept.
+    pub flows: u32,
 }
 
 /// One kind of change; medians.
@@ -53,6 +56,7 @@ pub struct Report {
     pub services: u32,
     pub backends: u32,
     pub cases: Vec<Figures>,
+    pub sweep: sweeping::Figures,
 }
 
 /// # Errors
@@ -82,7 +86,9 @@ pub fn run(size: Size, rounds: u32) -> Result<Report> {
         samples.sort_by(|a, b| a.cpu_ms.total_cmp(&b.cpu_ms));
         cases.push(samples.swap_remove(samples.len() / 2));
     }
-    Ok(Report { services: size.services, backends: size.services * size.servers, cases })
+    drop(bench);
+    let sweep = sweeping::measure(size.flows, rounds)?;
+    Ok(Report { services: size.services, backends: size.services * size.servers, cases, sweep })
 }
 
 /// The daemon's steering without its clock and its host.
