@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use self::{
     announcing::Announcing,
     daemon::{Daemon, Handles},
-    draining::Draining,
+    draining::{Draining, Moment},
     notes::Notes,
     signals::Signals,
     sources::Sources,
@@ -97,7 +97,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let mut steering =
         Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, sweeps, &config)?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
-    let draining = Draining::of(&fleet, started);
+    let draining = Draining::resume(&fleet, notes.drains(), Moment::now());
     assembly::resume_health(&fleet, &notes.down());
     let daemon = Daemon {
         config,
