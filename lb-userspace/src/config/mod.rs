@@ -4,6 +4,7 @@
 //! and `conflict` refuse what one service, or several, must not say together.
 
 mod address;
+mod belonging;
 mod combine;
 mod conflict;
 mod diagnostic;
