@@ -6,6 +6,7 @@ mod assembly;
 mod daemon;
 mod decap;
 mod detach;
+mod doubts;
 mod draining;
 mod explaining;
 mod listing;
@@ -39,6 +40,7 @@ use self::{
 pub use self::{
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
+    doubts::doubts,
 };
 use crate::{
     admin::Door,
