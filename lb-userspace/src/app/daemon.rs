@@ -233,7 +233,9 @@ impl Daemon {
                 let (flows, names) = (self.flows.clone(), self.names());
                 // The table may be large.
                 task::spawn_blocking(move || {
-                    let _ = asked.done.send(Ok(listing::list(&flows, &names, &asked.what)));
+                    let listed = names.check(&asked.what.selector);
+                    let listed = listed.map(|()| listing::list(&flows, &names, &asked.what));
+                    let _ = asked.done.send(listed);
                 });
             }
             Order::Explain(asked) => self.explain(asked),
@@ -259,6 +261,13 @@ impl Daemon {
             let _ = asked.done.send(Err("no interface is attached: name one".to_owned()));
             return;
         };
+        if !self.uplinks.names().contains(&&*interface) {
+            let names = self.uplinks.names().join(", ");
+            let _ = asked.done.send(Err(format!(
+                "lb is not on {interface}, and sees no packet that comes in by it; it is on {names}"
+            )));
+            return;
+        }
         // The first one waits for the verifier.
         task::spawn_blocking(move || {
             let explained = explaining::explain(&watcher, &names, &asked.what, &interface);
