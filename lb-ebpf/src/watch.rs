@@ -45,11 +45,13 @@ impl<const DRY: bool> Watched<DRY> {
         let watched = Self { kernel: Kernel::new(ctx.ctx), decision: place? };
         let (now, ingress) = (watched.kernel.now(), watched.kernel.ingress());
         let length = (ctx.data_end() - ctx.data()) as u64;
+        let ethertype = ethertype(ctx);
         watched.note(|decision| {
             decision.at = now;
             decision.met = 0;
             decision.ingress = ingress;
             decision.length = length;
+            decision.ethertype = ethertype;
             decision.flow.number = 0;
         });
         if DRY {
@@ -91,6 +93,18 @@ impl<const DRY: bool> Watched<DRY> {
         });
         conclude::<DRY>(self.decision);
     }
+}
+
+/// Of what carries no key there is nothing else to tell.
+#[inline(always)]
+fn ethertype(ctx: &XdpContext) -> u32 {
+    const PLACE: usize = 12;
+    if ctx.data() + PLACE + 2 > ctx.data_end() {
+        return 0;
+    }
+    // SAFETY: two bytes that were compared with the frame's bounds.
+    let bytes = unsafe { *((ctx.data() + PLACE) as *const [u8; 2]) };
+    u32::from(u16::from_be_bytes(bytes))
 }
 
 /// Copies the flow that was looked at last beside the notes.

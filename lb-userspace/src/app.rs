@@ -6,6 +6,7 @@ mod assembly;
 mod daemon;
 mod decap;
 mod detach;
+mod doubts;
 mod draining;
 mod explaining;
 mod ledger;
@@ -29,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use self::{
     announcing::Announcing,
     daemon::{Daemon, Handles},
-    draining::Draining,
+    draining::{Draining, Moment},
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -39,6 +40,7 @@ use self::{
 pub use self::{
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
+    doubts::doubts,
     ledger::Ledger,
     notes::Notes,
     sweeping::pause_after,
@@ -106,7 +108,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         &config,
     )?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
-    let draining = Draining::of(&fleet, started);
+    let draining = Draining::resume(&fleet, notes.drains(), Moment::now());
     assembly::resume_health(&fleet, &notes.down());
     let daemon = Daemon {
         config,

@@ -1,4 +1,5 @@
-//! `lb drain`: a backend that drains keeps what it has and gets nothing new.
+//! `lb drain`: a backend that drains keeps what it has and gets nothing new, until it is told
+//! otherwise.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -11,6 +12,7 @@ use lb_tests::{
     talk::Talk,
     topology::{Lab, vips},
 };
+use nix::sys::signal::Signal;
 
 const PORT: u16 = 9000;
 
@@ -75,6 +77,39 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
     let (done, text) = drain(&lab, "10.99.99.99:1".parse()?, &[])?;
     ensure!(!done && text.contains("has no server 10.99.99.99:1"), "{text}");
     drop((held, during, after));
+    daemon.when_quiet()?;
+    daemon.stop()
+}
+
+#[test]
+fn an_order_outlives_a_killed_daemon() -> Result<()> {
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let addresses = servers::addresses(&lab, servers::TCP);
+    let config = steered("echo", "tcp", PORT, &addresses);
+    let mut daemon = Daemon::start(&lab, &config)?;
+    let draining = |daemon: &Daemon| -> Result<Vec<String>> {
+        let backends = daemon.status()?.services.remove(0).backends;
+        Ok(backends.into_iter().filter(|it| it.draining).map(|it| it.address).collect())
+    };
+    let second = lab.backends[1].addresses();
+    let second: Vec<_> =
+        addresses.iter().copied().filter(|address| second.contains(&address.ip())).collect();
+    let texts =
+        |servers: &[SocketAddr]| -> Vec<_> { servers.iter().map(SocketAddr::to_string).collect() };
+    for (order, expected) in [(&["--deadline", "1h"][..], &second[..]), (&["--undo"], &[])] {
+        for server in &second {
+            let (done, text) = drain(&lab, *server, order)?;
+            ensure!(done, "{text}");
+        }
+        daemon.signal(Signal::SIGKILL)?;
+        daemon.wait()?;
+        daemon = Daemon::start(&lab, &config)?;
+        let found = draining(&daemon)?;
+        ensure!(found == texts(expected), "after {order:?} {found:?} drain: {}", daemon.log());
+        let opened = open(&lab, 30)?;
+        ensure!(opened.iter().any(|open| open.server == "b2") == expected.is_empty(), "{order:?}");
+    }
     daemon.when_quiet()?;
     daemon.stop()
 }

@@ -41,6 +41,13 @@ ports = [{{ port = {PROXIED}, handlers = ["http"] }}]
 load_balancer.servers = [{http}]
 
 [[services]]
+name = "blog"
+hostnames = ["blog.example.com"]
+addresses = ["{VIP4}", "{VIP6}"]
+ports = [{{ port = {PROXIED}, handlers = ["http"] }}]
+load_balancer.servers = [{http}]
+
+[[services]]
 name = "dead"
 addresses = ["{VIP4}", "{VIP6}"]
 ports = [{{ port = {DEAD} }}]
@@ -286,5 +293,45 @@ fn a_trace_shows_a_connection_and_leaves_nothing() -> Result<()> {
     })
     .with_context(|| again.output())?;
     assert!(again.wait()?.success(), "{}", again.output());
+    stage.stop()
+}
+
+#[test]
+fn frames_without_addresses_are_traced_by_their_type() -> Result<()> {
+    let stage = stage()?;
+    let log = stage.lab.directory().join("trace.log");
+    let mut trace = Process::start("lb trace", lb(&stage, "trace")?, &log)?;
+    poll("an ARP request is traced", || {
+        trace.check()?;
+        stage.lab.client.ip("neigh flush dev eth0")?;
+        Talk::open(&stage.lab.client, (VIP4, STEERED).into())?.echo()?;
+        Ok(trace.output().lines().any(|line| line.contains("arp, 42 bytes, in by up0: pass")))
+    })
+    .with_context(|| trace.output())?;
+    trace.signal(Signal::SIGTERM)?;
+    trace.wait()?;
+    ensure!(!trace.output().contains("100::1"), "{}", trace.output());
+    stage.stop()
+}
+
+/// Nothing is shown in silence, and nothing said but what is wrong.
+#[test]
+fn questions_without_an_answer_are_refused() -> Result<()> {
+    let stage = stage()?;
+    let [from, to] = [clients(46_000)[0], vips(STEERED)[0]];
+    let explain = format!("explain --from {from} --to {to}");
+    for (question, answer) in [
+        ("flows --service nope", "there is no service \"nope\""),
+        ("trace --service nope", "there is no service \"nope\""),
+        (&*format!("{explain} --interface lo"), "lb is not on lo, "),
+        (&*format!("{explain} --size 10"), "at least 40"),
+    ] {
+        let out = lb(&stage, question)?.output()?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        ensure!(!out.status.success() && said.contains(answer), "{question}: {said}");
+        ensure!(said.starts_with("error: ") && !said.contains("cannot ask"), "{question}: {said}");
+    }
+    let shared = ask(&stage, &format!("explain --from {from} --to {}", vips(PROXIED)[0]))?;
+    ensure!(shared["service"] == "web" && shared["sharing"][0] == "blog", "{shared}");
     stage.stop()
 }

@@ -164,6 +164,31 @@ fn a_bpffs_is_mounted_where_there_is_none() -> Result<()> {
     scene.is_as_before()
 }
 
+/// Nobody knows then whether forwarding was on before, so it stays on, but not in silence.
+#[test]
+fn what_cannot_be_undone_is_named() -> Result<()> {
+    let scene = Scene::up()?;
+    let undo = scene.lab.directory().join("state/undo.json");
+    scene.start()?.stop()?;
+    std::fs::write(&undo, "garbage")?;
+    let again = scene.start()?;
+    ensure!(again.log().contains("not known any more"), "{}", again.log());
+    again.stop()?;
+    for lost in [false, true] {
+        if lost {
+            scene.start()?.stop()?;
+            std::fs::remove_file(&undo)?;
+        }
+        let said = daemon::detach(&scene.lab)?;
+        for key in ["net/ipv4/conf/up0/forwarding", "net/ipv6/conf/down0/accept_ra"] {
+            let line = said.lines().find(|line| line.starts_with("settings left"));
+            ensure!(line.is_some_and(|line| line.contains(key)), "no {key}: {said}");
+        }
+        ensure!(said.contains("undo.json"), "{said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_running_daemon_is_not_detached() -> Result<()> {
     let scene = Scene::up()?;

@@ -12,7 +12,7 @@ pub struct Decision {
     /// a packet's bounds be spilled.
     pub length: u64,
     /// As it came. Only of packets with [`met::DESK`]: those of established flows are not read
-    /// twice.
+    /// twice. [`FlowKey::unread`]: it has none that could be read.
     pub key: FlowKey,
     /// The flow that was looked at last, with [`met::FLOW`]. Whether it is the packet's, its two
     /// keys tell.
@@ -41,6 +41,9 @@ pub struct Decision {
     pub backend: u32,
     /// With [`met::DESK`] and [`met::RING`], how many rings had no room: those of nearer regions.
     pub passed: u32,
+    /// Of the frame as it came, the VLAN's where it has one; 0: the frame is too short.
+    pub ethertype: u32,
+    pub pad: u32,
 }
 
 /// Bits of [`Decision::met`].
@@ -95,6 +98,6 @@ pub struct TraceFilter {
 }
 
 const _: () = {
-    assert!(size_of::<Decision>() == 16 + 40 + 168 + 56);
+    assert!(size_of::<Decision>() == 16 + 40 + 168 + 64);
     assert!(size_of::<TraceFilter>() == 80);
 };

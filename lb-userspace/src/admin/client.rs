@@ -64,7 +64,7 @@ pub fn trace(
         let request = send(socket, Request::post("/v1/trace"), body.into());
         let response = request.await.with_context(|| cannot_ask(socket))?;
         if !response.status().is_success() {
-            return read(response).await.map(drop).with_context(|| cannot_ask(socket));
+            return read(response).await.map(drop).map_err(|error| explain_trouble(error, socket));
         }
         let (mut body, mut rest) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
@@ -110,8 +110,17 @@ fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
             .await
             .map_err(|_| anyhow!("no answer within {} s", TIMEOUT.as_secs()))
             .flatten()
-            .with_context(|| cannot_ask(socket))
+            .map_err(|error| explain_trouble(error, socket))
     })
+}
+
+/// The daemon understood, and says no: nothing is wrong with the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
+
+fn explain_trouble(error: anyhow::Error, socket: &Path) -> anyhow::Error {
+    if error.is::<Refusal>() { error } else { error.context(cannot_ask(socket)) }
 }
 
 async fn fetch(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
@@ -145,19 +154,19 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
     let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
     let body = body.to_bytes();
     if !code.is_success() {
-        bail!("{}", complaint(code, &body));
+        return Err(complaint(code, &body));
     }
     Ok(body)
 }
 
 /// The daemon's own words, where they can be read.
-fn complaint(code: StatusCode, body: &[u8]) -> String {
+fn complaint(code: StatusCode, body: &[u8]) -> anyhow::Error {
     #[derive(Deserialize)]
     struct Complaint {
         error: String,
     }
     match serde_json::from_slice::<Complaint>(body) {
-        Ok(complaint) if code == StatusCode::BAD_REQUEST => complaint.error,
-        _ => format!("it answers {code}: {}", String::from_utf8_lossy(body)),
+        Ok(complaint) if code == StatusCode::BAD_REQUEST => Refusal(complaint.error).into(),
+        _ => anyhow!("it answers {code}: {}", String::from_utf8_lossy(body)),
     }
 }

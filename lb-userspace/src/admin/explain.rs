@@ -15,7 +15,7 @@ pub struct Question {
     pub protocol: Transport,
     /// As they stand in a TCP header.
     pub flags: u8,
-    /// Bytes of the IP packet; smaller than its headers: no payload.
+    /// Bytes of the IP packet; 0: its headers alone.
     pub size: usize,
     /// That it comes in by. `None`: the first that packets are taken from.
     pub interface: Option<String>,
@@ -51,14 +51,19 @@ pub struct DecisionStatus {
     /// ns since boot.
     pub at_ns: u64,
     pub protocol: Option<Transport>,
-    pub from: SocketAddr,
-    pub to: SocketAddr,
+    /// Of a frame without readable addresses, such as ARP's: none, and `ethertype` says what it is.
+    pub from: Option<SocketAddr>,
+    pub to: Option<SocketAddr>,
+    /// 0: the frame is too short for one.
+    pub ethertype: u16,
     /// TCP's flags where they were read: those of plain packets of established flows are not.
     pub flags: Option<u8>,
     /// Of the frame, in bytes.
     pub length: u64,
     pub interface: String,
     pub service: Option<String>,
+    /// Those that share the port with it by host names: whose a connection is, the proxy sees.
+    pub sharing: Vec<String>,
     pub flow: FlowKnown,
     /// With a new flow, the slot of the service's ring that says where it goes, and the ring's length.
     /// None: loads were compared.

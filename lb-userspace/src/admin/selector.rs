@@ -177,8 +177,8 @@ pub struct Selector {
 /// What a [`Selector`] looks at. What is not known meets no condition.
 #[derive(Clone, Copy, Debug)]
 pub struct Traits<'a> {
-    pub client: SocketAddr,
-    pub vip: SocketAddr,
+    pub client: Option<SocketAddr>,
+    pub vip: Option<SocketAddr>,
     pub backend: Option<SocketAddr>,
     pub service: Option<&'a str>,
     pub protocol: Option<Transport>,
@@ -188,10 +188,13 @@ pub struct Traits<'a> {
 impl Selector {
     #[must_use]
     pub fn takes(&self, of: &Traits<'_>) -> bool {
-        let backend = |wanted: Endpoint| of.backend.is_some_and(|backend| wanted.takes(backend));
-        self.client.is_none_or(|Network(network)| network.contains(&of.client.ip()))
-            && self.vip.is_none_or(|vip| vip.takes(of.vip))
-            && self.backend.is_none_or(backend)
+        let client = |Network(network)| of.client.is_some_and(|it| network.contains(&it.ip()));
+        let takes = |wanted: Option<Endpoint>, end: Option<SocketAddr>| {
+            wanted.is_none_or(|wanted| end.is_some_and(|end| wanted.takes(end)))
+        };
+        self.client.is_none_or(client)
+            && takes(self.vip, of.vip)
+            && takes(self.backend, of.backend)
             && self.service.as_deref().is_none_or(|service| of.service == Some(service))
             && self.protocol.is_none_or(|protocol| of.protocol == Some(protocol))
             && self.state.is_none_or(|state| of.state == Some(state))
@@ -203,8 +206,8 @@ mod tests {
     use super::*;
 
     const FLOW: Traits<'static> = Traits {
-        client: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)), 4000),
-        vip: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)), 80),
+        client: Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)), 4000)),
+        vip: Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)), 80)),
         backend: Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 8080)),
         service: Some("web"),
         protocol: Some(Transport::Tcp),
@@ -240,6 +243,11 @@ mod tests {
         ] {
             assert!(takes(yes), "{yes}");
             assert!(!takes(no), "{no}");
+        }
+        let foreign = Traits { client: None, vip: None, ..FLOW };
+        for json in [r#"{"client":"0.0.0.0/0"}"#, r#"{"vip":"203.0.113.1"}"#] {
+            let selector: Selector = serde_json::from_str(json).expect("a selector");
+            assert!(!selector.takes(&foreign), "{json}");
         }
         let unknown = Traits { backend: None, service: None, ..FLOW };
         let selector = Selector { service: Some("web".into()), ..Selector::default() };

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     announcing::Announcing,
     assembly,
-    draining::Draining,
+    draining::{Draining, Moment},
     explaining,
     listing::{self, Names},
     notes::Notes,
@@ -33,7 +33,7 @@ use super::{
     uplinks::Uplinks,
 };
 use crate::{
-    admin::{Asked, Door, Explanation, Order, Orders, Question},
+    admin::{Asked, Door, Drain, Explanation, Order, Orders, Question},
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
@@ -92,6 +92,7 @@ impl Daemon {
         let certificates = CertificateStore::open(&self.config.certificates)?;
         let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
+        self.note_drains()?;
         self.steering.replan(&self.fleet, &self.sources).await?;
         self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
@@ -226,17 +227,16 @@ impl Daemon {
         // Whoever asked may have gone.
         match order {
             Order::Drain(asked) => {
-                let done = self.draining.order(&self.fleet, &asked.what, Instant::now());
-                if done.is_ok() {
-                    self.replan().await;
-                }
+                let done = self.drain_server(&asked.what).await;
                 let _ = asked.done.send(done);
             }
             Order::Flows(asked) => {
                 let (flows, names) = (self.flows.clone(), self.names());
                 // The table may be large.
                 task::spawn_blocking(move || {
-                    let _ = asked.done.send(Ok(listing::list(&flows, &names, &asked.what)));
+                    let listed = names.check(&asked.what.selector);
+                    let listed = listed.map(|()| listing::list(&flows, &names, &asked.what));
+                    let _ = asked.done.send(listed);
                 });
             }
             Order::Explain(asked) => self.explain(asked),
@@ -247,6 +247,13 @@ impl Daemon {
         }
     }
 
+    async fn drain_server(&mut self, order: &Drain) -> Result<(), String> {
+        self.draining.order(&self.fleet, order, Moment::now())?;
+        self.replan().await;
+        let noted = self.note_drains();
+        noted.map_err(|error| format!("done, but a restart of lb would forget it: {error:#}"))
+    }
+
     fn explain(&self, asked: Asked<Question, Explanation>) {
         let (watcher, names) = (self.watcher.clone(), self.names());
         let interface = asked.what.interface.clone();
@@ -255,6 +262,13 @@ impl Daemon {
             let _ = asked.done.send(Err("no interface is attached: name one".to_owned()));
             return;
         };
+        if !self.uplinks.names().contains(&&*interface) {
+            let names = self.uplinks.names().join(", ");
+            let _ = asked.done.send(Err(format!(
+                "lb is not on {interface}, and sees no packet that comes in by it; it is on {names}"
+            )));
+            return;
+        }
         // The first one waits for the verifier.
         task::spawn_blocking(move || {
             let explained = explaining::explain(&watcher, &names, &asked.what, &interface);
@@ -319,6 +333,11 @@ impl Daemon {
         if let Err(error) = self.notes.write_down(&assembly::down(&self.fleet)) {
             warn!(error = format!("{error:#}"), "cannot note who is down");
         }
+    }
+
+    /// For the next daemon, which is to know the operator's orders.
+    fn note_drains(&self) -> anyhow::Result<()> {
+        self.notes.write_drains(&self.draining.noted())
     }
 
     async fn replan(&mut self) {

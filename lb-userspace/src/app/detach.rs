@@ -30,9 +30,11 @@ pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
     runtime.block_on(async {
         let pins = pin_dir.exists().then(|| Pins::open(pin_dir)).transpose();
         let pins = pins.context("cannot detach")?;
-        let host = Host::open(state_dir).await.context("cannot detach")?;
+        let mut host = Host::open(state_dir).await.context("cannot detach")?;
         let datapath = pins.map(Pins::remove).transpose()?.unwrap_or_default();
         notes::remove(state_dir)?;
+        let interfaces: Vec<_> = datapath.interfaces.iter().map(|(name, _)| name).collect();
+        host.suspect_forwarding(&interfaces)?;
         let host = host.close().await.context("cannot undo all that was changed")?;
         Ok(Detached { datapath, host })
     })

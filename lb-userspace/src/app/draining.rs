@@ -1,9 +1,15 @@
 //! Servers that drain: by configuration, or by order of the operator.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use tracing::info;
 
+use super::notes::{Drained, Member};
 use crate::{
     admin::Drain,
     fleet::{Backend, Fleet, RunningService},
@@ -13,6 +19,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Draining {
     deadlines: Vec<Deadline>,
+    /// All who drain.
+    noted: BTreeMap<Member, Drained>,
 }
 
 struct Deadline {
@@ -21,17 +29,64 @@ struct Deadline {
     at: Instant,
 }
 
+/// A moment by both clocks: deadlines are waited for by one, and noted by the other, which goes on
+/// while no daemon runs.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) instant: Instant,
+    pub(super) wall: SystemTime,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+
+    fn unix_ms(self) -> u64 {
+        let since = self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        since.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// When something ends that takes so long since `unix_ms`. No earlier than now, nor later than
+    /// if it began now: the wall clock may have been set.
+    fn end_of(self, deadline: Duration, unix_ms: u64) -> Instant {
+        let passed = Duration::from_millis(self.unix_ms().saturating_sub(unix_ms));
+        self.instant + deadline.saturating_sub(passed)
+    }
+}
+
 impl Draining {
-    /// Those that drain by configuration, from `now` on.
-    pub(super) fn of(fleet: &Fleet, now: Instant) -> Self {
+    /// Those that drain by configuration, and by orders that an earlier daemon noted. Their time
+    /// has run on; who is past it is expelled already. What the configuration does not know any
+    /// more is forgotten.
+    pub(super) fn resume(fleet: &Fleet, noted: Vec<Drained>, now: Moment) -> Self {
+        let noted = noted.into_iter().map(|it| ((it.service.clone(), it.server), it));
+        let mut before: BTreeMap<Member, Drained> = noted.collect();
         let mut draining = Self::default();
         for running in &fleet.services {
-            for backend in running.backends.iter().filter(|backend| backend.is_draining()) {
-                let deadline = running.service.steering.drain_deadline;
-                draining.set(running, backend, deadline.map(|deadline| now + deadline));
+            for backend in &running.backends {
+                let member = (running.service.name.to_string(), backend.server.address);
+                let before = before.remove(&member);
+                let drained = match (before, backend.is_draining()) {
+                    (Some(before), configured) if before.ordered || configured => before,
+                    (_, true) => drained(&member, now),
+                    (_, false) => continue,
+                };
+                if drained.ordered {
+                    let (service, server) = (&running.service.name, backend.server.address);
+                    info!(%service, %server, "goes on draining, as ordered");
+                }
+                backend.set_draining(true);
+                draining.set(running, backend, Some(drained), now);
             }
         }
+        draining.expel(now.instant);
         draining
+    }
+
+    /// For the next daemon.
+    pub(super) fn noted(&self) -> Vec<Drained> {
+        self.noted.values().cloned().collect()
     }
 
     /// Carries an order out.
@@ -43,7 +98,7 @@ impl Draining {
         &mut self,
         fleet: &Fleet,
         order: &Drain,
-        now: Instant,
+        now: Moment,
     ) -> Result<(), String> {
         let (running, backend) = find(fleet, &order.service, order.server)?;
         if order.undo && !backend.server.is_offered() {
@@ -54,9 +109,10 @@ impl Draining {
         }
         backend.set_draining(!order.undo);
         backend.set_expelled(false);
-        let deadline = order.deadline().or(running.service.steering.drain_deadline);
-        let deadline = deadline.filter(|_| !order.undo).map(|deadline| now + deadline);
-        self.set(running, backend, deadline);
+        let member = (order.service.clone(), order.server);
+        let drained =
+            Drained { ordered: true, deadline_ms: order.deadline_ms, ..drained(&member, now) };
+        self.set(running, backend, (!order.undo).then_some(drained), now);
         running.touch();
         let (service, server) = (&running.service.name, order.server);
         match order.undo {
@@ -92,13 +148,27 @@ impl Draining {
         &mut self,
         running: &Arc<RunningService>,
         backend: &Arc<Backend>,
-        deadline: Option<Instant>,
+        drained: Option<Drained>,
+        now: Moment,
     ) {
         self.deadlines.retain(|other| !Arc::ptr_eq(&other.backend, backend));
-        backend.set_drain_deadline(deadline);
+        backend.set_drain_deadline(None);
+        self.noted.remove(&(running.service.name.to_string(), backend.server.address));
+        let Some(drained) = drained else { return };
+        let deadline = drained.deadline_ms.map(Duration::from_millis);
+        let deadline = deadline.or(running.service.steering.drain_deadline);
+        let at = deadline.map(|deadline| now.end_of(deadline, drained.since_ms));
+        backend.set_drain_deadline(at);
         let (running, backend) = (running.clone(), backend.clone());
-        self.deadlines.extend(deadline.map(|at| Deadline { running, backend, at }));
+        self.deadlines.extend(at.map(|at| Deadline { running, backend, at }));
+        self.noted.insert((drained.service.clone(), drained.server), drained);
     }
+}
+
+/// By configuration, from `now` on.
+fn drained((service, server): &Member, now: Moment) -> Drained {
+    let (service, server) = (service.clone(), *server);
+    Drained { service, server, since_ms: now.unix_ms(), ordered: false, deadline_ms: None }
 }
 
 fn find<'f>(
@@ -119,7 +189,7 @@ fn find<'f>(
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
+    use std::path::Path;
 
     use super::*;
     use crate::{app::assembly, config, control::Slots, tables::Capacity};
@@ -152,12 +222,13 @@ load_balancer.servers = [
 
     #[test]
     fn who_drains_by_configuration_is_expelled_in_time() {
-        let (fleet, now) = (fleet(), Instant::now());
-        let mut draining = Draining::of(&fleet, now);
+        let (fleet, now) = (fleet(), Moment::now());
+        let mut draining = Draining::resume(&fleet, Vec::new(), now);
         let minute = Duration::from_secs(60);
-        assert_eq!(draining.next(), Some(now + minute));
-        assert!(!draining.expel(now));
-        assert!(draining.expel(now + minute) && !draining.expel(now + minute));
+        let end = now.instant + minute;
+        assert_eq!(draining.next(), Some(end));
+        assert!(!draining.expel(now.instant));
+        assert!(draining.expel(end) && !draining.expel(end));
         let backends = &fleet.services[0].backends;
         assert!(backends[1].is_expelled() && !backends[0].is_expelled());
         let undo = draining.order(&fleet, &order("10.0.0.2:80", None, true), now);
@@ -166,14 +237,14 @@ load_balancer.servers = [
 
     #[test]
     fn an_order_drains_and_another_undoes_it() {
-        let (fleet, now) = (fleet(), Instant::now());
+        let (fleet, now) = (fleet(), Moment::now());
         let mut draining = Draining::default();
         let (first, revision) = (&fleet.services[0].backends[0], fleet.services[0].revision());
         draining.order(&fleet, &order("10.0.0.1:80", Some(5), false), now).unwrap();
         assert!(first.is_draining() && !first.is_open() && !first.is_expelled());
-        assert_eq!(first.drain_deadline(), Some(now + Duration::from_millis(5)));
+        assert_eq!(first.drain_deadline(), Some(now.instant + Duration::from_millis(5)));
         assert_ne!(fleet.services[0].revision(), revision);
-        assert!(draining.expel(now + Duration::from_millis(5)));
+        assert!(draining.expel(now.instant + Duration::from_millis(5)));
         assert!(first.is_expelled());
         draining.order(&fleet, &order("10.0.0.1:80", None, true), now).unwrap();
         assert!(first.is_open() && !first.is_expelled());
@@ -182,7 +253,7 @@ load_balancer.servers = [
 
     #[test]
     fn who_does_not_exist_is_said() {
-        let (fleet, now) = (fleet(), Instant::now());
+        let (fleet, now) = (fleet(), Moment::now());
         let mut draining = Draining::default();
         let wrong = draining.order(&fleet, &order("10.0.0.9:80", None, false), now);
         assert!(wrong.unwrap_err().ends_with("it has 10.0.0.1:80, 10.0.0.2:80"));
@@ -191,5 +262,59 @@ load_balancer.servers = [
             draining.order(&fleet, &other, now),
             Err("there is no service \"web\"".to_owned())
         );
+    }
+    fn later(now: Moment, seconds: u64) -> Moment {
+        let passed = Duration::from_secs(seconds);
+        Moment { instant: now.instant + passed, wall: now.wall + passed }
+    }
+
+    #[test]
+    fn an_order_stands_and_its_time_runs_on_while_daemons_come_and_go() {
+        let (first, now) = (fleet(), Moment::now());
+        let mut draining = Draining::resume(&first, Vec::new(), now);
+        draining.order(&first, &order("10.0.0.1:80", Some(90_000), false), now).unwrap();
+        let mut noted = draining.noted();
+        assert_eq!(noted.len(), 2);
+        for seconds in [20, 40, 50] {
+            let (fleet, then) = (fleet(), later(now, seconds));
+            let draining = Draining::resume(&fleet, noted, then);
+            assert!(fleet.services[0].backends.iter().all(|backend| backend.is_draining()));
+            let ends: Vec<_> = draining.deadlines.iter().map(|it| it.at - now.instant).collect();
+            assert_eq!(ends, [90, 60].map(Duration::from_secs));
+            noted = draining.noted();
+        }
+        let (fleet, then) = (fleet(), later(now, 100));
+        let mut draining = Draining::resume(&fleet, noted, then);
+        assert!(fleet.services[0].backends.iter().all(|backend| backend.is_expelled()));
+        draining.order(&fleet, &order("10.0.0.1:80", None, true), then).unwrap();
+        let noted = draining.noted();
+        assert_eq!(noted.len(), 1, "what an order undid is forgotten: {noted:?}");
+        let back = self::fleet();
+        Draining::resume(&back, noted, then);
+        assert!(
+            back.services[0].backends[0].is_open() && back.services[0].backends[1].is_expelled()
+        );
+    }
+
+    #[test]
+    fn what_the_configuration_took_back_is_forgotten_and_what_was_ordered_is_not() {
+        let (fleet, now) = (fleet(), Moment::now());
+        let member = |server: &str| ("raw".to_owned(), server.parse().unwrap());
+        let configured = drained(&member("10.0.0.1:80"), now);
+        let gone = Drained { ordered: true, ..drained(&member("10.0.0.9:80"), now) };
+        let noted = Draining::resume(&fleet, vec![configured.clone(), gone], now).noted();
+        assert_eq!(noted.len(), 1, "{noted:?}");
+        assert!(fleet.services[0].backends[0].is_open());
+        let ordered = Drained { ordered: true, ..configured };
+        Draining::resume(&fleet, vec![ordered], now);
+        assert!(!fleet.services[0].backends[0].is_open());
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_back_prolongs_nothing() {
+        let (fleet, now) = (fleet(), Moment::now());
+        let noted = Draining::resume(&fleet, Vec::new(), later(now, 3600)).noted();
+        let draining = Draining::resume(&fleet, noted, now);
+        assert_eq!(draining.next(), Some(now.instant + Duration::from_secs(60)));
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn explain(
 ) -> Result<Explanation, String> {
     /// What a program without fragments takes of a page.
     const LONGEST: usize = 3000;
+    const ETHERNET: usize = 14;
     let Question { from, to, protocol, flags, size, .. } = *question;
     if from.is_ipv4() != to.is_ipv4() {
         return Err(format!("{from} and {to} are of different families"));
@@ -43,6 +44,13 @@ pub(super) fn explain(
         Transport::Icmp => echo(&from),
     };
     let probe = Probe { from, to, protocol, flags: flags.into(), size };
+    let smallest = Probe { size: 0, ..probe }.frame().len() - ETHERNET;
+    if (1..smallest).contains(&size) {
+        let protocol = question.protocol.name();
+        return Err(format!(
+            "a packet of {size} bytes has no room for its headers: {protocol} from {from} has at least {smallest}"
+        ));
+    }
     let explained = watcher.explain(&probe.frame(), interface);
     let Explained { decision, frame } = explained.map_err(|error| {
         let error = anyhow::Error::from(error);
@@ -51,7 +59,7 @@ pub(super) fn explain(
     // The packet as it was asked about: of a usual one the program keeps no key.
     let key = key(&probe);
     let leaves = (decision.egress != 0).then(|| leaves(&decision, &frame)).flatten();
-    let status = status(&decision, &key, names);
+    let status = status(&decision, Some(&key), names);
     let words = status.reason.as_deref().and_then(advice::on);
     Ok(Explanation {
         leaves,
@@ -87,41 +95,41 @@ fn interface(index: u32) -> String {
     interface_name(index).unwrap_or_else(|| format!("#{index}"))
 }
 
-/// The key of a traced packet.
-pub(super) fn traced_key(decision: &Decision) -> FlowKey {
+/// The key of a traced packet, where it has one.
+pub(super) fn traced_key(decision: &Decision) -> Option<FlowKey> {
     if decision.met & met::DESK != 0 {
-        decision.key
+        Some(decision.key).filter(|key| *key != FlowKey::unread())
+    } else if decision.met & met::FLOW == 0 {
+        None
     } else if decision.met & met::ANSWERS != 0 {
         // Read as a client's packet first, and then as a backend's.
-        decision.flow.answer()
+        Some(decision.flow.answer())
     } else {
-        decision.flow.question()
+        Some(decision.flow.question())
     }
 }
 
 /// A decision about the packet with `key`.
-pub(super) fn status(decision: &Decision, key: &FlowKey, names: &Names) -> DecisionStatus {
-    let flow = flow(decision, key);
+pub(super) fn status(decision: &Decision, key: Option<&FlowKey>, names: &Names) -> DecisionStatus {
+    let flow = key.and_then(|key| flow(decision, key));
     let known = known(decision, flow);
     let is_new = known == FlowKnown::New;
-    let steered = decision.met & met::VIP != 0 && decision.path == path::STEER;
-    let service = flow.map(|flow| flow.service).or(steered.then_some(decision.service));
-    let is_tcp = key.protocol == TCP && decision.met & met::DESK != 0;
+    let is_tcp = key.is_some_and(|key| key.protocol == TCP) && decision.met & met::DESK != 0;
     let chose = is_new && decision.met & met::RING != 0;
     let slot = decision.slot.wrapping_sub(decision.ring.offset());
     let length = decision.ring.length();
+    let mut services = services(decision, key, flow, names).into_iter();
     DecisionStatus {
         at_ns: decision.at,
-        protocol: Transport::of(key.protocol),
-        from: end(key.src, key.src_port, key.protocol),
-        to: end(key.dst, key.dst_port, key.protocol),
+        protocol: key.and_then(|key| Transport::of(key.protocol)),
+        from: key.map(|key| end(key.src, key.src_port, key.protocol)),
+        to: key.map(|key| end(key.dst, key.dst_port, key.protocol)),
+        ethertype: decision.ethertype as u16,
         flags: is_tcp.then_some(decision.flags as u8),
         length: decision.length,
         interface: interface(decision.ingress),
-        service: service
-            .and_then(|id| names.service(id))
-            .or_else(|| names.at(end(key.dst, key.dst_port, key.protocol), key.protocol))
-            .map(str::to_owned),
+        service: services.next(),
+        sharing: services.collect(),
         flow: known,
         ring_slot: (chose && slot < length).then_some([slot, length]),
         regions_full: if chose { decision.passed } else { 0 },
@@ -132,6 +140,25 @@ pub(super) fn status(decision: &Decision, key: &FlowKey, names: &Names) -> Decis
         evicts: decision.met & met::EVICTED != 0,
         verdict: verdict(decision.outcome).to_owned(),
         reason: reason(decision).map(|reason| reason.name().to_owned()),
+    }
+}
+
+/// The packet's service; or all that it may be of.
+fn services(
+    decision: &Decision,
+    key: Option<&FlowKey>,
+    flow: Option<&Flow>,
+    names: &Names,
+) -> Vec<String> {
+    let steered = decision.met & met::VIP != 0 && decision.path == path::STEER;
+    let id = flow.map(|flow| flow.service).or(steered.then_some(decision.service));
+    let at = |key: &FlowKey| {
+        let to = end(key.dst, key.dst_port, key.protocol);
+        names.at(to, key.protocol).map(str::to_owned).collect()
+    };
+    match id.and_then(|id| names.service(id)) {
+        Some(name) => vec![name.to_owned()],
+        None => key.map(at).unwrap_or_default(),
     }
 }
 
@@ -177,4 +204,35 @@ fn reason(decision: &Decision) -> Option<Reason> {
     let refused = matches!(decision.outcome, outcome::ANSWER | outcome::DROP);
     let reason = Reason::ALL.get(decision.reason as usize);
     reason.copied().filter(|_| refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::abi::Address;
+
+    use super::*;
+    use crate::{control::Slots, fleet::Fleet, tables::Capacity};
+
+    fn names() -> Names {
+        let capacity = Capacity { services: 1, backends: 1, loads: 1, rings: 0 };
+        Names::of(&Fleet::default(), &Slots::new(capacity))
+    }
+
+    #[test]
+    fn a_frame_without_addresses_is_told_without() {
+        let arp = Decision {
+            key: FlowKey::unread(),
+            met: met::DESK,
+            ethertype: 0x0806,
+            length: 42,
+            ..Decision::default()
+        };
+        assert_eq!(traced_key(&arp), None);
+        let told = status(&arp, traced_key(&arp).as_ref(), &names());
+        assert_eq!((told.from, told.to, told.protocol, told.ethertype), (None, None, None, 0x0806));
+        // Nor is what an earlier packet left taken for its own.
+        let address = Address::of([10, 0, 0, 1].into());
+        let left = Decision { flow: Flow { client: address, ..Flow::default() }, met: 0, ..arp };
+        assert_eq!(traced_key(&left), None);
+    }
 }

@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    admin::{FlowList, FlowQuery, FlowState, FlowStatus, Traits, Transport},
+    admin::{FlowList, FlowQuery, FlowState, FlowStatus, Selector, Traits, Transport},
     control::Slots,
     datapath::{FlowTable, clock},
     fleet::Fleet,
@@ -40,19 +40,30 @@ impl Names {
         self.steered.get(&id).map(|name| &**name)
     }
 
-    /// The service that declares a port of an announced address; the first, where hostnames tell
-    /// several apart. Also of proxied ports, which have no index.
-    pub(super) fn at(&self, vip: SocketAddr, protocol: u32) -> Option<&str> {
-        let has_port = |service: &Service| {
+    /// The services that declare a port of an announced address: hostnames tell several apart. Also
+    /// of proxied ports, which have no index.
+    pub(super) fn at(&self, vip: SocketAddr, protocol: u32) -> impl Iterator<Item = &str> {
+        let has_port = move |service: &Service| {
             service.ports.iter().any(|port| port.numbers().contains(&vip.port()))
         };
-        let mut services = self.services.iter();
-        let found = services.find(|service| {
+        let found = self.services.iter().filter(move |service| {
             u32::from(service.protocol.number()) == protocol
                 && service.addresses.contains(&vip.ip())
                 && has_port(service)
         });
         found.map(|service| &*service.name)
+    }
+
+    /// # Errors
+    ///
+    /// What is selected is not there, in words for the operator.
+    pub(super) fn check(&self, selector: &Selector) -> Result<(), String> {
+        match &selector.service {
+            Some(wanted) if !self.services.iter().any(|service| *service.name == **wanted) => {
+                Err(format!("there is no service \"{wanted}\""))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -109,8 +120,8 @@ impl Eq for Listed {}
 /// What a selector looks at.
 pub(super) fn traits<'a>(flow: &Flow, names: &'a Names, state: Option<FlowState>) -> Traits<'a> {
     Traits {
-        client: socket(flow.client, flow.client_port),
-        vip: socket(flow.vip, flow.vip_port),
+        client: Some(socket(flow.client, flow.client_port)),
+        vip: Some(socket(flow.vip, flow.vip_port)),
         backend: Some(socket(flow.backend_address, flow.backend_port)),
         service: names.service(flow.service),
         protocol: Transport::of(flow.protocol),

@@ -1,5 +1,5 @@
 //! What the next daemon must know of this one, in files of the state directory: which servers were
-//! down, and [whose the indices are](super::ledger).
+//! down, which drain since when, and [whose the indices are](super::ledger).
 
 use std::{
     collections::BTreeSet,
@@ -15,6 +15,7 @@ use tracing::warn;
 use super::ledger;
 
 const DOWN: &str = "down.json";
+const DRAINS: &str = "drains.json";
 
 /// A server of the service with this name.
 pub(super) type Member = (String, SocketAddr);
@@ -32,6 +33,19 @@ struct Note<T> {
     /// may come again after a restart of the host, but never for maps with something in them.
     maps: BTreeSet<u32>,
     content: T,
+}
+
+/// A server that drains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Drained {
+    pub(super) service: String,
+    pub(super) server: SocketAddr,
+    /// When that began, in ms of Unix time: it goes on while no daemon runs.
+    pub(super) since_ms: u64,
+    /// By order of the operator, which stands until another. Otherwise by configuration.
+    pub(super) ordered: bool,
+    /// As ordered. `None`: the service's.
+    pub(super) deadline_ms: Option<u64>,
 }
 
 impl Notes {
@@ -53,15 +67,30 @@ impl Notes {
         self.write(DOWN, down)
     }
 
-    /// `None`: it is not there, cannot be understood, or is not about our maps.
+    /// Who drains. It is the operator's word, whatever became of the maps.
+    pub(super) fn drains(&self) -> Vec<Drained> {
+        self.read_file(DRAINS).unwrap_or_default()
+    }
+
+    pub(super) fn write_drains(&self, drains: &[Drained]) -> anyhow::Result<()> {
+        self.write_file(DRAINS, &drains)
+    }
+
+    /// `None`: as of [`read_file`](Self::read_file), or it is not about our maps.
     pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let note: Note<T> = self.read_file(name)?;
+        (!note.maps.is_disjoint(&self.maps)).then_some(note.content)
+    }
+
+    /// `None`: it is not there, or cannot be understood.
+    fn read_file<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.directory.join(name);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             text => text.map_err(anyhow::Error::from),
         };
-        match text.and_then(|text| Ok(serde_json::from_str::<Note<T>>(&text)?)) {
-            Ok(note) => (!note.maps.is_disjoint(&self.maps)).then_some(note.content),
+        match text.and_then(|text| Ok(serde_json::from_str(&text)?)) {
+            Ok(content) => Some(content),
             Err(error) => {
                 let (path, error) = (path.display(), format!("{error:#}"));
                 warn!(%path, error, "ignoring a file that makes no sense");
@@ -70,14 +99,17 @@ impl Notes {
         }
     }
 
+    pub(super) fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+        self.write_file(name, &Note { maps: self.maps.clone(), content })
+    }
+
     /// Whole or not at all, as far as a crash of the daemon goes. After a crash of the host there
     /// are no maps that it could be about.
-    pub(super) fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+    fn write_file(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
         let path = self.directory.join(name);
         let draft = path.with_extension("json.new");
-        let note = Note { maps: self.maps.clone(), content };
         let write = || {
-            fs::write(&draft, serde_json::to_vec(&note)?)?;
+            fs::write(&draft, serde_json::to_vec(content)?)?;
             fs::rename(&draft, &path)
         };
         write().with_context(|| format!("cannot write {}", path.display()))
@@ -87,10 +119,13 @@ impl Notes {
 /// Forgets everything: there are no tables any more.
 pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
     ledger::remove(state_dir)?;
-    match fs::remove_file(state_dir.join(DOWN)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    for name in [DOWN, DRAINS] {
+        match fs::remove_file(state_dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -107,6 +142,16 @@ mod tests {
         about(&[1, 2]).write_down(&down).unwrap();
         assert_eq!(about(&[2, 3]).down(), down, "one map goes on");
         assert!(about(&[3, 4]).down().is_empty());
+        let drained = Drained {
+            service: "web".to_owned(),
+            server: SocketAddr::from(([10, 0, 0, 1], 80)),
+            since_ms: 5,
+            ordered: true,
+            deadline_ms: None,
+        };
+        assert!(about(&[1, 2]).drains().is_empty(), "there is none");
+        about(&[1, 2]).write_drains(std::slice::from_ref(&drained)).unwrap();
+        assert_eq!(about(&[3, 4]).drains(), [drained], "an order is not about maps");
         fs::write(directory.join(DOWN), "nonsense").unwrap();
         assert!(about(&[1, 2]).down().is_empty());
         remove(&directory).unwrap();

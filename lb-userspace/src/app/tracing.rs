@@ -48,6 +48,9 @@ pub(super) async fn trace(
     steps: mpsc::Sender<Step>,
 ) {
     let Asked { what: query, done } = asked;
+    if let Err(error) = names.check(&query.selector) {
+        return drop(done.send(Err(error)));
+    }
     let filter = filter(&query);
     let prepared = {
         let watcher = watcher.clone();
@@ -108,7 +111,7 @@ async fn tell(
                     ready.clear_ready();
                     continue;
                 };
-                let status = status(&decision, &traced_key(&decision), names);
+                let status = status(&decision, traced_key(&decision).as_ref(), names);
                 if !is_wanted(selector, &status) {
                     continue;
                 }
@@ -124,17 +127,20 @@ async fn tell(
 
 /// Exactly, where the kernel selected only roughly.
 fn is_wanted(selector: &Selector, status: &DecisionStatus) -> bool {
-    let from_backend = status.backend == Some(status.from) && status.source == Some(status.to);
+    let from_backend =
+        status.backend.is_some() && status.backend == status.from && status.source == status.to;
     // The kernel looked at client and address: of a backend's packet they are not at hand.
     let selector = match from_backend {
         true => &Selector { client: None, vip: None, ..selector.clone() },
         false => selector,
     };
+    let services = status.service.iter().chain(&status.sharing);
+    let wanted = services.into_iter().find(|name| selector.service.as_ref() == Some(name));
     selector.takes(&Traits {
         client: status.from,
         vip: status.to,
         backend: status.backend,
-        service: status.service.as_deref(),
+        service: wanted.or(status.service.as_ref()).map(String::as_str),
         protocol: status.protocol,
         state: match status.flow {
             FlowKnown::None => None,

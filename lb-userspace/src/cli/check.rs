@@ -2,16 +2,21 @@
 
 use std::{fmt, path::Path, process::ExitCode};
 
-use crate::{config, service, settings::Config};
+use crate::{app, config, service, settings::Config};
 
-use super::{fail, print, refuse};
+use super::{complain, fail, print, refuse};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(config) => match print(&format!("ok: {}\n", Summary::of(&config))) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
+        Ok(config) => {
+            for doubt in app::doubts(&config) {
+                complain(&format!("warning: {doubt}"));
+            }
+            match print(&format!("ok: {}\n", Summary::of(&config))) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            }
+        }
         Err(error) => refuse(&error),
     }
 }

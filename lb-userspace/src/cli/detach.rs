@@ -34,8 +34,13 @@ fn render(detached: &Detached, pin_dir: &Path) -> String {
         line("routes removed", &host.routes),
         line("neighbours released", &host.neighbours),
         line("settings restored", &host.settings),
+        line("settings left", &host.unclear),
     ];
-    let text = lines.concat();
+    let mut text = lines.concat();
+    if !host.unclear.is_empty() {
+        text += "What is left was set by lb or before it: undo.json in `state_dir`, which said so, \
+                 was lost.\nSet it back where this host does not need it: `sysctl -w`\n";
+    }
     if text.is_empty() { "nothing to detach\n".to_owned() } else { text }
 }
 
@@ -73,5 +78,10 @@ maps removed         14 in /p
 routes removed       203.0.113.1, 2001:db8::1
 ";
         assert_eq!(render(&detached, Path::new("/p")), text);
+        let unclear = BTreeSet::from(["net/ipv4/conf/eth0/forwarding".to_owned()]);
+        let host = Undone { unclear, ..Undone::default() };
+        let text = render(&Detached { host, ..Detached::default() }, Path::new("/p"));
+        assert!(text.starts_with("settings left        net/ipv4/conf/eth0/forwarding\n"), "{text}");
+        assert!(text.contains("undo.json"), "{text}");
     }
 }

@@ -12,7 +12,7 @@ use crate::admin::{
 
 use super::{fail, print, selector};
 
-/// Bits of a TCP header (RFC 9293, 3.1).
+/// Bits of a TCP header (RFC 9293, 3.1), as the help of `--flags` lists them.
 const FLAGS: [(&str, u8); 8] = [
     ("fin", 0x01),
     ("syn", 0x02),
@@ -35,12 +35,12 @@ pub(super) struct Flags {
     /// tcp, udp or icmp, which is an echo request.
     #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
     proto: Transport,
-    /// TCP's flags: fin, syn, rst, psh, ack, urg.
+    /// TCP's flags: fin, syn, rst, psh, ack, urg, ece, cwr.
     #[arg(long, value_name = "FLAG,…", default_value = "syn", value_delimiter = ',', value_parser = flag)]
     flags: Vec<u8>,
     /// Bytes of the IP packet. Default: its headers alone.
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
-    size: usize,
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..))]
+    size: Option<u16>,
     /// That it comes in by. Default: the first of `[node] interfaces`.
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<String>,
@@ -90,7 +90,7 @@ fn question(flags: &Flags) -> anyhow::Result<Question> {
         to: port(flags.to, "--to")?,
         protocol: flags.proto,
         flags: flags.flags.iter().fold(0, |all, bit| all | bit),
-        size: flags.size,
+        size: flags.size.map_or(0, usize::from),
         interface: flags.interface.clone(),
     })
 }
@@ -105,7 +105,10 @@ fn write(explanation: &Explanation, out: &mut String) -> fmt::Result {
     let decision = &explanation.decision;
     writeln!(out, "packet    {}", packet(decision))?;
     if let Some(service) = &decision.service {
-        writeln!(out, "service   {service}")?;
+        let sharing = decision.sharing.iter().map(|other| format!(" or {other}"));
+        let sharing = sharing.collect::<String>();
+        let by = if sharing.is_empty() { "" } else { ", by the host name" };
+        writeln!(out, "service   {service}{sharing}{by}")?;
     }
     writeln!(out, "flow      {}", flow(decision))?;
     if let Some(backend) = decision.backend {
@@ -134,8 +137,29 @@ pub(super) fn packet(decision: &DecisionStatus) -> String {
         format!(" {}", names.join(","))
     });
     let end = |end: SocketAddr| end_of(end, decision.protocol);
-    let DecisionStatus { length, interface, from, to, .. } = decision;
-    format!("{protocol} {} → {}{flags}, {length} bytes, in by {interface}", end(*from), end(*to))
+    let DecisionStatus { length, interface, .. } = decision;
+    match (decision.from, decision.to) {
+        (Some(from), Some(to)) => {
+            let (from, to) = (end(from), end(to));
+            format!("{protocol} {from} → {to}{flags}, {length} bytes, in by {interface}")
+        }
+        _ => format!("{}, {length} bytes, in by {interface}", frame(decision.ethertype)),
+    }
+}
+
+/// What carries no addresses that could be read (IANA, IEEE 802 Numbers).
+fn frame(ethertype: u16) -> String {
+    match ethertype {
+        0 => "a frame that is too short".to_owned(),
+        0x0806 => "arp".to_owned(),
+        0x0800 => "ip, unreadable".to_owned(),
+        0x86dd => "ipv6, unreadable".to_owned(),
+        0x88cc => "lldp".to_owned(),
+        0x8100 | 0x88a8 => "a VLAN's frame, not of ip".to_owned(),
+        // Below it is a length (IEEE 802.3): spanning tree, IS-IS.
+        ..0x0600 => "an 802.3 frame".to_owned(),
+        other => format!("ethertype {other:#06x}"),
+    }
 }
 
 fn end_of(end: SocketAddr, protocol: Option<Transport>) -> String {
@@ -203,12 +227,14 @@ mod tests {
         DecisionStatus {
             at_ns: 1,
             protocol: Some(Transport::Tcp),
-            from: "198.51.100.7:4000".parse().unwrap(),
-            to: "203.0.113.1:80".parse().unwrap(),
+            from: Some("198.51.100.7:4000".parse().unwrap()),
+            to: Some("203.0.113.1:80".parse().unwrap()),
+            ethertype: 0x0800,
             flags: Some(0x12),
             length: 54,
             interface: "eth0".into(),
             service: Some("web".into()),
+            sharing: Vec::new(),
             flow: FlowKnown::New,
             ring_slot: Some([17, 307]),
             regions_full: 0,
@@ -242,6 +268,40 @@ leaves    10.0.0.254:2048 → 10.0.0.1:8080, by eth1, VLAN 7 to 02:00:00:00:00:0
 verdict   steered: rewritten and sent on
 ";
         assert_eq!(render(&explanation), text);
+    }
+
+    #[test]
+    fn a_frame_without_addresses_is_named_by_its_type() {
+        let told = |ethertype| {
+            packet(&DecisionStatus {
+                protocol: None,
+                from: None,
+                to: None,
+                ethertype,
+                flags: None,
+                ..decision()
+            })
+        };
+        assert_eq!(told(0x0806), "arp, 54 bytes, in by eth0");
+        assert_eq!(told(0x88cc), "lldp, 54 bytes, in by eth0");
+        assert_eq!(told(0x8847), "ethertype 0x8847, 54 bytes, in by eth0");
+        assert_eq!(told(0x0026), "an 802.3 frame, 54 bytes, in by eth0");
+    }
+
+    #[test]
+    fn every_flag_is_in_the_help() {
+        use clap::Args as _;
+        let help = Flags::augment_args(clap::Command::new("explain")).render_help().to_string();
+        let names = FLAGS.map(|(name, _)| name).join(", ");
+        assert!(help.contains(&names), "{help}");
+    }
+
+    #[test]
+    fn all_services_of_a_shared_port_are_named() {
+        let sharing = vec!["api".to_owned(), "blog".to_owned()];
+        let decision = DecisionStatus { sharing, ..decision() };
+        let text = render(&Explanation { decision, leaves: None, meaning: None, advice: None });
+        assert!(text.contains("service   web or api or blog, by the host name\n"), "{text}");
     }
 
     #[test]

@@ -106,9 +106,11 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
         0 => String::new(),
         failed => format!(", {failed} failed"),
     };
+    // What the kernel opens is no request.
+    let counted = if service.path == "steer" { "connections" } else { "requests" };
     writeln!(
         out,
-        "{}  {} {}  {}  port {}  {} requests{failed}",
+        "{}  {} {}  {}  port {}  {} {counted}{failed}",
         service.name,
         service.path,
         service.protocol,

@@ -51,6 +51,7 @@ fn wrong_usage_is_refused() {
         ("lb explain --from 10.0.0.1:1", ErrorKind::MissingRequiredArgument),
         ("lb explain --from 10.0.0.1:1 --to 10.0.0.2:2 --flags sin", ErrorKind::ValueValidation),
         ("lb flows --client 10.0.0.0/33", ErrorKind::ValueValidation),
+        ("lb trace --sample 0", ErrorKind::ValueValidation),
         ("lb flows --state open", ErrorKind::ValueValidation),
         ("lb stat", ErrorKind::InvalidSubcommand),
     ] {

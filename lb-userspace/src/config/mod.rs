@@ -4,6 +4,7 @@
 //! and `conflict` refuse what one service, or several, must not say together.
 
 mod address;
+mod belonging;
 mod combine;
 mod conflict;
 mod diagnostic;
@@ -19,6 +20,7 @@ mod port;
 mod port_range;
 mod proxy;
 mod reader;
+mod regions;
 mod scalar;
 mod section;
 mod service;
@@ -102,22 +104,21 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
         root.optional("certificates", |it| it.list(|it| proxy::certificate(it, directory)));
     let has_certificates = root.has("certificates");
     let proxy = root.optional("proxy", proxy::proxy);
-    let regions = root.optional("regions", |it| {
-        it.entries(|group, regions| Some((group.value.into(), node::regions(regions)?)))
-    });
+    let groups = root.optional("regions", |it| it.entries(regions::group)).unwrap_or_default();
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
     let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
-    let timeouts = node.as_ref().map(|node| node.flow_timeouts).unwrap_or_default();
+    regions::check(node.as_ref(), &groups, &pools, &drafts, root.report());
+    let timeouts = node.as_ref().map(|node| node.node.flow_timeouts).unwrap_or_default();
     let services = services(drafts, &pools, has_certificates, timeouts, root.report());
     Some(Config {
-        node: node?,
+        node: node?.build(),
         admin: admin.unwrap_or_else(node::default_admin),
         certificates: certificates.map_or_else(Vec::new, List::into_values),
         proxy: proxy.unwrap_or_else(proxy::default_proxy),
-        regions: regions.into_iter().flatten().collect(),
+        regions: groups.into_iter().map(regions::Group::build).collect(),
         services,
     })
 }

@@ -18,8 +18,9 @@ use crate::{
 use super::{
     flow_timeouts::flow_timeouts,
     network::network,
-    reader::Value,
-    scalar::{absolute_path, name, port},
+    reader::{At, List, Value},
+    regions::{region, regions},
+    scalar::{absolute_path, port},
 };
 
 const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 2048..=32767;
@@ -34,10 +35,24 @@ const LONGEST_PATTERN: usize = 64;
 /// `sun_path` less its final zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
-pub(super) fn node(value: Value<'_>) -> Option<Node> {
+/// The node, and where it says which regions are where.
+pub(super) struct NodeDraft {
+    pub node: Node,
+    pub region: Option<At<Arc<str>>>,
+    pub nearby: List<Arc<str>>,
+}
+
+impl NodeDraft {
+    pub(super) fn build(self) -> Node {
+        let region = self.region.map(|region| region.value);
+        Node { region, nearby: self.nearby.into_values(), ..self.node }
+    }
+}
+
+pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
     value.section(|node| {
         let interfaces = node.required("interfaces", r#"interfaces = ["eth0"]"#, interfaces);
-        let region = node.optional("region", name);
+        let region = node.optional("region", region);
         let nearby = node.optional("nearby", regions);
         let xdp = node.optional("xdp", xdp).unwrap_or(XdpMode::Auto);
         let source_ports = node.optional("source_ports", source_ports);
@@ -53,9 +68,10 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
         let state_dir = node.optional("state_dir", absolute_path);
         let pin_dir = node.optional("pin_dir", pin_dir);
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
-        Some(Node {
-            region,
-            nearby: nearby.unwrap_or_default(),
+        let nearby = nearby.unwrap_or(List { items: Vec::new(), whole: true });
+        let node = Node {
+            region: None,
+            nearby: Vec::new(),
             interfaces: interfaces?,
             xdp,
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
@@ -70,7 +86,8 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
             state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
-        })
+        };
+        Some(NodeDraft { node, region, nearby })
     })
 }
 
@@ -109,13 +126,6 @@ fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
         return value.refuse(message, "write a path such as \"/sys/fs/bpf/lb\"");
     }
     Some(path)
-}
-
-/// Names of regions, none twice.
-pub(super) fn regions(value: Value<'_>) -> Option<Vec<Arc<str>>> {
-    let regions = value.list(name)?;
-    value.report().refuse_repeats("region", &regions.items);
-    Some(regions.into_values())
 }
 
 fn xdp(value: Value<'_>) -> Option<XdpMode> {

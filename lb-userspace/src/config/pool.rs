@@ -13,6 +13,7 @@ use super::{
     diagnostic::{Diagnostic, Span},
     health::health_check,
     reader::{At, List, Report, Value},
+    regions::region,
     scalar::name,
 };
 
@@ -29,7 +30,7 @@ pub(super) struct ServerDraft {
     port: Option<NonZeroU16>,
     weight: u16,
     drain: bool,
-    region: Option<Arc<str>>,
+    pub region: Option<At<Arc<str>>>,
     instance: Option<Arc<str>>,
     pub server_id: Option<At<Arc<[u8]>>>,
 }
@@ -86,7 +87,7 @@ fn server(value: Value<'_>) -> Option<ServerDraft> {
         let weight = server.optional("weight", |it| it.number(0..=1000_u16));
         let drain = server.optional("drain", Value::boolean).unwrap_or(false);
         let server_id = server.optional("server_id", server_id);
-        let region = server.optional("region", name);
+        let region = server.optional("region", region);
         let instance = server.optional("instance", name);
         let (address, port) = address?;
         let weight = weight.unwrap_or(1);
@@ -159,7 +160,7 @@ impl ServerDraft {
             address,
             weight: self.weight,
             drain: self.drain,
-            region: self.region.clone(),
+            region: self.region.as_ref().map(|it| it.value.clone()),
             instance: self.instance.clone(),
             server_id: quic.map(|quic| self.quic_id(address, quic)),
         })

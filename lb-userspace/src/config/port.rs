@@ -151,18 +151,21 @@ fn check_force_https(port: &Section<'_>, handlers: &[Handler], force_https: bool
     let Some(span) = port.key_span("force_https").filter(|_| force_https) else {
         return true;
     };
-    let (message, help) = if handlers.contains(&Handler::Tls) {
-        (
+    let (has_http, ends_tls) = (handlers.contains(&Handler::Http), is_tls(handlers));
+    let (message, help) = match (has_http, ends_tls) {
+        (true, false) => return true,
+        (true, true) => (
             "`force_https` on a port that already is https",
             r#"set it on the port with `handlers = ["http"]`, usually 80"#,
-        )
-    } else if !handlers.contains(&Handler::Http) {
-        (
+        ),
+        (false, true) => (
+            "`force_https` on a port without the `http` handler",
+            r#"set it on the port with `handlers = ["http"]`, usually 80: what is in TLS cannot be redirected"#,
+        ),
+        (false, false) => (
             "`force_https` on a port without the `http` handler",
             r#"add `handlers = ["http"]`: only HTTP can be redirected"#,
-        )
-    } else {
-        return true;
+        ),
     };
     let mut diagnostic = Diagnostic::new(span, message).help(help);
     if let Some(span) = port.key_span("handlers") {

@@ -6,6 +6,7 @@ use toml::{
 };
 
 use super::{
+    belonging::HOMES,
     diagnostic::{Diagnostic, Span},
     reader::{Report, Value, closest},
 };
@@ -97,9 +98,12 @@ impl<'a> Section<'a> {
     }
 
     fn refuse_unknown_key(&self, written: &str, span: Span) {
-        let help = match closest(written, &self.known) {
-            Some(key) => format!("did you mean `{key}`?"),
-            None => format!("the keys here are: {}", self.known.join(", ")),
+        let home = HOMES.iter().flat_map(|(home, keys)| keys.iter().map(move |key| (home, key)));
+        let home = home.into_iter().find(|(_, key)| spells(written, key));
+        let help = match (home, closest(written, &self.known)) {
+            (Some((home, key)), _) => format!("`{key}` belongs to {home}"),
+            (None, Some(key)) => format!("did you mean `{key}`?"),
+            (None, None) => format!("the keys here are: {}", self.known.join(", ")),
         };
         let message = match self.name {
             "" => format!("unknown key `{written}`"),

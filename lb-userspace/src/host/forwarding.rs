@@ -34,6 +34,7 @@ impl Host {
             interfaces.iter().any(|interface| device == Some(interface.as_ref()))
         };
         self.journal.restore_unless(is_wanted)?;
+        self.suspect_forwarding(interfaces)?;
         for interface in interfaces {
             let interface = interface.as_ref();
             let v4 = format!("net/ipv4/conf/{interface}/forwarding");
@@ -45,6 +46,22 @@ impl Host {
             if !had {
                 info!(interface, "forwards IPv4 and IPv6");
             }
+        }
+        Ok(())
+    }
+
+    /// Says of these interfaces that an earlier daemon used them. Where its notes are lost,
+    /// [`close`](Host::close) tells what it may have set there.
+    ///
+    /// # Errors
+    ///
+    /// /proc/sys cannot be read, or the journal cannot be written.
+    pub fn suspect_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
+        for interface in interfaces {
+            let interface = interface.as_ref();
+            self.journal.suspect(&format!("net/ipv4/conf/{interface}/forwarding"), "1")?;
+            self.journal.suspect(&forwarding(interface), "1")?;
+            self.journal.suspect(&format!("{IPV6}/{interface}/accept_ra"), "2")?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! can go on with it and in the end undo it.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -20,6 +21,8 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) struct Journal {
     path: PathBuf,
     content: Content,
+    /// Why an earlier daemon's changes are not known, where there may be some.
+    lost: Option<String>,
     _lock: File,
 }
 
@@ -28,6 +31,9 @@ struct Content {
     /// The boot and network namespace that the changes were made in. Elsewhere they mean nothing.
     scene: String,
     changes: Vec<Change>,
+    /// Sysctls that are as we want them, by us or by somebody else: an earlier journal was lost.
+    #[serde(default)]
+    unclear: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +56,50 @@ impl Journal {
         let lock = lock(state_dir)?;
         let path = state_dir.join("undo.json");
         let scene = scene()?;
-        let left = read(&path)?.filter(|content| content.scene == scene);
-        let content = left.unwrap_or(Content { scene, changes: Vec::new() });
-        Ok(Self { path, content, _lock: lock })
+        let left = read(&path)?.and_then(|content| match content.scene == scene {
+            true => Ok(content),
+            false => Err("is of another boot or network namespace".to_owned()),
+        });
+        let (content, lost) = match left {
+            Ok(content) => (content, None),
+            Err(why) => (Content { scene, ..Content::default() }, Some(why)),
+        };
+        Ok(Self { path, content, lost, _lock: lock })
+    }
+
+    /// Begins to keep it. From now on there is a file, so that a missing one means something.
+    /// `succeeds`: an earlier daemon has left something on this host.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(super) fn begin(&mut self, succeeds: bool) -> Result<(), HostError> {
+        self.lost = self.lost.take().filter(|_| succeeds);
+        if let Some(why) = &self.lost {
+            let path = self.path.display();
+            warn!(%path, why, "what an earlier lb changed on this host is not known any more");
+        }
+        self.save()
+    }
+
+    /// Takes note of a sysctl that an earlier daemon may have set to `value`, if it is set so and
+    /// the note was lost.
+    ///
+    /// # Errors
+    ///
+    /// The sysctl cannot be read, or the file cannot be written.
+    pub(super) fn suspect(&mut self, key: &str, value: &str) -> Result<(), HostError> {
+        let is_noted = self.changed().any(|changed| changed == key);
+        if self.lost.is_some() && !is_noted && sysctl(key)?.as_deref() == Some(value) {
+            self.content.unclear.insert(key.to_owned());
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// The sysctls that we may have changed, and cannot change back.
+    pub(super) fn unclear(&self) -> &BTreeSet<String> {
+        &self.content.unclear
     }
 
     /// The sysctls that are changed.
@@ -151,18 +198,15 @@ fn lock(state_dir: &Path) -> Result<File, HostError> {
     }
 }
 
-/// A file that is not what we write is reported and given up: it names nothing to undo.
-fn read(path: &Path) -> Result<Option<Content>, HostError> {
+/// The inner error: there is no such file, or it is not what we write.
+fn read(path: &Path) -> Result<Result<Content, String>, HostError> {
     let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err("is missing".to_owned()));
+        }
         other => other.map_err(|source| HostError::file("read", path, source))?,
     };
-    let content = serde_json::from_str(&text);
-    Ok(content
-        .inspect_err(
-            |error| warn!(path = %path.display(), %error, "ignoring an unreadable journal"),
-        )
-        .ok())
+    Ok(serde_json::from_str(&text).map_err(|error| format!("makes no sense: {error}")))
 }
 
 fn scene() -> Result<String, HostError> {

@@ -60,10 +60,11 @@ impl Host {
     /// answer.
     pub async fn open(state_dir: &Path) -> Result<Self, HostError> {
         let territory = Territory::take()?;
-        let journal = Journal::open(state_dir)?;
+        let mut journal = Journal::open(state_dir)?;
         let netlink = Netlink::open()?;
         let announced = netlink.marked_addresses().await?;
         let neighbours = Neighbours::resume(&netlink).await?;
+        journal.begin(!announced.is_empty() || neighbours.ours().next().is_some())?;
         let mut host =
             Self { netlink, journal, loopback: 0, announced, neighbours, _territory: territory };
         host.loopback = host.find_interfaces(["lo"]).await?[0].index;
@@ -80,6 +81,7 @@ impl Host {
             routes: self.announced.clone(),
             neighbours: self.neighbours.ours().collect(),
             settings: self.journal.changed().map(str::to_owned).collect(),
+            unclear: self.journal.unclear().clone(),
         };
         let steps = [
             self.announce(&BTreeSet::new()).await,
@@ -104,4 +106,7 @@ pub struct Undone {
     pub neighbours: BTreeSet<IpAddr>,
     /// Sysctls, as below /proc/sys.
     pub settings: BTreeSet<String>,
+    /// Sysctls that were left as they are: the notes on what they were before us, or whether it was
+    /// us, are lost.
+    pub unclear: BTreeSet<String>,
 }

@@ -108,6 +108,17 @@ fn nothing_is_said_to_be_none() {
 }
 
 #[test]
+fn what_is_steered_is_no_request() {
+    let mut status = status();
+    status.services[0].path = "steer".to_owned();
+    let text = render(&status, false);
+    assert!(
+        text.contains("web  steer tcp  203.0.113.10  port 443, 80  2000 connections"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_table_under_pressure_says_so() {
     let mut status = status();
     status.flows.evicted_half_open = 7;

@@ -30,6 +30,12 @@ const ROWS: &[Row] = &[
             "2:25 `nearby` must be text in quotes, found a whole number",
         ],
     ),
+    ("region = 'any'", &["2:10 `any` in `region` stands for every region"]),
+    ("nearby = ['any']", &["2:11 `any` in `nearby` stands for every region"]),
+    (
+        "region = 'fra'\nnearby = ['ams', 'fra']",
+        &["3:18 `fra` in `nearby` is this node's own region"],
+    ),
     ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
     ("xdp = true", &["2:7 `xdp` must be \"auto\", \"native\" or \"generic\", found true or false"]),
     ("source_ports = '2048-32767'", &[]),
@@ -146,4 +152,38 @@ fn text_that_is_no_toml_is_told_by_its_first_place_alone() {
         ("a = \"b\nc = ", &["1:7 invalid basic string, expected `\"`"]),
     ];
     check(rows, str::to_owned);
+}
+
+#[test]
+fn mistakes_in_regions_are_told() {
+    let text = |groups: &str| {
+        format!(
+            "[regions]\n{groups}\n[node]\ninterfaces = ['eth0']\nregion = 'fra'\n\
+             nearby = ['ams', 'us']\n[pools.web]\n\
+             servers = [{{ address = '10.0.0.1:80', region = 'iad' }}]\n"
+        )
+    };
+    let rows: &[Row] = &[
+        ("eu = ['ams', 'cdg']", &[]),
+        ("any = ['iad']", &["2:1 `any` cannot be the name of a group"]),
+        ("'u s' = ['iad']", &["2:1 `u s` in `regions` is not a name"]),
+        ("eu = []", &["2:6 `eu` is empty"]),
+        ("eu = 'ams'", &["2:6 `eu` must be a list in square brackets, found text"]),
+        ("eu = ['any']", &["2:7 `any` in `eu` stands for every region"]),
+        ("eu = ['ams', 'ams']", &["2:14 region `ams` is given twice"]),
+        (
+            "iad = ['iad', 'ord']",
+            &[
+                "2:1 `iad` is a region, too",
+                "2:8 `iad` is a group, and groups have no groups in them",
+            ],
+        ),
+        ("fra = ['cdg']", &["2:1 `fra` is a region, too"]),
+        (
+            "eu = ['ams', 'all']\nall = ['cdg']",
+            &["2:14 `all` is a group, and groups have no groups in them"],
+        ),
+        ("us = ['iad', 'ord']", &["6:18 `us` in `nearby` is a group"]),
+    ];
+    check(rows, text);
 }

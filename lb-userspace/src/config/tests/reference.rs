@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use super::valid;
+use super::{
+    super::{belonging::HOMES, parse},
+    port, service, valid,
+};
 
 const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
 
@@ -16,9 +19,41 @@ fn every_example_of_the_reference_is_valid() {
     }
 }
 
-/// Keys are read by calls such as `section.optional("key", …)`.
 #[test]
 fn every_key_is_in_the_reference() {
+    let keys = keys();
+    assert!(keys.len() > 50, "only {} keys found", keys.len());
+    for key in keys {
+        let is_table = ["node", "admin", "proxy", "pools", "services", "certificates", "regions"];
+        if !is_table.contains(&key.as_str()) {
+            assert!(REFERENCE.contains(&format!("| `{key}` |")), "`{key}` is missing");
+        }
+    }
+}
+
+#[test]
+fn no_hint_leads_to_a_key_that_is_not_there() {
+    let keys = keys();
+    for key in HOMES.iter().flat_map(|(_, keys)| *keys) {
+        assert!(keys.iter().any(|known| known == key), "`{key}` is no key");
+    }
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_shown_its_own() {
+    for (text, help) in [
+        (service("h2_backend = true"), "`h2_backend` belongs to `http_options` of an entry"),
+        (port("port = 80, handlers = ['http'], h2Backend = true"), "`h2_backend` belongs to"),
+        (service("strategy = 'p2c'"), "`strategy` belongs to `load_balancer` or a pool"),
+        (service("hostnmaes = ['a.b']"), "did you mean `hostnames`?"),
+    ] {
+        let errors = parse(Path::new("lb.toml"), &text).expect_err("a mistake").to_string();
+        assert!(errors.contains(help), "{errors}");
+    }
+}
+
+/// Keys are read by calls such as `section.optional("key", …)`.
+fn keys() -> Vec<String> {
     let calls = ["optional(", "required(", " or(", "limit(", "threshold(", "access_list(service, "];
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
     let mut keys = Vec::new();
@@ -32,11 +67,5 @@ fn every_key_is_in_the_reference() {
             }
         }
     }
-    assert!(keys.len() > 50, "only {} keys found", keys.len());
-    for key in keys {
-        let is_table = ["node", "admin", "proxy", "pools", "services", "certificates", "regions"];
-        if !is_table.contains(&key.as_str()) {
-            assert!(REFERENCE.contains(&format!("| `{key}` |")), "`{key}` is missing");
-        }
-    }
+    keys
 }

@@ -56,6 +56,10 @@ const ROWS: &[Row] = &[
     ("address = '10.0.0.1:80', server_id = '0'", &["2:69 `0` is not a server id"]),
     ("address = '10.0.0.1:80', server_id = 'xy'", &["2:69 `xy` is not a server id"]),
     ("address = '10.0.0.1:80', instance = ''", &["2:68 `` in `instance` is not a name"]),
+    (
+        "address = '10.0.0.1:80', region = 'any'",
+        &["2:66 `any` in `region` stands for every region"],
+    ),
     ("url = 'http://10.0.0.1', address = '10.0.0.1:80'", &["2:32 unknown key `url` in `servers`"]),
 ];
 

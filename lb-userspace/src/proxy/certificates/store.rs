@@ -76,6 +76,12 @@ impl CertificateStore {
         current.find(Some(name)).iter().map(|key| key.cert[0].to_vec()).collect()
     }
 
+    /// Whether a client that asks for `name` is shown a certificate.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        !self.current().find(Some(name)).is_empty()
+    }
+
     pub(super) fn current(&self) -> arc_swap::Guard<Arc<Certificates>> {
         self.current.load()
     }

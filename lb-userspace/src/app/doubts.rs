@@ -1,0 +1,101 @@
+//! What is valid, and hardly meant: `lb check` warns of it.
+
+use std::borrow::Cow;
+
+use crate::{proxy::CertificateStore, service::Service, settings::Config};
+
+/// Each in words for the operator. Reads the certificates, which may lie on another host.
+#[must_use]
+pub fn doubts(config: &Config) -> Vec<String> {
+    let names = config.services.iter().flat_map(|service| shown_names(service));
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return Vec::new();
+    }
+    let store = match CertificateStore::open(&config.certificates) {
+        Ok(store) => store,
+        Err(error) => {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            return vec![format!("no host name was compared with certificates: {error}")];
+        }
+    };
+    let uncovered = names.filter(|(_, name)| !store.covers(&asked_for(name)));
+    let doubt = |(service, name): (&Service, &str)| {
+        format!(
+            "no certificate covers `{name}` of service `{}`: TLS clients that ask for it are \
+             refused; add one to `[[certificates]]` (`*.example.com` covers one label)",
+            service.name
+        )
+    };
+    uncovered.map(doubt).collect()
+}
+
+/// The names that clients must be shown a certificate for.
+fn shown_names(service: &Service) -> impl Iterator<Item = (&Service, &str)> {
+    let needs = service.ports.iter().filter_map(|port| port.tls.as_ref());
+    let needs = needs.clone().next().is_some() && needs.clone().all(|tls| !tls.default_self_signed);
+    let names = service.hostnames.iter().filter(move |_| needs);
+    names.map(move |name| (service, &**name))
+}
+
+/// A name that a client may ask for.
+fn asked_for(name: &str) -> Cow<'_, str> {
+    match name.strip_prefix('*') {
+        Some(rest) => format!("any{rest}").into(),
+        None => name.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config;
+
+    fn found(names: &[&str], certified: &[&str], tls: &str) -> Vec<String> {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = format!("lb-doubts-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(id);
+        fs::create_dir_all(&directory).unwrap();
+        if !certified.is_empty() {
+            let names: Vec<_> = certified.iter().map(|&name| name.to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            fs::write(directory.join("a.crt"), made.cert.pem()).unwrap();
+            fs::write(directory.join("a.key"), made.signing_key.serialize_pem()).unwrap();
+        }
+        let text = format!(
+            "[node]\ninterfaces = ['eth0']\n[[certificates]]\ncert = 'a.crt'\nkey = 'a.key'\n\
+             [[services]]\nname = 'web'\naddresses = ['203.0.113.1']\nhostnames = {names:?}\n\
+             ports = [{{ port = 443, handlers = ['tls', 'http'], tls_options = {{ {tls} }} }}]\n\
+             load_balancer.servers = [{{ address = '10.0.0.1:80' }}]\n"
+        );
+        let config = config::parse(&directory.join("lb.toml"), &text);
+        let doubts = doubts(&config.unwrap_or_else(|errors| panic!("{errors}")));
+        fs::remove_dir_all(&directory).unwrap();
+        doubts
+    }
+
+    #[test]
+    fn a_host_name_without_a_certificate_is_told() {
+        let certified = ["a.example.com", "*.example.org"];
+        assert!(
+            found(&["a.example.com", "*.example.org", "x.example.org"], &certified, "").is_empty()
+        );
+        for name in ["b.example.com", "*.example.com", "x.y.example.org", "example.org"] {
+            let doubts = found(&[name, "a.example.com"], &certified, "");
+            assert!(
+                matches!(&doubts[..], [one] if one.contains(&format!("`{name}`"))),
+                "{doubts:?}"
+            );
+        }
+        assert!(found(&["b.example.com"], &certified, "default_self_signed = true").is_empty());
+    }
+
+    #[test]
+    fn certificates_that_are_elsewhere_are_told() {
+        let doubts = found(&["a.example.com"], &[], "");
+        assert!(matches!(&doubts[..], [one] if one.contains("a.crt")), "{doubts:?}");
+    }
+}
