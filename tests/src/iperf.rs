@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -71,12 +72,14 @@ impl Running {
         .with_context(|| self.client.output())
     }
 
-    /// Ends it by resets of its own. Where the server answers past lb, nobody sees how it ends
-    /// otherwise: the server leaves data unread, and is the one that resets.
-    pub fn abort(self, lab: &Lab) -> Result<()> {
+    /// Ends it by resets of its own, while it cannot do so otherwise. Where the server answers past lb
+    /// nobody sees the end else: the server leaves data unread, and is the one that resets.
+    pub fn abort(mut self, lab: &Lab) -> Result<()> {
+        self.client.signal(Signal::SIGSTOP)?;
         let mut ss = lab.client.command("ss");
         output(ss.args(["--kill", "--tcp", "dport", "=", &format!(":{PORT}")]))?;
-        Ok(())
+        self.client.signal(Signal::SIGKILL)?;
+        self.client.wait().map(drop)
     }
 
     /// Intervals in which something was sent.
