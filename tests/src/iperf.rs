@@ -55,7 +55,7 @@ impl Running {
         let mut client = lab.client.command("iperf3");
         client.args(["--port", &PORT.to_string(), "--client", &to.to_string()]);
         client.args(["--time", "86400", "--interval", "0.1", "--forceflush"]);
-        client.args(["--bitrate", "200M"]);
+        client.args(["--bitrate", "50M"]);
         let log = lab.directory().join("iperf3-client.log");
         let mut running = Self { client: Process::start("iperf3", client, &log)? };
         running.makes_progress()?;

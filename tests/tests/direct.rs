@@ -31,7 +31,7 @@ const CHECK: &str = "load_balancer.health_check = { interval = \"200ms\", timeou
 /// Above this many a second from sources that nobody knows, they are challenged.
 const CHALLENGE: &str = "syn_flood = { threshold = 500 }\n";
 /// Connections of each kind: enough that every backend has some.
-const HELD: usize = 36;
+const HELD: usize = 24;
 const LEAVING: &str = "b2";
 const DYING: &str = "b3";
 
@@ -216,7 +216,7 @@ impl Scene {
     /// Forged SYNs for a service without a challenge and for one with it.
     fn survives_a_flood(&mut self) -> Result<()> {
         const RATE: u64 = 20_000;
-        const FORGED: u64 = 5_000;
+        const FORGED: u64 = 3_000;
         let before = self.daemon()?.status()?;
         let to = [vips(servers::TCP), vips(servers::HTTP)].concat();
         let flood = Flood::start(&self.lab, &to, RATE)?;
@@ -225,7 +225,7 @@ impl Scene {
                 && status.dropped("challenged") > before.dropped("challenged") + FORGED
         })?;
         self.goes_on()?;
-        self.visits(servers::TCP, 200)?;
+        self.visits(servers::TCP, 100)?;
         for vip in vips(servers::HTTP) {
             let answer = curl(&self.lab.client, &[&format!("http://{vip}/")])?;
             ensure!(answer.status == 200, "{answer:?}");
