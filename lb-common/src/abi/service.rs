@@ -129,6 +129,11 @@ pub const GUE_PORT: u16 = 6080;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ring(u64);
 
+/// Words of an entry of RINGS: the kernel rounds entries of arrays up to 8 bytes, so that a single
+/// one would take the room of two.
+pub const RING_WORDS: u32 = 2;
+pub type RingWords = [u32; RING_WORDS as usize];
+
 impl Ring {
     /// How many rings a service may have: its nearest region's, and those behind it.
     pub const REGIONS: u32 = 4;

@@ -25,7 +25,7 @@ use crate::{
     tables::{Capacity, Command, Region, regions},
 };
 
-pub(super) const MAGLEV: u32 = 256;
+pub(super) const MAGLEV: Option<u32> = Some(256);
 pub(super) const ENCAP: Encap = Encap {
     source_v4: IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 16),
     source_v6: IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)), 64),

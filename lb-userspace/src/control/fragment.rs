@@ -69,7 +69,7 @@ impl Claim {
 pub(super) struct Kitchen<'a> {
     /// Towards each server, the address of ours that the host's routing would use.
     pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
-    pub(super) maglev_size: u32,
+    pub(super) maglev_size: Option<u32>,
     pub(super) encap: &'a Encap,
     pub(super) geography: &'a Geography,
     pub(super) slots: &'a mut Slots,

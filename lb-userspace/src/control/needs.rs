@@ -11,7 +11,7 @@ use crate::{
 /// What `services` take. A ring needs its room twice while it is being replaced: [`Capacity`]
 /// counts it once.
 #[must_use]
-pub fn needs(services: &[Arc<Service>], maglev_size: u32) -> Capacity {
+pub fn needs(services: &[Arc<Service>], maglev_size: Option<u32>) -> Capacity {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
     let addresses: HashSet<_> = servers.map(|server| server.address).collect();
     let mut needs = Capacity { services: 0, backends: 0, loads: addresses.len() as u32, rings: 0 };
@@ -28,7 +28,7 @@ pub fn needs(services: &[Arc<Service>], maglev_size: u32) -> Capacity {
     needs
 }
 
-fn recipe(service: &Service, family: Family, size: u32) -> Recipe {
+fn recipe(service: &Service, family: Family, size: Option<u32>) -> Recipe {
     let steering = &service.steering;
     let is_tunnel = steering.forwarding.is_tunnel();
     let fits = |server: &&Server| is_tunnel || Family::of(server.address.ip()) == family;

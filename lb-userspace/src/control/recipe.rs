@@ -15,8 +15,8 @@ const SLOTS_PER_MEMBER: u32 = 200;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recipe {
     pub(super) strategy: Strategy,
-    /// Slots of a maglev ring.
-    pub(super) size: u32,
+    /// Slots of a maglev ring. `None`: as many as suit the members.
+    pub(super) size: Option<u32>,
     pub(super) members: Vec<Member>,
     /// Of `members`, in their order.
     pub(super) ids: Vec<u32>,

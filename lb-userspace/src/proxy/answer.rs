@@ -6,7 +6,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::headers::Names;
+use super::headers::{self, Names};
 use crate::balance::Unavailable;
 
 /// In seconds: room comes and goes by the moment.
@@ -73,6 +73,8 @@ pub(super) enum Fault {
     Unreachable,
     #[error("the backend closed the connection before its response")]
     Closed,
+    #[error("the backend's response broke off")]
+    BrokeOff,
     #[error("the backend's response is not valid HTTP/1.1")]
     BadResponse,
     #[error("no backend accepted the connection in time")]
@@ -124,7 +126,9 @@ impl Fault {
             Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
             Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ReplayLoop => StatusCode::LOOP_DETECTED,
-            Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::Closed | Self::BrokeOff | Self::BadResponse => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -162,6 +166,7 @@ impl Fault {
             Self::ReplayLoop => "replay-loop",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
+            Self::BrokeOff => "backend-broke-off",
             Self::BadResponse => "backend-bad-response",
             Self::SlowDial => "backend-dial-timeout",
             Self::SlowResponse => "backend-response-timeout",
@@ -200,12 +205,7 @@ impl Fault {
 pub(super) fn to_bytes(answer: Response<Bytes>) -> Vec<u8> {
     let (parts, text) = answer.into_parts();
     let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
-    for (name, value) in &parts.headers {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
+    headers::write(&parts.headers, &mut bytes);
     bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", text.len()).as_bytes());
     bytes.extend_from_slice(&text);
     bytes

@@ -3,7 +3,7 @@
 //! never comes here.
 
 use hyper::{
-    HeaderMap, Request,
+    HeaderMap, Method, Request,
     body::{Body, Incoming},
     header::{self, HeaderValue},
 };
@@ -15,6 +15,9 @@ use super::{answer::Fault, host};
 pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Result<(), Fault> {
     let headers = request.headers();
     seen?;
+    if !has_known_target(request) {
+        return Err(Fault::BadTarget);
+    }
     if !host::is_one(request) {
         return Err(Fault::BadHost);
     }
@@ -29,6 +32,14 @@ pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Res
     let length = request.body().size_hint().exact();
     let mut said = headers.get_all(header::CONTENT_LENGTH).iter();
     if said.all(|said| parse(said.as_bytes()) == length) { Ok(()) } else { Err(Fault::BadLength) }
+}
+
+/// `*` is for OPTIONS alone (RFC 9112 3.2.4), and of what other schemes mean we know nothing.
+fn has_known_target<B>(request: &Request<B>) -> bool {
+    let target = request.uri();
+    let is_web = |scheme| scheme == "http" || scheme == "https";
+    target.scheme_str().is_none_or(is_web)
+        && (target.path() != "*" || request.method() == Method::OPTIONS)
 }
 
 /// The size of an HTTP/2 request's header section as RFC 9113 10.5.1 has it: each field's name and

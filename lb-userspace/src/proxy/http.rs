@@ -41,7 +41,8 @@ use super::{
     relay::{Side, relay},
     routes::Site,
     tls::Terminator,
-    watch::{Limits, Patience, Watch, Watched},
+    watch::{Limits, Patience, Watch},
+    watched::Watched,
     worker::Worker,
 };
 
@@ -103,10 +104,14 @@ impl Client {
     }
 
     /// The service for a name here, by the routes that apply now.
-    pub fn site(&self, name: &str) -> Option<Arc<Site>> {
+    pub fn site(&self, name: &str) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
-            let site = routes.find(self.local)?.site(Some(name))?;
-            site.is_http.then(|| site.clone())
+            let site = routes.find(self.local).and_then(|frontend| frontend.site(Some(name)));
+            match site.ok_or(Fault::UnknownHost)? {
+                site if site.is_http => Ok(site.clone()),
+                // Its own connections are not looked into.
+                _ => Err(Fault::Misdirected),
+            }
         })
     }
 
@@ -161,7 +166,7 @@ pub(super) async fn serve1<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: Side + 'static,
 {
-    let watch = Watch::http1();
+    let watch = Watch::http1(client.worker.names.clone());
     let switched: Rc<RefCell<Option<Switched>>> = Rc::default();
     let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
     let service = service_fn({
@@ -250,7 +255,7 @@ pub(super) async fn serve2<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let watch = Watch::http2();
+    let watch = Watch::http2(client.worker.names.clone());
     let service = service_fn({
         let (client, watch) = (client.clone(), watch.clone());
         move |mut request: Request<Incoming>| {

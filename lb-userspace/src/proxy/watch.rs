@@ -1,22 +1,20 @@
 //! What a client connection is doing, and until when it may go on doing nothing else.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use hyper::body::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
-    time::Instant,
-};
+use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
 
-use super::{alarm::Alarm, answer::Fault, gather, pace::Pace, witness::Witness};
+use super::{
+    alarm::Alarm, answer::Fault, headers::Names, interim::Outbox, pace::Pace, witness::Witness,
+};
 
 /// Time allowed in each state.
 #[derive(Clone, Copy)]
@@ -27,6 +25,7 @@ pub(super) struct Limits {
 
 /// Shared by a connection's I/O, its requests and the task that drives it.
 pub(super) struct Watch {
+    pub names: Arc<Names>,
     /// Requests that are being answered.
     active: Cell<u32>,
     /// No request has come yet.
@@ -44,6 +43,10 @@ pub(super) struct Watch {
     /// own accord, which is kept from the client: the answer is to be one of ours.
     is_settled: Cell<bool>,
     has_withheld: Cell<bool>,
+    /// Only of HTTP/1: what the backend says first.
+    outbox: OnceCell<Arc<Outbox>>,
+    /// hyper has written all that it had: something else may be said before what it says next.
+    is_between: Cell<bool>,
     /// Changes whenever the time allowed starts anew.
     epoch: Cell<u32>,
 }
@@ -58,17 +61,18 @@ enum State {
 
 impl Watch {
     /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
-    pub fn http1() -> Rc<Self> {
-        Self::new(true)
+    pub fn http1(names: Arc<Names>) -> Rc<Self> {
+        Self::new(names, true)
     }
 
     /// HTTP/2: bytes without a request mean nothing by themselves.
-    pub fn http2() -> Rc<Self> {
-        Self::new(false)
+    pub fn http2(names: Arc<Names>) -> Rc<Self> {
+        Self::new(names, false)
     }
 
-    fn new(tracks_header: bool) -> Rc<Self> {
+    fn new(names: Arc<Names>, tracks_header: bool) -> Rc<Self> {
         Rc::new(Self {
+            names,
             active: Cell::new(0),
             is_fresh: Cell::new(true),
             first: Notify::new(),
@@ -78,6 +82,8 @@ impl Watch {
             stalled: Cell::new(false),
             is_settled: Cell::new(tracks_header),
             has_withheld: Cell::new(false),
+            outbox: OnceCell::new(),
+            is_between: Cell::new(true),
             epoch: Cell::new(0),
         })
     }
@@ -94,6 +100,31 @@ impl Watch {
         let witness = self.witness.as_ref();
         let seen = witness.map_or(Ok(()), |witness| witness.borrow_mut().finish());
         Active { watch: self.clone(), seen, pace: None }
+    }
+
+    pub fn is_http1(&self) -> bool {
+        self.witness.is_some()
+    }
+
+    /// For what the backend of the request that is being answered says first.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.get_or_init(Arc::default).clone()
+    }
+
+    /// Has the client told what backends have said so far.
+    pub fn poll_outbox<W: AsyncWrite>(
+        &self,
+        to: Pin<&mut W>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.outbox.get() {
+            None => Poll::Ready(Ok(())),
+            Some(outbox) if self.is_between.get() => outbox.poll_empty(to, cx),
+            Some(outbox) => {
+                outbox.clear();
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     pub fn is_fresh(&self) -> bool {
@@ -130,7 +161,7 @@ impl Watch {
         self.epoch.set(self.epoch.get().wrapping_add(1));
     }
 
-    fn read(&self, bytes: &[u8]) {
+    pub fn read(&self, bytes: &[u8]) {
         if let Some(witness) = &self.witness {
             witness.borrow_mut().look(bytes);
             if self.active.get() == 0 {
@@ -147,22 +178,31 @@ impl Watch {
     }
 
     /// Progress, however little, starts the client's time anew.
-    fn wrote(&self, is_pending: bool) {
+    pub fn wrote(&self, is_pending: bool) {
         let was_pending = self.stalled.replace(is_pending);
         if was_pending && !is_pending {
             self.restart();
         }
     }
 
-    /// All that hyper had to write has been written.
-    fn flushed(&self) {
+    pub fn has_withheld(&self) -> bool {
+        self.has_withheld.get()
+    }
+
+    /// hyper has written all that it had.
+    pub fn set_between(&self, is_between: bool) {
+        self.is_between.set(is_between);
+    }
+
+    /// All that hyper had to write has been sent.
+    pub fn flushed(&self) {
         if self.active.get() == 0 && self.witness.is_some() {
             self.is_settled.set(true);
         }
     }
 
     /// Whether what hyper writes is nothing that we answered.
-    fn withholds(&self) -> bool {
+    pub fn withholds(&self) -> bool {
         let is_settled = self.is_settled.get();
         self.has_withheld.set(is_settled);
         is_settled
@@ -245,90 +285,5 @@ impl Patience {
             State::Stalled | State::Idle => self.limits.idle,
         };
         self.alarm.poll(cx, self.since + allowed)
-    }
-}
-
-/// A client's stream that tells its [`Watch`] what happens, and can give back what was read of it.
-pub(super) struct Watched<T> {
-    pub stream: T,
-    ahead: Bytes,
-    watch: Rc<Watch>,
-}
-
-impl<T> Watched<T> {
-    /// `ahead` was read from `stream` already.
-    pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
-        Self { stream, ahead, watch }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.ahead.has_remaining() {
-            let length = self.ahead.len().min(buf.remaining());
-            let ahead = self.ahead.split_to(length);
-            buf.put_slice(&ahead);
-            self.watch.read(&ahead);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.watch.read(&buf.filled()[before..]);
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.watch.withholds() {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch.wrote(wrote.is_pending());
-        wrote
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.watch.withholds() {
-            return Poll::Ready(Ok(bufs.iter().map(|piece| piece.len()).sum()));
-        }
-        let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
-        self.watch.wrote(wrote.is_pending());
-        wrote
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch.wrote(flushed.is_pending());
-        if flushed.is_ready() {
-            self.watch.flushed();
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.watch.has_withheld.get() {
-            // The answer is still to be given.
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

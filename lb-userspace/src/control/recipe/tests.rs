@@ -13,7 +13,7 @@ fn recipe(strategy: Strategy, weights: &[u16]) -> Recipe {
     };
     let members = weights.iter().enumerate().map(member).collect();
     let ids = (100..).take(weights.len()).collect();
-    Recipe { strategy, size: 32_768, members, ids, farther: Vec::new() }
+    Recipe { strategy, size: None, members, ids, farther: Vec::new() }
 }
 
 #[test]
