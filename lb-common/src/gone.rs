@@ -1,11 +1,12 @@
 //! Packets of flows whose backend is gone.
 
 use crate::{
-    abi::{service_flags, status},
+    abi::{mode, service_flags, status},
     arrival::Desk,
     flow::{UDP, tcp_flags},
-    flow_table,
+    flow_table::{self, Found},
     tables::Tables,
+    track,
     verdict::{Reason, Way},
 };
 
@@ -25,7 +26,12 @@ pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reaso
     let first = arrival.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
     let over = arrival.flags & tcp_flags::RST != 0;
     let moves = flow.protocol() == UDP || first || service.flags & service_flags::MOVE != 0;
-    if !flow_table::remove(tables, flow) {
+    if !moves && flow.mode() != mode::NAT {
+        // What is under way behind this packet would open a flow to another backend, since there any
+        // ACK may: it finds the closed one, and is refused alike.
+        flow.set_seen(tables.now());
+        track::client(tables, tcp_flags::RST, Found::read(flow));
+    } else if !flow_table::remove(tables, flow) {
         return Err(Reason::RacedFlow);
     }
     if moves && !over {

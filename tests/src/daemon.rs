@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
 };
@@ -120,6 +121,20 @@ pub fn detach(lab: &Lab) -> Result<String> {
     let mut lb = lab.lb.command(program("lb")?);
     lb.args(["detach", "--config"]).arg(lab.directory().join("lb.toml"));
     output(&mut lb)
+}
+
+/// What `lb drain` of a service's server says, and whether it succeeds.
+pub fn drain(
+    lab: &Lab,
+    service: &str,
+    server: SocketAddr,
+    flags: &[&str],
+) -> Result<(bool, String)> {
+    let mut lb = Command::new(program("lb")?);
+    lb.args(["drain", service, &server.to_string(), "--config"]);
+    let out = lb.arg(lab.directory().join("lb.toml")).args(flags).output()?;
+    let text = [out.stdout, out.stderr].concat();
+    Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// The door of the lab's daemon.

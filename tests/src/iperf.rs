@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -43,7 +44,8 @@ pub fn serve(lab: &Lab) -> Result<Process> {
     Ok(process)
 }
 
-/// A client that sends as fast as it can until it is stopped.
+/// A client that sends until it is stopped: at a steady rate, for what goes on beside it needs the
+/// machine as well.
 pub struct Running {
     client: Process,
 }
@@ -53,6 +55,7 @@ impl Running {
         let mut client = lab.client.command("iperf3");
         client.args(["--port", &PORT.to_string(), "--client", &to.to_string()]);
         client.args(["--time", "86400", "--interval", "0.1", "--forceflush"]);
+        client.args(["--bitrate", "50M"]);
         let log = lab.directory().join("iperf3-client.log");
         let mut running = Self { client: Process::start("iperf3", client, &log)? };
         running.makes_progress()?;
@@ -67,6 +70,16 @@ impl Running {
             Ok(self.intervals() > before + 1)
         })
         .with_context(|| self.client.output())
+    }
+
+    /// Ends it by resets of its own, while it cannot do so otherwise. Where the server answers past lb
+    /// nobody sees the end else: the server leaves data unread, and is the one that resets.
+    pub fn abort(mut self, lab: &Lab) -> Result<()> {
+        self.client.signal(Signal::SIGSTOP)?;
+        let mut ss = lab.client.command("ss");
+        output(ss.args(["--kill", "--tcp", "dport", "=", &format!(":{PORT}")]))?;
+        self.client.signal(Signal::SIGKILL)?;
+        self.client.wait().map(drop)
     }
 
     /// Intervals in which something was sent.

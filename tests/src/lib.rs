@@ -15,6 +15,8 @@ pub mod daemon;
 pub mod decap;
 pub mod demo;
 pub mod diagnosis;
+pub mod direct;
+pub mod far_client;
 pub mod far_end;
 pub mod flood;
 pub mod fuzz_xdp;

@@ -34,6 +34,13 @@ impl Talk {
         Ok(())
     }
 
+    /// The same with a line of so many bytes: several segments, one behind the other.
+    pub fn echo_long(&mut self, length: usize) -> Result<()> {
+        let server = self.hear(&"x".repeat(length))?;
+        ensure!(server == self.server, "{server} answers for {}", self.server);
+        Ok(())
+    }
+
     fn hear(&mut self, line: &str) -> Result<String> {
         self.stream.get_mut().write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();

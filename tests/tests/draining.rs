@@ -6,7 +6,7 @@ use std::{net::SocketAddr, process::Command};
 use anyhow::{Result, ensure};
 use lb_tests::{
     config::steered,
-    daemon::{Daemon, socket},
+    daemon::{Daemon, drain, socket},
     process::{output, program},
     servers,
     talk::Talk,
@@ -19,14 +19,6 @@ const PORT: u16 = 9000;
 fn open(lab: &Lab, count: usize) -> Result<Vec<Talk>> {
     let vips = vips(PORT).into_iter().cycle().take(count);
     vips.map(|vip| Talk::open(&lab.client, vip)).collect()
-}
-
-fn drain(lab: &Lab, server: SocketAddr, flags: &[&str]) -> Result<(bool, String)> {
-    let mut command = Command::new(program("lb")?);
-    command.args(["drain", "echo", &server.to_string(), "--config"]);
-    let out = command.arg(lab.directory().join("lb.toml")).args(flags).output()?;
-    let text = [out.stdout, out.stderr].concat();
-    Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Of each that drains until a deadline, ms.
@@ -48,7 +40,7 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
     let second = addresses.iter().copied().filter(|address| second.contains(&address.ip()));
     let second: Vec<_> = second.collect();
     for server in &second {
-        let (done, text) = drain(&lab, *server, &[])?;
+        let (done, text) = drain(&lab, "echo", *server, &[])?;
         ensure!(done && text.contains("drains"), "{text}");
     }
     let draining = daemon.status()?.services[0].backends.iter().filter(|it| it.draining).count();
@@ -68,13 +60,13 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
     ensure!(during.iter().all(|held| held.server != "b2"), "b2 got something new");
     held.iter_mut().try_for_each(Talk::echo)?;
     for server in &second {
-        let (done, text) = drain(&lab, *server, &["--undo"])?;
+        let (done, text) = drain(&lab, "echo", *server, &["--undo"])?;
         ensure!(done && text.contains("takes new flows again"), "{text}");
     }
     ensure!(time_left(&daemon)?.is_empty(), "it drains no more");
     let after = open(&lab, 60)?;
     ensure!(after.iter().any(|held| held.server == "b2"), "b2 gets nothing any more");
-    let (done, text) = drain(&lab, "10.99.99.99:1".parse()?, &[])?;
+    let (done, text) = drain(&lab, "echo", "10.99.99.99:1".parse()?, &[])?;
     ensure!(!done && text.contains("has no server 10.99.99.99:1"), "{text}");
     drop((held, during, after));
     daemon.when_quiet()?;

@@ -80,27 +80,30 @@ fn a_client_on_each_side_reaches_the_same_address() -> Result<()> {
     scene.daemon.stop()
 }
 
-/// veth takes native programs up to an MTU of 3506.
+/// One uplink's driver has no native XDP (a veth has none while its far end sends jumbo frames), the
+/// others do: all of them carry both directions, to the same address.
 #[test]
-fn one_without_native_xdp_falls_back_and_redirects_to_those_with() -> Result<()> {
+fn a_native_and_a_generic_uplink_stand_side_by_side() -> Result<()> {
     let scene = Scene::up("\"up*\", \"down0\"", |lab, second| {
         lab.plug(second, "up1")?;
         second.ip("link set eth0 mtu 9000")?;
         lab.lb.ip("link set up1 mtu 9000").map(drop)
     })?;
     let status = scene.carry(&["up0", "up1", "down0"])?;
-    let modes: Vec<&str> = status.interfaces.iter().map(|it| it.mode.as_str()).collect();
+    let modes: Vec<_> = status.interfaces.iter().map(|it| it.mode.as_str()).collect();
     assert_eq!(modes, ["native", "generic", "native"]);
     let log = scene.daemon.log();
-    let mut warnings = log.lines().filter(|line| line.contains("falling back to generic XDP"));
-    let warning = warnings.next().context("no warning")?;
-    assert!(warning.contains("up1") && warning.contains("MTU"), "{warning}");
-    assert_eq!(warnings.next(), None, "{log}");
+    let warnings = log.lines().filter(|line| line.contains("falling back to generic XDP"));
+    let warnings: Vec<_> = warnings.collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("up1"), "{warnings:?}");
     for client in [&scene.lab.client, &scene.second] {
         scene.serves(client)?;
+        for vip in vips(PORT) {
+            Talk::open(client, vip)?.echo_long(100_000).with_context(|| format!("{vip}"))?;
+        }
     }
-    let status = scene.daemon.status()?;
-    assert_eq!(status.service("tcp").context("tcp")?.connections(), 4, "all of them steered");
+    let status = scene.daemon.when_quiet()?;
+    assert_eq!(status.service("tcp").context("tcp")?.connections(), 8, "all of them steered");
     assert_eq!(status.dropped_in_all(), 0, "{status:?}");
     scene.daemon.stop()
 }

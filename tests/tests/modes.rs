@@ -12,8 +12,9 @@ use lb_tests::{
     config,
     daemon::Daemon,
     decap::Decap,
+    direct::{self, Backends},
     iperf,
-    process::{Process, poll},
+    process::poll,
     servers,
     topology::{Lab, VIP4, VIP6, vips},
 };
@@ -28,9 +29,7 @@ const EACH: usize = 48;
 
 struct Stage {
     daemon: Daemon,
-    decaps: Vec<Decap>,
-    _servers: Vec<Process>,
-    _iperf: Process,
+    backends: Backends,
     lab: Lab,
 }
 
@@ -38,31 +37,21 @@ impl Stage {
     /// All three servers' ports, steered by `mode`.
     fn up(mode: &str, decap: &[&str]) -> Result<Self> {
         let lab = Lab::up()?;
-        lab.answer_directly()?;
-        let vips = [VIP4.into(), VIP6.into()];
-        let servers = lab.backends.iter().map(|backend| servers::start_at(&lab, backend, &vips));
-        let servers = servers.collect::<Result<_>>()?;
-        let is_tunnel = mode == "ipip" || mode == "gue";
-        let decaps = lab.backends.iter().filter(|_| is_tunnel).zip(["native", "generic", "auto"]);
-        let decaps = decaps.map(|(backend, how)| {
-            Decap::start(&lab, backend, &[&["--mode", how][..], decap].concat())
-        });
-        let decaps = decaps.collect::<Result<_>>()?;
+        let backends = Backends::up(&lab, mode, decap)?;
         let service = |name, protocol, port| {
-            let service = config::steered(name, protocol, port, &servers::addresses(&lab, port));
-            format!("{service}forwarding = \"{mode}\"\n")
+            direct::steered(mode, name, protocol, &servers::addresses(&lab, port))
         };
-        // Its server is on the first backend alone, where it listens for the addresses of all.
-        let bulk = config::steered("bulk", "tcp", iperf::PORT, &iperf::addresses(&lab));
         let services = [
             service("http", "tcp", servers::HTTP),
+            // Tunnels are narrow anyway.
+            if mode == "l2" { "mtu = 1400\n".to_owned() } else { String::new() },
             service("tcp", "tcp", servers::TCP),
             service("udp", "udp", servers::UDP),
-            format!("{bulk}forwarding = \"{mode}\"\n"),
+            // Its server is on the first backend alone, where it listens for the addresses of all.
+            direct::steered(mode, "bulk", "tcp", &iperf::addresses(&lab)),
         ];
-        let iperf = iperf::serve(&lab)?;
         let daemon = Daemon::start_with(&lab, NODE, &services.concat())?;
-        Ok(Self { daemon, decaps, _servers: servers, _iperf: iperf, lab })
+        Ok(Self { daemon, backends, lab })
     }
 
     /// As much as there is room for in a short while, sent through lb, and answered past it.
@@ -75,11 +64,11 @@ impl Stage {
             // iperf3 stops counting when all was sent; some megabytes are under way then.
             ensure!(received >= BYTES / 2.0, "{to}: {received} bytes arrived");
         }
-        // Two connections for each family. They need not end: iperf3 leaves data unread, so that the
-        // server resets the client, past us.
+        // Two connections for each family, and one for each time that the server was still busy. They
+        // need not end: iperf3 leaves data unread, so that the server resets the client, past us.
         let status = self.daemon.status()?;
         let service = status.service("bulk").context("a service")?;
-        ensure!(service.connections() == 4, "{service:?}");
+        ensure!(service.connections() >= 4, "{service:?}");
         Ok(())
     }
 
@@ -153,6 +142,7 @@ impl Stage {
 fn l2() -> Result<()> {
     let stage = Stage::up("l2", &[])?;
     stage.exercise()?;
+    stage.upload([&["1400"]; 2])?;
     stage.bulk()?;
     stage.daemon.stop()
 }
@@ -164,10 +154,10 @@ fn ipip() -> Result<()> {
     stage.exercise()?;
     stage.upload([&["1480", "1460"]; 2])?;
     stage.bulk()?;
-    let counts = stage.decaps.iter_mut().map(|decap| decap.count("ipip"));
+    let counts = stage.backends.decaps.iter_mut().map(|decap| decap.count("ipip"));
     let counts: Vec<u64> = counts.collect::<Result<_>>()?;
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
-    stage.decaps.into_iter().try_for_each(Decap::stop)?;
+    stage.backends.decaps.into_iter().try_for_each(Decap::stop)?;
     stage.daemon.stop()
 }
 
@@ -177,7 +167,7 @@ fn gue() -> Result<()> {
     stage.exercise()?;
     stage.upload([&["1472", "1452"]; 2])?;
     stage.bulk()?;
-    let counts = stage.decaps.iter_mut().map(|decap| decap.count("gue"));
+    let counts = stage.backends.decaps.iter_mut().map(|decap| decap.count("gue"));
     let counts: Vec<u64> = counts.collect::<Result<_>>()?;
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     stage.daemon.stop()
@@ -194,13 +184,13 @@ fn tunnels_from_elsewhere_are_not_opened() -> Result<()> {
     }
     let mut unwelcome = 0;
     poll("both datagrams are refused", || {
-        let counts = stage.decaps.iter_mut().map(|decap| decap.count("unwelcome"));
+        let counts = stage.backends.decaps.iter_mut().map(|decap| decap.count("unwelcome"));
         unwelcome = counts.sum::<Result<u64>>()?;
         Ok(unwelcome == 2)
     })
     .with_context(|| format!("{unwelcome} refused"))?;
     let opened: u64 =
-        stage.decaps.iter_mut().map(|decap| decap.count("ipip")).sum::<Result<u64>>()?;
+        stage.backends.decaps.iter_mut().map(|decap| decap.count("ipip")).sum::<Result<u64>>()?;
     assert_eq!(opened, 0);
     stage.daemon.stop()
 }

@@ -76,7 +76,8 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: String) -> Res
             .await?;
     } else {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new());
+        // Tests say when a connection ends, however slow they are.
+        http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(600));
         http.serve_connection(TokioIo::new(stream), service).with_upgrades().await?;
     }
     Ok(())
