@@ -9,6 +9,7 @@ mod detach;
 mod doubts;
 mod draining;
 mod explaining;
+mod ledger;
 mod listing;
 mod notes;
 mod privilege;
@@ -30,7 +31,6 @@ use self::{
     announcing::Announcing,
     daemon::{Daemon, Handles},
     draining::{Draining, Moment},
-    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -41,6 +41,9 @@ pub use self::{
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
     doubts::doubts,
+    ledger::Ledger,
+    notes::Notes,
+    sweeping::pause_after,
 };
 use crate::{
     admin::Door,
@@ -96,8 +99,14 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
     let lifetimes = datapath.lifetimes;
     let (swept, sweeps) = watch::channel(Swept::default());
-    let mut steering =
-        Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, sweeps, &config)?;
+    let mut steering = Steering::resume(
+        datapath.tables,
+        load.clone(),
+        Ledger::new(notes.clone()),
+        lifetimes,
+        sweeps,
+        &config,
+    )?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::resume(&fleet, notes.drains(), Moment::now());
     assembly::resume_health(&fleet, &notes.down());

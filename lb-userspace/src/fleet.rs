@@ -1,12 +1,15 @@
 //! The running twin of the configured services: who is up, and what each has carried.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use crate::{
-    load::LoadSlot,
+    load::{Latency, LoadSlot},
     service::{Server, Service},
 };
 
@@ -63,9 +66,13 @@ pub struct Backend {
     pub slot: LoadSlot,
     /// Times the proxy took a connection to it into use. The kernel counts steered flows itself.
     pub connections: AtomicU64,
+    /// Of its answers, where the service's strategy goes by it.
+    pub latency: Latency,
     up: AtomicBool,
     draining: AtomicBool,
     expelled: AtomicBool,
+    /// For those who ask the daemon: no request looks at it.
+    drain_deadline: Mutex<Option<Instant>>,
 }
 
 impl Backend {
@@ -75,8 +82,10 @@ impl Backend {
         Self {
             draining: AtomicBool::new(!server.is_offered()),
             expelled: AtomicBool::new(false),
+            drain_deadline: Mutex::default(),
             up: AtomicBool::new(true),
             connections: AtomicU64::new(0),
+            latency: Latency::default(),
             server,
             slot,
         }
@@ -108,6 +117,16 @@ impl Backend {
 
     pub fn set_expelled(&self, expelled: bool) {
         self.expelled.store(expelled, Ordering::Relaxed);
+    }
+
+    /// When a draining one will be expelled, or was.
+    #[must_use]
+    pub fn drain_deadline(&self) -> Option<Instant> {
+        *self.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_drain_deadline(&self, deadline: Option<Instant>) {
+        *self.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     }
 
     #[must_use]

@@ -1,5 +1,7 @@
 //! LOAD: the live connection count of every backend, shared with the kernel program.
 
+mod latency;
+
 use std::{
     ops::Deref,
     sync::{
@@ -9,6 +11,8 @@ use std::{
 };
 
 use lb_common::abi::live;
+
+pub use self::latency::{Latency, Tick};
 
 /// Index of a backend's count. Servers with the same address and port share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

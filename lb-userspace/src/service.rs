@@ -297,6 +297,8 @@ pub enum Strategy {
     Maglev,
     /// Power of two choices on the shared counts.
     P2c,
+    /// The same by how long backends take to answer, beside the counts. The proxy's alone.
+    PeakEwma,
     /// The fewest live connections for its weight.
     LeastConn,
     /// Smooth weighted round robin.

@@ -159,6 +159,8 @@ pub struct ProxySettings {
     pub proxy_proto_from: Vec<IpNet>,
     /// From accept to the end of the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
+    /// Between two changes of the keys for session tickets. At most and by default 6 h.
+    pub ticket_rotation: Duration,
     /// For a request's whole header section. Default 10 s.
     pub header_timeout: Duration,
     /// Between requests of a client connection, and without a byte either way in a relay. A peer

@@ -34,5 +34,6 @@ pub mod snapshot;
 pub mod stage;
 pub mod status;
 pub mod steered;
+pub mod tag;
 pub mod talk;
 pub mod topology;

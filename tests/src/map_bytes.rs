@@ -1,6 +1,6 @@
 //! What stands in this process's BPF maps, byte for byte.
 
-use std::{collections::BTreeMap, fmt::Debug, fs};
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -9,74 +9,117 @@ use aya::{
 };
 use lb_common::abi::{Bucket, Flow, FragmentKey, Fragmented, Reach, maps};
 
-/// By the map's name and index.
-pub type Bytes = BTreeMap<(String, u32), String>;
+/// The maps that packets change, open to be read again and again.
+pub struct Maps(Vec<(String, Reader)>);
 
-/// Everything that packets change.
-pub fn read() -> Result<Bytes> {
-    let mut bytes = Bytes::new();
-    for id in ids()? {
-        let map = MapData::from_id(id)?;
-        let name = map.info()?.name_as_str().context("a map's name")?.to_owned();
-        match &*name {
-            maps::FLOWS | maps::PENDING => array::<Flow>(&name, map, &mut bytes)?,
-            maps::FLOW_SLOTS | maps::PENDING_SLOTS | maps::ANSWERS => {
-                array::<Bucket>(&name, map, &mut bytes)?;
+/// The bytes of every entry, in the order of the keys.
+type Reader = Box<dyn Fn() -> Result<Vec<Vec<u8>>>>;
+
+/// By the map's name.
+pub type Bytes = BTreeMap<String, Vec<Vec<u8>>>;
+
+impl Maps {
+    /// All that this process has.
+    ///
+    /// # Errors
+    ///
+    /// No root, or a map is not what its name says.
+    pub fn open() -> Result<Self> {
+        let mut found = Vec::new();
+        for id in ids()? {
+            let map = MapData::from_id(id)?;
+            let name = map.info()?.name_as_str().context("a map's name")?.to_owned();
+            if let Some(reader) = reader(&name, map)? {
+                found.push((name, reader));
             }
-            maps::REACH => array::<Reach>(&name, map, &mut bytes)?,
-            maps::LOAD => array::<u64>(&name, map, &mut bytes)?,
-            maps::PORTS => array::<u32>(&name, map, &mut bytes)?,
-            maps::COUNTERS | maps::OPENED => {
-                let map = PerCpuArray::<_, u64>::try_from(Map::PerCpuArray(map))?;
-                for index in 0..map.len() {
-                    let values = map.get(&index, 0)?;
-                    bytes.insert((name.clone(), index), format!("{:?}", &*values));
-                }
-            }
-            maps::TURNS => {
-                let map = PerCpuArray::<_, u32>::try_from(Map::PerCpuArray(map))?;
-                for index in 0..map.len() {
-                    let values = map.get(&index, 0)?;
-                    bytes.insert((name.clone(), index), format!("{:?}", &*values));
-                }
-            }
-            maps::FRAGMENT_IDS => array::<u32>(&name, map, &mut bytes)?,
-            maps::METERS => array::<[u64; 3]>(&name, map, &mut bytes)?,
-            maps::SOURCES => hash::<[u64; 3], u64>(&name, map, &mut bytes)?,
-            maps::KNOWN => hash::<[u64; 2], u64>(&name, map, &mut bytes)?,
-            maps::AFFINITY => hash::<[u64; 3], [u64; 2]>(&name, map, &mut bytes)?,
-            maps::FRAGMENTS => hash::<FragmentKey, Fragmented>(&name, map, &mut bytes)?,
-            _ => {}
         }
+        Ok(Self(found))
     }
-    Ok(bytes)
+
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub fn read(&self) -> Result<Bytes> {
+        self.0.iter().map(|(name, read)| Ok((name.clone(), read()?))).collect()
+    }
 }
 
 /// Where two readings differ.
 #[must_use]
 pub fn differences(before: &Bytes, after: &Bytes) -> Vec<String> {
-    let changed = after.iter().filter(|(place, value)| before.get(*place) != Some(value));
-    changed.map(|((name, index), value)| format!("{name}[{index}] is now {value}")).collect()
+    let places = after.iter().flat_map(|(name, entries)| {
+        let entries = entries.iter().enumerate();
+        entries.map(move |(index, value)| (name, index, value))
+    });
+    let was = |name: &String, index: usize| before.get(name).and_then(|it| it.get(index));
+    let changed = places.filter(|&(name, index, value)| was(name, index) != Some(value));
+    let fewer = before
+        .iter()
+        .filter(|(name, entries)| after.get(*name).is_none_or(|after| after.len() < entries.len()));
+    changed
+        .map(|(name, index, value)| format!("{name}[{index}] is now {value:02x?}"))
+        .chain(fewer.map(|(name, _)| format!("{name} has fewer entries")))
+        .collect()
 }
 
-fn array<T: Pod + Debug>(name: &str, map: MapData, bytes: &mut Bytes) -> Result<()> {
-    let map = Array::<_, T>::try_from(Map::Array(map))?;
-    for index in 0..map.len() {
-        bytes.insert((name.to_owned(), index), format!("{:?}", map.get(&index, 0)?));
-    }
-    Ok(())
+/// `None`: packets do not change it.
+fn reader(name: &str, map: MapData) -> Result<Option<Reader>> {
+    Ok(Some(match name {
+        maps::FLOWS | maps::PENDING => array::<{ size_of::<Flow>() }>(map)?,
+        maps::FLOW_SLOTS | maps::PENDING_SLOTS | maps::ANSWERS => {
+            array::<{ size_of::<Bucket>() }>(map)?
+        }
+        maps::REACH => array::<{ size_of::<Reach>() }>(map)?,
+        maps::LOAD => array::<8>(map)?,
+        maps::PORTS | maps::FRAGMENT_IDS => array::<4>(map)?,
+        maps::COUNTERS | maps::OPENED => per_cpu::<8>(map)?,
+        maps::TURNS => per_cpu::<4>(map)?,
+        maps::METERS => array::<24>(map)?,
+        maps::SOURCES => hash::<24, 8>(map)?,
+        maps::KNOWN => hash::<16, 8>(map)?,
+        maps::AFFINITY => hash::<24, 16>(map)?,
+        maps::FRAGMENTS => hash::<{ size_of::<FragmentKey>() }, { size_of::<Fragmented>() }>(map)?,
+        _ => return Ok(None),
+    }))
 }
 
-/// As many lines as entries: an entry more or less is a difference, too.
-fn hash<K: Pod + Debug, V: Pod + Debug>(name: &str, map: MapData, bytes: &mut Bytes) -> Result<()> {
-    let map = HashMap::<_, K, V>::try_from(Map::LruHashMap(map))?;
-    let mut entries = Vec::new();
-    for entry in map.iter() {
-        entries.push(format!("{:?}", entry?));
-    }
-    entries.sort_unstable();
-    bytes.insert((name.to_owned(), 0), format!("{entries:?}"));
-    Ok(())
+fn array<const N: usize>(map: MapData) -> Result<Reader>
+where
+    [u8; N]: Pod,
+{
+    let map = Array::<_, [u8; N]>::try_from(Map::Array(map))?;
+    Ok(Box::new(move || {
+        let entries = (0..map.len()).map(|index| Ok(map.get(&index, 0)?.to_vec()));
+        entries.collect()
+    }))
+}
+
+fn per_cpu<const N: usize>(map: MapData) -> Result<Reader>
+where
+    [u8; N]: Pod,
+{
+    let map = PerCpuArray::<_, [u8; N]>::try_from(Map::PerCpuArray(map))?;
+    Ok(Box::new(move || {
+        let entries = (0..map.len()).map(|index| Ok(map.get(&index, 0)?.concat()));
+        entries.collect()
+    }))
+}
+
+fn hash<const K: usize, const V: usize>(map: MapData) -> Result<Reader>
+where
+    [u8; K]: Pod,
+    [u8; V]: Pod,
+{
+    let map = HashMap::<_, [u8; K], [u8; V]>::try_from(Map::LruHashMap(map))?;
+    Ok(Box::new(move || {
+        let entries = map.iter().map(|entry| {
+            let (key, value) = entry?;
+            Ok([&key[..], &value[..]].concat())
+        });
+        let mut entries = entries.collect::<Result<Vec<_>>>()?;
+        entries.sort_unstable();
+        Ok(entries)
+    }))
 }
 
 /// The kernel's numbers of the maps that this process has open.

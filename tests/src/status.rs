@@ -34,6 +34,9 @@ pub struct Backend {
     pub address: String,
     pub up: bool,
     pub draining: bool,
+    /// ms until the end of what a draining one still has.
+    #[serde(default)]
+    pub drain_remaining_ms: Option<u64>,
     pub weight: u16,
     pub live: u64,
     pub connections: u64,

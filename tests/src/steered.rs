@@ -19,16 +19,21 @@ use lb::{
     tables::Capacity,
 };
 use lb_common::testing::{
+    Frame,
     frames::{CLIENT_MAC, Link, OUR_MAC, tcp},
     world::{BACKEND_MAC, SOURCE_MAC},
 };
 
-use crate::{mirror, netns::Netns};
+use crate::{mirror, netns::Netns, tag};
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
+const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
-/// Where an IPv4 frame has its destination.
-const DESTINATION: std::ops::Range<usize> = 30..34;
+/// Where an untagged frame of IPv4 without options has its ends.
+const SOURCE: usize = 26;
+const DESTINATION: usize = 30;
+const SOURCE_PORT: usize = 34;
+const DESTINATION_PORT: usize = 36;
 
 /// A network with servers in it, all of them in 10.2.0.0/24.
 pub struct Network {
@@ -43,7 +48,7 @@ impl Network {
     /// No root, or no `ip`.
     #[must_use]
     pub fn create(name: &str, servers: usize) -> Self {
-        let netns = Netns::create(name).expect("root");
+        let netns = tag::alone(name).expect("root");
         let servers: Vec<String> =
             (0..servers).map(|number| format!("10.2.0.{}", 11 + number)).collect();
         let up = mirror::link(&netns, "up0", OUR_MAC, CLIENT_MAC, &["198.51.100.7"]);
@@ -74,6 +79,11 @@ impl<'a> Steered<'a> {
             vips: 64,
             ..DatapathConfig::default()
         };
+        Self::load_with(network, config)
+    }
+
+    /// The same with tables of other sizes.
+    pub fn load_with(network: &'a Network, config: DatapathConfig) -> Result<Self> {
         let capacity = Capacity {
             services: config.services,
             backends: config.backends,
@@ -138,10 +148,35 @@ impl<'a> Steered<'a> {
 
     /// A client's first segment: to which server it goes.
     pub fn open(&mut self, from: SocketAddr, to: SocketAddr) -> Result<IpAddr> {
-        let syn = tcp(Link::default(), from, to, "S", b"");
-        let trial = self.datapath.kernel.try_frame(&syn.0, self.network.up)?;
-        ensure!(trial.action == XDP_REDIRECT, "a SYN of {from} has the fate {}", trial.action);
-        let bytes = trial.frame.get(DESTINATION).context("an IPv4 frame")?;
-        Ok(IpAddr::from(<[u8; 4]>::try_from(bytes)?))
+        Ok(self.begin(from, to)?[1].ip())
+    }
+
+    /// A client's first segment, the server's answer and the client's to that.
+    pub fn shake_hands(&mut self, from: SocketAddr, to: SocketAddr) -> Result<()> {
+        let [source, server] = self.begin(from, to)?;
+        // What SYN-ACK and ACK of one table frame agree on.
+        let answer = tcp(Link::default(), server, source, "SA", b"").patch(38, &[0, 0, 7, 207]);
+        self.steer(&answer)?;
+        self.steer(&tcp(Link::default(), from, to, "A", b"")).map(drop)
+    }
+
+    /// The ends of a client's first segment behind us.
+    fn begin(&mut self, from: SocketAddr, to: SocketAddr) -> Result<[SocketAddr; 2]> {
+        let frame = self.steer(&tcp(Link::default(), from, to, "S", b""))?;
+        let end = |address: usize, port: usize| -> Result<SocketAddr> {
+            let address = frame.get(address..address + 4).context("an IPv4 frame")?;
+            let port = frame.get(port..port + 2).context("a TCP segment")?;
+            let port = u16::from_be_bytes(port.try_into()?);
+            Ok(SocketAddr::new(<[u8; 4]>::try_from(address)?.into(), port))
+        };
+        Ok([end(SOURCE, SOURCE_PORT)?, end(DESTINATION, DESTINATION_PORT)?])
+    }
+
+    fn steer(&mut self, frame: &Frame) -> Result<Vec<u8>> {
+        let trial = self.datapath.kernel.try_frame(&frame.0, self.network.up)?;
+        // What goes out where it came in is not redirected.
+        let is_sent = [XDP_TX, XDP_REDIRECT].contains(&trial.action);
+        ensure!(is_sent, "{frame:?} has the fate {}", trial.action);
+        Ok(trial.frame)
     }
 }

@@ -14,20 +14,16 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context as _, Result};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
+pub use crate::tag::{directory, find, pins, remove};
 use crate::{
     far_end,
-    netns::{self, Netns},
+    netns::Netns,
     process::{output, poll},
+    tag,
 };
+use anyhow::{Context as _, Result};
 
 /// Announced addresses, from the ranges for documentation (RFC 5737, RFC 3849).
 pub const VIP4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -58,7 +54,6 @@ pub const INTERFACES: [&str; 2] = ["up0", "down0"];
 pub const KEPT: &str = "lab";
 
 const BACKENDS: u8 = 3;
-const PREFIX: &str = "lb-";
 
 /// The namespaces of one lab, a directory for its files and one for the data path. All of it goes
 /// when dropped.
@@ -83,7 +78,7 @@ impl Backend {
     fn create(tag: &str, number: u8) -> Result<Self> {
         let name = format!("b{number}");
         Ok(Self {
-            netns: Netns::create(&format!("{PREFIX}{tag}-{name}"))?,
+            netns: tag::namespace(tag, &name)?,
             name,
             v4: Ipv4Addr::new(10, 102, 0, 10 + number),
             v6: Ipv6Addr::new(0xfd65, 2, 0, 0, 0, 0, 0, 0x10 + u16::from(number)),
@@ -99,10 +94,7 @@ impl Backend {
 impl Lab {
     /// A lab of this process alone, beside any other.
     pub fn up() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        remove_orphans();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::tagged(&format!("{}-{number}", process::id()))
+        Self::tagged(&tag::own())
     }
 
     /// A lab whose namespaces are called `lb-TAG-…`.
@@ -111,9 +103,9 @@ impl Lab {
         fs::create_dir_all(&directory)
             .with_context(|| format!("creating {}", directory.display()))?;
         let lab = Self {
-            client: Netns::create(&format!("{PREFIX}{tag}-client"))?,
-            lb: Netns::create(&format!("{PREFIX}{tag}-lb"))?,
-            fabric: Netns::create(&format!("{PREFIX}{tag}-fabric"))?,
+            client: tag::namespace(tag, "client")?,
+            lb: tag::namespace(tag, "lb")?,
+            fabric: tag::namespace(tag, "fabric")?,
             backends: (1..=BACKENDS)
                 .map(|number| Backend::create(tag, number))
                 .collect::<Result<_>>()?,
@@ -150,7 +142,7 @@ impl Lab {
 
     /// A host of its own, for a second uplink: see [`Lab::plug`].
     pub fn second_client(&self) -> Result<Netns> {
-        Netns::create(&format!("{PREFIX}{}-second", self.tag))
+        tag::namespace(&self.tag, "second")
     }
 
     /// Connects `client` to lb as a NIC `interface` that appears: 10.103.0.2/24 and fd65:3::2/64
@@ -249,69 +241,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = fs::remove_dir_all(&self.directory);
-            let _ = fs::remove_dir_all(pins(&self.tag));
-        }
-    }
-}
-
-/// Where the files of the lab `tag` lie.
-#[must_use]
-pub fn directory(tag: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("{PREFIX}{tag}"))
-}
-
-/// Where the data path of the lab `tag` has its names.
-#[must_use]
-pub fn pins(tag: &str) -> PathBuf {
-    Path::new("/sys/fs/bpf").join(format!("{PREFIX}{tag}"))
-}
-
-/// Namespace `name` of the lab `tag`.
-#[must_use]
-pub fn find(tag: &str, name: &str) -> Option<Netns> {
-    Netns::existing(&format!("{PREFIX}{tag}-{name}"))
-}
-
-/// Takes down the lab `tag`: ends the processes in it and removes all of it. Says whether there
-/// was one.
-pub fn remove(tag: &str) -> Result<bool> {
-    let names = netns::names(&format!("{PREFIX}{tag}-"));
-    for name in &names {
-        let Some(netns) = Netns::existing(name) else {
-            continue;
-        };
-        end_processes(&netns)?;
-        netns.delete();
-    }
-    let _ = fs::remove_dir_all(directory(tag));
-    let _ = fs::remove_dir_all(pins(tag));
-    Ok(!names.is_empty())
-}
-
-fn end_processes(netns: &Netns) -> Result<()> {
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        for id in netns.processes()? {
-            let _ = kill(Pid::from_raw(id), signal);
-        }
-        let ended = poll("the lab's processes end", || Ok(netns.processes()?.is_empty()));
-        if ended.is_ok() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Labs are called after their process: those of dead ones were left by a SIGKILL.
-fn remove_orphans() {
-    for name in netns::names(PREFIX) {
-        let tag = name[PREFIX.len()..].rsplit_once('-').map(|(tag, _)| tag);
-        let owner = tag.and_then(|tag| tag.split('-').next()?.parse::<u32>().ok());
-        let (Some(tag), Some(owner)) = (tag, owner) else {
-            continue;
-        };
-        if !Path::new("/proc").join(owner.to_string()).exists() {
-            let _ = remove(tag);
+            tag::remove_files(&self.tag);
         }
     }
 }

@@ -1,10 +1,6 @@
 //! What one datapath leaves under its names, and what the next one makes of it.
 
-use std::{
-    fs, mem,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs, mem, path::PathBuf};
 
 use lb::{
     datapath::{Datapath, DatapathConfig, DatapathError, Pins},
@@ -16,6 +12,7 @@ use lb_common::abi::{Address, Backend, Ring, Vip, VipKey, maps, path};
 use lb_tests::{
     kernel::{small, timeouts},
     netns::Netns,
+    tag,
 };
 
 /// A namespace with an interface `v0`, and a directory for names. Both go with it.
@@ -26,12 +23,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lbt-adopt-{}-{number}", std::process::id());
-        let netns = Netns::create(&name).expect("a namespace");
+        let tag = tag::own();
+        let netns = tag::namespace(&tag, "adopt").expect("a namespace");
         netns.ip("link add v0 type veth peer name v1").expect("a veth pair");
-        Self { netns, pins: Path::new("/sys/fs/bpf").join(name) }
+        Self { netns, pins: tag::pins(&tag) }
     }
 
     /// `work` with what was left, in the namespace.
@@ -82,7 +77,7 @@ fn filled() -> Vec<Command> {
         Command::WriteRing {
             offset: 7,
             recipe: None,
-            words: [vec![63; 5000], vec![1, 63]].concat(),
+            words: [vec![63; 5000], vec![1, 63, 0]].concat(),
         },
         Command::SetRing { service: 15, ring: Ring::new(7, 5000) },
         Command::SetVip(key, Vip { service: 15, path: path::STEER }),

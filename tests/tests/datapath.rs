@@ -1,9 +1,6 @@
 //! The loaded kernel object: sizes, attaching, tables.
 
-use std::{
-    net::{TcpListener, TcpStream},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::net::{TcpListener, TcpStream};
 
 use lb::{datapath::DatapathError, settings::XdpMode, tables::Command};
 use lb_common::{
@@ -13,15 +10,13 @@ use lb_common::{
 use lb_tests::{
     kernel::{load, small},
     netns::Netns,
+    tag,
 };
 
 const TCP: u32 = 6;
 
 fn namespace(purpose: &str) -> Netns {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let id = std::process::id();
-    Netns::create(&format!("lbt-{purpose}-{id}-{number}")).expect("a namespace")
+    tag::alone(purpose).expect("a namespace")
 }
 
 fn veth(netns: &Netns, mtu: u32) {

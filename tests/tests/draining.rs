@@ -6,8 +6,8 @@ use std::{net::SocketAddr, process::Command};
 use anyhow::{Result, ensure};
 use lb_tests::{
     config::steered,
-    daemon::Daemon,
-    process::program,
+    daemon::{Daemon, socket},
+    process::{output, program},
     servers,
     talk::Talk,
     topology::{Lab, vips},
@@ -29,6 +29,12 @@ fn drain(lab: &Lab, server: SocketAddr, flags: &[&str]) -> Result<(bool, String)
     Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// Of each that drains until a deadline, ms.
+fn time_left(daemon: &Daemon) -> Result<Vec<u64>> {
+    let backends = daemon.status()?.services.remove(0).backends;
+    Ok(backends.into_iter().filter_map(|it| it.drain_remaining_ms).collect())
+}
+
 #[test]
 fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()> {
     let lab = Lab::up()?;
@@ -47,6 +53,17 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
     }
     let draining = daemon.status()?.services[0].backends.iter().filter(|it| it.draining).count();
     ensure!(draining == second.len(), "{draining} drain");
+    ensure!(time_left(&daemon)?.is_empty(), "nobody said until when");
+    let (done, text) = drain(&lab, second[0], &["--deadline", "1h"])?;
+    ensure!(done, "{text}");
+    let left = time_left(&daemon)?;
+    let [left] = left[..] else { anyhow::bail!("{left:?}") };
+    ensure!((1..=3_600_000).contains(&left), "{left} ms");
+    let shown =
+        output(Command::new(program("lb")?).arg("status").arg("--socket").arg(socket(&lab)))?;
+    let mut lines = shown.lines();
+    let line = lines.find(|line| line.contains(&second[0].to_string())).unwrap_or(&shown);
+    ensure!(line.contains("draining, ") && line.contains(" left"), "{shown}");
     let during = open(&lab, 60)?;
     ensure!(during.iter().all(|held| held.server != "b2"), "b2 got something new");
     held.iter_mut().try_for_each(Talk::echo)?;
@@ -54,6 +71,7 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
         let (done, text) = drain(&lab, *server, &["--undo"])?;
         ensure!(done && text.contains("takes new flows again"), "{text}");
     }
+    ensure!(time_left(&daemon)?.is_empty(), "it drains no more");
     let after = open(&lab, 60)?;
     ensure!(after.iter().any(|held| held.server == "b2"), "b2 gets nothing any more");
     let (done, text) = drain(&lab, "10.99.99.99:1".parse()?, &[])?;

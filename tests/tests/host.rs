@@ -5,12 +5,11 @@ use std::{
     future::Future,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use lb::host::{Host, HostError, Unreachable, check_source_ports};
-use lb_tests::{netns::Netns, process::PATIENCE};
+use lb_tests::{netns::Netns, process::PATIENCE, tag};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A namespace `here` whose `e0` leads to `there`, with addresses on both ends, and a state
@@ -23,18 +22,16 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lbt-host-{}-{number}", std::process::id());
-        let here = Netns::create(&format!("{name}-a")).expect("a namespace");
-        let there = Netns::create(&format!("{name}-b")).expect("a namespace");
+        let tag = tag::own();
+        let here = tag::namespace(&tag, "a").expect("a namespace");
+        let there = tag::namespace(&tag, "b").expect("a namespace");
         ip(&here, &format!("link add e0 type veth peer name e1 netns {}", there.name()));
         for (netns, device, host) in [(&here, "e0", 1), (&there, "e1", 2)] {
             ip(netns, &format!("addr add 10.9.0.{host}/24 dev {device}"));
             ip(netns, &format!("addr add fd09::{host}/64 dev {device} nodad"));
             ip(netns, &format!("link set {device} up"));
         }
-        Self { here, there, state: std::env::temp_dir().join(name) }
+        Self { here, there, state: tag::directory(&tag) }
     }
 
     /// On a thread inside of `here`, with a runtime of its own.

@@ -80,6 +80,31 @@ fn a_client_on_each_side_reaches_the_same_address() -> Result<()> {
     scene.daemon.stop()
 }
 
+/// veth takes native programs up to an MTU of 3506.
+#[test]
+fn one_without_native_xdp_falls_back_and_redirects_to_those_with() -> Result<()> {
+    let scene = Scene::up("\"up*\", \"down0\"", |lab, second| {
+        lab.plug(second, "up1")?;
+        second.ip("link set eth0 mtu 9000")?;
+        lab.lb.ip("link set up1 mtu 9000").map(drop)
+    })?;
+    let status = scene.carry(&["up0", "up1", "down0"])?;
+    let modes: Vec<&str> = status.interfaces.iter().map(|it| it.mode.as_str()).collect();
+    assert_eq!(modes, ["native", "generic", "native"]);
+    let log = scene.daemon.log();
+    let mut warnings = log.lines().filter(|line| line.contains("falling back to generic XDP"));
+    let warning = warnings.next().context("no warning")?;
+    assert!(warning.contains("up1") && warning.contains("MTU"), "{warning}");
+    assert_eq!(warnings.next(), None, "{log}");
+    for client in [&scene.lab.client, &scene.second] {
+        scene.serves(client)?;
+    }
+    let status = scene.daemon.status()?;
+    assert_eq!(status.service("tcp").context("tcp")?.connections(), 4, "all of them steered");
+    assert_eq!(status.dropped_in_all(), 0, "{status:?}");
+    scene.daemon.stop()
+}
+
 #[test]
 fn a_nic_comes_and_goes_under_traffic() -> Result<()> {
     let scene = Scene::up("\"up?\", \"down*\"", |_, _| Ok(()))?;

@@ -1,11 +1,16 @@
 //! The lab itself: links, addresses and servers work before anything is balanced.
 
-use std::net::SocketAddr;
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
 
 use anyhow::Result;
 use lb_tests::{
     client::{curl, tcp_echo, udp_echo},
-    servers,
+    process::poll,
+    servers, tag,
     topology::Lab,
 };
 
@@ -41,5 +46,28 @@ fn labs_stand_side_by_side_and_leave_nothing() -> Result<()> {
     for left in paths.iter().chain(&directories) {
         assert!(!left.exists(), "{} was left behind", left.display());
     }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_run_left_goes_with_the_next() -> Result<()> {
+    let mut run = Command::new("sleep").arg("1000").spawn()?;
+    let tag = format!("{}-7", run.id());
+    let mut left = [tag::namespace(&tag, "verdicts")?, tag::namespace(&tag, "host-a")?];
+    left.iter_mut().for_each(|netns| netns.keep());
+    let mut inside = left[0].command("sleep").arg("1000").stdout(Stdio::null()).spawn()?;
+    let files = [tag::directory(&tag), tag::pins(&tag)];
+    files.iter().try_for_each(fs::create_dir_all)?;
+    drop(tag::alone("next")?);
+    assert!(left.iter().all(|netns| netns.path().exists()), "the run goes on");
+    run.kill()?;
+    run.wait()?;
+    drop(tag::alone("next")?);
+    // Another test may be at it, too.
+    poll("it is gone", || {
+        let namespaces = left.iter().any(|netns| netns.path().exists());
+        Ok(!namespaces && !files.iter().any(|file| file.exists()))
+    })?;
+    inside.wait()?;
     Ok(())
 }

@@ -98,6 +98,28 @@ fn a_configuration_with_mistakes() -> Result<()> {
     Ok(())
 }
 
+/// Each with its place in the file.
+#[test]
+fn services_that_claim_the_same() -> Result<()> {
+    let lab = Lab::up()?;
+    let service = |name: &str, address: &str, host: &str| {
+        format!(
+            "[[services]]\nname = \"{name}\"\naddresses = [\"{address}\"]\nhostnames = [\"{host}\"]\n\
+             ports = [{{ port = 80, handlers = [\"http\"] }}]\n\
+             load_balancer.servers = [{{ address = \"10.102.0.11:80\" }}]\n\n"
+        )
+    };
+    for address in ["203.0.113.10", "2001:db8::10"] {
+        let services = service("one", address, "a.example") + &service("two", address, "A.example");
+        let config = format!("{}\n{services}", preamble(&lab));
+        let line = config.lines().position(|line| line.contains("A.example")).expect("a line") + 1;
+        let said = complaint(&lab, &config, 1)?;
+        says(&said, &[&format!("refused.toml:{line}:14"), "already belongs to service `one`"]);
+        says(&said, &["1 mistake"]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_socket_that_another_daemon_has() -> Result<()> {
     let lab = Lab::up()?;

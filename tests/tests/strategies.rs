@@ -45,7 +45,7 @@ fn vip() -> SocketAddr {
 }
 
 fn network(name: &str, servers: usize) -> Network {
-    Network::create(&format!("lbt-{name}-{}", std::process::id()), servers)
+    Network::create(name, servers)
 }
 
 /// Which server each of so many flows goes to.

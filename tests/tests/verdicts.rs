@@ -25,9 +25,10 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 use lb_tests::{
-    map_bytes,
+    map_bytes::{Maps, differences},
     mirror::{self, link},
     netns::Netns,
+    tag,
 };
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
@@ -41,12 +42,13 @@ fn every_row_of_the_table() {
     let lab = Lab::create();
     let failed = lab.netns.within(|| {
         let mut datapath = lab.load();
+        let maps = Maps::open().expect("maps");
         let failed = (0..).zip(rows()).filter_map(|(number, row)| {
             // TEST_RUN takes no frame shorter than an Ethernet header.
             assert!(row.frame.0.len() >= 14, "{}", row.name);
             let row = row.apart(number as u16);
             start_afresh(&mut datapath, number);
-            let result = lab.run(&mut datapath, number, &row);
+            let result = lab.run(&mut datapath, &maps, number, &row);
             result.err().map(|error| format!("{}: {error}", row.name))
         });
         failed.collect::<Vec<_>>()
@@ -87,7 +89,7 @@ impl Lab {
         // What explaining changes is looked for in all maps of this process.
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let netns = Netns::create(&format!("lbt-verdicts-{}", std::process::id())).expect("root");
+        let netns = tag::alone("verdicts").expect("root");
         let [client, client6] = world::CLIENTS;
         let [tagged, tagged6] = world::TAGGED_CLIENTS;
         let [backend, backend6] = world::BACKENDS;
@@ -123,7 +125,7 @@ impl Lab {
             services: 128,
             vips: 256,
             ring_slots: 512,
-            load_slots: 4096,
+            load_slots: load_slot(rows().len() as u32 + 4, 0).0,
             ..DatapathConfig::default()
         };
         let hour = Duration::from_secs(3600);
@@ -171,7 +173,13 @@ impl Lab {
         })
     }
 
-    fn run(&self, datapath: &mut Datapath, number: u32, row: &Row) -> Result<(), String> {
+    fn run(
+        &self,
+        datapath: &mut Datapath,
+        maps: &Maps,
+        number: u32,
+        row: &Row,
+    ) -> Result<(), String> {
         let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
@@ -181,9 +189,9 @@ impl Lab {
             datapath.tables.apply(&gone).expect("a status");
         }
         let before = datapath.counters.verdicts().expect("counters");
-        let bytes = map_bytes::read().expect("maps");
+        let bytes = maps.read().expect("maps");
         let told = datapath.watcher.explain(&row.frame.0, "up0").expect("explain");
-        let changed = map_bytes::differences(&bytes, &map_bytes::read().expect("maps"));
+        let changed = differences(&bytes, &maps.read().expect("maps"));
         if !changed.is_empty() {
             return Err(format!("explaining has effects: {changed:?}"));
         }

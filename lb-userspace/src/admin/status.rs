@@ -48,6 +48,10 @@ pub struct BackendStatus {
     pub up: bool,
     /// Takes nothing new.
     pub draining: bool,
+    /// Of one that drains until a deadline: ms until the connections that it has left are ended.
+    /// 0: they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_remaining_ms: Option<u64>,
     /// Of services with `quic`: the server's id in connection ids, as hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,

@@ -53,6 +53,7 @@ fn sample() -> Status {
                 address: "10.0.0.1:80".parse().unwrap(),
                 up: true,
                 draining: false,
+                drain_remaining_ms: None,
                 server_id: None,
                 weight: 1,
                 live: 2,

@@ -119,7 +119,8 @@ impl Daemon {
         certificates: &Arc<CertificateStore>,
     ) -> anyhow::Result<proxy::Running> {
         let Config { node, proxy, .. } = &self.config;
-        let routes = Routes::new(&self.fleet, certificates, self.config.geography())?;
+        let rotation = self.config.proxy.ticket_rotation;
+        let routes = Routes::new(&self.fleet, certificates, self.config.geography(), rotation)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let bound = Proxy::bind(node.workers.unwrap_or_else(cores), any);

@@ -153,10 +153,12 @@ impl Draining {
     ) {
         self.deadlines.retain(|other| !Arc::ptr_eq(&other.backend, backend));
         self.noted.remove(&(running.service.name.to_string(), backend.server.address));
+        backend.set_drain_deadline(None);
         let Some(drained) = drained else { return };
         let deadline = drained.deadline_ms.map(Duration::from_millis);
         let deadline = deadline.or(running.service.steering.drain_deadline);
         let at = deadline.map(|deadline| now.end_of(deadline, drained.since_ms));
+        backend.set_drain_deadline(at);
         let (running, backend) = (running.clone(), backend.clone());
         self.deadlines.extend(at.map(|at| Deadline { running, backend, at }));
         self.noted.insert((drained.service.clone(), drained.server), drained);
@@ -240,12 +242,13 @@ load_balancer.servers = [
         let (first, revision) = (&fleet.services[0].backends[0], fleet.services[0].revision());
         draining.order(&fleet, &order("10.0.0.1:80", Some(5), false), now).unwrap();
         assert!(first.is_draining() && !first.is_open() && !first.is_expelled());
+        assert_eq!(first.drain_deadline(), Some(now.instant + Duration::from_millis(5)));
         assert_ne!(fleet.services[0].revision(), revision);
         assert!(draining.expel(now.instant + Duration::from_millis(5)));
         assert!(first.is_expelled());
         draining.order(&fleet, &order("10.0.0.1:80", None, true), now).unwrap();
         assert!(first.is_open() && !first.is_expelled());
-        assert_eq!(draining.next(), None);
+        assert_eq!((draining.next(), first.drain_deadline()), (None, None));
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! What the next daemon must know of this one, in files of the state directory: which indices of
-//! the kernel's tables were given to whom, as flows speak of them longer than a daemon lives, and
-//! which servers were down, and which drain since when.
+//! What the next daemon must know of this one, in files of the state directory: which servers were
+//! down, which drain since when, and [whose the indices are](super::ledger).
 
 use std::{
     collections::BTreeSet,
@@ -13,9 +12,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use crate::control::Assigned;
+use super::ledger;
 
-const IDS: &str = "ids.json";
 const DOWN: &str = "down.json";
 const DRAINS: &str = "drains.json";
 
@@ -23,7 +21,7 @@ const DRAINS: &str = "drains.json";
 pub(super) type Member = (String, SocketAddr);
 
 #[derive(Clone)]
-pub(super) struct Notes {
+pub struct Notes {
     directory: PathBuf,
     /// The kernel's numbers of our maps.
     maps: BTreeSet<u32>,
@@ -51,17 +49,13 @@ pub(super) struct Drained {
 }
 
 impl Notes {
-    pub(super) fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
+    #[must_use]
+    pub fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
         Self { directory: state_dir.to_owned(), maps }
     }
 
-    /// Who held which index of our maps. `None`: nobody knows.
-    pub(super) fn assigned(&self) -> Option<Assigned> {
-        self.read(IDS)
-    }
-
-    pub(super) fn write_assigned(&self, assigned: &Assigned) -> anyhow::Result<()> {
-        self.write(IDS, assigned)
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The servers that did not pass their checks.
@@ -83,7 +77,7 @@ impl Notes {
     }
 
     /// `None`: as of [`read_file`](Self::read_file), or it is not about our maps.
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let note: Note<T> = self.read_file(name)?;
         (!note.maps.is_disjoint(&self.maps)).then_some(note.content)
     }
@@ -105,7 +99,7 @@ impl Notes {
         }
     }
 
-    fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+    pub(super) fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
         self.write_file(name, &Note { maps: self.maps.clone(), content })
     }
 
@@ -124,7 +118,8 @@ impl Notes {
 
 /// Forgets everything: there are no tables any more.
 pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
-    for name in [IDS, DOWN, DRAINS] {
+    ledger::remove(state_dir)?;
+    for name in [DOWN, DRAINS] {
         match fs::remove_file(state_dir.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

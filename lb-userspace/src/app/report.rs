@@ -113,6 +113,7 @@ impl Report {
                 address: backend.server.address,
                 up: backend.is_up(),
                 draining: backend.is_draining(),
+                drain_remaining_ms: backend.drain_deadline().map(until),
                 server_id: backend.server.server_id.as_deref().map(hexadecimal),
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
@@ -130,6 +131,12 @@ impl Report {
             backends,
         })
     }
+}
+
+/// ms.
+fn until(deadline: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+    u64::try_from(left).unwrap_or(u64::MAX)
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

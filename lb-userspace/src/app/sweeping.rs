@@ -13,7 +13,7 @@ use crate::{
 /// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The share of one core that sweeping may take, as its inverse: a large table is swept less often.
-const REST: u32 = 20;
+const REST: u32 = 50;
 
 /// What the last sweep saw.
 #[derive(Default)]
@@ -54,6 +54,12 @@ pub(super) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
         let Sweep { population, expired, orphans, corrected, named, .. } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
         swept.send_replace(Swept { population, named, began: Some(began) });
-        time::sleep(PAUSE.max(took * REST)).await;
+        time::sleep(pause_after(took)).await;
     }
+}
+
+/// Between a sweep that took so long and the next.
+#[must_use]
+pub fn pause_after(took: Duration) -> Duration {
+    PAUSE.max(took * REST)
 }

@@ -2,6 +2,7 @@
 
 mod least_conn;
 mod p2c;
+mod peak_ewma;
 mod place;
 mod rendezvous;
 #[cfg(test)]
@@ -14,7 +15,7 @@ pub use self::place::{Place, Target, Wish};
 use self::{p2c::Wheel, place::Places, wrr::Turns};
 use crate::{
     fleet::{Backend, RunningService},
-    load::{Load, LoadSlot},
+    load::{Load, LoadSlot, Tick},
     service::Strategy,
     settings::Geography,
 };
@@ -46,6 +47,8 @@ pub struct Ask<'a> {
     /// Backends that failed this very request, by index.
     pub tried: &'a [usize],
     pub wish: &'a Wish,
+    /// For strategies that go by latency.
+    pub now: Tick,
     /// Slots to which nothing is added by going there: limits keep nobody out.
     pub is_free: &'a dyn Fn(LoadSlot) -> bool,
 }
@@ -72,6 +75,12 @@ impl Balancer {
     #[must_use]
     pub fn heeds_wishes(&self) -> bool {
         self.places.are_named()
+    }
+
+    /// Whether it makes a difference how long backends take.
+    #[must_use]
+    pub fn goes_by_latency(&self) -> bool {
+        self.service.service.pool.strategy == Strategy::PeakEwma
     }
 
     /// The index of the backend to use: one that is wished for, else one in the nearest region that
@@ -122,6 +131,12 @@ impl Balancer {
             |index: usize| self.is_candidate(index, ask) && is_right(index) && has_room(index);
         match self.service.service.pool.strategy {
             Strategy::P2c => p2c::pick(&self.wheel, fits, load, rng),
+            Strategy::PeakEwma => {
+                let cost = |index: usize, share| {
+                    peak_ewma::cost(&self.backend(index).latency, ask.now, load(index), share)
+                };
+                peak_ewma::pick(&self.wheel, fits, cost, rng)
+            }
             Strategy::Random => self.wheel.draw(fits, rng),
             Strategy::Wrr => self.turns.pick(fits, self.service.backends.len()),
             Strategy::LeastConn => {

@@ -2,13 +2,19 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::*;
 use crate::{
-    load::{LoadSlot, Permit},
+    load::{LoadSlot, Permit, Tick},
     service::{Concurrency, ConcurrencyKind, Pool, Protocol, Server, Service, Steering},
     settings::Geography,
 };
 
-const ALL: [Strategy; 5] =
-    [Strategy::P2c, Strategy::Maglev, Strategy::LeastConn, Strategy::Wrr, Strategy::Random];
+const ALL: [Strategy; 6] = [
+    Strategy::P2c,
+    Strategy::PeakEwma,
+    Strategy::Maglev,
+    Strategy::LeastConn,
+    Strategy::Wrr,
+    Strategy::Random,
+];
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
 struct Bench {
@@ -16,6 +22,7 @@ struct Bench {
     load: Load,
     rng: fastrand::Rng,
     permits: Vec<Permit>,
+    now: Tick,
 }
 
 impl Bench {
@@ -58,6 +65,7 @@ impl Bench {
             load: Load::local(weights.len()),
             rng: fastrand::Rng::with_seed(7),
             permits: vec![],
+            now: Tick(0),
         }
     }
 
@@ -80,7 +88,14 @@ impl Bench {
 
     /// Everything that comes up in many picks.
     fn picks(&mut self, wish: &Wish) -> Result<Vec<usize>, Unavailable> {
-        let ask = Ask { load: &self.load, client: CLIENT, tried: &[], wish, is_free: &|_| false };
+        let ask = Ask {
+            load: &self.load,
+            client: CLIENT,
+            tried: &[],
+            wish,
+            now: self.now,
+            is_free: &|_| false,
+        };
         let picks = (0..100).map(|_| self.balancer.pick(&ask, &mut self.rng));
         let mut picks = picks.collect::<Result<Vec<_>, _>>()?;
         picks.sort_unstable();
@@ -94,7 +109,8 @@ impl Bench {
     }
 
     fn pick_for(&mut self, client: IpAddr, tried: &[usize]) -> Result<usize, Unavailable> {
-        let ask = Ask { load: &self.load, client, tried, wish: &Wish::NONE, is_free: &|_| false };
+        let wish = &Wish::NONE;
+        let ask = Ask { load: &self.load, client, tried, wish, now: self.now, is_free: &|_| false };
         self.balancer.pick(&ask, &mut self.rng)
     }
 
@@ -231,6 +247,62 @@ fn a_draining_backend_takes_nothing_new() {
         bench.balancer.service().backends[1].set_up(false);
         assert_eq!(bench.shares(20), [20, 0], "{strategy:?}");
     }
+}
+
+impl Bench {
+    fn took(&self, index: usize, micros: u32) {
+        self.balancer.service().backends[index].latency.observe(self.now, micros);
+    }
+}
+
+#[test]
+fn of_two_backends_peak_ewma_takes_the_one_that_answers_sooner() {
+    let mut bench = Bench::new(Strategy::PeakEwma, &[1, 1]);
+    bench.took(0, 1_000);
+    bench.took(1, 3_500);
+    assert_eq!(bench.shares(100), [100, 0]);
+    // Two wait there already: a third would take as long as one here.
+    bench.load_up(0, 2);
+    assert_eq!(bench.shares(100), [100, 0]);
+    bench.load_up(0, 1);
+    assert_eq!(bench.shares(100), [0, 100]);
+}
+
+#[test]
+fn the_slowest_of_many_is_not_taken_until_it_is_forgotten() {
+    let mut bench = Bench::new(Strategy::PeakEwma, &[1; 4]);
+    for index in 0..4 {
+        bench.took(index, if index == 2 { 200_000 } else { 1_000 });
+    }
+    assert_eq!(bench.shares(1_000)[2], 0);
+    bench.now = Tick(60_000);
+    for index in [0, 1, 3] {
+        bench.took(index, 1_000);
+    }
+    assert!(bench.shares(1_000)[2] > 0, "it may have become better");
+}
+
+#[test]
+fn of_one_that_has_not_answered_yet_nothing_more_is_wanted() {
+    let mut bench = Bench::new(Strategy::PeakEwma, &[1, 1]);
+    bench.took(0, 1_000);
+    assert_eq!(bench.shares(10), [0, 10], "a new one is tried");
+    bench.load_up(1, 1);
+    assert_eq!(bench.shares(10), [10, 0]);
+}
+
+#[test]
+fn equally_fast_backends_share_by_weight() {
+    let mut bench = Bench::new(Strategy::PeakEwma, &[3, 0, 1]);
+    for index in 0..3 {
+        bench.took(index, 1_000);
+    }
+    let shares = bench.shares(40_000);
+    assert_eq!(shares[1], 0);
+    assert!((29_000..31_000).contains(&shares[0]), "{shares:?}");
+    bench.load_up(0, 3);
+    bench.load_up(2, 2);
+    assert_eq!(bench.shares(10), [10, 0, 0], "three of weight 3 are fewer than two of weight 1");
 }
 
 fn from_fra() -> Geography {

@@ -84,11 +84,20 @@ fn drops(drops: &[Drops]) -> String {
     listed(drops.iter().map(|drop| format!("{} {}", drop.reason, drop.packets)))
 }
 
-fn state(backend: &BackendStatus) -> &'static str {
+fn state(backend: &BackendStatus) -> String {
+    let draining = match backend.drain_remaining_ms {
+        None => "draining".to_owned(),
+        Some(0) => "drained".to_owned(),
+        Some(left) => {
+            let left = Duration::from_secs(left.div_ceil(1000));
+            format!("draining, {} left", humantime::format_duration(left))
+        }
+    };
     match (backend.up, backend.draining) {
-        (false, _) => "down",
-        (true, true) => "draining",
-        (true, false) => "up",
+        (false, true) => format!("down, {draining}"),
+        (false, false) => "down".to_owned(),
+        (true, true) => draining,
+        (true, false) => "up".to_owned(),
     }
 }
 
@@ -119,7 +128,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
     for backend in &service.backends {
         columns.add([
             backend.address.to_string(),
-            state(backend).to_owned(),
+            state(backend),
             backend.weight.to_string(),
             backend.live.to_string(),
             backend.connections.to_string(),

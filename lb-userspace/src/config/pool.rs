@@ -60,6 +60,7 @@ fn strategy(value: Value<'_>) -> Option<At<Strategy>> {
     let known = [
         ("maglev", Strategy::Maglev),
         ("p2c", Strategy::P2c),
+        ("peak_ewma", Strategy::PeakEwma),
         ("least_conn", Strategy::LeastConn),
         ("wrr", Strategy::Wrr),
         ("random", Strategy::Random),

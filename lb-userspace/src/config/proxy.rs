@@ -10,12 +10,16 @@ use crate::settings::{CertificateFiles, CertificateSource, ProxySettings};
 
 use super::{diagnostic::Diagnostic, network::networks, reader::Value, scalar::duration};
 
+/// Of keys for session tickets.
+const LONGEST_ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
+
 pub(super) fn default_proxy() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
         trusted_proxies: Vec::new(),
         proxy_proto_from: Vec::new(),
         handshake_timeout: Duration::from_secs(10),
+        ticket_rotation: LONGEST_ROTATION,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
         termination_delay: Duration::from_secs(10),
@@ -42,12 +46,14 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
         let max_header = proxy.optional("max_header_size", |it| it.number(8192..=1 << 20));
         let max_body = proxy.optional("max_request_body", |it| it.number(0..=u64::MAX >> 1));
         let request_timeout = proxy.optional("request_timeout", duration);
+        let ticket_rotation = proxy.optional("ticket_rotation", ticket_rotation);
         let mut or = |key, default| proxy.optional(key, duration).unwrap_or(default);
         Some(ProxySettings {
             header_prefix: header_prefix.unwrap_or(default.header_prefix),
             trusted_proxies: trusted_proxies.unwrap_or_default(),
             proxy_proto_from: proxy_proto_from.unwrap_or_default(),
             handshake_timeout: or("handshake_timeout", default.handshake_timeout),
+            ticket_rotation: ticket_rotation.unwrap_or(default.ticket_rotation),
             header_timeout: or("header_timeout", default.header_timeout),
             idle_timeout: or("idle_timeout", default.idle_timeout),
             termination_delay: or("termination_delay", default.termination_delay),
@@ -62,6 +68,17 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
             upstream_idle_timeout: or("upstream_idle_timeout", default.upstream_idle_timeout),
         })
     })
+}
+
+fn ticket_rotation(value: Value<'_>) -> Option<Duration> {
+    let period = duration(value)?;
+    if (Duration::from_secs(1)..=LONGEST_ROTATION).contains(&period) {
+        return Some(period);
+    }
+    value.refuse(
+        format!("`{}` must be from 1s to 6h", value.key()),
+        "a ticket is honoured for one to two such periods: the shorter, the less a stolen key is worth",
+    )
 }
 
 fn header_prefix(value: Value<'_>) -> Option<Arc<str>> {

@@ -95,7 +95,8 @@ pub(super) fn status_of(backend: &Backend) -> u32 {
 pub(super) fn strategy_of(strategy: Strategy) -> u32 {
     match strategy {
         Strategy::Maglev => strategy::MAGLEV,
-        Strategy::P2c => strategy::P2C,
+        // The kernel measures no answers: the configuration does not let it come here.
+        Strategy::P2c | Strategy::PeakEwma => strategy::P2C,
         Strategy::LeastConn => strategy::LEAST_CONN,
         Strategy::Wrr => strategy::WRR,
         Strategy::Random => strategy::RANDOM,

@@ -5,6 +5,7 @@
 //! all of it, which is worked out anew only when something of it changed.
 
 mod access;
+mod assigned;
 mod crew;
 mod desired;
 mod entry;
@@ -25,6 +26,7 @@ mod retiring;
 mod slots;
 mod space;
 
+pub use assigned::{Assigned, Change};
 pub use desired::{Circumstances, Desired};
 pub use maglev::{Member, populate};
 pub use model::Tables;
@@ -32,7 +34,7 @@ pub use needs::needs;
 pub use plan::{Plan, plan};
 pub use ports::prefixes;
 pub use recognise::recognise;
-pub use slots::{Assigned, Index, Slots};
+pub use slots::{Index, Slots};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

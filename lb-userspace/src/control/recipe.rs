@@ -81,7 +81,7 @@ impl Recipe {
         let slots = match self.strategy {
             Strategy::Maglev => maglev::length(&self.members, self.size),
             Strategy::LeastConn => count,
-            Strategy::P2c | Strategy::Wrr | Strategy::Random => turns,
+            Strategy::P2c | Strategy::PeakEwma | Strategy::Wrr | Strategy::Random => turns,
         };
         let behind = if spread { turns + count + 2 * FARTHER as u32 } else { 0 };
         slots + 1 + count + behind + 1
@@ -92,7 +92,7 @@ impl Recipe {
             Strategy::Maglev => maglev::populate(&self.members, self.size),
             // The kernel goes by the list of members.
             Strategy::LeastConn => self.open().collect(),
-            Strategy::P2c | Strategy::Wrr | Strategy::Random => {
+            Strategy::P2c | Strategy::PeakEwma | Strategy::Wrr | Strategy::Random => {
                 let open: Vec<usize> = self.open().collect();
                 let weights: Vec<u16> = open.iter().map(|&it| self.members[it].weight).collect();
                 let longest = open.len() as u32 * SLOTS_PER_MEMBER;

@@ -65,19 +65,18 @@ impl Tables {
         })
     }
 
-    /// All that belongs to a ring, its farther regions too.
-    /// `None`: it is not all there.
+    /// All that belongs to a ring. `None`: it is not all there.
     fn words(&self, ring: Ring) -> Option<Vec<u32>> {
         let words = self.rings.halves().get(ring.offset() as usize..)?;
-        let read = |at: usize| Some(words.get(at)?.load(Ordering::Relaxed));
-        let (mut length, mut end) = (ring.length(), 0);
+        let word = |place: usize| Some(words.get(place)?.load(Ordering::Relaxed));
+        // Each has its count and the length of what is behind it.
+        let (mut end, mut length) = (0, ring.length() as usize);
         for _ in 0..Ring::REGIONS {
-            let count = end + length as usize;
-            let behind = count + 1 + read(count)? as usize;
-            length = read(behind)?;
-            end = behind + 1;
+            end += length + 1 + word(end + length)? as usize;
+            length = word(end)? as usize;
+            end += 1;
             if length == 0 {
-                return (0..end).map(read).collect();
+                return (0..end).map(word).collect();
             }
         }
         None

@@ -178,6 +178,12 @@ impl FlowTable {
         self.answers.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count()
     }
 
+    /// How many answers there are places for.
+    #[must_use]
+    pub fn room_for_answers(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Forgets every flow. For when no packets are under way: the counts in LOAD stay.
     pub fn clear(&self) {
         let slots = self.established.slots.iter().chain(self.pending.slots.iter());

@@ -12,6 +12,7 @@ mod ports;
 mod routes;
 mod source;
 mod territory;
+mod turn;
 mod watch;
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
@@ -26,6 +27,7 @@ pub use self::{
     netlink::PROTOCOL,
     ports::check_source_ports,
     source::Way,
+    turn::turn,
     watch::LinkWatch,
 };
 use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink, territory::Territory};

@@ -73,6 +73,8 @@ pub(super) enum Fault {
     Unreachable,
     #[error("the backend closed the connection before its response")]
     Closed,
+    #[error("the backend's response broke off")]
+    BrokeOff,
     #[error("the backend's response is not valid HTTP/1.1")]
     BadResponse,
     #[error("no backend accepted the connection in time")]
@@ -124,7 +126,9 @@ impl Fault {
             Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
             Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ReplayLoop => StatusCode::LOOP_DETECTED,
-            Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::Closed | Self::BrokeOff | Self::BadResponse => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -162,6 +166,7 @@ impl Fault {
             Self::ReplayLoop => "replay-loop",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
+            Self::BrokeOff => "backend-broke-off",
             Self::BadResponse => "backend-bad-response",
             Self::SlowDial => "backend-dial-timeout",
             Self::SlowResponse => "backend-response-timeout",

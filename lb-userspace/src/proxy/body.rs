@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     answer::Fault,
+    headers,
     interim::{Hold, Word},
     lease::Lease,
     tape::{Part, Tape},
@@ -93,11 +94,11 @@ impl Progress {
         self.stage.get() == Stage::Awaited
     }
 
-    /// The response has come. Whether it came instead of the word for which the body waits, so that
-    /// there will be none.
-    pub fn is_unwanted(&self) -> bool {
+    /// The response has come, perhaps instead of the word for which the body waits. A backend that
+    /// agrees is one that reads on while it answers; where it does not, there will be no body.
+    pub fn is_unwanted(&self, agrees: bool) -> bool {
         if self.stage.get() == Stage::Held {
-            self.stage.set(Stage::Unwanted);
+            self.stage.set(if agrees { Stage::Offered } else { Stage::Unwanted });
         }
         self.stage.get() == Stage::Unwanted
     }
@@ -163,9 +164,12 @@ impl RequestBody {
         Some(Self { part, allowed, tape: Some(tape.clone()), hold: None })
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
+    fn take(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
+        if let (Some(trailers), Some((_, progress))) = (frame.trailers_mut(), &self.part) {
+            progress.watch.names.check_trailers(trailers);
+        }
         if let Some(tape) = &self.tape {
             tape.record(&frame);
         }
@@ -223,10 +227,11 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         if let Some(hold) = &mut this.hold {
-            if progress.stage.get() == Stage::Unwanted {
-                return Poll::Pending;
+            match progress.stage.get() {
+                Stage::Unwanted => return Poll::Pending,
+                Stage::Held => ready!(hold.poll(cx)),
+                _ => {}
             }
-            ready!(hold.poll(cx));
             this.hold = None;
         }
         let polled = supply.poll(cx).map(|frame| {
@@ -267,6 +272,8 @@ pub(super) struct ResponseBody {
 enum Source {
     Own(Bytes),
     Backend(Incoming, Option<Lease>),
+    /// It broke off, and the client is yet to be told.
+    Broken(Option<hyper::Error>),
 }
 
 impl ResponseBody {
@@ -301,6 +308,7 @@ impl Body for ResponseBody {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
             }
             Source::Backend(incoming, lease) => (incoming, lease),
+            Source::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         let polled = match lease {
             Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
@@ -309,13 +317,20 @@ impl Body for ResponseBody {
         if let Some(pace) = &this.active.pace {
             pace.polled(polled.is_ready());
         }
-        let frame = ready!(polled);
-        match &frame {
+        let mut frame = ready!(polled);
+        if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {
+            headers::strip_trailers(trailers);
+        }
+        match frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");
                 if let Some(lease) = lease.take() {
                     lease.fail();
                 }
+                // hyper forgets what it has not sent yet when it hears of it: that goes first.
+                this.source = Source::Broken(Some(error));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             Some(Ok(_)) if !incoming.is_end_stream() => {}
             Some(Ok(_)) | None => {
@@ -331,6 +346,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => text.is_empty(),
             Source::Backend(incoming, _) => incoming.is_end_stream(),
+            Source::Broken(error) => error.is_none(),
         }
     }
 
@@ -338,6 +354,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.len() as u64),
             Source::Backend(incoming, _) => incoming.size_hint(),
+            Source::Broken(_) => SizeHint::default(),
         }
     }
 }

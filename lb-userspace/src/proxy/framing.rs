@@ -3,20 +3,30 @@
 //! never comes here.
 
 use hyper::{
-    HeaderMap, Request,
+    HeaderMap, Method, Request,
     body::{Body, Incoming},
     header::{self, HeaderValue},
 };
 
-use super::{answer::Fault, host};
+use super::{answer::Fault, headers::Found, host};
 
 /// Refuses what hyper lets through and somebody else may understand otherwise. `seen` is what the
 /// witness says of the header section.
-pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn check(
+    request: &Request<Incoming>,
+    seen: Result<(), Fault>,
+    found: Found,
+) -> Result<(), Fault> {
     let headers = request.headers();
     seen?;
+    if !has_known_target(request) {
+        return Err(Fault::BadTarget);
+    }
     if !host::is_one(request) {
         return Err(Fault::BadHost);
+    }
+    if !found.framing {
+        return Ok(());
     }
     if !is_chunked_alone(headers) {
         return Err(Fault::BadCoding);
@@ -29,6 +39,14 @@ pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Res
     let length = request.body().size_hint().exact();
     let mut said = headers.get_all(header::CONTENT_LENGTH).iter();
     if said.all(|said| parse(said.as_bytes()) == length) { Ok(()) } else { Err(Fault::BadLength) }
+}
+
+/// `*` is for OPTIONS alone (RFC 9112 3.2.4), and of what other schemes mean we know nothing.
+fn has_known_target<B>(request: &Request<B>) -> bool {
+    let target = request.uri();
+    let is_web = |scheme| scheme == "http" || scheme == "https";
+    target.scheme_str().is_none_or(is_web)
+        && (target.path() != "*" || request.method() == Method::OPTIONS)
 }
 
 /// The size of an HTTP/2 request's header section as RFC 9113 10.5.1 has it: each field's name and
@@ -58,11 +76,11 @@ fn parse(digits: &[u8]) -> Option<u64> {
 }
 
 /// Says the framing towards the backend once, and as it is: `length` bytes, or chunks.
-pub(super) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
+pub(super) fn frame(headers: &mut HeaderMap, found: Found, length: Option<u64>) {
     match length {
         Some(length) => {
             // Also where `Connection` named it away.
-            if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+            if length > 0 || (found.framing && headers.contains_key(header::CONTENT_LENGTH)) {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
         }

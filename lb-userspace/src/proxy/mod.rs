@@ -44,10 +44,13 @@ mod serve;
 mod session;
 mod spare;
 mod splice;
+mod stopwatch;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod tls;
+mod tries;
 mod upstream;
 mod watch;
 mod watched;

@@ -12,14 +12,16 @@ use tokio::net::TcpStream;
 
 use super::{
     answer::Fault,
-    exchange::{ATTEMPTS, count, count_failed, dial_fault},
+    exchange::{count, count_failed, dial_fault},
     limits::Admission,
     relay::{Side, relay},
     routes::Site,
+    stopwatch::Stopwatch,
+    tries::Tries,
     upstream::dial,
     worker::Worker,
 };
-use crate::balance::{Ask, Wish};
+use crate::balance::Wish;
 
 /// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
 /// connection counts as that backend's load until both sides have ended.
@@ -53,21 +55,23 @@ pub(super) async fn connect(
     site: &Site,
     client: IpAddr,
 ) -> Result<Passage, Fault> {
-    let mut tried = Vec::new();
-    let mut fault = None;
-    let mut earlier = None;
-    while tried.len() < ATTEMPTS {
-        let wish = &Wish::NONE;
-        let ask = Ask { load: &worker.load, client, tried: &tried, wish, is_free: &|_| false };
-        let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
-        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
-        let address = site.running().backends[index].server.address;
+    let wish = Wish::NONE;
+    let mut tries = Tries::new(worker, site, client, &wish);
+    loop {
+        let (index, admission) = tries.next(&|_| false).await?;
+        let backend = &site.running().backends[index];
+        let address = backend.server.address;
+        let stopwatch = Stopwatch::start(site);
         match dial(address, &worker.settings).await {
-            Ok(stream) => return Ok(Passage { stream, address, _admission: admission }),
-            Err(error) => fault = Some(dial_fault(address, &error)),
+            Ok(stream) => {
+                stopwatch.connected(backend);
+                return Ok(Passage { stream, address, _admission: admission });
+            }
+            Err(error) => {
+                let why = dial_fault(address, &error);
+                stopwatch.failed(backend, why);
+                tries.failed(index, admission, why);
+            }
         }
-        tried.push(index);
-        earlier = Some(admission);
     }
-    Err(fault.unwrap_or(Fault::Unreachable))
 }

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -78,10 +79,12 @@ impl Routes {
         fleet: &Fleet,
         certificates: &Arc<CertificateStore>,
         geography: Geography,
+        ticket_rotation: Duration,
     ) -> Result<Self, Error> {
         let geography = Arc::new(geography);
         let mut services = HashMap::new();
-        let mut terminators = Terminators::new(certificates.clone(), self_signed_names(fleet));
+        let names = self_signed_names(fleet);
+        let mut terminators = Terminators::new(certificates.clone(), names, ticket_rotation);
         let mut frontends = HashMap::new();
         for running in &fleet.services {
             let gate = Gate::new(running.clone());

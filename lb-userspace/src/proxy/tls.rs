@@ -1,18 +1,10 @@
 //! TLS towards clients: configurations from a port's options, and the handshake.
 
-use std::{
-    io,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
-    crypto::aws_lc_rs::Ticketer,
-    server::{
-        Acceptor, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier,
-        danger::ClientCertVerifier,
-    },
+    server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -22,6 +14,7 @@ use super::{
     certificates::{CertificateStore, Error, Resolver, provider, read_chain, self_signed},
     handshakes::{Handshakes, Kind},
     routes::{Frontend, Site},
+    tickets::Tickets,
 };
 use crate::service::{ClientAuth, TlsOptions, TlsVersion};
 
@@ -33,29 +26,22 @@ pub(super) struct Terminator {
     pub client_auth: Option<ClientAuth>,
 }
 
-/// Keys for session tickets, which change every six hours and are honoured for twelve. The same for
-/// all workers and configurations: a client may resume on any worker, and a reload does not cost
-/// everybody a full handshake.
-fn shared_tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
-    static SHARED: OnceLock<Arc<dyn ProducesTickets>> = OnceLock::new();
-    if let Some(shared) = SHARED.get() {
-        return Ok(shared.clone());
-    }
-    let made = Ticketer::new().map_err(Error::Tickets)?;
-    Ok(SHARED.get_or_init(|| made).clone())
-}
-
 /// Makes one [`Terminator`] for each distinct set of options.
 pub(super) struct Terminators {
     certificates: Arc<CertificateStore>,
     /// Names in the self-signed certificate.
     names: Vec<String>,
+    ticket_rotation: Duration,
     made: Vec<(TlsOptions, Arc<Terminator>)>,
 }
 
 impl Terminators {
-    pub fn new(certificates: Arc<CertificateStore>, names: Vec<String>) -> Self {
-        Self { certificates, names, made: Vec::new() }
+    pub fn new(
+        certificates: Arc<CertificateStore>,
+        names: Vec<String>,
+        ticket_rotation: Duration,
+    ) -> Self {
+        Self { certificates, names, ticket_rotation, made: Vec::new() }
     }
 
     pub fn terminator(&mut self, options: &TlsOptions) -> Result<Arc<Terminator>, Error> {
@@ -74,8 +60,15 @@ impl Terminators {
         let suites = provider().cipher_suites.into_iter();
         let suites = suites.filter(|suite| versions.contains(&suite.version())).collect();
         let resolver = Arc::new(Resolver::new(self.certificates.clone(), fallback, suites));
+        let mut config = configure(options, &versions, resolver.clone())?;
+        config.ticketer = match options.client_auth {
+            // A ticket stands for what was verified when it was given out: one from a port that asks
+            // for no certificate must not open a port that does.
+            Some(_) => Tickets::new(self.ticket_rotation)?,
+            None => Tickets::shared(self.ticket_rotation)?,
+        };
         Ok(Terminator {
-            config: Arc::new(configure(options, &versions, resolver.clone())?),
+            config: Arc::new(config),
             resolver,
             client_auth: options.client_auth.clone(),
         })
@@ -98,12 +91,6 @@ fn configure(
     config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     // Sessions live in tickets; a store in memory would be a lock shared by the workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = match options.client_auth {
-        // A ticket stands for what was verified when it was given out: one from a port that asks
-        // for no certificate must not open a port that does.
-        Some(_) => Ticketer::new().map_err(Error::Tickets)?,
-        None => shared_tickets()?,
-    };
     Ok(config)
 }
 
@@ -130,13 +117,16 @@ fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
 /// Alert record `unrecognized_name`, fatal (RFC 8446 6, RFC 6066 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
+/// A client's stream after the handshake. Boxed: it is more than a kilobyte, and changes hands.
+pub(super) type Secured = Box<TlsStream<TcpStream>>;
+
 /// The handshake. The site is the one that the client named by SNI; a name that no site or no
 /// certificate answers for gets the alert `unrecognized_name`.
 pub(super) async fn accept(
     stream: TcpStream,
     frontend: &Frontend,
     handshakes: &Arc<Handshakes>,
-) -> io::Result<(TlsStream<TcpStream>, Arc<Site>)> {
+) -> io::Result<(Secured, Arc<Site>)> {
     let handshake = handshakes.begin();
     let result = shake(stream, frontend).await;
     match result {
@@ -154,7 +144,7 @@ pub(super) async fn accept(
 async fn shake(
     stream: TcpStream,
     frontend: &Frontend,
-) -> Result<(TlsStream<TcpStream>, Arc<Site>), (Kind, io::Error)> {
+) -> Result<(Secured, Arc<Site>), (Kind, io::Error)> {
     let classified = |error| (Kind::classify(&error), error);
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = start.await.map_err(classified)?;
@@ -172,5 +162,5 @@ async fn shake(
         let _ = start.io.shutdown().await;
         return Err((Kind::UnrecognizedName, error));
     };
-    Ok((start.into_stream(config).await.map_err(classified)?, site))
+    Ok((Box::new(start.into_stream(config).await.map_err(classified)?), site))
 }

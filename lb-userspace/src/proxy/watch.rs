@@ -12,7 +12,9 @@ use std::{
 
 use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
 
-use super::{alarm::Alarm, answer::Fault, interim::Outbox, pace::Pace, witness::Witness};
+use super::{
+    alarm::Alarm, answer::Fault, headers::Names, interim::Outbox, pace::Pace, witness::Witness,
+};
 
 /// Time allowed in each state.
 #[derive(Clone, Copy)]
@@ -23,6 +25,7 @@ pub(super) struct Limits {
 
 /// Shared by a connection's I/O, its requests and the task that drives it.
 pub(super) struct Watch {
+    pub names: Arc<Names>,
     /// Requests that are being answered.
     active: Cell<u32>,
     /// No request has come yet.
@@ -58,17 +61,18 @@ enum State {
 
 impl Watch {
     /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
-    pub fn http1() -> Rc<Self> {
-        Self::new(true)
+    pub fn http1(names: Arc<Names>) -> Rc<Self> {
+        Self::new(names, true)
     }
 
     /// HTTP/2: bytes without a request mean nothing by themselves.
-    pub fn http2() -> Rc<Self> {
-        Self::new(false)
+    pub fn http2(names: Arc<Names>) -> Rc<Self> {
+        Self::new(names, false)
     }
 
-    fn new(tracks_header: bool) -> Rc<Self> {
+    fn new(names: Arc<Names>, tracks_header: bool) -> Rc<Self> {
         Rc::new(Self {
+            names,
             active: Cell::new(0),
             is_fresh: Cell::new(true),
             first: Notify::new(),

@@ -20,14 +20,17 @@ struct Flags {
     /// Kernel memory is four bytes for each, of each service.
     #[arg(long)]
     maglev_table_size: Option<u32>,
+    /// In the flow table that is swept.
+    #[arg(long, default_value_t = 1 << 20)]
+    flows: u32,
     /// Changes of each kind; medians count.
     #[arg(long, default_value_t = 101)]
     rounds: u32,
 }
 
 fn main() -> Result<()> {
-    let Flags { json, services, servers, maglev_table_size, rounds } = Flags::parse();
-    let size = Size { services, servers, maglev_size: maglev_table_size };
+    let Flags { json, services, servers, maglev_table_size, flows, rounds } = Flags::parse();
+    let size = Size { services, servers, maglev_size: maglev_table_size, flows };
     let report = bench_control::run(size, rounds)?;
     if json {
         println!("{}", serde_json::to_string(&report)?);

@@ -60,7 +60,7 @@ pub struct Failure {
 ///
 /// No root, no BPF toolchain, or the kernel refuses.
 pub fn run(frames: u64, seed: u64, failures: usize) -> Result<Report> {
-    let scene = Scene::create(&format!("lbt-fuzz-{}", std::process::id()));
+    let scene = Scene::create();
     scene.netns.within(|| {
         stay_on_this_cpu()?;
         let mut kernel = Kernel::load(&scene)?;

@@ -11,7 +11,7 @@ use lb_common::{
     },
 };
 
-use crate::{mirror, netns::Netns};
+use crate::{mirror, netns::Netns, tag};
 
 pub const VIPS: [[&str; 2]; 2] =
     [["203.0.113.10", "203.0.113.20"], ["2001:db8::10", "2001:db8::20"]];
@@ -90,8 +90,8 @@ impl Scene {
     ///
     /// No root, or no `ip`.
     #[must_use]
-    pub fn create(name: &str) -> Self {
-        let netns = Netns::create(name).expect("root");
+    pub fn create() -> Self {
+        let netns = tag::alone("fuzz").expect("root");
         let (mut indices, mut vlans, mut routes) = (Vec::new(), Vec::new(), Vec::new());
         for Link { name, parent, tags, macs, ends, mtu } in links() {
             let index = mirror::link(&netns, name, macs[0], macs[1], &ends);

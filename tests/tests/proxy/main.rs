@@ -5,6 +5,7 @@ mod certificates;
 mod grpc;
 mod headers;
 mod hostile;
+mod latency;
 mod limits;
 mod malformed;
 mod names;

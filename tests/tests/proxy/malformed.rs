@@ -134,6 +134,9 @@ fn rows() -> Vec<Row> {
         own("GET /\tHTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad-target"),
         own("GET / a HTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad-version"),
         own("GET /\r\nHost: a\r\n\r\n", "400", "bad-target"),
+        own("GET * HTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad-target"),
+        own("PRI * HTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad-target"),
+        own("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad-target"),
         own("G\u{1}T / HTTP/1.1\r\nHost: a\r\n\r\n", "400", "bad-method"),
         own("GET / HTTP/1.1\nHost: a\n\n", "400", "bare-line-feed"),
         own(

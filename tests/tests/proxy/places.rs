@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
-    client::curl,
+    client::{Stream, curl, header},
     servers,
     stage::Stage,
     topology::{Lab, VIP4, VIP6},
@@ -143,6 +143,51 @@ fn backends_send_requests_to_each_other() -> Result<()> {
                 assert!(seen["headers"].to_string().contains("instance=m-1-"), "{seen}");
             }
         }
+    }
+    stage.daemon.when_quiet()?;
+    stage.stop()
+}
+
+/// The connection switches at the backend that takes the request, and not at the one that sent it away.
+#[test]
+fn an_upgrade_is_replayed_before_it_switches() -> Result<()> {
+    let stage = up()?;
+    for vip in VIPS {
+        let mut stream = stage.lab.client.within(|| Stream::connect((vip, 80).into()))??;
+        let head = stream.ask(&format!(
+            "GET /upgrade HTTP/1.1\r\nHost: {APP}\r\nConnection: upgrade\r\nUpgrade: echo\r\n\
+             x-replay: app=other\r\n\r\n"
+        ))?;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert_eq!(header(&head, "x-backend"), Some("b3"), "{head}");
+        assert_eq!(header(&head, "fly-replay"), None, "{head}");
+        stream.send("both ways")?;
+        assert_eq!(stream.take("both ways".len())?, "both ways");
+    }
+    stage.daemon.when_quiet()?;
+    stage.stop()
+}
+
+/// The client hears `100 Continue` once, whoever gets the body in the end.
+#[test]
+fn a_request_that_expects_100_continue_is_replayed_with_its_body() -> Result<()> {
+    const BODY: &str = "said once, heard twice";
+    let stage = up()?;
+    for vip in VIPS {
+        let mut stream = stage.lab.client.within(|| Stream::connect((vip, 80).into()))??;
+        let length = BODY.len();
+        let interim = stream.ask(&format!(
+            "POST /mirror HTTP/1.1\r\nHost: {APP}\r\nExpect: 100-continue\r\n\
+             Content-Length: {length}\r\nx-replay: app=other\r\n\r\n"
+        ))?;
+        assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n");
+        let head = stream.ask(BODY)?;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(header(&head, "x-backend"), Some("b3"), "{head}");
+        let chunk = format!("{length:x}\r\n{BODY}\r\n0\r\n\r\n");
+        let is_chunked = header(&head, "transfer-encoding").is_some();
+        let body = if is_chunked { &*chunk } else { BODY };
+        assert_eq!(stream.take(body.len())?, body);
     }
     stage.daemon.when_quiet()?;
     stage.stop()

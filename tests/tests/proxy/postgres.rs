@@ -116,6 +116,52 @@ fn psql_cancels_the_query_of_its_own_session() -> Result<()> {
     stage.stop()
 }
 
+/// The port asks for a certificate; the servers know nothing of it.
+#[test]
+fn psql_shows_its_certificate_where_it_is_asked_for() -> Result<()> {
+    let stage = Stage::up(|lab| {
+        issue(lab.directory(), "ann", &["ann"])?;
+        issue(lab.directory(), "bob", &["bob"])?;
+        let ca = lab.directory().join("ann.pem");
+        let asks = format!("handlers = [\"pg_tls\"], tls_options = {{ client_ca = {ca:?} }}");
+        Ok(database(lab)?.replace("handlers = [\"pg_tls\"]", &asks))
+    })?;
+    let _servers = postgres::start_all(&stage.lab)?;
+    let directory = stage.lab.directory();
+    let identity = |stem: &str| {
+        let file = |name: String| directory.join(name).display().to_string();
+        format!(
+            "sslcert={} sslkey={}",
+            file(format!("{stem}.pem")),
+            file(format!("{stem}-key.pem"))
+        )
+    };
+    for vip in vips(DATABASE) {
+        for version in ["TLSv1.2", "TLSv1.3"] {
+            let query = |identity: &str| -> Result<(bool, String)> {
+                let options = format!(
+                    "sslmode=verify-full ssl_min_protocol_version={version} \
+                     ssl_max_protocol_version={version} {} {identity}",
+                    roots(&stage)
+                );
+                let answer =
+                    psql(&stage.lab, &conninfo(vip, APP, &options), "select 1").output()?;
+                Ok((answer.status.success(), said(&answer)))
+            };
+            assert_eq!(query(&identity("ann"))?, (true, "1\n".to_owned()), "{vip} {version}");
+            for (identity, complaint) in
+                [(identity("nobody"), "certificate required"), (identity("bob"), "unknown ca")]
+            {
+                let (done, said) = query(&identity)?;
+                assert!(!done && said.contains(complaint), "{version} {identity}: {said}");
+            }
+        }
+    }
+    let status = stage.daemon.when_quiet()?;
+    assert_eq!(status.failed_handshakes("bad_client_certificate"), Some(8), "{status:?}");
+    stage.stop()
+}
+
 /// libpq 18: TLS from the first byte on, offers of protocol 3.2, and cancel requests inside TLS.
 #[test]
 fn a_new_libpq_begins_with_tls_and_cancels_inside_it() -> Result<()> {

@@ -6,15 +6,24 @@ use std::{
 };
 
 use anyhow::Result;
-use lb_tests::{servers, stage::Stage};
+use lb_tests::{daemon::Daemon, servers, stage::Stage};
 
 use super::{APP, OTHER, SECOND_VIPS, TRUSTED, VIPS, named_services, nameless_service, server};
 
 /// Handshakes, and hangs up. What s_client wrote, and whether the handshake succeeded.
 pub fn s_client(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
+    handshake(stage, vip, arguments, Stdio::null())
+}
+
+fn handshake(
+    stage: &Stage,
+    vip: IpAddr,
+    arguments: &[&str],
+    input: Stdio,
+) -> Result<(String, bool)> {
     let mut openssl = stage.lab.client.command("openssl");
     openssl.args(["s_client", "-connect", &SocketAddr::new(vip, 443).to_string(), "-CAfile"]);
-    openssl.arg(stage.lab.directory().join(TRUSTED)).args(arguments).stdin(Stdio::null());
+    openssl.arg(stage.lab.directory().join(TRUSTED)).args(arguments).stdin(input);
     let output = openssl.output()?;
     let text = [output.stdout, output.stderr].concat();
     Ok((String::from_utf8_lossy(&text).into_owned(), output.status.success()))
@@ -73,4 +82,47 @@ fn an_unknown_name_gets_an_alert_unless_self_signed() -> Result<()> {
         }
     }
     stage.stop()
+}
+
+/// openssl's own client keeps a session and comes back with it.
+#[test]
+fn a_ticket_resumes_on_every_worker_until_a_restart() -> Result<()> {
+    const TIMES: usize = 8;
+    let mut stage = Stage::up(named_services)?;
+    let session = stage.lab.directory().join("session.pem");
+    let session = session.to_str().expect("text");
+    let come_back = |stage: &Stage, vip, version| {
+        s_client(stage, vip, &["-servername", APP, version, "-sess_in", session])
+    };
+    for vip in VIPS {
+        for version in ["-tls1_2", "-tls1_3"] {
+            // The ticket comes behind the handshake, so the client stays for an answer.
+            let asking = ["-servername", APP, version, "-sess_out", session, "-ign_eof"];
+            let (text, _) = ask(&stage, vip, &asking)?;
+            assert!(text.contains("New, TLSv1") && text.contains("200 OK"), "{text}");
+            // By chance all on the worker that gave it out: once in 2^8 with two.
+            for time in 0..TIMES {
+                let (text, done) = come_back(&stage, vip, version)?;
+                assert!(done && text.contains("Reused, TLSv1"), "{version} {time}: {text}");
+            }
+        }
+    }
+    let config = stage.lab.directory().join("lb.toml");
+    stage.daemon.stop()?;
+    stage.daemon = Daemon::run(&stage.lab, &config)?;
+    for vip in VIPS {
+        let (text, done) = come_back(&stage, vip, "-tls1_3")?;
+        assert!(done && text.contains("New, TLSv1"), "keys do not outlive the daemon: {text}");
+    }
+    stage.stop()
+}
+
+/// As [`s_client`], but asks for `/` first.
+fn ask(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
+    let request = stage.lab.directory().join("request");
+    std::fs::write(
+        &request,
+        format!("GET / HTTP/1.1\r\nHost: {APP}\r\nConnection: close\r\n\r\n"),
+    )?;
+    handshake(stage, vip, arguments, std::fs::File::open(request)?.into())
 }

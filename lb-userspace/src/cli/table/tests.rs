@@ -9,6 +9,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
         address: address.parse().expect("an address"),
         up,
         draining: false,
+        drain_remaining_ms: None,
         server_id: None,
         weight: 1,
         live,
@@ -72,6 +73,19 @@ web  proxy tcp  203.0.113.10  port 443, 80  2000 requests, 3 failed
   10.0.0.11:8080      up          1    12         1000
   [2001:db8::1]:8080  down        1     0         1000
 ";
+
+#[test]
+fn who_drains_is_shown_with_the_time_left() {
+    let state = |up, drain_remaining_ms| {
+        let drains = BackendStatus { draining: true, ..backend("10.0.0.1:80", up, 1) };
+        super::state(&BackendStatus { drain_remaining_ms, ..drains })
+    };
+    assert_eq!(state(true, None), "draining");
+    assert_eq!(state(true, Some(59_001)), "draining, 1m left");
+    assert_eq!(state(true, Some(1)), "draining, 1s left");
+    assert_eq!(state(true, Some(0)), "drained");
+    assert_eq!(state(false, Some(30_000)), "down, draining, 30s left");
+}
 
 #[test]
 fn a_status_is_shown_in_columns() {

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use crate::service::{ConcurrencyKind, Forwarding, Handler, MssClamp, OnBackendDown, Protocol};
+use crate::service::{
+    ConcurrencyKind, Forwarding, Handler, MssClamp, OnBackendDown, Protocol, Strategy,
+};
 
 use super::{
     super::{
@@ -23,6 +25,7 @@ pub(super) fn check(service: &Draft<'_>, pool: Option<&PoolDraft>, report: &Repo
     refuse_requests(service, report);
     refuse_wrong_protocol(service, report);
     refuse_useless_server_ids(service, report);
+    refuse_latencies(service, pool, report);
     let Some(pool) = pool.filter(|pool| pool.servers.whole) else {
         return;
     };
@@ -41,6 +44,18 @@ fn refuse_unsteered(service: &Draft<'_>, report: &Report) {
         let message = format!("`{key}` on a service whose ports all have handlers");
         let help = "it acts on packets of ports without handlers, which the kernel steers";
         report.push(Diagnostic::new(span.clone(), message).help(help));
+    }
+}
+
+/// The kernel sees no answers to measure.
+fn refuse_latencies(service: &Draft<'_>, pool: Option<&PoolDraft>, report: &Report) {
+    let strategy = pool.and_then(|pool| pool.strategy.as_ref());
+    if let Some(strategy) = strategy.filter(|it| it.value == Strategy::PeakEwma)
+        && service.steered().next().is_some()
+    {
+        let message = "`peak_ewma` where ports have no handlers: only the proxy measures answers";
+        let help = r#"write "p2c", which goes by connections alone"#;
+        report.push(Diagnostic::new(strategy.span.clone(), message).help(help));
     }
 }
 

@@ -130,6 +130,8 @@ const BESIDE: &[Row] = &[
         "[proxy]\nmax_request_body = -1",
         &["2:20 `max_request_body` must be a whole number from 0 to 9223372036854775807, found -1"],
     ),
+    ("[proxy]\nticket_rotation = '1h'", &[]),
+    ("[proxy]\nticket_rotation = '7h'", &["2:19 `ticket_rotation` must be from 1s to 6h"]),
     ("[proxy]\nrequest_timeout = ''", &["2:19 `` in `request_timeout` is not a duration"]),
     ("[proxy]\ndial_timeout = ''", &["2:16 `` in `dial_timeout` is not a duration"]),
     (

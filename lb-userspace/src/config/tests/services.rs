@@ -143,6 +143,10 @@ const ROWS: &[Row] = &[
     ),
     ("load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'p2c' }", &[]),
     (
+        "ports = [{ port = 80, handlers = ['http'] }]\nload_balancer = { strategy = 'peak_ewma', servers = [{ address = '10.0.0.1:80' }] }",
+        &[],
+    ),
+    (
         "loadBalancer = { servers = [{ address = '10.0.0.1:80' }], sticky = {} }\nload_balancer_ = 1",
         &["2:59 `sticky` is not supported yet", "3:1 unknown key `load_balancer_` in `services`"],
     ),

@@ -100,6 +100,10 @@ const ROWS: &[Row] = &[
         "protocol = 'udp'\nquic = { connection_ids = 'plain', server_id_length = 1 }\nload_balancer = { servers = [{ address = '10.0.0.1:80', server_id = '0a' }, { address = '10.0.0.2:80', server_id = '0A' }] }",
         &["4:89 `10.0.0.2` and `10.0.0.1` have the same QUIC server id"],
     ),
+    (
+        "load_balancer = { strategy = 'peak_ewma', servers = [{ address = '10.0.0.1:80' }] }",
+        &["2:30 `peak_ewma` where ports have no handlers: only the proxy measures answers"],
+    ),
     // Defences.
     ("affinity = {}", &[]),
     (

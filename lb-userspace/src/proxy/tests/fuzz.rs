@@ -9,6 +9,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -26,6 +27,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::{
     answer::Fault,
+    headers::Names,
     host::{self, Host},
     postgres::message::{CancelKey, KeyScan, Start, parse_start},
     preface,
@@ -212,7 +214,7 @@ impl AsyncRead for Parts<'_> {
 
 /// What is said of each request that hyper finds in `text`, which arrives in parts.
 async fn watched(text: &str, size: usize) -> Vec<Result<(), Fault>> {
-    let watch = Watch::http1();
+    let watch = Watch::http1(Arc::new(Names::new("Fly-").unwrap()));
     let said = Rc::<RefCell<Vec<_>>>::default();
     let service = service_fn(|request: Request<Incoming>| {
         let seen = watch.begin(false).seen;

@@ -30,6 +30,7 @@ pub fn settings() -> ProxySettings {
         trusted_proxies: vec![],
         proxy_proto_from: vec![],
         handshake_timeout: PATIENCE,
+        ticket_rotation: 60 * PATIENCE,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
         termination_delay: PATIENCE,
@@ -191,7 +192,8 @@ impl Start {
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
         let certificates = CertificateStore::open(&files.sources()).unwrap();
-        let routes = Routes::new(&fleet, &certificates, self.geography).unwrap();
+        let rotation = self.settings.ticket_rotation;
+        let routes = Routes::new(&fleet, &certificates, self.geography, rotation).unwrap();
         let load = Load::local(slot as usize);
         let running = proxy
             .start(

@@ -3,6 +3,7 @@
 
 mod announced;
 mod announcing;
+mod answers;
 mod backend;
 mod certificates;
 mod client;
@@ -26,4 +27,5 @@ mod request_headers;
 mod responses;
 mod slow;
 mod tls;
+mod trailers;
 mod turns;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     balance::{Ask, Wish},
     fleet::Fleet,
-    load::Load,
+    load::{Load, Tick},
     service::Queue,
     settings::Geography,
 };
@@ -56,6 +56,7 @@ impl Waiter {
                 load: &worker.load,
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 tried: &[],
+                now: Tick::default(),
                 wish: &Wish::NONE,
                 is_free: &|_| false,
             };
@@ -82,7 +83,7 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     (plan.hard_limit, plan.queue) = (Some(1), Queue { length: 10, timeout: PATIENCE });
     let fleet = Fleet { services: vec![run(plan.service(0, 80), &mut 0)] };
     let certificates = CertificateStore::open(&[]).unwrap();
-    let routes = Routes::new(&fleet, &certificates, Geography::default()).unwrap();
+    let routes = Routes::new(&fleet, &certificates, Geography::default(), PATIENCE).unwrap();
     let site = routes.service("service-0").unwrap().clone();
     let shared = Shared {
         settings: Arc::new(settings()),

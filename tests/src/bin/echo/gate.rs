@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -19,6 +19,8 @@ pub struct Gate {
     released: watch::Sender<u64>,
     /// What `/healthz` answers.
     pub health: AtomicU16,
+    /// What requests of no special kind wait for their answer, ms.
+    pub slowness: AtomicU64,
 }
 
 /// One that is held back; counted until it is dropped.
@@ -29,7 +31,12 @@ pub struct Held {
 
 impl Gate {
     pub fn new() -> Self {
-        Self { held: Arc::default(), released: watch::Sender::new(0), health: AtomicU16::new(200) }
+        Self {
+            held: Arc::default(),
+            released: watch::Sender::new(0),
+            health: AtomicU16::new(200),
+            slowness: AtomicU64::new(0),
+        }
     }
 
     pub fn hold(&self) -> Held {

@@ -6,14 +6,17 @@
 //! | `/status/N` | status N |
 //! | `/bytes/N`, `/content/N` | N times `x`; N bytes of [`content`] |
 //! | `/delay/MS` | waits first |
+//! | `/slow/MS` | so long waits from now on what stands under "everything else" |
 //! | `/mirror` | the request's body, as it comes |
 //! | `/check` | the length of the request's body, if that is [`content`] |
 //! | `/wait`, `/hold` | nothing, or the name and then nothing, until `/release` |
 //! | `/held` | how many of these there are |
 //! | `/number` | how often it was asked for |
 //! | `/upgrade` | 101, and then what comes is echoed |
-//! | `/replay` | `fly-replay` as `x-replay` says, unless it comes by one already |
 //! | everything else | what was asked, as JSON |
+//!
+//! Whatever is asked with `x-replay` is answered with `fly-replay` as that says, unless it comes by one
+//! already.
 
 use std::{
     convert::Infallible,
@@ -85,7 +88,11 @@ async fn answer(
     peer: String,
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
+    let goes_on = |headers: &hyper::HeaderMap| {
+        headers.contains_key("x-replay") && !headers.contains_key("fly-replay-src")
+    };
     let mut response = match path[1..].split_once('/') {
+        _ if goes_on(request.headers()) => replay(&request),
         Some((what, number)) => numbered(&server, what, number.parse().unwrap_or_default()).await,
         None => named(&server, &path[1..], request, &peer).await,
     };
@@ -107,6 +114,10 @@ async fn numbered(server: &Server, what: &str, number: u64) -> Response<Body> {
         "delay" => {
             tokio::time::sleep(Duration::from_millis(number)).await;
             text(server.name.clone())
+        }
+        "slow" => {
+            server.gate.slowness.store(number, Ordering::Relaxed);
+            text(format!("{number} ms from now on\n"))
         }
         "healthz" => {
             let status = u16::try_from(number).unwrap_or_default();
@@ -140,8 +151,10 @@ async fn named(
         }
         "number" => text((number.fetch_add(1, Ordering::SeqCst) + 1).to_string()),
         "upgrade" => upgrade(request),
-        "replay" if !request.headers().contains_key("fly-replay-src") => replay(&request),
-        _ => text(describe(request, name, peer).await.to_string()),
+        _ => {
+            tokio::time::sleep(Duration::from_millis(gate.slowness.load(Ordering::Relaxed))).await;
+            text(describe(request, name, peer).await.to_string())
+        }
     }
 }
 

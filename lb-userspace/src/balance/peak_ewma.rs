@@ -1,0 +1,35 @@
+//! Two drawn by weight, of which the one is taken that should answer sooner: how long it took of late,
+//! times what it has to do already. As Finagle's and linkerd's p2c with peak EWMA.
+
+use super::p2c::Wheel;
+use crate::load::{Latency, Tick};
+
+/// What a backend costs that has been asked and has not answered yet, µs: nobody is known to be slower.
+const UNKNOWN: f64 = 1e9;
+
+/// The cost of a backend with that load, of `share` times the mean weight.
+///
+/// One of which nothing is known is free while it has nothing to do, so that it is tried: by one
+/// request until that is answered.
+pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
+    let load = load as f64;
+    match latency.expected(now) {
+        Some(expected) => f64::from(expected) * (1.0 + load / share),
+        None => UNKNOWN * load / share,
+    }
+}
+
+/// The cheaper of two distinct backends, or the only one, or none. A tie goes to the first drawn.
+pub fn pick(
+    wheel: &Wheel,
+    eligible: impl Fn(usize) -> bool,
+    cost: impl Fn(usize, f64) -> f64,
+    rng: &mut fastrand::Rng,
+) -> Option<usize> {
+    let first = wheel.draw(&eligible, rng)?;
+    let Some(second) = wheel.draw(|index| index != first && eligible(index), rng) else {
+        return Some(first);
+    };
+    let cost = |index| cost(index, wheel.share(index));
+    Some(if cost(second) < cost(first) { second } else { first })
+}
