@@ -46,7 +46,7 @@ fn a_draining_backend_keeps_its_connections_and_gets_no_new_ones() -> Result<()>
     let draining = daemon.status()?.services[0].backends.iter().filter(|it| it.draining).count();
     ensure!(draining == second.len(), "{draining} drain");
     ensure!(time_left(&daemon)?.is_empty(), "nobody said until when");
-    let (done, text) = drain(&lab, second[0], &["--deadline", "1h"])?;
+    let (done, text) = drain(&lab, "echo", second[0], &["--deadline", "1h"])?;
     ensure!(done, "{text}");
     let left = time_left(&daemon)?;
     let [left] = left[..] else { anyhow::bail!("{left:?}") };
@@ -91,7 +91,7 @@ fn an_order_outlives_a_killed_daemon() -> Result<()> {
         |servers: &[SocketAddr]| -> Vec<_> { servers.iter().map(SocketAddr::to_string).collect() };
     for (order, expected) in [(&["--deadline", "1h"][..], &second[..]), (&["--undo"], &[])] {
         for server in &second {
-            let (done, text) = drain(&lab, *server, order)?;
+            let (done, text) = drain(&lab, "echo", *server, order)?;
             ensure!(done, "{text}");
         }
         daemon.signal(Signal::SIGKILL)?;

@@ -152,8 +152,8 @@ impl Draining {
         now: Moment,
     ) {
         self.deadlines.retain(|other| !Arc::ptr_eq(&other.backend, backend));
-        backend.set_drain_deadline(None);
         self.noted.remove(&(running.service.name.to_string(), backend.server.address));
+        backend.set_drain_deadline(None);
         let Some(drained) = drained else { return };
         let deadline = drained.deadline_ms.map(Duration::from_millis);
         let deadline = deadline.or(running.service.steering.drain_deadline);

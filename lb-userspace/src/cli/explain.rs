@@ -157,7 +157,7 @@ fn frame(ethertype: u16) -> String {
         0x88cc => "lldp".to_owned(),
         0x8100 | 0x88a8 => "a VLAN's frame, not of ip".to_owned(),
         // Below it is a length (IEEE 802.3): spanning tree, IS-IS.
-        ..0x0600 => "an 802.3 frame".to_owned(),
+        1..0x0600 => "an 802.3 frame".to_owned(),
         other => format!("ethertype {other:#06x}"),
     }
 }
