@@ -94,11 +94,11 @@ impl Progress {
         self.stage.get() == Stage::Awaited
     }
 
-    /// The response has come. Whether it came instead of the word for which the body waits, so that
-    /// there will be none.
-    pub fn is_unwanted(&self) -> bool {
+    /// The response has come, perhaps instead of the word for which the body waits. A backend that
+    /// agrees is one that reads on while it answers; where it does not, there will be no body.
+    pub fn is_unwanted(&self, agrees: bool) -> bool {
         if self.stage.get() == Stage::Held {
-            self.stage.set(Stage::Unwanted);
+            self.stage.set(if agrees { Stage::Offered } else { Stage::Unwanted });
         }
         self.stage.get() == Stage::Unwanted
     }
@@ -227,10 +227,11 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         if let Some(hold) = &mut this.hold {
-            if progress.stage.get() == Stage::Unwanted {
-                return Poll::Pending;
+            match progress.stage.get() {
+                Stage::Unwanted => return Poll::Pending,
+                Stage::Held => ready!(hold.poll(cx)),
+                _ => {}
             }
-            ready!(hold.poll(cx));
             this.hold = None;
         }
         let polled = supply.poll(cx).map(|frame| {

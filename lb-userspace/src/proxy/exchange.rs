@@ -25,16 +25,11 @@ use super::{
     routes::Site,
     spare::Spare,
     stopwatch::Stopwatch,
+    tries::Tries,
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
-use crate::{
-    balance::{Ask, Wish},
-    fleet::Backend,
-};
-
-/// Backends tried for one request or connection.
-pub(super) const ATTEMPTS: usize = 3;
+use crate::{balance::Wish, fleet::Backend};
 
 const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
 
@@ -52,7 +47,7 @@ impl Exchange {
     /// This is the response that the client gets, even while it is still sending its request.
     pub fn settle(mut self) -> Self {
         if let Some(progress) = self.progress.take() {
-            self.is_bodiless = progress.is_unwanted();
+            self.is_bodiless = progress.is_unwanted(self.response.status().is_success());
             if !self.is_bodiless && !progress.is_done() {
                 self.lease.detach();
             }
@@ -94,16 +89,11 @@ pub(super) async fn exchange(
     let is_shared = http2::shares(site, &request);
     let is_free = |slot| is_shared && worker.http2.is_counted(slot);
     let deadline = course.within.map(|within| Instant::now() + within);
-    let mut tried = Vec::new();
-    let mut fault = None;
-    let mut earlier = None;
-    while tried.len() < ATTEMPTS {
-        let now = Stopwatch::start(site).tick();
-        let (load, is_free) = (&worker.load, &is_free);
-        let ask = Ask { load, client: client.peer, tried: &tried, wish, now, is_free };
-        let admitted = by(deadline, site.gate.admit(worker, site, &ask, earlier.take()));
-        let admitted = admitted.await.unwrap_or(Err(Fault::ReplayTimeout));
-        let (index, mut admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
+    let mut tries = Tries::new(worker, site, client.peer, wish);
+    loop {
+        let admitted = by(deadline, tries.next(&is_free)).await;
+        let admitted = admitted.unwrap_or_else(|| Err(tries.why(Fault::ReplayTimeout)));
+        let (index, mut admission) = admitted?;
         let backend = &service.backends[index];
         if is_shared {
             admission.share(&worker.http2, backend.slot);
@@ -126,9 +116,7 @@ pub(super) async fn exchange(
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = *unsent;
                 stopwatch.failed(backend, why);
-                fault = Some(why);
-                tried.push(index);
-                earlier = Some(admission);
+                tries.failed(index, admission, why);
             }
             Err(Refusal::Final(fault)) => {
                 stopwatch.failed(backend, fault);
@@ -136,7 +124,6 @@ pub(super) async fn exchange(
             }
         }
     }
-    Err(fault.unwrap_or(Fault::Unreachable))
 }
 
 /// Tells the backend that another was preferred.

@@ -50,6 +50,7 @@ mod tape;
 mod tests;
 mod tickets;
 mod tls;
+mod tries;
 mod upstream;
 mod watch;
 mod watched;

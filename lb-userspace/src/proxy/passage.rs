@@ -12,15 +12,16 @@ use tokio::net::TcpStream;
 
 use super::{
     answer::Fault,
-    exchange::{ATTEMPTS, count, count_failed, dial_fault},
+    exchange::{count, count_failed, dial_fault},
     limits::Admission,
     relay::{Side, relay},
     routes::Site,
     stopwatch::Stopwatch,
+    tries::Tries,
     upstream::dial,
     worker::Worker,
 };
-use crate::balance::{Ask, Wish};
+use crate::balance::Wish;
 
 /// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
 /// connection counts as that backend's load until both sides have ended.
@@ -54,15 +55,10 @@ pub(super) async fn connect(
     site: &Site,
     client: IpAddr,
 ) -> Result<Passage, Fault> {
-    let mut tried = Vec::new();
-    let mut fault = None;
-    let mut earlier = None;
-    while tried.len() < ATTEMPTS {
-        let (load, wish) = (&worker.load, &Wish::NONE);
-        let now = Stopwatch::start(site).tick();
-        let ask = Ask { load, client, tried: &tried, wish, now, is_free: &|_| false };
-        let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
-        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
+    let wish = Wish::NONE;
+    let mut tries = Tries::new(worker, site, client, &wish);
+    loop {
+        let (index, admission) = tries.next(&|_| false).await?;
         let backend = &site.running().backends[index];
         let address = backend.server.address;
         let stopwatch = Stopwatch::start(site);
@@ -74,11 +70,8 @@ pub(super) async fn connect(
             Err(error) => {
                 let why = dial_fault(address, &error);
                 stopwatch.failed(backend, why);
-                fault = Some(why);
+                tries.failed(index, admission, why);
             }
         }
-        tried.push(index);
-        earlier = Some(admission);
     }
-    Err(fault.unwrap_or(Fault::Unreachable))
 }

@@ -73,7 +73,7 @@ async fn a_backend_that_wants_the_body_says_so_to_the_client() {
 async fn a_backend_that_does_not_want_the_body_never_gets_it() {
     for first in [
         "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno",
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+        "HTTP/1.1 302 Found\r\nContent-Length: 2\r\n\r\nno",
         "HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
     ] {
         let (backend, mut told) = deciding(first, "").await;
@@ -92,6 +92,22 @@ async fn a_backend_that_does_not_want_the_body_never_gets_it() {
         assert_eq!(body, "");
         lab.finish().await;
     }
+}
+
+/// As one that streams does: it has said by its status that it reads on.
+#[tokio::test]
+async fn a_backend_that_agrees_and_then_reads_gets_the_body() {
+    let (backend, mut told) =
+        deciding("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", "done").await;
+    let lab = Lab::http(&[backend.address]);
+    let mut client = Raw::connect(lab.address).await;
+    client.send(ASKS).await;
+    assert!(client.head().await.starts_with("http/1.1 200 "));
+    client.send("hello").await;
+    assert_eq!(client.take(4).await, b"done");
+    assert_eq!(told.recv().await.unwrap().1, "hello");
+    drop(client);
+    lab.finish().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod announced;
 mod announcing;
+mod answers;
 mod backend;
 mod certificates;
 mod client;
