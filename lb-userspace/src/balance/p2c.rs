@@ -2,6 +2,8 @@
 //!
 //! M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
 
+use std::ops::Range;
+
 /// Draws at random before looking at every backend for one that is eligible.
 const DRAWS: usize = 8;
 
@@ -20,16 +22,42 @@ impl Wheel {
         Self { edges: edges.collect() }
     }
 
+    fn before(&self, index: usize) -> u32 {
+        index.checked_sub(1).map_or(0, |i| self.edges[i])
+    }
+
     fn weight(&self, index: usize) -> u32 {
-        let before = index.checked_sub(1).map_or(0, |i| self.edges[i]);
-        self.edges[index] - before
+        self.edges[index] - self.before(index)
     }
 
     /// One by weight, among those that are eligible.
     pub fn draw(&self, eligible: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
-        let total = self.edges.last().copied().filter(|&total| total > 0)?;
+        self.draw_around(0..0, eligible, rng)
+    }
+
+    /// One by weight that is not `other`, among those that are eligible.
+    fn draw_another(
+        &self,
+        other: usize,
+        eligible: impl Fn(usize) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        let taken = self.before(other)..self.edges[other];
+        self.draw_around(taken, |index| index != other && eligible(index), rng)
+    }
+
+    /// Points in `gap` are not drawn, and nothing there is eligible.
+    fn draw_around(
+        &self,
+        gap: Range<u32>,
+        eligible: impl Fn(usize) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        let width = gap.end - gap.start;
+        let total = self.edges.last().map(|total| total - width).filter(|&total| total > 0)?;
         for _ in 0..DRAWS {
             let point = rng.u32(..total);
+            let point = if point < gap.start { point } else { point + width };
             let index = self.edges.partition_point(|&edge| edge <= point);
             if eligible(index) {
                 return Some(index);
@@ -70,7 +98,7 @@ pub fn pick(
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
     let first = wheel.draw(&eligible, rng)?;
-    let Some(second) = wheel.draw(|index| index != first && eligible(index), rng) else {
+    let Some(second) = wheel.draw_another(first, eligible, rng) else {
         return Some(first);
     };
     // load / weight, compared without the division.

@@ -51,7 +51,7 @@ pub(super) fn agree(
     client: &Rc<Client>,
     mut response: Response<ResponseBody>,
     upgrade: OnUpgrade,
-    switched: Option<Switched>,
+    switched: Option<Box<Switched>>,
     watch: &Rc<Watch>,
 ) -> Response<ResponseBody> {
     let Some(switched) = switched else {

@@ -34,9 +34,8 @@ const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
 
 /// A response whose header has arrived, and whose it is.
 pub(super) struct Exchange {
-    pub response: Response<Incoming>,
+    pub response: Box<Response<Incoming>>,
     pub lease: Lease,
-    pub backend: Arc<Backend>,
     progress: Option<Rc<Progress>>,
     /// The backend answered instead of asking for the body.
     pub is_bodiless: bool,
@@ -63,9 +62,9 @@ pub(super) struct Course<'a> {
 }
 
 pub(super) struct Answered {
-    pub response: Response<Incoming>,
+    pub response: Box<Response<Incoming>>,
     /// `None`: one that others use at the same time.
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<Box<Upstream>>,
     pub progress: Option<Rc<Progress>>,
 }
 
@@ -81,8 +80,8 @@ pub(super) async fn exchange(
     client: &Client,
     site: &Arc<Site>,
     course: &Course<'_>,
-    spare: &mut Spare,
-    mut request: Request<RequestBody>,
+    spare: &mut Spare<'_>,
+    mut request: Box<Request<RequestBody>>,
 ) -> Result<Exchange, Fault> {
     let (worker, service, wish) = (&client.worker, site.running(), course.wish);
     let is_shared = http2::shares(site, &request);
@@ -97,9 +96,10 @@ pub(super) async fn exchange(
         if is_shared {
             admission.share(&worker.http2, backend.slot);
         }
-        note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
+        note_missed(client, wish, backend, request.headers_mut(), spare);
         let sent = if http2::takes(site, &request) {
-            http2::send(worker, backend.server.address, deadline, spare, request).await
+            let address = backend.server.address;
+            Box::pin(http2::send(worker, address, deadline, spare, request)).await
         } else {
             send(worker, backend, deadline, spare, request).await
         };
@@ -107,11 +107,10 @@ pub(super) async fn exchange(
             Ok(Answered { response, upstream, progress }) => {
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
-                let backend = backend.clone();
-                return Ok(Exchange { response, lease, backend, progress, is_bodiless: false });
+                return Ok(Exchange { response, lease, progress, is_bodiless: false });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
-                request = *unsent;
+                request = unsent;
                 tries.failed(index, admission, why);
             }
             Err(Refusal::Final(fault)) => return Err(fault),
@@ -120,19 +119,24 @@ pub(super) async fn exchange(
 }
 
 /// Tells the backend that another was preferred.
-fn note_missed(client: &Client, wish: &Wish, backend: &Backend, requests: [&mut HeaderMap; 2]) {
+fn note_missed(
+    client: &Client,
+    wish: &Wish,
+    backend: &Backend,
+    headers: &mut HeaderMap,
+    spare: &mut Spare<'_>,
+) {
     let Some(id) = wish.preferred_instance() else {
         return;
     };
     let name = &client.facts.names().preferred_instance_unavailable;
     let missed = HeaderValue::from_str(id).ok();
     let missed = missed.filter(|_| backend.server.instance.as_deref() != Some(id));
-    for headers in requests {
-        headers.remove(name);
-        if let Some(id) = &missed {
-            headers.insert(name.clone(), id.clone());
-        }
+    headers.remove(name);
+    if let Some(id) = &missed {
+        headers.insert(name.clone(), id.clone());
     }
+    spare.set(name, missed);
 }
 
 /// `None`: not by the deadline.
@@ -147,8 +151,8 @@ async fn send(
     worker: &Rc<Worker>,
     backend: &Backend,
     deadline: Option<Instant>,
-    spare: &Spare,
-    mut request: Request<RequestBody>,
+    spare: &Spare<'_>,
+    mut request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
     let address = backend.server.address;
     if request.body().is_held() {
@@ -157,11 +161,20 @@ async fn send(
     if let Some(kept) = worker.pools.take(backend.slot, address) {
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
-            Err(Failure::Unsent(unsent)) => *unsent,
+            Err(Failure::Unsent(unsent)) => unsent,
             Err(Failure::Closed) => spare.again().ok_or(Refusal::Final(Fault::Closed))?,
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
     }
+    Box::pin(send_fresh(worker, address, deadline, request)).await
+}
+
+async fn send_fresh(
+    worker: &Rc<Worker>,
+    address: SocketAddr,
+    deadline: Option<Instant>,
+    request: Box<Request<RequestBody>>,
+) -> Result<Answered, Refusal> {
     let dialled = by(deadline, dial(address, &worker.settings)).await;
     let opened = match dialled.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
         Ok(stream) => Upstream::open(stream).await.map_err(|_| Fault::Unreachable),
@@ -169,7 +182,7 @@ async fn send(
     };
     let fresh = match opened {
         Ok(fresh) => fresh,
-        Err(fault) => return Err(Refusal::Elsewhere(Box::new(request), fault)),
+        Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
     };
     match send_over(worker, fresh, request).await {
         Ok(answered) => Ok(answered),
@@ -180,8 +193,8 @@ async fn send(
 
 async fn send_over(
     worker: &Rc<Worker>,
-    mut upstream: Upstream,
-    request: Request<RequestBody>,
+    mut upstream: Box<Upstream>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Failure> {
     let progress = request.body().progress();
     let response = upstream.send(request, allowance(worker)).await?;

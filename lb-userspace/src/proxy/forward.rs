@@ -1,6 +1,6 @@
 //! A client's request: to whom, with which headers, and what comes back.
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use hyper::{
     Request, Response, StatusCode, Version,
@@ -14,9 +14,12 @@ use super::{
     body::{RequestBody, ResponseBody},
     complaint::complain,
     exchange::{Exchange, count, count_failed},
-    framing, headers, host,
+    framing,
+    headers::{self, Found},
+    host,
     http::Client,
     http2, interim,
+    lease::Lease,
     limits::Admission,
     redirect,
     replay::Replayable,
@@ -33,38 +36,54 @@ pub(super) struct Switched {
     pub admission: Admission,
 }
 
-type Answer = (Response<ResponseBody>, Option<Switched>);
+type Answer = (Response<ResponseBody>, Option<Box<Switched>>);
 
-/// Answers one request, by a backend or by ourselves.
-pub(super) async fn answer(
-    client: &Rc<Client>,
-    request: Request<Incoming>,
-    active: Active,
-) -> Answer {
+/// A request that goes to a backend of `site`.
+pub(super) struct Errand {
+    site: Arc<Site>,
+    request: Box<Request<RequestBody>>,
+    /// The client's.
+    version: Version,
+    is_upgrade: bool,
+}
+
+/// Looks at a request and readies it to be sent, or says why it will not be. What the answer takes
+/// is moved as a pointer: a request is as large as some fifty words.
+pub(super) fn receive(
+    client: &Client,
+    mut request: Request<Incoming>,
+    active: &Active,
+) -> Result<Errand, Box<Response<Bytes>>> {
     let version = request.version();
-    let own = |response: Response<Bytes>, active| {
-        (response.map(|text| ResponseBody::own(text, active)), None)
-    };
-    let sound = framing::check(&request, active.seen);
-    let site = match sound.and_then(|()| site(client, &request)) {
-        Ok(site) => site,
-        Err(fault) => return own(client.refuse(fault, version), active),
-    };
+    let refuse = |fault| Box::new(client.refuse(fault, version));
+    let found = Found::in_request(request.headers(), &client.facts.names().prefix);
+    framing::check(&request, active.seen, found).map_err(refuse)?;
+    let site = site(client, &request).map_err(refuse)?;
     count(&site);
     if site.force_https && !client.facts.is_https(request.headers()) {
         let host = host::of(&request).expect("a site was found by it");
-        return own(moved(redirect::to_https(&host, request.uri())), active);
+        return Err(Box::new(moved(redirect::to_https(&host, request.uri()))));
     }
-    match forward(client, &site, request, &active).await {
-        Ok(forwarded) => deliver(client, &site, forwarded, active).await,
-        Err(fault) => {
-            if fault.is_ours() {
-                count_failed(&site);
-                complain(site.running(), fault);
-            }
-            own(client.refuse(fault, version), active)
-        }
+    host::to_origin_form(&mut request);
+    *request.version_mut() = Version::HTTP_11;
+    let length = request.body().size_hint().exact();
+    let headers = request.headers_mut();
+    let asked = headers::towards_backend(headers, found, &client.facts);
+    // By HTTP/1.1 trailers follow chunks alone.
+    let length = length.filter(|&length| length == 0 || !asked.trailers);
+    framing::frame(headers, found, length);
+    let allowed = client.worker.settings.max_request_body;
+    let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
+    let mut request = Box::new(request);
+    if request.body().is_too_large() {
+        return Err(Box::new(failed(client, &site, Fault::BodyTooLarge, version)));
     }
+    let is_heard = !http2::takes(&site, &request);
+    let holds = asked.word && version > Version::HTTP_10 && is_heard;
+    let word = if holds { request.body_mut().hold() } else { None };
+    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
+    interim::listen(&mut request, word, outbox);
+    Ok(Errand { site, request, version, is_upgrade: asked.upgrade })
 }
 
 fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
@@ -76,42 +95,50 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
     if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
-/// A response, and whether its request asked to switch protocols.
-type Forwarded = (Exchange, bool);
+/// Answers a request that was [received](receive), by a backend or by ourselves.
+pub(super) async fn answer(
+    client: &Rc<Client>,
+    received: Result<Errand, Box<Response<Bytes>>>,
+    active: Active,
+) -> Answer {
+    let Errand { site, request, version, is_upgrade } = match received {
+        Ok(errand) => errand,
+        Err(refusal) => return (refusal.map(|text| ResponseBody::own(text, active)), None),
+    };
+    let Exchange { response, lease, is_bodiless, .. } =
+        match forward(client, &site, request, &active).await {
+            Ok(exchange) => exchange,
+            Err(fault) => {
+                let refusal = failed(client, &site, fault, version);
+                return (refusal.map(|text| ResponseBody::own(text, active)), None);
+            }
+        };
+    let mut response = readied(client, &site, response);
+    if is_bodiless && active.watch().is_http1() {
+        // The body may come or not: nobody knows where another request would begin.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Box::pin(switch(client, &site, response, lease, is_upgrade, active)).await;
+    }
+    (response.map(|body| ResponseBody::backend(body, lease, active)), None)
+}
 
 async fn forward(
     client: &Rc<Client>,
     site: &Arc<Site>,
-    mut request: Request<Incoming>,
+    request: Box<Request<RequestBody>>,
     active: &Active,
-) -> Result<Forwarded, Fault> {
-    let worker = &client.worker;
-    host::to_origin_form(&mut request);
-    let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
-    let length = request.body().size_hint().exact();
-    let headers = request.headers_mut();
-    let asked = headers::towards_backend(headers, &client.facts);
-    // By HTTP/1.1 trailers follow chunks alone.
-    framing::frame(headers, length.filter(|&length| length == 0 || !asked.trailers));
-    let allowed = worker.settings.max_request_body;
-    let mut request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
-    if request.body().is_too_large() {
-        return Err(Fault::BodyTooLarge);
-    }
-    let is_heard = !http2::takes(site, &request);
-    let holds = asked.word && version > Version::HTTP_10 && is_heard;
-    let word = if holds { request.body_mut().hold() } else { None };
-    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
-    interim::listen(&mut request, word, outbox);
+) -> Result<Exchange, Fault> {
     let heeded = site.balancer.heeds_wishes();
     let names = client.facts.names();
     let wish = if heeded { wish(request.headers(), names) } else { Wish::NONE };
     let progress = request.body().progress();
     let mut replayable = Replayable::new(client, active.watch(), request);
-    let exchange = replayable.send(site, &wish);
+    let mut exchange = pin!(replayable.send(site, &wish));
     let timed = active.pace.as_ref().and_then(|pace| Some((pace, pace.deadline()?)));
     let Some((pace, deadline)) = timed else {
-        return Ok((exchange.await?, asked.upgrade));
+        return exchange.await;
     };
     let is_clients = || progress.is_some_and(|progress| progress.waits_for_client());
     let late = |_| {
@@ -119,35 +146,46 @@ async fn forward(
         pace.end();
         if is_clients() { Fault::SlowBody } else { Fault::SlowResponse }
     };
-    let exchange = timeout_at(deadline, exchange).await.map_err(late)??;
-    Ok((exchange, asked.upgrade))
+    timeout_at(deadline, exchange.as_mut()).await.map_err(late)?
 }
 
-async fn deliver(
+/// What the client gets where a request came to nothing.
+fn failed(client: &Client, site: &Site, fault: Fault, version: Version) -> Response<Bytes> {
+    if fault.is_ours() {
+        count_failed(site);
+        complain(site.running(), fault);
+    }
+    client.refuse(fault, version)
+}
+
+/// A backend's response as the client gets it.
+fn readied(
     client: &Client,
     site: &Site,
-    (exchange, is_upgrade): Forwarded,
-    active: Active,
-) -> Answer {
-    let Exchange { mut response, lease, is_bodiless, .. } = exchange;
+    mut response: Box<Response<Incoming>>,
+) -> Box<Response<Incoming>> {
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     // Ours, whatever the backend's is (RFC 9110 2.5). hyper lowers it for a client that asks it to.
     *response.version_mut() = Version::HTTP_11;
-    headers::towards_client(response.headers_mut(), is_switching);
-    site.rewrite.apply(response.headers_mut());
-    client.date(site, response.headers_mut());
-    if is_bodiless && active.watch().is_http1() {
-        // The body may come or not: nobody knows where another request would begin.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if !is_switching {
-        return (response.map(|body| ResponseBody::backend(body, lease, active)), None);
-    }
+    let headers = response.headers_mut();
+    headers::towards_client(headers, is_switching);
+    site.rewrite.apply(headers);
+    client.date(site, headers);
+    response
+}
+
+/// The answer to an upgrade, where the request asked for one.
+async fn switch(
+    client: &Client,
+    site: &Site,
+    response: Box<Response<Incoming>>,
+    lease: Lease,
+    is_upgrade: bool,
+    active: Active,
+) -> Answer {
     let switched = if is_upgrade { lease.into_switched().await } else { None };
     if switched.is_none() {
-        count_failed(site);
-        complain(site.running(), Fault::BadResponse);
-        let refusal = client.refuse(Fault::BadResponse, Version::HTTP_11);
+        let refusal = failed(client, site, Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);
     }
     if let Some(pace) = &active.pace {

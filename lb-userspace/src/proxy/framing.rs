@@ -8,11 +8,15 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::{answer::Fault, host};
+use super::{answer::Fault, headers::Found, host};
 
 /// Refuses what hyper lets through and somebody else may understand otherwise. `seen` is what the
 /// witness says of the header section.
-pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn check(
+    request: &Request<Incoming>,
+    seen: Result<(), Fault>,
+    found: Found,
+) -> Result<(), Fault> {
     let headers = request.headers();
     seen?;
     if !has_known_target(request) {
@@ -20,6 +24,9 @@ pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Res
     }
     if !host::is_one(request) {
         return Err(Fault::BadHost);
+    }
+    if !found.framing {
+        return Ok(());
     }
     if !is_chunked_alone(headers) {
         return Err(Fault::BadCoding);
@@ -69,11 +76,11 @@ fn parse(digits: &[u8]) -> Option<u64> {
 }
 
 /// Says the framing towards the backend once, and as it is: `length` bytes, or chunks.
-pub(super) fn frame(headers: &mut HeaderMap, length: Option<u64>) {
+pub(super) fn frame(headers: &mut HeaderMap, found: Found, length: Option<u64>) {
     match length {
         Some(length) => {
             // Also where `Connection` named it away.
-            if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+            if length > 0 || (found.framing && headers.contains_key(header::CONTENT_LENGTH)) {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -23,18 +24,16 @@ pub(super) fn poll_write<W: AsyncWrite>(
     if let [piece] = pieces {
         return to.poll_write(cx, piece);
     }
-    let length = pieces.iter().map(|piece| piece.len()).sum();
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
     if length > SMALL {
         return to.poll_write_vectored(cx, pieces);
     }
-    let mut whole = [0; SMALL];
-    let mut rest = &mut whole[..];
+    let mut room = [MaybeUninit::uninit(); SMALL];
+    let mut whole = ReadBuf::uninit(&mut room);
     for piece in pieces {
-        let (here, after) = rest.split_at_mut(piece.len());
-        here.copy_from_slice(piece);
-        rest = after;
+        whole.put_slice(piece);
     }
-    to.poll_write(cx, &whole[..length])
+    to.poll_write(cx, whole.filled())
 }
 
 /// A socket that is written to so.

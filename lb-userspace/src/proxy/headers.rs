@@ -18,6 +18,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 /// The headers under the configured prefix, `Fly-` unless set otherwise.
 pub(super) struct Names {
+    /// What they begin with, in lower case.
+    pub prefix: Box<str>,
     client_ip: HeaderName,
     forwarded_port: HeaderName,
     region: HeaderName,
@@ -34,8 +36,13 @@ pub(super) struct Names {
 
 impl Names {
     pub fn new(prefix: &str) -> Result<Self, InvalidHeaderName> {
-        let name = |rest| HeaderName::try_from(format!("{prefix}{rest}"));
+        // Made once for the process. Names in static memory are cloned without being counted.
+        let name = |rest: &str| {
+            let name = format!("{prefix}{rest}").to_ascii_lowercase();
+            HeaderName::try_from(&name).map(|_| HeaderName::from_static(name.leak()))
+        };
         Ok(Self {
+            prefix: prefix.to_ascii_lowercase().into(),
             client_ip: name("Client-IP")?,
             forwarded_port: name("Forwarded-Port")?,
             region: name("Region")?,
@@ -98,6 +105,9 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Headers that they become.
+    pub const MOST: usize = 7;
+
     pub fn new(worker: &Worker, origin: &Origin, is_tls: bool) -> Self {
         let client = origin.client.ip();
         Self {
@@ -115,14 +125,26 @@ impl Facts {
         &self.names
     }
 
-    /// Row by row what `reference/fly-public-network-services.md` lists under "HTTP handler".
+    /// Takes out what only we may say.
+    fn strip(&self, headers: &mut HeaderMap, found: Found) {
+        let names = &*self.names;
+        if found.underscored {
+            let disguised = headers.keys().filter(|it| names.is_disguised(it));
+            for name in disguised.cloned().collect::<Vec<_>>() {
+                headers.remove(name);
+            }
+        }
+        if found.ours {
+            headers.remove(&names.region);
+            headers.remove(&names.preferred_instance_unavailable);
+            replay::strip(headers, names);
+        }
+    }
+
+    /// Adds, row by row, what `reference/fly-public-network-services.md` lists under "HTTP
+    /// handler".
     pub fn describe(&self, headers: &mut HeaderMap) {
         let names = &*self.names;
-        let disguised: Vec<_> =
-            headers.keys().filter(|it| names.is_disguised(it)).cloned().collect();
-        for name in disguised {
-            headers.remove(name);
-        }
         let (proto, ssl) = if self.is_https(headers) { ("https", "on") } else { ("http", "off") };
         headers.insert(names.client_ip.clone(), self.client_ip.clone());
         let forwarded_for = self.forwarded_for(headers);
@@ -132,16 +154,9 @@ impl Facts {
         let port = headers.entry(X_FORWARDED_PORT);
         port.or_insert_with(|| self.port.clone());
         headers.insert(names.forwarded_port.clone(), self.port.clone());
-        match &self.region {
-            Some(region) => {
-                headers.insert(names.region.clone(), region.clone());
-            }
-            None => {
-                headers.remove(&names.region);
-            }
+        if let Some(region) = &self.region {
+            headers.insert(names.region.clone(), region.clone());
         }
-        headers.remove(&names.preferred_instance_unavailable);
-        replay::strip(headers, names);
     }
 
     /// Whether the request was made by https: to us, or to a trusted proxy before us.
@@ -175,38 +190,63 @@ impl Facts {
     }
 }
 
-/// Headers that concern one connection only. One look at all names is cheaper than a search for
-/// each, and most messages have none of them.
+/// What there is among a message's headers. One look at all names is cheaper than a search for
+/// each, and most messages have few of them.
 #[derive(Clone, Copy, Default)]
-struct Found {
-    /// Some that are not named below.
-    any: bool,
+pub(super) struct Found {
+    /// Some that concern one connection only and are not named below.
+    hop_by_hop: bool,
     te: bool,
     expect: bool,
     trailer: bool,
+    /// `Content-Length` or `Transfer-Encoding`.
+    pub framing: bool,
+    /// Names that begin like ours.
+    ours: bool,
+    /// Names that servers may take for others, see [`Names::is_disguised`].
+    underscored: bool,
 }
 
 impl Found {
-    fn among(headers: &HeaderMap) -> Self {
+    /// Names like ours are those that begin with `prefix`, in lower case.
+    pub fn in_request(headers: &HeaderMap, prefix: &str) -> Self {
         let mut found = Self::default();
-        for name in headers.keys() {
-            match name.as_str() {
-                "te" => found.te = true,
-                "expect" => found.expect = true,
-                "trailer" => found.trailer = true,
-                "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding"
-                | "upgrade" => found.any = true,
-                _ => {}
+        for name in headers.keys().map(HeaderName::as_str) {
+            if !found.note(name) {
+                found.ours |= name.starts_with(prefix);
+                found.underscored |= name.contains('_');
             }
         }
         found
+    }
+
+    fn in_response(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            found.note(name.as_str());
+        }
+        found
+    }
+
+    /// Whether `name` is one that matters whoever says it.
+    fn note(&mut self, name: &str) -> bool {
+        match name {
+            "te" => self.te = true,
+            "expect" => self.expect = true,
+            "trailer" => self.trailer = true,
+            "content-length" => self.framing = true,
+            "transfer-encoding" => (self.framing, self.hop_by_hop) = (true, true),
+            "connection" | "keep-alive" | "proxy-connection" | "upgrade" => self.hop_by_hop = true,
+            _ => return false,
+        }
+        true
     }
 }
 
 /// Takes out what concerns one connection only (RFC 9110 7.6.1), and returns the protocol that an
 /// `Upgrade` asked for. `h2c` is not passed on: the backend would speak HTTP/2 behind our back.
 fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue> {
-    if !found.any {
+    if !found.hop_by_hop {
         return None;
     }
     let named = connection_options(headers);
@@ -256,9 +296,8 @@ pub(super) struct Asked {
     pub trailers: bool,
 }
 
-/// Readies a request's headers for an HTTP/1.1 backend.
-pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> Asked {
-    let found = Found::among(headers);
+/// Readies a request's headers for an HTTP/1.1 backend, but for what [`Facts::describe`] adds.
+pub(super) fn towards_backend(headers: &mut HeaderMap, found: Found, facts: &Facts) -> Asked {
     let wants_trailers = found.te && accepts_trailers(headers);
     let upgrade = strip_hop_by_hop(headers, found);
     if found.te {
@@ -267,7 +306,7 @@ pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> Asked {
     // What hyper's server takes for it. Where the backend is to be asked, it comes back.
     let expected = if found.expect { headers.remove(header::EXPECT) } else { None };
     let word = expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    facts.describe(headers);
+    facts.strip(headers, found);
     let is_upgrade = upgrade.is_some();
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -307,7 +346,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
         header::TE,
         header::TRAILER,
     ];
-    let found = Found { any: true, ..Found::default() };
+    let found = Found { hop_by_hop: true, ..Found::default() };
     strip_hop_by_hop(trailers, found);
     for name in BEFORE {
         trailers.remove(name);
@@ -324,7 +363,7 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 
 /// Readies a response's headers for the client.
 pub(super) fn towards_client(headers: &mut HeaderMap, is_switching: bool) {
-    let found = Found::among(headers);
+    let found = Found::in_response(headers);
     let upgrade = strip_hop_by_hop(headers, found);
     if let Some(protocol) = upgrade.filter(|_| is_switching) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

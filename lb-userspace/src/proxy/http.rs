@@ -167,7 +167,7 @@ where
     S: Side + 'static,
 {
     let watch = Watch::http1(client.worker.names.clone());
-    let switched: Rc<RefCell<Option<Switched>>> = Rc::default();
+    let switched: Rc<RefCell<Option<Box<Switched>>>> = Rc::default();
     let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
     let service = service_fn({
         let (client, watch, switched) = (client.clone(), watch.clone(), switched.clone());
@@ -179,8 +179,9 @@ where
                 pace.begin(Some(*total), Duration::ZERO);
                 active.pace = Some(pace.clone());
             }
+            let received = forward::receive(&client, request, &active);
             async move {
-                let (response, switch) = forward::answer(&client, request, active).await;
+                let (response, switch) = forward::answer(&client, received, active).await;
                 *switched.borrow_mut() = switch;
                 Ok::<_, Infallible>(response)
             }
@@ -203,14 +204,16 @@ where
     let stream = parts.io.into_inner().stream;
     match (ended, switched.take()) {
         (Ended::Well, Some(switched)) => {
-            tunnel(&client, (stream, parts.read_buf), switched).await;
+            Box::pin(tunnel(&client, (stream, parts.read_buf), *switched)).await;
         }
-        (Ended::Well, None) if watch.owes_body() => linger(stream).await,
+        (Ended::Well, None) if watch.owes_body() => Box::pin(linger(stream)).await,
         (Ended::Malformed(fault), _) if watch.is_settled() => {
-            say_last(&client, fault, stream).await;
+            Box::pin(say_last(&client, fault, stream)).await;
         }
-        (Ended::Malformed(_), _) => linger(stream).await,
-        (Ended::OutOfTime, _) if is_late => say_last(&client, Fault::SlowHeader, stream).await,
+        (Ended::Malformed(_), _) => Box::pin(linger(stream)).await,
+        (Ended::OutOfTime, _) if is_late => {
+            Box::pin(say_last(&client, Fault::SlowHeader, stream)).await;
+        }
         _ => {}
     }
 }
@@ -271,7 +274,8 @@ where
                     active.seen = Err(Fault::HeaderTooLarge);
                 }
                 let upgrade = connect::translate(&mut request);
-                let (response, switched) = forward::answer(&client, request, active).await;
+                let received = forward::receive(&client, request, &active);
+                let (response, switched) = forward::answer(&client, received, active).await;
                 Ok::<_, Infallible>(match upgrade {
                     Some(upgrade) => connect::agree(&client, response, upgrade, switched, &watch),
                     None => response,
@@ -357,6 +361,7 @@ pub(super) struct Local;
 
 impl<F: Future + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
-        spawn_local(pace::in_time(future));
+        // Boxed: on its way into a task it would be moved several times, and it holds a response.
+        spawn_local(pace::in_time(Box::pin(future)));
     }
 }

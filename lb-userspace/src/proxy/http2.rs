@@ -72,14 +72,14 @@ pub(super) async fn send(
     worker: &Rc<Worker>,
     address: SocketAddr,
     deadline: Option<Instant>,
-    spare: &Spare,
-    mut request: Request<RequestBody>,
+    spare: &Spare<'_>,
+    mut request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
     readdress(&mut request).ok_or(Refusal::Final(Fault::BadHost))?;
     if let Some(kept) = worker.http2.find(address) {
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),
-            Err(Failure::Unsent(unsent)) => *unsent,
+            Err(Failure::Unsent(unsent)) => unsent,
             Err(Failure::Closed) => again(spare).ok_or(Refusal::Final(Fault::Closed))?,
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
         };
@@ -91,12 +91,12 @@ pub(super) async fn send(
     };
     match send_over(worker, fresh, request).await {
         Ok(answered) => Ok(answered),
-        Err(Failure::Unsent(unsent)) => Err(Refusal::Elsewhere(restored(*unsent), Fault::Closed)),
+        Err(Failure::Unsent(unsent)) => Err(Refusal::Elsewhere(restored(unsent), Fault::Closed)),
         Err(failure) => Err(Refusal::Final(fault(&failure))),
     }
 }
 
-fn again(spare: &Spare) -> Option<Request<RequestBody>> {
+fn again(spare: &Spare<'_>) -> Option<Box<Request<RequestBody>>> {
     let mut request = spare.again()?;
     readdress(&mut request).map(|()| request)
 }
@@ -104,12 +104,12 @@ fn again(spare: &Spare) -> Option<Request<RequestBody>> {
 async fn send_over(
     worker: &Worker,
     mut sender: SendRequest<RequestBody>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Failure> {
     let progress = request.body().progress();
     let mut clock = Clock::new(progress.clone(), allowance(worker));
     let mut alarm = Alarm::default();
-    let mut sending = pin!(sender.try_send_request(request));
+    let mut sending = pin!(sender.try_send_request(*request));
     let sent = poll_fn(|cx| {
         if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             return Poll::Ready(Ok(sent));
@@ -121,7 +121,7 @@ async fn send_over(
         Some(request) => Failure::Unsent(Box::new(request)),
         None => Failure::classify(&error.into_error(), progress.as_deref()),
     })?;
-    Ok(Answered { response, upstream: None, progress })
+    Ok(Answered { response: Box::new(response), upstream: None, progress })
 }
 
 async fn open(worker: &Worker, address: SocketAddr) -> Result<SendRequest<RequestBody>, Fault> {
@@ -211,8 +211,8 @@ fn readdress(request: &mut Request<RequestBody>) -> Option<()> {
 }
 
 /// The form that the request came in, for the next backend.
-fn restored(mut request: Request<RequestBody>) -> Box<Request<RequestBody>> {
+fn restored(mut request: Box<Request<RequestBody>>) -> Box<Request<RequestBody>> {
     super::host::to_origin_form(&mut request);
     *request.version_mut() = Version::HTTP_11;
-    Box::new(request)
+    request
 }

@@ -24,7 +24,7 @@ pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
 pub(super) struct Lease {
     /// `None`: given back, or one that others use at the same time (HTTP/2).
-    upstream: Option<Upstream>,
+    upstream: Option<Box<Upstream>>,
     backend: Arc<Backend>,
     worker: Rc<Worker>,
     service: Arc<RunningService>,
@@ -33,7 +33,7 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn new(
-        upstream: Option<Upstream>,
+        upstream: Option<Box<Upstream>>,
         backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
@@ -52,6 +52,10 @@ impl Lease {
             Some(upstream) => upstream.poll_with(cx, work),
             None => work(cx),
         }
+    }
+
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
     }
 
     /// The client still sends its request while the response is under way.
@@ -78,8 +82,8 @@ impl Lease {
     }
 
     /// The connection after `101 Switching Protocols`. The admission goes with it.
-    pub async fn into_switched(self) -> Option<Switched> {
+    pub async fn into_switched(self) -> Option<Box<Switched>> {
         let backend = self.upstream?.into_stream().await?;
-        Some(Switched { backend, admission: self.admission })
+        Some(Box::new(Switched { backend, admission: self.admission }))
     }
 }

@@ -121,18 +121,40 @@ impl Gate {
         ask: &Ask<'_>,
         earlier: Option<Admission>,
     ) -> Result<(usize, Admission), Fault> {
-        let is_retry = earlier.is_some();
-        let kept = earlier.and_then(|mut earlier| earlier.service.take());
-        if is_retry || self.waiting.load(Ordering::Acquire) == 0 {
-            match self.try_admit(worker, site, ask, kept) {
-                Ok(admitted) => return Ok(admitted),
-                Err(Denied::No(fault)) => return Err(fault),
-                Err(Denied::Busy(fault)) if is_retry || self.queue_length() == 0 => {
-                    return Err(fault);
-                }
-                Err(Denied::Busy(_)) => {}
-            }
+        match self.admit_now(worker, site, ask, earlier) {
+            Some(admitted) => admitted,
+            // Apart, so that who needs not wait holds none of it.
+            None => Box::pin(self.queue(worker, site, ask)).await,
         }
+    }
+
+    /// The same, where nobody needs to wait. `None`: it is a matter of [`queue`](Self::queue).
+    fn admit_now(
+        self: &Arc<Self>,
+        worker: &Worker,
+        site: &Site,
+        ask: &Ask<'_>,
+        earlier: Option<Admission>,
+    ) -> Option<Result<(usize, Admission), Fault>> {
+        let is_retry = earlier.is_some();
+        if !is_retry && self.waiting.load(Ordering::Acquire) > 0 {
+            return None;
+        }
+        let kept = earlier.and_then(|mut earlier| earlier.service.take());
+        match self.try_admit(worker, site, ask, kept) {
+            Ok(admitted) => Some(Ok(admitted)),
+            Err(Denied::Busy(_)) if !is_retry && self.queue_length() > 0 => None,
+            Err(Denied::Busy(fault) | Denied::No(fault)) => Some(Err(fault)),
+        }
+    }
+
+    /// Waits for its turn.
+    async fn queue(
+        self: &Arc<Self>,
+        worker: &Worker,
+        site: &Site,
+        ask: &Ask<'_>,
+    ) -> Result<(usize, Admission), Fault> {
         let place = self.line_up(&worker.load, ask.wish)?;
         let within = self.service.service.queue.timeout;
         let waited = timeout(within, self.wait(&place, worker, site, ask)).await;

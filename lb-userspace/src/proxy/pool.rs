@@ -16,7 +16,7 @@ pub(super) struct Pools {
 }
 
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     address: SocketAddr,
     since: Instant,
 }
@@ -27,7 +27,7 @@ impl Pools {
     }
 
     /// A connection that can take a request, as far as we know by now.
-    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Upstream> {
+    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Box<Upstream>> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(slot.0 as usize)?;
         loop {
@@ -39,7 +39,7 @@ impl Pools {
     }
 
     /// Keeps `upstream`, or closes it where enough are kept.
-    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Upstream) {
+    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Box<Upstream>) {
         let mut pools = self.idle.borrow_mut();
         let index = slot.0 as usize;
         if pools.len() <= index {

@@ -19,11 +19,11 @@ use tokio::{
     net::TcpStream,
     time::Instant,
 };
-use tokio_rustls::server::TlsStream;
 
 use super::{
     alarm::Alarm,
     splice::{Rest, Splice},
+    tls::Secured,
 };
 use crate::settings::ProxySettings;
 
@@ -50,7 +50,7 @@ impl Side for TcpStream {
     }
 }
 
-impl Side for TlsStream<TcpStream> {}
+impl Side for Secured {}
 
 /// A stream of an HTTP/2 connection.
 impl Side for TokioIo<Upgraded> {}

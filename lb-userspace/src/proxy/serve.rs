@@ -14,7 +14,7 @@ use super::{
     relay::Side,
     routes::{Frontend, Site},
     session::Session,
-    tls,
+    tls::{self, Secured},
     worker::Worker,
 };
 use crate::service::Opening;
@@ -42,7 +42,7 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
     }
     match frontend.opening {
         // Boxed, so that each connection's task is as large as what it does, and not as the largest.
-        Opening::Tls => Box::pin(encrypted(worker, &frontend, stream, origin)).await,
+        Opening::Tls => encrypted(worker, &frontend, stream, origin).await,
         Opening::Postgres => {
             let served = Box::pin(postgres::serve(&worker, &frontend, stream, &origin));
             if let Err(error) = served.await {
@@ -78,15 +78,10 @@ async fn announced(worker: &Worker, origin: Origin, stream: &mut TcpStream) -> O
 }
 
 async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, origin: Origin) {
-    let (peer, local) = (origin.client, origin.local);
-    let handshake = timeout(
-        worker.settings.handshake_timeout,
-        tls::accept(stream, frontend, &worker.handshakes),
-    );
-    let (stream, site) = match handshake.await {
-        Ok(Ok(accepted)) => accepted,
-        Ok(Err(error)) => return tracing::debug!(%peer, %local, %error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!(%peer, %local, "TLS handshake took too long"),
+    // Boxed: nothing of a handshake is held once it is over.
+    let greeted = Box::pin(greeted(&worker, frontend, stream, &origin)).await;
+    let Some((stream, site)) = greeted else {
+        return;
     };
     if !site.is_http {
         let session = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
@@ -99,6 +94,26 @@ async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, o
     } else {
         Box::pin(http::serve1(client, stream, Bytes::new())).await;
     }
+}
+
+/// The stream after its handshake. `None`: there will be none.
+async fn greeted(
+    worker: &Worker,
+    frontend: &Frontend,
+    stream: TcpStream,
+    origin: &Origin,
+) -> Option<(Secured, Arc<Site>)> {
+    let (peer, local) = (origin.client, origin.local);
+    let handshake = timeout(
+        worker.settings.handshake_timeout,
+        tls::accept(stream, frontend, &worker.handshakes),
+    );
+    match handshake.await {
+        Ok(Ok(accepted)) => return Some(accepted),
+        Ok(Err(error)) => tracing::debug!(%peer, %local, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, %local, "TLS handshake took too long"),
+    }
+    None
 }
 
 async fn relayed<S>(

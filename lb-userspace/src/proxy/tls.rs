@@ -130,13 +130,16 @@ fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
 /// Alert record `unrecognized_name`, fatal (RFC 8446 6, RFC 6066 3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
+/// A client's stream after the handshake. Boxed: it is more than a kilobyte, and changes hands.
+pub(super) type Secured = Box<TlsStream<TcpStream>>;
+
 /// The handshake. The site is the one that the client named by SNI; a name that no site or no
 /// certificate answers for gets the alert `unrecognized_name`.
 pub(super) async fn accept(
     stream: TcpStream,
     frontend: &Frontend,
     handshakes: &Arc<Handshakes>,
-) -> io::Result<(TlsStream<TcpStream>, Arc<Site>)> {
+) -> io::Result<(Secured, Arc<Site>)> {
     let handshake = handshakes.begin();
     let result = shake(stream, frontend).await;
     match result {
@@ -154,7 +157,7 @@ pub(super) async fn accept(
 async fn shake(
     stream: TcpStream,
     frontend: &Frontend,
-) -> Result<(TlsStream<TcpStream>, Arc<Site>), (Kind, io::Error)> {
+) -> Result<(Secured, Arc<Site>), (Kind, io::Error)> {
     let classified = |error| (Kind::classify(&error), error);
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = start.await.map_err(classified)?;
@@ -172,5 +175,5 @@ async fn shake(
         let _ = start.io.shutdown().await;
         return Err((Kind::UnrecognizedName, error));
     };
-    Ok((start.into_stream(config).await.map_err(classified)?, site))
+    Ok((Box::new(start.into_stream(config).await.map_err(classified)?), site))
 }

@@ -40,7 +40,7 @@ type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;
 /// tasks, which is most of what a proxied request costs otherwise.
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
-    driver: Option<Box<Driver>>,
+    driver: Option<Driver>,
     /// The driver has come to its end and must not be polled again.
     is_finished: bool,
     /// Set where a task of its own drives the connection, see [`Upstream::detach`].
@@ -89,17 +89,17 @@ pub(super) async fn dial(address: SocketAddr, settings: &ProxySettings) -> io::R
 }
 
 impl Upstream {
-    pub async fn open(stream: TcpStream) -> hyper::Result<Self> {
+    pub async fn open(stream: TcpStream) -> hyper::Result<Box<Self>> {
         let io = TokioIo::new(Hearing::new(Gathering(stream)));
         let (sender, driver) = http1::handshake(io).await?;
-        Ok(Self {
+        Ok(Box::new(Self {
             sender,
-            driver: Some(Box::new(driver)),
+            driver: Some(driver),
             is_finished: false,
             detached: None,
             alarm: Alarm::default(),
             bell: Bell::default(),
-        })
+        }))
     }
 
     /// Polls `work`, and moves the bytes that it waits for. The connection's end shows in what it was
@@ -136,12 +136,12 @@ impl Upstream {
 
     pub async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         allowance: Allowance,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Box<Response<Incoming>>, Failure> {
         let progress = request.body().progress();
         let mut clock = Clock::new(progress.clone(), allowance);
-        let sending = self.sender.try_send_request(request);
+        let sending = self.sender.try_send_request(*request);
         let mut sending = pin!(sending);
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
         let mut poll = |cx: &mut Context<'_>| {
@@ -158,7 +158,7 @@ impl Upstream {
             overdue.map(|()| Err(clock.late()))
         };
         let sent = poll_fn(|cx| self.bell.attend(cx, &mut poll)).await?;
-        sent.map_err(|mut error| match error.take_message() {
+        sent.map(Box::new).map_err(|mut error| match error.take_message() {
             Some(request) => Failure::Unsent(Box::new(request)),
             None => Failure::classify(&error.into_error(), progress.as_deref()),
         })
@@ -178,7 +178,7 @@ impl Upstream {
     }
 
     /// The stream after `101 Switching Protocols`, and what was read of it already.
-    pub async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
+    pub async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
         poll_fn(|cx| {
             drive(&mut self.driver, &mut self.is_finished, cx);
             if self.is_finished || self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
@@ -189,11 +189,11 @@ impl Upstream {
     }
 }
 
-fn drive(driver: &mut Option<Box<Driver>>, is_finished: &mut bool, cx: &mut Context<'_>) {
+fn drive(driver: &mut Option<Driver>, is_finished: &mut bool, cx: &mut Context<'_>) {
     if let Some(driver) = driver
         && !*is_finished
     {
-        *is_finished = Pin::new(&mut **driver).poll(cx).is_ready();
+        *is_finished = Pin::new(driver).poll(cx).is_ready();
     }
 }
 

@@ -22,7 +22,6 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::server::TlsStream;
 
 pub(super) use self::cancel::Cancels;
 use self::{
@@ -37,7 +36,7 @@ use super::{
     relay::relay,
     routes::{Frontend, Site},
     session::Session,
-    tls,
+    tls::{self, Secured},
     worker::Worker,
 };
 
@@ -50,7 +49,7 @@ const UNWILLING: &[u8] = b"N";
 /// What a client wants once it has introduced itself.
 enum Wish {
     Session {
-        stream: Box<TlsStream<TcpStream>>,
+        stream: Secured,
         site: Arc<Site>,
         startup: Bytes,
     },
@@ -73,7 +72,7 @@ pub(super) async fn serve(
         timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream));
     match introduced.await?? {
         Wish::Session { stream, site, startup } => {
-            session(worker, &site, *stream, startup, origin).await
+            session(worker, &site, stream, startup, origin).await
         }
         Wish::Cancel { key, site, mut stream } => {
             let sites = site.map_or_else(|| frontend.sites().cloned().collect(), |site| vec![site]);
@@ -123,10 +122,8 @@ async fn introduce(
         return Err(io::Error::other("TLS from the first byte on without ALPN `postgresql`"));
     }
     match start(&mut stream).await? {
-        (Start::Session, startup) => Ok(Wish::Session { stream: Box::new(stream), site, startup }),
-        (Start::Cancel(key), _) => {
-            Ok(Wish::Cancel { key, site: Some(site), stream: Box::new(stream) })
-        }
+        (Start::Session, startup) => Ok(Wish::Session { stream, site, startup }),
+        (Start::Cancel(key), _) => Ok(Wish::Cancel { key, site: Some(site), stream }),
         (Start::Tls | Start::Gss, _) => Err(io::Error::other("encryption asked for inside TLS")),
     }
 }
@@ -153,7 +150,7 @@ async fn start<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Start, Bytes
 async fn session(
     worker: &Rc<Worker>,
     site: &Arc<Site>,
-    mut stream: TlsStream<TcpStream>,
+    mut stream: Secured,
     startup: Bytes,
     origin: &Origin,
 ) -> io::Result<()> {

@@ -45,10 +45,10 @@ const MOST: usize = 5;
 pub(super) struct Replayable<'a> {
     client: &'a Rc<Client>,
     watch: &'a Rc<Watch>,
-    spare: Spare,
+    spare: Spare<'a>,
     kept: Kept,
     /// The request until it is sent for the first time.
-    first: Option<Request<RequestBody>>,
+    first: Option<Box<Request<RequestBody>>>,
 }
 
 /// What there is of the request's body when it has to be sent again.
@@ -61,12 +61,14 @@ enum Kept {
 }
 
 impl<'a> Replayable<'a> {
+    /// Of a request that nothing was said of the client in yet.
     pub fn new(
         client: &'a Rc<Client>,
         watch: &'a Rc<Watch>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Self {
-        let spare = Spare::of(&request);
+        let spare = Spare::of(&request, &client.facts);
+        client.facts.describe(request.headers_mut());
         let limit = client.worker.settings.max_replay_body;
         let kept = match request.body().progress() {
             None => Kept::Nothing,
@@ -83,16 +85,16 @@ impl<'a> Replayable<'a> {
             let Some(directions) = directions(&answered.response, self.names())? else {
                 return Ok(self.settle(answered));
             };
-            let source = answered.backend.clone();
+            let source = answered.lease.backend().clone();
             discard(answered);
             let began = Instant::now();
-            match self.follow(&site, &source, &directions).await {
+            match Box::pin(self.follow(&site, &source, &directions)).await {
                 Ok(followed) => (site, answered) = followed,
                 Err(fault) => {
                     let fallback =
                         directions.fallback.filter(|_| is_unreached(fault)).ok_or(fault)?;
                     let failed = failed(&directions, &source, fault, began.elapsed());
-                    return self.fall_back(&site, &source, fallback, &failed).await;
+                    return Box::pin(self.fall_back(&site, &source, fallback, &failed)).await;
                 }
             }
         }
@@ -151,8 +153,8 @@ impl<'a> Replayable<'a> {
             Some(app) => self.service(app).ok_or(Fault::ReplayNowhere)?,
         };
         let src = source_header(source, directions.state.as_deref());
-        let name = self.names().replay_src.clone();
-        self.spare.headers_mut().insert(name, src);
+        let names = self.names();
+        self.spare.set(&names.replay_src, Some(src));
         count(&target);
         let wish = wish(directions, source);
         let answered = self.exchange(&target, &wish, directions.timeout).await?;
@@ -173,10 +175,9 @@ impl<'a> Replayable<'a> {
         failed: &str,
     ) -> Result<Exchange, Fault> {
         let names = self.names();
-        let headers = self.spare.headers_mut();
-        headers.remove(&names.replay_src);
+        self.spare.set(&names.replay_src, None);
         if let Ok(failed) = HeaderValue::from_str(failed) {
-            headers.insert(names.replay_failed.clone(), failed);
+            self.spare.set(&names.replay_failed, Some(failed));
         }
         let place = Place::Server(source.server.address);
         let target = match fallback {
