@@ -33,9 +33,11 @@ use crate::{
     settings::Geography,
 };
 
+type Admitted = Result<(usize, Admission), Fault>;
+
 /// One that is asked for a place.
 struct Waiter {
-    admitted: Pin<Box<dyn Future<Output = Result<(usize, Admission), Fault>>>>,
+    admitted: Pin<Box<dyn Future<Output = Admitted>>>,
     calls: Arc<Calls>,
 }
 
