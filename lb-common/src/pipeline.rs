@@ -6,7 +6,7 @@ use crate::{
     abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
     answer::{reset, too_big},
-    arrival::{Desk, Extent, NOBODY, wish},
+    arrival::{Asked, Desk, Extent, NOBODY, wish},
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
@@ -43,17 +43,24 @@ fn decide<P: Packet, T: Tables>(
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
+    let (mut key, mut headers) = (FlowKey::unread(), Headers::unread());
     let way = match packet.at::<EthHdr>(0).map(|eth| u16::from_be(eth.ether_type)) {
-        Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, exit)?,
-        Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
-        _ => Way::Other,
+        Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, &mut key, &mut headers, exit)?,
+        Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, &mut key, &mut headers, exit)?,
+        _ => Way::Unread,
     };
     if way.is_decided() {
         return Ok(way);
     }
     let slow = |desk: &mut Desk| {
         desk.arrival.tag = tag;
-        let way = unusual(packet, tables, desk, way)?;
+        if way == Way::Unread {
+            examine(packet, tables, desk)?;
+        } else {
+            note(tables, desk, &key, headers.family, headers.flags);
+            desk.onward.way = way;
+        }
+        let way = unusual(packet, tables, desk)?;
         // Field by field: the whole would be copied by a call, byte by byte.
         exit.ifindex = desk.onward.exit.ifindex;
         exit.vlan = desk.onward.exit.vlan;
@@ -71,10 +78,7 @@ fn unusual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
-    way: Way,
 ) -> Result<Way, Reason> {
-    examine(packet, tables, desk)?;
-    desk.onward.way = way;
     if desk.arrival.kind == Kind::Odd {
         unfold(packet, tables, desk)?;
         let is_segment = desk.arrival.kind == Kind::Segment;
@@ -162,27 +166,30 @@ fn usual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     family: Family,
+    key: &mut FlowKey,
+    headers: &mut Headers,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let (mut key, mut flags) = (FlowKey::unread(), 0);
-    if !parse_plain(packet, family, &mut key, &mut flags) {
-        return Ok(Way::Other);
+    let mut flags = 0;
+    if !parse_plain(packet, family, key, &mut flags) {
+        return Ok(Way::Unread);
     }
-    let headers = Headers::plain(family, flags);
+    *headers = Headers::plain(family, flags);
+    let (key, headers) = (&*key, *headers);
     if flags & tcp_flags::SYN != 0 {
         // Only a backend's is an answer, too. One without may be a backend's all the same, where
         // that opens at the same time: it is looked for among answers where it is no client's.
         return Ok(if flags & tcp_flags::ACK == 0 { Way::Other } else { Way::Back });
     }
-    let between = flow_table::between(&key, tables.seed());
-    let hash = flow_table::hash_between(between, &key, tables.seed());
-    if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
+    let between = flow_table::between(key, tables.seed());
+    let hash = flow_table::hash_between(between, key, tables.seed());
+    if let Some(found) = flow_table::of_client(tables, Part::Established, key, hash) {
         if obstacle(packet, tables, found.flow).is_some() {
             return Ok(Way::Other);
         }
         return to_backend(packet, tables, headers, found, exit);
     }
-    match flow_table::of_backend(tables, &key, Trail::between(between, &key, hash)) {
+    match flow_table::of_backend(tables, key, Trail::between(between, key, hash)) {
         Some(found) if is_too_large(packet, found.flow) => Ok(Way::Back),
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
@@ -201,15 +208,38 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     arrival.flags = headers.flags;
     arrival.l4 = headers.family.l4() as u32;
     arrival.piece.extent = Extent::Whole;
+    arrival.asked = Asked::Nothing;
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
-    if arrival.flags & tcp_flags::SYN != 0 || arrival.key.protocol == UDP {
-        flow_table::fetch(tables, arrival.hash);
-    }
+    desk.onward.way = Way::Other;
     arrival.kind = match parsed {
         Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,
         parsed => parsed?,
     };
     Ok(())
+}
+
+/// Leaves on the desk what has been read of a plain segment, and what the first one of a flow will be
+/// asked for: while its place in the table is still on the way from memory, that costs nothing.
+#[inline(never)]
+fn note<T: Tables>(tables: &T, desk: &mut Desk, key: &FlowKey, family: Family, flags: u32) {
+    let arrival = &mut desk.arrival;
+    arrival.hash = flow_table::hash(key, tables.seed());
+    arrival.asked = Asked::Nothing;
+    if flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN || key.protocol == UDP {
+        flow_table::fetch(tables, arrival.hash);
+        admit::ask(tables, arrival, key);
+    }
+    // Word by word: the whole would be copied by a call, byte by byte.
+    arrival.key.src = key.src;
+    arrival.key.dst = key.dst;
+    arrival.key.src_port = key.src_port;
+    arrival.key.dst_port = key.dst_port;
+    arrival.key.protocol = key.protocol;
+    arrival.family = family;
+    arrival.kind = Kind::Segment;
+    arrival.flags = flags;
+    arrival.l4 = family.l4() as u32;
+    arrival.piece.extent = Extent::Whole;
 }
 
 /// Reads what is behind options and extension headers, or in other fragments.
@@ -319,7 +349,8 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
-        Way::Other
+        Way::Unread
+        | Way::Other
         | Way::Open
         | Way::Refuse
         | Way::Promote
