@@ -8,9 +8,10 @@ use crate::{
     arrival::{Arrival, Asked, Desk, Extent, Onward, wish},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found, Trail},
+    in_place::FlowRef,
     packet::Packet,
     rewrite,
-    tables::{FlowRef, Part, Tables},
+    tables::{Part, Tables},
     track,
     verdict::{Reason, Way},
 };

@@ -50,7 +50,7 @@ enum Seen {
 /// changes on the desk: the kernel's verifier would otherwise check the loop for all places.
 #[inline(never)]
 fn look<T: Tables>(tables: &T, onward: &mut Onward, step: u32) -> Seen {
-    let Some(ring) = tables.current_ring(onward.service) else { return Seen::End };
+    let ring = onward.ring;
     let members = ring.members(tables);
     if step >= members {
         return Seen::End;

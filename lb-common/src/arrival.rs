@@ -1,7 +1,7 @@
 //! What is known of a packet once it has been parsed.
 
 use crate::{
-    abi::{FlowKey, FragmentKey, Fragmented},
+    abi::{FlowKey, FragmentKey, Fragmented, Ring},
     flow::{Family, Headers, Kind, tcp_flags},
     verdict::{Exit, Reason, Way},
     vlan::Tag,
@@ -108,6 +108,11 @@ pub struct Onward {
     pub load: u32,
     /// Which of its limits counts.
     pub limit: Limit,
+    /// Where a backend is looked for: in the service's ring, or behind it.
+    pub ring: Ring,
+    /// How many rings had no room, and how often all of this one were compared.
+    pub passed: u32,
+    pub compared: u32,
     /// What a backend that was asked about has to do: see [`crate::pick`].
     pub burden: u64,
     /// The least of several.

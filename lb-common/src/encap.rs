@@ -14,8 +14,9 @@ use crate::{
     checksum::Delta,
     flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, L3, TCP, UDP},
     flow_table,
+    in_place::FlowRef,
     packet::Packet,
-    tables::{FlowRef, Tables},
+    tables::Tables,
     verdict::Reason,
 };
 

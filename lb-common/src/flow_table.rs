@@ -13,7 +13,8 @@
 pub use crate::trail::{NEIGHBOURS, Trail, between, hash, hash_between};
 use crate::{
     abi::{Answer, FlowKey, PENDING, Slot, WAYS, counter, flow_state},
-    tables::{BucketRef, FlowRef, Part, Tables, WordRef},
+    in_place::{BucketRef, FlowRef, WordRef},
+    tables::{Part, Tables},
     verdict::Reason,
 };
 

@@ -9,9 +9,9 @@ use crate::{
     cookie,
     flow::{TCP, tcp_flags},
     flow_table,
+    in_place::{MeterRef, WordRef},
     packet::Packet,
-    sources::MeterRef,
-    tables::{Tables, WordRef},
+    tables::Tables,
     verdict::Reason,
 };
 

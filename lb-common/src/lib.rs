@@ -1,9 +1,5 @@
 //! The packet path as an ordinary library: generic over the packet and the maps, unit-tested on
 //! the host, compiled again for the kernel by lb-ebpf.
-//!
-//! `abi, tables, sources, verdict ← packet, checksum, cookie ← vlan ← flow, flow_table, next_hop ←
-//! arrival, rewrite, track ← icmp, affinity, answer, gone ← guard, pick, open ← admit, pipeline ←
-//! lb-ebpf`
 
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
@@ -23,6 +19,7 @@ mod fragment;
 mod gone;
 pub mod guard;
 pub mod icmp;
+pub mod in_place;
 mod mss;
 pub mod next_hop;
 mod odd;
@@ -31,6 +28,7 @@ pub mod packet;
 pub mod pick;
 pub mod pipeline;
 mod quic;
+pub mod reason;
 pub mod rewrite;
 pub mod sources;
 pub mod tables;

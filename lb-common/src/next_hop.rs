@@ -2,7 +2,8 @@
 //! packet costs no route lookup and a change of route or neighbour is followed all the same.
 
 use crate::{
-    tables::{FlowRef, ReachRef, Tables},
+    in_place::{FlowRef, ReachRef},
+    tables::Tables,
     verdict::Reason,
 };
 

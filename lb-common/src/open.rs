@@ -5,9 +5,10 @@ use crate::{
     arrival::{Desk, Onward},
     checksum::Delta,
     flow_table::{self, Claim, Trail},
+    in_place::{FlowRef, WordRef},
     next_hop,
     packet::Packet,
-    tables::{FlowRef, Tables, WordRef},
+    tables::Tables,
     verdict::Reason,
 };
 

@@ -15,9 +15,11 @@ const COMPARED: u64 = 64;
 /// Slots behind the chosen one that are tried first when its backend has no room: a flow that
 /// maglev sends elsewhere then goes to the same place on every node.
 const NEAR: u64 = 4;
-/// Times that members are then compared, in a large service others each time. In a small one so
-/// often may another CPU be faster to take the room that was found.
-const TRIES: u64 = 3;
+/// Times that a ring's members are then compared, in a large service others each time. In a small
+/// one so often may another CPU be faster to take the room that was found.
+const TRIES: u32 = 3;
+/// Times that members are compared in all the rings of a service.
+const ROUNDS: u64 = 6;
 
 /// Where the class begins in a burden.
 const CLASS: u32 = 60;
@@ -51,6 +53,7 @@ pub(crate) fn give_back<T: Tables>(tables: &T, desk: &Desk) {
 fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let service = tables.service(desk.onward.service).ok_or(Reason::Inconsistent)?;
     let ring = tables.current_ring(desk.onward.service).ok_or(Reason::Inconsistent)?;
+    (desk.onward.ring, desk.onward.passed, desk.onward.compared) = (ring, 0, 0);
     let length = ring.length();
     if length == 0 {
         desk.onward.refuse(Reason::NoBackend);
@@ -98,7 +101,7 @@ const fn reaches(load: u64, limit: u32) -> u64 {
 /// Balancing", 2001).
 #[inline(never)]
 fn two<T: Tables>(tables: &T, onward: &mut Onward) -> u32 {
-    let Some(ring) = tables.current_ring(onward.service) else { return NOBODY };
+    let ring = onward.ring;
     let one = in_ring(tables, ring, slot(tables.random(), ring.length()));
     let other = in_ring(tables, ring, slot(tables.random(), ring.length()));
     burden(tables, onward, one);
@@ -129,7 +132,7 @@ fn burden<T: Tables>(tables: &T, onward: &mut Onward, id: u32) {
 /// desk: so of backends that all do nothing, the heavier ones get more. The place moves on.
 #[inline(never)]
 fn least<T: Tables>(tables: &T, onward: &mut Onward) {
-    let Some(ring) = tables.current_ring(onward.service) else { return };
+    let ring = onward.ring;
     onward.backend = in_ring(tables, ring, slot(tables.random(), ring.length()));
     burden(tables, onward, onward.backend);
     onward.least = onward.burden;
@@ -188,12 +191,12 @@ fn take<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
 }
 
 /// Where there is room when there is no choice, or it has none: next to it on the ring, then among
-/// all members.
+/// all members, then among those of the next region.
 #[inline(never)]
 fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let service = tables.service(onward.service).ok_or(Reason::Inconsistent)?;
-    let ring = tables.current_ring(onward.service).ok_or(Reason::Inconsistent)?;
+    let ring = onward.ring;
     onward.limit = Limit::Soft;
     let chosen = slot(arrival.lot(), ring.length()) as u64;
     let near = if service.strategy == strategy::LEAST_CONN { 0 } else { NEAR };
@@ -210,7 +213,7 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     onward.limit = Limit::Hard;
     onward.position = tables.random();
     onward.exit.reason = Reason::NoBackend;
-    for _ in 0..TRIES {
+    for _ in 0..ROUNDS {
         least(tables, onward);
         if onward.least < FULL && take(tables, onward) {
             return Ok(());
@@ -218,9 +221,33 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
         if onward.least < GONE {
             onward.exit.reason = Reason::BackendsFull;
         }
+        if !go_on(tables, onward) {
+            break;
+        }
     }
     onward.way = Way::Refuse;
     Ok(())
+}
+
+/// Whether there is more to compare: others in this ring, or the next region's. That one's turn comes
+/// when there is surely no room in this one, or none was found so often.
+#[inline(never)]
+fn go_on<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
+    let ring = onward.ring;
+    let members = ring.members(tables);
+    onward.compared += 1;
+    let is_full = onward.least >= FULL && members as u64 <= COMPARED;
+    if !is_full && onward.compared < TRIES {
+        return true;
+    }
+    let (place, length) = ring.behind(tables, members);
+    if length == 0 {
+        return false;
+    }
+    onward.ring = Ring::new(place, length);
+    onward.compared = 0;
+    onward.passed += 1;
+    true
 }
 
 impl Ring {
@@ -228,6 +255,13 @@ impl Ring {
     #[inline(always)]
     pub(crate) fn members<T: Tables>(self, tables: &T) -> u32 {
         tables.ring(self.offset() + self.length()).unwrap_or(0)
+    }
+
+    /// Where the next region's ring begins, and how long it is; 0: there is none.
+    #[inline(always)]
+    fn behind<T: Tables>(self, tables: &T, members: u32) -> (u32, u32) {
+        let end = self.offset() + self.length() + 1 + members;
+        (end + 1, tables.ring(end).unwrap_or(0))
     }
 
     /// One of them, counted from 0.

@@ -6,8 +6,8 @@ use crate::{
     abi::{Address, Hop},
     checksum::Delta,
     flow::{Family, Headers, L3, TCP},
+    in_place::FlowRef,
     packet::Packet,
-    tables::FlowRef,
     verdict::Reason,
 };
 

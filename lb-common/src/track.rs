@@ -4,8 +4,9 @@ use crate::{
     abi::{Slot, flow_state},
     flow::{Headers, tcp_flags},
     flow_table::{self, Found, slot_of},
+    in_place::FlowRef,
     packet::Packet,
-    tables::{FlowRef, Tables},
+    tables::Tables,
     verdict::Reason,
 };
 

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use lb_common::{
     abi::{
         ABI_VERSION as ABI, Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey,
-        Fragmented, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, counter,
+        Fragmented, QuicKey, RangeKey, Reach, Ring, RingWords, Service, Vip, VipKey, counter,
     },
     arrival::Desk,
 };
@@ -41,7 +41,7 @@ pub static SERVICES: Array<Service> = Array::with_max_entries(1024, 0);
 #[map]
 pub static CURRENT_RINGS: Array<Ring> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
-pub static RINGS: Array<u32> = Array::with_max_entries(1024, 0);
+pub static RINGS: Array<RingWords> = Array::with_max_entries(512, BPF_F_MMAPABLE);
 #[map]
 pub static BACKENDS: Array<Backend> = Array::with_max_entries(1024, 0);
 #[map]

@@ -5,11 +5,12 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_check_mtu, maps::lpm_trie};
 use lb_common::{
     abi::{
-        Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RangeKey,
-        Reach, Ring, Service, Vip, VipKey, WAYS, live,
+        Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RING_WORDS,
+        RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, live,
     },
     arrival::Desk,
-    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
+    in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+    tables::{Part, Tables},
     verdict::Reason,
 };
 
@@ -237,7 +238,10 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn ring(&self, slot: u32) -> Option<u32> {
-        RINGS.get(slot).copied()
+        let words = RINGS.get_ptr(slot / RING_WORDS)?.cast::<u32>();
+        // SAFETY: in bounds of the entry; an aligned word, which the daemon writes while no service's
+        // ring is there.
+        Some(unsafe { words.add((slot % RING_WORDS) as usize).read_volatile() })
     }
 
     #[inline(always)]

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{Address, ListKey, Meter, SourceKey, access},
-    sources::{MeterRef, Sources},
-    tables::WordRef,
+    in_place::{MeterRef, WordRef},
+    sources::Sources,
 };
 
 use crate::maps::Kernel;

@@ -14,8 +14,9 @@ use lb_common::{
         met, outcome,
     },
     arrival::Desk,
-    sources::{MeterRef, Sources},
-    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
+    in_place::{BucketRef, FlowRef, FragmentedRef, MeterRef, ReachRef, WordRef},
+    sources::Sources,
+    tables::{Part, Tables},
     verdict::{Reason, Verdict},
 };
 
@@ -209,6 +210,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
                 decision.met |= met::DESK;
                 decision.key = desk.arrival.key;
                 decision.flags = desk.arrival.flags;
+                decision.passed = desk.onward.passed;
             });
             done
         };

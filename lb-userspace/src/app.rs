@@ -1,12 +1,14 @@
 //! Composes the daemon: the one module that sees everything.
 
 mod advice;
+mod announcing;
 mod assembly;
 mod daemon;
 mod decap;
 mod detach;
 mod draining;
 mod explaining;
+mod ledger;
 mod listing;
 mod notes;
 mod privilege;
@@ -25,9 +27,9 @@ use ::tracing::{error, info};
 use tokio::sync::{mpsc, watch};
 
 use self::{
+    announcing::Announcing,
     daemon::{Daemon, Handles},
     draining::Draining,
-    notes::Notes,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -37,6 +39,8 @@ use self::{
 pub use self::{
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
+    ledger::Ledger,
+    notes::Notes,
 };
 use crate::{
     admin::Door,
@@ -81,6 +85,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let door = Door::open(&config.admin.listen)?;
     let pins = Pins::open(&config.node.pin_dir)?;
     let host = Host::open(&config.node.state_dir).await?;
+    let announcing = Announcing::begin(&host, &config.services).await?;
     let links = LinkWatch::open()?;
     let sizes = sizing::size(&config);
     let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
@@ -91,8 +96,14 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
     let lifetimes = datapath.lifetimes;
     let (swept, sweeps) = watch::channel(Swept::default());
-    let mut steering =
-        Steering::resume(datapath.tables, load.clone(), notes.clone(), lifetimes, sweeps, &config)?;
+    let mut steering = Steering::resume(
+        datapath.tables,
+        load.clone(),
+        Ledger::new(notes.clone()),
+        lifetimes,
+        sweeps,
+        &config,
+    )?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::of(&fleet, started);
     assembly::resume_health(&fleet, &notes.down());
@@ -100,6 +111,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         config,
         kernel,
         host,
+        announcing,
         links,
         notes,
         uplinks,

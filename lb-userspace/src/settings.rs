@@ -85,8 +85,8 @@ pub struct Node {
     /// Room for this many established flows at a time. Default 262144; 430 to 860 bytes of kernel
     /// memory each, with the half-open ones and the index of answers.
     pub max_flows: u32,
-    /// Slots of a maglev ring. Default 32768.
-    pub maglev_table_size: u32,
+    /// Slots of a maglev ring. Default: by its servers, 8192 for a few and 32768 for more.
+    pub maglev_table_size: Option<u32>,
     /// Room for TCP flows before their handshake is complete. Default: an eighth of
     /// `max_flows`, at least 1024.
     pub max_half_open: u32,

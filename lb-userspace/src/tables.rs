@@ -22,7 +22,7 @@ pub enum Command {
         status: u32,
     },
     /// Fills `RINGS[offset..]` with what a [`Ring`] says lies there, where no service points yet:
-    /// slots, the number of members, members.
+    /// slots, the number of members, members, and the rings of farther regions.
     WriteRing {
         offset: u32,
         /// Fingerprint of what the ring was made of, where that is known. Not written anywhere.
@@ -68,4 +68,43 @@ pub struct Capacity {
     pub loads: u32,
     /// `RINGS`, in words.
     pub rings: u32,
+}
+
+/// What one region's servers are in a ring's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region<'a> {
+    pub slots: &'a [u32],
+    pub members: &'a [u32],
+}
+
+/// The regions of a [`Ring`] with `length` slots that `words` begin with, the nearest first: as many as
+/// are all there.
+pub fn regions(words: &[u32], length: u32) -> impl Iterator<Item = Region<'_>> {
+    let mut rest = Some((words, length));
+    std::iter::from_fn(move || {
+        let (words, length) = rest.take().filter(|&(_, length)| length > 0)?;
+        let (slots, words) = words.split_at_checked(length as usize)?;
+        let (&count, words) = words.split_first()?;
+        let (members, words) = words.split_at_checked(count as usize)?;
+        let (&behind, words) = words.split_first()?;
+        rest = Some((words, behind));
+        Some(Region { slots, members })
+    })
+    .take(Ring::REGIONS as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_told_apart() {
+        let words = [7, 7, 8, 2, 7, 8, 1, 9, 1, 9, 0, 55, 55];
+        let near = Region { slots: &[7, 7, 8], members: &[7, 8] };
+        let far = Region { slots: &[9], members: &[9] };
+        assert_eq!(regions(&words, 3).collect::<Vec<_>>(), [near, far]);
+        assert_eq!(regions(&words[..10], 3).collect::<Vec<_>>(), [near], "cut short");
+        assert_eq!(regions(&words, 0).count(), 0);
+        assert_eq!(regions(&[1, 1, 1].repeat(20), 1).count(), 4);
+    }
 }

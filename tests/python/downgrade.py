@@ -1,5 +1,5 @@
 """Malformed requests over HTTP/2 without TLS to argv[1]:80, a connection each. Prints a line for each:
-its name, and the status that came, `reset` for the stream or `goaway` for the connection."""
+its name, and the status that came with its reason, `reset` for the stream or `goaway` for the connection."""
 import socket
 import struct
 import sys
@@ -53,6 +53,8 @@ CASES = {
     "late-pseudo": (start(path=None) + [("x", "y"), (":path", "/smuggled")], b""),
     "unknown-pseudo": (start() + [(":smuggled", "1")], b""),
     "response-pseudo": (start() + [(":status", "200")], b""),
+    # More than the balancer takes, and less than hyper refuses by itself.
+    "large": (start() + [("x", "y" * 9000)], b""),
     "protocol-without-connect": (start() + [(":protocol", "websocket")], b""),
 }
 
@@ -81,7 +83,8 @@ def outcome(stream):
         except (EOFError, ConnectionError):
             return "closed"
         if kind == HEADERS:
-            return dict(decoder.decode(payload))[":status"]
+            fields = dict(decoder.decode(payload))
+            return f"{fields[':status']} {fields.get('fly-error', '')}".strip()
         if kind == RST:
             return "reset"
         if kind == GOAWAY:

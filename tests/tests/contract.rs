@@ -13,7 +13,7 @@ use aya_obj::{
 };
 use lb_common::abi::{
     ABI_VERSION, Address, Backend, Bucket, Flow, FragmentKey, Fragmented, QuicKey, RangeKey, Reach,
-    Ring, Service, Vip, VipKey, VlanDevice, WAYS, counter, globals, maps, programs,
+    Ring, RingWords, Service, Vip, VipKey, VlanDevice, WAYS, counter, globals, maps, programs,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use xtask::build_ebpf;
@@ -34,7 +34,7 @@ const MAPS: [MapShape; 22] = [
     (maps::ADDRESSES, HASH, size_of::<Address>(), INDEX),
     (maps::SERVICES, ARRAY, INDEX, size_of::<Service>()),
     (maps::CURRENT_RINGS, ARRAY, INDEX, size_of::<Ring>()),
-    (maps::RINGS, ARRAY, INDEX, INDEX),
+    (maps::RINGS, ARRAY, INDEX, size_of::<RingWords>()),
     (maps::BACKENDS, ARRAY, INDEX, size_of::<Backend>()),
     (maps::REACH, ARRAY, INDEX, size_of::<Reach>()),
     (maps::LOAD, ARRAY, INDEX, COUNT),
@@ -50,7 +50,7 @@ const MAPS: [MapShape; 22] = [
 ];
 
 /// What the daemon has in its own memory.
-const MAPPED: [&str; 7] = [
+const MAPPED: [&str; 9] = [
     maps::FLOWS,
     maps::FLOW_SLOTS,
     maps::PENDING,
@@ -58,6 +58,8 @@ const MAPPED: [&str; 7] = [
     maps::ANSWERS,
     maps::REACH,
     maps::LOAD,
+    maps::CURRENT_RINGS,
+    maps::RINGS,
 ];
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 

@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::{Result, ensure};
 use lb_tests::{
+    client::tcp_echo,
     config::{self, steered},
     daemon::{Daemon, preamble, socket},
     process::{Process, program},
     servers,
     snapshot::{self, differences},
-    topology::{Lab, VIP4, pins},
+    topology::{INNER4, Lab, VIP4, VIP6, pins, vips},
 };
 
 const PORT: u16 = 9000;
@@ -204,6 +205,39 @@ fn a_server_that_is_this_host_or_nowhere() -> Result<()> {
     let said = daemon.log();
     says(&said, &["10.102.0.1", "an address of this host itself"]);
     says(&said, &["2001:db8:ffff::1", "no route"]);
+    daemon.stop()
+}
+
+#[test]
+fn an_announced_address_that_the_host_cannot_do_without() -> Result<()> {
+    let lab = Lab::up()?;
+    let steered = valid(&lab);
+    let proxied = steered.replace("port = 9000", "port = 9000, handlers = [\"http\"]");
+    for config in [&steered, &proxied] {
+        let inner = config.replace(&VIP4.to_string(), &INNER4.to_string());
+        let said = complaint(&lab, &inner, 1)?;
+        says(&said, &["10.102.0.1 is the one by which", "`ip route get 10.102.0.1", "dropped"]);
+        let outer = config.replace(&VIP6.to_string(), "fd65:1::1");
+        let said = complaint(&lab, &outer, 1)?;
+        says(&said, &["fd65:1::1 is this host's own on up0", "ssh", "fd65:1::1/128 dev up0"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_announced_address_that_an_interface_has_as_well() -> Result<()> {
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    lab.lb.ip(&format!("addr add {VIP4}/32 dev up0"))?;
+    lab.lb.ip(&format!("addr add {VIP6}/128 dev lo"))?;
+    let daemon = Daemon::run(&lab, &config::write(&lab, "lb.toml", &valid(&lab))?)?;
+    let said = daemon.log();
+    let line = |address: &str| said.lines().find(|line| line.contains(address)).unwrap_or("");
+    says(line(&VIP4.to_string()), &["WARN", "on up0 as well", "neither ssh"]);
+    says(line(&VIP6.to_string()), &["INFO", "on lo as well"]);
+    for vip in vips(PORT) {
+        lab.client.within(|| tcp_echo(vip, "hello"))??;
+    }
     daemon.stop()
 }
 

@@ -39,7 +39,8 @@ pub struct Decision {
     pub slot: u32,
     /// With [`met::OPENED`], the backend of the new flow.
     pub backend: u32,
-    pub pad: u32,
+    /// With [`met::DESK`] and [`met::RING`], how many rings had no room: those of nearer regions.
+    pub passed: u32,
 }
 
 /// Bits of [`Decision::met`].

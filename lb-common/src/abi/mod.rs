@@ -24,15 +24,15 @@ pub use hop::{CachedHop, Hop, SERVICE_TAG};
 pub use quic::{QuicKey, ServerId};
 pub use range::{RangeKey, address_flags};
 pub use service::{
-    Backend, GUE_PORT, Prefixes, Reach, Ring, Service, Vip, VipKey, mode, path, service_flags,
-    status, strategy,
+    Backend, GUE_PORT, Prefixes, RING_WORDS, Reach, Ring, RingWords, Service, Vip, VipKey, mode,
+    path, service_flags, status, strategy,
 };
 pub use source::{ListKey, Meter, SourceKey, access};
 
-use crate::verdict::Reason;
+use crate::reason::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Map names, as in the ELF's symbol table.
 pub mod maps {
@@ -58,7 +58,7 @@ pub mod maps {
     pub const SERVICES: &str = "SERVICES";
     /// `service id → Ring`, mmapable array.
     pub const CURRENT_RINGS: &str = "CURRENT_RINGS";
-    /// Backend ids, array: see [`super::Ring`].
+    /// Words of rings, [`super::RING_WORDS`] an entry, mmapable array: see [`super::Ring`].
     pub const RINGS: &str = "RINGS";
     /// `backend id → Backend`, array.
     pub const BACKENDS: &str = "BACKENDS";

@@ -132,12 +132,22 @@ pub const GUE_PORT: u16 = 6080;
 /// Where a service's ring lies in RINGS, in one word: one 8-byte store makes a new one current.
 ///
 /// From `offset` on lie `length` slots with a backend id each, then a word with the number of
-/// members, then as many ids: every backend that may take new flows, once.
+/// members, then as many ids: every backend that may take new flows, once. Then comes the length of
+/// a ring of the next region, for when all members are full, and that ring just so; 0 ends it. No more
+/// than [`Ring::REGIONS`] rings stand in a row.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ring(u64);
 
+/// Words of an entry of RINGS: the kernel rounds entries of arrays up to 8 bytes, so that a single
+/// one would take the room of two.
+pub const RING_WORDS: u32 = 2;
+pub type RingWords = [u32; RING_WORDS as usize];
+
 impl Ring {
+    /// How many rings a service may have: its nearest region's, and those behind it.
+    pub const REGIONS: u32 = 4;
+
     /// Length 0: no backend.
     #[must_use]
     pub const fn new(offset: u32, length: u32) -> Self {

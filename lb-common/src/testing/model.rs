@@ -18,7 +18,8 @@ use crate::{
     },
     arrival::{Arrival, Desk, Onward},
     chance::{STEP, scramble},
-    tables::{BucketRef, FlowRef, FragmentedRef, Part, ReachRef, Tables, WordRef},
+    in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+    tables::{Part, Tables},
     verdict::Reason,
     vlan::Tag,
 };

@@ -52,7 +52,7 @@ pub(super) fn add(model: &mut Model, family: usize, now: u64) {
         let mut hop = hop(0);
         hop.mtu = if mtu == 0 { MTU } else { mtu };
         model.current_rings.push(Ring::new(model.rings.len() as u32, 1));
-        model.rings.push(backend);
+        model.rings.extend([backend, 1, backend, 0]);
         model.backends.push(Backend {
             address: Address::of(ip(BACKENDS[outer])),
             source: Address::of(ip(SOURCES[outer])),

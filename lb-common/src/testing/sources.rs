@@ -9,8 +9,8 @@ use std::{
 use super::Model;
 use crate::{
     abi::{Address, ListKey, Meter, SourceKey, access},
-    sources::{MeterRef, Sources},
-    tables::WordRef,
+    in_place::{MeterRef, WordRef},
+    sources::Sources,
 };
 
 /// The part of the model that answers for [`Sources`].

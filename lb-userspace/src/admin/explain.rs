@@ -60,8 +60,11 @@ pub struct DecisionStatus {
     pub interface: String,
     pub service: Option<String>,
     pub flow: FlowKnown,
-    /// With a new flow, the slot of the service's ring that was read last, and the ring's length.
+    /// With a new flow, the slot of the service's ring that says where it goes, and the ring's length.
+    /// None: loads were compared.
     pub ring_slot: Option<[u32; 2]>,
+    /// With a new flow, how many regions nearer than its backend's had no room.
+    pub regions_full: u32,
     pub backend: Option<SocketAddr>,
     /// `nat`: what the backend takes for its client.
     pub source: Option<SocketAddr>,

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    announcing::Announcing,
     assembly,
     draining::Draining,
     explaining,
@@ -55,6 +56,7 @@ pub(super) struct Daemon {
     pub(super) config: Config,
     pub(super) kernel: Kernel,
     pub(super) host: Host,
+    pub(super) announcing: Announcing,
     pub(super) links: LinkWatch,
     pub(super) notes: Notes,
     pub(super) uplinks: Uplinks,
@@ -292,6 +294,7 @@ impl Daemon {
     /// Interfaces, routes and neighbours come and go.
     async fn follow_host(&mut self) -> anyhow::Result<()> {
         self.follow_interfaces().await?;
+        self.announcing.follow(&self.host, &self.config.services).await?;
         self.follow_routes().await
     }
 

@@ -107,7 +107,9 @@ pub(super) fn status(decision: &Decision, key: &FlowKey, names: &Names) -> Decis
     let steered = decision.met & met::VIP != 0 && decision.path == path::STEER;
     let service = flow.map(|flow| flow.service).or(steered.then_some(decision.service));
     let is_tcp = key.protocol == TCP && decision.met & met::DESK != 0;
-    let ring = decision.ring;
+    let chose = is_new && decision.met & met::RING != 0;
+    let slot = decision.slot.wrapping_sub(decision.ring.offset());
+    let length = decision.ring.length();
     DecisionStatus {
         at_ns: decision.at,
         protocol: Transport::of(key.protocol),
@@ -121,8 +123,8 @@ pub(super) fn status(decision: &Decision, key: &FlowKey, names: &Names) -> Decis
             .or_else(|| names.at(end(key.dst, key.dst_port, key.protocol), key.protocol))
             .map(str::to_owned),
         flow: known,
-        ring_slot: (is_new && decision.met & met::RING != 0)
-            .then(|| [decision.slot.wrapping_sub(ring.offset()), ring.length()]),
+        ring_slot: (chose && slot < length).then_some([slot, length]),
+        regions_full: if chose { decision.passed } else { 0 },
         backend: flow.map(|flow| socket(flow.backend_address, flow.backend_port)),
         source: flow.and_then(source),
         mode: flow.map(|flow| mode_name(flow.mode).to_owned()),

@@ -1,6 +1,5 @@
-//! What the next daemon must know of this one, in files of the state directory: which indices of
-//! the kernel's tables were given to whom, as flows speak of them longer than a daemon lives, and
-//! which servers were down.
+//! What the next daemon must know of this one, in files of the state directory: which servers were
+//! down, and [whose the indices are](super::ledger).
 
 use std::{
     collections::BTreeSet,
@@ -13,16 +12,15 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use crate::control::Assigned;
+use super::ledger;
 
-const IDS: &str = "ids.json";
 const DOWN: &str = "down.json";
 
 /// A server of the service with this name.
 pub(super) type Member = (String, SocketAddr);
 
 #[derive(Clone)]
-pub(super) struct Notes {
+pub struct Notes {
     directory: PathBuf,
     /// The kernel's numbers of our maps.
     maps: BTreeSet<u32>,
@@ -37,17 +35,13 @@ struct Note<T> {
 }
 
 impl Notes {
-    pub(super) fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
+    #[must_use]
+    pub fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
         Self { directory: state_dir.to_owned(), maps }
     }
 
-    /// Who held which index of our maps. `None`: nobody knows.
-    pub(super) fn assigned(&self) -> Option<Assigned> {
-        self.read(IDS)
-    }
-
-    pub(super) fn write_assigned(&self, assigned: &Assigned) -> anyhow::Result<()> {
-        self.write(IDS, assigned)
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The servers that did not pass their checks.
@@ -60,7 +54,7 @@ impl Notes {
     }
 
     /// `None`: it is not there, cannot be understood, or is not about our maps.
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.directory.join(name);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -78,7 +72,7 @@ impl Notes {
 
     /// Whole or not at all, as far as a crash of the daemon goes. After a crash of the host there
     /// are no maps that it could be about.
-    fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+    pub(super) fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
         let path = self.directory.join(name);
         let draft = path.with_extension("json.new");
         let note = Note { maps: self.maps.clone(), content };
@@ -92,13 +86,11 @@ impl Notes {
 
 /// Forgets everything: there are no tables any more.
 pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
-    for name in [IDS, DOWN] {
-        match fs::remove_file(state_dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    ledger::remove(state_dir)?;
+    match fs::remove_file(state_dir.join(DOWN)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{notes::Notes, sources::Sources, sweeping::Swept};
+use super::{ledger::Ledger, sources::Sources, sweeping::Swept};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError, Lifetimes},
@@ -24,20 +24,20 @@ use crate::{
 /// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
 /// began under the older tables have time to finish, which takes the kernel microseconds (it does
 /// not switch tasks amid a packet, but a virtual CPU may be taken away from it).
-pub(super) const GRACE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(50);
 
 pub(super) struct Steering {
     pub(super) slots: Slots,
     tables: datapath::Tables,
     desired: Desired,
     actual: control::Tables,
-    notes: Notes,
+    ledger: Ledger,
     load: Load,
     lifetimes: Lifetimes,
     swept: watch::Receiver<Swept>,
     /// The node's.
     timeouts: FlowTimeouts,
-    maglev_size: u32,
+    maglev_size: Option<u32>,
     encap: Encap,
     geography: Geography,
     /// When the last plan's packets are through.
@@ -54,7 +54,7 @@ impl Steering {
     pub(super) fn resume(
         tables: datapath::Tables,
         load: Load,
-        notes: Notes,
+        ledger: Ledger,
         lifetimes: Lifetimes,
         swept: watch::Receiver<Swept>,
         config: &Config,
@@ -66,7 +66,7 @@ impl Steering {
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
-        let mut slots = match notes.assigned() {
+        let mut slots = match ledger.assigned() {
             Some(assigned) => Slots::resume(capacity, &assigned),
             None => {
                 if !contents.is_empty() {
@@ -87,7 +87,7 @@ impl Steering {
             tables,
             desired,
             actual,
-            notes,
+            ledger,
             load,
             lifetimes,
             swept,
@@ -154,15 +154,12 @@ impl Steering {
         loop {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
-            if self.slots.have_changed() {
-                self.notes.write_assigned(&self.slots.assigned())?;
-                self.slots.mark_noted();
-            }
+            self.ledger.note(&mut self.slots)?;
             self.carry_out(&plan.commands)?;
             let more = self.desired.settle(plan);
             let swept = self.swept.borrow();
             let now = std::time::Instant::now();
-            let may_name = |index, since| swept.may_name(index, since);
+            let may_name = |index, since| swept.may_name(index, since + GRACE);
             self.slots.settle(now, has_connections, may_name);
             if !more {
                 return Ok(());

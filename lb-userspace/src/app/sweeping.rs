@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use tokio::{sync::watch, task, time};
 use tracing::{debug, error};
 
-use super::steering::GRACE;
 use crate::{
     control::Index,
     datapath::{Named, Population, Sweep, Sweeper, clock},
@@ -26,10 +25,10 @@ pub(super) struct Swept {
 }
 
 impl Swept {
-    /// Whether flows may still speak of `index`, if none was opened with it after `since`, nor was
-    /// under way later than `GRACE` after that.
+    /// Whether flows may still speak of `index`, if no packet of one that was opened with it was
+    /// under way after `since`.
     pub(super) fn may_name(&self, index: Index, since: Instant) -> bool {
-        let is_new = self.began.is_some_and(|began| began > since + GRACE);
+        let is_new = self.began.is_some_and(|began| began > since);
         !is_new
             || match index {
                 Index::Service(id) => self.named.has_service(id),

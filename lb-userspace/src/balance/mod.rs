@@ -14,7 +14,7 @@ pub use self::place::{Place, Target, Wish};
 use self::{p2c::Wheel, place::Places, wrr::Turns};
 use crate::{
     fleet::{Backend, RunningService},
-    load::Load,
+    load::{Load, LoadSlot},
     service::Strategy,
     settings::Geography,
 };
@@ -46,6 +46,8 @@ pub struct Ask<'a> {
     /// Backends that failed this very request, by index.
     pub tried: &'a [usize],
     pub wish: &'a Wish,
+    /// Slots to which nothing is added by going there: limits keep nobody out.
+    pub is_free: &'a dyn Fn(LoadSlot) -> bool,
 }
 
 impl Balancer {
@@ -114,8 +116,10 @@ impl Balancer {
         rng: &mut fastrand::Rng,
     ) -> Option<usize> {
         let load = |index: usize| ask.load.count(self.backend(index).slot);
+        let has_room =
+            |index: usize| load(index) < limit || (ask.is_free)(self.backend(index).slot);
         let fits =
-            |index: usize| self.is_candidate(index, ask) && is_right(index) && load(index) < limit;
+            |index: usize| self.is_candidate(index, ask) && is_right(index) && has_room(index);
         match self.service.service.pool.strategy {
             Strategy::P2c => p2c::pick(&self.wheel, fits, load, rng),
             Strategy::Random => self.wheel.draw(fits, rng),

@@ -80,7 +80,7 @@ impl Bench {
 
     /// Everything that comes up in many picks.
     fn picks(&mut self, wish: &Wish) -> Result<Vec<usize>, Unavailable> {
-        let ask = Ask { load: &self.load, client: CLIENT, tried: &[], wish };
+        let ask = Ask { load: &self.load, client: CLIENT, tried: &[], wish, is_free: &|_| false };
         let picks = (0..100).map(|_| self.balancer.pick(&ask, &mut self.rng));
         let mut picks = picks.collect::<Result<Vec<_>, _>>()?;
         picks.sort_unstable();
@@ -94,7 +94,7 @@ impl Bench {
     }
 
     fn pick_for(&mut self, client: IpAddr, tried: &[usize]) -> Result<usize, Unavailable> {
-        let ask = Ask { load: &self.load, client, tried, wish: &Wish::NONE };
+        let ask = Ask { load: &self.load, client, tried, wish: &Wish::NONE, is_free: &|_| false };
         self.balancer.pick(&ask, &mut self.rng)
     }
 

@@ -148,10 +148,7 @@ fn end_of(end: SocketAddr, protocol: Option<Transport>) -> String {
 fn flow(decision: &DecisionStatus) -> String {
     let known = match decision.flow {
         FlowKnown::None => "none".to_owned(),
-        FlowKnown::New => match decision.ring_slot {
-            Some([slot, length]) => format!("new, by slot {slot} of {length} of the ring"),
-            None => "new".to_owned(),
-        },
+        FlowKnown::New => format!("new, {}", chosen(decision)),
         FlowKnown::HalfOpen => "half-open".to_owned(),
         FlowKnown::Promoted => "half-open, established by this packet".to_owned(),
         FlowKnown::Established => "established".to_owned(),
@@ -159,6 +156,16 @@ fn flow(decision: &DecisionStatus) -> String {
     let closing = if decision.closing { ", closed by this packet" } else { "" };
     let evicts = if decision.evicts { ", in the place of another that is evicted" } else { "" };
     format!("{known}{closing}{evicts}")
+}
+
+/// How its backend was.
+fn chosen(decision: &DecisionStatus) -> String {
+    match (decision.regions_full, decision.ring_slot) {
+        (0, Some([slot, length])) => format!("by slot {slot} of {length} of the ring"),
+        (0, None) => "by comparing loads".to_owned(),
+        (1, _) => "in the next region: the nearest has no room".to_owned(),
+        (full, _) => format!("in a farther region: the {full} nearest have no room"),
+    }
 }
 
 fn leaving(leaves: &Leaves) -> String {
@@ -204,6 +211,7 @@ mod tests {
             service: Some("web".into()),
             flow: FlowKnown::New,
             ring_slot: Some([17, 307]),
+            regions_full: 0,
             backend: Some("10.0.0.1:8080".parse().unwrap()),
             source: Some("10.0.0.254:2048".parse().unwrap()),
             mode: Some("nat".into()),
@@ -234,6 +242,16 @@ leaves    10.0.0.254:2048 → 10.0.0.1:8080, by eth1, VLAN 7 to 02:00:00:00:00:0
 verdict   steered: rewritten and sent on
 ";
         assert_eq!(render(&explanation), text);
+    }
+
+    #[test]
+    fn how_a_backend_was_chosen_is_told() {
+        let told = |regions_full, ring_slot| {
+            flow(&DecisionStatus { regions_full, ring_slot, ..decision() })
+        };
+        assert_eq!(told(0, None), "new, by comparing loads");
+        assert_eq!(told(1, None), "new, in the next region: the nearest has no room");
+        assert_eq!(told(2, Some([1, 2])), "new, in a farther region: the 2 nearest have no room");
     }
 
     #[test]

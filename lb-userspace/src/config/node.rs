@@ -60,7 +60,7 @@ pub(super) fn node(value: Value<'_>) -> Option<Node> {
             xdp,
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
             max_flows,
-            maglev_table_size: maglev_size.unwrap_or(32_768),
+            maglev_table_size: maglev_size,
             max_half_open: max_half_open.unwrap_or((max_flows / 8).max(1024)),
             max_fragments: max_fragments.unwrap_or(16_384),
             max_affinities: max_affinities.unwrap_or(65_536),

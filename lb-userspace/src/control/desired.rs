@@ -74,8 +74,8 @@ pub struct Circumstances<'a> {
     pub sources: &'a HashMap<IpAddr, IpAddr>,
     /// Changes whenever `sources` do.
     pub sources_revision: u64,
-    /// Slots of a maglev ring.
-    pub maglev_size: u32,
+    /// Slots of a maglev ring. `None`: as many as suit its members.
+    pub maglev_size: Option<u32>,
     pub encap: &'a Encap,
     pub geography: &'a Geography,
     pub now: Instant,

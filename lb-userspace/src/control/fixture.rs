@@ -22,10 +22,10 @@ use crate::{
         Steering, Strategy,
     },
     settings::{Encap, Geography},
-    tables::{Capacity, Command},
+    tables::{Capacity, Command, Region, regions},
 };
 
-pub(super) const MAGLEV: u32 = 256;
+pub(super) const MAGLEV: Option<u32> = Some(256);
 pub(super) const ENCAP: Encap = Encap {
     source_v4: IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 16),
     source_v6: IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)), 64),
@@ -233,11 +233,13 @@ impl Kernel {
         self.services.retain(|_, service| *service != Steered::default());
     }
 
-    /// A ring's slots, the number of members, and these.
+    /// A ring's slots, the number of members, these, and the rings behind.
     pub(super) fn words(&self, ring: Ring) -> Vec<u32> {
-        let at = |index: u32| self.rings[&(ring.offset() + index)];
-        let members = at(ring.length());
-        (0..ring.length() + 1 + members).map(at).collect()
+        let mut words: Vec<u32> = self.rings.range(ring.offset()..).map(|it| *it.1).collect();
+        let sizes = regions(&words, ring.length()).map(|it| it.slots.len() + it.members.len() + 2);
+        words.truncate(sizes.sum());
+        assert_eq!(words.last(), Some(&0), "they end");
+        words
     }
 
     pub(super) fn ring(&self, service: u32) -> Vec<u32> {
@@ -247,13 +249,12 @@ impl Kernel {
     /// What a packet would meet: VIPs of ours only, and rings that name backends that are there.
     fn check(&self) {
         for (&id, &ring) in &self.current {
-            let words = self.words(ring);
-            let (slots, members) = words.split_at(ring.length() as usize);
-            for backend in slots.iter().chain(&members[1..]) {
-                assert!(self.backends.contains_key(backend), "{id} names {backend}");
+            for Region { slots, members } in regions(&self.words(ring), ring.length()) {
+                let named: [BTreeSet<_>; 2] = [slots, members].map(|it| it.iter().collect());
+                assert_eq!(named[0], named[1], "the members are those in the ring");
+                let is_there = |backend: &u32| self.backends.contains_key(backend);
+                assert!(members.iter().all(is_there), "{id} names {members:?}");
             }
-            let slots: BTreeSet<_> = slots.iter().collect();
-            assert_eq!(slots, members[1..].iter().collect(), "the members are those in the ring");
         }
         for (key, backend) in &self.quic_ids {
             assert!(self.backends.contains_key(backend), "{key:?} names {backend}");

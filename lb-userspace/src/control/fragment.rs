@@ -8,7 +8,9 @@ use std::{
 
 use lb_common::abi::{self, Address, ListKey, QuicKey, RangeKey, ServerId, Vip, VipKey, path};
 
-use super::{Error, Member, Slots, access, entry, family::Family, ports::prefixes, recipe::Recipe};
+use super::{
+    Error, Member, Slots, access, entry, family::Family, ports::prefixes, recipe::Recipe, regions,
+};
 use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
@@ -67,7 +69,7 @@ impl Claim {
 pub(super) struct Kitchen<'a> {
     /// Towards each server, the address of ours that the host's routing would use.
     pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
-    pub(super) maglev_size: u32,
+    pub(super) maglev_size: Option<u32>,
     pub(super) encap: &'a Encap,
     pub(super) geography: &'a Geography,
     pub(super) slots: &'a mut Slots,
@@ -170,14 +172,12 @@ impl Kitchen<'_> {
         let rank = |backend: &Backend| self.geography.rank(backend.server.region.as_deref());
         let members = backends.map(|(backend, &id)| (rank(backend), member(backend), id));
         let mut members: Vec<_> = members.collect();
-        // New flows go far only when nobody nearer is there.
-        let there = members.iter().filter(|(_, member, _)| member.up && member.weight > 0);
-        let nearest = there.map(|(rank, ..)| *rank).min();
-        for (_, member, _) in members.iter_mut().filter(|(rank, ..)| Some(*rank) != nearest) {
-            member.up = false;
+        let mut farther = regions::part(&mut members);
+        if !running.service.may_overflow() {
+            farther.clear();
         }
         let (members, ids) = members.into_iter().map(|(_, member, id)| (member, id)).unzip();
-        Recipe { strategy: steering.strategy, size: self.maglev_size, members, ids }
+        Recipe { strategy: steering.strategy, size: self.maglev_size, members, ids, farther }
     }
 }
 

@@ -18,8 +18,8 @@ pub(super) struct Ids<K> {
     free: BTreeSet<u32>,
     /// Never held by anybody: this one and all above.
     fresh: u32,
-    /// Since it was noted.
-    changed: bool,
+    /// Ids given or taken since that was noted, in order.
+    changes: Vec<(u32, Option<K>)>,
 }
 
 struct Held {
@@ -41,7 +41,7 @@ pub(super) enum Use {
 impl<K: Hash + Eq + Clone> Ids<K> {
     pub(super) fn new(what: &'static str, room: u32) -> Self {
         let (held, leaving, free) = (HashMap::new(), Vec::new(), BTreeSet::new());
-        Self { what, room, held, leaving, free, fresh: 0, changed: false }
+        Self { what, room, held, leaving, free, fresh: 0, changes: Vec::new() }
     }
 
     /// The id of `key`, which keeps it until it has been given up as often as it was claimed.
@@ -51,8 +51,8 @@ impl<K: Hash + Eq + Clone> Ids<K> {
             return Ok(held.id);
         }
         let id = self.unused()?;
+        self.changes.push((id, Some(key.clone())));
         self.held.insert(key, Held { id, claims: 1, is_leaving: false, let_go: None });
-        self.changed = true;
         Ok(id)
     }
 
@@ -81,13 +81,14 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         self.held.iter().map(|(key, held)| (key, held.id))
     }
 
-    /// Whether ids were given or taken since [`mark_noted`](Self::mark_noted).
-    pub(super) fn have_changed(&self) -> bool {
-        self.changed
+    /// The ids that were given to somebody or taken (`None`) since
+    /// [`mark_noted`](Self::mark_noted), in this order.
+    pub(super) fn changes(&self) -> &[(u32, Option<K>)] {
+        &self.changes
     }
 
     pub(super) fn mark_noted(&mut self) {
-        self.changed = false;
+        self.changes.clear();
     }
 
     /// The id of `key`, without a claim to it.
@@ -120,7 +121,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         use_of: impl Fn(&K, u32) -> Use,
         is_named: impl Fn(u32, Instant) -> bool,
     ) {
-        let Self { held, free, changed, .. } = self;
+        let Self { held, free, changes, .. } = self;
         self.leaving.retain(|key| {
             let entry = held.get_mut(key).expect("who is leaving is not gone");
             if entry.claims > 0 {
@@ -138,8 +139,8 @@ impl<K: Hash + Eq + Clone> Ids<K> {
                 return true;
             }
             free.insert(entry.id);
+            changes.push((entry.id, None));
             held.remove(key);
-            *changed = true;
             false
         });
     }

@@ -23,6 +23,15 @@ use std::net::SocketAddr;
 use deal::Table;
 use ranking::Ranking;
 
+/// Slots of a ring, where the configuration does not say how many.
+const USUAL: u32 = 32_768;
+/// The same with few members of weights that are not far apart.
+const SMALL: u32 = 8192;
+/// As many can be in a small ring with exact shares, and move little when one of them leaves: see
+/// [`deal`].
+const FEW: u32 = 16;
+/// Slots of the lightest member of a small ring, at least: its share is right within a percent.
+const LIGHTEST: u32 = 64;
 /// Mean slots for each member, at least.
 const SLOTS_PER_MEMBER: u32 = 128;
 
@@ -38,10 +47,11 @@ pub struct Member {
 
 /// The owner of each slot, as an index into `members`. Empty when no member can own any.
 ///
-/// The ring has `size` slots; a single slot where there is one member, and more where there are
-/// very many, see [`length`]. The servers must differ; their order does not matter.
+/// The ring has `size` slots, or as many as suit the members; a single slot where there is one
+/// member, and more where there are very many, see [`length`]. The servers must differ; their order
+/// does not matter.
 #[must_use]
-pub fn populate(members: &[Member], size: u32) -> Vec<usize> {
+pub fn populate(members: &[Member], size: Option<u32>) -> Vec<usize> {
     let players: Vec<usize> = players(members);
     let up: Vec<usize> = (0..players.len()).filter(|&at| members[players[at]].up).collect();
     if up.is_empty() {
@@ -59,20 +69,31 @@ pub fn populate(members: &[Member], size: u32) -> Vec<usize> {
     table.owners().map(|at| players[at]).collect()
 }
 
-/// The ring's length for these members, up or not: `size`, which does not depend on them, so that
-/// a change of members does not change every slot. Where that would leave them fewer than 128
-/// slots each on average, it is doubled until it does not; at such a doubling everything moves.
+/// The ring's length for these members, up or not.
+///
+/// `size` where that is given, whoever the members are: a change of members does not change every
+/// slot then. `None`: 8,192 slots for up to 16 members of which the lightest has a 128th of all
+/// weight, 32,768 for all others. Where the members would have fewer than 128 slots each on average,
+/// it is doubled until they have. From one length to another everything moves.
 #[must_use]
-pub fn length(members: &[Member], size: u32) -> u32 {
+pub fn length(members: &[Member], size: Option<u32>) -> u32 {
     let count = members.iter().filter(|member| member.weight > 0).count() as u32;
     if count <= 1 {
         return count;
     }
+    let size = size.unwrap_or_else(|| if are_few(members, count) { SMALL } else { USUAL });
     let mut length = size;
     while length < count.saturating_mul(SLOTS_PER_MEMBER) && length < size << 12 {
         length *= 2;
     }
     length
+}
+
+/// Whether a small ring is as good as another.
+fn are_few(members: &[Member], count: u32) -> bool {
+    let weights = members.iter().map(|member| u32::from(member.weight)).filter(|&it| it > 0);
+    let lightest = weights.clone().min().unwrap_or(0);
+    count <= FEW && weights.sum::<u32>() <= lightest.saturating_mul(SMALL / LIGHTEST)
 }
 
 /// Those with a weight, in the order of their addresses: the order decides ties.

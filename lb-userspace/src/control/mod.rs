@@ -5,6 +5,8 @@
 //! all of it, which is worked out anew only when something of it changed.
 
 mod access;
+mod assigned;
+mod crew;
 mod desired;
 mod entry;
 mod family;
@@ -19,10 +21,12 @@ mod plan;
 mod ports;
 mod recipe;
 mod recognise;
+mod regions;
 mod retiring;
 mod slots;
 mod space;
 
+pub use assigned::{Assigned, Change};
 pub use desired::{Circumstances, Desired};
 pub use maglev::{Member, populate};
 pub use model::Tables;
@@ -30,7 +34,7 @@ pub use needs::needs;
 pub use plan::{Plan, plan};
 pub use ports::prefixes;
 pub use recognise::recognise;
-pub use slots::{Assigned, Index, Slots};
+pub use slots::{Index, Slots};
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

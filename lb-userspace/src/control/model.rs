@@ -36,12 +36,16 @@ pub struct Tables {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Written {
-    /// Of the recipe. `None`: an earlier daemon wrote it.
-    recipe: Option<u64>,
-    /// Of the words.
-    digest: u64,
-    /// Slots, and the list of members behind them.
+    what: Fingerprint,
+    /// Slots, and all that stands behind them.
     count: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fingerprint {
+    Recipe(u64),
+    /// An earlier daemon wrote them, after whatever recipe.
+    Words(u64),
 }
 
 impl Tables {
@@ -83,8 +87,9 @@ impl Tables {
                 self.statuses.remove(&id);
             }
             Command::WriteRing { offset, recipe, ref words } => {
-                let (digest, count) = (digest(words), words.len() as u32);
-                self.written.insert(offset, Written { recipe, digest, count });
+                let what =
+                    recipe.map_or_else(|| Fingerprint::Words(digest(words)), Fingerprint::Recipe);
+                self.written.insert(offset, Written { what, count: words.len() as u32 });
             }
             Command::SetService { id, service } if service == Service::default() => {
                 self.services.remove(&id);
@@ -128,13 +133,21 @@ impl Tables {
 
     /// Whether the service's ring is made after this recipe.
     pub(super) fn has_ring(&self, service: u32, recipe: &Recipe) -> bool {
+        self.missing(service, recipe).is_none()
+    }
+
+    /// What is to be written so that the service's ring is one after this recipe: see
+    /// [`Recipe::bake`]. `None`: nothing.
+    pub(super) fn missing(&self, service: u32, recipe: &Recipe) -> Option<(Vec<u32>, u32)> {
         let ring = self.current.get(&service);
-        let written = ring.and_then(|ring| self.written.get(&ring.offset()));
-        written.is_some_and(|written| match written.recipe {
-            Some(fingerprint) => fingerprint == recipe.fingerprint(),
-            // Baked again to be compared, which is far cheaper than to write it again.
-            None => written.digest == digest(&recipe.bake().0),
-        })
+        match ring.and_then(|ring| self.written.get(&ring.offset())).map(|written| written.what) {
+            Some(Fingerprint::Recipe(print)) if print == recipe.fingerprint() => None,
+            Some(Fingerprint::Words(print)) => {
+                let ring = recipe.bake();
+                (digest(&ring.0) != print).then_some(ring)
+            }
+            _ => Some(recipe.bake()),
+        }
     }
 }
 

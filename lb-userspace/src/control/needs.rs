@@ -11,7 +11,7 @@ use crate::{
 /// What `services` take. A ring needs its room twice while it is being replaced: [`Capacity`]
 /// counts it once.
 #[must_use]
-pub fn needs(services: &[Arc<Service>], maglev_size: u32) -> Capacity {
+pub fn needs(services: &[Arc<Service>], maglev_size: Option<u32>) -> Capacity {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
     let addresses: HashSet<_> = servers.map(|server| server.address).collect();
     let mut needs = Capacity { services: 0, backends: 0, loads: addresses.len() as u32, rings: 0 };
@@ -20,14 +20,15 @@ pub fn needs(services: &[Arc<Service>], maglev_size: u32) -> Capacity {
         for family in Family::ALL {
             if service.addresses.iter().any(|&address| Family::of(address) == family) {
                 needs.services += 1;
-                needs.rings += recipe(service, family, maglev_size).room();
+                let recipe = recipe(service, family, maglev_size);
+                needs.rings += recipe.room(service.may_overflow());
             }
         }
     }
     needs
 }
 
-fn recipe(service: &Service, family: Family, size: u32) -> Recipe {
+fn recipe(service: &Service, family: Family, size: Option<u32>) -> Recipe {
     let steering = &service.steering;
     let is_tunnel = steering.forwarding.is_tunnel();
     let fits = |server: &&Server| is_tunnel || Family::of(server.address.ip()) == family;
@@ -35,5 +36,14 @@ fn recipe(service: &Service, family: Family, size: u32) -> Recipe {
     let member =
         |server: &Server| Member { server: server.address, weight: server.weight, up: true };
     let members = servers.map(member).collect();
-    Recipe { strategy: steering.strategy, size, members, ids: Vec::new() }
+    Recipe { strategy: steering.strategy, size, members, ids: Vec::new(), farther: Vec::new() }
+}
+
+impl Service {
+    /// Whether flows may go to another region because a nearer one is full.
+    pub(super) fn may_overflow(&self) -> bool {
+        let mut servers = self.pool.servers.iter().map(|server| &server.region);
+        let first = servers.next();
+        self.steering.limits.hard.is_some() && servers.any(|region| Some(region) != first)
+    }
 }

@@ -2,8 +2,13 @@
 
 use lb_common::abi::{Ring, Service, status};
 
-use super::{Desired, Error, Tables, desired::Touched};
+use super::{Desired, Error, Tables, crew, desired::Touched, fragment::Steered};
 use crate::tables::Command;
+
+/// Words of rings that a plan may hold before the rest is left to the next: 64 MiB.
+const MOST_WORDS: u32 = 1 << 24;
+/// Rings that are made together.
+const BATCH: usize = 256;
 
 /// Steps towards what is desired.
 #[derive(Debug, Default)]
@@ -32,6 +37,7 @@ pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
     plan.set_backends(desired, actual);
     plan.set_statuses(desired, actual, |status| status == status::HERE);
     plan.set_lists(desired, actual);
+    plan.set_services(desired, actual);
     plan.swap_rings(desired, actual)?;
     plan.set_statuses(desired, actual, |status| status != status::HERE);
     plan.set_quic_ids(desired, actual);
@@ -80,32 +86,46 @@ impl Plan {
         }
     }
 
+    fn set_services(&mut self, desired: &Desired, actual: &Tables) {
+        for &id in &desired.touched.services {
+            let Some(&Steered { service, .. }) = desired.services.get(&id) else { continue };
+            if actual.services.get(&id).copied().unwrap_or_default() != service {
+                self.commands.push(Command::SetService { id, service });
+            }
+        }
+    }
+
     /// Writes the rings that differ, then points their services to them.
     fn swap_rings(&mut self, desired: &Desired, actual: &Tables) -> Result<(), Error> {
         let mut space = None;
         let mut pointers = Vec::new();
-        for &id in &desired.touched.services {
-            let Some(steered) = desired.services.get(&id) else { continue };
-            if actual.services.get(&id).copied().unwrap_or_default() != steered.service {
-                self.commands.push(Command::SetService { id, service: steered.service });
-            }
-            if steered.recipe.is_empty() || actual.has_ring(id, &steered.recipe) {
+        let mut written = 0;
+        let with_ring = |&id: &u32| Some((id, &*desired.services.get(&id)?.recipe));
+        let rings = desired.touched.services.iter().filter_map(with_ring);
+        let rings: Vec<_> = rings.filter(|(_, recipe)| !recipe.is_empty()).collect();
+        for batch in rings.chunks(BATCH) {
+            if written > MOST_WORDS {
+                self.left.services.extend(batch.iter().map(|&(id, _)| id));
                 continue;
             }
-            let (words, length) = steered.recipe.bake();
-            let count = words.len() as u32;
-            let space = space.get_or_insert_with(|| actual.space.clone());
-            let Some(offset) = space.find(count) else {
-                self.left.services.insert(id);
-                if pointers.is_empty() && !self.makes_room(desired, actual, count) {
-                    return Err(Error::RingSpace { words: count, room: actual.room });
-                }
-                continue;
-            };
-            space.take(offset, count);
-            let recipe = Some(steered.recipe.fingerprint());
-            self.commands.push(Command::WriteRing { offset, recipe, words });
-            pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
+            let missing = crew::map(batch, |&(id, recipe)| actual.missing(id, recipe));
+            for (&(id, recipe), missing) in batch.iter().zip(missing) {
+                let Some((words, length)) = missing else { continue };
+                let count = words.len() as u32;
+                let space = space.get_or_insert_with(|| actual.space.clone());
+                let Some(offset) = space.find(count) else {
+                    self.left.services.insert(id);
+                    if pointers.is_empty() && !self.makes_room(desired, actual, count) {
+                        return Err(Error::RingSpace { words: count, room: actual.room });
+                    }
+                    continue;
+                };
+                space.take(offset, count);
+                written += count;
+                let recipe = Some(recipe.fingerprint());
+                self.commands.push(Command::WriteRing { offset, recipe, words });
+                pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
+            }
         }
         self.commands.append(&mut pointers);
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use lb_common::abi::Ring;
+
 use super::maglev::{self, Member};
 use crate::service::{Strategy, turns};
 
@@ -13,10 +15,24 @@ const SLOTS_PER_MEMBER: u32 = 200;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recipe {
     pub(super) strategy: Strategy,
-    /// Slots of a maglev ring.
-    pub(super) size: u32,
+    /// Slots of a maglev ring. `None`: as many as suit the members.
+    pub(super) size: Option<u32>,
     pub(super) members: Vec<Member>,
     /// Of `members`, in their order.
+    pub(super) ids: Vec<u32>,
+    /// Where flows go when all members are full, the nearest first; at most [`FARTHER`].
+    pub(super) farther: Vec<Region>,
+}
+
+/// Regions that a service may have behind its nearest. What is farther away counts to the last.
+pub(super) const FARTHER: usize = Ring::REGIONS as usize - 1;
+
+/// Those in a farther region that may take new flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Region {
+    /// None is 0.
+    pub(super) weights: Vec<u16>,
+    /// In the order of `weights`.
     pub(super) ids: Vec<u32>,
 }
 
@@ -39,28 +55,36 @@ impl Recipe {
         self.open().next().is_none()
     }
 
-    /// The slots, the number of members that take new flows, and their ids: as `RINGS` has it.
-    /// Also how many of the words are slots.
+    /// The slots, the number of members that take new flows, and their ids, then the same for the
+    /// farther regions: as a [`Ring`] has it. Also how many of the words are slots of the first.
     pub(super) fn bake(&self) -> (Vec<u32>, u32) {
         let mut words: Vec<u32> = self.slots().iter().map(|&owner| self.ids[owner]).collect();
         let slots = words.len() as u32;
         words.push(self.open().count() as u32);
         words.extend(self.open().map(|index| self.ids[index]));
+        for region in &self.farther {
+            let turns = turns(&region.weights, region.longest());
+            words.push(turns.len() as u32);
+            words.extend(turns.iter().map(|&turn| region.ids[turn as usize]));
+            words.push(region.ids.len() as u32);
+            words.extend(&region.ids);
+        }
+        words.push(0);
         (words, slots)
     }
 
-    /// Words that the ring takes at most, whoever is up.
-    pub(super) fn room(&self) -> u32 {
+    /// Words that the ring takes at most, whoever is up, if members may be in other regions (`spread`).
+    pub(super) fn room(&self, spread: bool) -> u32 {
         let count = self.members.len() as u32;
+        let weights = self.members.iter().map(|member| u32::from(member.weight));
+        let turns = weights.sum::<u32>().min(count * (SLOTS_PER_MEMBER + 1));
         let slots = match self.strategy {
             Strategy::Maglev => maglev::length(&self.members, self.size),
             Strategy::LeastConn => count,
-            Strategy::P2c | Strategy::Wrr | Strategy::Random => {
-                let weights = self.members.iter().map(|member| u32::from(member.weight));
-                weights.sum::<u32>().min(count * (SLOTS_PER_MEMBER + 1))
-            }
+            Strategy::P2c | Strategy::Wrr | Strategy::Random => turns,
         };
-        slots + 1 + count
+        let behind = if spread { turns + count + 2 * FARTHER as u32 } else { 0 };
+        slots + 1 + count + behind + 1
     }
 
     fn slots(&self) -> Vec<usize> {
@@ -75,6 +99,13 @@ impl Recipe {
                 turns(&weights, longest).iter().map(|&turn| open[turn as usize]).collect()
             }
         }
+    }
+}
+
+impl Region {
+    /// Slots of its ring at most.
+    fn longest(&self) -> u32 {
+        self.ids.len() as u32 * SLOTS_PER_MEMBER
     }
 }
 

@@ -7,7 +7,7 @@ use lb_common::abi::{self, Address, RangeKey, Vip, VipKey, path};
 use super::{Assigned, Tables, family::Family, ports::prefixes};
 use crate::{
     service::{Forwarding, Path, Port, Service},
-    tables::Command,
+    tables::{Command, regions},
 };
 
 /// What `tables` say of `services`: a service is known by where clients reach it, its servers by
@@ -27,9 +27,9 @@ pub fn recognise(services: &[Arc<Service>], tables: &Tables, contents: &[Command
             let Some(id) = place(service, family, tables) else { continue };
             assigned.services.push((service.name.to_string(), family, id));
             let ring = tables.current.get(&id);
-            let words = ring
-                .and_then(|ring| written.get(&ring.offset())?.get(ring.length() as usize + 1..));
-            for &member in words.unwrap_or_default() {
+            let words = ring.and_then(|ring| Some((*written.get(&ring.offset())?, ring.length())));
+            let (words, length) = words.unwrap_or_default();
+            for &member in regions(words, length).flat_map(|region| region.members) {
                 let Some(entry) = tables.backends.get(&member) else { continue };
                 if let Some(server) = server(service, entry) {
                     assigned.backends.push((service.name.to_string(), server, member));
@@ -88,7 +88,10 @@ mod tests {
         let servers = ["10.0.0.1:70", "10.0.0.2:70", "10.0.0.3:70"];
         let mut several = service("c", &["192.0.2.1"], vec![port(70, &[])], &servers);
         several.pool.servers[1].weight = 0;
+        several.pool.servers[2].region = Some("far".into());
+        several.steering.limits.hard = Some(9);
         let mut world = World::of(vec![ranged, tunnel, several]);
+        world.geography.local = Some("here".into());
         let contents = world.follow();
         let tables = Tables::holding(RINGS, &contents);
         let services = world.fleet.services.iter().map(|running| running.service.clone());

@@ -8,22 +8,12 @@ use std::{
 
 use lb_common::abi;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    Error, Tables,
+    Assigned, Change, Error, Tables,
     family::Family,
     ids::{Ids, Use},
 };
 use crate::{load::LoadSlot, tables::Capacity};
-
-/// Who held which index: what an earlier daemon knew.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assigned {
-    pub(super) services: Vec<(String, Family, u32)>,
-    pub(super) backends: Vec<(String, SocketAddr, u32)>,
-    pub(super) loads: Vec<(SocketAddr, u32)>,
-}
 
 /// What a flow names, and goes on naming while it is closed and counts in LOAD no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +110,25 @@ impl Slots {
     /// Whether indices were given or taken since [`mark_noted`](Self::mark_noted).
     #[must_use]
     pub fn have_changed(&self) -> bool {
-        self.services.have_changed() || self.backends.have_changed() || self.loads.have_changed()
+        let Self { services, backends, loads } = self;
+        !(services.changes().is_empty()
+            && backends.changes().is_empty()
+            && loads.changes().is_empty())
+    }
+
+    /// The indices that were, in this order.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        let services = self.services.changes().iter().map(|(id, holder)| {
+            let holder = holder.as_ref().map(|(name, family)| (name.to_string(), *family));
+            Change::Service(*id, holder)
+        });
+        let backends = self.backends.changes().iter().map(|(id, holder)| {
+            let holder = holder.as_ref().map(|(name, server)| (name.to_string(), *server));
+            Change::Backend(*id, holder)
+        });
+        let loads = self.loads.changes().iter().map(|&(id, holder)| Change::Load(id, holder));
+        services.chain(backends).chain(loads).collect()
     }
 
     /// What is assigned now is known outside.

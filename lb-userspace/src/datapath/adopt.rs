@@ -2,7 +2,7 @@
 //!
 //! A map goes on if it is what the object wants; one with more room than wanted does as well. The
 //! others are made anew, each for itself: control fills its tables again, counts are carried over.
-//! Only the flow table is one thing in several maps, which stay or go together.
+//! Only the flow table and the rings are one thing in several maps each, which stay or go together.
 
 use std::{
     collections::BTreeSet,
@@ -25,6 +25,8 @@ use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins};
 /// are exact.
 const FLOW_TABLE: &[&str] =
     &[maps::FLOWS, maps::FLOW_SLOTS, maps::PENDING, maps::PENDING_SLOTS, maps::ANSWERS];
+/// Until the new program takes over, the old one reads what CURRENT_RINGS says in the old RINGS.
+const RING_TABLE: &[&str] = &[maps::RINGS, maps::CURRENT_RINGS];
 
 /// What a map is, as far as the program and we rely on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,8 @@ pub(super) fn survey(
         let fate = fate(&name, &shape, found);
         Plan { name, fate }
     };
-    Ok(together(wanted.into_iter().map(pinned).collect()))
+    let plans = wanted.into_iter().map(pinned).collect();
+    Ok(together(RING_TABLE, together(FLOW_TABLE, plans)))
 }
 
 fn wanted(elf: &[u8], config: &DatapathConfig) -> Result<Vec<(String, Shape)>, DatapathError> {
@@ -139,13 +142,13 @@ pub(super) fn replace_flows(plans: &mut [Plan], why: &str) {
     }
 }
 
-/// The flow table goes on as a whole or not at all.
-fn together(mut plans: Vec<Plan>) -> Vec<Plan> {
-    let of_flows = |plan: &&mut Plan| FLOW_TABLE.contains(&plan.name.as_str());
+/// A table of several maps goes on as a whole or not at all.
+fn together(table: &[&str], mut plans: Vec<Plan>) -> Vec<Plan> {
+    let is_part = |plan: &&mut Plan| table.contains(&plan.name.as_str());
     let kept = |plan: &Plan| plan.fate == Fate::Kept;
-    let all = plans.iter_mut().filter(of_flows).all(|plan| kept(plan));
-    for plan in plans.iter_mut().filter(of_flows).filter(|plan| !all && kept(plan)) {
-        plan.fate = Fate::Replaced("another part of the flow table cannot go on".to_owned());
+    let all = plans.iter_mut().filter(is_part).all(|plan| kept(plan));
+    for plan in plans.iter_mut().filter(is_part).filter(|plan| !all && kept(plan)) {
+        plan.fate = Fate::Replaced("another part of the same table cannot go on".to_owned());
     }
     plans
 }

@@ -107,30 +107,6 @@ impl<K: Pod, V: Pod> Walk<'_, K, V> {
     }
 }
 
-impl<V: Pod> Table<u32, V> {
-    /// Fills neighbouring slots of an array from `first` on.
-    ///
-    /// # Errors
-    ///
-    /// A slot lies outside of the array (E2BIG), or the system call failed.
-    pub fn fill(&self, first: u32, values: &[V]) -> Result<(), DatapathError> {
-        for (at, part) in (first..).step_by(ROOM).zip(values.chunks(ROOM)) {
-            let keys: Vec<u32> = (at..).take(part.len()).collect();
-            let mut attr = Batch {
-                keys: keys.as_ptr() as u64,
-                values: part.as_ptr() as u64,
-                count: part.len() as u32,
-                map_fd: sys::number(self.fd()),
-                ..Batch::default()
-            };
-            // SAFETY: keys and values hold `count` elements each, of the sizes that Table::open
-            // compared; both are only read.
-            unsafe { sys::bpf(Cmd::UpdateBatch, &mut attr) }.map_err(|error| self.error(error))?;
-        }
-        Ok(())
-    }
-}
-
 fn zeroed<T: Pod>(length: usize) -> Vec<T> {
     // SAFETY: T is Pod: every bit pattern, so also all zeroes, is a value.
     vec![unsafe { mem::zeroed() }; length]

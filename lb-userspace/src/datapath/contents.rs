@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lb_common::abi::{Backend, Ring, Service, status};
+use lb_common::abi::{Backend, RING_WORDS, Ring, Service, status};
 
 use super::{DatapathError, Tables, table::Table};
 use crate::tables::{Capacity, Command};
@@ -29,11 +29,10 @@ impl Tables {
                 contents.push(Command::SetService { id, service });
             }
         }
-        let rings: Vec<u32> = entries(&self.rings)?.into_iter().map(|(_, word)| word).collect();
         for (service, word) in (0..).zip(self.current_rings.iter()) {
             let ring = Ring::from_word(word.load(Ordering::Acquire));
-            if let Some(words) = words(&rings, ring).filter(|_| ring != Ring::default()) {
-                let (offset, words) = (ring.offset(), words.to_vec());
+            if let Some(words) = self.words(ring).filter(|_| ring != Ring::default()) {
+                let offset = ring.offset();
                 contents.push(Command::WriteRing { offset, recipe: None, words });
                 contents.push(Command::SetRing { service, ring });
             }
@@ -62,16 +61,26 @@ impl Tables {
             services: self.services.max_entries()?,
             backends: self.backends.max_entries()?,
             loads: loads as u32,
-            rings: self.rings.max_entries()?,
+            rings: self.rings.entries() as u32 * RING_WORDS,
         })
     }
-}
 
-/// A ring's slots, the number of its members and the members. `None`: it is not all there.
-fn words(rings: &[u32], ring: Ring) -> Option<&[u32]> {
-    let words = rings.get(ring.offset() as usize..)?;
-    let length = ring.length() as usize;
-    words.get(..length + 1 + *words.get(length)? as usize)
+    /// All that belongs to a ring. `None`: it is not all there.
+    fn words(&self, ring: Ring) -> Option<Vec<u32>> {
+        let words = self.rings.halves().get(ring.offset() as usize..)?;
+        let word = |place: usize| Some(words.get(place)?.load(Ordering::Relaxed));
+        // Each has its count and the length of what is behind it.
+        let (mut end, mut length) = (0, ring.length() as usize);
+        for _ in 0..Ring::REGIONS {
+            end += length + 1 + word(end + length)? as usize;
+            length = word(end)? as usize;
+            end += 1;
+            if length == 0 {
+                return (0..end).map(word).collect();
+            }
+        }
+        None
+    }
 }
 
 /// An array's are all there, in the order of their index.

@@ -20,6 +20,7 @@ use super::{
     DatapathError,
     attach::{self, Attachment},
     counters::per_cpu,
+    ifindex,
     load::{raise_memlock, take_map},
     object,
     table::Table,
@@ -59,7 +60,7 @@ impl Decap {
     ///
     /// The interface does not exist, carries another XDP program, or its driver refuses.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(), DatapathError> {
-        let index = attach::interface_index(interface)?;
+        let index = ifindex::interface_index(interface)?;
         let program = xdp(&mut self.ebpf)?.fd();
         let program = program.map_err(|error| DatapathError::program(names::PROGRAM, error))?;
         let attachment = attach::attach_xdp(program.as_fd(), interface, index, mode)?;

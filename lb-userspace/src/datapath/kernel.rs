@@ -12,6 +12,7 @@ use tracing::info;
 use super::{
     DatapathError,
     attach::{self, Attachment, Listening},
+    ifindex,
     link::Target,
     load::{sk_lookup, take_map, xdp},
     permits::PERMITS,
@@ -64,7 +65,7 @@ impl Kernel {
     ///
     /// The interface does not exist, carries another XDP program, or its driver refuses.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(), DatapathError> {
-        let index = attach::interface_index(interface)?;
+        let index = ifindex::interface_index(interface)?;
         let left = self.names.as_mut().map(|names| &mut names.left);
         let left = left.and_then(|left| {
             let place = left.iter().position(|left| left.index == index)?;
@@ -163,7 +164,7 @@ impl Kernel {
         for left in names.left.drain(..) {
             // Without a name it ends, as nobody else has it.
             let _ = std::fs::remove_file(&left.path);
-            let name = attach::interface_name(left.index);
+            let name = ifindex::interface_name(left.index);
             if let Some(interface) = name.filter(|_| left.link.detach().is_ok()) {
                 info!(interface, "detached XDP: this interface is not configured any more");
             }

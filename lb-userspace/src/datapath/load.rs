@@ -7,7 +7,7 @@ use aya::{
     maps::Map,
     programs::{SkLookup, Xdp},
 };
-use lb_common::abi::{WAYS, globals, maps, programs};
+use lb_common::abi::{RING_WORDS, WAYS, globals, maps, programs};
 use tracing::debug;
 
 use super::{DatapathError, object};
@@ -125,7 +125,7 @@ impl DatapathConfig {
             (maps::QUIC_IDS, self.backends.saturating_mul(2)),
             (maps::SERVICES, self.services),
             (maps::CURRENT_RINGS, self.services),
-            (maps::RINGS, self.ring_slots),
+            (maps::RINGS, self.ring_slots.div_ceil(RING_WORDS)),
             (maps::BACKENDS, self.backends),
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
@@ -262,7 +262,7 @@ mod tests {
         let size = |name| sizes.iter().find(|entry| entry.0 == name).unwrap().1;
         assert_eq!((size(maps::FLOWS), size(maps::PENDING)), (1 << 13, 1 << 12));
         let tables = [maps::BACKENDS, maps::SERVICES, maps::VIPS, maps::RINGS, maps::FRAGMENTS];
-        assert_eq!(tables.map(size), [1, 2, 3, 4, 5]);
+        assert_eq!(tables.map(size), [1, 2, 3, 2, 5]);
         let tables = [maps::SOURCES, maps::KNOWN, maps::LISTS, maps::LOAD, maps::AFFINITY];
         assert_eq!(tables.map(size), [6, 6, 7, 8, 9]);
     }

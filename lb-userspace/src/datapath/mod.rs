@@ -11,6 +11,7 @@ mod drift;
 mod error;
 mod expiry;
 mod flow_table;
+mod ifindex;
 mod ingress;
 mod kernel;
 #[cfg(feature = "kernel-log")]
@@ -47,11 +48,11 @@ use self::{
     mapped::Mapped,
 };
 pub use self::{
-    attach::interface_name,
     counters::{Counters, Evictions, Verdicts},
     decap::Decap,
     error::DatapathError,
     flow_table::FlowTable,
+    ifindex::interface_name,
     ingress::ingress_interface,
     kernel::Kernel,
     lifetimes::Lifetimes,

@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use super::{
     DatapathError,
-    attach::interface_name,
+    ifindex::interface_name,
     link::{self, Link, Mode, Target},
 };
 

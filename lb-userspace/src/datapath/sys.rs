@@ -21,7 +21,6 @@ pub(super) enum Cmd {
     OpenPinned = 7,
     Info = 15,
     LookupBatch = 24,
-    UpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,

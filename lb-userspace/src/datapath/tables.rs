@@ -11,8 +11,8 @@ use aya::{
     util::nr_cpus,
 };
 use lb_common::abi::{
-    Address, Backend, ListKey, QuicKey, RangeKey, Reach, Ring, Service, Vip, VipKey, VlanDevice,
-    maps, status,
+    Address, Backend, ListKey, QuicKey, RangeKey, Reach, Ring, RingWords, Service, Vip, VipKey,
+    VlanDevice, maps, status,
 };
 
 use super::{
@@ -31,7 +31,7 @@ pub struct Tables {
     pub(super) quic_ids: Table<QuicKey, u32>,
     pub(super) addresses: Table<Address, u32>,
     pub(super) services: Table<u32, Service>,
-    pub(super) rings: Table<u32, u32>,
+    pub(super) rings: Mapped<RingWords>,
     pub(super) backends: Table<u32, Backend>,
     pub(super) current_rings: Mapped<Ring>,
     pub(super) lists: Table<ListKey, u32>,
@@ -49,7 +49,7 @@ impl Tables {
             addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
             services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
             current_rings: Mapped::map(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
-            rings: Table::open(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
+            rings: Mapped::map(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
             backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
             lists: Table::open(take_map(ebpf, maps::LISTS)?, maps::LISTS)?,
             reach: Mapped::map(take_map(ebpf, maps::REACH)?, maps::REACH)?,
@@ -67,7 +67,7 @@ impl Tables {
         match command {
             Command::SetBackend { id, backend } => self.set_backend(*id, backend),
             Command::ClearBackend { id } => self.clear_backend(*id),
-            Command::WriteRing { offset, words, .. } => self.rings.fill(*offset, words),
+            Command::WriteRing { offset, words, .. } => self.write_ring(*offset, words),
             Command::SetStatus { id, status } => self.set_status(*id, *status),
             Command::SetRing { service, ring } => self.set_ring(*service, *ring),
             Command::SetService { id, service } => self.services.insert(id, service),
@@ -98,6 +98,16 @@ impl Tables {
     ) -> Result<(), DatapathError> {
         let device = VlanDevice { parent, vlan, inner_vlan };
         self.vlans.insert(&ifindex, &device)
+    }
+
+    /// No packet looks there yet: what makes the ring current comes after.
+    fn write_ring(&self, offset: u32, words: &[u32]) -> Result<(), DatapathError> {
+        let places = self.rings.halves().get(offset as usize..).unwrap_or_default();
+        let places = places.get(..words.len()).ok_or(DatapathError::Full { name: maps::RINGS })?;
+        for (place, &word) in places.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// One aligned store: a packet finds the old ring or the new one, whose words are there before.

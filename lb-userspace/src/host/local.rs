@@ -2,12 +2,35 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 use super::{
-    HostError,
+    Host, HostError,
     netlink::{Netlink, collect},
 };
+
+/// An address that an interface of this host has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalAddress {
+    pub address: IpAddr,
+    /// The interface's index.
+    pub interface: u32,
+    /// Whether the kernel takes it as the source of the host's own packets into the network around
+    /// it. A secondary address (`inet_select_addr` in net/ipv4/devinet.c), a deprecated one (RFC
+    /// 6724, rule 3) and one with no network around it (`/32`, `/128`) are there to be reached.
+    pub is_source: bool,
+}
+
+impl Host {
+    /// Those of all interfaces, the loopback interface's among them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
+        self.netlink.local_addresses().await
+    }
+}
 
 /// Asks the network namespace of the thread that opened it.
 pub struct LocalAddresses(Netlink);
@@ -28,25 +51,44 @@ impl LocalAddresses {
     ///
     /// The kernel does not answer.
     pub async fn all(&self) -> Result<BTreeSet<IpAddr>, HostError> {
-        let messages = collect(self.0.handle.address().get().execute()).await;
+        let addresses = self.0.local_addresses().await?;
+        Ok(addresses.into_iter().map(|local| local.address).collect())
+    }
+}
+
+impl Netlink {
+    async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
+        let messages = collect(self.handle.address().get().execute()).await;
         let messages =
             messages.map_err(|error| HostError::netlink("list the addresses", &error))?;
-        let addresses = messages.iter().filter_map(|message| {
-            let found = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
-                message.attributes.iter().find_map(wanted)
-            };
-            // On a point-to-point link `Address` is the other end's.
-            let local = found(|it| match it {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            });
-            local.or_else(|| {
-                found(|it| match it {
-                    AddressAttribute::Address(address) => Some(*address),
-                    _ => None,
-                })
-            })
-        });
-        Ok(addresses.collect())
+        Ok(messages.iter().filter_map(describe).collect())
     }
+}
+
+fn describe(message: &AddressMessage) -> Option<LocalAddress> {
+    let found = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
+        message.attributes.iter().find_map(wanted)
+    };
+    // On a point-to-point link `Address` is the other end's.
+    let local = found(|it| match it {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        found(|it| match it {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })?;
+    // IPv6 has another meaning for the bit of `Secondary`.
+    let (alone, aside) = match address {
+        IpAddr::V4(_) => (32, AddressHeaderFlags::Secondary),
+        IpAddr::V6(_) => (128, AddressHeaderFlags::Deprecated),
+    };
+    let header = &message.header;
+    Some(LocalAddress {
+        address,
+        interface: header.index,
+        is_source: header.prefix_len < alone && !header.flags.contains(aside),
+    })
 }

@@ -12,6 +12,7 @@ mod ports;
 mod routes;
 mod source;
 mod territory;
+mod turn;
 mod watch;
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path};
@@ -21,11 +22,12 @@ use tracing::warn;
 pub use self::{
     error::HostError,
     interfaces::{Interface, Stack, Vlan, stacks},
-    local::LocalAddresses,
+    local::{LocalAddress, LocalAddresses},
     neighbours::Unreachable,
     netlink::PROTOCOL,
     ports::check_source_ports,
     source::Way,
+    turn::turn,
     watch::LinkWatch,
 };
 use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink, territory::Territory};

@@ -16,12 +16,17 @@ use super::{
     Host, HostError,
     neighbour::{Entry, Hop},
     netlink::Netlink,
+    turn,
 };
 
 /// The next hops that are kept, and the backends that they are kept for.
 #[derive(Default)]
 pub(super) struct Neighbours {
     backends: BTreeSet<IpAddr>,
+    /// The next hop of each, as routing said last.
+    ways: BTreeMap<IpAddr, Hop>,
+    /// The last backend that routing was asked for.
+    asked: Option<IpAddr>,
     hops: BTreeMap<Hop, Kept>,
     /// Backends that no route leads to, as reported.
     lost: BTreeSet<IpAddr>,
@@ -82,15 +87,20 @@ impl Neighbours {
         self.hops.iter().filter(|(_, kept)| kept.ours).map(|(hop, _)| hop.address)
     }
 
-    /// Finds the next hop of each backend, and drops the hops that none needs any more.
+    /// Finds the next hop of the backends whose turn it is, and drops the hops that none needs any
+    /// more.
     async fn follow_routes(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
-        let mut behind: BTreeMap<Hop, Vec<IpAddr>> = BTreeMap::new();
+        let is_known = |backend: &IpAddr| self.ways.contains_key(backend);
+        let (due, kept) = turn(self.backends.clone(), is_known, self.asked);
+        let kept = kept.into_iter().map(|backend| (backend, self.ways[&backend]));
+        let mut ways: BTreeMap<IpAddr, Hop> = kept.collect();
         let mut lost = BTreeSet::new();
-        for &backend in &self.backends {
+        self.asked = due.last().copied();
+        for backend in due {
             match netlink.way_to(backend).await {
                 Ok(way) => {
                     let (interface, address) = (way.interface, way.next_hop);
-                    behind.entry(Hop { interface, address }).or_default().push(backend);
+                    ways.insert(backend, Hop { interface, address });
                 }
                 Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
                     if !self.lost.contains(&backend) {
@@ -102,6 +112,11 @@ impl Neighbours {
             }
         }
         self.lost = lost;
+        self.ways = ways;
+        let mut behind: BTreeMap<Hop, Vec<IpAddr>> = BTreeMap::new();
+        for (&backend, &hop) in &self.ways {
+            behind.entry(hop).or_default().push(backend);
+        }
         self.replace_hops(netlink, behind).await?;
         let lost = self.lost.iter();
         Ok(lost.map(|&backend| Unreachable { backend, next_hop: None }).collect())
@@ -152,6 +167,7 @@ impl Neighbours {
     /// Removes the entries that are ours.
     pub(super) async fn forget_all(&mut self, netlink: &Netlink) -> Result<(), HostError> {
         self.backends.clear();
+        self.ways.clear();
         self.replace_hops(netlink, BTreeMap::new()).await
     }
 }

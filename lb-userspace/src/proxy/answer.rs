@@ -6,7 +6,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::headers::Names;
+use super::headers::{self, Names};
 use crate::balance::Unavailable;
 
 /// In seconds: room comes and goes by the moment.
@@ -15,11 +15,23 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Each has a status, a word for programs and a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
+    #[error("the request's method is malformed")]
+    BadMethod,
+    #[error("the request's target is malformed")]
+    BadTarget,
+    #[error("the request's target is too long")]
+    LongTarget,
+    #[error("the request's version of HTTP is not known")]
+    BadVersion,
+    #[error("a line of the request's header section is malformed")]
+    BadHeader,
+    #[error("the request's header section is too large or has too many lines")]
+    HeaderTooLarge,
     #[error("the request has no valid Host")]
     BadHost,
     #[error("the request says the length of its body in two ways")]
     TwoFramings,
-    #[error("the request's Content-Length is not the length of its body")]
+    #[error("the request's Content-Length is no number, or not the length of its body")]
     BadLength,
     #[error("the request's only transfer coding must be chunked")]
     BadCoding,
@@ -61,6 +73,8 @@ pub(super) enum Fault {
     Unreachable,
     #[error("the backend closed the connection before its response")]
     Closed,
+    #[error("the backend's response broke off")]
+    BrokeOff,
     #[error("the backend's response is not valid HTTP/1.1")]
     BadResponse,
     #[error("no backend accepted the connection in time")]
@@ -70,14 +84,36 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Why hyper found no request in what the client sent. Its errors tell that in words alone.
+    pub fn of_parser(error: &hyper::Error) -> Self {
+        match &*error.to_string() {
+            "invalid HTTP method parsed" => Self::BadMethod,
+            "invalid URI" => Self::BadTarget,
+            "URI too long" => Self::LongTarget,
+            "invalid content-length parsed" => Self::BadLength,
+            "invalid transfer-encoding parsed" | "unexpected transfer-encoding parsed" => {
+                Self::BadCoding
+            }
+            "message head is too large" => Self::HeaderTooLarge,
+            version if version.contains("version") => Self::BadVersion,
+            _ => Self::BadHeader,
+        }
+    }
+
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadHost
+            Self::BadMethod
+            | Self::BadTarget
+            | Self::BadVersion
+            | Self::BadHeader
+            | Self::BadHost
             | Self::BadBody
             | Self::TwoFramings
             | Self::BadLength
             | Self::BadCoding
             | Self::BareLineFeed => StatusCode::BAD_REQUEST,
+            Self::LongTarget => StatusCode::URI_TOO_LONG,
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -90,13 +126,21 @@ impl Fault {
             Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
             Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ReplayLoop => StatusCode::LOOP_DETECTED,
-            Self::Unreachable | Self::Closed | Self::BadResponse => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::Closed | Self::BrokeOff | Self::BadResponse => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
     pub fn word(self) -> &'static str {
         match self {
+            Self::BadMethod => "bad-method",
+            Self::BadTarget => "bad-target",
+            Self::LongTarget => "target-too-long",
+            Self::BadVersion => "bad-version",
+            Self::BadHeader => "bad-header",
+            Self::HeaderTooLarge => "header-too-large",
             Self::BadHost => "bad-host",
             Self::TwoFramings => "two-framings",
             Self::BadLength => "bad-content-length",
@@ -122,6 +166,7 @@ impl Fault {
             Self::ReplayLoop => "replay-loop",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
+            Self::BrokeOff => "backend-broke-off",
             Self::BadResponse => "backend-bad-response",
             Self::SlowDial => "backend-dial-timeout",
             Self::SlowResponse => "backend-response-timeout",
@@ -135,7 +180,7 @@ impl Fault {
 
     /// Whether it is in doubt where the client's next request begins, or whether one comes at all.
     pub fn ends_connection(self) -> bool {
-        matches!(self.status().as_u16(), 400 | 408 | 413)
+        matches!(self.status().as_u16(), 400 | 408 | 413 | 414 | 431)
     }
 
     /// For a request that came by `version`.
@@ -160,12 +205,7 @@ impl Fault {
 pub(super) fn to_bytes(answer: Response<Bytes>) -> Vec<u8> {
     let (parts, text) = answer.into_parts();
     let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
-    for (name, value) in &parts.headers {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-    }
+    headers::write(&parts.headers, &mut bytes);
     bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", text.len()).as_bytes());
     bytes.extend_from_slice(&text);
     bytes

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 
 use super::{
     answer::Fault,
+    headers,
+    interim::{Hold, Word},
     lease::Lease,
     tape::{Part, Tape},
     watch::{Active, Watch},
@@ -26,6 +29,8 @@ pub(super) struct RequestBody {
     allowed: u64,
     /// Runs beside it while it may have to be sent again.
     tape: Option<Rc<Tape>>,
+    /// The backend has not said that it wants it.
+    hold: Option<Box<Hold>>,
 }
 
 /// What was kept of a body that is sent again, and then what is still to come of it.
@@ -52,6 +57,10 @@ pub(super) struct Progress {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
+    /// The backend has not said that it wants it.
+    Held,
+    /// It has answered without. The client is never asked for it.
+    Unwanted,
     /// The backend has not asked for more.
     Offered,
     /// The client owes the next part.
@@ -85,6 +94,15 @@ impl Progress {
         self.stage.get() == Stage::Awaited
     }
 
+    /// The response has come. Whether it came instead of the word for which the body waits, so that
+    /// there will be none.
+    pub fn is_unwanted(&self) -> bool {
+        if self.stage.get() == Stage::Held {
+            self.stage.set(Stage::Unwanted);
+        }
+        self.stage.get() == Stage::Unwanted
+    }
+
     /// When the last part came.
     pub fn moved(&self) -> Instant {
         self.moved.get()
@@ -106,11 +124,22 @@ impl RequestBody {
     pub fn new(incoming: Incoming, watch: &Rc<Watch>, allowed: u64) -> Self {
         let supply = Supply { kept: VecDeque::new(), rest: incoming };
         let part = (!supply.is_at_end()).then(|| (supply, Progress::new(watch)));
-        Self { part, allowed, tape: None }
+        Self { part, allowed, tape: None, hold: None }
     }
 
     pub fn empty() -> Self {
-        Self { part: None, allowed: 0, tape: None }
+        Self { part: None, allowed: 0, tape: None, hold: None }
+    }
+
+    /// Waits until the backend wants it: the word for that. `None`: there is nothing to wait with.
+    pub fn hold(&mut self) -> Option<Arc<Word>> {
+        let (_, progress) = self.part.as_ref()?;
+        progress.stage.set(Stage::Held);
+        Some(self.hold.insert(Box::default()).word())
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.hold.is_some()
     }
 
     /// Whether it is known already to be larger than allowed.
@@ -132,12 +161,15 @@ impl RequestBody {
     pub async fn rewound(tape: &Rc<Tape>, watch: &Rc<Watch>) -> Option<Self> {
         let (supply, allowed) = tape.rewind().await?;
         let part = Some((supply, Progress::new(watch)));
-        Some(Self { part, allowed, tape: Some(tape.clone()) })
+        Some(Self { part, allowed, tape: Some(tape.clone()), hold: None })
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
+    fn take(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
+        if let (Some(trailers), Some((_, progress))) = (frame.trailers_mut(), &self.part) {
+            progress.watch.names.check_trailers(trailers);
+        }
         if let Some(tape) = &self.tape {
             tape.record(&frame);
         }
@@ -190,9 +222,17 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some((supply, _)) = &mut self.part else {
+        let this = &mut *self;
+        let Some((supply, progress)) = &mut this.part else {
             return Poll::Ready(None);
         };
+        if let Some(hold) = &mut this.hold {
+            if progress.stage.get() == Stage::Unwanted {
+                return Poll::Pending;
+            }
+            ready!(hold.poll(cx));
+            this.hold = None;
+        }
         let polled = supply.poll(cx).map(|frame| {
             let frame = frame?.map_err(Broken::from);
             Some(frame.and_then(|frame| self.take(frame)))
@@ -231,6 +271,8 @@ pub(super) struct ResponseBody {
 enum Source {
     Own(Bytes),
     Backend(Incoming, Option<Lease>),
+    /// It broke off, and the client is yet to be told.
+    Broken(Option<hyper::Error>),
 }
 
 impl ResponseBody {
@@ -265,6 +307,7 @@ impl Body for ResponseBody {
                 return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
             }
             Source::Backend(incoming, lease) => (incoming, lease),
+            Source::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         let polled = match lease {
             Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
@@ -273,13 +316,20 @@ impl Body for ResponseBody {
         if let Some(pace) = &this.active.pace {
             pace.polled(polled.is_ready());
         }
-        let frame = ready!(polled);
-        match &frame {
+        let mut frame = ready!(polled);
+        if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {
+            headers::strip_trailers(trailers);
+        }
+        match frame {
             Some(Err(error)) => {
                 tracing::debug!(%error, "response from backend broke off");
                 if let Some(lease) = lease.take() {
                     lease.fail();
                 }
+                // hyper forgets what it has not sent yet when it hears of it: that goes first.
+                this.source = Source::Broken(Some(error));
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             Some(Ok(_)) if !incoming.is_end_stream() => {}
             Some(Ok(_)) | None => {
@@ -295,6 +345,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => text.is_empty(),
             Source::Backend(incoming, _) => incoming.is_end_stream(),
+            Source::Broken(error) => error.is_none(),
         }
     }
 
@@ -302,6 +353,7 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.len() as u64),
             Source::Backend(incoming, _) => incoming.size_hint(),
+            Source::Broken(_) => SizeHint::default(),
         }
     }
 }

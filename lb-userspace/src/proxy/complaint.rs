@@ -5,7 +5,8 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{answer::Fault, routes::Site};
+use super::answer::Fault;
+use crate::fleet::RunningService;
 
 const BETWEEN: Duration = Duration::from_secs(1);
 
@@ -31,9 +32,9 @@ impl Complaints {
     }
 }
 
-/// A request to `site` failed by its servers or their number, not by its client.
-pub(super) fn complain(site: &Site, fault: Fault) {
-    let service = &site.running().service.name;
+/// A request to `service` failed by its servers or their number, not by its client.
+pub(super) fn complain(service: &RunningService, fault: Fault) {
+    let service = &service.service.name;
     if let Some(others) = OURS.with(|ours| ours.admit(Instant::now())) {
         let (status, reason) = (fault.status().as_u16(), fault.word());
         tracing::warn!(%service, status, reason, others, "{fault}");

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::{HeaderMap, Request, Response, body::Incoming, header::HeaderValue};
+use hyper::{
+    HeaderMap, Request, Response,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -31,19 +35,26 @@ use crate::{
 /// Backends tried for one request or connection.
 pub(super) const ATTEMPTS: usize = 3;
 
+const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
+
 /// A response whose header has arrived, and whose it is.
 pub(super) struct Exchange {
     pub response: Response<Incoming>,
     pub lease: Lease,
     pub backend: Arc<Backend>,
     progress: Option<Rc<Progress>>,
+    /// The backend answered instead of asking for the body.
+    pub is_bodiless: bool,
 }
 
 impl Exchange {
     /// This is the response that the client gets, even while it is still sending its request.
     pub fn settle(mut self) -> Self {
-        if self.progress.take().is_some_and(|progress| !progress.is_done()) {
-            self.lease.detach();
+        if let Some(progress) = self.progress.take() {
+            self.is_bodiless = progress.is_unwanted();
+            if !self.is_bodiless && !progress.is_done() {
+                self.lease.detach();
+            }
         }
         self
     }
@@ -79,16 +90,22 @@ pub(super) async fn exchange(
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, Fault> {
     let (worker, service, wish) = (&client.worker, site.running(), course.wish);
+    let is_shared = http2::shares(site, &request);
+    let is_free = |slot| is_shared && worker.http2.is_counted(slot);
     let deadline = course.within.map(|within| Instant::now() + within);
     let mut tried = Vec::new();
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client: client.peer, tried: &tried, wish };
+        let (load, is_free) = (&worker.load, &is_free);
+        let ask = Ask { load, client: client.peer, tried: &tried, wish, is_free };
         let admitted = by(deadline, site.gate.admit(worker, site, &ask, earlier.take()));
         let admitted = admitted.await.unwrap_or(Err(Fault::ReplayTimeout));
-        let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
+        let (index, mut admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let backend = &service.backends[index];
+        if is_shared {
+            admission.share(&worker.http2, backend.slot);
+        }
         note_missed(client, wish, backend, [request.headers_mut(), spare.headers_mut()]);
         let sent = if http2::takes(site, &request) {
             http2::send(worker, backend.server.address, deadline, spare, request).await
@@ -99,7 +116,8 @@ pub(super) async fn exchange(
             Ok(Answered { response, upstream, progress }) => {
                 let (worker, service) = (worker.clone(), service.clone());
                 let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
-                return Ok(Exchange { response, lease, backend: backend.clone(), progress });
+                let backend = backend.clone();
+                return Ok(Exchange { response, lease, backend, progress, is_bodiless: false });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
                 request = *unsent;
@@ -145,6 +163,9 @@ async fn send(
     mut request: Request<RequestBody>,
 ) -> Result<Answered, Refusal> {
     let address = backend.server.address;
+    if request.body().is_held() {
+        request.headers_mut().insert(header::EXPECT, CONTINUE);
+    }
     if let Some(kept) = worker.pools.take(backend.slot, address) {
         request = match send_over(worker, kept, request).await {
             Ok(answered) => return Ok(answered),

@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
+    header::{self, HeaderValue},
 };
 use tokio::{net::TcpStream, time::timeout_at};
 
@@ -15,6 +16,7 @@ use super::{
     exchange::{Exchange, count, count_failed},
     framing, headers, host,
     http::Client,
+    http2, interim,
     limits::Admission,
     redirect,
     replay::Replayable,
@@ -58,7 +60,7 @@ pub(super) async fn answer(
         Err(fault) => {
             if fault.is_ours() {
                 count_failed(&site);
-                complain(&site, fault);
+                complain(site.running(), fault);
             }
             own(client.refuse(fault, version), active)
         }
@@ -70,7 +72,7 @@ fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
         return Err(Fault::Tunnel);
     }
     let host = host::of(request).ok_or(Fault::BadHost)?;
-    let site = client.site(host.name()).ok_or(Fault::UnknownHost)?;
+    let site = client.site(host.name())?;
     if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
@@ -85,16 +87,22 @@ async fn forward(
 ) -> Result<Forwarded, Fault> {
     let worker = &client.worker;
     host::to_origin_form(&mut request);
-    *request.version_mut() = Version::HTTP_11;
+    let version = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let length = request.body().size_hint().exact();
     let headers = request.headers_mut();
-    let is_upgrade = headers::towards_backend(headers, &client.facts);
-    framing::frame(headers, length);
+    let asked = headers::towards_backend(headers, &client.facts);
+    // By HTTP/1.1 trailers follow chunks alone.
+    framing::frame(headers, length.filter(|&length| length == 0 || !asked.trailers));
     let allowed = worker.settings.max_request_body;
-    let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
+    let mut request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
     if request.body().is_too_large() {
         return Err(Fault::BodyTooLarge);
     }
+    let is_heard = !http2::takes(site, &request);
+    let holds = asked.word && version > Version::HTTP_10 && is_heard;
+    let word = if holds { request.body_mut().hold() } else { None };
+    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
+    interim::listen(&mut request, word, outbox);
     let heeded = site.balancer.heeds_wishes();
     let names = client.facts.names();
     let wish = if heeded { wish(request.headers(), names) } else { Wish::NONE };
@@ -103,7 +111,7 @@ async fn forward(
     let exchange = replayable.send(site, &wish);
     let timed = active.pace.as_ref().and_then(|pace| Some((pace, pace.deadline()?)));
     let Some((pace, deadline)) = timed else {
-        return Ok((exchange.await?, is_upgrade));
+        return Ok((exchange.await?, asked.upgrade));
     };
     let is_clients = || progress.is_some_and(|progress| progress.waits_for_client());
     let late = |_| {
@@ -112,7 +120,7 @@ async fn forward(
         if is_clients() { Fault::SlowBody } else { Fault::SlowResponse }
     };
     let exchange = timeout_at(deadline, exchange).await.map_err(late)??;
-    Ok((exchange, is_upgrade))
+    Ok((exchange, asked.upgrade))
 }
 
 async fn deliver(
@@ -121,18 +129,24 @@ async fn deliver(
     (exchange, is_upgrade): Forwarded,
     active: Active,
 ) -> Answer {
-    let Exchange { mut response, lease, .. } = exchange;
+    let Exchange { mut response, lease, is_bodiless, .. } = exchange;
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // Ours, whatever the backend's is (RFC 9110 2.5). hyper lowers it for a client that asks it to.
+    *response.version_mut() = Version::HTTP_11;
     headers::towards_client(response.headers_mut(), is_switching);
     site.rewrite.apply(response.headers_mut());
     client.date(site, response.headers_mut());
+    if is_bodiless && active.watch().is_http1() {
+        // The body may come or not: nobody knows where another request would begin.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if !is_switching {
         return (response.map(|body| ResponseBody::backend(body, lease, active)), None);
     }
     let switched = if is_upgrade { lease.into_switched().await } else { None };
     if switched.is_none() {
         count_failed(site);
-        complain(site, Fault::BadResponse);
+        complain(site.running(), Fault::BadResponse);
         let refusal = client.refuse(Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);
     }

@@ -3,18 +3,20 @@
 //! never comes here.
 
 use hyper::{
-    HeaderMap, Request,
+    HeaderMap, Method, Request,
     body::{Body, Incoming},
     header::{self, HeaderValue},
 };
 
-use super::{answer::Fault, host, witness::Seen};
+use super::{answer::Fault, host};
 
-/// Refuses what hyper lets through and somebody else may understand otherwise.
-pub(super) fn check(request: &Request<Incoming>, seen: Seen) -> Result<(), Fault> {
+/// Refuses what hyper lets through and somebody else may understand otherwise. `seen` is what the
+/// witness says of the header section.
+pub(super) fn check(request: &Request<Incoming>, seen: Result<(), Fault>) -> Result<(), Fault> {
     let headers = request.headers();
-    if seen.has_bare_line_feed {
-        return Err(Fault::BareLineFeed);
+    seen?;
+    if !has_known_target(request) {
+        return Err(Fault::BadTarget);
     }
     if !host::is_one(request) {
         return Err(Fault::BadHost);
@@ -23,13 +25,35 @@ pub(super) fn check(request: &Request<Incoming>, seen: Seen) -> Result<(), Fault
         return Err(Fault::BadCoding);
     }
     let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
-    if is_coded && (seen.has_length || headers.contains_key(header::CONTENT_LENGTH)) {
+    if is_coded && headers.contains_key(header::CONTENT_LENGTH) {
         return Err(Fault::TwoFramings);
     }
     // Over HTTP/2 the body may end with the header section, whatever that says of its length.
     let length = request.body().size_hint().exact();
     let mut said = headers.get_all(header::CONTENT_LENGTH).iter();
     if said.all(|said| parse(said.as_bytes()) == length) { Ok(()) } else { Err(Fault::BadLength) }
+}
+
+/// `*` is for OPTIONS alone (RFC 9112 3.2.4), and of what other schemes mean we know nothing.
+fn has_known_target<B>(request: &Request<B>) -> bool {
+    let target = request.uri();
+    let is_web = |scheme| scheme == "http" || scheme == "https";
+    target.scheme_str().is_none_or(is_web)
+        && (target.path() != "*" || request.method() == Method::OPTIONS)
+}
+
+/// The size of an HTTP/2 request's header section as RFC 9113 10.5.1 has it: each field's name and
+/// value, and 32 bytes.
+pub(super) fn section_size<B>(request: &Request<B>) -> usize {
+    const EACH: usize = 32;
+    let target = request.uri();
+    let authority =
+        target.authority().map_or(0, |it| ":authority".len() + it.as_str().len() + EACH);
+    let path = target.path_and_query().map_or(0, |it| ":path".len() + it.as_str().len() + EACH);
+    let line = ":method".len() + request.method().as_str().len() + ":scheme".len() + 2 * EACH;
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + EACH).sum();
+    authority + path + line + target.scheme_str().map_or(0, str::len) + fields
 }
 
 /// One coding, once, and nothing with it (RFC 9112 7.1: the only one that every reader knows).

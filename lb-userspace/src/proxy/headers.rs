@@ -56,7 +56,11 @@ impl Names {
         if !name.as_str().contains('_') {
             return false;
         }
-        let plain = name.as_str().replace('_', "-");
+        self.sets(&name.as_str().replace('_', "-"))
+    }
+
+    /// Whether we alone set the header `name`.
+    fn sets(&self, name: &str) -> bool {
         let ours = [
             &X_FORWARDED_FOR,
             &X_FORWARDED_PROTO,
@@ -68,7 +72,17 @@ impl Names {
             &self.replay_src,
             &self.replay_failed,
         ];
-        ours.iter().any(|name| name.as_str() == plain)
+        ours.iter().any(|ours| ours.as_str() == name)
+    }
+
+    /// Takes out of a request's trailers what must stand before its body, and what we alone say.
+    pub fn check_trailers(&self, trailers: &mut HeaderMap) {
+        strip_trailers(trailers);
+        let is_forged = |name: &&HeaderName| self.sets(name.as_str()) || self.is_disguised(name);
+        let forged: Vec<_> = trailers.keys().filter(is_forged).cloned().collect();
+        for name in forged {
+            trailers.remove(name);
+        }
     }
 }
 
@@ -169,6 +183,7 @@ struct Found {
     any: bool,
     te: bool,
     expect: bool,
+    trailer: bool,
 }
 
 impl Found {
@@ -178,6 +193,7 @@ impl Found {
             match name.as_str() {
                 "te" => found.te = true,
                 "expect" => found.expect = true,
+                "trailer" => found.trailer = true,
                 "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding"
                 | "upgrade" => found.any = true,
                 _ => {}
@@ -202,7 +218,10 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue
     }
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
-    headers.remove(header::TRANSFER_ENCODING);
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        // It says nothing beside the other (RFC 9112 6.3), and may be wrong.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let upgrade = headers.remove(header::UPGRADE)?;
     let is_h2c = upgrade.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
     (asks && !is_h2c).then_some(upgrade)
@@ -227,18 +246,27 @@ fn connection_options(headers: &mut HeaderMap) -> Vec<HeaderName> {
     named
 }
 
-/// Readies a request's headers for an HTTP/1.1 backend. Returns whether it asks for an upgrade.
-pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> bool {
+/// What a request asks for beside its target.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub upgrade: bool,
+    /// To be told before the body is sent that it is wanted.
+    pub word: bool,
+    /// Trailers are announced.
+    pub trailers: bool,
+}
+
+/// Readies a request's headers for an HTTP/1.1 backend.
+pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> Asked {
     let found = Found::among(headers);
     let wants_trailers = found.te && accepts_trailers(headers);
     let upgrade = strip_hop_by_hop(headers, found);
     if found.te {
         headers.remove(header::TE);
     }
-    if found.expect {
-        // hyper's server has answered, or will answer, `100 Continue` itself.
-        headers.remove(header::EXPECT);
-    }
+    // What hyper's server takes for it. Where the backend is to be asked, it comes back.
+    let expected = if found.expect { headers.remove(header::EXPECT) } else { None };
+    let word = expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     facts.describe(headers);
     let is_upgrade = upgrade.is_some();
     if let Some(protocol) = upgrade {
@@ -248,7 +276,42 @@ pub(super) fn towards_backend(headers: &mut HeaderMap, facts: &Facts) -> bool {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    is_upgrade
+    Asked { upgrade: is_upgrade, word, trailers: found.trailer }
+}
+
+/// Header lines as HTTP/1.1 writes them.
+pub(super) fn write(headers: &HeaderMap, to: &mut Vec<u8>) {
+    for (name, value) in headers {
+        to.extend_from_slice(name.as_str().as_bytes());
+        to.extend_from_slice(b": ");
+        to.extend_from_slice(value.as_bytes());
+        to.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Takes out of trailers what is of no use or does harm there: what frames, routes or authenticates a
+/// message, says how to read it, or is about the connection (RFC 9110 6.5.1).
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    const BEFORE: [HeaderName; 13] = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::EXPECT,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::SET_COOKIE,
+        header::COOKIE,
+        header::TE,
+        header::TRAILER,
+    ];
+    let found = Found { any: true, ..Found::default() };
+    strip_hop_by_hop(trailers, found);
+    for name in BEFORE {
+        trailers.remove(name);
+    }
 }
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {

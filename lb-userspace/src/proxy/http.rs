@@ -33,6 +33,7 @@ use super::{
     answer::{self, Fault},
     connect,
     forward::{self, Switched},
+    framing,
     headers::Facts,
     origin::Origin,
     pace::{self, Pace},
@@ -40,7 +41,8 @@ use super::{
     relay::{Side, relay},
     routes::Site,
     tls::Terminator,
-    watch::{Limits, Patience, Watch, Watched},
+    watch::{Limits, Patience, Watch},
+    watched::Watched,
     worker::Worker,
 };
 
@@ -102,10 +104,14 @@ impl Client {
     }
 
     /// The service for a name here, by the routes that apply now.
-    pub fn site(&self, name: &str) -> Option<Arc<Site>> {
+    pub fn site(&self, name: &str) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
-            let site = routes.find(self.local)?.site(Some(name))?;
-            site.is_http.then(|| site.clone())
+            let site = routes.find(self.local).and_then(|frontend| frontend.site(Some(name)));
+            match site.ok_or(Fault::UnknownHost)? {
+                site if site.is_http => Ok(site.clone()),
+                // Its own connections are not looked into.
+                _ => Err(Fault::Misdirected),
+            }
         })
     }
 
@@ -123,7 +129,7 @@ impl Client {
             return Ended::Well;
         };
         tracing::debug!(client = %self.peer, %error, "connection ended");
-        if error.is_parse() { Ended::Malformed } else { Ended::Broken }
+        if error.is_parse() { Ended::Malformed(Fault::of_parser(&error)) } else { Ended::Broken }
     }
 
     fn limits(&self) -> Limits {
@@ -160,7 +166,7 @@ pub(super) async fn serve1<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: Side + 'static,
 {
-    let watch = Watch::http1();
+    let watch = Watch::http1(client.worker.names.clone());
     let switched: Rc<RefCell<Option<Switched>>> = Rc::default();
     let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
     let service = service_fn({
@@ -194,21 +200,30 @@ where
     let ended = drive(&client, patience, pace, &mut connection, shut_down).await;
     let is_late = watch.is_amid_header();
     let parts = connection.into_parts();
-    let mut stream = parts.io.into_inner().stream;
+    let stream = parts.io.into_inner().stream;
     match (ended, switched.take()) {
         (Ended::Well, Some(switched)) => {
             tunnel(&client, (stream, parts.read_buf), switched).await;
         }
         (Ended::Well, None) if watch.owes_body() => linger(stream).await,
-        // hyper has said what it thinks of it.
-        (Ended::Malformed, _) => linger(stream).await,
-        (Ended::OutOfTime, _) if is_late => {
-            let answer = client.refuse(Fault::SlowHeader, Version::HTTP_11);
-            if stream.write_all(&answer::to_bytes(answer)).await.is_ok() {
-                linger(stream).await;
-            }
+        (Ended::Malformed(fault), _) if watch.is_settled() => {
+            say_last(&client, fault, stream).await;
         }
+        (Ended::Malformed(_), _) => linger(stream).await,
+        (Ended::OutOfTime, _) if is_late => say_last(&client, Fault::SlowHeader, stream).await,
         _ => {}
+    }
+}
+
+/// Answers what never became a request, and ends the connection.
+async fn say_last<S>(client: &Client, fault: Fault, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = answer::to_bytes(client.refuse(fault, Version::HTTP_11));
+    let within = client.worker.settings.idle_timeout;
+    if let Ok(Ok(())) = timeout(within, stream.write_all(&answer)).await {
+        linger(stream).await;
     }
 }
 
@@ -217,7 +232,7 @@ where
 enum Ended {
     Well,
     /// What the client sent is not HTTP.
-    Malformed,
+    Malformed(Fault),
     Broken,
     /// The client has had its time.
     OutOfTime,
@@ -240,7 +255,7 @@ pub(super) async fn serve2<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let watch = Watch::http2();
+    let watch = Watch::http2(client.worker.names.clone());
     let service = service_fn({
         let (client, watch) = (client.clone(), watch.clone());
         move |mut request: Request<Incoming>| {
@@ -252,6 +267,9 @@ where
                 let pace = pace::of_stream();
                 pace.begin(settings.request_timeout, settings.idle_timeout);
                 active.pace = Some(pace);
+                if framing::section_size(&request) > settings.max_header_size {
+                    active.seen = Err(Fault::HeaderTooLarge);
+                }
                 let upgrade = connect::translate(&mut request);
                 let (response, switched) = forward::answer(&client, request, active).await;
                 Ok::<_, Infallible>(match upgrade {
@@ -269,7 +287,8 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(client.worker.settings.max_header_size as u32)
+        // What is larger gets hyper's answer, which says nothing of why.
+        .max_header_list_size(2 * client.worker.settings.max_header_size as u32)
         .auto_date_header(client.is_dated)
         // Finds clients that vanished while a response is under way.
         .keep_alive_interval(client.worker.settings.idle_timeout)

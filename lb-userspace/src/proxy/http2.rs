@@ -7,7 +7,7 @@ use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::Poll,
     time::Duration,
 };
@@ -34,13 +34,21 @@ use super::{
     upstream::{Clock, Failure, dial},
     worker::Worker,
 };
+use crate::{
+    load::{LoadSlot, Permit},
+    service::ConcurrencyKind,
+};
 
 /// The largest header section of a response, in bytes.
 const MAX_HEADER: u32 = 64 * 1024;
 
 /// A worker's connections, one for each backend.
 #[derive(Default)]
-pub(super) struct Connections(RefCell<HashMap<SocketAddr, Shared>>);
+pub(super) struct Connections {
+    open: RefCell<HashMap<SocketAddr, Shared>>,
+    /// Where connections are what is counted: those that are in use.
+    counted: RefCell<HashMap<LoadSlot, Weak<Permit>>>,
+}
 
 struct Shared {
     sender: SendRequest<RequestBody>,
@@ -51,6 +59,12 @@ struct Shared {
 /// HTTP/1.1.
 pub(super) fn takes(site: &Site, request: &Request<RequestBody>) -> bool {
     site.h2_backend && !request.headers().contains_key(header::UPGRADE)
+}
+
+/// Whether all such requests of a worker to one backend count as one connection there.
+pub(super) fn shares(site: &Site, request: &Request<RequestBody>) -> bool {
+    let kind = || site.running().service.concurrency.kind;
+    takes(site, request) && kind() == ConcurrencyKind::Connections
 }
 
 /// Sends `request`, which has HTTP/1.1's form, and awaits the response's header section.
@@ -133,8 +147,24 @@ async fn open(worker: &Worker, address: SocketAddr) -> Result<SendRequest<Reques
 }
 
 impl Connections {
+    /// Whether requests to the backend of `slot` are counted already.
+    pub fn is_counted(&self, slot: LoadSlot) -> bool {
+        self.counted.borrow().get(&slot).is_some_and(|permit| permit.strong_count() > 0)
+    }
+
+    pub fn counted(&self, slot: LoadSlot) -> Option<Rc<Permit>> {
+        self.counted.borrow().get(&slot)?.upgrade()
+    }
+
+    /// Counts them by `permit` as long as one of them is under way.
+    pub fn count(&self, slot: LoadSlot, permit: Permit) -> Rc<Permit> {
+        let permit = Rc::new(permit);
+        self.counted.borrow_mut().insert(slot, Rc::downgrade(&permit));
+        permit
+    }
+
     fn find(&self, address: SocketAddr) -> Option<SendRequest<RequestBody>> {
-        let mut connections = self.0.borrow_mut();
+        let mut connections = self.open.borrow_mut();
         let shared = connections.get_mut(&address)?;
         if shared.sender.is_closed() {
             connections.remove(&address);
@@ -145,12 +175,13 @@ impl Connections {
     }
 
     fn keep(&self, address: SocketAddr, sender: SendRequest<RequestBody>) {
-        self.0.borrow_mut().insert(address, Shared { sender, used: Instant::now() });
+        self.open.borrow_mut().insert(address, Shared { sender, used: Instant::now() });
     }
 
     /// Lets go of connections that nobody used for `idle`. Each closes when its last request ends.
     fn sweep(&self, idle: Duration) {
-        let mut connections = self.0.borrow_mut();
+        self.counted.borrow_mut().retain(|_, permit| permit.strong_count() > 0);
+        let mut connections = self.open.borrow_mut();
         connections.retain(|_, it| !it.sender.is_closed() && it.used.elapsed() < idle);
     }
 }

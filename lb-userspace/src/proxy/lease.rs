@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{forward::Switched, limits::Admission, upstream::Upstream, worker::Worker};
+use super::{
+    answer::Fault, complaint::complain, forward::Switched, limits::Admission, upstream::Upstream,
+    worker::Worker,
+};
 use crate::{
     fleet::{Backend, RunningService},
     load::{Load, Permit},
@@ -71,6 +74,7 @@ impl Lease {
     /// The response broke off.
     pub fn fail(self) {
         self.service.failed.fetch_add(1, Ordering::Relaxed);
+        complain(&self.service, Fault::BrokeOff);
     }
 
     /// The connection after `101 Switching Protocols`. The admission goes with it.

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,11 +16,11 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::{answer::Fault, routes::Site, worker::Worker};
+use super::{answer::Fault, http2::Connections, routes::Site, worker::Worker};
 use crate::{
     balance::{Ask, Unavailable, Wish},
     fleet::RunningService,
-    load::{Load, Permit},
+    load::{Load, LoadSlot, Permit},
 };
 
 /// The first in line looks again after so long: flows that the kernel counts out, and backends that
@@ -55,9 +56,28 @@ impl Waiter {
 /// service.
 pub(super) struct Admission {
     /// `None` only while dropped.
-    backend: Option<Permit>,
+    backend: Option<Count>,
     service: Option<Served>,
     gate: Arc<Gate>,
+}
+
+/// In a backend's count.
+enum Count {
+    Alone(Permit),
+    /// One with all that goes over the same connection.
+    Together {
+        _permit: Rc<Permit>,
+    },
+}
+
+impl Admission {
+    /// Lets what goes to the same backend by HTTP/2 count as one with it.
+    pub fn share(&mut self, with: &Connections, slot: LoadSlot) {
+        self.backend = self.backend.take().map(|count| match count {
+            Count::Alone(permit) => Count::Together { _permit: with.count(slot, permit) },
+            together @ Count::Together { .. } => together,
+        });
+    }
 }
 
 impl Drop for Admission {
@@ -169,10 +189,15 @@ impl Gate {
                     Unavailable::Down | Unavailable::Elsewhere => Denied::No(why.into()),
                 })?;
             let backend = &self.service.backends[index];
-            if let Some(permit) = worker.load.enter_below(backend.slot, hard) {
+            let free =
+                if (ask.is_free)(backend.slot) { worker.http2.counted(backend.slot) } else { None };
+            let count = free
+                .map(|permit| Count::Together { _permit: permit })
+                .or_else(|| worker.load.enter_below(backend.slot, hard).map(Count::Alone));
+            if count.is_some() {
                 backend.connections.fetch_add(1, Ordering::Relaxed);
                 let gate = self.clone();
-                return Ok((index, Admission { backend: Some(permit), service, gate }));
+                return Ok((index, Admission { backend: count, service, gate }));
             }
         }
         Err(Denied::Busy(Unavailable::Full.into()))

@@ -57,7 +57,8 @@ pub(super) async fn connect(
     let mut fault = None;
     let mut earlier = None;
     while tried.len() < ATTEMPTS {
-        let ask = Ask { load: &worker.load, client, tried: &tried, wish: &Wish::NONE };
+        let wish = &Wish::NONE;
+        let ask = Ask { load: &worker.load, client, tried: &tried, wish, is_free: &|_| false };
         let admitted = site.gate.admit(worker, site, &ask, earlier.take()).await;
         let (index, admission) = admitted.map_err(|why| fault.unwrap_or(why))?;
         let address = site.running().backends[index].server.address;

@@ -1,26 +1,19 @@
 //! What a client connection is doing, and until when it may go on doing nothing else.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use hyper::body::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
-    time::Instant,
-};
+use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
 
 use super::{
-    alarm::Alarm,
-    gather,
-    pace::Pace,
-    witness::{Seen, Witness},
+    alarm::Alarm, answer::Fault, headers::Names, interim::Outbox, pace::Pace, witness::Witness,
 };
 
 /// Time allowed in each state.
@@ -32,6 +25,7 @@ pub(super) struct Limits {
 
 /// Shared by a connection's I/O, its requests and the task that drives it.
 pub(super) struct Watch {
+    pub names: Arc<Names>,
     /// Requests that are being answered.
     active: Cell<u32>,
     /// No request has come yet.
@@ -45,6 +39,14 @@ pub(super) struct Watch {
     owes_body: Cell<bool>,
     /// The client does not take what we have for it.
     stalled: Cell<bool>,
+    /// Only of HTTP/1: all that was answered has been written. What hyper writes now it says of its
+    /// own accord, which is kept from the client: the answer is to be one of ours.
+    is_settled: Cell<bool>,
+    has_withheld: Cell<bool>,
+    /// Only of HTTP/1: what the backend says first.
+    outbox: OnceCell<Arc<Outbox>>,
+    /// hyper has written all that it had: something else may be said before what it says next.
+    is_between: Cell<bool>,
     /// Changes whenever the time allowed starts anew.
     epoch: Cell<u32>,
 }
@@ -59,17 +61,18 @@ enum State {
 
 impl Watch {
     /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
-    pub fn http1() -> Rc<Self> {
-        Self::new(true)
+    pub fn http1(names: Arc<Names>) -> Rc<Self> {
+        Self::new(names, true)
     }
 
     /// HTTP/2: bytes without a request mean nothing by themselves.
-    pub fn http2() -> Rc<Self> {
-        Self::new(false)
+    pub fn http2(names: Arc<Names>) -> Rc<Self> {
+        Self::new(names, false)
     }
 
-    fn new(tracks_header: bool) -> Rc<Self> {
+    fn new(names: Arc<Names>, tracks_header: bool) -> Rc<Self> {
         Rc::new(Self {
+            names,
             active: Cell::new(0),
             is_fresh: Cell::new(true),
             first: Notify::new(),
@@ -77,6 +80,10 @@ impl Watch {
             witness: tracks_header.then(RefCell::default),
             owes_body: Cell::new(false),
             stalled: Cell::new(false),
+            is_settled: Cell::new(tracks_header),
+            has_withheld: Cell::new(false),
+            outbox: OnceCell::new(),
+            is_between: Cell::new(true),
             epoch: Cell::new(0),
         })
     }
@@ -88,10 +95,36 @@ impl Watch {
             self.first.notify_waiters();
         }
         self.in_header.set(false);
+        self.is_settled.set(false);
         self.active.set(self.active.get() + 1);
         let witness = self.witness.as_ref();
-        let seen = witness.map_or_else(Seen::default, |witness| witness.borrow_mut().finish());
+        let seen = witness.map_or(Ok(()), |witness| witness.borrow_mut().finish());
         Active { watch: self.clone(), seen, pace: None }
+    }
+
+    pub fn is_http1(&self) -> bool {
+        self.witness.is_some()
+    }
+
+    /// For what the backend of the request that is being answered says first.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.get_or_init(Arc::default).clone()
+    }
+
+    /// Has the client told what backends have said so far.
+    pub fn poll_outbox<W: AsyncWrite>(
+        &self,
+        to: Pin<&mut W>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.outbox.get() {
+            None => Poll::Ready(Ok(())),
+            Some(outbox) if self.is_between.get() => outbox.poll_empty(to, cx),
+            Some(outbox) => {
+                outbox.clear();
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     pub fn is_fresh(&self) -> bool {
@@ -116,6 +149,11 @@ impl Watch {
 
     fn end(&self) {
         self.active.set(self.active.get() - 1);
+        // Of a pipelined request some has come, perhaps.
+        let witness = self.witness.as_ref().filter(|_| self.active.get() == 0);
+        if witness.is_some_and(|witness| witness.borrow().is_within()) {
+            self.in_header.set(true);
+        }
         self.restart();
     }
 
@@ -123,10 +161,12 @@ impl Watch {
         self.epoch.set(self.epoch.get().wrapping_add(1));
     }
 
-    fn read(&self, bytes: &[u8]) {
-        if let Some(witness) = self.witness.as_ref().filter(|_| self.active.get() == 0) {
-            self.in_header.set(true);
+    pub fn read(&self, bytes: &[u8]) {
+        if let Some(witness) = &self.witness {
             witness.borrow_mut().look(bytes);
+            if self.active.get() == 0 {
+                self.in_header.set(true);
+            }
         }
     }
 
@@ -138,11 +178,39 @@ impl Watch {
     }
 
     /// Progress, however little, starts the client's time anew.
-    fn wrote(&self, is_pending: bool) {
+    pub fn wrote(&self, is_pending: bool) {
         let was_pending = self.stalled.replace(is_pending);
         if was_pending && !is_pending {
             self.restart();
         }
+    }
+
+    pub fn has_withheld(&self) -> bool {
+        self.has_withheld.get()
+    }
+
+    /// hyper has written all that it had.
+    pub fn set_between(&self, is_between: bool) {
+        self.is_between.set(is_between);
+    }
+
+    /// All that hyper had to write has been sent.
+    pub fn flushed(&self) {
+        if self.active.get() == 0 && self.witness.is_some() {
+            self.is_settled.set(true);
+        }
+    }
+
+    /// Whether what hyper writes is nothing that we answered.
+    pub fn withholds(&self) -> bool {
+        let is_settled = self.is_settled.get();
+        self.has_withheld.set(is_settled);
+        is_settled
+    }
+
+    /// Whether the client has had all answers, each whole, and can be told something else.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled.get()
     }
 
     fn state(&self) -> State {
@@ -161,8 +229,8 @@ impl Watch {
 /// A request that is being answered.
 pub(super) struct Active {
     watch: Rc<Watch>,
-    /// Of its header section.
-    pub seen: Seen,
+    /// What the witness says of its header section.
+    pub seen: Result<(), Fault>,
     pub pace: Option<Rc<Pace>>,
 }
 
@@ -217,77 +285,5 @@ impl Patience {
             State::Stalled | State::Idle => self.limits.idle,
         };
         self.alarm.poll(cx, self.since + allowed)
-    }
-}
-
-/// A client's stream that tells its [`Watch`] what happens, and can give back what was read of it.
-pub(super) struct Watched<T> {
-    pub stream: T,
-    ahead: Bytes,
-    watch: Rc<Watch>,
-}
-
-impl<T> Watched<T> {
-    /// `ahead` was read from `stream` already.
-    pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
-        Self { stream, ahead, watch }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.ahead.has_remaining() {
-            let length = self.ahead.len().min(buf.remaining());
-            let ahead = self.ahead.split_to(length);
-            buf.put_slice(&ahead);
-            self.watch.read(&ahead);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.watch.read(&buf.filled()[before..]);
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch.wrote(wrote.is_pending());
-        wrote
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
-        self.watch.wrote(wrote.is_pending());
-        wrote
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch.wrote(flushed.is_pending());
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

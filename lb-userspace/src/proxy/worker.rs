@@ -63,7 +63,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(shared: Shared) -> Rc<Self> {
+    pub fn new(shared: Shared) -> Rc<Self> {
         let settings = shared.settings;
         Rc::new(Self {
             http2: Connections::default(),

@@ -51,6 +51,31 @@ impl Setting {
         fleet.services[index as usize] = self.run(grown, &old.backends);
     }
 
+    /// One of its servers leaves a service.
+    pub(super) fn remove_server(&mut self, fleet: &mut Fleet, index: u32) {
+        let old = fleet.services[index as usize].clone();
+        let mut left = Service::clone(&old.service);
+        let gone = left.pool.servers.remove(2);
+        self.sources.remove(&gone.address.ip());
+        self.revision += 1;
+        fleet.services[index as usize] = self.run(left, &old.backends);
+    }
+
+    /// A service with servers of its own.
+    pub(super) fn add_service(&mut self, fleet: &mut Fleet, _: u32) {
+        let number = fleet.services.len() as u32;
+        let count = fleet.services[0].backends.len();
+        let servers = (0..count).map(|_| self.server()).collect();
+        self.revision += 1;
+        let running = self.run(service(number, servers), &[]);
+        fleet.services.push(running);
+    }
+
+    /// The last of the services that came.
+    pub(super) fn remove_service(&mut self, fleet: &mut Fleet, _: u32) {
+        fleet.services.pop();
+    }
+
     pub(super) fn fail(&mut self, fleet: &mut Fleet, index: u32) {
         let running = &fleet.services[index as usize];
         running.backends[0].set_up(false);

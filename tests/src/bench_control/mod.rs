@@ -3,10 +3,17 @@
 
 mod fleet;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use lb::{
+    app::{Ledger, Notes},
     control::{self, Circumstances, Desired, Slots},
     datapath::{Datapath, DatapathConfig, Tables},
     fleet::Fleet,
@@ -24,7 +31,8 @@ pub struct Size {
     pub services: u32,
     /// Of each service.
     pub servers: u32,
-    pub maglev_size: u32,
+    /// As `[node] maglev_table_size`. `None`: by the servers.
+    pub maglev_size: Option<u32>,
 }
 
 /// One kind of change; medians.
@@ -36,6 +44,8 @@ pub struct Figures {
     pub commands: BTreeMap<&'static str, usize>,
     /// Words of rings among what they write.
     pub ring_words: usize,
+    /// By which the notes on whose the indices are have grown.
+    pub noted_bytes: i64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -49,13 +59,16 @@ pub struct Report {
 ///
 /// No root, or no room for so many.
 pub fn run(size: Size, rounds: u32) -> Result<Report> {
-    let mut bench = Bench::new(size)?;
+    let mut bench = Bench::new(size, rounds)?;
     let mut cases = vec![bench.measure("everything at the start", |_| {})?];
     type Change = fn(&mut Setting, &mut Fleet, u32);
-    let changes: [(&'static str, Change); 4] = [
+    let changes: [(&'static str, Change); 7] = [
         ("a server is added to a service", Setting::add_server),
         ("a server fails", Setting::fail),
         ("a server drains", Setting::drain),
+        ("a server is removed", Setting::remove_server),
+        ("a service is added", Setting::add_service),
+        ("a service is removed", Setting::remove_service),
         ("nothing changes", |_, _, _| {}),
     ];
     for (name, change) in changes {
@@ -79,19 +92,23 @@ struct Bench {
     desired: Desired,
     actual: control::Tables,
     tables: Tables,
-    maglev_size: u32,
+    ledger: Ledger,
+    directory: Directory,
+    maglev_size: Option<u32>,
 }
 
 impl Bench {
-    fn new(size: Size) -> Result<Self> {
-        let backends = size.services * (size.servers + 1);
+    fn new(size: Size, rounds: u32) -> Result<Self> {
+        // Those that come, and those that left and are not forgotten yet.
+        let services = size.services + rounds;
+        let backends = services * (size.servers + 1) + rounds;
         let largest = Arc::new(fleet::sample(size.servers + 1));
         let ring = control::needs(&[largest], size.maglev_size).rings;
         let config = DatapathConfig {
             backends,
-            services: size.services,
-            vips: size.services,
-            ring_slots: size.services * ring + 64 * ring,
+            services,
+            vips: services,
+            ring_slots: services * ring + 64 * ring,
             load_slots: backends,
             ..DatapathConfig::default()
         };
@@ -101,6 +118,7 @@ impl Bench {
             loads: config.load_slots,
             rings: config.ring_slots,
         };
+        let directory = Directory::create()?;
         let datapath = Datapath::load(&config, FlowTimeouts::default())
             .context("loading the kernel object (this needs root)")?;
         let mut setting = Setting::new(Slots::new(capacity));
@@ -110,6 +128,8 @@ impl Bench {
             fleet,
             desired: Desired::default(),
             actual: control::Tables::new(capacity.rings),
+            ledger: Ledger::new(Notes::new(directory.path(), BTreeSet::new())),
+            directory,
             tables: datapath.tables,
             maglev_size: size.maglev_size,
         })
@@ -118,6 +138,7 @@ impl Bench {
     /// Makes a change and follows it, as the daemon does.
     fn measure(&mut self, name: &'static str, change: impl FnOnce(&mut Self)) -> Result<Figures> {
         change(self);
+        let noted = self.directory.bytes()?;
         let began = cpu_time()?;
         let mut commands = BTreeMap::new();
         let mut ring_words = 0;
@@ -139,6 +160,7 @@ impl Bench {
         self.desired.retire(circumstances.now, |_| false, slots);
         loop {
             let plan = control::plan(&self.desired, &self.actual)?;
+            self.ledger.note(slots)?;
             for command in &plan.commands {
                 self.tables.apply(command)?;
                 self.actual.apply(command);
@@ -154,7 +176,35 @@ impl Bench {
             }
         }
         let cpu_ms = (cpu_time()? - began).as_secs_f64() * 1000.0;
-        Ok(Figures { name, cpu_ms, commands, ring_words })
+        let noted_bytes = self.directory.bytes()? - noted;
+        Ok(Figures { name, cpu_ms, commands, ring_words, noted_bytes })
+    }
+}
+
+/// The state directory. Goes when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("lb-bench-control-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// In all files.
+    fn bytes(&self) -> Result<i64> {
+        let lengths = fs::read_dir(&self.0)?.map(|entry| Ok(entry?.metadata()?.len() as i64));
+        lengths.sum()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -182,10 +232,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} services, {} backends; medians\n", self.services, self.backends)?;
         writeln!(f, "{:32} {:>10}  written", "change", "CPU ms")?;
-        for Figures { name, cpu_ms, commands, ring_words } in &self.cases {
+        for Figures { name, cpu_ms, commands, ring_words, noted_bytes } in &self.cases {
             let tables = commands.iter().map(|(table, count)| format!("{table} {count}"));
             let tables = tables.collect::<Vec<_>>().join(", ");
-            writeln!(f, "{name:32} {cpu_ms:10.2}  {tables} ({ring_words} words of rings)")?;
+            writeln!(
+                f,
+                "{name:32} {cpu_ms:10.2}  {tables} ({ring_words} words of rings; {noted_bytes} bytes of notes)"
+            )?;
         }
         Ok(())
     }

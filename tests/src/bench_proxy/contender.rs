@@ -20,6 +20,8 @@ pub const HTTP: u16 = 80;
 pub const HTTPS: u16 = 443;
 /// TLS ended, and what is inside relayed.
 pub const RELAY: u16 = 8443;
+/// Relayed as they are, with version 1 of the PROXY protocol first.
+pub const ANNOUNCED: u16 = 8444;
 /// HTTP whose connections become tunnels.
 pub const TUNNEL: u16 = 81;
 
@@ -98,10 +100,12 @@ fn services(lab: &Lab) -> String {
          {{ port = {HTTPS}, handlers = [\"tls\", \"http\"], {tls} }}, \
          {{ port = {RELAY}, handlers = [\"tls\"], {tls} }}"
     );
+    let announced = format!("{{ port = {ANNOUNCED}, handlers = [\"proxy_proto\"] }}");
     let tunnel = format!("{{ port = {TUNNEL}, handlers = [\"http\"] }}");
     format!(
-        "[[certificates]]\ncert = \"{directory}/cert.pem\"\nkey = \"{directory}/key.pem\"\n\n{}{}",
+        "[[certificates]]\ncert = \"{directory}/cert.pem\"\nkey = \"{directory}/key.pem\"\n\n{}{}{}",
         service("web", &web, origin::HTTP),
+        service("announced", &announced, origin::ANNOUNCED),
         service("tunnel", &tunnel, origin::TUNNEL)
     )
 }

@@ -5,7 +5,7 @@ use std::{fs, net::Ipv4Addr};
 use anyhow::Result;
 
 use super::{
-    contender::{HTTP, HTTPS, RELAY, TUNNEL},
+    contender::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
     origin,
 };
 use crate::{process::Process, topology::Lab};
@@ -25,6 +25,7 @@ pub fn start(lab: &Lab) -> Result<Process> {
 
 fn configuration(directory: &str) -> String {
     let (http, tunnel) = (origin::at(origin::HTTP), origin::at(origin::TUNNEL));
+    let announced = origin::at(origin::ANNOUNCED);
     // Splicing is off unless asked for; here it has what it can do.
     format!(
         "global\n nbthread 1\n maxconn 6000\n\
@@ -39,6 +40,8 @@ fn configuration(directory: &str) -> String {
          frontend tunnels\n bind {ADDRESS}:{TUNNEL}\n default_backend tunnel\n\
          backend tunnel\n server tunnel {tunnel}\n\
          listen relay\n mode tcp\n bind {ADDRESS}:{RELAY} ssl crt {directory}/both.pem\n\
-         \x20server origin {http}\n"
+         \x20server origin {http}\n\
+         listen announced\n mode tcp\n bind {ADDRESS}:{ANNOUNCED}\n\
+         \x20server origin {announced} send-proxy\n"
     )
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     Extent, OTHER_CORE,
-    contender::{Contender, HTTP, HTTPS, RELAY},
+    contender::{ANNOUNCED, Contender, HTTP, HTTPS, RELAY},
     origin::{LARGE, SMALL},
     turn::Work,
 };
@@ -20,13 +20,14 @@ pub struct Case {
     arguments: &'static [&'static str],
 }
 
-pub const CASES: [Case; 6] = [
+pub const CASES: [Case; 7] = [
     Case::new("h1", "request", HTTP, SMALL, &["--h1", "-c32"]),
     Case::new("h1-tls", "request", HTTPS, SMALL, &["--h1", "-c32"]),
     Case::new("h2-tls", "request", HTTPS, SMALL, &["-c16", "-m4"]),
     Case::new("body-1m", "MiB", HTTP, LARGE, &["--h1", "-c8"]),
     Case::new("body-1m-tls", "MiB", HTTPS, LARGE, &["--h1", "-c8"]),
     Case::new("relay-tls", "MiB", RELAY, LARGE, &["--h1", "-c8"]),
+    Case::new("relay-v1", "MiB", ANNOUNCED, LARGE, &["--h1", "-c8"]),
 ];
 
 impl Case {
@@ -37,7 +38,7 @@ impl Case {
         path: &'static str,
         arguments: &'static [&'static str],
     ) -> Self {
-        let scheme = if port == HTTP { "http" } else { "https" };
+        let scheme = if matches!(port, HTTP | ANNOUNCED) { "http" } else { "https" };
         Self { name, per, scheme, port, path, arguments }
     }
 

@@ -5,7 +5,7 @@ use std::{fs, net::Ipv4Addr};
 use anyhow::Result;
 
 use super::{
-    contender::{HTTP, HTTPS, RELAY, TUNNEL},
+    contender::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
     origin,
 };
 use crate::{process::Process, topology::Lab};
@@ -29,6 +29,7 @@ fn configuration(lab: &Lab) -> String {
          ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;"
     );
     let (http, tunnel) = (origin::at(origin::HTTP), origin::at(origin::TUNNEL));
+    let announced = origin::at(origin::ANNOUNCED);
     // Buffers that hold a large body in memory, and no temporary files, are to its advantage.
     format!(
         "load_module {STREAM_MODULE};\n\
@@ -51,6 +52,7 @@ fn configuration(lab: &Lab) -> String {
          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;\n\
          }} }} }}\n\
          stream {{ proxy_buffer_size 64k;\n\
-         server {{ listen {ADDRESS}:{RELAY} ssl; {certificate} proxy_pass {http}; }} }}\n"
+         server {{ listen {ADDRESS}:{RELAY} ssl; {certificate} proxy_pass {http}; }}\n\
+         server {{ listen {ADDRESS}:{ANNOUNCED}; proxy_protocol on; proxy_pass {announced}; }} }}\n"
     )
 }

@@ -9,6 +9,8 @@ use crate::{process::Process, topology::Lab};
 
 pub const HTTP: u16 = 8080;
 pub const TUNNEL: u16 = 8081;
+/// The same as `HTTP` behind a header of the PROXY protocol.
+pub const ANNOUNCED: u16 = 8082;
 pub const SMALL: &str = "/small";
 pub const LARGE: &str = "/large";
 /// Of `LARGE`.
@@ -40,10 +42,11 @@ fn configuration(directory: &str) -> String {
          access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
          keepalive_timeout 600s;\n\
          server {{\n\
-         listen {};\n\
+         listen {}; listen {} proxy_protocol;\n\
          location {SMALL} {{ return 200 \"{body}\"; }}\n\
          location {LARGE} {{ root {directory}; }}\n\
          }} }}\n",
-        at(HTTP)
+        at(HTTP),
+        at(ANNOUNCED)
     )
 }

@@ -11,8 +11,8 @@ use aya::{
 use lb::datapath::{FlowTable, clock};
 use lb_common::{
     abi::{
-        Address, Backend, FlowKey, Reach, Ring, Service, Vip, VipKey, WAYS, flow_state, globals,
-        maps, programs,
+        Address, Backend, FlowKey, Reach, Ring, RingWords, Service, Vip, VipKey, WAYS, flow_state,
+        globals, maps, programs,
     },
     flow::{Headers, Kind, parse},
     tables::{Part, Tables as _},
@@ -238,7 +238,8 @@ fn fill(ebpf: &mut Ebpf) -> Result<HashMap<MapData, VipKey, Vip>> {
     }
     array::<Service>(map(ebpf, maps::SERVICES)?, &model.services)?;
     array::<Ring>(map(ebpf, maps::CURRENT_RINGS)?, &model.current_rings)?;
-    array::<u32>(map(ebpf, maps::RINGS)?, &model.rings)?;
+    let pairs = model.rings.chunks(2).map(|words| [words[0], words.get(1).copied().unwrap_or(0)]);
+    array::<RingWords>(map(ebpf, maps::RINGS)?, &pairs.collect::<Vec<_>>())?;
     array::<Backend>(map(ebpf, maps::BACKENDS)?, &model.backends)?;
     let reach: Vec<Reach> = model.reach.into_iter().map(UnsafeCell::into_inner).collect();
     array::<Reach>(map(ebpf, maps::REACH)?, &reach)?;

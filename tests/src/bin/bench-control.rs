@@ -16,10 +16,10 @@ struct Flags {
     /// Servers of each service.
     #[arg(long, default_value_t = 10)]
     servers: u32,
-    /// Slots of a maglev ring, as `[node] maglev_table_size`. Kernel memory is four bytes for
-    /// each, of each service.
-    #[arg(long, default_value_t = 32_768)]
-    maglev_table_size: u32,
+    /// Slots of a maglev ring, as `[node] maglev_table_size`; by the servers where it is left out.
+    /// Kernel memory is four bytes for each, of each service.
+    #[arg(long)]
+    maglev_table_size: Option<u32>,
     /// Changes of each kind; medians count.
     #[arg(long, default_value_t = 101)]
     rounds: u32,

@@ -239,8 +239,8 @@ impl Kernel {
         }
         for service in 0..SERVICES {
             let ours = model.meter(service).context("one each")?;
-            let [due, window, attacked] =
-                [ours.due(), ours.window(), ours.attacked()].map(lb_common::tables::WordRef::load);
+            let [due, window, attacked] = [ours.due(), ours.window(), ours.attacked()]
+                .map(lb_common::in_place::WordRef::load);
             let ours = Meter { due, window, attacked };
             let theirs = self.meters.get(&service, 0)?;
             compare("METERS", service, format!("{theirs:?}"), format!("{ours:?}"));

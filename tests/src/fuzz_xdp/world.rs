@@ -23,7 +23,7 @@ const RANGE: u16 = 4096;
 /// Backends of one service, at most.
 pub const MEMBERS: usize = 5;
 /// Words of RINGS that one service has, before and after a change.
-pub const RING_WORDS: u32 = 64;
+pub const RING_WORDS: u32 = 128;
 /// Counts: one for each address of BACKENDS.
 pub const LOADS: u32 = 10;
 /// Buckets in each part of the flow table.
@@ -158,23 +158,36 @@ pub fn backend(dice: &mut Dice, family: usize, mode: u32) -> Backend {
     }
 }
 
-/// Some slots, the number of members, and these, in one of the two places that a service has.
+/// Some slots, the number of members, and these, in one of the two places that a service has; and
+/// behind them, where some are farther away, the same for those.
 pub fn ring(dice: &mut Dice, service: u32, members: &[u32], rings: &mut [u32]) -> Ring {
     if members.is_empty() {
         return Ring::default();
     }
-    let words = ring_words(dice, members);
-    let length = (words.len() - members.len() - 1) as u32;
+    let length = dice.pick(&[1, 2, 3, 7, 16]);
+    let words = ring_words(dice, length, members);
     let offset = service * RING_WORDS + RING_WORDS / 2 * dice.below(2) as u32;
     rings[offset as usize..][..words.len()].copy_from_slice(&words);
     Ring::new(offset, length)
 }
 
-fn ring_words(dice: &mut Dice, members: &[u32]) -> Vec<u32> {
-    let length = dice.pick(&[1, 2, 3, 7, 16]);
-    let mut words: Vec<u32> = (0..length).map(|_| dice.pick(members)).collect();
-    words.push(members.len() as u32);
-    words.extend(members);
+fn ring_words(dice: &mut Dice, length: u32, members: &[u32]) -> Vec<u32> {
+    let mut words = Vec::new();
+    let (mut length, mut rest) = (length, members);
+    for _ in 0..Ring::REGIONS {
+        let near = if dice.one_in(3) { rest.len() } else { 1 + dice.below(rest.len()) };
+        let (members, farther) = rest.split_at(near);
+        words.extend((0..length).map(|_| dice.pick(members)));
+        words.push(members.len() as u32);
+        words.extend(members);
+        length = if farther.is_empty() { 0 } else { 1 + dice.below(3) as u32 };
+        words.push(length);
+        if length == 0 {
+            return words;
+        }
+        rest = farther;
+    }
+    *words.last_mut().expect("never empty") = 0;
     words
 }
 

@@ -20,8 +20,8 @@ const CRATES: [Layers; 2] = [
         layers: &[
             // What packets are worked on with names types of theirs.
             &[
-                "abi", "arrival", "chance", "flow", "packet", "sources", "tables", "trail",
-                "verdict", "vlan",
+                "abi", "arrival", "chance", "flow", "in_place", "packet", "reason", "sources",
+                "tables", "trail", "verdict", "vlan",
             ],
             &["checksum", "cookie", "flow_table"],
             &["next_hop", "quic", "rewrite", "track"],
@@ -111,9 +111,8 @@ const CONFINED: [Confined; 10] = [
         within: "lb-common",
         to: &[
             "lb-common/src/abi/mod.rs",
+            "lb-common/src/in_place.rs",
             "lb-common/src/packet.rs",
-            "lb-common/src/sources.rs",
-            "lb-common/src/tables.rs",
             "lb-common/src/testing",
         ],
         why: "unsafe code has its few places",

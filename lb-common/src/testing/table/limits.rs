@@ -10,7 +10,9 @@ use crate::{
         frames::{CLIENT_MAC, Frame, OUR_MAC, reset, tcp, udp},
         world::{
             BACKEND_SIDE, CLIENT_VLAN, EMPTY_PORT, VLAN,
-            limits::{FULL_PORT, KEPT_PORT, LEAST_PORT, MOVE_PORT, RESET_PORT, SOFT_PORT},
+            limits::{
+                FULL_PORT, KEPT_PORT, LEAST_PORT, MOVE_PORT, REGIONS_PORT, RESET_PORT, SOFT_PORT,
+            },
         },
     },
     verdict::Reason,
@@ -50,6 +52,7 @@ impl Ends {
 pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     nobody(rows, ends);
     limits(rows, ends);
+    regions(rows, ends);
     resets(rows, ends);
     moves(rows, ends);
     affinity(rows, ends);
@@ -138,6 +141,30 @@ fn limits(rows: &mut Vec<Row>, e: &Ends) {
             .after((0..2).map(|nth| syn(nth, LEAST_PORT)))
             .out(tcp(link, second_source, e.vlan_backend(), "S", b""))
             .live(1),
+    ]);
+}
+
+fn regions(rows: &mut Vec<Row>, e: &Ends) {
+    let syn = |nth| e.nth(nth, REGIONS_PORT, "S", b"");
+    let near = |nth| tcp(to_backend(), e.source(nth), e.backend(), "S", b"");
+    let closing = tcp(from_backend(), e.backend(), e.source(0), "RA", b"");
+    rows.extend([
+        Row::new(e.title("above the soft limit a flow stays near"), syn(1), TO_BACKEND)
+            .after([syn(0)])
+            .out(near(1))
+            .live(2),
+        Row::new(e.title("at the hard limit it goes to the next region"), syn(2), TO_SECOND)
+            .after((0..2).map(syn))
+            .out(e.to_second("S", b""))
+            .live(2),
+        refused(e.title("all regions are full"), syn(3), Reason::BackendsFull)
+            .after((0..3).map(syn))
+            .out(e.reset(3, REGIONS_PORT, 0, Some(SEQUENCE + 1)))
+            .live(2),
+        Row::new(e.title("the nearest has room again"), syn(3), TO_BACKEND)
+            .after((0..3).map(syn).chain([closing]))
+            .out(near(2))
+            .live(2),
     ]);
 }
 

@@ -25,6 +25,9 @@ pub const KEPT_PORT: u16 = 289;
 pub const P2C_PORT: u16 = 290;
 /// Steered, TCP, to a backend whose limits are never reached.
 pub const LIMITED_PORT: u16 = 291;
+/// Steered, TCP, to a backend with a soft limit of one and a hard one of two; behind its ring stands
+/// that of the next region, with one that takes one.
+pub const REGIONS_PORT: u16 = 292;
 
 const ANY: u32 = u32::MAX;
 
@@ -35,9 +38,11 @@ struct Shape {
     limits: &'static [[u32; 2]],
     /// Members that the ring has a slot for.
     slots: &'static [u32],
+    /// How many members are near: the others have a ring of their own.
+    near: usize,
 }
 
-fn shapes() -> [Shape; 8] {
+fn shapes() -> [Shape; 9] {
     let limited = Service { flags: service_flags::LIMITED, ..Service::default() };
     let least = Service { strategy: strategy::LEAST_CONN, ..limited };
     let p2c = Service { strategy: strategy::P2C, ..Service::default() };
@@ -47,7 +52,10 @@ fn shapes() -> [Shape; 8] {
         affinity_prefix: Prefixes { v4: 24, v6: 64, pad: 0 },
         ..Service::default()
     };
-    let shape = |port, service, limits, slots| Shape { port, service, limits, slots };
+    let shape = |port, service, limits: &'static [_], slots| {
+        let near = limits.len();
+        Shape { port, service, limits, slots, near }
+    };
     [
         shape(FULL_PORT, limited, &[[ANY, 1]], &[0]),
         shape(SOFT_PORT, limited, &[[1, ANY], [ANY, ANY]], &[0]),
@@ -57,6 +65,7 @@ fn shapes() -> [Shape; 8] {
         shape(P2C_PORT, p2c, &[[ANY, ANY]], &[0]),
         shape(LIMITED_PORT, limited, &[[1 << 30, 1 << 30]], &[0]),
         shape(KEPT_PORT, kept, &[[ANY, ANY], [ANY, ANY]], &[0, 1]),
+        Shape { near: 1, ..shape(REGIONS_PORT, limited, &[[1, 2], [ANY, 1]], &[0]) },
     ]
 }
 
@@ -94,9 +103,16 @@ fn add_one(model: &mut Model, family: usize, shape: &Shape, now: u64) {
     }
     model.current_rings.push(Ring::new(model.rings.len() as u32, shape.slots.len() as u32));
     model.rings.extend(shape.slots.iter().map(|slot| first + slot));
-    let members = shape.limits.len() as u32;
-    model.rings.push(members);
-    model.rings.extend(first..first + members);
+    let (near, all) = (first + shape.near as u32, first + shape.limits.len() as u32);
+    model.rings.push(near - first);
+    model.rings.extend(first..near);
+    if near < all {
+        // A slot for each, and each a member.
+        let count = all - near;
+        model.rings.push(count);
+        model.rings.extend((near..all).chain([count]).chain(near..all));
+    }
+    model.rings.push(0);
     model.services.push(shape.service);
     for protocol in [6, 17] {
         let vip = Vip { service, path: path::STEER };

@@ -51,6 +51,12 @@ fn happen(world: &mut World, event: &Event) {
                 if servers & 6 != 0 {
                     service.pool.servers.iter_mut().for_each(identify);
                 }
+                if servers & 8 != 0 {
+                    service.steering.limits.hard = Some(1);
+                }
+                for (server, region) in service.pool.servers.iter_mut().zip(["near", "far"]) {
+                    server.region = Some(region.into());
+                }
                 world.fleet.services.push(fixture::run(service, &mut world.slots));
             }
         }
@@ -121,6 +127,7 @@ proptest! {
         events in prop::collection::vec((event(), any::<bool>(), any::<bool>()), 1..40),
     ) {
         let mut world = World::new();
+        world.geography.local = Some("near".into());
         for (event, follows, busy) in &events {
             happen(&mut world, event);
             if *follows {

@@ -7,7 +7,7 @@ use super::{events::identify, *};
 use crate::{
     service::{Access, Forwarding, Handler, Service, Steering},
     settings::Geography,
-    tables::Command,
+    tables::{Command, regions},
 };
 
 const DUAL: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
@@ -22,8 +22,14 @@ fn key(address: &str, port: u16) -> VipKey {
 }
 
 fn members(world: &World, service: u32) -> BTreeSet<u32> {
-    let slots = world.kernel.current[&service].length() as usize;
-    world.kernel.ring(service)[slots + 1..].iter().copied().collect()
+    by_region(world, service)[0].iter().copied().collect()
+}
+
+/// The members of a ring and of those behind it.
+fn by_region(world: &World, service: u32) -> Vec<Vec<u32>> {
+    let words = world.kernel.ring(service);
+    let found = regions(&words, world.kernel.current[&service].length());
+    found.map(|region| region.members.to_vec()).collect()
 }
 
 #[test]
@@ -34,7 +40,7 @@ fn each_family_has_a_ring_of_its_own_servers() {
     assert_eq!(world.kernel.vips[&key(DUAL[0], 5432)], steer(0));
     assert_eq!(world.kernel.vips[&key(DUAL[1], 5432)], steer(1));
     assert_eq!(members(&world, 0), [0, 1].into());
-    assert_eq!(world.kernel.ring(1), [2, 1, 2], "one slot, one member, its id");
+    assert_eq!(world.kernel.ring(1), [2, 1, 2, 0], "one slot, one member, its id, no more");
     let backend = world.kernel.backends[&2];
     assert_eq!(backend.address, Address::of("fd00::1".parse().unwrap()));
     assert_eq!(backend.source, Address::of("fd00::fe".parse().unwrap()));
@@ -149,6 +155,33 @@ fn flows_go_far_only_when_nobody_nearer_is_there() {
 }
 
 #[test]
+fn behind_the_nearest_stand_the_others_where_there_is_a_hard_limit() {
+    let regions_of = ["fra", "sjc", "ams", "fra"];
+    let addresses: Vec<_> = (1..=4).map(|number| format!("10.0.0.{number}:80")).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    let mut service = service("raw", &DUAL[..1], vec![port(5432, &[])], &addresses);
+    for (server, region) in service.pool.servers.iter_mut().zip(regions_of) {
+        server.region = Some(region.into());
+    }
+    let (local, nearby) = (Some("fra".into()), vec!["ams".into()]);
+    let geography = Geography { local, nearby, ..Geography::default() };
+    let unlimited = service.clone();
+    service.steering.limits.hard = Some(5);
+    let mut world = World { geography: geography.clone(), ..World::of(vec![service]) };
+    world.follow();
+    assert_eq!(by_region(&world, 0), [vec![0, 3], vec![2], vec![1]]);
+    let running = world.fleet.services[0].clone();
+    running.backends[2].set_up(false);
+    running.touch();
+    world.follow();
+    assert_eq!(by_region(&world, 0), [vec![0, 3], vec![1]], "who is down is nowhere");
+
+    let mut world = World { geography, ..World::of(vec![unlimited]) };
+    world.follow();
+    assert_eq!(by_region(&world, 0), [[0, 3]], "never full");
+}
+
+#[test]
 fn who_is_down_draining_or_unroutable_is_in_no_ring() {
     let mut world = World::of(vec![raw()]);
     world.sources.remove(&"fd00::1".parse().unwrap());
@@ -182,7 +215,7 @@ fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
     let fewer = fixture::run(Service { steering, ..fewer }, &mut world.slots);
     world.fleet.services[0] = fewer;
     world.follow_with(|load| load == 0);
-    assert_eq!(world.kernel.ring(0), [1, 1, 1]);
+    assert_eq!(world.kernel.ring(0), [1, 1, 1, 0]);
     assert!(world.kernel.backends.contains_key(&0) && world.desired.is_retiring());
     world.now += minute;
     let expelled = world.follow_with(|load| load == 0);

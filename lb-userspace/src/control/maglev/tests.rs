@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The default of `[node] maglev_table_size`.
-const SIZE: u32 = 32_768;
+/// A ring that is not sized by its members.
+const SIZE: Option<u32> = Some(32_768);
 
 fn server(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 8080))
@@ -16,7 +16,11 @@ fn members(weights: &[u16]) -> Vec<Member> {
 
 /// The ring by server, which is what matters to a client.
 fn ring(members: &[Member]) -> Vec<SocketAddr> {
-    let owners = populate(members, SIZE).into_iter();
+    ring_of(SIZE, members)
+}
+
+fn ring_of(size: Option<u32>, members: &[Member]) -> Vec<SocketAddr> {
+    let owners = populate(members, size).into_iter();
     owners.map(|owner| members[owner].server).collect()
 }
 
@@ -32,14 +36,51 @@ fn moved(before: &[SocketAddr], after: &[SocketAddr]) -> f64 {
 }
 
 #[test]
-fn the_length_does_not_depend_on_the_members_but_where_they_are_very_many() {
-    let length = |count, size| length(&members(&vec![1; count]), size);
-    assert_eq!((length(0, SIZE), length(1, SIZE)), (0, 1));
+fn a_given_length_does_not_depend_on_the_members_but_where_they_are_very_many() {
+    let length = |count, size| length(&members(&vec![1; count]), Some(size));
+    assert_eq!((length(0, 32_768), length(1, 32_768)), (0, 1));
     for count in 2..=256 {
-        assert_eq!(length(count, SIZE), SIZE);
+        assert_eq!(length(count, 32_768), 32_768);
     }
-    assert_eq!((length(257, SIZE), length(1000, SIZE)), (2 * SIZE, 4 * SIZE));
+    assert_eq!((length(257, 32_768), length(1000, 32_768)), (65_536, 131_072));
     assert_eq!((length(2, 1021), length(10, 1021)), (1021, 2042));
+}
+
+#[test]
+fn few_members_have_a_small_ring() {
+    let length = |weights: &[u16]| length(&members(weights), None);
+    assert_eq!((length(&[]), length(&[5])), (0, 1));
+    for count in 2..=16 {
+        assert_eq!(length(&vec![7; count]), 8192);
+    }
+    assert_eq!((length(&[1; 17]), length(&[1; 256]), length(&[1; 257])), (32_768, 32_768, 65_536));
+    let mut most = vec![1; 16];
+    most.extend([0; 100]);
+    assert_eq!(length(&most), 8192, "who has no weight does not count");
+    assert_eq!((length(&[1, 127]), length(&[1, 128])), (8192, 32_768), "the lightest needs slots");
+}
+
+/// What a small ring promises: the same as a large one.
+#[test]
+fn a_small_ring_is_as_fair_and_moves_as_little() {
+    for count in 2..=16_usize {
+        let all = members(&vec![3; count]);
+        let whole = ring_of(None, &all);
+        assert_eq!(whole.len(), 8192);
+        for member in &all {
+            let off = (share(&whole, member.server) * count as f64 - 1.0).abs();
+            assert!(off <= 0.01, "one of {count} is off by {off}");
+        }
+        for gone in (0..count).step_by(3) {
+            let mut rest = all.clone();
+            rest.remove(gone);
+            let after = ring_of(None, &rest);
+            if rest.len() > 1 {
+                let moved = moved(&whole, &after) * count as f64;
+                assert!(moved <= 1.2, "{gone} of {count}: {moved:.3} / {count}");
+            }
+        }
+    }
 }
 
 #[test]

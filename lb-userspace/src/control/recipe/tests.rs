@@ -13,7 +13,7 @@ fn recipe(strategy: Strategy, weights: &[u16]) -> Recipe {
     };
     let members = weights.iter().enumerate().map(member).collect();
     let ids = (100..).take(weights.len()).collect();
-    Recipe { strategy, size: 32_768, members, ids }
+    Recipe { strategy, size: None, members, ids, farther: Vec::new() }
 }
 
 #[test]
@@ -23,12 +23,41 @@ fn behind_the_slots_stand_those_who_take_new_flows() {
         recipe.members[1].up = false;
         let (words, slots) = recipe.bake();
         let (slots, members) = words.split_at(slots as usize);
-        assert_eq!(members, [2, 100, 103], "{strategy:?}");
+        assert_eq!(members, [2, 100, 103, 0], "{strategy:?}");
         assert!(slots.iter().all(|slot| [100, 103].contains(slot)));
-        assert!(words.len() as u32 <= recipe.room());
+        assert!(words.len() as u32 <= recipe.room(false));
         recipe.members.iter_mut().for_each(|member| member.up = false);
         assert!(recipe.is_empty());
-        assert_eq!(recipe.bake(), (vec![0], 0));
+        assert_eq!(recipe.bake(), (vec![0, 0], 0));
+    }
+}
+
+#[test]
+fn behind_those_stand_the_farther_regions() {
+    let mut recipe = recipe(Strategy::LeastConn, &[1, 1]);
+    let region = |weights: &[u16], ids: &[u32]| Region { weights: weights.into(), ids: ids.into() };
+    recipe.farther = vec![region(&[2, 1], &[7, 8]), region(&[5], &[9])];
+    let (words, slots) = recipe.bake();
+    let (near, far) = words.split_at(5);
+    assert_eq!((near, slots), (&[100, 101, 2, 100, 101][..], 2));
+    assert_eq!(far[0], 3, "a turn for each unit of weight");
+    assert_eq!(far[1..4].iter().filter(|&&id| id == 7).count(), 2);
+    assert_eq!(far[4..], [2, 7, 8, 1, 9, 1, 9, 0]);
+}
+
+#[test]
+fn there_is_room_wherever_servers_are() {
+    for strategy in ALL {
+        for weights in [&[1_u16; 9][..], &[400, 3, 1000, 7, 65535], &[1, 1]] {
+            let all = recipe(strategy, weights);
+            let ranked = all.members.iter().zip(&all.ids);
+            let ranked = ranked.enumerate().map(|(n, (&member, &id))| (n as u16, member, id));
+            let mut ranked: Vec<_> = ranked.collect();
+            let farther = crate::control::regions::part(&mut ranked);
+            let members = ranked.into_iter().map(|(_, member, _)| member).collect();
+            let parted = Recipe { members, farther, ..all.clone() };
+            assert!(parted.bake().0.len() as u32 <= all.room(true), "{strategy:?} {weights:?}");
+        }
     }
 }
 
@@ -67,7 +96,7 @@ fn rings_of_other_strategies_are_short() {
     let (words, slots) = heavy.bake();
     assert!((600..=602).contains(&slots));
     assert!(words[..slots as usize].contains(&102), "the lightest has its turn");
-    assert!(words.len() as u32 <= heavy.room());
+    assert!(words.len() as u32 <= heavy.room(false));
 }
 
 #[test]
@@ -80,7 +109,8 @@ fn what_makes_a_difference_shows_in_the_fingerprint() {
     let mut moved = recipe.clone();
     moved.ids[1] = 7;
     let other = Recipe { strategy: Strategy::Wrr, ..recipe.clone() };
-    for changed in [down, moved, other] {
+    let farther = Recipe { farther: vec![Region::default()], ..recipe.clone() };
+    for changed in [down, moved, other, farther] {
         assert_ne!(recipe.fingerprint(), changed.fingerprint());
     }
 }

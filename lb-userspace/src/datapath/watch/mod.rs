@@ -17,7 +17,7 @@ use aya::{
 };
 use lb_common::abi::{Decision, TraceFilter, maps, programs};
 
-use super::{DatapathError, attach, load::take_map, trial};
+use super::{DatapathError, ifindex, load::take_map, trial};
 
 pub use self::{
     events::Events,
@@ -76,7 +76,7 @@ impl Watcher {
     /// There is no such interface, the frame is too long for one page, or the kernel refuses the
     /// program.
     pub fn explain(&self, frame: &[u8], interface: &str) -> Result<Explained, DatapathError> {
-        let ingress = attach::interface_index(interface)?;
+        let ingress = ifindex::interface_index(interface)?;
         let failed = |error| DatapathError::table(maps::EXPLANATION, error);
         let mut place = self.explanation.lock().unwrap_or_else(PoisonError::into_inner);
         place.set(0, none()?, 0).map_err(failed)?;

@@ -209,6 +209,47 @@ async fn a_response_that_breaks_off_cuts_the_client_off_and_counts_as_failed() {
 }
 
 #[tokio::test]
+async fn what_came_before_the_break_is_passed_on() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\npart",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\nnonsense\r\n",
+    ] {
+        let backend = backend::raw(move |mut stream, _| async move {
+            backend::read_head(&mut stream).await;
+            stream.write_all(broken.as_bytes()).await.unwrap();
+        })
+        .await;
+        let lab = Lab::http(&[backend.address]);
+        let mut client = Raw::connect(lab.address).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let head = client.head().await;
+        assert!(head.starts_with("http/1.1 200 "), "{broken:?}: {head}");
+        let rest = String::from_utf8(client.rest().await).unwrap();
+        // Cut off: neither so many bytes nor a last chunk.
+        assert!(rest.ends_with("part") || rest.ends_with("part\r\n"), "{broken:?}: {rest:?}");
+        assert_eq!(lab.tally(), (1, 1), "{broken:?}");
+        lab.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_with_two_framings_reads_as_chunks_alone() {
+    let backend = backend::raw(|mut stream, _| async move {
+        backend::read_head(&mut stream).await;
+        let two = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n\
+                   4\r\nbody\r\n0\r\n\r\n";
+        stream.write_all(two.as_bytes()).await.unwrap();
+    })
+    .await;
+    let lab = Lab::http(&[backend.address]);
+    let reply = Raw::connect(lab.address).await.get("/", "").await;
+    assert_eq!(reply.header("content-length"), None);
+    assert_eq!((reply.status(), &*reply.body), ("200", "4\r\nbody\r\n0\r\n\r\n"));
+    lab.finish().await;
+}
+
+#[tokio::test]
 async fn a_broken_request_body_is_the_clients_fault() {
     let backend = backend::http(|request| async move {
         let _ = request.into_body().collect().await;

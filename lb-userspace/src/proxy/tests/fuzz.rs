@@ -4,16 +4,37 @@
 //! `BOLERO_RANDOM_ITERATIONS=10000000 cargo test --release -p lb-userspace fuzz`, or follows the
 //! code's branches with `cargo bolero test` (docs/fuzzing.md).
 
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
 use bolero::check;
-use hyper::{Request, header};
+use http_body_util::BodyExt as _;
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::{
+    answer::Fault,
+    headers::Names,
     host::{self, Host},
     postgres::message::{CancelKey, KeyScan, Start, parse_start},
     preface,
     proxy_protocol::receive::parse,
     replay,
-    witness::{Seen, Witness},
+    watch::Watch,
+    watched::Watched,
 };
 
 const RUNS: usize = 5_000;
@@ -131,48 +152,89 @@ fn prefaces() {
     });
 }
 
+/// What requests are made of, pipelined ones among them.
+const WORDS: &[&str] = &[
+    "\r\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    "GET / HTTP/1.1\r\n",
+    "\r\nPOST /5 HTTP/1.1\r\n",
+    "\r\nPUT / HTTP/1.0\r\nconnection: keep-alive\r\n",
+    "content-length",
+    "Content-Length: 5\r\n\r\nhello",
+    "Content-Length: 5\r\n",
+    "transfer-encoding: chunked\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n",
+    "5\r\nhello\r\n",
+    "1;x=y\r\n\n\r\n",
+    "00\r\n",
+    "0\r\n\r\n",
+    ":",
+    " ",
+    "5",
+    "x",
+    "\0",
+];
+
 #[test]
-fn header_sections_that_are_watched() {
-    const WORDS: &[&str] = &[
-        "\r\n",
-        "\n",
-        "\r",
-        "content-length",
-        "Content-Length",
-        ":",
-        " ",
-        "5",
-        "GET / HTTP/1.1",
-        "x",
-        "transfer-encoding: chunked",
-        "\0",
-    ];
+fn requests_that_are_watched() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     check!().with_iterations(RUNS).with_type::<(Vec<u8>, usize)>().for_each(|(choices, size)| {
         let words = choices.iter().map(|choice| WORDS[usize::from(*choice) % WORDS.len()]);
-        let text: String = words.collect();
-        let mut witness = Witness::default();
-        for part in text.as_bytes().chunks(size % 40 + 1) {
-            witness.look(part);
-        }
-        assert_eq!(witness.finish(), seen(&text), "{text:?}");
+        let text: String = ["GET / HTTP/1.1\r\n"].into_iter().chain(words).collect();
+        let whole = runtime.block_on(watched(&text, text.len()));
+        let parted = runtime.block_on(watched(&text, size % 40 + 1));
+        assert_eq!(whole, parted, "{text:?}");
+        // hyper has found no request where we saw none.
+        assert!(!whole.contains(&Err(Fault::BadBody)), "{text:?}: {whole:?}");
     });
 }
 
-/// The same as [`Witness`] sees, line by line.
-fn seen(text: &str) -> Seen {
-    let mut seen = Seen::default();
-    let mut has_begun = false;
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        seen.has_bare_line_feed |= !line.ends_with("\r\n");
-        let is_empty = line.trim_end_matches('\n').trim_end_matches('\r').is_empty();
-        let is_empty = is_empty && line.len() <= 2;
-        if is_empty && has_begun {
-            break;
-        }
-        has_begun |= !is_empty;
-        seen.has_length |= line.to_ascii_lowercase().starts_with("content-length:");
+/// A client's bytes, so many at a time.
+struct Parts<'t> {
+    left: &'t [u8],
+    size: usize,
+}
+
+impl AsyncRead for Parts<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let size = self.size.min(self.left.len()).min(buf.remaining());
+        let (part, left) = self.left.split_at(size);
+        buf.put_slice(part);
+        self.left = left;
+        Poll::Ready(Ok(()))
     }
-    seen
+}
+
+/// What is said of each request that hyper finds in `text`, which arrives in parts.
+async fn watched(text: &str, size: usize) -> Vec<Result<(), Fault>> {
+    let watch = Watch::http1(Arc::new(Names::new("Fly-").unwrap()));
+    let said = Rc::<RefCell<Vec<_>>>::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let seen = watch.begin(false).seen;
+        said.borrow_mut().push(seen);
+        async move {
+            let read = request.into_body().collect().await;
+            let mut response = Response::new(String::new());
+            if seen.is_err() || read.is_err() {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stream = tokio::io::join(Parts { left: text.as_bytes(), size }, tokio::io::sink());
+    let stream = Watched::new(stream, Bytes::new(), watch.clone());
+    // Most of it is no HTTP.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    said.take()
 }
 
 #[test]

@@ -66,6 +66,7 @@ pub struct Plan {
     pub servers: Vec<(SocketAddr, u16)>,
     /// Their regions and instances, where they have any.
     pub places: Vec<(&'static str, &'static str)>,
+    pub counts: ConcurrencyKind,
     pub hard_limit: Option<u32>,
     pub limits: Option<ServiceLimits>,
     pub queue: Queue,
@@ -82,6 +83,7 @@ impl Plan {
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
             places: vec![],
+            counts: ConcurrencyKind::Requests,
             hard_limit: None,
             limits: None,
             queue: Queue { length: 0, timeout: PATIENCE },
@@ -100,7 +102,7 @@ impl Plan {
         Self { handlers: vec![Handler::Tls], ..Self::https(servers) }
     }
 
-    fn service(&self, name: usize, port: u16) -> Service {
+    pub fn service(&self, name: usize, port: u16) -> Service {
         let server = |(index, &(address, weight)): (usize, &(SocketAddr, u16))| {
             let place = self.places.get(index);
             Server {
@@ -130,7 +132,7 @@ impl Plan {
             steering: Steering::default(),
             private: None,
             concurrency: Concurrency {
-                kind: ConcurrencyKind::Requests,
+                kind: self.counts,
                 soft_limit: 20,
                 hard_limit: self.hard_limit,
             },
@@ -211,7 +213,7 @@ impl Start {
     }
 }
 
-fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
+pub fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
     let backends = service.pool.servers.iter().map(|server| {
         *slot += 1;
         Arc::new(Backend::new(server.clone(), LoadSlot(*slot - 1)))

@@ -1,20 +1,23 @@
 //! Who is served at once, who waits, and who is turned away.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use http_body_util::BodyExt as _;
-use hyper::Response;
-use tokio::sync::Semaphore;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{Response, body::Bytes};
+use tokio::{net::TcpStream, sync::Semaphore};
 
 use super::{
     backend::{self, Listening},
-    client::{A_MOMENT, Raw},
+    client::{self, A_MOMENT, Raw, http2},
     lab::{Lab, PATIENCE, Plan, Start},
 };
-use crate::service::{Queue, ServiceLimits};
+use crate::service::{ConcurrencyKind, HttpOptions, Queue, ServiceLimits};
 
 /// A server that notes the paths it is asked for, and answers each when it is let.
 struct Gated {
@@ -216,5 +219,71 @@ async fn connections_wait_and_are_closed() {
     drop(first);
     assert_eq!(second.take(6).await, b"PROXY ");
     drop((second, third));
+    lab.finish().await;
+}
+
+/// Asks for five paths at once over one connection, by HTTP/2 to a backend that
+/// speaks it; what the backend's count is when all that may have reached it.
+async fn counted(counts: ConcurrencyKind, reach: usize) -> Vec<u64> {
+    let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (held, noted) = (gate.clone(), seen.clone());
+    let backend = backend::h2c(move |_| {
+        let held = held.clone();
+        noted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            held.acquire().await.unwrap().forget();
+            Response::new(backend::full("done"))
+        }
+    })
+    .await;
+    let http = HttpOptions { h2_backend: true, ..HttpOptions::default() };
+    let mut plan = Plan { http, counts, ..Plan::http(&[backend.address]) };
+    (plan.hard_limit, plan.queue) = (Some(2), QUEUE);
+    let lab = Start::new(plan).start();
+    let sender = http2(TcpStream::connect(lab.address).await.unwrap()).await;
+    let asked = (0..5).map(|number| {
+        let mut sender = sender.clone();
+        let request = client::request(&format!("/{number}"), Empty::<Bytes>::new());
+        tokio::spawn(async move { sender.send_request(request).await.unwrap().status() })
+    });
+    let asked: Vec<_> = asked.collect();
+    lab.until("all were taken", |lab| lab.tally().0 == 5).await;
+    lab.until("they reach the backend", |_| seen.load(Ordering::SeqCst) == reach).await;
+    tokio::time::sleep(A_MOMENT).await;
+    assert_eq!(seen.load(Ordering::SeqCst), reach, "no more than may");
+    let counts = lab.counts();
+    gate.add_permits(5);
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), 200);
+    }
+    lab.finish().await;
+    counts
+}
+
+#[tokio::test]
+async fn requests_over_one_connection_count_each_where_requests_are_counted() {
+    assert_eq!(counted(ConcurrencyKind::Requests, 2).await, [2]);
+}
+
+#[tokio::test]
+async fn requests_over_one_connection_count_once_where_connections_are_counted() {
+    assert_eq!(counted(ConcurrencyKind::Connections, 5).await, [1]);
+}
+
+#[tokio::test]
+async fn each_connection_to_a_backend_counts_where_connections_are_counted() {
+    let backend = Gated::start().await;
+    let mut plan = Plan::http(&[backend.server.address]);
+    (plan.counts, plan.hard_limit, plan.queue) = (ConcurrencyKind::Connections, Some(2), QUEUE);
+    let lab = start(plan);
+    let asked = in_turn(&lab, 3).await;
+    lab.until("two are served", |_| backend.seen().len() == 2).await;
+    assert_eq!(lab.counts(), [2]);
+    backend.gate.add_permits(3);
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().0, "200");
+    }
+    // Kept ones carry nothing.
+    lab.until("none is in use", |lab| lab.counts() == [0]).await;
     lab.finish().await;
 }

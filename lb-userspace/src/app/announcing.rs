@@ -1,0 +1,191 @@
+//! Announced addresses that an interface of this host has, too.
+//!
+//! What comes to an announced address and belongs to no declared port is dropped, so the host has
+//! no other use for it. Three cases are told apart:
+//!
+//! - The host's own packets carry it: it is the source towards a server, or an interface's own
+//!   address in the network around it. Their answers would be dropped, and who administers the host
+//!   by it would be cut off, so it is refused before anything happens.
+//! - It stands on an interface beside the host's own, as VRRP puts it there for ARP's sake. That
+//!   works, but whatever the host itself serves on it ends: a warning.
+//! - It stands on `lo`, an old habit with anycast, which nobody reaches a host by. Nothing is wrong.
+//!
+//! While the daemon runs there is only warning: an address that comes later finds clients served.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use anyhow::bail;
+use tracing::{info, warn};
+
+use crate::{
+    host::{Host, HostError, Interface, LocalAddress},
+    service::Service,
+};
+
+/// The announced addresses that interfaces have, as last seen.
+#[derive(Default)]
+pub(super) struct Announcing {
+    shared: BTreeSet<LocalAddress>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    Refusal(String),
+    Warning(String),
+    Remark(String),
+}
+
+impl Announcing {
+    /// # Errors
+    ///
+    /// An announced address is one that the host cannot do without, or the kernel does not answer.
+    pub(super) async fn begin(host: &Host, services: &[Arc<Service>]) -> anyhow::Result<Self> {
+        let mut announcing = Self::default();
+        let findings = announcing.look(host, services).await?;
+        for finding in findings {
+            match finding {
+                Finding::Refusal(why) => bail!(why),
+                Finding::Warning(what) => warn!("{what}"),
+                Finding::Remark(what) => info!("{what}"),
+            }
+        }
+        Ok(announcing)
+    }
+
+    /// Warns of addresses that came since.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub(super) async fn follow(
+        &mut self,
+        host: &Host,
+        services: &[Arc<Service>],
+    ) -> Result<(), HostError> {
+        for finding in self.look(host, services).await? {
+            match finding {
+                Finding::Refusal(what) | Finding::Warning(what) => warn!("{what}"),
+                Finding::Remark(what) => info!("{what}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing where all is as it was.
+    async fn look(
+        &mut self,
+        host: &Host,
+        services: &[Arc<Service>],
+    ) -> Result<Vec<Finding>, HostError> {
+        let announced: BTreeSet<_> = services.iter().flat_map(|it| &it.addresses).collect();
+        let local = host.local_addresses().await?;
+        let shared = local.into_iter().filter(|local| announced.contains(&local.address));
+        let shared: BTreeSet<_> = shared.collect();
+        let new: Vec<_> = shared.difference(&self.shared).cloned().collect();
+        self.shared = shared;
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (sources, interfaces) = (sources(host, services).await?, host.interfaces().await?);
+        Ok(new.iter().map(|local| judge(local, &sources, &interfaces)).collect())
+    }
+}
+
+/// The addresses that packets to servers carry, each with one of those servers.
+async fn sources(
+    host: &Host,
+    services: &[Arc<Service>],
+) -> Result<BTreeMap<IpAddr, IpAddr>, HostError> {
+    let servers = services.iter().flat_map(|service| &service.pool.servers);
+    let servers: BTreeSet<_> = servers.map(|server| server.address.ip()).collect();
+    let mut sources = BTreeMap::new();
+    for server in servers {
+        match host.source_towards(server).await {
+            Ok(source) => drop(sources.entry(source).or_insert(server)),
+            Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sources)
+}
+
+fn judge(
+    local: &LocalAddress,
+    sources: &BTreeMap<IpAddr, IpAddr>,
+    interfaces: &[Interface],
+) -> Finding {
+    const INSTEAD: &str =
+        "give the service an address of its own, which needs to be on no interface";
+    let LocalAddress { address, interface, is_source } = local;
+    let interface = interfaces.iter().find(|it| it.index == *interface);
+    let name = interface.map_or("an interface", |interface| &interface.name);
+    if let Some(server) = sources.get(address) {
+        return Finding::Refusal(format!(
+            "the announced address {address} is the one by which this host reaches its servers \
+             (`ip route get {server}`): their answers to it would be dropped, as is all that comes \
+             to an announced address and no declared port; {INSTEAD}"
+        ));
+    }
+    if interface.is_some_and(|interface| interface.loopback) {
+        return Finding::Remark(format!(
+            "the announced address {address} is on {name} as well, which it does not need"
+        ));
+    }
+    if *is_source {
+        return Finding::Refusal(format!(
+            "the announced address {address} is this host's own on {name}: answers to its own \
+             connections would be dropped, and so would ssh to it, as is all that comes to an \
+             announced address and no declared port; {INSTEAD}, or, where it must be on {name}, \
+             let it stand beside the host's own (`ip address add {address}/{} dev {name}`)",
+            if address.is_ipv4() { 32 } else { 128 }
+        ));
+    }
+    Finding::Warning(format!(
+        "the announced address {address} is on {name} as well: nothing but the declared ports can \
+         be reached there any more, neither ssh nor anything else of this host"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, name: &str) -> Interface {
+        let loopback = name == "lo";
+        Interface { index, name: name.to_owned(), vlan: None, bonded: false, loopback }
+    }
+
+    #[test]
+    fn what_the_host_needs_is_refused_and_what_it_has_besides_is_told() {
+        let interfaces = [interface(1, "lo"), interface(2, "eth0")];
+        let (here, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 9]));
+        let sources = BTreeMap::from([(here, server)]);
+        let judged = |address, interface, is_source| {
+            let local = LocalAddress { address, interface, is_source };
+            match judge(&local, &sources, &interfaces) {
+                Finding::Refusal(text) => ("refused", text),
+                Finding::Warning(text) => ("warned", text),
+                Finding::Remark(text) => ("remarked", text),
+            }
+        };
+        let vip = IpAddr::from([203, 0, 113, 1]);
+        for (address, interface, is_source, expected, words) in [
+            (here, 2, true, "refused", "ip route get 10.0.0.9"),
+            (here, 2, false, "refused", "ip route get 10.0.0.9"),
+            (here, 1, false, "refused", "ip route get 10.0.0.9"),
+            (vip, 2, true, "refused", "own on eth0"),
+            (vip, 2, false, "warned", "on eth0 as well"),
+            (vip, 1, false, "remarked", "on lo as well"),
+            (vip, 1, true, "remarked", "on lo as well"),
+            (vip, 7, false, "warned", "on an interface as well"),
+        ] {
+            let (judged, text) = judged(address, interface, is_source);
+            assert_eq!(judged, expected, "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A client's stream as hyper has it: what passes is seen, what hyper says of its own accord is kept
+//! back, and what backends say first is put between.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{gather, watch::Watch};
+
+/// A client's stream that tells its [`Watch`] what happens, and can give back what was read of it.
+pub(super) struct Watched<T> {
+    pub stream: T,
+    ahead: Bytes,
+    watch: Rc<Watch>,
+}
+
+impl<T> Watched<T> {
+    /// `ahead` was read from `stream` already.
+    pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
+        Self { stream, ahead, watch }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    /// Before what hyper writes.
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let told = self.watch.poll_outbox(Pin::new(&mut self.stream), cx);
+        if told.is_pending() {
+            self.watch.wrote(true);
+        }
+        told
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.has_remaining() {
+            let length = self.ahead.len().min(buf.remaining());
+            let ahead = self.ahead.split_to(length);
+            buf.put_slice(&ahead);
+            self.watch.read(&ahead);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.watch.read(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(self.poll_outbox(cx))?;
+        self.watch.set_between(false);
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch.wrote(wrote.is_pending());
+        wrote
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds() {
+            return Poll::Ready(Ok(bufs.iter().map(|piece| piece.len()).sum()));
+        }
+        ready!(self.poll_outbox(cx))?;
+        self.watch.set_between(false);
+        let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
+        self.watch.wrote(wrote.is_pending());
+        wrote
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper calls this when it has nothing left.
+        self.watch.set_between(true);
+        ready!(self.poll_outbox(cx))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch.wrote(flushed.is_pending());
+        if flushed.is_ready() {
+            self.watch.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watch.has_withheld() {
+            // The answer is still to be given.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
