@@ -6,18 +6,15 @@ use crate::{
     abi::{FlowKey, SERVICE_TAG, mode, status},
     admit,
     answer::{reset, too_big},
-    arrival::{Asked, Desk, Extent, NOBODY, wish},
+    arrival::{Desk, Extent, NOBODY, wish},
     encap,
-    flow::{
-        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
-        tcp_flags,
-    },
+    flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse_plain, tcp_flags},
     flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp,
     in_place::FlowRef,
-    mss, next_hop, odd, open,
+    mss, next_hop, open,
     packet::Packet,
-    pick, quic,
+    pick, quic, read,
     rewrite::{self, Turn},
     tables::{Part, Tables},
     track,
@@ -57,9 +54,9 @@ fn decide<P: Packet, T: Tables>(
     let slow = |desk: &mut Desk| {
         desk.arrival.tag = tag;
         if way == Way::Unread {
-            examine(packet, tables, desk)?;
+            read::examine(packet, tables, desk)?;
         } else {
-            note(tables, desk, &key, headers.family, headers.flags);
+            read::note(tables, desk, &key, headers.family, headers.flags);
             desk.onward.way = way;
         }
         let way = unusual(packet, tables, desk)?;
@@ -82,7 +79,7 @@ fn unusual<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
     if desk.arrival.kind == Kind::Odd {
-        unfold(packet, tables, desk)?;
+        read::unfold(packet, tables, desk)?;
         let is_segment = desk.arrival.kind == Kind::Segment;
         desk.onward.way = if is_segment { Way::Back } else { Way::Other };
     }
@@ -195,66 +192,6 @@ fn usual<P: Packet, T: Tables>(
         Some(found) if is_too_large(packet, found.flow) => Ok(Way::Back),
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
-    }
-}
-
-/// Reads a packet that is not usual. What cannot be read is dropped if it is for us.
-#[inline(never)]
-fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    packet.anchor();
-    let arrival = &mut desk.arrival;
-    let mut headers = Headers::unread();
-    arrival.key = FlowKey::unread();
-    let parsed = parse(packet, &mut arrival.key, &mut headers);
-    arrival.family = headers.family;
-    arrival.flags = headers.flags;
-    arrival.l4 = headers.family.l4() as u32;
-    arrival.piece.extent = Extent::Whole;
-    arrival.asked = Asked::Nothing;
-    arrival.hash = flow_table::hash(&arrival.key, tables.seed());
-    desk.onward.way = Way::Other;
-    arrival.kind = match parsed {
-        Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,
-        parsed => parsed?,
-    };
-    Ok(())
-}
-
-/// Leaves on the desk what has been read of a plain segment, and what the first one of a flow will be
-/// asked for: while its place in the table is still on the way from memory, that costs nothing.
-#[inline(never)]
-fn note<T: Tables>(tables: &T, desk: &mut Desk, key: &FlowKey, family: Family, flags: u32) {
-    let arrival = &mut desk.arrival;
-    arrival.hash = flow_table::hash(key, tables.seed());
-    arrival.asked = Asked::Nothing;
-    if flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN || key.protocol == UDP {
-        flow_table::fetch(tables, arrival.hash);
-        admit::ask(tables, arrival, key);
-    }
-    // Word by word: the whole would be copied by a call, byte by byte.
-    arrival.key.src = key.src;
-    arrival.key.dst = key.dst;
-    arrival.key.src_port = key.src_port;
-    arrival.key.dst_port = key.dst_port;
-    arrival.key.protocol = key.protocol;
-    arrival.family = family;
-    arrival.kind = Kind::Segment;
-    arrival.flags = flags;
-    arrival.l4 = family.l4() as u32;
-    arrival.piece.extent = Extent::Whole;
-}
-
-/// Reads what is behind options and extension headers, or in other fragments.
-#[inline(always)]
-fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let read = odd::walk(packet, tables, &mut desk.arrival)
-        .and_then(|()| odd::read(packet, tables, &mut desk.arrival));
-    match read {
-        Err(_) if !tables.owns(&desk.arrival.key.dst) => {
-            desk.arrival.kind = Kind::Foreign;
-            Ok(())
-        }
-        read => read,
     }
 }
 
