@@ -48,6 +48,14 @@ impl Delta {
         Self(fold64(self.0 as u64 + !fold64(sum(old)) as u64 + sum(new)))
     }
 
+    /// The difference of both addresses at once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_addresses(old: [Address; 2], new: [Address; 2]) -> Self {
+        let old = fold64(sum(old[0]) + sum(old[1]));
+        Self(fold64(!old as u64 + sum(new[0]) + sum(new[1])))
+    }
+
     /// This and a word that was not there before.
     #[inline(always)]
     #[must_use]

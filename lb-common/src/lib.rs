@@ -28,6 +28,7 @@ pub mod packet;
 pub mod pick;
 pub mod pipeline;
 mod quic;
+mod read;
 pub mod reason;
 pub mod rewrite;
 pub mod sources;

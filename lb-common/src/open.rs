@@ -1,7 +1,7 @@
 //! New flows, step by step, and half-open ones that become established.
 
 use crate::{
-    abi::{Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
+    abi::{Address, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
     arrival::{Desk, Onward},
     checksum::Delta,
     flow_table::{self, Claim, Trail},
@@ -58,8 +58,8 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
     if flow.mode() != mode::NAT {
         return Ok(());
     }
-    let delta = Delta::NONE.address(flow.client(), flow.source());
-    let delta = delta.address(flow.vip(), flow.backend_address());
+    let delta =
+        Delta::of_addresses([flow.client(), flow.vip()], [flow.source(), flow.backend_address()]);
     flow.set_l3_delta(delta.bits());
     let delta = delta.word(flow.vip_port(), flow.backend_port());
     let (load, number) = (flow.load(), flow.number());
@@ -106,7 +106,8 @@ fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
     flow.set_vip(key.dst);
     flow.set_vip_port(key.dst_port);
     flow.set_backend_address(backend.address);
-    flow.set_source(backend.source);
+    // Of its bytes: as a whole it would be moved by a call, byte by byte.
+    flow.set_source(Address::v6(backend.source.bytes()));
     let port = if backend.port == [0, 0] { key.dst_port } else { backend.port };
     flow.set_backend_port(port);
     flow.set_load(backend.load);

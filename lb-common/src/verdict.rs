@@ -38,7 +38,9 @@ pub(crate) enum Way {
     Reply,
     /// With the reason in [`Exit`].
     Answer,
-    /// Not seen yet. From here on, nothing is decided.
+    /// Not read yet. From here on, nothing is decided.
+    Unread,
+    /// Read, but nothing is known of it.
     #[default]
     Other,
     /// A new flow's first packet.
@@ -58,7 +60,7 @@ pub(crate) enum Way {
 impl Way {
     #[inline(always)]
     pub(crate) const fn is_decided(self) -> bool {
-        (self as u32) < (Self::Other as u32)
+        (self as u32) < (Self::Unread as u32)
     }
 }
 

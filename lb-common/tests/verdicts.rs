@@ -70,7 +70,7 @@ fn where_a_source_s_backend_stands_is_not_what_was_left() {
     let service = model
         .vips
         .iter()
-        .find(|(key, _)| key.port == QUIC_PORT.to_be_bytes() && key.address.is_v4());
+        .find(|(key, _)| key.port() == QUIC_PORT.to_be_bytes() && key.address.is_v4());
     let service = service.expect("one").1.service;
     model.services[service as usize].affinity = 1 << 40;
     model.left.set(left());

@@ -25,7 +25,7 @@ impl RangeKey {
     #[inline(always)]
     #[must_use]
     pub const fn exact(vip: &VipKey) -> Self {
-        Self::prefix(vip.address, vip.protocol, vip.port, 16)
+        Self::prefix(vip.address, vip.protocol, vip.port(), 16)
     }
 
     /// Every port whose first `bits` bits, at most 16, are those of `port`.

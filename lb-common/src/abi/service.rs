@@ -7,8 +7,9 @@ use super::{Address, Hop};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct VipKey {
     pub address: Address,
-    pub port: [u8; 2],
-    pub pad: u16,
+    /// In one word with what fills it: the kernel hashes a key by words, and a CPU that reads what it
+    /// has just written in smaller pieces waits for all its stores.
+    port: u32,
     /// IP protocol number.
     pub protocol: u32,
 }
@@ -17,7 +18,16 @@ impl VipKey {
     #[inline(always)]
     #[must_use]
     pub const fn new(address: Address, port: [u8; 2], protocol: u32) -> Self {
-        Self { address, port, pad: 0, protocol }
+        let port = u32::from_ne_bytes([port[0], port[1], 0, 0]);
+        Self { address, port, protocol }
+    }
+
+    /// Network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(&self) -> [u8; 2] {
+        let [first, second, ..] = self.port.to_ne_bytes();
+        [first, second]
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Case {
     pub frame: Frame,
     /// The flows that are known, this frame's among them. `None`: every measured frame opens one.
     pub known: Option<Known>,
+    /// What the balancer gets in place of the frame: every one opens a flow beside those that are known,
+    /// while the floor looks for these.
+    pub opening: Option<Frame>,
     /// Whether frames leave within others.
     pub is_tunnel: bool,
     /// Services that there are beside the world's; the frames are for one of the world's.
@@ -78,6 +81,7 @@ pub fn cases() -> Vec<Case> {
             name: format!("{mode_name} v4 syn new flow"),
             frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
             known: None,
+            opening: None,
             is_tunnel: mode != mode::L2,
             others: 0,
         });
@@ -88,11 +92,40 @@ pub fn cases() -> Vec<Case> {
         name: format!("nat v4 syn new flow{pick}"),
         frame: tcp(Link::default(), client, socket(VIPS[0], port), "S", &PAYLOAD),
         known: None,
+        opening: None,
         is_tunnel: false,
         others: 0,
     }));
+    cases.extend(first_packets());
+    cases.extend([(1 << 16, "64Ki"), (1 << 20, "1Mi")].map(beside));
     cases.extend([1, 10_000].into_iter().flat_map(among));
     cases
+}
+
+/// What opens a flow and is no SYN over IPv4. Their sources count up within an IPv6 address, too.
+fn first_packets() -> [Case; 3] {
+    let link = Link::default();
+    let [v4, v6] = CLIENTS.map(|client| socket(client, CLIENT_PORT));
+    let syn = tcp(link, v6, socket(VIPS[1], TCP_PORT), "S", &PAYLOAD);
+    let datagram = udp(link, v4, socket(VIPS[0], UDP_PORT), &PAYLOAD);
+    let datagram_v6 = udp(link, v6, socket(VIPS[1], UDP_PORT), &PAYLOAD);
+    let cases = [("v6 syn", syn), ("v4 udp", datagram), ("v6 udp", datagram_v6)];
+    cases.map(|(name, frame)| Case {
+        name: format!("nat {name} new flow"),
+        frame,
+        known: None,
+        opening: None,
+        is_tunnel: false,
+        others: 0,
+    })
+}
+
+/// A new flow in a table of so many: it meets cold memory, as does the floor, which looks for those.
+fn beside((count, name): (u32, &str)) -> Case {
+    let [there, _] = known("", 0, TCP, MANY[0], MANY[1], count);
+    let client = socket(CLIENTS[0], CLIENT_PORT);
+    let syn = tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD);
+    Case { name: format!("nat v4 syn new flow in {name}"), opening: Some(syn), ..there }
 }
 
 /// A known flow and a new one of one service of so many.
@@ -106,6 +139,7 @@ fn among(services: u32) -> [Case; 2] {
         name: name_of("new"),
         frame: tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD),
         known: None,
+        opening: None,
         is_tunnel: false,
         others,
     };
@@ -146,6 +180,7 @@ fn known(
         name: format!("{name}, {way}"),
         frame,
         known: Some(Known { count, first, direction }),
+        opening: None,
         is_tunnel: false,
         others: 0,
     };

@@ -16,7 +16,7 @@ use lb_common::{
     },
     flow::{Headers, Kind, parse},
     tables::{Part, Tables as _},
-    testing::{buffer::Buffer, world},
+    testing::{Frame, buffer::Buffer, world},
 };
 
 use super::{
@@ -147,19 +147,19 @@ impl Object {
         self.call(program)?;
         let balances = matches!(program, Program::Balance);
         // New flows: no more than there are source ports, and only where it is flows that cost.
-        let opens = case.known.is_none() && balances;
+        let opens = balances && (case.known.is_none() || case.opening.is_some());
         let packets = if opens { packets.min(50_000) } else { packets };
         if balances {
             self.start_afresh(case.known.as_ref())?;
         }
         let sources = match &case.known {
-            Some(Known { count: 1, .. }) => 0,
-            Some(known) => known.count,
-            None if opens => u32::MAX,
-            None => 0,
+            _ if opens => u32::MAX,
+            Some(Known { count: count @ 2.., .. }) => *count,
+            _ => 0,
         };
         let turn = first.checked_rem(sources).unwrap_or(0);
-        let (action, ns) = self.run(case, [sources, turn], packets)?;
+        let frame = case.opening.as_ref().filter(|_| balances).unwrap_or(&case.frame);
+        let (action, ns) = self.run(frame, case.is_tunnel, [sources, turn], packets)?;
         let right =
             if balances { [XDP_REDIRECT, XDP_TX].contains(&action) } else { action == XDP_TX };
         ensure!(right, "{}: {program:?} answered {action}", case.name);
@@ -171,13 +171,18 @@ impl Object {
         self.measured.set(0, &fd, 0).with_context(|| format!("calling {program:?}"))
     }
 
-    fn run(&mut self, case: &Case, [sources, turn]: [u32; 2], repeat: u32) -> Result<(u32, f64)> {
-        let frame = &case.frame.0;
+    fn run(
+        &mut self,
+        Frame(frame): &Frame,
+        is_tunnel: bool,
+        [sources, turn]: [u32; 2],
+        repeat: u32,
+    ) -> Result<(u32, f64)> {
         let mut head = [0; 80];
         head.copy_from_slice(&frame[..80]);
         let first = u32::from_be_bytes([frame[26], frame[27], frame[28], frame[29]]);
         let length = frame.len() as u32;
-        let tunnel = u32::from(case.is_tunnel);
+        let tunnel = u32::from(is_tunnel);
         let round = Round { frame: head, first, sources, turn, length, tunnel, pad: 0 };
         self.round.set(0, round, 0)?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };

@@ -29,6 +29,7 @@ const CRATES: [Layers; 2] = [
             &["pick"],
             &["admit", "guard"],
             &["icmp", "odd"],
+            &["read"],
             &["pipeline"],
             &["testing"],
         ],
