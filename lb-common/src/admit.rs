@@ -5,7 +5,7 @@ use crate::{
     abi::{
         FlowKey, PENDING, RangeKey, Service, Vip, VipKey, address_flags, mode, path, service_flags,
     },
-    arrival::{Arrival, Asked, Desk, Extent, Onward, wish},
+    arrival::{Arrival, Desk, Extent, Onward, wish},
     flow::{Headers, TCP, tcp_flags},
     flow_table::{self, Found, Trail},
     in_place::FlowRef,
@@ -88,7 +88,7 @@ fn admit<P: Packet, T: Tables>(
     onward: &mut Onward,
 ) -> Result<Way, Reason> {
     let key = &arrival.key;
-    let vip = match declared(tables, arrival) {
+    let vip = match tables.vip(&key.vip()) {
         Some(vip) => vip,
         None if arrival.flags & tcp_flags::SYN != 0 && answers(tables, arrival, onward) => {
             return Ok(Way::Back);
@@ -110,31 +110,6 @@ fn admit<P: Packet, T: Tables>(
     onward.service = vip.service;
     onward.wishes = wishes(service);
     Ok(Way::Open)
-}
-
-/// Finds out, of a segment that may be a flow's first, what will be asked if it is.
-#[inline(always)]
-pub(crate) fn ask<T: Tables>(tables: &T, arrival: &mut Arrival, key: &FlowKey) {
-    arrival.lot = key.hash();
-    arrival.asked = match tables.vip(&key.vip()) {
-        None => Asked::Unnamed,
-        Some(vip) => {
-            arrival.service = vip.service;
-            if vip.path == path::PROXY { Asked::Proxied } else { Asked::Steered }
-        }
-    };
-}
-
-/// What VIPS says of the destination.
-#[inline(always)]
-fn declared<T: Tables>(tables: &T, arrival: &Arrival) -> Option<Vip> {
-    let path = match arrival.asked {
-        Asked::Nothing => return tables.vip(&arrival.key.vip()),
-        Asked::Unnamed => return None,
-        Asked::Steered => path::STEER,
-        Asked::Proxied => path::PROXY,
-    };
-    Some(Vip { service: arrival.service, path })
 }
 
 /// Once for all steps to come, each of which would otherwise be called to find it out for itself.

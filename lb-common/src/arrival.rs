@@ -34,27 +34,10 @@ pub struct Arrival {
     pub l4: u32,
     /// Bytes from there to the end of the packet.
     pub rest: u32,
-    /// What was found out before it was known whether it matters.
-    pub asked: Asked,
-    /// [`FlowKey::hash`], if that was.
-    pub lot: u32,
-    /// With [`Asked::Steered`] and [`Asked::Proxied`]: whose it is.
-    pub service: u32,
     /// That it came with.
     pub tag: Tag,
     /// Its place in a packet that comes in fragments.
     pub piece: Piece,
-}
-
-/// What VIPS said of a packet's destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Asked {
-    /// It was not asked.
-    Nothing,
-    Unnamed,
-    Steered,
-    Proxied,
 }
 
 /// A fragment.
@@ -207,9 +190,6 @@ impl Arrival {
             flags: 0,
             l4: 0,
             rest: 0,
-            asked: Asked::Nothing,
-            lot: 0,
-            service: 0,
             tag,
             piece: Piece::NONE,
         }
@@ -219,13 +199,6 @@ impl Arrival {
     #[must_use]
     pub const fn headers(&self) -> Headers {
         Headers { family: self.family, flags: self.flags, l4: self.l4 }
-    }
-
-    /// [`FlowKey::hash`].
-    #[inline(always)]
-    #[must_use]
-    pub fn lot(&self) -> u32 {
-        if let Asked::Nothing = self.asked { self.key.hash() } else { self.lot }
     }
 
     /// Whether all of `wanted` and none of the other flags that open, acknowledge and close are

@@ -40,7 +40,7 @@ pub(crate) fn prepare<T: Tables>(tables: &T, desk: &Desk) -> Result<(), Reason> 
         return Ok(());
     }
     let backend = tables.backend(flow.backend()).ok_or(Reason::Inconsistent)?;
-    let hash = desk.arrival.lot();
+    let hash = desk.arrival.key.hash();
     let mask = (1_u64 << (backend.spread & 63)).wrapping_sub(1) as u32;
     let source = backend.source.with_last(hash, mask);
     flow.set_source(source);

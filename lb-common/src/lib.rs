@@ -28,7 +28,6 @@ pub mod packet;
 pub mod pick;
 pub mod pipeline;
 mod quic;
-mod read;
 pub mod reason;
 pub mod rewrite;
 pub mod sources;

@@ -74,7 +74,7 @@ fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
         strategy::LEAST_CONN => NOBODY,
         strategy::WRR => in_ring(tables, ring, in_turn(tables, desk.onward.service, length)),
         strategy::RANDOM => in_ring(tables, ring, slot(tables.random(), length)),
-        _ => in_ring(tables, ring, slot(desk.arrival.lot(), length)),
+        _ => in_ring(tables, ring, slot(desk.arrival.key.hash(), length)),
     };
     Ok(())
 }
@@ -198,7 +198,7 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let service = tables.service(onward.service).ok_or(Reason::Inconsistent)?;
     let ring = onward.ring;
     onward.limit = Limit::Soft;
-    let chosen = slot(arrival.lot(), ring.length()) as u64;
+    let chosen = slot(arrival.key.hash(), ring.length()) as u64;
     let near = if service.strategy == strategy::LEAST_CONN { 0 } else { NEAR };
     for step in 1..=NEAR {
         if step > near {

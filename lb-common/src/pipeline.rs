@@ -8,13 +8,16 @@ use crate::{
     answer::{reset, too_big},
     arrival::{Desk, Extent, NOBODY, wish},
     encap,
-    flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, parse_plain, tcp_flags},
+    flow::{
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
+        tcp_flags,
+    },
     flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp,
     in_place::FlowRef,
-    mss, next_hop, open,
+    mss, next_hop, odd, open,
     packet::Packet,
-    pick, quic, read,
+    pick, quic,
     rewrite::{self, Turn},
     tables::{Part, Tables},
     track,
@@ -42,24 +45,17 @@ fn decide<P: Packet, T: Tables>(
     tag: Tag,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let (mut key, mut headers) = (FlowKey::unread(), Headers::unread());
     let way = match packet.at::<EthHdr>(0).map(|eth| u16::from_be(eth.ether_type)) {
-        Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, &mut key, &mut headers, exit)?,
-        Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, &mut key, &mut headers, exit)?,
-        _ => Way::Unread,
+        Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, exit)?,
+        Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
+        _ => Way::Other,
     };
     if way.is_decided() {
         return Ok(way);
     }
     let slow = |desk: &mut Desk| {
         desk.arrival.tag = tag;
-        if way == Way::Unread {
-            read::examine(packet, tables, desk)?;
-        } else {
-            read::note(tables, desk, &key, headers.family, headers.flags);
-            desk.onward.way = way;
-        }
-        let way = unusual(packet, tables, desk)?;
+        let way = unusual(packet, tables, desk, way)?;
         // Field by field: the whole would be copied by a call, byte by byte.
         exit.ifindex = desk.onward.exit.ifindex;
         exit.vlan = desk.onward.exit.vlan;
@@ -77,9 +73,12 @@ fn unusual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     desk: &mut Desk,
+    way: Way,
 ) -> Result<Way, Reason> {
+    examine(packet, tables, desk)?;
+    desk.onward.way = way;
     if desk.arrival.kind == Kind::Odd {
-        read::unfold(packet, tables, desk)?;
+        unfold(packet, tables, desk)?;
         let is_segment = desk.arrival.kind == Kind::Segment;
         desk.onward.way = if is_segment { Way::Back } else { Way::Other };
     }
@@ -165,33 +164,67 @@ fn usual<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     family: Family,
-    key: &mut FlowKey,
-    headers: &mut Headers,
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
-    let mut flags = 0;
-    if !parse_plain(packet, family, key, &mut flags) {
-        return Ok(Way::Unread);
+    let (mut key, mut flags) = (FlowKey::unread(), 0);
+    if !parse_plain(packet, family, &mut key, &mut flags) {
+        return Ok(Way::Other);
     }
-    *headers = Headers::plain(family, flags);
-    let (key, headers) = (&*key, *headers);
+    let headers = Headers::plain(family, flags);
     if flags & tcp_flags::SYN != 0 {
         // Only a backend's is an answer, too. One without may be a backend's all the same, where
         // that opens at the same time: it is looked for among answers where it is no client's.
         return Ok(if flags & tcp_flags::ACK == 0 { Way::Other } else { Way::Back });
     }
-    let between = flow_table::between(key, tables.seed());
-    let hash = flow_table::hash_between(between, key, tables.seed());
-    if let Some(found) = flow_table::of_client(tables, Part::Established, key, hash) {
+    let between = flow_table::between(&key, tables.seed());
+    let hash = flow_table::hash_between(between, &key, tables.seed());
+    if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
         if obstacle(packet, tables, found.flow).is_some() {
             return Ok(Way::Other);
         }
         return to_backend(packet, tables, headers, found, exit);
     }
-    match flow_table::of_backend(tables, key, Trail::between(between, key, hash)) {
+    match flow_table::of_backend(tables, &key, Trail::between(between, &key, hash)) {
         Some(found) if is_too_large(packet, found.flow) => Ok(Way::Back),
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
+    }
+}
+
+/// Reads a packet that is not usual. What cannot be read is dropped if it is for us.
+#[inline(never)]
+fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    packet.anchor();
+    let arrival = &mut desk.arrival;
+    let mut headers = Headers::unread();
+    arrival.key = FlowKey::unread();
+    let parsed = parse(packet, &mut arrival.key, &mut headers);
+    arrival.family = headers.family;
+    arrival.flags = headers.flags;
+    arrival.l4 = headers.family.l4() as u32;
+    arrival.piece.extent = Extent::Whole;
+    arrival.hash = flow_table::hash(&arrival.key, tables.seed());
+    if arrival.flags & tcp_flags::SYN != 0 || arrival.key.protocol == UDP {
+        flow_table::fetch(tables, arrival.hash);
+    }
+    arrival.kind = match parsed {
+        Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,
+        parsed => parsed?,
+    };
+    Ok(())
+}
+
+/// Reads what is behind options and extension headers, or in other fragments.
+#[inline(always)]
+fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let read = odd::walk(packet, tables, &mut desk.arrival)
+        .and_then(|()| odd::read(packet, tables, &mut desk.arrival));
+    match read {
+        Err(_) if !tables.owns(&desk.arrival.key.dst) => {
+            desk.arrival.kind = Kind::Foreign;
+            Ok(())
+        }
+        read => read,
     }
 }
 
@@ -288,8 +321,7 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Steer => Verdict::Steer { ifindex: exit.ifindex, vlan: exit.vlan & !SERVICE_TAG },
         Way::Reply => Verdict::Reply,
         Way::Answer => Verdict::Answer(exit.reason),
-        Way::Unread
-        | Way::Other
+        Way::Other
         | Way::Open
         | Way::Refuse
         | Way::Promote

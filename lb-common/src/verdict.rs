@@ -38,9 +38,7 @@ pub(crate) enum Way {
     Reply,
     /// With the reason in [`Exit`].
     Answer,
-    /// Not read yet. From here on, nothing is decided.
-    Unread,
-    /// Read, but nothing is known of it.
+    /// Not seen yet. From here on, nothing is decided.
     #[default]
     Other,
     /// A new flow's first packet.
@@ -60,7 +58,7 @@ pub(crate) enum Way {
 impl Way {
     #[inline(always)]
     pub(crate) const fn is_decided(self) -> bool {
-        (self as u32) < (Self::Unread as u32)
+        (self as u32) < (Self::Other as u32)
     }
 }
 

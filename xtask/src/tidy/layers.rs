@@ -29,7 +29,6 @@ const CRATES: [Layers; 2] = [
             &["pick"],
             &["admit", "guard"],
             &["icmp", "odd"],
-            &["read"],
             &["pipeline"],
             &["testing"],
         ],
