@@ -169,6 +169,7 @@ fn readied(
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     headers::towards_client(headers, is_switching);
+    client.facts.names().disown(headers);
     site.rewrite.apply(headers);
     client.date(site, headers);
     response

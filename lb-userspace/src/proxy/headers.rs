@@ -82,6 +82,13 @@ impl Names {
         ours.iter().any(|ours| ours.as_str() == name)
     }
 
+    /// Takes what tells our own answers apart out of one that is not ours.
+    pub fn disown(&self, headers: &mut HeaderMap) {
+        if headers.keys().any(|name| *name == self.error) {
+            headers.remove(&self.error);
+        }
+    }
+
     /// Takes out of a request's trailers what must stand before its body, and what we alone say.
     pub fn check_trailers(&self, trailers: &mut HeaderMap) {
         strip_trailers(trailers);
@@ -365,6 +372,9 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 pub(super) fn towards_client(headers: &mut HeaderMap, is_switching: bool) {
     let found = Found::in_response(headers);
     let upgrade = strip_hop_by_hop(headers, found);
+    if found.te {
+        headers.remove(header::TE);
+    }
     if let Some(protocol) = upgrade.filter(|_| is_switching) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);

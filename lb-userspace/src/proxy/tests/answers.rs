@@ -206,6 +206,14 @@ const ROWS: &[Row] = &[
         seen: (OK, "", &["content-length: 0"]),
         is_kept: true,
     },
+    // What is about one connection alone, and what only we may say.
+    Row {
+        request: GET,
+        answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTE: trailers\r\nFly-Error: bad-host\r\n\r\nhi",
+        ends: false,
+        seen: (OK, "hi", &["!te: trailers", "!fly-error"]),
+        is_kept: true,
+    },
     // HTTP/1.0 knows no chunks, and keeps nothing unless asked.
     Row {
         request: OLD,

@@ -234,22 +234,6 @@ async fn what_came_before_the_break_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_response_with_two_framings_reads_as_chunks_alone() {
-    let backend = backend::raw(|mut stream, _| async move {
-        backend::read_head(&mut stream).await;
-        let two = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n\
-                   4\r\nbody\r\n0\r\n\r\n";
-        stream.write_all(two.as_bytes()).await.unwrap();
-    })
-    .await;
-    let lab = Lab::http(&[backend.address]);
-    let reply = Raw::connect(lab.address).await.get("/", "").await;
-    assert_eq!(reply.header("content-length"), None);
-    assert_eq!((reply.status(), &*reply.body), ("200", "4\r\nbody\r\n0\r\n\r\n"));
-    lab.finish().await;
-}
-
-#[tokio::test]
 async fn a_broken_request_body_is_the_clients_fault() {
     let backend = backend::http(|request| async move {
         let _ = request.into_body().collect().await;
