@@ -9,6 +9,7 @@ use lb_common::{
         Model,
         buffer::Buffer,
         frames::{Link, tcp},
+        model::Count,
         world::{self, CLIENTS, VIPS, limits},
     },
     verdict::{Reason, Verdict},
@@ -33,7 +34,7 @@ fn all_that_is_under_way_is_refused_and_opens_nothing() {
         for flags in ["S", "A"] {
             assert!(matches!(send(&model, family, flags, b""), Verdict::Steer { .. }));
         }
-        let live = |model: &Model| model.load.iter().map(|it| it.get()).sum::<u64>();
+        let live = |model: &Model| model.load.iter().map(Count::get).sum::<u64>();
         assert_eq!(live(&model), 1);
         for id in limits::falling() {
             model.reach[id as usize].get_mut().status = status::GONE;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 use lb_tests::{
     client::{curl, tcp_echo, udp_echo},
+    netns::Netns,
     process::poll,
     servers, tag,
     topology::Lab,
@@ -54,7 +55,7 @@ fn what_a_killed_run_left_goes_with_the_next() -> Result<()> {
     let mut run = Command::new("sleep").arg("1000").spawn()?;
     let tag = format!("{}-7", run.id());
     let mut left = [tag::namespace(&tag, "verdicts")?, tag::namespace(&tag, "host-a")?];
-    left.iter_mut().for_each(|netns| netns.keep());
+    left.iter_mut().for_each(Netns::keep);
     let mut inside = left[0].command("sleep").arg("1000").stdout(Stdio::null()).spawn()?;
     let files = [tag::directory(&tag), tag::pins(&tag)];
     files.iter().try_for_each(fs::create_dir_all)?;
