@@ -15,13 +15,17 @@ use lb_common::{
     },
     arrival::Desk,
     in_place::{BucketRef, FlowRef, FragmentedRef, MeterRef, ReachRef, WordRef},
+    packet::Packet as _,
     sources::Sources,
     tables::{Part, Tables},
     verdict::{Reason, Verdict},
 };
 
 pub use self::report::report;
-use crate::maps::{Kernel, fragment_cursor, port_cursor, turns};
+use crate::{
+    frame::Frame,
+    maps::{Kernel, fragment_cursor, port_cursor, turns},
+};
 
 /// Of the packet at hand.
 #[map]
@@ -98,13 +102,10 @@ impl<const DRY: bool> Watched<DRY> {
 /// Of what carries no key there is nothing else to tell.
 #[inline(always)]
 fn ethertype(ctx: &XdpContext) -> u32 {
+    /// Behind both stations' addresses.
     const PLACE: usize = 12;
-    if ctx.data() + PLACE + 2 > ctx.data_end() {
-        return 0;
-    }
-    // SAFETY: two bytes that were compared with the frame's bounds.
-    let bytes = unsafe { *((ctx.data() + PLACE) as *const [u8; 2]) };
-    u32::from(u16::from_be_bytes(bytes))
+    let frame = Frame::new(XdpContext::new(ctx.ctx));
+    frame.at::<[u8; 2]>(PLACE).map_or(0, |&bytes| u32::from(u16::from_be_bytes(bytes)))
 }
 
 /// Copies the flow that was looked at last beside the notes.

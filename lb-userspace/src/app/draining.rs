@@ -263,6 +263,7 @@ load_balancer.servers = [
             Err("there is no service \"web\"".to_owned())
         );
     }
+
     fn later(now: Moment, seconds: u64) -> Moment {
         let passed = Duration::from_secs(seconds);
         Moment { instant: now.instant + passed, wall: now.wall + passed }

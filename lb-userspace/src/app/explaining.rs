@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use lb_common::{
     abi::{Decision, Flow, FlowKey, PENDING, met, outcome, path},
-    flow::{ICMP, ICMPV6, TCP, UDP},
+    flow::{ICMP, ICMPV6, L3, TCP, UDP},
     verdict::Reason,
 };
 
@@ -30,7 +30,6 @@ pub(super) fn explain(
 ) -> Result<Explanation, String> {
     /// What a program without fragments takes of a page.
     const LONGEST: usize = 3000;
-    const ETHERNET: usize = 14;
     let Question { from, to, protocol, flags, size, .. } = *question;
     if from.is_ipv4() != to.is_ipv4() {
         return Err(format!("{from} and {to} are of different families"));
@@ -44,7 +43,7 @@ pub(super) fn explain(
         Transport::Icmp => echo(&from),
     };
     let probe = Probe { from, to, protocol, flags: flags.into(), size };
-    let smallest = Probe { size: 0, ..probe }.frame().len() - ETHERNET;
+    let smallest = Probe { size: 0, ..probe }.frame().len() - L3;
     if (1..smallest).contains(&size) {
         let protocol = question.protocol.name();
         return Err(format!(

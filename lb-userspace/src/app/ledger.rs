@@ -22,6 +22,8 @@ use crate::control::{Assigned, Change, Slots};
 
 const IDS: &str = "ids.json";
 const LOG: &str = "ids.log";
+/// All that a ledger is kept in.
+pub(super) const FILES: [&str; 2] = [IDS, LOG];
 /// Changes in a log that are never too many.
 const FEW: usize = 4096;
 
@@ -97,21 +99,6 @@ impl Ledger {
         let file = begin().with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(Log { file, changes: 0, most })
     }
-}
-
-/// Forgets everybody.
-///
-/// # Errors
-///
-/// A file is there and cannot be removed.
-pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
-    for name in [IDS, LOG] {
-        match fs::remove_file(state_dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// One write of a line's length: it is there, or cut short at its end.

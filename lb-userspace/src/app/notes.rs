@@ -118,8 +118,7 @@ impl Notes {
 
 /// Forgets everything: there are no tables any more.
 pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
-    ledger::remove(state_dir)?;
-    for name in [DOWN, DRAINS] {
+    for name in ledger::FILES.into_iter().chain([DOWN, DRAINS]) {
         match fs::remove_file(state_dir.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

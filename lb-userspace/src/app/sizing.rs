@@ -6,9 +6,6 @@ use crate::{control, datapath::DatapathConfig, settings::Config};
 /// do so in turn.
 const RINGS_IN_CHANGE: u32 = 32;
 
-/// Slots of most rings at most.
-const LARGE_RING: u32 = 32_768;
-
 /// The usual sizes, or twice what the configuration needs where that is more. Rings are large:
 /// they get half as much again as they need.
 pub(super) fn size(config: &Config) -> DatapathConfig {
@@ -19,7 +16,7 @@ pub(super) fn size(config: &Config) -> DatapathConfig {
         service.addresses.len() * entries.sum::<usize>()
     });
     let vips = vips.sum::<usize>() as u32;
-    let large = config.node.maglev_table_size.unwrap_or(LARGE_RING);
+    let large = config.node.maglev_table_size.unwrap_or(control::USUAL_RING);
     let rings = needs.rings + needs.rings / 2 + RINGS_IN_CHANGE * large;
     let access = config.services.iter().map(|service| &service.steering.access);
     let lists = access.map(|access| access.allow.len() + access.deny.len()).sum::<usize>() as u32;

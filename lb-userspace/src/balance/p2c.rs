@@ -95,20 +95,27 @@ impl Wheel {
     }
 }
 
-/// The better of two distinct backends, or the only one, or none. A tie goes to the first drawn,
-/// so that idle backends are used in proportion to their weights.
+/// The one with less to do for its weight.
 pub fn pick(
     wheel: &Wheel,
     eligible: impl Fn(usize) -> bool,
     load: impl Fn(usize) -> u64,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
-    let first = wheel.draw(&eligible, rng)?;
-    let Some(second) = wheel.draw_another(first, eligible, rng) else {
-        return Some(first);
-    };
     // load / weight, compared without the division.
     let cost = |index, other| u128::from(load(index)) * u128::from(wheel.weight(other));
-    let better = cost(second, first) < cost(first, second);
-    Some(if better { second } else { first })
+    of_two(wheel, eligible, |one, other| cost(one, other) < cost(other, one), rng)
+}
+
+/// The better of two distinct backends, or the only one, or none. A tie goes to the first drawn,
+/// so that idle backends are used in proportion to their weights.
+pub fn of_two(
+    wheel: &Wheel,
+    eligible: impl Fn(usize) -> bool,
+    is_better: impl Fn(usize, usize) -> bool,
+    rng: &mut fastrand::Rng,
+) -> Option<usize> {
+    let first = wheel.draw(&eligible, rng)?;
+    let second = wheel.draw_another(first, eligible, rng);
+    Some(second.filter(|&second| is_better(second, first)).unwrap_or(first))
 }

@@ -1,7 +1,7 @@
 //! Two drawn by weight, of which the one is taken that should answer sooner: how long it took of late,
 //! times what it has to do already. As Finagle's and linkerd's p2c with peak EWMA.
 
-use super::p2c::Wheel;
+use super::p2c::{Wheel, of_two};
 use crate::load::{Latency, Tick};
 
 /// What a backend costs that has been asked and has not answered yet, µs: nobody is known to be slower.
@@ -19,17 +19,13 @@ pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
     }
 }
 
-/// The cheaper of two distinct backends, or the only one, or none. A tie goes to the first drawn.
+/// The cheaper one.
 pub fn pick(
     wheel: &Wheel,
     eligible: impl Fn(usize) -> bool,
     cost: impl Fn(usize, f64) -> f64,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
-    let first = wheel.draw(&eligible, rng)?;
-    let Some(second) = wheel.draw(|index| index != first && eligible(index), rng) else {
-        return Some(first);
-    };
     let cost = |index| cost(index, wheel.share(index));
-    Some(if cost(second) < cost(first) { second } else { first })
+    of_two(wheel, eligible, |one, other| cost(one) < cost(other), rng)
 }

@@ -24,7 +24,7 @@ use deal::Table;
 use ranking::Ranking;
 
 /// Slots of a ring, where the configuration does not say how many.
-const USUAL: u32 = 32_768;
+pub const USUAL: u32 = 32_768;
 /// The same with few members of weights that are not far apart.
 const SMALL: u32 = 8192;
 /// As many can be in a small ring with exact shares, and move little when one of them leaves: see

@@ -28,7 +28,7 @@ mod space;
 
 pub use assigned::{Assigned, Change};
 pub use desired::{Circumstances, Desired};
-pub use maglev::{Member, populate};
+pub use maglev::{Member, USUAL as USUAL_RING, populate};
 pub use model::Tables;
 pub use needs::needs;
 pub use plan::{Plan, plan};
