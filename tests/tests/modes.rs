@@ -266,3 +266,25 @@ fn a_service_s_mtu_is_kept_by_nat() -> Result<()> {
     assert!(daemon.status()?.dropped("too_big") >= 2);
     daemon.stop()
 }
+
+/// It would send their packets back, which are for lb.
+#[test]
+fn no_server_of_l2_is_behind_a_router() -> Result<()> {
+    let lab = Lab::up()?;
+    lab.lb.ip("route add 10.9.0.0/24 via 10.102.0.11")?;
+    lab.lb.ip("-6 route add fd09::/64 via fd65:2::11")?;
+    let far = ["10.9.0.1:9000".parse()?, "[fd09::1]:9000".parse()?];
+    let daemon = Daemon::start(&lab, &direct::steered("l2", "far", "udp", &far))?;
+    // Until the router's own address is known, that is what is missing.
+    poll("datagrams of both families are refused", || {
+        for vip in vips(9000) {
+            lab.client.within(|| {
+                let socket = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+                socket.send_to(b"hello", vip)
+            })??;
+        }
+        Ok(daemon.status()?.dropped("no_route") >= 4)
+    })?;
+    assert_eq!(daemon.status()?.verdicts.steer, 0);
+    daemon.stop()
+}

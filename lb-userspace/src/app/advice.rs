@@ -65,8 +65,9 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "no_route",
         "the host has no route to the backend or client, or does not forward",
-        "`ip route get` to the backend, and `sysctl net.ipv4.conf.all.forwarding` (for IPv6 \
-         `net.ipv6.conf.all.forwarding`), in the daemon's network namespace",
+        "`ip route get` to the backend (with `l2` not `via` a router), and `sysctl \
+         net.ipv4.conf.all.forwarding` (for IPv6 `net.ipv6.conf.all.forwarding`), in the daemon's \
+         network namespace",
     ),
     (
         "no_neighbour",
