@@ -60,7 +60,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "ttl_exceeded",
         "its TTL or hop limit is used up",
-        "look for a routing loop between the routers and this host",
+        "look for a routing loop between the routers and this host; traceroute does it on purpose",
     ),
     (
         "no_route",
