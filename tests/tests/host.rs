@@ -61,10 +61,14 @@ fn ip(netns: &Netns, arguments: &str) -> String {
     netns.ip(arguments).expect("ip")
 }
 
+/// A command that another thread is starting shares the locks of the host before until it runs.
 async fn open(state: &Path) -> Host {
-    match Host::open(state).await {
-        Ok(host) => host,
-        Err(error) => panic!("{error}"),
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match Host::open(state).await {
+            Ok(host) => return host,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
     }
 }
 

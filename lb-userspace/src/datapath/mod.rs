@@ -25,6 +25,7 @@ mod object;
 mod orphans;
 mod permits;
 mod pins;
+mod sample;
 mod seed;
 mod sweeper;
 mod sys;
@@ -60,6 +61,7 @@ pub use self::{
     named::Named,
     object::OBJECT,
     pins::{Pins, Removed},
+    sample::Sample,
     sweeper::{Population, Sweep, Sweeper},
     tables::Tables,
     watch::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},
