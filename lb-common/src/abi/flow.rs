@@ -103,7 +103,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn server_port(&self) -> [u8; 2] {
-        if self.mode == mode::NAT { self.backend_port } else { self.vip_port }
+        if self.mode as u32 == mode::NAT { self.backend_port } else { self.vip_port }
     }
 }
 
