@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::programs;
 use crate::{
@@ -68,7 +68,7 @@ fn explained(lab: &Lab) -> Result<()> {
         text = output(&mut ask(lab, &question)?).unwrap_or_else(|error| error.to_string());
         Ok(!text.contains("no answer within"))
     })?;
-    let told: serde_json::Value = serde_json::from_str(&text)?;
+    let told: serde_json::Value = serde_json::from_str(&text).with_context(|| text.clone())?;
     ensure!(told["verdict"] == "steer" && told["leaves"]["interface"] == "down0", "{told}");
     Ok(())
 }
