@@ -16,8 +16,7 @@ use super::{Drain, Explanation, FlowList, FlowQuery, Question, Status, TraceLine
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The first explanation waits for the kernel's verifier, which takes half a minute for it before
-/// Linux 6.2.
+/// The first explanation waits for the kernel's verifier, and that of 6.1 is slow.
 const EXPLAINING: Duration = Duration::from_secs(120);
 /// Far more than ten thousand services take.
 const MAX_ANSWER: usize = 256 << 20;
