@@ -98,7 +98,7 @@ fn mask<T: Tables>(tables: &T) -> u32 {
 #[inline(never)]
 fn take<T: Tables>(tables: &T, turn: &mut u32) -> Option<u32> {
     for left in (0..TRIES).rev() {
-        if *turn % STRETCH == 0 {
+        if turn.is_multiple_of(STRETCH) {
             *turn = tables.next_stretch();
         }
         let place = *turn & mask(tables);

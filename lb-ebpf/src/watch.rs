@@ -127,9 +127,8 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     if !DRY {
         return crate::maps::flow(part, number);
     }
-    let copy = dry::flow(part, number);
     // SAFETY: a map's memory outlives every packet.
-    if copy.is_null() { None } else { Some(unsafe { FlowRef::new(copy) }) }
+    dry::flow(part, number).map(|copy| unsafe { FlowRef::new(copy) })
 }
 
 /// Whether a flow's slot is exchanged for nothing but its closing: a FIN, or an end.
@@ -279,9 +278,8 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.reach(backend);
         }
-        let copy = dry::reach(backend);
         // SAFETY: a map's memory outlives every packet.
-        if copy.is_null() { None } else { Some(unsafe { ReachRef::new(copy) }) }
+        dry::reach(backend).map(|copy| unsafe { ReachRef::new(copy) })
     }
 
     #[inline(always)]
@@ -289,9 +287,8 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         if !DRY {
             return self.kernel.fragmented(key);
         }
-        let copy = dry::fragmented(key);
         // SAFETY: a map's memory outlives every packet.
-        if copy.is_null() { None } else { Some(unsafe { FragmentedRef::new(copy) }) }
+        dry::fragmented(key).map(|copy| unsafe { FragmentedRef::new(copy) })
     }
 
     #[inline(always)]

@@ -24,6 +24,7 @@ pub mod held;
 pub mod interrupt;
 pub mod iperf;
 pub mod kernel;
+pub mod kernel_check;
 pub mod map_bytes;
 pub mod mirror;
 pub mod netns;

@@ -101,14 +101,20 @@ impl Drop for Process {
 
 /// Asks until the answer is yes. Fails when it never comes, saying `what` did not happen.
 pub fn poll(what: &str, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = Instant::now();
+    let (started, patience) = (Instant::now(), patience());
     while !ask()? {
-        if started.elapsed() > PATIENCE {
-            bail!("waited {PATIENCE:?} in vain: {what}");
+        if started.elapsed() > patience {
+            bail!("waited {patience:?} in vain: {what}");
         }
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// [`PATIENCE`], or as many seconds as the environment says where all is slow.
+fn patience() -> Duration {
+    let seconds = std::env::var("LB_TESTS_PATIENCE").ok().and_then(|text| text.parse().ok());
+    seconds.map_or(PATIENCE, Duration::from_secs)
 }
 
 /// Runs a command to its end; its standard output. Fails with its messages.

@@ -223,7 +223,7 @@ impl Lab {
         Ok(())
     }
 
-    fn wait_for_links(&self) -> Result<()> {
+    pub(crate) fn wait_for_links(&self) -> Result<()> {
         let all = [&self.client, &self.lb, &self.fabric]
             .into_iter()
             .chain(self.backends.iter().map(|backend| &backend.netns));

@@ -55,6 +55,11 @@ pub fn refresh_unless_known(packages: &[&str]) -> Result<()> {
     if packages.iter().all(|package| offers(package)) {
         return Ok(());
     }
+    refresh()
+}
+
+/// Fetches the lists.
+pub fn refresh() -> Result<()> {
     run(apt_get().arg("update"))
 }
 

@@ -14,6 +14,8 @@ pub mod demo;
 #[cfg(feature = "cli")]
 pub mod fuzz;
 #[cfg(feature = "cli")]
+pub mod kernels;
+#[cfg(feature = "cli")]
 pub mod lab;
 #[cfg(feature = "cli")]
 pub mod programs;

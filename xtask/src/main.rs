@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, demo, fuzz, lab, setup, test, tidy};
+use xtask::{bench, build_ebpf, demo, fuzz, kernels, lab, setup, test, tidy};
 
 /// Everything around the load balancer.
 #[derive(Parser)]
@@ -57,6 +57,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Boot Debian's kernels under emulation (some minutes each) and run lb there.
+    Kernels {
+        /// Such as 6.12; 6.1 and 6.12 where none is named.
+        versions: Vec<String>,
+    },
     /// Check who imports whom, and sizes.
     Tidy,
 }
@@ -80,6 +85,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test => test::test(),
         Task::Bench { name, arguments } => bench::bench(&name, &arguments),
         Task::Fuzz { arguments } => fuzz::fuzz(&arguments),
+        Task::Kernels { versions } => kernels::kernels(&versions),
         Task::Tidy => tidy::tidy(),
     }
 }

@@ -29,6 +29,14 @@ const LAB: [Tool; 9] = [
     ("pg_lsclusters", "postgresql"),
 ];
 const LOAD: [Tool; 3] = [("iperf3", "iperf3"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
+/// Guests with other kernels.
+const GUESTS: [Tool; 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("setpriv", "util-linux"),
+    ("depmod", "kmod"),
+    ("cpio", "cpio"),
+    ("xz", "xz-utils"),
+];
 /// What the benches compare with, and receivers of the PROXY protocol.
 const PEERS: [Tool; 2] = [("nginx", "nginx-light"), ("haproxy", "haproxy")];
 /// nginx's module for relaying.
@@ -56,6 +64,12 @@ pub fn lab() -> Result<()> {
 pub fn load() -> Result<()> {
     install(&LOAD)?;
     apt::install(&apt::missing(&[STREAM]))
+}
+
+/// The tools of guests.
+pub fn guests() -> Result<()> {
+    anyhow::ensure!(apt::is_here(), "guests run Debian's kernels, which apt fetches");
+    install(&GUESTS)
 }
 
 /// A toolchain for kernel objects, installed when there is none.

@@ -16,6 +16,8 @@ use super::{Drain, Explanation, FlowList, FlowQuery, Question, Status, TraceLine
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The first explanation waits for the kernel's verifier, and that of 6.1 is slow.
+const EXPLAINING: Duration = Duration::from_secs(120);
 /// Far more than ten thousand services take.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -45,7 +47,8 @@ pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
 ///
 /// As of [`status`], or the question makes no sense.
 pub fn explain(socket: &Path, question: &Question) -> anyhow::Result<Explanation> {
-    understand(&post(socket, "/v1/explain", question)?)
+    let body = serde_json::to_vec(question)?.into();
+    understand(&ask_within(EXPLAINING, socket, Request::post("/v1/explain"), body)?)
 }
 
 /// Hands `take` what is decided about live packets, until it answers `false`. Blocks, as above.
@@ -104,11 +107,20 @@ pub fn drain(socket: &Path, order: &Drain) -> anyhow::Result<()> {
 }
 
 fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
+    ask_within(TIMEOUT, socket, request, body)
+}
+
+fn ask_within(
+    patience: Duration,
+    socket: &Path,
+    request: Builder,
+    body: Bytes,
+) -> anyhow::Result<Bytes> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        time::timeout(TIMEOUT, fetch(socket, request, body))
+        time::timeout(patience, fetch(socket, request, body))
             .await
-            .map_err(|_| anyhow!("no answer within {} s", TIMEOUT.as_secs()))
+            .map_err(|_| anyhow!("no answer within {} s", patience.as_secs()))
             .flatten()
             .map_err(|error| explain_trouble(error, socket))
     })

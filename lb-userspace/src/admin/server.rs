@@ -40,8 +40,8 @@ const MAX_CONNECTIONS: usize = 32;
 const BACKLOG: i32 = 64;
 /// For a request's header section.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a whole connection.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// For a whole connection: longer than any client waits for its answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
 /// What a request's header section may take.
 const MAX_HEADERS: usize = 16 * 1024;
 /// What an order's body may take.

@@ -156,7 +156,7 @@ mod tests {
 
     fn interface(index: u32, name: &str) -> Interface {
         let loopback = name == "lo";
-        Interface { index, name: name.to_owned(), vlan: None, bonded: false, loopback }
+        Interface { index, name: name.to_owned(), vlan: None, bond: None, loopback }
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Daemon {
     /// Who steers must forward.
     fn forward(&mut self) -> anyhow::Result<()> {
         let steers = !assembly::steered_servers(&self.fleet).is_empty();
-        let names = if steers { self.uplinks.names() } else { Vec::new() };
+        let names = if steers { self.uplinks.ingress_names() } else { Vec::new() };
         Ok(self.host.enable_forwarding(&names)?)
     }
 

@@ -1,6 +1,9 @@
 //! The interfaces that packets come in by: those that match the configuration now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::bail;
 use arc_swap::ArcSwap;
@@ -21,6 +24,8 @@ pub(super) struct Uplinks {
     mode: XdpMode,
     /// Names of those that carry the program, by index.
     attached: BTreeMap<u32, String>,
+    /// Names of the ports of bonds among them.
+    ports: BTreeSet<String>,
     /// Those that do not take it, and why, as last reported.
     refused: BTreeMap<u32, String>,
     shown: Shown,
@@ -32,6 +37,7 @@ impl Uplinks {
             patterns: node.interfaces.clone(),
             mode: node.xdp,
             attached: BTreeMap::new(),
+            ports: BTreeSet::new(),
             refused: BTreeMap::new(),
             shown: Shown::default(),
         }
@@ -68,11 +74,13 @@ impl Uplinks {
             kernel.attach(&name, self.mode)?;
             self.attached.insert(index, name);
         }
+        self.ports = self.ports(present);
         self.show(kernel);
         Ok(())
     }
 
-    /// Follows interfaces that came, went or changed their names; answers whether any did.
+    /// Follows interfaces that came, went or changed their names; answers whether any did, or a bond
+    /// has other ports.
     pub(super) fn follow(&mut self, kernel: &mut Kernel, present: &[Interface]) -> bool {
         let mut wanted = self.wanted(present);
         let before = self.attached.clone();
@@ -99,7 +107,16 @@ impl Uplinks {
         if changed {
             self.show(kernel);
         }
-        changed
+        let ports = self.ports(present);
+        let others = std::mem::replace(&mut self.ports, ports) != self.ports;
+        changed || others
+    }
+
+    fn ports(&self, present: &[Interface]) -> BTreeSet<String> {
+        let ours = |interface: &&Interface| {
+            interface.bond.is_some_and(|bond| self.attached.contains_key(&bond))
+        };
+        present.iter().filter(ours).map(|interface| interface.name.clone()).collect()
     }
 
     /// A refusal is reported once, and tried again at every look.
@@ -128,6 +145,13 @@ impl Uplinks {
         self.patterns.iter().position(|pattern| pattern.matches(name))
     }
 
+    /// The names of those that packets come in by as the program sees it: a native one on a bond
+    /// runs at its ports, and asks for routes from there.
+    pub(super) fn ingress_names(&self) -> Vec<&str> {
+        let ports = self.ports.iter().map(String::as_str);
+        self.names().into_iter().chain(ports).collect()
+    }
+
     pub(super) fn shown(&self) -> Shown {
         self.shown.clone()
     }
@@ -149,7 +173,7 @@ impl Uplinks {
     /// A pattern passes over what sees the same frames as another interface: VLAN devices, whose
     /// parent shows them with their tags, and ports of a bond, which stands for them.
     fn wants(&self, interface: &Interface) -> bool {
-        let beside = interface.vlan.is_some() || interface.bonded || interface.loopback;
+        let beside = interface.vlan.is_some() || interface.bond.is_some() || interface.loopback;
         let mut patterns = self.patterns.iter();
         patterns.any(|pattern| pattern.matches(&interface.name) && (pattern.is_name() || !beside))
     }
@@ -161,7 +185,7 @@ mod tests {
     use crate::host::Vlan;
 
     fn interface(name: &str) -> Interface {
-        Interface { index: 7, name: name.to_owned(), vlan: None, bonded: false, loopback: false }
+        Interface { index: 7, name: name.to_owned(), vlan: None, bond: None, loopback: false }
     }
 
     fn uplinks<const N: usize>(patterns: [&str; N]) -> Uplinks {
@@ -169,6 +193,7 @@ mod tests {
             patterns: patterns.map(InterfacePattern::new).to_vec(),
             mode: XdpMode::Auto,
             attached: BTreeMap::new(),
+            ports: BTreeSet::new(),
             refused: BTreeMap::new(),
             shown: Shown::default(),
         }
@@ -190,7 +215,7 @@ mod tests {
         assert!(uplinks.wants(&interface("eth0")));
         assert!(!uplinks.wants(&interface("down0")));
         assert!(!uplinks.wants(&Interface { vlan, ..interface("eth0.7") }));
-        assert!(!uplinks.wants(&Interface { bonded: true, ..interface("eth1") }));
+        assert!(!uplinks.wants(&Interface { bond: Some(9), ..interface("eth1") }));
         assert!(!uplinks.wants(&Interface { loopback: true, ..interface("lo") }));
         assert!(uplinks.wants(&Interface { vlan, ..interface("bond0.7") }), "by its name");
     }

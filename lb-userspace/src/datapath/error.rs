@@ -10,7 +10,7 @@ use aya::{EbpfError, maps::MapError, programs::ProgramError};
 /// Error of the datapath. The text says what to do about it; the cause is its `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
-    #[error("this kernel offers no bpf(2): lb needs Linux 5.15 or newer with CONFIG_BPF_SYSCALL")]
+    #[error("this kernel offers no bpf(2): lb needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL")]
     NoBpf,
     #[error(
         "not allowed to use BPF: run lb as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
@@ -60,7 +60,7 @@ pub enum DatapathError {
     },
     #[error(
         "this kernel attaches XDP to {interface} without a BPF link, so a crash would leave the \
-         program behind: lb needs Linux 5.9 or newer"
+         program behind: lb needs Linux 6.1 or newer"
     )]
     NoLink {
         interface: String,

@@ -13,8 +13,8 @@ pub struct Interface {
     pub name: String,
     /// Where it is a VLAN device.
     pub vlan: Option<Vlan>,
-    /// Whether it is a port of a bond or a team.
-    pub bonded: bool,
+    /// The bond or team that it is a port of, by index.
+    pub bond: Option<u32>,
     pub loopback: bool,
 }
 
@@ -102,18 +102,25 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         _ => None,
     })?;
     let loopback = link.header.flags.contains(LinkFlags::Loopback);
-    let (vlan, bonded) = (vlan(link), is_bonded(link));
-    Some(Interface { index: link.header.index, name, vlan, bonded, loopback })
+    let (vlan, bond) = (vlan(link), bond(link));
+    Some(Interface { index: link.header.index, name, vlan, bond, loopback })
 }
 
-fn is_bonded(link: &LinkMessage) -> bool {
-    let bonded = |info: &LinkInfo| {
+/// Bridges have ports as well.
+fn bond(link: &LinkMessage) -> Option<u32> {
+    let is_bonded = |info: &LinkInfo| {
         matches!(info, LinkInfo::PortKind(InfoPortKind::Bond | InfoPortKind::Team))
     };
-    link.attributes.iter().any(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => infos.iter().any(bonded),
-        _ => false,
-    })
+    let mut controller = None;
+    let mut bonded = false;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Controller(index) => controller = Some(*index),
+            LinkAttribute::LinkInfo(infos) => bonded = infos.iter().any(is_bonded),
+            _ => {}
+        }
+    }
+    controller.filter(|_| bonded)
 }
 
 fn vlan(link: &LinkMessage) -> Option<Vlan> {
@@ -174,12 +181,28 @@ mod tests {
     }
 
     #[test]
+    fn a_port_names_its_bond() {
+        let port = |kind| {
+            let mut link = LinkMessage::default();
+            link.attributes = vec![
+                LinkAttribute::IfName("eth1".to_owned()),
+                LinkAttribute::Controller(9),
+                LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(kind)]),
+            ];
+            describe(&link).and_then(|interface| interface.bond)
+        };
+        assert_eq!(port(InfoPortKind::Bond), Some(9));
+        assert_eq!(port(InfoPortKind::Team), Some(9));
+        assert_eq!(port(InfoPortKind::Bridge), None);
+    }
+
+    #[test]
     fn stacked_devices_have_the_outermost_tag_first() {
         let device = |index, vlan: Option<Vlan>| Interface {
             index,
             name: format!("e{index}"),
             vlan,
-            bonded: false,
+            bond: None,
             loopback: false,
         };
         let tag = |parent, id| Some(Vlan { parent, id, service_tag: id == 100 });
