@@ -251,8 +251,14 @@ fn a_server_that_left_keeps_its_connections() -> Result<()> {
     scene.end(Signal::SIGTERM)?;
     let all = services(&scene.lab, &3);
     let fewer = services(&scene.lab, &2);
-    scene.configure(|config| config.replace(&all, &fewer))?;
+    let ring = "[node]\nmaglev_table_size = 1021";
+    scene.configure(|config| config.replace(&all, &fewer).replace("[node]", ring))?;
     scene.start()?;
+    // The operator is told that new flows are placed anew, and what would not do that.
+    let log = scene.daemon()?.log();
+    let told = ["service=tcp from=8192 to=1021", "`maglev_table_size = 8192`"];
+    let is_told = |line: &str| told.iter().all(|part| line.contains(part));
+    assert!(log.lines().any(is_told), "{log}");
     for _ in 0..20 {
         for vip in vips(PORT) {
             let name = scene.lab.client.within(|| tcp_echo(vip, "hello"))??;
