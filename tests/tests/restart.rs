@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -379,10 +380,18 @@ fn a_flow_table_of_another_size_is_replaced_under_traffic() -> Result<()> {
 }
 
 #[test]
-fn lost_notes_lose_no_connection() -> Result<()> {
+fn torn_and_lost_notes_lose_no_connection() -> Result<()> {
     let mut scene = Scene::up()?;
     scene.end(Signal::SIGKILL)?;
-    fs::remove_file(scene.lab.directory().join("state/ids.json"))?;
+    // All but the end of a line: that index 0 is nobody's never happened.
+    let state = scene.lab.directory().join("state");
+    let mut log = fs::File::options().append(true).open(state.join("ids.log"))?;
+    log.write_all(br#"[{"backend":[0,null]},{"service":[0,null]}]"#)?;
+    scene.start()?;
+    scene.goes_on()?;
+    scene.counts()?;
+    scene.end(Signal::SIGKILL)?;
+    fs::remove_file(state.join("ids.json"))?;
     scene.start()?;
     scene.goes_on()?;
     // The tables tell as well, of all that has a place in a ring.
