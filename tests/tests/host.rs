@@ -313,6 +313,25 @@ fn next_hops_are_kept_resolved_and_forgotten_in_the_end() {
     assert!(fixed.contains("PERMANENT"), "{fixed}");
 }
 
+/// More of them than the kernel has room for among entries that are not somebody's on purpose.
+#[test]
+fn there_is_room_for_any_number_of_next_hops() {
+    let room = std::fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3");
+    let room: u32 = room.expect("the sysctl").trim().parse().expect("a number");
+    let count = room.min(20_000) + 100;
+    let first = 0x0a0a_0002;
+    let servers = (first..first + count).map(|n| IpAddr::from(n.to_be_bytes())).collect();
+    let bench = Bench::new();
+    ip(&bench.here, "addr add 10.10.0.1/16 dev e0");
+    bench.run(|| async {
+        let mut host = open(&bench.state).await;
+        host.keep_neighbours(servers).await.expect("keep");
+        let kept = ip(&bench.here, "neigh show proto 76");
+        assert_eq!(kept.lines().count(), count as usize);
+        host.close().await.expect("close");
+    });
+}
+
 #[test]
 fn a_silent_next_hop_is_named_with_its_backends_and_so_is_a_missing_route() {
     let bench = Bench::new();
