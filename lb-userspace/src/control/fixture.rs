@@ -17,10 +17,7 @@ use lb_common::abi::{
 use super::{Circumstances, Desired, Slots, Tables, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
-    service::{
-        Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, Server, Service,
-        Steering, Strategy,
-    },
+    service::{Handler, Pool, Port, Server, Service, Strategy},
     settings::{Encap, Geography},
     tables::{Capacity, Command, Region, regions},
 };
@@ -35,16 +32,7 @@ pub(super) const ENCAP: Encap = Encap {
 pub(super) const RINGS: u32 = 5200;
 
 pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
-    let port = NonZeroU16::new(port).unwrap();
-    Port {
-        port,
-        end_port: port,
-        handlers: handlers.to_vec(),
-        tls: None,
-        proxy_proto: None,
-        force_https: false,
-        http: HttpOptions::default(),
-    }
+    Port { handlers: handlers.to_vec(), ..Port::plain(NonZeroU16::new(port).unwrap()) }
 }
 
 pub(super) fn range(first: u16, last: u16) -> Port {
@@ -59,21 +47,9 @@ pub(super) fn service(
 ) -> Service {
     let servers = servers.iter().map(|address| Server::at(address.parse().unwrap()));
     Service {
-        name: name.into(),
-        protocol: Protocol::Tcp,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        hostnames: Vec::new(),
         ports,
-        steering: Steering::default(),
-        private: None,
-        concurrency: Concurrency {
-            kind: ConcurrencyKind::Connections,
-            soft_limit: 20,
-            hard_limit: None,
-        },
-        limits: None,
-        queue: crate::service::Queue::default(),
-        pool: Pool { strategy: Strategy::Maglev, servers: servers.collect(), health_check: None },
+        ..Service::plain(name, Pool::plain(Strategy::Maglev, servers.collect()))
     }
 }
 
