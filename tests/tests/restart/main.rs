@@ -4,167 +4,28 @@
 //! answers with RST: had an interface been without a program for a moment, the bulk transfer that
 //! runs through it all would break, and the host would have counted a reset.
 
+mod replaced;
+mod scene;
+
 use std::{
-    collections::BTreeMap,
     fs,
     io::Write as _,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::tcp_echo,
-    config::{service, steered},
-    daemon::{Daemon, preamble},
+    daemon::Daemon,
     held::hold,
-    iperf,
-    process::{Process, program},
+    process::program,
     servers,
     status::{Service, Status},
-    talk::Talk,
-    topology::{Lab, VIP4, VIP6, pins, vips},
+    topology::{VIP4, VIP6, vips},
 };
 use nix::sys::signal::Signal;
 
-const PORT: u16 = 9000;
-const WEB: u16 = 9001;
-const PROXIED: u16 = 80;
-
-struct Scene {
-    bulk: iperf::Running,
-    talks: Vec<Talk>,
-    /// Flows that were ever opened through the service `tcp`.
-    opened: u64,
-    daemon: Option<Daemon>,
-    servers: Vec<Process>,
-    lab: Lab,
-}
-
-impl Scene {
-    /// A daemon under load: a bulk transfer, and a quiet connection of each family.
-    fn up() -> Result<Self> {
-        let lab = Lab::up()?;
-        let mut servers = servers::start_all(&lab)?;
-        servers.push(iperf::serve(&lab)?);
-        let config = lab.directory().join("lb.toml");
-        fs::write(config, preamble(&lab) + &services(&lab, &lab.backends.len()))?;
-        let daemon = Daemon::run(&lab, &lab.directory().join("lb.toml"))?;
-        let bulk = iperf::Running::start(&lab, VIP4.into())?;
-        let talks = vips(PORT).map(|vip| Talk::open(&lab.client, vip));
-        let talks: Vec<_> = talks.into_iter().collect::<Result<_>>()?;
-        let opened = talks.len() as u64;
-        Ok(Self { bulk, talks, opened, daemon: Some(daemon), servers, lab })
-    }
-
-    fn daemon(&self) -> Result<&Daemon> {
-        self.daemon.as_ref().context("no daemon")
-    }
-
-    fn end(&mut self, signal: Signal) -> Result<()> {
-        let mut daemon = self.daemon.take().context("no daemon")?;
-        daemon.signal(signal)?;
-        let status = daemon.wait()?;
-        ensure!(signal == Signal::SIGKILL || status.success(), "{status}: {}", daemon.log());
-        Ok(())
-    }
-
-    fn start(&mut self) -> Result<()> {
-        self.daemon = Some(Daemon::run(&self.lab, &self.lab.directory().join("lb.toml"))?);
-        Ok(())
-    }
-
-    fn configure(&self, change: impl FnOnce(String) -> String) -> Result<()> {
-        let config = self.lab.directory().join("lb.toml");
-        Ok(fs::write(&config, change(fs::read_to_string(&config)?))?)
-    }
-
-    /// Everything that was open is, and new connections can be opened.
-    fn goes_on(&mut self) -> Result<()> {
-        self.talks.iter_mut().try_for_each(Talk::echo)?;
-        self.opens()?;
-        self.bulk.makes_progress()?;
-        ensure!(self.resets()? == 0, "the host's own TCP saw steered packets");
-        Ok(())
-    }
-
-    fn opens(&mut self) -> Result<()> {
-        for vip in vips(PORT) {
-            self.lab.client.within(|| tcp_echo(vip, "hello"))??;
-            self.opened += 1;
-        }
-        Ok(())
-    }
-
-    /// Resets that the balancer's own TCP sent.
-    fn resets(&self) -> Result<u64> {
-        let table = self.lab.lb.within(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
-        let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-        let (names, values) = lines.next().zip(lines.next()).context("no TCP in snmp")?;
-        let mut fields = names.split(' ').zip(values.split(' '));
-        let resets = fields.find(|(name, _)| *name == "OutRsts").context("no OutRsts")?;
-        Ok(resets.1.parse()?)
-    }
-
-    /// Every count is what is open: the bulk transfer's two connections and the quiet ones.
-    fn counts(&self) -> Result<Status> {
-        let open = 2 + self.talks.len() as u64;
-        let daemon = self.daemon()?;
-        let what = format!("{open} connections are live");
-        let status = daemon.when(&what, |status| live(status) == open)?;
-        let connections = |name: &str| status.service(name).map(Service::connections);
-        assert_eq!(connections("tcp"), Some(self.opened), "{status:?}");
-        assert_eq!(connections("iperf-tcp"), Some(2), "{status:?}");
-        Ok(status)
-    }
-
-    fn program_id(&self, interface: &str) -> Result<String> {
-        let link = self.lab.lb.ip(&format!("-details link show {interface}"))?;
-        let words: Vec<_> = link.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "prog/xdp").context("no program")?;
-        Ok(words[at + 2].to_owned())
-    }
-
-    /// Ends all connections: every count is 0 then.
-    fn close(self) -> Result<()> {
-        let Self { bulk, talks, daemon, lab, servers, .. } = self;
-        drop((bulk, talks));
-        let daemon = daemon.context("no daemon")?;
-        daemon.when_quiet()?;
-        daemon.stop()?;
-        drop((servers, lab));
-        Ok(())
-    }
-}
-
-/// Live connections, each server counted once: several services may share it.
-fn live(status: &Status) -> u64 {
-    let backends = status.services.iter().flat_map(|service| &service.backends);
-    let counts = backends.map(|backend| (&backend.address, backend.live));
-    counts.collect::<BTreeMap<_, _>>().values().sum()
-}
-
-/// iperf3's, an echo and a web server that is steered and proxied to, on the first `count` backends.
-fn services(lab: &Lab, count: &usize) -> String {
-    let on = |port| {
-        let all = servers::addresses(lab, port);
-        let (v4, v6) = all.split_at(lab.backends.len());
-        [&v4[v4.len() - count..], &v6[v6.len() - count..]].concat()
-    };
-    [
-        "[proxy]\ndrain_timeout = \"1ms\"\n",
-        &iperf::services(lab),
-        &steered("tcp", "tcp", PORT, &on(servers::TCP)),
-        &steered("web", "tcp", WEB, &on(servers::HTTP)),
-        &service(
-            "proxied",
-            "tcp",
-            &format!("port = {PROXIED}, handlers = [\"http\"]"),
-            &on(servers::HTTP),
-        ),
-    ]
-    .concat()
-}
+use scene::{PORT, PROXIED, Scene, WEB, services};
 
 #[test]
 fn a_crash_loop_loses_no_connection_and_no_count() -> Result<()> {
@@ -309,73 +170,6 @@ fn a_restart_brings_no_dead_server_back() -> Result<()> {
     }
     scene.servers[2] = servers::start(&scene.lab, &scene.lab.backends[2])?;
     scene.daemon()?.when("it is back", |status| ups(status) == 6)?;
-    Ok(())
-}
-
-/// What cannot go on is replaced under running traffic: new connections are always taken.
-fn replaces(scene: &mut Scene, told: &str) -> Result<()> {
-    let lab = &scene.lab;
-    let config = lab.directory().join("lb.toml");
-    let before = scene.program_id("up0")?;
-    let opening = std::sync::atomic::AtomicBool::new(true);
-    let opened = std::thread::scope(|scope| {
-        let clients = scope.spawn(|| -> Result<u64> {
-            let mut opened = 0;
-            while opening.load(std::sync::atomic::Ordering::Relaxed) {
-                for vip in vips(PORT) {
-                    // A handshake that the change catches halfway is begun again by the client's
-                    // TCP. A refusal would be an interface without a program.
-                    lab.client.within(|| connects(vip))?.with_context(|| format!("{vip}"))?;
-                    opened += 1;
-                }
-            }
-            Ok(opened)
-        });
-        let daemon = Daemon::run(lab, &config);
-        opening.store(false, std::sync::atomic::Ordering::Relaxed);
-        let opened = clients.join().expect("clients do not panic");
-        daemon.map(|daemon| scene.daemon = Some(daemon))?;
-        opened
-    })?;
-    assert!(opened > 0);
-    let log = scene.daemon()?.log();
-    assert!(log.contains(told), "no {told:?} in {log}");
-    assert_ne!(scene.program_id("up0")?, before);
-    // Flows of the old table are gone: what backends still send for them is nobody's. (So resets
-    // towards backends are right here; one towards a client would have ended the loop above.)
-    Talk::open(&scene.lab.client, vips(PORT)[0])?.echo()?;
-    let daemon = scene.daemon.take().context("no daemon")?;
-    daemon.stop()
-}
-
-fn connects(vip: SocketAddr) -> std::io::Result<()> {
-    std::net::TcpStream::connect_timeout(&vip, lb_tests::process::PATIENCE).map(drop)
-}
-
-#[test]
-fn tables_of_another_version_are_replaced_under_traffic() -> Result<()> {
-    let mut scene = Scene::up()?;
-    scene.end(Signal::SIGTERM)?;
-    let version = lb_common::abi::ABI_VERSION;
-    let [ours, theirs]: [PathBuf; 2] =
-        [version, 0].map(|version| pins(scene.lab.tag()).join(format!("v{version}")));
-    fs::rename(&ours, &theirs)?;
-    replaces(&mut scene, "another ABI version")?;
-    assert!(ours.exists() && !theirs.exists());
-    Ok(())
-}
-
-#[test]
-fn a_flow_table_of_another_size_is_replaced_under_traffic() -> Result<()> {
-    let mut scene = Scene::up()?;
-    let before = scene.counts()?;
-    scene.end(Signal::SIGTERM)?;
-    scene.configure(|config| config.replace("[node]", "[node]\nmax_flows = 4096"))?;
-    replaces(&mut scene, "the flow table starts empty")?;
-    scene.start()?;
-    let after = scene.daemon()?.status()?;
-    assert_eq!(after.flows.max, 4096);
-    assert!(after.verdicts.steer > before.verdicts.steer, "counters go on");
     Ok(())
 }
 
