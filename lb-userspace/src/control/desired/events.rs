@@ -118,6 +118,30 @@ fn rings_find_room_between_others() {
     assert_eq!(world.follow(), vec![]);
 }
 
+/// One ring moves to make room for another, and a third fits where the moved one goes.
+#[test]
+fn where_a_ring_moves_no_other_is_written() {
+    use Event::{Route, Service};
+    let mut world = World::new();
+    world.geography.local = Some("near".into());
+    let events = [
+        (Route(2, true), false),
+        (Route(0, true), false),
+        (Service(1, 47), true),
+        (Service(2, 55), false),
+        (Service(0, 5), false),
+        (Route(1, true), true),
+        (Service(0, 61), true),
+        (Route(0, false), true),
+    ];
+    for (event, follows) in &events {
+        happen(&mut world, event);
+        if *follows {
+            world.follow();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
