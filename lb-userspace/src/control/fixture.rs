@@ -14,7 +14,7 @@ use lb_common::abi::{
     address_flags, path,
 };
 
-use super::{Circumstances, Desired, Slots, Tables, plan};
+use super::{Circumstances, Desired, Error, Slots, Tables, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     service::{Handler, Pool, Port, Server, Service, Strategy},
@@ -130,12 +130,20 @@ impl World {
     }
 
     pub(super) fn follow_with(&mut self, has_connections: impl Fn(u32) -> bool) -> Vec<Command> {
+        self.try_to_follow(has_connections).unwrap()
+    }
+
+    /// The same where the rings may not find room.
+    pub(super) fn try_to_follow(
+        &mut self,
+        has_connections: impl Fn(u32) -> bool,
+    ) -> Result<Vec<Command>, Error> {
         let has_connections = |slot: crate::load::LoadSlot| has_connections(slot.0);
         self.update();
         self.desired.retire(self.now, has_connections, &mut self.slots);
         let mut done = Vec::new();
         loop {
-            let plan = plan(&self.desired, &self.actual).unwrap();
+            let plan = plan(&self.desired, &self.actual)?;
             for command in &plan.commands {
                 self.actual.apply(command);
                 self.kernel.apply(command);
@@ -145,7 +153,7 @@ impl World {
             let more = self.desired.settle(plan);
             self.slots.settle(Instant::now(), has_connections, |_, _| false);
             if !more {
-                return done;
+                return Ok(done);
             }
         }
     }
