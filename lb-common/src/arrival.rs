@@ -17,6 +17,9 @@ pub struct Desk {
     pub onward: Onward,
     /// When the next ICMP error is due: [`crate::answer`] keeps to a rate. It outlives the packet.
     pub answers: u64,
+    /// The entry that the next half-open flow gets: see [`crate::pending`]. It outlives the packet, too.
+    pub turn: u32,
+    pub pad: u32,
 }
 
 /// A packet as it was read.

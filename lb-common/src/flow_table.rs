@@ -11,6 +11,7 @@
 //! (a seqlock, as in the kernel's include/linux/seqlock.h).
 
 pub use crate::trail::{NEIGHBOURS, Trail, between, hash, hash_between};
+
 use crate::{
     abi::{Answer, FlowKey, PENDING, Slot, WAYS, counter, flow_state},
     in_place::{BucketRef, FlowRef, WordRef},
@@ -57,7 +58,11 @@ pub fn of_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) ->
     if way == WAYS {
         return None;
     }
-    let found = Found::read(tables.flow(part, bucket.number(way))?);
+    let number = match part {
+        Part::Established => bucket.number(way),
+        Part::Pending => Slot(bucket.word(tables.launder(way)).load()).place(),
+    };
+    let found = Found::read(tables.flow(part, number)?);
     if found.flow.is_from_client(key) { Some(found) } else { None }
 }
 
@@ -91,9 +96,16 @@ const fn part(number: u32) -> Part {
 /// The slot that stands for a flow.
 #[inline(always)]
 pub fn slot_of<T: Tables>(tables: &T, flow: FlowRef) -> Option<WordRef> {
+    let slot = flow.slot();
+    Some(tables.slots(part(flow.number()), slot / WAYS)?.word(slot))
+}
+
+/// Whether a slot stands for the flow whose [`slot_of`] it is. That of a half-open one may stand for
+/// another by now, which has an entry of its own.
+#[inline(always)]
+pub fn stands_for(slot: Slot, flow: FlowRef) -> bool {
     let number = flow.number();
-    let bucket = tables.slots(part(number), (number & !PENDING) / WAYS)?;
-    Some(bucket.word(number))
+    part(number) == Part::Established || slot.place() | PENDING == number
 }
 
 /// A slot that was claimed, and the entry that goes with it: its owner's until it is opened.
@@ -109,7 +121,7 @@ pub struct Claim {
 /// In arithmetic, without a branch: the kernel's verifier follows each branch of each way, and
 /// where searches follow each other it would follow all combinations. `differs` is below 2^63.
 #[inline(always)]
-fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
+pub(crate) fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
     let mut ways = 1 << WAYS;
     for way in 0..WAYS {
         ways |= (is_zero(differs(bucket.word(way).load())) as u32) << way;
@@ -119,7 +131,7 @@ fn way_where(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> u32 {
 
 /// Whether there is such a way, which costs less than asking which one.
 #[inline(always)]
-fn stands(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> bool {
+pub(crate) fn stands(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> bool {
     let mut any = 0;
     for way in 0..WAYS {
         any |= differs(bucket.word(way).load()).wrapping_sub(1);
@@ -131,70 +143,6 @@ fn stands(bucket: BucketRef, differs: impl Fn(u64) -> u64) -> bool {
 #[inline(always)]
 const fn is_zero(value: u64) -> u64 {
     value.wrapping_sub(1) >> 63
-}
-
-/// Makes room for a half-open flow: a free slot, or that of the oldest flow of its bucket. Those that
-/// are established, and found no room among their like, give way last.
-#[inline(always)]
-pub fn claim_pending<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<Claim, Reason> {
-    let index = bucket(hash, tables.slot_mask(Part::Pending));
-    let bucket = tables.slots(Part::Pending, index).ok_or(Reason::Inconsistent)?;
-    let mut way = likely(hash);
-    let tenancy = Slot(bucket.word(way).load()).tenancy();
-    if tenancy != 0 || stands(bucket, |word| Slot(word).differs(hash)) {
-        way = another(bucket, hash, now);
-    }
-    claim(tables, Part::Pending, bucket, way, hash, now)
-}
-
-/// Which way it is where the likely one is not free, or the hash's fingerprint stands there.
-#[inline(never)]
-fn another(bucket: BucketRef, hash: u64, now: u64) -> u32 {
-    // Before any other: a fingerprint stands once.
-    let mut way = way_where(bucket, |word| Slot(word).differs(hash));
-    if way >= WAYS {
-        way = way_where(bucket, |word| Slot(word).tenancy());
-    }
-    if way >= WAYS {
-        way = oldest(bucket, hash, now);
-    }
-    way
-}
-
-/// The way that a half-open flow takes where it can: known before the bucket is, and mostly free.
-#[inline(always)]
-const fn likely(hash: u64) -> u32 {
-    (hash >> 40) as u32 & (WAYS - 1)
-}
-
-/// Has everything fetched at once that a new flow of a client will need. Each of these is far from
-/// the others, and most likely in no cache: one after the other they cost more than all the rest.
-#[inline(always)]
-pub fn fetch<T: Tables>(tables: &T, hash: u64) {
-    let index = bucket(hash, tables.slot_mask(Part::Pending));
-    if let Some(flow) = tables.flow(Part::Pending, index * WAYS + likely(hash)) {
-        flow.touch();
-    }
-    for part in [Part::Established, Part::Pending] {
-        if let Some(bucket) = tables.slots(part, bucket(hash, tables.slot_mask(part))) {
-            let _ = bucket.word(0).load();
-        }
-    }
-}
-
-/// Of those of one age any, and not always the same.
-#[inline(always)]
-fn oldest(bucket: BucketRef, hash: u64, now: u64) -> u32 {
-    let (mut way, mut best) = (0, 0);
-    for candidate in 0..WAYS {
-        let slot = Slot(bucket.word(candidate).load());
-        let half_open = (slot.state() & flow_state::CONFIRMED ^ flow_state::CONFIRMED) as u64;
-        let rank = half_open << 32 | slot.age(now) << 3 | (candidate as u64 ^ hash & 7);
-        if rank > best {
-            (way, best) = (candidate, rank);
-        }
-    }
-    way
 }
 
 /// Room for an established flow: a free slot, or that of a flow that is over or silent for long.
@@ -213,7 +161,7 @@ pub fn claim_established<T: Tables>(tables: &T, hash: u64, now: u64) -> Result<C
     if way >= WAYS {
         return Err(Reason::FlowTableFull);
     }
-    claim(tables, Part::Established, bucket, way, hash, now)
+    claim(tables, Part::Established, bucket, way, hash, Slot::birth(now))
 }
 
 /// [`WAYS`]: none is silent for long.
@@ -244,13 +192,13 @@ fn silence<T: Tables>(tables: &T, number: u32, slot: Slot, now: u64) -> u64 {
 }
 
 #[inline(always)]
-fn claim<T: Tables>(
+pub(crate) fn claim<T: Tables>(
     tables: &T,
     part: Part,
     bucket: BucketRef,
     way: u32,
     hash: u64,
-    now: u64,
+    mark: u64,
 ) -> Result<Claim, Reason> {
     let word = bucket.word(tables.launder(way));
     let before = Slot(word.load());
@@ -258,22 +206,34 @@ fn claim<T: Tables>(
     if before.has(flow_state::CLAIMED) {
         return Err(Reason::RacedFlow);
     }
-    let claimed = before.claimed(hash, now);
+    let claimed = before.claimed(hash, mark);
     if !tables.exchange(word, before.0, claimed.0) {
         return Err(Reason::RacedFlow);
     }
-    let number = bucket.number(way) | if let Part::Pending = part { PENDING } else { 0 };
-    let flow = tables.flow(part, bucket.number(way)).ok_or(Reason::Inconsistent)?;
+    let slot = bucket.number(way);
+    let (old, new, number) = match part {
+        Part::Pending => (before.place(), claimed.place(), claimed.place() | PENDING),
+        Part::Established => (slot, slot, slot),
+    };
     if !before.is_free() {
-        forget(tables, flow, before);
-        tables.count(match part {
-            Part::Pending => counter::EVICTED_PENDING,
-            Part::Established => counter::EVICTED,
-        });
+        evict(tables, part, old, before);
     }
+    let flow = tables.flow(part, new).ok_or(Reason::Inconsistent)?;
     flow.set_sequence(flow.sequence() | 1);
     flow.set_number(number);
+    flow.set_slot(slot);
     Ok(Claim { flow, word, claimed })
+}
+
+/// What becomes of the flow whose slot or entry another one gets.
+#[inline(always)]
+pub(crate) fn evict<T: Tables>(tables: &T, part: Part, number: u32, slot: Slot) {
+    let Some(flow) = tables.flow(part, number) else { return };
+    forget(tables, flow, slot);
+    tables.count(match part {
+        Part::Pending => counter::EVICTED_PENDING,
+        Part::Established => counter::EVICTED,
+    });
 }
 
 impl Claim {
@@ -297,6 +257,7 @@ impl Claim {
     /// Gives the slot back.
     #[inline(always)]
     pub fn abandon<T: Tables>(self, tables: &T) {
+        self.flow.release();
         tables.exchange(self.word, self.claimed.0, self.claimed.vacant().0);
     }
 }
@@ -352,7 +313,7 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
     let Some(word) = slot_of(tables, flow) else { return false };
     let slot = Slot(word.load());
     let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
-    if !free || !tables.exchange(word, slot.0, slot.held().0) {
+    if !free || !stands_for(slot, flow) || !tables.exchange(word, slot.0, slot.held().0) {
         return false;
     }
     // Free only when nothing of the entry is needed any more: it may be another's at once.
@@ -361,7 +322,8 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
     true
 }
 
-/// What goes with a slot that was taken from its flow: the way of its answers, and its count.
+/// What goes with a slot that was taken from its flow: the way of its answers, its count, and last of
+/// all the entry.
 #[inline(never)]
 fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
     if flow.mode() == crate::abi::mode::NAT {
@@ -371,4 +333,5 @@ fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
     if slot.has(flow_state::COUNTED) {
         tables.count_out(flow.load());
     }
+    flow.set_opened(0);
 }

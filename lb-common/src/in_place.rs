@@ -131,14 +131,37 @@ impl FlowRef {
         backend / set_backend: u32,
         load / set_load: u32,
         service / set_service: u32,
-        mode / set_mode: u32,
         number / set_number: u32,
+        slot / set_slot: u32,
         expected / set_expected: [u8; 4],
-        overhead / set_overhead: u32,
         opened / set_opened: u64,
         seen / set_seen: u64,
         answered / set_answered: u64,
         hop / set_hop: CachedHop,
+    }
+
+    /// Makes an entry free that its owner has not opened, or will not.
+    #[inline(always)]
+    pub fn release(self) {
+        self.set_opened(0);
+        self.set_sequence(self.sequence().wrapping_add(1));
+    }
+
+    /// Reads a word of each of its cache lines, for nothing but to have them in the cache.
+    #[inline(always)]
+    pub fn touch(self) {
+        for word in [0, 8, 16, size_of::<Flow>() / 8 - 1] {
+            // SAFETY: within the entry, as in the readers above.
+            unsafe { self.as_ptr().cast::<u64>().add(word).read_volatile() };
+        }
+    }
+
+    /// The word that begins with [`Flow::sequence`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn head(self) -> WordRef {
+        // SAFETY: the first of the entry's aligned words.
+        unsafe { WordRef::new(self.as_ptr().cast()) }
     }
 
     /// [`Flow::sequence`], read where the program says and not where it is convenient.
@@ -155,13 +178,30 @@ impl FlowRef {
         unsafe { (&raw mut (*self.as_ptr()).sequence).write_volatile(value) }
     }
 
-    /// Reads a word of each of its cache lines, for nothing but to have them in the cache.
     #[inline(always)]
-    pub fn touch(self) {
-        for word in [0, 8, 16, size_of::<Flow>() / 8 - 1] {
-            // SAFETY: within the entry, as in the readers above.
-            unsafe { self.as_ptr().cast::<u64>().add(word).read_volatile() };
-        }
+    #[must_use]
+    pub fn mode(self) -> u32 {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw const (*self.as_ptr()).mode).read() as u32 }
+    }
+
+    #[inline(always)]
+    pub fn set_mode(self, mode: u32) {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw mut (*self.as_ptr()).mode).write(mode as u16) }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub fn overhead(self) -> u32 {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw const (*self.as_ptr()).overhead).read() as u32 }
+    }
+
+    #[inline(always)]
+    pub fn set_overhead(self, bytes: u32) {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw mut (*self.as_ptr()).overhead).write(bytes as u16) }
     }
 
     /// When the way back was looked up.
@@ -213,7 +253,7 @@ impl FlowRef {
     /// Takes over all but what belongs to the place.
     #[inline(always)]
     pub fn copy_from(self, other: Self) {
-        let number = self.number();
+        let (number, slot) = (self.number(), self.slot());
         self.set_protocol(other.protocol());
         let (to, from) = (self.as_ptr().cast::<u64>(), other.as_ptr().cast::<u64>());
         // The first word has the sequence, which is the place's own.
@@ -222,6 +262,7 @@ impl FlowRef {
             unsafe { to.add(word).write(from.add(word).read()) };
         }
         self.set_number(number);
+        self.set_slot(slot);
     }
 
     /// The key of the client's packets.

@@ -25,6 +25,7 @@ pub mod next_hop;
 mod odd;
 pub mod open;
 pub mod packet;
+pub mod pending;
 pub mod pick;
 pub mod pipeline;
 mod quic;

@@ -8,6 +8,7 @@ use crate::{
     in_place::{FlowRef, WordRef},
     next_hop,
     packet::Packet,
+    pending,
     tables::Tables,
     verdict::Reason,
 };
@@ -27,14 +28,14 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<(), Reason> {
     packet.anchor();
-    let Desk { arrival, onward, .. } = desk;
+    let Desk { arrival, onward, turn, .. } = desk;
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
     next_hop::of_backend(tables, id, arrival.key.protocol, now)?;
     let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
     let from = came_from(packet)?;
-    let flow = flow_table::claim_pending(tables, arrival.hash, now)?.flow;
+    let flow = pending::claim(tables, turn, arrival.hash)?.flow;
     introduce(flow, &arrival.key, backend);
     // Known, but to be asked for again at once.
     let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
@@ -130,7 +131,7 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     let slot = Slot(word.load());
     let held = slot.0 | flow_state::CLAIMED as u64;
     let free = slot.has(flow_state::OPEN) && !slot.has(flow_state::CLAIMED);
-    if !free || !tables.exchange(word, slot.0, held) {
+    if !free || !flow_table::stands_for(slot, pending) || !tables.exchange(word, slot.0, held) {
         return claim.abandon(tables);
     }
     // Only now does nobody else write there; before, it may have become another's.
@@ -147,7 +148,7 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     // Not counted yet: two slots with one count would be taken out twice.
     let state = slot.state() & !flow_state::COUNTED | flow_state::CONFIRMED;
     let opened = claim.open(tables, state);
-    leave(tables, word, flow, opened);
+    leave(tables, pending, word, flow, opened);
     onward.flow = flow.number();
 }
 
@@ -160,6 +161,7 @@ fn stay<T: Tables>(tables: &T, key: &FlowKey, pending: FlowRef, word: WordRef) {
         slot.has(flow_state::OPEN) && !slot.has(flow_state::CONFIRMED | flow_state::CLAIMED);
     // Read after the slot, which says by its generation that it was this flow's then.
     if waits
+        && flow_table::stands_for(slot, pending)
         && pending.is_from_client(key)
         && tables.exchange(word, slot.0, slot.with(flow_state::CONFIRMED).0)
     {
@@ -170,9 +172,11 @@ fn stay<T: Tables>(tables: &T, key: &FlowKey, pending: FlowRef, word: WordRef) {
 /// Packets change a slot a few times in its flow's life.
 const CHANGES: u32 = 4;
 
-/// Gives the old slot up; what happened to the flow there meanwhile happens to it here.
+/// Gives the old slot and entry up; what happened to the flow there meanwhile happens to it here.
 #[inline(always)]
-fn leave<T: Tables>(tables: &T, old: WordRef, flow: FlowRef, opened: Slot) {
+fn leave<T: Tables>(tables: &T, pending: FlowRef, old: WordRef, flow: FlowRef, opened: Slot) {
+    // While the slot is still ours: afterwards the entry may be another's.
+    pending.set_opened(0);
     for _ in 0..CHANGES {
         let last = Slot(old.load());
         if tables.exchange(old, last.0, last.vacant().0) {

@@ -17,7 +17,7 @@ use crate::{
     in_place::FlowRef,
     mss, next_hop, odd, open,
     packet::Packet,
-    pick, quic,
+    pending, pick, quic,
     rewrite::{self, Turn},
     tables::{Part, Tables},
     track,
@@ -205,7 +205,7 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     arrival.piece.extent = Extent::Whole;
     arrival.hash = flow_table::hash(&arrival.key, tables.seed());
     if arrival.flags & tcp_flags::SYN != 0 || arrival.key.protocol == UDP {
-        flow_table::fetch(tables, arrival.hash);
+        pending::fetch(tables, arrival.hash, desk.turn);
     }
     arrival.kind = match parsed {
         Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,

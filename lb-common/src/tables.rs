@@ -23,6 +23,9 @@ pub trait Tables: Sources {
     fn answers(&self, bucket: u32) -> Option<BucketRef>;
     /// An entry by its number within the part.
     fn flow(&self, part: Part, number: u32) -> Option<FlowRef>;
+    /// Entries for half-open flows that nobody else gets before all others have been given:
+    /// [`STRETCH`](crate::pending::STRETCH) from the one that is told on. Wraps.
+    fn next_stretch(&self) -> u32;
     /// Makes `new` of the word if it is `old`, in one step.
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool;
 

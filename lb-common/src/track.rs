@@ -3,7 +3,7 @@
 use crate::{
     abi::{Slot, flow_state},
     flow::{Headers, tcp_flags},
-    flow_table::{self, Found, slot_of},
+    flow_table::{self, Found, slot_of, stands_for},
     in_place::FlowRef,
     packet::Packet,
     tables::Tables,
@@ -58,7 +58,7 @@ fn close<T: Tables>(tables: &T, flags: u32, fin: u32, found: Found) {
     let bits = if reset { flow_state::CLOSED } else { fin };
     for _ in 0..CHANGES {
         let slot = Slot(word.load());
-        if !slot.has(flow_state::OPEN) || found.check().is_err() {
+        if !slot.has(flow_state::OPEN) || !stands_for(slot, found.flow) || found.check().is_err() {
             return;
         }
         let closed = slot.with(bits);

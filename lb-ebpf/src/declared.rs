@@ -25,6 +25,8 @@ pub static PENDING: Array<Flow> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 pub static PENDING_SLOTS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
 #[map]
+pub static STRETCHES: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
 pub static ANSWERS: Array<Bucket> = Array::with_max_entries(128, BPF_F_MMAPABLE);
 #[map]
 pub static VIPS: HashMap<VipKey, Vip> = HashMap::with_max_entries(1024, 0);

@@ -10,6 +10,7 @@ use lb_common::{
     },
     arrival::Desk,
     in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+    pending::STRETCH,
     tables::{Part, Tables},
     verdict::Reason,
 };
@@ -84,6 +85,13 @@ pub fn fragmented(key: &FragmentKey) -> Option<*mut Fragmented> {
     FRAGMENTS.get_ptr_mut(key)
 }
 
+/// The entries that the next CPU gets which asks for some.
+#[inline(always)]
+pub fn stretch_cursor() -> u32 {
+    // SAFETY: one aligned word.
+    STRETCHES.get_ptr(0).map_or(0, |next| unsafe { next.read_volatile() })
+}
+
 /// The identification that the next packet in fragments gets.
 #[inline(always)]
 pub fn fragment_cursor() -> u32 {
@@ -155,6 +163,13 @@ impl Tables for Kernel {
     #[inline(always)]
     fn flow(&self, part: Part, number: u32) -> Option<FlowRef> {
         flow(part, number)
+    }
+
+    #[inline(always)]
+    fn next_stretch(&self) -> u32 {
+        let Some(next) = STRETCHES.get_ptr_mut(0) else { return 0 };
+        // SAFETY: in bounds of the map.
+        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(next, STRETCH) }
     }
 
     #[inline(always)]

@@ -24,7 +24,7 @@ use lb_common::{
 pub use self::report::report;
 use crate::{
     frame::Frame,
-    maps::{Kernel, fragment_cursor, port_cursor, turns},
+    maps::{Kernel, fragment_cursor, port_cursor, stretch_cursor, turns},
 };
 
 /// Of the packet at hand.
@@ -185,6 +185,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = fragment_cursor();
+        fn next_stretch() -> u32 = stretch_cursor();
         fn next_port(load: u32) -> u32 = port_cursor(load);
         fn count_out(load: u32) = { let _ = load; };
         fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);

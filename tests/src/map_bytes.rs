@@ -71,7 +71,7 @@ fn reader(name: &str, map: MapData) -> Result<Option<Reader>> {
         }
         maps::REACH => array::<{ size_of::<Reach>() }>(map)?,
         maps::LOAD => array::<8>(map)?,
-        maps::PORTS | maps::FRAGMENT_IDS => array::<4>(map)?,
+        maps::PORTS | maps::FRAGMENT_IDS | maps::STRETCHES => array::<4>(map)?,
         maps::COUNTERS | maps::OPENED => per_cpu::<8>(map)?,
         maps::TURNS => per_cpu::<4>(map)?,
         maps::METERS => array::<24>(map)?,

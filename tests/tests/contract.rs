@@ -24,11 +24,12 @@ type MapShape = (&'static str, bpf_map_type, usize, usize);
 const INDEX: usize = size_of::<u32>();
 const COUNT: usize = size_of::<u64>();
 
-const MAPS: [MapShape; 22] = [
+const MAPS: [MapShape; 23] = [
     (maps::FLOWS, ARRAY, INDEX, size_of::<Flow>()),
     (maps::FLOW_SLOTS, ARRAY, INDEX, size_of::<Bucket>()),
     (maps::PENDING, ARRAY, INDEX, size_of::<Flow>()),
     (maps::PENDING_SLOTS, ARRAY, INDEX, size_of::<Bucket>()),
+    (maps::STRETCHES, ARRAY, INDEX, INDEX),
     (maps::ANSWERS, ARRAY, INDEX, size_of::<Bucket>()),
     (maps::VIPS, HASH, size_of::<VipKey>(), size_of::<Vip>()),
     (maps::ADDRESSES, HASH, size_of::<Address>(), INDEX),

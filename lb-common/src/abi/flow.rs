@@ -1,10 +1,11 @@
 //! Flows as they lie in memory: entries, the slots that place them, and the index of answers.
 //!
 //! A flow is one entry, found from both sides. What a client sends is found by a bucket of
-//! [`Slot`]s: way `w` of bucket `b` belongs to entry `b * WAYS + w`. What a backend answers is
-//! found by a bucket of [`Answer`]s, each of which names an entry. There are two parts, each with
-//! entries and slots of its own: half-open flows and established ones. Answers are one index for
-//! both, so that no two flows of a backend ever share a source port.
+//! [`Slot`]s, what a backend answers by a bucket of [`Answer`]s, each of which names an entry. There
+//! are two parts, each with entries and slots of its own: half-open flows and established ones. Way
+//! `w` of bucket `b` of the established ones belongs to entry `b * WAYS + w`; half-open flows take
+//! their entries in turn, and their slots say which. Answers are one index for both, so that no two
+//! flows of a backend ever share a source port.
 
 use super::{Address, CachedHop, FlowKey};
 
@@ -50,15 +51,17 @@ pub struct Flow {
     /// Index into SERVICES.
     pub service: u32,
     /// [`super::mode`].
-    pub mode: u32,
+    pub mode: u16,
+    /// Bytes that a client's packets grow by on their way to the backend.
+    pub overhead: u16,
     /// This entry's own number; in the upper bit, whether it is among the half-open ones.
     pub number: u32,
+    /// Where its slot is: eight to a bucket.
+    pub slot: u32,
     /// The acknowledgement that completes the handshake, network order: the backend's first
     /// sequence number and one.
     pub expected: [u8; 4],
-    /// Bytes that a client's packets grow by on their way to the backend.
-    pub overhead: u32,
-    /// ns of `CLOCK_MONOTONIC_COARSE`, as every time here.
+    /// ns of `CLOCK_MONOTONIC_COARSE`, as every time here; 0: the entry is nobody's any more.
     pub opened: u64,
     /// The client's last packet.
     pub seen: u64,
@@ -100,17 +103,18 @@ impl Flow {
 pub const PENDING: u32 = 1 << 31;
 
 /// What stands for an entry in a bucket: a bit that is always 0, fingerprint (19 bits), generation
-/// (8), time of birth (20), [`flow_state`] (16), from the top. Whoever changes the whole word by compare-and-exchange
-/// owns the change.
+/// (8), mark (28), [`flow_state`] (8), from the top. The mark is an established flow's time of birth,
+/// and a half-open one's place among the entries. Whoever changes the whole word by
+/// compare-and-exchange owns the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Slot(pub u64);
 
 impl Slot {
     const FINGERPRINT: u64 = 0x7ffff << 44;
     const GENERATION: u64 = 0xff << 36;
-    const BORN: u64 = 0xfffff << 16;
-    const STATE: u64 = 0xffff;
-    /// ns in a unit of the time of birth, as a shift: 67 ms. The time wraps after 19 hours.
+    const MARK: u64 = 0xfff_ffff << 8;
+    const STATE: u64 = 0xff;
+    /// ns in a unit of the time of birth, as a shift: 67 ms. The time wraps after 208 days.
     const UNIT: u32 = 26;
 
     /// 0 if it is an open flow's with this hash's fingerprint.
@@ -155,28 +159,35 @@ impl Slot {
         !self.has(flow_state::OPEN | flow_state::CLAIMED)
     }
 
-    /// Units since birth at `now` (ns).
+    /// The mark of an established flow that is born `now` (ns).
     #[inline(always)]
     #[must_use]
-    pub const fn age(self, now: u64) -> u64 {
-        (now >> Self::UNIT).wrapping_sub((self.0 & Self::BORN) >> 16) & (Self::BORN >> 16)
+    pub const fn birth(now: u64) -> u64 {
+        now >> Self::UNIT
     }
 
-    /// Whether it was claimed at `time` (ns) or after it, as far as the unit tells; for times of the
-    /// last hours.
+    /// A half-open flow's entry.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(self) -> u32 {
+        ((self.0 & Self::MARK) >> 8) as u32
+    }
+
+    /// Whether an established flow was born at `time` (ns) or after it, as far as the unit tells; for
+    /// times of the last months.
     #[must_use]
     pub const fn is_born_since(self, time: u64) -> bool {
-        let age = self.age(time);
-        age == 0 || age > Self::BORN >> 17
+        let age = Self::birth(time).wrapping_sub(self.place() as u64) & (Self::MARK >> 8);
+        age == 0 || age > Self::MARK >> 9
     }
 
     /// This slot's next tenant, with nothing to be found yet.
     #[inline(always)]
     #[must_use]
-    pub const fn claimed(self, hash: u64, now: u64) -> Self {
+    pub const fn claimed(self, hash: u64, mark: u64) -> Self {
         let generation = (self.0 & Self::GENERATION).wrapping_add(1 << 36) & Self::GENERATION;
-        let born = (now >> Self::UNIT << 16) & Self::BORN;
-        Self(hash & Self::FINGERPRINT | generation | born | flow_state::CLAIMED as u64)
+        let mark = mark << 8 & Self::MARK;
+        Self(hash & Self::FINGERPRINT | generation | mark | flow_state::CLAIMED as u64)
     }
 
     /// Being taken out of the table by one who has it alone meanwhile.

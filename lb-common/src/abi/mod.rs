@@ -32,7 +32,7 @@ pub use source::{ListKey, Meter, SourceKey, access};
 use crate::reason::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Map names, as in the ELF's symbol table.
 pub mod maps {
@@ -44,6 +44,8 @@ pub mod maps {
     pub const PENDING: &str = "PENDING";
     /// `bucket → Bucket` of slots, mmapable array: where each of PENDING is found.
     pub const PENDING_SLOTS: &str = "PENDING_SLOTS";
+    /// One `u32`, array: the entries of PENDING whose turn is next, see [`crate::pending`].
+    pub const STRETCHES: &str = "STRETCHES";
     /// `bucket → Bucket` of answers, mmapable array: where backends' packets lead.
     pub const ANSWERS: &str = "ANSWERS";
     /// `VipKey → Vip`, hash.

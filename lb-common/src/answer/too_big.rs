@@ -46,7 +46,7 @@ pub(crate) fn answer<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<(), Reason> {
-    let Desk { arrival, onward, answers } = desk;
+    let Desk { arrival, onward, answers, .. } = desk;
     let length = (packet.length() - L3) as u32;
     if !tables.ingress_takes(length) {
         return Err(Reason::Merged);

@@ -7,6 +7,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
+    thread::{self, ThreadId},
 };
 
 use super::sources::Crowd;
@@ -19,6 +20,7 @@ use crate::{
     arrival::{Arrival, Desk, Onward},
     chance::{STEP, scramble},
     in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+    pending::STRETCH,
     tables::{Part, Tables},
     verdict::Reason,
     vlan::Tag,
@@ -42,6 +44,9 @@ pub struct Model {
     pub routes: HashMap<Address, Hop>,
     pub fragmented: RefCell<HashMap<FragmentKey, Box<UnsafeCell<Fragmented>>>>,
     fragment_id: Cell<u32>,
+    stretches: Count,
+    /// Of each thread, which stands for a CPU.
+    turn: Mutex<HashMap<ThreadId, u32>>,
     pub load: Vec<Count>,
     pub opened: Vec<Count>,
     pub ports: Vec<Count>,
@@ -107,12 +112,15 @@ impl Flows {
         Self { slots: free_buckets(buckets), entries: entries.collect() }
     }
 
-    fn open(&self) -> impl Iterator<Item = (Slot, Flow)> + '_ {
+    fn open(&self, part: Part) -> impl Iterator<Item = (Slot, Flow)> + '_ {
         // SAFETY: asked between packets, and no reference is held.
         let slots = self.slots.iter().flat_map(|bucket| unsafe { *bucket.get() }).map(Slot);
-        // SAFETY: as above.
-        let entries = self.entries.iter().map(|entry| unsafe { *entry.get() });
-        slots.zip(entries).filter(|(slot, _)| slot.has(flow_state::OPEN))
+        let open = slots.enumerate().filter(|(_, slot)| slot.has(flow_state::OPEN));
+        open.map(move |(number, slot)| {
+            let entry = if part == Part::Pending { slot.place() as usize } else { number };
+            // SAFETY: as above.
+            (slot, unsafe { *self.entries[entry].get() })
+        })
     }
 }
 
@@ -146,6 +154,8 @@ impl Model {
             routes: HashMap::new(),
             fragmented: RefCell::default(),
             fragment_id: Cell::default(),
+            stretches: Count::default(),
+            turn: Mutex::default(),
             load: Vec::new(),
             opened: Vec::new(),
             ports: Vec::new(),
@@ -166,7 +176,7 @@ impl Model {
     /// Copies of all open flows of a part.
     #[must_use]
     pub fn flows(&self, part: Part) -> Vec<(Slot, Flow)> {
-        self.part(part).open().collect()
+        self.part(part).open(part).collect()
     }
 
     /// Words of the answers' index that lead somewhere.
@@ -222,6 +232,10 @@ impl Tables for Model {
         Some(unsafe { FlowRef::new(self.part(part).entries.get(number as usize)?.get()) })
     }
 
+    fn next_stretch(&self) -> u32 {
+        self.stretches.add(u64::from(STRETCH)) as u32
+    }
+
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
         // SAFETY: an aligned word of a bucket, which lives as long as the model.
         unsafe { AtomicU64::from_ptr(word.as_ptr()) }
@@ -236,8 +250,11 @@ impl Tables for Model {
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         let onward = self.left.get();
         let answers = self.answers_due.get();
-        let mut desk = Desk { arrival: Arrival::unread(Tag::NONE), onward, answers };
+        let (arrival, cpu) = (Arrival::unread(Tag::NONE), thread::current().id());
+        let turn = self.turn.lock().expect("no panic").get(&cpu).copied().unwrap_or_default();
+        let mut desk = Desk { arrival, onward, answers, turn, pad: 0 };
         let result = work(&mut desk);
+        self.turn.lock().expect("no panic").insert(cpu, desk.turn);
         self.answers_due.set(desk.answers);
         Some(result)
     }

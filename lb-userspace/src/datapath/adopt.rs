@@ -23,8 +23,14 @@ use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins};
 
 /// The maps that make up the flow table. They refer to each other by place and hash, so their sizes
 /// are exact.
-const FLOW_TABLE: &[&str] =
-    &[maps::FLOWS, maps::FLOW_SLOTS, maps::PENDING, maps::PENDING_SLOTS, maps::ANSWERS];
+const FLOW_TABLE: &[&str] = &[
+    maps::FLOWS,
+    maps::FLOW_SLOTS,
+    maps::PENDING,
+    maps::PENDING_SLOTS,
+    maps::STRETCHES,
+    maps::ANSWERS,
+];
 /// Until the new program takes over, the old one reads what CURRENT_RINGS says in the old RINGS.
 const RING_TABLE: &[&str] = &[maps::RINGS, maps::CURRENT_RINGS];
 

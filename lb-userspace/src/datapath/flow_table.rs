@@ -35,10 +35,11 @@ pub struct FlowTable {
     seed: [u64; 2],
 }
 
-/// The entries of one part, and the slots that stand for them, number by number.
+/// The entries of one part, and the slots that stand for them. A flow goes by its slot's number.
 pub(super) struct Entries {
     pub(super) slots: Mapped<Bucket>,
     flows: Mapped<Flow>,
+    part: Part,
 }
 
 /// What a sweep asks of every flow: no more than it needs, for it asks many.
@@ -54,14 +55,15 @@ pub(super) struct Glimpse {
 }
 
 impl Entries {
-    fn open(
-        ebpf: &mut Ebpf,
-        slots: &'static str,
-        flows: &'static str,
-    ) -> Result<Self, DatapathError> {
+    fn open(ebpf: &mut Ebpf, part: Part) -> Result<Self, DatapathError> {
+        let (slots, flows) = match part {
+            Part::Established => (maps::FLOW_SLOTS, maps::FLOWS),
+            Part::Pending => (maps::PENDING_SLOTS, maps::PENDING),
+        };
         let table = Self {
             slots: Mapped::map(take_map(ebpf, slots)?, slots)?,
             flows: Mapped::map(take_map(ebpf, flows)?, flows)?,
+            part,
         };
         check_buckets(&table.slots, slots)?;
         if table.flows.entries() != table.slots.len() {
@@ -70,14 +72,28 @@ impl Entries {
         Ok(table)
     }
 
+    /// The words of the entry that a slot stands for.
+    fn entry(&self, number: usize) -> Option<&[AtomicU64]> {
+        let place = match self.part {
+            Part::Established => number,
+            Part::Pending => Slot(self.slots.get(number)?.load(Ordering::Acquire)).place() as usize,
+        };
+        self.flows.entry(place)
+    }
+
     /// The entry, whole. `None`: it is being written.
     pub(super) fn flow(&self, number: usize) -> Option<Flow> {
-        self.read(number, copy)
+        read(self.entry(number)?, copy)
+    }
+
+    /// The same of an entry by its own number.
+    fn at(&self, place: usize) -> Option<Flow> {
+        read(self.flows.entry(place)?, copy)
     }
 
     /// Notes what the entry names, also while it is being written: one name too many does no harm.
     pub(super) fn note_names(&self, number: usize, named: &mut Named) {
-        let Some(entry) = self.flows.entry(number) else { return };
+        let Some(entry) = self.entry(number) else { return };
         let field = |offset| half(entry, offset).load(Ordering::Relaxed);
         named.add(field(offset_of!(Flow, service)), field(offset_of!(Flow, backend)));
     }
@@ -85,7 +101,7 @@ impl Entries {
     pub(super) fn glimpse(&self, number: usize) -> Option<Glimpse> {
         let field = |entry: &[AtomicU64], offset| half(entry, offset).load(Ordering::Relaxed);
         let time = |entry: &[AtomicU64], offset: usize| entry[offset / 8].load(Ordering::Relaxed);
-        self.read(number, |entry| {
+        read(self.entry(number)?, |entry| {
             let answered = time(entry, offset_of!(Flow, answered));
             Glimpse {
                 protocol: field(entry, offset_of!(Flow, protocol)),
@@ -97,29 +113,27 @@ impl Entries {
         })
     }
 
-    /// As a seqlock is read (include/linux/seqlock.h).
-    fn read<R>(&self, number: usize, read: impl Fn(&[AtomicU64]) -> R) -> Option<R> {
-        const TRIES: u32 = 4;
-        let entry = self.flows.entry(number)?;
-        let sequence = half(entry, offset_of!(Flow, sequence));
-        for _ in 0..TRIES {
-            let before = sequence.load(Ordering::Acquire);
-            let value = read(entry);
-            fence(Ordering::Acquire);
-            if before & 1 == 0 && sequence.load(Ordering::Relaxed) == before {
-                return Some(value);
-            }
-        }
-        None
-    }
-
     /// The words of the bucket that a hash falls on, and the number of its first entry.
     fn bucket(&self, hash: u64) -> (&[AtomicU64], usize) {
         bucket_of(&self.slots, hash)
     }
 
-    fn write(&self, number: usize, flow: &Flow) {
-        let Some(entry) = self.flows.entry(number) else { return };
+    /// Gives an entry back: while its slot is still held, for afterwards it may be another's.
+    pub(super) fn release(&self, number: usize) {
+        if let Some(entry) = self.entry(number) {
+            entry[offset_of!(Flow, opened) / 8].store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether nobody has an entry, or will have it while no packets are under way.
+    fn is_free(&self, place: usize) -> bool {
+        self.flows
+            .entry(place)
+            .is_some_and(|entry| entry[offset_of!(Flow, opened) / 8].load(Ordering::Acquire) == 0)
+    }
+
+    fn write(&self, place: usize, flow: &Flow) {
+        let Some(entry) = self.flows.entry(place) else { return };
         let sequence = half(entry, offset_of!(Flow, sequence));
         let odd = sequence.load(Ordering::Relaxed) | 1;
         sequence.store(odd, Ordering::Relaxed);
@@ -145,8 +159,8 @@ impl FlowTable {
         let answers = Mapped::map(take_map(ebpf, maps::ANSWERS)?, maps::ANSWERS)?;
         check_buckets(&answers, maps::ANSWERS)?;
         Ok(Self {
-            established: Entries::open(ebpf, maps::FLOW_SLOTS, maps::FLOWS)?,
-            pending: Entries::open(ebpf, maps::PENDING_SLOTS, maps::PENDING)?,
+            established: Entries::open(ebpf, Part::Established)?,
+            pending: Entries::open(ebpf, Part::Pending)?,
             answers,
             seed,
         })
@@ -187,6 +201,8 @@ impl FlowTable {
     /// Forgets every flow. For when no packets are under way: the counts in LOAD stay.
     pub fn clear(&self) {
         let slots = self.established.slots.iter().chain(self.pending.slots.iter());
+        // Before the slots, which say whose the entries are.
+        (0..self.pending.slots.len()).for_each(|number| self.pending.release(number));
         for word in slots.chain(self.answers.iter()) {
             word.store(0, Ordering::Relaxed);
         }
@@ -194,7 +210,8 @@ impl FlowTable {
 
     /// Enters a flow as the kernel program would, with [`flow_state`] bits, born at `now`. It is
     /// not counted into LOAD. `None`: there is no room for it where it belongs, or a flow with
-    /// its fingerprint is there.
+    /// its fingerprint is there. For when no packets are under way: a half-open flow gets the entry
+    /// with its slot's number, if nobody has that, whose turn may come for another at this moment.
     pub fn enter(&self, part: Part, state: u32, flow: &Flow, now: u64) -> Option<u32> {
         let entries = self.part(part);
         let key = hash(&flow.question(), self.seed);
@@ -202,14 +219,19 @@ impl FlowTable {
         let way = free_way(slots, |slot| Slot(slot).is_free(), |slot| Slot(slot).misses(key) == 0)?;
         let word = &slots[way];
         let free = word.load(Ordering::Relaxed);
-        let claimed = Slot(free).claimed(key, now);
+        let slot = first + way;
+        let mark = match part {
+            Part::Established => Slot::birth(now),
+            Part::Pending => entries.is_free(slot).then_some(slot as u64)?,
+        };
+        let claimed = Slot(free).claimed(key, mark);
         word.compare_exchange(free, claimed.0, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        let number = name(part, first + way);
-        if flow.mode == mode::NAT && !self.enter_answer(flow, number) {
+        let number = name(part, slot);
+        if u32::from(flow.mode) == mode::NAT && !self.enter_answer(flow, number) {
             word.store(claimed.vacant().0, Ordering::Release);
             return None;
         }
-        entries.write(first + way, &Flow { number, ..*flow });
+        entries.write(slot, &Flow { number, slot: slot as u32, ..*flow });
         word.store(claimed.open(state).0, Ordering::Release);
         Some(number)
     }
@@ -226,7 +248,7 @@ impl FlowTable {
 
     /// Takes out the word of ANSWERS that leads to the flow, which has `number`.
     pub(super) fn forget_answer(&self, flow: &Flow) {
-        if flow.mode != mode::NAT {
+        if u32::from(flow.mode) != mode::NAT {
             return;
         }
         let trail = Trail::of(&flow.answer(), self.seed);
@@ -241,16 +263,20 @@ impl FlowTable {
     pub(super) fn is_led_to(&self, index: usize, word: u64) -> bool {
         let named = Answer(word).number();
         let part = if named & PENDING == 0 { Part::Established } else { Part::Pending };
-        let (entries, number) = (self.part(part), (named & !PENDING) as usize);
-        let slot = entries.slots.get(number).map_or(0, |slot| slot.load(Ordering::Acquire));
-        if !Slot(slot).has(flow_state::OPEN) {
+        let (entries, place) = (self.part(part), (named & !PENDING) as usize);
+        // Being written: nothing can be said.
+        let Some(flow) = entries.at(place) else { return true };
+        let slot = entries.slots.get(flow.slot as usize);
+        let slot = Slot(slot.map_or(0, |slot| slot.load(Ordering::Acquire)));
+        let stands = part == Part::Established || slot.place() as usize == place;
+        if !slot.has(flow_state::OPEN) || !stands {
             return false;
         }
-        // Being written: nothing can be said.
-        let Some(flow) = entries.flow(number) else { return true };
         let trail = Trail::of(&flow.answer(), self.seed);
         let (_, first) = self.answers_at(trail);
-        flow.mode == mode::NAT && index / BUCKET == first / BUCKET && trail.differs(word) == 0
+        u32::from(flow.mode) == mode::NAT
+            && index / BUCKET == first / BUCKET
+            && trail.differs(word) == 0
     }
 
     /// The bucket of ANSWERS where a trail begins, and the index of its first word.
@@ -265,6 +291,21 @@ impl FlowTable {
             Part::Pending => &self.pending,
         }
     }
+}
+
+/// As a seqlock is read (include/linux/seqlock.h).
+fn read<R>(entry: &[AtomicU64], read: impl Fn(&[AtomicU64]) -> R) -> Option<R> {
+    const TRIES: u32 = 4;
+    let sequence = half(entry, offset_of!(Flow, sequence));
+    for _ in 0..TRIES {
+        let before = sequence.load(Ordering::Acquire);
+        let value = read(entry);
+        fence(Ordering::Acquire);
+        if before & 1 == 0 && sequence.load(Ordering::Relaxed) == before {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// An entry's [`Flow::number`].

@@ -159,20 +159,23 @@ impl Sweeper {
 
     /// Removes a flow that is over, if nobody has touched its slot since; answers whether it did.
     ///
-    /// The entry is read before the exchange, for after it another flow may have the place: the
-    /// exchange succeeds only while the tenant is the one that was read.
+    /// The exchange succeeds only while the tenant is the one that was read before; the place is
+    /// another's only once nothing of it is needed any more.
     fn end(&self, part: Part, number: usize, word: &AtomicU64, slot: Slot) -> bool {
         if slot.has(flow_state::CLAIMED) {
             return false;
         }
-        let Some(flow) = self.flows.part(part).flow(number) else { return false };
-        if !exchange(word, slot.0, slot.vacant().0) {
+        let entries = self.flows.part(part);
+        let Some(flow) = entries.flow(number) else { return false };
+        if !exchange(word, slot.0, slot.held().0) {
             return false;
         }
         self.flows.forget_answer(&flow);
         if slot.has(flow_state::COUNTED) && (flow.load as usize) < self.load.slots() {
             self.load.leave(LoadSlot(flow.load), 1);
         }
+        entries.release(number);
+        exchange(word, slot.held().0, slot.vacant().0);
         true
     }
 

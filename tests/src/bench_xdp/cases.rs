@@ -17,7 +17,8 @@ use lb_common::{
 pub struct Case {
     pub name: String,
     pub frame: Frame,
-    /// The flows that are known, this frame's among them. `None`: every measured frame opens one.
+    /// The flows that are known, this frame's among them. `None`: every measured frame opens one, and is
+    /// of a flow that the floor does not find.
     pub known: Option<Known>,
     /// What the balancer gets in place of the frame: every one opens a flow beside those that are known,
     /// while the floor looks for these.
@@ -97,7 +98,7 @@ pub fn cases() -> Vec<Case> {
         others: 0,
     }));
     cases.extend(first_packets());
-    cases.extend([(1 << 16, "64Ki"), (1 << 20, "1Mi")].map(beside));
+    cases.extend([(1, "1"), (1 << 16, "64Ki"), (1 << 20, "1Mi")].map(beside));
     cases.extend([1, 10_000].into_iter().flat_map(among));
     cases
 }
@@ -120,12 +121,13 @@ fn first_packets() -> [Case; 3] {
     })
 }
 
-/// A new flow in a table of so many: it meets cold memory, as does the floor, which looks for those.
+/// A new flow in a table of so many, while the floor looks for those: with one, all that the floor
+/// touches is in the cache.
 fn beside((count, name): (u32, &str)) -> Case {
     let [there, _] = known("", 0, TCP, MANY[0], MANY[1], count);
     let client = socket(CLIENTS[0], CLIENT_PORT);
     let syn = tcp(Link::default(), client, socket(VIPS[0], TCP_PORT), "S", &PAYLOAD);
-    Case { name: format!("nat v4 syn new flow in {name}"), opening: Some(syn), ..there }
+    Case { name: format!("nat v4 syn new flow beside {name}"), opening: Some(syn), ..there }
 }
 
 /// A known flow and a new one of one service of so many.
@@ -200,7 +202,7 @@ impl Case {
                 mode::GUE => header + 8,
                 _ => 0,
             };
-            known.first = Flow { mode, overhead, ..known.first };
+            known.first = Flow { mode: mode as u16, overhead, ..known.first };
         }
         self.is_tunnel = mode != mode::L2;
         self

@@ -24,6 +24,7 @@ use super::{
     others::{self, Others},
 };
 
+const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
 /// Buckets for half-open flows: room for twice the flows of one measurement.
@@ -127,16 +128,18 @@ impl Object {
         for key in self.floor.keys().collect::<Result<Vec<FlowKey>, _>>()? {
             self.floor.remove(&key)?;
         }
-        match &case.known {
-            Some(known) => known.keys().try_for_each(|key| self.floor.insert(key, [0; 12], 0))?,
-            // One known flow, as for the other cases.
-            None => self.floor.insert(key_of(case), [0; 12], 0)?,
-        }
-        Ok(())
+        let mut keys: Vec<_> = match &case.known {
+            Some(known) => known.keys().collect(),
+            // One, which none of the frames is of: the floor looks for flows that are not there yet, too.
+            None => vec![key_of(case)],
+        };
+        // In no order: in that of the frames, a new map's entries would lie one behind the other, and
+        // be in the cache before they are asked for. No real traffic comes as its flows were opened.
+        keys.sort_unstable_by_key(FlowKey::hash);
+        Ok(keys.into_iter().try_for_each(|key| self.floor.insert(key, [0; 12], 0))?)
     }
 
-    /// ns per packet of `program` on the case's frame, whose flows the floor must know: from the
-    /// `first` flow on, one after the other.
+    /// ns per packet of `program` on the case's frames: from the `first` flow on, one after the other.
     pub fn measure(
         &mut self,
         case: &Case,
@@ -146,8 +149,8 @@ impl Object {
     ) -> Result<f64> {
         self.call(program)?;
         let balances = matches!(program, Program::Balance);
-        // New flows: no more than there are source ports, and only where it is flows that cost.
-        let opens = balances && (case.known.is_none() || case.opening.is_some());
+        let opens = balances && case.opening.is_some() || case.known.is_none();
+        // No more new flows than there are source ports.
         let packets = if opens { packets.min(50_000) } else { packets };
         if balances {
             self.start_afresh(case.known.as_ref())?;
@@ -160,9 +163,12 @@ impl Object {
         let turn = first.checked_rem(sources).unwrap_or(0);
         let frame = case.opening.as_ref().filter(|_| balances).unwrap_or(&case.frame);
         let (action, ns) = self.run(frame, case.is_tunnel, [sources, turn], packets)?;
-        let right =
-            if balances { [XDP_REDIRECT, XDP_TX].contains(&action) } else { action == XDP_TX };
-        ensure!(right, "{}: {program:?} answered {action}", case.name);
+        let right: &[u32] = match program {
+            Program::Balance => &[XDP_REDIRECT, XDP_TX],
+            Program::FloorLookup if case.known.is_none() => &[XDP_PASS],
+            Program::FloorLookup | Program::FloorTx => &[XDP_TX],
+        };
+        ensure!(right.contains(&action), "{}: {program:?} answered {action}", case.name);
         Ok(ns)
     }
 

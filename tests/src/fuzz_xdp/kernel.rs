@@ -55,6 +55,7 @@ pub struct Kernel {
     reach: Array<MapData, Reach>,
     meters: Array<MapData, Meter>,
     fragment_ids: Array<MapData, u32>,
+    stretches: Array<MapData, u32>,
     sources: HashMap<MapData, [u64; 3], u64>,
     known: HashMap<MapData, [u64; 2], u64>,
     affinity: HashMap<MapData, [u64; 3], [u64; 2]>,
@@ -120,6 +121,7 @@ impl Kernel {
             reach: maps.array(maps::REACH)?,
             meters: maps.array(maps::METERS)?,
             fragment_ids: maps.array(maps::FRAGMENT_IDS)?,
+            stretches: maps.array(maps::STRETCHES)?,
             sources: maps.hash(maps::SOURCES)?,
             known: maps.hash(maps::KNOWN)?,
             affinity: maps.hash(maps::AFFINITY)?,
@@ -175,6 +177,7 @@ impl Kernel {
         }
         zero(&mut self.desk, 0, [0; size_of::<Desk>()], self.cpus)?;
         self.fragment_ids.set(0, 0, 0)?;
+        self.stretches.set(0, 0, 0)?;
         clear(&mut self.sources)?;
         clear(&mut self.known)?;
         clear(&mut self.affinity)?;

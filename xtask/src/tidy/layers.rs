@@ -24,7 +24,7 @@ const CRATES: [Layers; 2] = [
                 "tables", "trail", "verdict", "vlan",
             ],
             &["checksum", "cookie", "flow_table"],
-            &["next_hop", "quic", "rewrite", "track"],
+            &["next_hop", "pending", "quic", "rewrite", "track"],
             &["affinity", "answer", "decap", "encap", "fragment", "gone", "mss", "open"],
             &["pick"],
             &["admit", "guard"],
