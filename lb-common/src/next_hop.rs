@@ -2,8 +2,9 @@
 //! packet costs no route lookup and a change of route or neighbour is followed all the same.
 
 use crate::{
+    abi::mode,
     in_place::{FlowRef, ReachRef},
-    tables::Tables,
+    tables::{NEIGHBOUR, Tables},
     verdict::Reason,
 };
 
@@ -27,15 +28,22 @@ pub fn of_reach<T: Tables>(
     if now.wrapping_sub(reach.at()) < FRESH {
         Ok(())
     } else {
-        renew(tables, reach, flow.backend(), flow.protocol())
+        renew(tables, reach, flow.backend(), asked(flow.protocol(), flow.mode()))
     }
 }
 
-/// The same before there is a flow.
+/// The same before there is a flow; `wanted` as [`asked`] answers.
 #[inline(always)]
-pub fn of_backend<T: Tables>(tables: &T, id: u32, protocol: u32, now: u64) -> Result<(), Reason> {
+pub fn of_backend<T: Tables>(tables: &T, id: u32, wanted: u32, now: u64) -> Result<(), Reason> {
     let reach = tables.reach(id).ok_or(Reason::Inconsistent)?;
-    if now.wrapping_sub(reach.at()) < FRESH { Ok(()) } else { renew(tables, reach, id, protocol) }
+    if now.wrapping_sub(reach.at()) < FRESH { Ok(()) } else { renew(tables, reach, id, wanted) }
+}
+
+/// What routing is asked for. A router would send a packet of `l2`, which is for an address of ours,
+/// back to us, again and again until its time to live is over.
+#[inline(always)]
+pub const fn asked(protocol: u32, mode: u32) -> u32 {
+    if mode == mode::L2 { protocol | NEIGHBOUR } else { protocol }
 }
 
 /// If routing has no answer now, the last one still serves: a neighbour entry that is being
@@ -56,10 +64,10 @@ fn renew_back<T: Tables>(tables: &T, flow: FlowRef, now: u64) -> Result<(), Reas
 
 /// The same towards a backend. CPUs that race here write what routing told both.
 #[inline(never)]
-fn renew<T: Tables>(tables: &T, reach: ReachRef, id: u32, protocol: u32) -> Result<(), Reason> {
+fn renew<T: Tables>(tables: &T, reach: ReachRef, id: u32, wanted: u32) -> Result<(), Reason> {
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
     let mut hop = reach.hop();
-    match tables.route(&backend.source, &backend.address, protocol, &mut hop) {
+    match tables.route(&backend.source, &backend.address, wanted, &mut hop) {
         Err(reason) if reach.at() == 0 => Err(reason),
         _ => {
             if backend.mtu != 0 && (hop.mtu == 0 || backend.mtu < hop.mtu) {

@@ -32,8 +32,8 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
-    next_hop::of_backend(tables, id, arrival.key.protocol, now)?;
     let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
+    next_hop::of_backend(tables, id, next_hop::asked(arrival.key.protocol, mode), now)?;
     let from = came_from(packet)?;
     let flow = pending::claim(tables, turn, arrival.hash)?.flow;
     introduce(flow, &arrival.key, backend);

@@ -86,7 +86,8 @@ reasons! {
     Merged = "merged",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
-    /// The host has no route to the backend or client, or its forwarding is off.
+    /// The host has no route to the backend or client, or its forwarding is off; or a backend of `l2`
+    /// is behind a router.
     NoRoute = "no_route",
     /// The next hop's link-layer address is not known yet.
     NoNeighbour = "no_neighbour",

@@ -89,7 +89,8 @@ pub trait Tables: Sources {
     fn ingress(&self) -> u32;
     /// Whether that interface takes IP packets of so many bytes. Receive offload makes longer ones.
     fn ingress_takes(&self, length: u32) -> bool;
-    /// Where the host's routing sends a packet. `hop` is left alone where it knows no way.
+    /// Where the host's routing sends a packet of that `protocol`; with [`NEIGHBOUR`] only if there is
+    /// no router in between. `hop` is left alone where it knows no way.
     fn route(
         &self,
         src: &Address,
@@ -98,6 +99,9 @@ pub trait Tables: Sources {
         hop: &mut Hop,
     ) -> Result<(), Reason>;
 }
+
+/// Beside the protocol of [`Tables::route`]: the destination is to be on a link of ours.
+pub const NEIGHBOUR: u32 = 1 << 8;
 
 /// Which entries and slots: an established flow's or a half-open one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{Address, Hop, VlanDevice},
+    tables::NEIGHBOUR,
     verdict::Reason,
 };
 
@@ -57,12 +58,29 @@ pub fn route(
     let size = size_of::<FibLookup>() as i32;
     // SAFETY: the context is the kernel's own, and `fib` is as long as said.
     match unsafe { bpf_fib_lookup(ctx.cast(), fib, size, 0) } as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS if protocol & NEIGHBOUR != 0 && !is_next_hop(fib, dst) => {
+            Err(Reason::NoRoute)
+        }
         BPF_FIB_LKUP_RET_SUCCESS => {
             *hop = through(fib);
             Ok(())
         }
         BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
         _ => Err(Reason::NoRoute),
+    }
+}
+
+/// Whether no router is in between: the kernel leaves its address there otherwise.
+#[inline(always)]
+fn is_next_hop(fib: &FibLookup, dst: &Address) -> bool {
+    // SAFETY: the kernel says by the family which of both it is.
+    unsafe {
+        match fib.family {
+            AF_INET => {
+                dst.is_v4() && fib.__bindgen_anon_4.ipv4_dst == u32::from_ne_bytes(dst.low())
+            }
+            _ => !dst.is_v4() && fib.__bindgen_anon_4.ipv6_dst == words(*dst),
+        }
     }
 }
 

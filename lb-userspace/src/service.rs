@@ -158,6 +158,16 @@ impl Port {
     }
 }
 
+/// `443`, or `20000-20999`.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end_port {
+            end if end == self.port => write!(f, "{end}"),
+            end => write!(f, "{}-{end}", self.port),
+        }
+    }
+}
+
 /// What a client begins a connection with. Services can only share an address and port where all
 /// begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

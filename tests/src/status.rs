@@ -24,6 +24,8 @@ pub struct Service {
     pub name: String,
     /// `steer` or `proxy`.
     pub path: String,
+    /// Numbers and ranges.
+    pub ports: Vec<String>,
     pub requests: u64,
     pub failed: u64,
     pub backends: Vec<Backend>,

@@ -12,8 +12,10 @@ use lb_tests::{
     crowd::Crowd,
     daemon::Daemon,
     diagnosis::diagnose,
-    iperf, servers,
-    topology::{INNER4, INNER6, Lab, VIP4, VIP6, vips},
+    iperf,
+    process::poll,
+    servers,
+    topology::{CLIENT4, CLIENT6, INNER4, INNER6, Lab, VIP4, VIP6, vips},
 };
 use serde_json::Value;
 
@@ -126,5 +128,41 @@ fn datagrams_are_flows_of_their_own() -> Result<()> {
     let service = status.service("echo").context("no service")?;
     assert!(service.connections() >= SOCKETS as u64, "{service:?}");
     assert!(service.backends.iter().all(|backend| backend.connections > 0), "{service:?}");
+    daemon.stop()
+}
+
+/// What XDP sends does not make the kernel look whether a router still has the address that it had.
+#[test]
+fn the_gateways_to_clients_are_kept_and_clients_are_not() -> Result<()> {
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let services = steered("echo", "udp", PORT, &servers::addresses(&lab, servers::UDP));
+    let daemon = Daemon::start(&lab, &services)?;
+    let far = [IpAddr::from([192, 0, 2, 7]), "2001:db8:7::7".parse()?];
+    let near = [IpAddr::from([10, 101, 0, 7]), "fd65:1::7".parse()?];
+    for (network, gateway) in
+        [("192.0.2.0/24", IpAddr::from(CLIENT4)), ("2001:db8:7::/64", CLIENT6.into())]
+    {
+        lab.lb.ip(&format!("route add {network} via {gateway} dev up0"))?;
+    }
+    let mut sockets = Vec::new();
+    for (index, from) in near.into_iter().chain(far).enumerate() {
+        lab.client.ip(&format!(
+            "address add {from} dev eth0 {}",
+            if from.is_ipv6() { "nodad" } else { "" }
+        ))?;
+        let to = vips(PORT)[index % 2];
+        let socket = lab.client.within(|| std::net::UdpSocket::bind((from, 0)))??;
+        socket.send_to(b"hello", to)?;
+        socket.recv(&mut [0; 64])?;
+        sockets.push(socket);
+    }
+    let kept = || lab.lb.ip("neigh show dev up0 proto 76");
+    poll("both gateways are kept", || {
+        let kept = kept()?;
+        Ok(kept.contains(&CLIENT4.to_string()) && kept.contains(&CLIENT6.to_string()))
+    })?;
+    let kept = kept()?;
+    ensure!(kept.lines().count() == 2 && kept.matches(" managed ").count() == 2, "{kept}");
     daemon.stop()
 }

@@ -18,13 +18,16 @@ fn large_datagrams_arrive_both_ways() -> Result<()> {
     let _servers = servers::start_all(&lab)?;
     let services = steered("echo", "udp", PORT, &servers::addresses(&lab, servers::UDP));
     let daemon = Daemon::start_with(&lab, "flow_timeouts.udp = \"1s\"", &services)?;
+    // Kept, or one gets the port of another, and its flow.
+    let mut sockets = Vec::new();
     for vip in vips(PORT) {
         for size in SIZES {
             // Another letter everywhere: pieces of one that went elsewhere would show.
             let text: String = (b'a'..=b'z').cycle().take(size).map(char::from).collect();
             for _ in 0..5 {
-                let (name, _socket) = lab.client.within(|| udp_echo(vip, &text))??;
+                let (name, socket) = lab.client.within(|| udp_echo(vip, &text))??;
                 assert!(["b1", "b2", "b3"].contains(&name.as_str()), "{name}");
+                sockets.push(socket);
             }
         }
     }
@@ -47,6 +50,8 @@ fn a_range_of_ports_is_one_entry_for_the_reader_and_every_port_for_clients() -> 
     let range = "start_port = 8000, end_port = 8999, handlers = [\"http\"]";
     let proxied = service("proxied", "tcp", range, &servers::addresses(&lab, servers::HTTP));
     let daemon = Daemon::start(&lab, &format!("{steered}\n{proxied}"))?;
+    let shown: Vec<_> = daemon.status()?.services.into_iter().flat_map(|it| it.ports).collect();
+    assert_eq!(shown, ["3000-4999", "8000-8999"]);
     for port in [3000, 3001, 4095, 4096, 4999] {
         for vip in vips(port) {
             lab.client.within(|| tcp_echo(vip, "line"))??;

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::{Stream, curl, tcp_echo, udp_echo},
     config,
-    daemon::Daemon,
+    daemon::{self, Daemon},
     decap::Decap,
     direct::{self, Backends},
     iperf,
-    process::poll,
+    process::{output, poll, program},
     servers,
     topology::{Lab, VIP4, VIP6, vips},
 };
@@ -76,7 +76,8 @@ impl Stage {
     /// servers, and no answer passes lb.
     fn exercise(&self) -> Result<()> {
         let before = self.direct_packets()?;
-        let mut names = BTreeSet::new();
+        // Kept, or one gets the port of another, and its flow.
+        let (mut names, mut sockets) = (BTreeSet::new(), Vec::new());
         for (http, (tcp, udp)) in vips(servers::HTTP)
             .into_iter()
             .zip(vips(servers::TCP).into_iter().zip(vips(servers::UDP)))
@@ -86,13 +87,15 @@ impl Stage {
             for number in 0..EACH {
                 let line = format!("line {number}");
                 names.insert(("tcp", self.lab.client.within(|| tcp_echo(tcp, &line))??));
-                let (name, _socket) = self.lab.client.within(|| udp_echo(udp, &line))??;
+                let (name, socket) = self.lab.client.within(|| udp_echo(udp, &line))??;
                 names.insert(("udp", name));
+                sockets.push(socket);
             }
         }
         let expected = ["tcp", "udp"].map(|kind| ["b1", "b2", "b3"].map(|name| (kind, name)));
         let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
         assert_eq!(names, expected.concat());
+        self.list_flows()?;
         let direct = self.direct_packets()? - before;
         ensure!(direct > 4 * EACH as u64, "{direct} packets came directly");
         let status = self.daemon.when_quiet()?;
@@ -106,10 +109,25 @@ impl Stage {
         Ok(())
     }
 
+    /// Flows are found by their servers as the configuration names them, also in a tunnel with a port
+    /// of its own.
+    fn list_flows(&self) -> Result<()> {
+        let mut found = 0;
+        for server in servers::addresses(&self.lab, servers::UDP) {
+            let mut lb = self.lab.lb.command(program("lb")?);
+            lb.args(["flows", "--json", "--backend", &server.to_string()]);
+            lb.arg("--socket").arg(daemon::socket(&self.lab));
+            let listed: Value = serde_json::from_str(&output(&mut lb)?)?;
+            found += listed["flows"].as_array().context("a list")?.len();
+        }
+        ensure!(found > 0, "no server has a flow");
+        Ok(())
+    }
+
     /// Packets that the client got by the link that does not lead through lb.
     fn direct_packets(&self) -> Result<u64> {
         let mut cat = self.lab.client.command("cat");
-        let devices = lb_tests::process::output(cat.arg("/proc/net/dev"))?;
+        let devices = output(cat.arg("/proc/net/dev"))?;
         let line = devices.lines().find_map(|line| line.trim().strip_prefix("eth1:"));
         // Bytes, then packets.
         let packets = line.and_then(|line| line.split_whitespace().nth(1));
@@ -214,7 +232,7 @@ fn segments_are_clamped_both_ways_by_nat() -> Result<()> {
         for backend in &lab.backends {
             let mut ss = backend.netns.command("ss");
             ss.args(["-tinH", "state", "established", "sport", "=", ":7000"]);
-            seen += &lb_tests::process::output(&mut ss)?;
+            seen += &output(&mut ss)?;
         }
         let wanted = format!(" mss:{} ", LIMIT - TIMESTAMPS);
         ensure!(seen.contains(&wanted), "no{wanted}in {seen}");
@@ -246,5 +264,27 @@ fn a_service_s_mtu_is_kept_by_nat() -> Result<()> {
         ensure!(learnt.contains("mtu 1350 "), "{vip}: {learnt}");
     }
     assert!(daemon.status()?.dropped("too_big") >= 2);
+    daemon.stop()
+}
+
+/// It would send their packets back, which are for lb.
+#[test]
+fn no_server_of_l2_is_behind_a_router() -> Result<()> {
+    let lab = Lab::up()?;
+    lab.lb.ip("route add 10.9.0.0/24 via 10.102.0.11")?;
+    lab.lb.ip("-6 route add fd09::/64 via fd65:2::11")?;
+    let far = ["10.9.0.1:9000".parse()?, "[fd09::1]:9000".parse()?];
+    let daemon = Daemon::start(&lab, &direct::steered("l2", "far", "udp", &far))?;
+    // Until the router's own address is known, that is what is missing.
+    poll("datagrams of both families are refused", || {
+        for vip in vips(9000) {
+            lab.client.within(|| {
+                let socket = UdpSocket::bind(if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+                socket.send_to(b"hello", vip)
+            })??;
+        }
+        Ok(daemon.status()?.dropped("no_route") >= 4)
+    })?;
+    assert_eq!(daemon.status()?.verdicts.steer, 0);
     daemon.stop()
 }

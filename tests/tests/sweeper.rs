@@ -72,8 +72,8 @@ fn every_flow_is_seen_once_and_whole() {
         let [.., a, b, c] = found.client.bytes();
         let client = u32::from_be_bytes([0, a, b, c]);
         assert_eq!(part, if client.is_multiple_of(4) { Pending } else { Established });
-        let (number, sequence) = (found.number, found.sequence);
-        assert_eq!(found, Flow { number, sequence, ..flow(client, client % 7, 5) });
+        let Flow { number, slot, sequence, .. } = found;
+        assert_eq!(found, Flow { number, slot, sequence, ..flow(client, client % 7, 5) });
     }
     assert_eq!(seen, entered);
     datapath.flows.clear();

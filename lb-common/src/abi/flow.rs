@@ -7,7 +7,7 @@
 //! their entries in turn, and their slots say which. Answers are one index for both, so that no two
 //! flows of a backend ever share a source port.
 
-use super::{Address, CachedHop, FlowKey};
+use super::{Address, CachedHop, FlowKey, mode};
 
 /// Slots, and answers, in a bucket: one cache line.
 pub const WAYS: u32 = 8;
@@ -96,6 +96,14 @@ impl Flow {
             dst_port: self.source_port,
             protocol: self.protocol,
         }
+    }
+
+    /// The port at which the backend serves: the client's own but with `nat`. GUE's packets to it
+    /// go to [`backend_port`](Self::backend_port).
+    #[inline(always)]
+    #[must_use]
+    pub const fn server_port(&self) -> [u8; 2] {
+        if self.mode as u32 == mode::NAT { self.backend_port } else { self.vip_port }
     }
 }
 

@@ -71,5 +71,5 @@ fn is_wanted(decision: &Decision, filter: &TraceFilter) -> bool {
     }
     has_flow
         && flow.backend_address == filter.backend
-        && (filter.backend_port == [0; 2] || flow.backend_port == filter.backend_port)
+        && (filter.backend_port == [0; 2] || flow.server_port() == filter.backend_port)
 }

@@ -33,7 +33,8 @@ pub struct ServiceStatus {
     /// `tcp` or `udp`.
     pub protocol: String,
     pub addresses: Vec<IpAddr>,
-    pub ports: Vec<u16>,
+    /// Each a number, or a range such as `20000-20999`.
+    pub ports: Vec<String>,
     /// Requests (http), connections (other proxied ports) and flows (steered ports) taken.
     pub requests: u64,
     /// Those of the proxy that ended in an error of ours. The kernel only counts [`Drops`].

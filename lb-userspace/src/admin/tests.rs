@@ -46,7 +46,7 @@ fn sample() -> Status {
             path: "proxy".into(),
             protocol: "tcp".into(),
             addresses: vec!["203.0.113.1".parse().unwrap()],
-            ports: vec![443],
+            ports: vec!["443".into()],
             requests: 3,
             failed: 1,
             backends: vec![BackendStatus {

@@ -60,13 +60,14 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "ttl_exceeded",
         "its TTL or hop limit is used up",
-        "look for a routing loop between the routers and this host",
+        "look for a routing loop between the routers and this host; traceroute does it on purpose",
     ),
     (
         "no_route",
         "the host has no route to the backend or client, or does not forward",
-        "`ip route get` to the backend, and `sysctl net.ipv4.conf.all.forwarding` (for IPv6 \
-         `net.ipv6.conf.all.forwarding`), in the daemon's network namespace",
+        "`ip route get` to the backend (with `l2` not `via` a router), and `sysctl \
+         net.ipv4.conf.all.forwarding` (for IPv6 `net.ipv6.conf.all.forwarding`), in the daemon's \
+         network namespace",
     ),
     (
         "no_neighbour",

@@ -151,11 +151,13 @@ impl Daemon {
         Ok(self.host.enable_forwarding(&names)?)
     }
 
-    /// Next hops are kept for servers, also those that left the configuration with connections.
+    /// Next hops are kept for servers, also those that left the configuration with connections, and
+    /// for clients.
     async fn follow_routes(&mut self) -> anyhow::Result<()> {
         let servers = assembly::steered_servers(&self.fleet);
         self.sources.refresh(&self.host, servers.clone()).await?;
         let kept = servers.into_iter().chain(self.steering.busy_servers());
+        self.host.find_gateways(&self.steering.clients()).await?;
         Ok(self.host.keep_neighbours(kept.collect()).await?)
     }
 

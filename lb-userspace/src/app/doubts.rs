@@ -1,12 +1,51 @@
 //! What is valid, and hardly meant: `lb check` warns of it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet, net::SocketAddr};
 
-use crate::{proxy::CertificateStore, service::Service, settings::Config};
+use crate::{
+    proxy::CertificateStore,
+    service::{Path, Service},
+    settings::Config,
+};
 
 /// Each in words for the operator. Reads the certificates, which may lie on another host.
 #[must_use]
 pub fn doubts(config: &Config) -> Vec<String> {
+    let mut doubts = idle_servers(config);
+    doubts.extend(uncovered_names(config));
+    doubts
+}
+
+/// Servers of a family that no service of theirs can use.
+fn idle_servers(config: &Config) -> Vec<String> {
+    let servers = |service: &Service, used: bool| {
+        let servers = service.pool.servers.iter().map(|server| server.address);
+        servers.filter(|server| uses(service, server) == used).collect::<Vec<_>>()
+    };
+    let used: BTreeSet<_> = config.services.iter().flat_map(|it| servers(it, true)).collect();
+    let mut told = BTreeSet::new();
+    let mut doubts = Vec::new();
+    for service in &config.services {
+        let idle = servers(service, false).into_iter().filter(|server| !used.contains(server));
+        for server in idle.filter(|server| told.insert(*server)) {
+            let family = if server.is_ipv4() { "IPv4" } else { "IPv6" };
+            doubts.push(format!(
+                "server {server} of service `{}` gets nothing: the service has no {family} address, \
+                 and only \"ipip\" and \"gue\" carry packets to servers of the other family",
+                service.name
+            ));
+        }
+    }
+    doubts
+}
+
+fn uses(service: &Service, server: &SocketAddr) -> bool {
+    let carries = service.steering.forwarding.is_tunnel()
+        || service.ports.iter().any(|port| port.path() == Path::Proxy);
+    carries || service.addresses.iter().any(|address| address.is_ipv4() == server.is_ipv4())
+}
+
+fn uncovered_names(config: &Config) -> Vec<String> {
     let names = config.services.iter().flat_map(|service| shown_names(service));
     let mut names = names.peekable();
     if names.peek().is_none() {
@@ -97,5 +136,36 @@ mod tests {
     fn certificates_that_are_elsewhere_are_told() {
         let doubts = found(&["a.example.com"], &[], "");
         assert!(matches!(&doubts[..], [one] if one.contains("a.crt")), "{doubts:?}");
+    }
+
+    #[test]
+    fn a_server_that_no_service_can_use_is_told() {
+        let pool = "[pools.p]\nservers = [{ address = '10.0.0.1' }, { address = 'fd00::1' }]\n";
+        let service = |name: &str, address: &str, more: &str| {
+            format!(
+                "[[services]]\nname = '{name}'\naddresses = ['{address}']\npool = 'p'\n\
+                 internal_port = 80\n{more}\n"
+            )
+        };
+        let (steered, proxied) =
+            ("ports = [{ port = 80 }]", "ports = [{ port = 80, handlers = ['http'] }]");
+        let tunnel = "ports = [{ port = 80 }]\nforwarding = 'ipip'";
+        let [v4, v6] = ["203.0.113.1", "2001:db8::1"];
+        for (services, idle) in [
+            (service("a", v4, steered), &["[fd00::1]:80"][..]),
+            (service("a", v6, steered), &["10.0.0.1:80"]),
+            (service("a", v4, tunnel), &[]),
+            (service("a", v4, proxied), &[]),
+            (service("a", v4, steered) + &service("b", v6, steered), &[]),
+        ] {
+            let text = format!("[node]\ninterfaces = ['eth0']\n{pool}{services}");
+            let config = config::parse(std::path::Path::new("lb.toml"), &text);
+            let doubts = doubts(&config.unwrap_or_else(|errors| panic!("{errors}")));
+            assert_eq!(doubts.len(), idle.len(), "{services}: {doubts:?}");
+            assert!(
+                doubts.iter().zip(idle).all(|(doubt, idle)| doubt.contains(idle)),
+                "{doubts:?}"
+            );
+        }
     }
 }

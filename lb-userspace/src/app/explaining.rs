@@ -10,7 +10,7 @@ use lb_common::{
 
 use super::{
     advice,
-    listing::{Names, mode_name, socket, source},
+    listing::{Names, backend, mode_name, socket, source},
 };
 use crate::{
     admin::{DecisionStatus, Explanation, FlowKnown, Leaves, Question, Transport},
@@ -132,7 +132,7 @@ pub(super) fn status(decision: &Decision, key: Option<&FlowKey>, names: &Names) 
         flow: known,
         ring_slot: (chose && slot < length).then_some([slot, length]),
         regions_full: if chose { decision.passed } else { 0 },
-        backend: flow.map(|flow| socket(flow.backend_address, flow.backend_port)),
+        backend: flow.map(backend),
         source: flow.and_then(source),
         mode: flow.map(|flow| mode_name(flow.mode.into()).to_owned()),
         closing: decision.met & met::CLOSING != 0,

@@ -122,7 +122,7 @@ pub(super) fn traits<'a>(flow: &Flow, names: &'a Names, state: Option<FlowState>
     Traits {
         client: Some(socket(flow.client, flow.client_port)),
         vip: Some(socket(flow.vip, flow.vip_port)),
-        backend: Some(socket(flow.backend_address, flow.backend_port)),
+        backend: Some(backend(flow)),
         service: names.service(flow.service),
         protocol: Transport::of(flow.protocol),
         state,
@@ -144,7 +144,7 @@ fn status(part: Part, slot: Slot, flow: &Flow, names: &Names, now: u64) -> FlowS
         protocol: Transport::of(flow.protocol).unwrap_or(Transport::Tcp),
         client: socket(flow.client, flow.client_port),
         vip: socket(flow.vip, flow.vip_port),
-        backend: socket(flow.backend_address, flow.backend_port),
+        backend: backend(flow),
         source: source(flow),
         service: names.service(flow.service).map(str::to_owned),
         state: state(part, slot),
@@ -153,6 +153,11 @@ fn status(part: Part, slot: Slot, flow: &Flow, names: &Names, now: u64) -> FlowS
         client_idle_ms: millis(flow.seen),
         backend_idle_ms: (flow.answered != 0).then(|| millis(flow.answered)),
     }
+}
+
+/// Who serves it, as the configuration calls it.
+pub(super) fn backend(flow: &Flow) -> SocketAddr {
+    socket(flow.backend_address, flow.server_port())
 }
 
 /// What the backend takes for its client.

@@ -125,7 +125,7 @@ impl Report {
             path: if service.is_steered() { "steer" } else { "proxy" }.to_owned(),
             protocol: service.protocol.to_string(),
             addresses: service.addresses.clone(),
-            ports: service.ports.iter().map(|port| port.port.get()).collect(),
+            ports: service.ports.iter().map(ToString::to_string).collect(),
             requests: running.requests.load(Ordering::Relaxed) + steered,
             failed: running.failed.load(Ordering::Relaxed),
             backends,

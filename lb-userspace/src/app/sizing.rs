@@ -22,14 +22,20 @@ pub(super) fn size(config: &Config) -> DatapathConfig {
     let lists = access.map(|access| access.allow.len() + access.deny.len()).sum::<usize>() as u32;
     let usual = DatapathConfig::from(&config.node);
     DatapathConfig {
-        backends: usual.backends.max(2 * needs.backends),
-        services: usual.services.max(2 * needs.services),
-        vips: usual.vips.max(2 * vips),
-        ring_slots: usual.ring_slots.max(rings),
-        load_slots: usual.load_slots.max(2 * needs.loads),
-        lists: usual.lists.max(2 * lists),
+        backends: usual.backends.max(rounded(2 * needs.backends)),
+        services: usual.services.max(rounded(2 * needs.services)),
+        vips: usual.vips.max(rounded(2 * vips)),
+        ring_slots: usual.ring_slots.max(rounded(rings)),
+        load_slots: usual.load_slots.max(rounded(2 * needs.loads)),
+        lists: usual.lists.max(rounded(2 * lists)),
         ..usual
     }
+}
+
+/// Up, in steps of an eighth: or each server more would have the next start make its tables anew.
+fn rounded(size: u32) -> u32 {
+    let step = (size.next_power_of_two() / 8).max(1);
+    size.next_multiple_of(step)
 }
 
 #[cfg(test)]
@@ -38,6 +44,16 @@ mod tests {
 
     use super::*;
     use crate::config;
+
+    #[test]
+    fn one_server_more_fits_in_the_same_tables() {
+        assert_eq!([80_000, 80_002, 81_920].map(rounded), [81_920; 3]);
+        assert_eq!(rounded(81_922), 98_304);
+        for size in 0..100_000 {
+            let rounded = rounded(size);
+            assert!(rounded >= size && rounded <= size + size / 4, "{size}: {rounded}");
+        }
+    }
 
     #[test]
     fn every_documented_size_arrives() {

@@ -110,6 +110,11 @@ impl Steering {
         busy.map(|server| server.ip())
     }
 
+    /// Some of the clients that are answered through us now.
+    pub(super) fn clients(&self) -> Vec<IpAddr> {
+        self.swept.borrow().sample.clients().to_vec()
+    }
+
     /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use tracing::{debug, error};
 
 use crate::{
     control::Index,
-    datapath::{Named, Population, Sweep, Sweeper, clock},
+    datapath::{Named, Population, Sample, Sweep, Sweeper, clock},
 };
 
 /// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
@@ -20,6 +20,7 @@ const REST: u32 = 50;
 pub(super) struct Swept {
     pub(super) population: Population,
     named: Named,
+    pub(super) sample: Sample,
     /// `None`: there was none yet.
     began: Option<Instant>,
 }
@@ -51,9 +52,9 @@ pub(super) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
             Err(panic) => return error!(%panic, "flows are no longer swept"),
         };
         let took = began.elapsed();
-        let Sweep { population, expired, orphans, corrected, named, .. } = sweep;
+        let Sweep { population, expired, orphans, corrected, named, sample, .. } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
-        swept.send_replace(Swept { population, named, began: Some(began) });
+        swept.send_replace(Swept { population, named, sample, began: Some(began) });
         time::sleep(pause_after(took)).await;
     }
 }

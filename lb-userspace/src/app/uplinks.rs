@@ -116,9 +116,16 @@ impl Uplinks {
         }
     }
 
-    /// The names of those that carry the program.
+    /// The names of those that carry the program, in the order of the configuration.
     pub(super) fn names(&self) -> Vec<&str> {
-        self.attached.values().map(String::as_str).collect()
+        let mut names: Vec<_> = self.attached.values().map(String::as_str).collect();
+        names.sort_by_key(|name| (self.place(name), *name));
+        names
+    }
+
+    /// The pattern that an interface is there for.
+    fn place(&self, name: &str) -> Option<usize> {
+        self.patterns.iter().position(|pattern| pattern.matches(name))
     }
 
     pub(super) fn shown(&self) -> Shown {
@@ -130,8 +137,7 @@ impl Uplinks {
             .attached()
             .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() })
             .collect();
-        let place = |name: &str| self.patterns.iter().position(|pattern| pattern.matches(name));
-        shown.sort_by(|a, b| (place(&a.name), &a.name).cmp(&(place(&b.name), &b.name)));
+        shown.sort_by(|a, b| (self.place(&a.name), &a.name).cmp(&(self.place(&b.name), &b.name)));
         self.shown.store(Arc::new(shown));
     }
 
@@ -158,16 +164,28 @@ mod tests {
         Interface { index: 7, name: name.to_owned(), vlan: None, bonded: false, loopback: false }
     }
 
-    #[test]
-    fn a_pattern_passes_over_what_another_stands_for() {
-        let patterns = ["eth*", "lo*", "bond0.7"].map(InterfacePattern::new).to_vec();
-        let uplinks = Uplinks {
-            patterns,
+    fn uplinks<const N: usize>(patterns: [&str; N]) -> Uplinks {
+        Uplinks {
+            patterns: patterns.map(InterfacePattern::new).to_vec(),
             mode: XdpMode::Auto,
             attached: BTreeMap::new(),
             refused: BTreeMap::new(),
             shown: Shown::default(),
-        };
+        }
+    }
+
+    /// Not of their indices, which change when one comes again.
+    #[test]
+    fn they_are_named_in_the_order_of_the_configuration() {
+        let mut uplinks = uplinks(["up0", "down*"]);
+        let attached = [(3, "down1"), (4, "down0"), (7, "up0")];
+        uplinks.attached = attached.map(|(index, name)| (index, name.to_owned())).into();
+        assert_eq!(uplinks.names(), ["up0", "down0", "down1"]);
+    }
+
+    #[test]
+    fn a_pattern_passes_over_what_another_stands_for() {
+        let uplinks = uplinks(["eth*", "lo*", "bond0.7"]);
         let vlan = Some(Vlan { parent: 1, id: 7, service_tag: false });
         assert!(uplinks.wants(&interface("eth0")));
         assert!(!uplinks.wants(&interface("down0")));

@@ -45,7 +45,7 @@ fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
             Some((_, owner)) => {
                 let message = match draft.is_range() || owner.is_range() {
                     false => format!("port `{first}` is given twice"),
-                    true => format!("`{}` overlaps `{}`", shown(draft), shown(owner)),
+                    true => format!("`{}` overlaps `{}`", draft.port, owner.port),
                 };
                 report.push(
                     Diagnostic::new(draft.number.clone(), message)
@@ -54,14 +54,6 @@ fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
                 );
             }
         }
-    }
-}
-
-fn shown(port: &PortDraft) -> String {
-    let numbers = port.port.numbers();
-    match port.is_range() {
-        true => format!("{}-{}", numbers.start(), numbers.end()),
-        false => numbers.start().to_string(),
     }
 }
 

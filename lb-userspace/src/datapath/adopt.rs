@@ -169,10 +169,11 @@ pub(super) fn announce(plans: &[Plan], pins: &Pins) {
     for plan in plans {
         if let Fate::Replaced(why) = &plan.fate {
             warn!(map = plan.name, why, "making this map anew");
-            if FLOW_TABLE.contains(&plan.name.as_str()) {
-                warn!("the flow table starts empty: pass-through connections end");
-            }
         }
+    }
+    let ends = |plan: &Plan| plan.name == maps::FLOWS && matches!(plan.fate, Fate::Replaced(_));
+    if plans.iter().any(ends) {
+        warn!("the flow table starts empty: pass-through connections end");
     }
     for version in pins.other_versions() {
         warn!(

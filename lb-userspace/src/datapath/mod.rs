@@ -26,6 +26,7 @@ mod object;
 mod orphans;
 mod permits;
 mod pins;
+mod sample;
 mod seed;
 mod sweeper;
 mod sys;
@@ -61,6 +62,7 @@ pub use self::{
     named::Named,
     object::OBJECT,
     pins::{Pins, Removed},
+    sample::Sample,
     sweeper::{Population, Sweep, Sweeper},
     tables::Tables,
     watch::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     mem,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use lb_common::{
-    abi::{Slot, flow_state},
+    abi::{Flow, Slot, flow_state},
     tables::Part,
 };
 use tracing::warn;
@@ -23,6 +24,7 @@ use super::{
     lifetimes::{Lifetimes, Table},
     named::Named,
     orphans::Orphans,
+    sample::Sample,
 };
 use crate::load::{Load, LoadSlot};
 
@@ -56,6 +58,8 @@ pub struct Sweep {
     pub flows: Vec<u64>,
     /// What flows name, closed ones too.
     pub named: Named,
+    /// Clients of flows that were answered through us.
+    pub sample: Sample,
 }
 
 /// What a sweep goes by, and what it has found so far.
@@ -146,6 +150,10 @@ impl Sweeper {
             && slot.is_born_since(walk.now)
         {
             *before = None;
+        }
+        if flow.answered && !is_closed(state) {
+            let client = |flow: Flow| IpAddr::from(flow.client.bytes()).to_canonical();
+            walk.sweep.sample.meet(|| self.flows.part(part).flow(number).map(client));
         }
         let population = &mut walk.sweep.population;
         if is_closed(state) {

@@ -1,13 +1,18 @@
 //! Keeps the link-layer address of each backend's next hop known: XDP cannot wait for ARP or
 //! neighbour discovery, a packet to an unresolved neighbour is dropped.
 //!
+//! And that of the gateways to clients: packets that XDP sends do not make the kernel look whether
+//! an entry still holds, so one whose router has got another address would stay as it is for ever.
+//!
 //! The kernel keeps an entry resolved by itself where it is marked `managed` (`NTF_EXT_MANAGED`,
 //! since 5.16). Older kernels ignore the mark; there each [`Host::tend`] asks for a resolution
 //! (`NTF_USE`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     net::IpAddr,
+    time::{Duration, Instant},
 };
 
 use tracing::{info, warn};
@@ -28,6 +33,8 @@ pub(super) struct Neighbours {
     /// The last backend that routing was asked for.
     asked: Option<IpAddr>,
     hops: BTreeMap<Hop, Kept>,
+    /// Those towards clients: one of them, and when it was seen.
+    gateways: BTreeMap<Hop, (IpAddr, Instant)>,
     /// Backends that no route leads to, as reported.
     lost: BTreeSet<IpAddr>,
 }
@@ -40,6 +47,9 @@ struct Kept {
     /// Looks in a row that found it unresolved. The first only starts the resolution.
     misses: u32,
 }
+
+/// For so long a gateway is kept when no client is seen behind it any more.
+const GATEWAY: Duration = Duration::from_secs(600);
 
 /// A backend that steered packets cannot be sent to at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +68,29 @@ impl Host {
     pub async fn keep_neighbours(&mut self, backends: BTreeSet<IpAddr>) -> Result<(), HostError> {
         self.neighbours.backends = backends;
         self.tend().await.map(drop)
+    }
+
+    /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not: they
+    /// come and go, and ask for us before they send.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn find_gateways(&mut self, clients: &[IpAddr]) -> Result<(), HostError> {
+        let now = Instant::now();
+        let known = mem::take(&mut self.neighbours.gateways).into_values();
+        let known = known.filter(|(_, seen)| now.duration_since(*seen) < GATEWAY);
+        for (client, seen) in known.chain(clients.iter().map(|&client| (client, now))) {
+            match self.netlink.way_to(client).await {
+                Ok(way) if way.next_hop != client => {
+                    let hop = Hop { interface: way.interface, address: way.next_hop };
+                    self.neighbours.gateways.insert(hop, (client, seen));
+                }
+                Ok(_) | Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// To be called every few seconds: follows changes of routes, resolves what is not resolved,
@@ -116,6 +149,9 @@ impl Neighbours {
         let mut behind: BTreeMap<Hop, Vec<IpAddr>> = BTreeMap::new();
         for (&backend, &hop) in &self.ways {
             behind.entry(hop).or_default().push(backend);
+        }
+        for &gateway in self.gateways.keys() {
+            behind.entry(gateway).or_default();
         }
         self.replace_hops(netlink, behind).await?;
         let lost = self.lost.iter();
@@ -178,6 +214,7 @@ impl Neighbours {
     pub(super) async fn forget_all(&mut self, netlink: &Netlink) -> Result<(), HostError> {
         self.backends.clear();
         self.ways.clear();
+        self.gateways.clear();
         self.replace_hops(netlink, BTreeMap::new()).await
     }
 }
@@ -201,7 +238,9 @@ impl Kept {
             self.misses = 0;
         } else {
             self.misses = self.misses.saturating_add(1);
-            if self.misses == 2 {
+            if self.misses == 2 && backends.is_empty() {
+                warn!(%next_hop, "the gateway to clients does not answer ARP or neighbour discovery");
+            } else if self.misses == 2 {
                 warn!(
                     %next_hop,
                     ?backends,

@@ -39,7 +39,7 @@ fn replaces(scene: &mut Scene, told: &str) -> Result<()> {
     })?;
     assert!(opened > 0);
     let log = scene.daemon()?.log();
-    assert!(log.contains(told), "no {told:?} in {log}");
+    assert_eq!(log.matches(told).count(), 1, "{told:?} in {log}");
     assert_ne!(scene.program_id("up0")?, before);
     // Flows of the old table are gone: what backends still send for them is nobody's. (So resets
     // towards backends are right here; one towards a client would have ended the loop above.)
