@@ -5,6 +5,7 @@ use std::{collections::HashSet, net::SocketAddr, thread};
 
 use lb_common::{
     abi::{Flow, PENDING, Slot, flow_state, status},
+    chance::{STEP, scramble},
     flow_table,
     pipeline::balance,
     tables::{Part, Tables},
@@ -18,15 +19,12 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 
-/// SplitMix64.
 struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) as usize % sides
+        self.0 = self.0.wrapping_add(STEP);
+        scramble(self.0) as usize % sides
     }
 
     fn of<T: Copy>(&mut self, all: &[T]) -> T {

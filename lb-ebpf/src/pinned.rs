@@ -29,5 +29,5 @@ pub fn random() -> u32 {
         place.write_volatile(state.wrapping_add(STEP));
         state
     };
-    scramble(state)
+    (scramble(state) >> 32) as u32
 }

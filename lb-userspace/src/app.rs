@@ -14,6 +14,7 @@ mod listing;
 mod notes;
 mod privilege;
 mod report;
+mod resizing;
 mod signals;
 mod sizing;
 mod sources;

@@ -1,6 +1,7 @@
 //! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
 
 mod mix;
+mod plain;
 mod quic;
 mod steering;
 mod turns;

@@ -14,6 +14,9 @@ pub use crate::service::FlowTimeouts;
 
 pub const DEFAULT_STATE_DIR: &str = "/run/lb";
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
+/// What `maglev_table_size` may be: from what tells a handful of servers apart to what tells
+/// thousands.
+pub const MAGLEV_SIZES: RangeInclusive<u32> = 251..=1 << 20;
 
 /// A whole validated configuration.
 #[derive(Clone, Debug, PartialEq)]

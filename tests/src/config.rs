@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Result;
 
-use crate::topology::{Lab, VIP4, VIP6};
+use crate::{
+    servers,
+    topology::{Lab, VIP4, VIP6},
+};
 
 /// A service on the lab's first pair of addresses whose `port` is steered to `servers`, as TOML.
 /// Lines for its pool, such as `load_balancer.health_check = …`, may follow.
@@ -16,8 +19,6 @@ pub fn steered(name: &str, protocol: &str, port: u16, servers: &[SocketAddr]) ->
 /// The same with `port` as the inside of a `[[services.ports]]` table.
 #[must_use]
 pub fn service(name: &str, protocol: &str, port: &str, servers: &[SocketAddr]) -> String {
-    let servers: Vec<_> =
-        servers.iter().map(|server| format!("{{ address = \"{server}\" }}")).collect();
     format!(
         r#"
 [[services]]
@@ -27,8 +28,22 @@ addresses = ["{VIP4}", "{VIP6}"]
 ports = [{{ {port} }}]
 load_balancer.servers = [{}]
 "#,
-        servers.join(", ")
+        listed(servers)
     )
+}
+
+/// Services `tcp` and `udp`, whose `port` is steered to what echoes on all backends.
+#[must_use]
+pub fn echoes(lab: &Lab, port: u16) -> String {
+    steered("tcp", "tcp", port, &servers::addresses(lab, servers::TCP))
+        + &steered("udp", "udp", port, &servers::addresses(lab, servers::UDP))
+}
+
+/// `addresses` as the items of a TOML list.
+#[must_use]
+pub fn listed(addresses: &[SocketAddr]) -> String {
+    let items = addresses.iter().map(|address| format!("{{ address = \"{address}\" }}"));
+    items.collect::<Vec<_>>().join(", ")
 }
 
 /// Writes a file of the lab's.

@@ -13,6 +13,8 @@ use crate::{
     topology::Lab,
 };
 
+pub use crate::config::listed;
+
 /// The daemon's region.
 pub const REGION: &str = "fra";
 
@@ -56,6 +58,11 @@ impl Stage {
         Ok(())
     }
 
+    /// Packets that were dropped for this reason so far.
+    pub fn dropped(&self, reason: &str) -> Result<u64> {
+        Ok(self.daemon.status()?.dropped(reason))
+    }
+
     /// Stops the daemon in order. Everything else goes as well.
     pub fn stop(self) -> Result<()> {
         self.daemon.stop()
@@ -72,11 +79,4 @@ pub fn backend(service: &Service, address: SocketAddr) -> Result<&Backend> {
     let mut backends = service.backends.iter();
     let found = backends.find(|backend| backend.address == address.to_string());
     found.with_context(|| format!("no backend {address} in the status"))
-}
-
-/// `addresses` as the items of a TOML list.
-#[must_use]
-pub fn listed(addresses: &[SocketAddr]) -> String {
-    let items = addresses.iter().map(|address| format!("{{ address = \"{address}\" }}"));
-    items.collect::<Vec<_>>().join(", ")
 }

@@ -10,10 +10,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::tcp_echo,
-    config::steered,
+    config::{echoes, steered},
     daemon::Daemon,
-    process::{PATIENCE, Process, output},
+    process::{PATIENCE, output},
     servers,
+    stage::Stage,
     topology::{Lab, vips},
 };
 use socket2::{Domain, Socket, Type};
@@ -24,39 +25,22 @@ const MOMENT: Duration = Duration::from_secs(1);
 /// lb's own addresses towards the client.
 const OWN: [&str; 2] = ["10.101.0.1", "fd65:1::1"];
 
-struct Scene {
-    daemon: Daemon,
-    _servers: Vec<Process>,
-    lab: Lab,
+fn stage() -> Result<Stage> {
+    Stage::up(|lab| Ok(echoes(lab, PORT)))
 }
 
-impl Scene {
-    fn up() -> Result<Self> {
-        let lab = Lab::up()?;
-        let servers = servers::start_all(&lab)?;
-        let services = steered("tcp", "tcp", PORT, &servers::addresses(&lab, servers::TCP))
-            + &steered("udp", "udp", PORT, &servers::addresses(&lab, servers::UDP));
-        let daemon = Daemon::start(&lab, &services)?;
-        Ok(Self { daemon, _servers: servers, lab })
-    }
-
-    fn dropped(&self, reason: &str) -> Result<u64> {
-        Ok(self.daemon.status()?.dropped(reason))
-    }
-
-    fn ping(&self, arguments: &[&str]) -> Result<()> {
-        let mut ping = self.lab.client.command("ping");
-        ping.args(["-n", "-c", "3", "-i", "0.2", "-w", "60"]).args(arguments);
-        output(&mut ping).map(drop)
-    }
+fn ping(lab: &Lab, arguments: &[&str]) -> Result<()> {
+    let mut ping = lab.client.command("ping");
+    ping.args(["-n", "-c", "3", "-i", "0.2", "-w", "60"]).args(arguments);
+    output(&mut ping).map(drop)
 }
 
 #[test]
 fn undeclared_ports_get_no_answer() -> Result<()> {
-    let scene = Scene::up()?;
+    let stage = stage()?;
     for vip in vips(PORT + 1) {
-        let before = scene.dropped("undeclared_port")?;
-        let (tcp, udp) = scene.lab.client.within(|| {
+        let before = stage.dropped("undeclared_port")?;
+        let (tcp, udp) = stage.lab.client.within(|| {
             let tcp = TcpStream::connect_timeout(&vip, MOMENT).map(drop).unwrap_err();
             let any = if vip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             let udp = UdpSocket::bind(any).and_then(|socket| {
@@ -70,43 +54,43 @@ fn undeclared_ports_get_no_answer() -> Result<()> {
         // Neither a reset nor an ICMP error.
         assert_eq!(tcp.kind(), ErrorKind::TimedOut, "{vip}");
         assert_eq!(udp.kind(), ErrorKind::WouldBlock, "{vip}");
-        let counted = scene.dropped("undeclared_port")? - before;
+        let counted = stage.dropped("undeclared_port")? - before;
         assert!(counted >= 2, "{vip}: {counted}");
     }
-    scene.daemon.stop()
+    stage.stop()
 }
 
 #[test]
 fn an_announced_address_answers_ping() -> Result<()> {
-    let scene = Scene::up()?;
+    let stage = stage()?;
     for vip in vips(PORT) {
-        scene.ping(&[&vip.ip().to_string()])?;
-        scene.ping(&["-s", "1400", &vip.ip().to_string()])?;
+        ping(&stage.lab, &[&vip.ip().to_string()])?;
+        ping(&stage.lab, &["-s", "1400", &vip.ip().to_string()])?;
     }
-    assert_eq!(scene.daemon.status()?.verdicts.reply, 12);
-    scene.daemon.stop()
+    assert_eq!(stage.daemon.status()?.verdicts.reply, 12);
+    stage.stop()
 }
 
 #[test]
 fn the_host_s_own_traffic_is_untouched() -> Result<()> {
-    let scene = Scene::up()?;
-    let before = scene.daemon.status()?;
+    let stage = stage()?;
+    let before = stage.daemon.status()?;
     for own in OWN {
-        scene.ping(&[own])?;
+        ping(&stage.lab, &[own])?;
         // Fragments.
-        scene.ping(&["-s", "4000", own])?;
+        ping(&stage.lab, &["-s", "4000", own])?;
     }
     // IP options: record route, timestamp.
-    scene.ping(&["-R", OWN[0]])?;
-    scene.ping(&["-T", "tsonly", OWN[0]])?;
+    ping(&stage.lab, &["-R", OWN[0]])?;
+    ping(&stage.lab, &["-T", "tsonly", OWN[0]])?;
     for own in OWN {
-        own_listener_serves(&scene.lab, own.parse()?)?;
+        own_listener_serves(&stage.lab, own.parse()?)?;
     }
-    let after = scene.daemon.status()?;
+    let after = stage.daemon.status()?;
     assert_eq!(after.dropped_in_all(), before.dropped_in_all(), "{:?}", after.drops);
     assert_eq!(after.verdicts.steer, before.verdicts.steer);
     assert!(after.verdicts.pass > before.verdicts.pass);
-    scene.daemon.stop()
+    stage.stop()
 }
 
 /// TCP to a port of the host, which also is a steered port of the announced addresses.
@@ -133,10 +117,10 @@ fn own_listener_serves(lab: &Lab, own: IpAddr) -> Result<()> {
 
 #[test]
 fn a_used_up_ttl_ends_the_way_here() -> Result<()> {
-    let scene = Scene::up()?;
+    let stage = stage()?;
     for vip in vips(PORT) {
-        let before = scene.dropped("ttl_exceeded")?;
-        let refused = scene.lab.client.within(|| {
+        let before = stage.dropped("ttl_exceeded")?;
+        let refused = stage.lab.client.within(|| {
             let domain = Domain::for_address(vip);
             let syn = with_ttl(Socket::new(domain, Type::STREAM, None)?, vip, 1)?;
             let refused = syn.connect_timeout(&vip.into(), MOMENT).is_err();
@@ -145,17 +129,17 @@ fn a_used_up_ttl_ends_the_way_here() -> Result<()> {
             std::io::Result::Ok(refused)
         })??;
         assert!(refused, "{vip}");
-        let counted = scene.dropped("ttl_exceeded")? - before;
+        let counted = stage.dropped("ttl_exceeded")? - before;
         assert!(counted >= 2, "{vip}: {counted}");
         // With one more it gets through.
-        scene.lab.client.within(|| {
+        stage.lab.client.within(|| {
             let socket =
                 with_ttl(Socket::new(Domain::for_address(vip), Type::STREAM, None)?, vip, 2)?;
             socket.connect_timeout(&vip.into(), PATIENCE)
         })??;
     }
-    assert_eq!(scene.daemon.status()?.service("udp").context("udp")?.connections(), 0);
-    scene.daemon.stop()
+    assert_eq!(stage.daemon.status()?.service("udp").context("udp")?.connections(), 0);
+    stage.stop()
 }
 
 fn with_ttl(socket: Socket, to: SocketAddr, hops: u32) -> std::io::Result<Socket> {

@@ -374,7 +374,7 @@ impl Tables for Model {
 
     fn random(&self) -> u32 {
         // A sequence that threads can share.
-        scramble(self.random.add(STEP))
+        (scramble(self.random.add(STEP)) >> 32) as u32
     }
 
     fn ingress(&self) -> u32 {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{notes, privilege};
+use super::{ledger, notes, privilege};
 use crate::{
     datapath::{Pins, Removed},
     host::{Host, Undone},
@@ -33,6 +33,7 @@ pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
         let mut host = Host::open(state_dir).await.context("cannot detach")?;
         let datapath = pins.map(Pins::remove).transpose()?.unwrap_or_default();
         notes::remove(state_dir)?;
+        ledger::remove(state_dir)?;
         let interfaces: Vec<_> = datapath.interfaces.iter().map(|(name, _)| name).collect();
         host.suspect_forwarding(&interfaces)?;
         let host = host.close().await.context("cannot undo all that was changed")?;

@@ -17,13 +17,11 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::notes::Notes;
+use super::notes::{self, Notes};
 use crate::control::{Assigned, Change, Slots};
 
 const IDS: &str = "ids.json";
 const LOG: &str = "ids.log";
-/// All that a ledger is kept in.
-pub(super) const FILES: [&str; 2] = [IDS, LOG];
 /// Changes in a log that are never too many.
 const FEW: usize = 4096;
 
@@ -99,6 +97,11 @@ impl Ledger {
         let file = begin().with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(Log { file, changes: 0, most })
     }
+}
+
+/// Forgets who holds what: there are no tables any more.
+pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
+    [IDS, LOG].iter().try_for_each(|name| notes::remove_file(&state_dir.join(name)))
 }
 
 /// One write of a line's length: it is there, or cut short at its end.

@@ -12,8 +12,6 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
-use super::ledger;
-
 const DOWN: &str = "down.json";
 const DRAINS: &str = "drains.json";
 
@@ -116,15 +114,17 @@ impl Notes {
     }
 }
 
-/// Forgets everything: there are no tables any more.
+/// Forgets who was down and who drains: there are no tables any more.
 pub(super) fn remove(state_dir: &Path) -> io::Result<()> {
-    for name in ledger::FILES.into_iter().chain([DOWN, DRAINS]) {
-        match fs::remove_file(state_dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    [DOWN, DRAINS].iter().try_for_each(|name| remove_file(&state_dir.join(name)))
+}
+
+/// Removes what is there.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

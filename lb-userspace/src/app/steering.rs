@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{ledger::Ledger, sources::Sources, sweeping::Swept};
+use super::{ledger::Ledger, resizing, sources::Sources, sweeping::Swept};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
     datapath::{self, DatapathError, Lifetimes},
@@ -160,6 +160,9 @@ impl Steering {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
             self.ledger.note(&mut self.slots)?;
+            if let Some(resized) = control::resized(&plan, &self.desired, &self.actual) {
+                resizing::warn_of(&resized);
+            }
             self.carry_out(&plan.commands)?;
             let more = self.desired.settle(plan);
             let swept = self.swept.borrow();

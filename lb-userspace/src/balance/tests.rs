@@ -3,7 +3,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::*;
 use crate::{
     load::{LoadSlot, Permit, Tick},
-    service::{Concurrency, ConcurrencyKind, Pool, Protocol, Server, Service, Steering},
+    service::{Concurrency, ConcurrencyKind, Pool, Server, Service},
     settings::Geography,
 };
 
@@ -41,21 +41,13 @@ impl Bench {
             .map(|(slot, server)| Arc::new(Backend::new(server.clone(), LoadSlot(slot as u32))))
             .collect();
         let service = Service {
-            name: "web".into(),
-            protocol: Protocol::Tcp,
             addresses: vec![CLIENT],
-            hostnames: vec![],
-            ports: vec![],
-            steering: Steering::default(),
-            private: None,
             concurrency: Concurrency {
                 kind: ConcurrencyKind::Requests,
                 soft_limit: 20,
                 hard_limit: Some(25),
             },
-            limits: None,
-            queue: crate::service::Queue::default(),
-            pool: Pool { strategy, servers, health_check: None },
+            ..Service::plain("web", Pool::plain(strategy, servers))
         };
         Self {
             balancer: Balancer::new(

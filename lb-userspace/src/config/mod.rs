@@ -9,6 +9,7 @@ mod combine;
 mod conflict;
 mod diagnostic;
 mod flow_timeouts;
+mod groups;
 mod health;
 mod hostname;
 mod http;
@@ -104,13 +105,13 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
         root.optional("certificates", |it| it.list(|it| proxy::certificate(it, directory)));
     let has_certificates = root.has("certificates");
     let proxy = root.optional("proxy", proxy::proxy);
-    let groups = root.optional("regions", |it| it.entries(regions::group)).unwrap_or_default();
+    let groups = root.optional("regions", |it| it.entries(groups::group)).unwrap_or_default();
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
     let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
-    regions::check(node.as_ref(), &groups, &pools, &drafts, root.report());
+    groups::check(node.as_ref(), &groups, &pools, &drafts, root.report());
     let timeouts = node.as_ref().map(|node| node.node.flow_timeouts).unwrap_or_default();
     let services = services(drafts, &pools, has_certificates, timeouts, root.report());
     Some(Config {
@@ -118,7 +119,7 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
         admin: admin.unwrap_or_else(node::default_admin),
         certificates: certificates.map_or_else(Vec::new, List::into_values),
         proxy: proxy.unwrap_or_else(proxy::default_proxy),
-        regions: groups.into_iter().map(regions::Group::build).collect(),
+        regions: groups.into_iter().map(groups::Group::build).collect(),
         services,
     })
 }

@@ -12,7 +12,10 @@ use ipnet::IpNet;
 
 use crate::{
     service::FlowTimeouts,
-    settings::{Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, Node, XdpMode},
+    settings::{
+        Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, MAGLEV_SIZES, Node,
+        XdpMode,
+    },
 };
 
 use super::{
@@ -25,8 +28,6 @@ use super::{
 
 const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 2048..=32767;
 const DEFAULT_MAX_FLOWS: u32 = 262_144;
-/// From what tells a handful of servers apart to what tells thousands.
-const MAGLEV_SIZES: RangeInclusive<u32> = 251..=1 << 20;
 /// About 25 GB of kernel memory.
 const MOST_FLOWS: u32 = 1 << 26;
 /// `IFNAMSIZ` less its final zero (linux/if.h).

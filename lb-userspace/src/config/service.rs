@@ -131,16 +131,13 @@ fn private(value: Value<'_>) -> Option<At<Private>> {
     })
 }
 
-const DEFAULT_CONCURRENCY: Concurrency =
-    Concurrency { kind: ConcurrencyKind::Connections, soft_limit: 20, hard_limit: None };
-
 fn concurrency(value: Value<'_>) -> Option<At<ConcurrencyDraft>> {
     value.section(|limits| {
         let kinds = [
             ("connections", ConcurrencyKind::Connections),
             ("requests", ConcurrencyKind::Requests),
         ];
-        let default = DEFAULT_CONCURRENCY;
+        let default = Concurrency::default();
         let kind = limits.optional("type", |it| Some(it.at(it.choice(&kinds, &[])?)));
         let mut limit = |key| limits.optional(key, |it| Some(it.at(it.number(1..=u32::MAX)?)));
         let (soft, hard) = (limit("soft_limit"), limit("hard_limit"));
@@ -257,7 +254,7 @@ impl<'a> Draft<'a> {
             ports: ports.into_iter().map(|draft| draft.port).collect(),
             steering,
             private: self.private.map(|it| it.value),
-            concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+            concurrency: concurrency.unwrap_or_default(),
             limits: self.limits.map(|it| it.value),
             queue: self.queue.map(|it| it.value).unwrap_or_default(),
             pool,

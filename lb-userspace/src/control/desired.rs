@@ -166,6 +166,13 @@ impl Desired {
         !self.retiring.is_empty()
     }
 
+    /// The name of the service with this id.
+    pub(super) fn service_of(&self, id: u32) -> Option<Arc<str>> {
+        let mut parts = self.parts.iter();
+        let has = |part: &Part| part.fragment.services.iter().any(|service| service.0 == id);
+        parts.find(|(_, part)| has(part)).map(|(name, _)| name.clone())
+    }
+
     /// The value of an address of ours.
     pub(super) fn address(&self, address: &Address) -> Option<u32> {
         self.addresses.find(address)?;

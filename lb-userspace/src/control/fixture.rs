@@ -14,13 +14,10 @@ use lb_common::abi::{
     address_flags, path,
 };
 
-use super::{Circumstances, Desired, Slots, Tables, plan};
+use super::{Circumstances, Desired, Error, Slots, Tables, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
-    service::{
-        Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, Server, Service,
-        Steering, Strategy,
-    },
+    service::{Handler, Pool, Port, Server, Service, Strategy},
     settings::{Encap, Geography},
     tables::{Capacity, Command, Region, regions},
 };
@@ -35,16 +32,7 @@ pub(super) const ENCAP: Encap = Encap {
 pub(super) const RINGS: u32 = 5200;
 
 pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
-    let port = NonZeroU16::new(port).unwrap();
-    Port {
-        port,
-        end_port: port,
-        handlers: handlers.to_vec(),
-        tls: None,
-        proxy_proto: None,
-        force_https: false,
-        http: HttpOptions::default(),
-    }
+    Port { handlers: handlers.to_vec(), ..Port::plain(NonZeroU16::new(port).unwrap()) }
 }
 
 pub(super) fn range(first: u16, last: u16) -> Port {
@@ -59,21 +47,9 @@ pub(super) fn service(
 ) -> Service {
     let servers = servers.iter().map(|address| Server::at(address.parse().unwrap()));
     Service {
-        name: name.into(),
-        protocol: Protocol::Tcp,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-        hostnames: Vec::new(),
         ports,
-        steering: Steering::default(),
-        private: None,
-        concurrency: Concurrency {
-            kind: ConcurrencyKind::Connections,
-            soft_limit: 20,
-            hard_limit: None,
-        },
-        limits: None,
-        queue: crate::service::Queue::default(),
-        pool: Pool { strategy: Strategy::Maglev, servers: servers.collect(), health_check: None },
+        ..Service::plain(name, Pool::plain(Strategy::Maglev, servers.collect()))
     }
 }
 
@@ -98,6 +74,7 @@ pub(super) struct World {
     pub(super) fleet: Fleet,
     pub(super) sources: HashMap<IpAddr, IpAddr>,
     pub(super) geography: Geography,
+    pub(super) maglev_size: Option<u32>,
     pub(super) revision: u64,
     pub(super) desired: Desired,
     pub(super) actual: Tables,
@@ -112,6 +89,7 @@ impl World {
             fleet: Fleet::default(),
             sources: HashMap::new(),
             geography: Geography::default(),
+            maglev_size: MAGLEV,
             revision: 1,
             desired: Desired::default(),
             actual: Tables::new(RINGS),
@@ -138,7 +116,7 @@ impl World {
         let circumstances = Circumstances {
             sources: &self.sources,
             sources_revision: self.revision,
-            maglev_size: MAGLEV,
+            maglev_size: self.maglev_size,
             encap: &ENCAP,
             geography: &self.geography,
             now: self.now,
@@ -152,12 +130,20 @@ impl World {
     }
 
     pub(super) fn follow_with(&mut self, has_connections: impl Fn(u32) -> bool) -> Vec<Command> {
+        self.try_to_follow(has_connections).unwrap()
+    }
+
+    /// The same where the rings may not find room.
+    pub(super) fn try_to_follow(
+        &mut self,
+        has_connections: impl Fn(u32) -> bool,
+    ) -> Result<Vec<Command>, Error> {
         let has_connections = |slot: crate::load::LoadSlot| has_connections(slot.0);
         self.update();
         self.desired.retire(self.now, has_connections, &mut self.slots);
         let mut done = Vec::new();
         loop {
-            let plan = plan(&self.desired, &self.actual).unwrap();
+            let plan = plan(&self.desired, &self.actual)?;
             for command in &plan.commands {
                 self.actual.apply(command);
                 self.kernel.apply(command);
@@ -167,7 +153,7 @@ impl World {
             let more = self.desired.settle(plan);
             self.slots.settle(Instant::now(), has_connections, |_, _| false);
             if !more {
-                return done;
+                return Ok(done);
             }
         }
     }

@@ -33,7 +33,7 @@ const FEW: u32 = 16;
 /// Slots of the lightest member of a small ring, at least: its share is right within a percent.
 const LIGHTEST: u32 = 64;
 /// Mean slots for each member, at least.
-const SLOTS_PER_MEMBER: u32 = 128;
+pub const SLOTS_PER_MEMBER: u32 = 128;
 
 /// A server with its claim to a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

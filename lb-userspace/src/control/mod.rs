@@ -22,18 +22,20 @@ mod ports;
 mod recipe;
 mod recognise;
 mod regions;
+mod resized;
 mod retiring;
 mod slots;
 mod space;
 
 pub use assigned::{Assigned, Change};
 pub use desired::{Circumstances, Desired};
-pub use maglev::{Member, USUAL as USUAL_RING, populate};
+pub use maglev::{Member, SLOTS_PER_MEMBER, USUAL as USUAL_RING, populate};
 pub use model::Tables;
 pub use needs::needs;
 pub use plan::{Plan, plan};
 pub use ports::prefixes;
 pub use recognise::recognise;
+pub use resized::{Resized, resized};
 pub use slots::{Index, Slots};
 
 /// Why there is no plan.

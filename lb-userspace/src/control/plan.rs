@@ -99,6 +99,7 @@ impl Plan {
     fn swap_rings(&mut self, desired: &Desired, actual: &Tables) -> Result<(), Error> {
         let mut space = None;
         let mut pointers = Vec::new();
+        let mut homeless = None;
         let mut written = 0;
         let with_ring = |&id: &u32| Some((id, &*desired.services.get(&id)?.recipe));
         let rings = desired.touched.services.iter().filter_map(with_ring);
@@ -115,9 +116,7 @@ impl Plan {
                 let space = space.get_or_insert_with(|| actual.space.clone());
                 let Some(offset) = space.find(count) else {
                     self.left.services.insert(id);
-                    if pointers.is_empty() && !self.makes_room(desired, actual, count) {
-                        return Err(Error::RingSpace { words: count, room: actual.room });
-                    }
+                    homeless.get_or_insert(count);
                     continue;
                 };
                 space.take(offset, count);
@@ -126,6 +125,12 @@ impl Plan {
                 self.commands.push(Command::WriteRing { offset, recipe, words });
                 pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
             }
+        }
+        // Each ring that found its place leaves another one.
+        if let Some(words) = homeless.filter(|_| pointers.is_empty())
+            && !self.makes_room(desired, actual, words)
+        {
+            return Err(Error::RingSpace { words, room: actual.room });
         }
         self.commands.append(&mut pointers);
         Ok(())

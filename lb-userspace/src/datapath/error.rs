@@ -79,8 +79,9 @@ pub enum DatapathError {
     )]
     PinsTaken { path: PathBuf },
     #[error(
-        "the data path in {} belongs to another network namespace (net:[{inode}]): run lb there, \
-         or give this one a `pin_dir` of its own", path.display()
+        "the data path in {0} belongs to another network namespace (net:[{inode}]): run lb there, \
+         or give this one a `pin_dir` of its own; where that namespace is gone, remove {0}",
+        path.display()
     )]
     PinsElsewhere { path: PathBuf, inode: u32 },
     #[error(

@@ -14,11 +14,12 @@ use super::{
     attach::{self, Attachment, Listening},
     ifindex,
     link::Target,
-    load::{sk_lookup, take_map, xdp},
+    load::take_map,
+    loaded::{Programs, lock, sk_lookup, xdp},
     permits::PERMITS,
     pins::{PinnedXdp, Pins},
     seed::SEED,
-    watch::{Programs, Tracer, lock},
+    watch::Tracer,
 };
 use crate::settings::XdpMode;
 

@@ -18,7 +18,7 @@ impl Kernel {
         &mut self,
     ) -> Result<impl Future<Output = ()> + Send + 'static, DatapathError> {
         let logger =
-            EbpfLogger::init(&mut super::watch::lock(&self.programs)).map_err(|error| {
+            EbpfLogger::init(&mut super::loaded::lock(&self.programs)).map_err(|error| {
                 DatapathError::Object(format!("messages of the kernel program: {error}"))
             })?;
         // SAFETY: the logger owns the ring buffer's descriptor and keeps the same one all its life.

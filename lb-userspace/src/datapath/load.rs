@@ -2,15 +2,15 @@
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::Map,
-    programs::{SkLookup, Xdp},
-};
+use aya::{Ebpf, EbpfLoader, maps::Map};
 use lb_common::abi::{RING_WORDS, WAYS, globals, maps, programs};
 use tracing::debug;
 
-use super::{DatapathError, object};
+use super::{
+    DatapathError,
+    loaded::{sk_lookup, xdp},
+    object,
+};
 use crate::settings::Node;
 
 /// Room in the kernel's tables, and what the program must know from the start. All of it is fixed
@@ -195,20 +195,6 @@ pub(super) fn raise_memlock() {
         let error = std::io::Error::last_os_error();
         debug!(%error, "RLIMIT_MEMLOCK stays as it is");
     }
-}
-
-pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
-    let program = ebpf.program_mut(programs::BALANCE);
-    program
-        .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::Missing { kind: "XDP program", name: programs::BALANCE })
-}
-
-pub(super) fn sk_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup, DatapathError> {
-    let program = ebpf.program_mut(programs::STEER);
-    program
-        .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::Missing { kind: "sk_lookup program", name: programs::STEER })
 }
 
 pub(super) fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {

@@ -19,6 +19,7 @@ mod kernel_log;
 mod lifetimes;
 mod link;
 mod load;
+mod loaded;
 mod mapped;
 mod named;
 mod object;

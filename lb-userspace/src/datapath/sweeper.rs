@@ -115,7 +115,7 @@ impl Sweeper {
                     let name = name(part, number);
                     self.watch_writer(held.get(&name), name, word, now);
                 } else if slot.has(flow_state::OPEN) {
-                    self.visit(part, number, word, &mut walk);
+                    self.visit(part, number, word, slot, &mut walk);
                 }
             }
         }
@@ -125,7 +125,8 @@ impl Sweeper {
         sweep
     }
 
-    fn visit(&self, part: Part, number: usize, word: &AtomicU64, walk: &mut Walk) {
+    /// `seen`: the slot as it was before its entry is read.
+    fn visit(&self, part: Part, number: usize, word: &AtomicU64, seen: Slot, walk: &mut Walk) {
         let Some(flow) = self.flows.part(part).glimpse(number) else { return };
         // After the entry: if it is still the same tenant's, so was the entry.
         let slot = Slot(word.load(Ordering::Acquire));
@@ -133,7 +134,8 @@ impl Sweeper {
             return;
         }
         let state = slot.state();
-        let over = walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
+        // The silence of a tenant that has just left is not the next one's.
+        let over = slot == seen && walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
         if over && self.end(part, number, word, slot) {
             walk.sweep.expired += 1;
             return;

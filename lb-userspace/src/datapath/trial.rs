@@ -3,7 +3,10 @@
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::abi::programs;
 
-use super::{DatapathError, Kernel, load::xdp, watch::lock};
+use super::{
+    DatapathError, Kernel,
+    loaded::{lock, xdp},
+};
 
 /// What the program made of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -111,20 +111,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::service::{
-        Concurrency, ConcurrencyKind, Pool, Port, Probe, Protocol, Server, Steering, Strategy,
-    };
+    use crate::service::{Pool, Port, Probe, Server, Strategy};
 
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {
-        let port = Port {
-            port: NonZeroU16::MIN,
-            end_port: NonZeroU16::MIN,
-            handlers: Vec::new(),
-            tls: None,
-            proxy_proto: None,
-            force_https: false,
-            http: crate::service::HttpOptions::default(),
-        };
         let server = Server::at(server);
         let health_check = HealthCheck {
             probe: Probe::Tcp,
@@ -135,26 +124,12 @@ mod tests {
             healthy_threshold: 2,
             unhealthy_threshold: 2,
         };
+        let pool = Pool::plain(Strategy::P2c, vec![server]);
+        let pool = Pool { health_check: Some(health_check), ..pool };
         Arc::new(Service {
-            name: "web".into(),
-            protocol: Protocol::Tcp,
             addresses: vec!["203.0.113.1".parse().unwrap()],
-            hostnames: Vec::new(),
-            ports: vec![port],
-            steering: Steering::default(),
-            private: None,
-            concurrency: Concurrency {
-                kind: ConcurrencyKind::Connections,
-                soft_limit: 20,
-                hard_limit: None,
-            },
-            limits: None,
-            queue: crate::service::Queue::default(),
-            pool: Pool {
-                strategy: Strategy::P2c,
-                servers: vec![server],
-                health_check: Some(health_check),
-            },
+            ports: vec![Port::plain(NonZeroU16::MIN)],
+            ..Service::plain("web", pool)
         })
     }
 

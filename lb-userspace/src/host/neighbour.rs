@@ -31,6 +31,9 @@ pub(super) struct Entry {
     pub(super) fixed: bool,
     /// The kernel keeps it resolved.
     pub(super) managed: bool,
+    /// The kernel removes it for nobody else's sake, and it does not count among those that it has
+    /// room for (`gc_thresh3`).
+    pub(super) exempt: bool,
     /// It carries our mark.
     pub(super) ours: bool,
 }
@@ -45,13 +48,19 @@ impl Netlink {
 
     /// Has the kernel look for the neighbour now and, since 5.16, keep it resolved. Older kernels
     /// ignore the second wish.
+    ///
+    /// It is entered as learned by us (`NTF_EXT_LEARNED`): there is room for a thousand of the
+    /// others by default (`gc_thresh3`, arp(7), for all network namespaces together), and from half
+    /// as many on (`gc_thresh2`) the kernel removes those that it has not heard of for five seconds
+    /// (`neigh_alloc`, `neigh_forced_gc` in net/core/neighbour.c).
     pub(super) async fn resolve(&self, hop: Hop) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(hop.interface, hop.address);
         request.message_mut().attributes.extend([
             NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
             NeighbourAttribute::Protocol(protocol()),
         ]);
-        let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
+        let flags = NeighbourFlags::Use | NeighbourFlags::ExtLearned;
+        let request = request.state(NeighbourState::None).flags(flags).replace();
         request.execute().await.map_err(|error| {
             HostError::netlink(format!("resolve the neighbour {}", hop.address), &error)
         })
@@ -87,6 +96,7 @@ fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
     let mut entry = Entry {
         resolved: is_resolved(state),
         fixed: matches!(state, NeighbourState::Permanent | NeighbourState::Noarp),
+        exempt: message.header.flags.contains(NeighbourFlags::ExtLearned),
         ..Entry::default()
     };
     for attribute in &message.attributes {

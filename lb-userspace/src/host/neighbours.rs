@@ -184,18 +184,28 @@ impl Neighbours {
     async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
         let entries = netlink.neighbours().await?;
         let mut unreachable = Vec::new();
+        let mut refused = Vec::new();
         for (&hop, kept) in &mut self.hops {
             let entry = entries.get(&hop).copied().unwrap_or_default();
             kept.note(hop, entry);
             if kept.wants_resolution(entry) {
-                netlink.resolve(hop).await?;
-                kept.ours = true;
+                match netlink.resolve(hop).await {
+                    Ok(()) => kept.ours = true,
+                    Err(error @ HostError::Privilege { .. }) => return Err(error),
+                    // The others are kept all the same, and the next look tries again.
+                    Err(error) => refused.push(error),
+                }
             }
             if kept.misses > 1 {
                 let next_hop = Some(hop.address);
                 let backends = kept.backends.iter();
                 unreachable.extend(backends.map(|&backend| Unreachable { backend, next_hop }));
             }
+        }
+        if let Some(error) = refused.pop() {
+            let next_hops = refused.len() + 1;
+            let error: &dyn std::error::Error = &error;
+            warn!(next_hops, error, "the kernel takes no entry for some next hops");
         }
         Ok(unreachable)
     }
@@ -215,7 +225,7 @@ impl Kept {
     /// removal in the end the second.
     fn wants_resolution(&self, entry: Entry) -> bool {
         let others = entry.fixed || (entry.managed && !entry.ours && !self.ours);
-        let kept = entry.resolved && entry.managed;
+        let kept = entry.resolved && entry.managed && entry.exempt;
         !others && !kept
     }
 
@@ -246,7 +256,8 @@ impl Kept {
 mod tests {
     use super::*;
 
-    const PLAIN: Entry = Entry { resolved: true, fixed: false, managed: false, ours: false };
+    const PLAIN: Entry =
+        Entry { resolved: true, fixed: false, managed: false, exempt: false, ours: false };
 
     #[test]
     fn only_what_the_kernel_does_not_keep_by_itself_is_touched() {
@@ -261,6 +272,9 @@ mod tests {
         assert!(!kept.wants_resolution(silent), "another daemon's");
         let ours = Entry { ours: true, ..silent };
         assert!(kept.wants_resolution(ours), "ours, does not answer");
+        let earlier = Entry { resolved: true, ..ours };
+        assert!(kept.wants_resolution(earlier), "ours, and the kernel may remove it for others");
+        assert!(!kept.wants_resolution(Entry { exempt: true, ..earlier }), "ours");
     }
 
     #[test]

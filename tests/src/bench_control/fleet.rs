@@ -10,10 +10,7 @@ use std::{
 use lb::{
     control::Slots,
     fleet::{Backend, Fleet, RunningService},
-    service::{
-        Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Queue, Server, Service,
-        Steering, Strategy,
-    },
+    service::{Pool, Port, Server, Service, Strategy},
 };
 
 use super::Size;
@@ -117,28 +114,8 @@ pub(super) fn sample(servers: u32) -> Service {
 fn service(number: u32, servers: Vec<Server>) -> Service {
     let address = Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 1).to_bits() + number);
     Service {
-        name: format!("service-{number}").into(),
-        protocol: Protocol::Tcp,
         addresses: vec![address.into()],
-        hostnames: Vec::new(),
-        ports: vec![Port {
-            port: PORT,
-            end_port: PORT,
-            handlers: Vec::new(),
-            tls: None,
-            proxy_proto: None,
-            force_https: false,
-            http: HttpOptions::default(),
-        }],
-        steering: Steering::default(),
-        private: None,
-        concurrency: Concurrency {
-            kind: ConcurrencyKind::Connections,
-            soft_limit: 20,
-            hard_limit: None,
-        },
-        limits: None,
-        queue: Queue::default(),
-        pool: Pool { strategy: Strategy::Maglev, servers, health_check: None },
+        ports: vec![Port::plain(PORT)],
+        ..Service::plain(format!("service-{number}"), Pool::plain(Strategy::Maglev, servers))
     }
 }

@@ -246,6 +246,6 @@ impl fmt::Display for Report {
                 "{name:32} {cpu_ms:10.2}  {tables} ({ring_words} words of rings; {noted_bytes} bytes of notes)"
             )?;
         }
-        Ok(())
+        write!(f, "\n{}", self.sweep)
     }
 }

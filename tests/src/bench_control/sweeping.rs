@@ -1,5 +1,7 @@
 //! What the walk through a full flow table costs.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result};
 use lb::{
     app,
@@ -27,6 +29,18 @@ pub struct Figures {
     pub pause_ms: f64,
     /// Of one core, by the daemon's pauses.
     pub core_percent: f64,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flows, cpu_ms, pause_ms, core_percent } = self;
+        writeln!(
+            f,
+            "a sweep over {flows} flows: {cpu_ms:.1} ms of CPU, then {:.1} s of pause: \
+             {core_percent:.2} % of a core",
+            pause_ms / 1000.0
+        )
+    }
 }
 
 /// Sweeps a table of so many flows, all of them lively.

@@ -11,7 +11,7 @@ impl Dice {
 
     pub fn half(&mut self) -> u32 {
         self.0 = self.0.wrapping_add(STEP);
-        scramble(self.0)
+        (scramble(self.0) >> 32) as u32
     }
 
     pub fn word(&mut self) -> u64 {

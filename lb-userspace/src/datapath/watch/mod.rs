@@ -6,7 +6,7 @@ mod frame;
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use aya::{
@@ -17,20 +17,17 @@ use aya::{
 };
 use lb_common::abi::{Decision, TraceFilter, maps, programs};
 
-use super::{DatapathError, ifindex, load::take_map, trial};
+use super::{
+    DatapathError, ifindex,
+    load::take_map,
+    loaded::{Programs, lock},
+    trial,
+};
 
 pub use self::{
     events::Events,
     frame::{Leaving, Probe, echo},
 };
-
-/// The loaded object, which more than one thread works with.
-pub(super) type Programs = Arc<Mutex<Ebpf>>;
-
-/// A panic elsewhere has not harmed it: its state is the kernel's.
-pub(super) fn lock(programs: &Programs) -> MutexGuard<'_, Ebpf> {
-    programs.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What the loaded pipeline would do with a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]

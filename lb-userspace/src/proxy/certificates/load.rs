@@ -22,7 +22,7 @@ pub(super) fn load(pair: &CertificateFiles) -> Result<(Key, Vec<String>), Error>
 pub(in super::super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|source| Error::Pem { what: "certificates", path: path.to_owned(), source })?;
+        .map_err(|cause| Error::Pem { what: "certificates", path: path.to_owned(), cause })?;
     if chain.is_empty() {
         return Err(Error::Empty(path.to_owned()));
     }
@@ -31,14 +31,14 @@ pub(in super::super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'st
 
 fn load_pair(pair: &CertificateFiles) -> Result<CertifiedKey, Error> {
     let chain = read_chain(&pair.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|source| Error::Pem {
+    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|cause| Error::Pem {
         what: "a key",
         path: pair.key.clone(),
-        source,
+        cause,
     })?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|source| match source {
         rustls::Error::InconsistentKeys(_) => Error::Mismatch(pair.clone()),
-        source => Error::Unusable { path: pair.key.clone(), source },
+        cause => Error::Unusable { path: pair.key.clone(), cause },
     })
 }
 
@@ -59,7 +59,7 @@ pub(in super::super) fn self_signed(names: Vec<String>) -> Result<Key, Error> {
     let chain = vec![made.cert.der().clone()];
     CertifiedKey::from_der(chain, key, &provider())
         .map(Arc::new)
-        .map_err(|source| Error::Unusable { path: "the self-signed certificate".into(), source })
+        .map_err(|cause| Error::Unusable { path: "the self-signed certificate".into(), cause })
 }
 
 pub(in super::super) fn provider() -> CryptoProvider {

@@ -18,16 +18,17 @@ pub use self::store::CertificateStore;
 use super::names::ByName;
 use crate::settings::CertificateFiles;
 
+/// Its text has the cause in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {what} from {path}: {source}", path = path.display())]
-    Pem { what: &'static str, path: PathBuf, source: pem::Error },
-    #[error("cannot read the directory {path}: {source}", path = path.display())]
-    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot read {what} from {path}: {cause}", path = path.display())]
+    Pem { what: &'static str, path: PathBuf, cause: pem::Error },
+    #[error("cannot read the directory {path}: {cause}", path = path.display())]
+    Directory { path: PathBuf, cause: io::Error },
     #[error("{path} contains no certificate (expected PEM, leaf first)", path = .0.display())]
     Empty(PathBuf),
-    #[error("cannot use {path}: {source}", path = path.display())]
-    Unusable { path: PathBuf, source: rustls::Error },
+    #[error("cannot use {path}: {cause}", path = path.display())]
+    Unusable { path: PathBuf, cause: rustls::Error },
     #[error("{key} is not the key of {cert}", key = .0.key.display(), cert = .0.cert.display())]
     Mismatch(CertificateFiles),
     #[error("{path} is not a certificate: {reason}", path = path.display())]

@@ -134,7 +134,7 @@ impl CertificateStore {
                 CertificateSource::Files(files) => drop(pairs.insert(files.clone())),
                 CertificateSource::Directory(path) => {
                     let found = directory::pairs(path);
-                    let unreadable = |source| Error::Directory { path: path.clone(), source };
+                    let unreadable = |cause| Error::Directory { path: path.clone(), cause };
                     pairs.extend(found.map_err(unreadable)?);
                 }
             }

@@ -15,7 +15,7 @@ use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
     server::conn::{http1, http2},
-    service::service_fn,
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -73,11 +73,7 @@ where
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     raw(move |stream, _| {
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let answered = answer(request);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
+        let service = answering(answer.clone());
         async move {
             let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             let _ = served.with_upgrades().await;
@@ -93,17 +89,26 @@ where
     R: Future<Output = Response<Body>> + Send + 'static,
 {
     raw(move |stream, _| {
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let answered = answer(request);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
+        let service = answering(answer.clone());
         async move {
             let server = http2::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         }
     })
     .await
+}
+
+fn answering<F, R>(
+    answer: F,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send
+where
+    F: Fn(Request<Incoming>) -> R + Send,
+    R: Future<Output = Response<Body>> + Send,
+{
+    service_fn(move |request| {
+        let answered = answer(request);
+        async move { Ok(answered.await) }
+    })
 }
 
 /// Answers every request with `text`.

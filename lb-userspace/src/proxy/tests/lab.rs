@@ -15,8 +15,8 @@ use crate::{
     load::{Load, LoadSlot},
     proxy::{CertificateStore, Proxy, Routes, Running},
     service::{
-        Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, Protocol, ProxyProtocol,
-        Queue, Server, Service, ServiceLimits, Steering, Strategy, TlsOptions, TlsVersion,
+        Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, ProxyProtocol, Queue,
+        Server, Service, ServiceLimits, Strategy, TlsOptions, TlsVersion,
     },
     settings::{CertificateFiles, CertificateSource, Geography, ProxySettings},
 };
@@ -116,34 +116,26 @@ impl Plan {
                 ..Server::at(address)
             }
         };
+        let servers = self.servers.iter().enumerate().map(server).collect();
         Service {
-            name: format!("service-{name}").into(),
-            protocol: Protocol::Tcp,
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             hostnames: self.hostnames.clone(),
             ports: vec![Port {
-                port: port.try_into().unwrap(),
-                end_port: port.try_into().unwrap(),
                 handlers: self.handlers.clone(),
                 tls: self.tls.clone(),
                 proxy_proto: self.proxy_proto,
                 force_https: self.force_https,
                 http: self.http.clone(),
+                ..Port::plain(port.try_into().unwrap())
             }],
-            steering: Steering::default(),
-            private: None,
             concurrency: Concurrency {
                 kind: self.counts,
-                soft_limit: 20,
                 hard_limit: self.hard_limit,
+                ..Concurrency::default()
             },
             limits: self.limits,
             queue: self.queue,
-            pool: Pool {
-                strategy: Strategy::P2c,
-                servers: self.servers.iter().enumerate().map(server).collect(),
-                health_check: None,
-            },
+            ..Service::plain(format!("service-{name}"), Pool::plain(Strategy::P2c, servers))
         }
     }
 }

@@ -1,16 +1,18 @@
 //! What lb does to the host's network, and that it leaves nothing behind: in namespaces.
 
+mod forwarding;
+mod neighbours;
+
 use std::{
     collections::BTreeSet,
     future::Future,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use lb::host::{Host, HostError, Unreachable, check_source_ports};
+use lb::host::{Host, HostError, check_source_ports};
 use lb_tests::{netns::Netns, process::PATIENCE, tag};
-use socket2::{Domain, Protocol, Socket, Type};
 
 /// A namespace `here` whose `e0` leads to `there`, with addresses on both ends, and a state
 /// directory. All goes away with it.
@@ -61,14 +63,18 @@ fn ip(netns: &Netns, arguments: &str) -> String {
     netns.ip(arguments).expect("ip")
 }
 
-/// A command that another thread is starting shares the locks of the host before until it runs.
+/// Locks outlive who drops them for a moment: a program that another test has just forked holds
+/// them until it is executed.
 async fn open(state: &Path) -> Host {
-    let until = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match Host::open(state).await {
             Ok(host) => return host,
-            Err(error) => assert!(Instant::now() < until, "{error}"),
+            Err(HostError::NamespaceTaken | HostError::Running { .. })
+                if Instant::now() < deadline => {}
+            Err(error) => panic!("{error}"),
         }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -143,111 +149,6 @@ fn the_next_one_goes_on_and_undoes_it_in_the_end() {
 }
 
 #[test]
-fn an_interface_that_is_not_ours_any_more_stops_forwarding() {
-    let bench = Bench::new();
-    ip(&bench.here, "link add x0 type veth peer name x1");
-    let seen = |device| bench.sysctl(&format!("net/ipv6/conf/{device}/forwarding"));
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        host.enable_forwarding(&["e0", "x0"]).expect("forwarding");
-        assert_eq!(["e0", "x0"].map(seen), ["1", "1"]);
-    });
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        host.enable_forwarding(&["x0"]).expect("forwarding");
-        assert_eq!(["e0", "x0"].map(seen), ["0", "1"]);
-        assert_eq!(bench.sysctl("net/ipv6/conf/e0/accept_ra"), "1");
-        host.close().await.expect("close");
-    });
-    assert_eq!(["e0", "x0"].map(seen), ["0", "0"]);
-}
-
-#[test]
-fn forwarding_is_restored_but_not_what_others_set_since() {
-    let bench = Bench::new();
-    let mtu = "net/ipv6/conf/e0/accept_ra";
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        host.enable_forwarding(&["e0"]).expect("forwarding");
-        assert_eq!(FORWARDING.map(|key| bench.sysctl(key)), ["1", "1"]);
-        assert_eq!(bench.sysctl(mtu), "2", "advertisements still count");
-        bench.here.set_sysctl(mtu, "0").expect("sysctl");
-        host.close().await.expect("close");
-    });
-    assert_eq!(FORWARDING.map(|key| bench.sysctl(key)), ["0", "0"]);
-    assert_eq!(bench.sysctl(mtu), "0");
-    bench.here.set_sysctl(FORWARDING[0], "1").expect("sysctl");
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        host.enable_forwarding(&["e0"]).expect("forwarding");
-        host.close().await.expect("close");
-    });
-    assert_eq!(bench.sysctl(FORWARDING[0]), "1", "it was on before us");
-}
-
-#[test]
-fn default_routes_from_advertisements_survive() {
-    let bench = Bench::new();
-    learn_default_routes(&bench);
-    let accept_ra = ["e0", "x0"].map(|device| format!("net/ipv6/conf/{device}/accept_ra"));
-    let seen = || accept_ra.each_ref().map(|key| bench.sysctl(key));
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        host.enable_forwarding(&["e0"]).expect("forwarding");
-        assert_eq!(learnt(&bench).lines().count(), 2, "{}", learnt(&bench));
-        assert_eq!(seen(), ["2", "1"], "the other one only for the moment");
-        host.close().await.expect("close");
-    });
-    assert_eq!(learnt(&bench).lines().count(), 2, "{}", learnt(&bench));
-    assert_eq!(seen(), ["1", "1"]);
-}
-
-/// The reason for all the care. Should this fail, the kernel has become kinder.
-#[test]
-fn bare_forwarding_drops_default_routes_of_every_interface() {
-    let bench = Bench::new();
-    learn_default_routes(&bench);
-    bench.here.set_sysctl(FORWARDING[1], "1").expect("sysctl");
-    assert_eq!(learnt(&bench), "");
-}
-
-/// From advertisements on `e0` and on `x0`.
-fn learn_default_routes(bench: &Bench) {
-    let second = format!("link add x0 type veth peer name x1 netns {}", bench.there.name());
-    ip(&bench.here, &second);
-    ip(&bench.here, "link set x0 up");
-    ip(&bench.there, "link set x1 up");
-    let deadline = Instant::now() + PATIENCE;
-    while learnt(bench).lines().count() < 2 {
-        assert!(Instant::now() < deadline, "{}", learnt(bench));
-        advertise(&bench.there, "e1");
-        advertise(&bench.there, "x1");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-fn learnt(bench: &Bench) -> String {
-    ip(&bench.here, "-6 route show default proto ra")
-}
-
-/// Sends a router advertisement (RFC 4861, 4.2) with a lifetime of 1800 s to all nodes.
-fn advertise(netns: &Netns, device: &str) {
-    let send = || {
-        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
-        socket.bind_device(Some(device.as_bytes()))?;
-        socket.set_multicast_hops_v6(255)?;
-        let mut message = [0; 16];
-        message[0] = 134;
-        message[4] = 64;
-        message[6..8].copy_from_slice(&1800_u16.to_be_bytes());
-        let everyone: SocketAddr = "[ff02::1]:0".parse().expect("an address");
-        socket.send_to(&message, &everyone.into())
-    };
-    // Without a link-local address, which takes a moment, this fails; the caller tries again.
-    let _: std::io::Result<usize> = netns.within(send).expect("inside");
-}
-
-#[test]
 fn one_daemon_per_namespace_and_per_state_directory() {
     let (bench, elsewhere) = (Bench::new(), Bench::new());
     let first = bench.run(|| async { open(&bench.state).await });
@@ -291,69 +192,6 @@ fn the_way_is_the_one_of_the_routing_table() {
         let error = host.way_to("10.9.0.1".parse().expect("ip")).await.unwrap_err();
         assert!(matches!(error, HostError::Local { .. }), "{error}");
     });
-}
-
-#[test]
-fn next_hops_are_kept_resolved_and_forgotten_in_the_end() {
-    let bench = Bench::new();
-    ip(&bench.here, "route add 10.20.0.0/16 via 10.9.0.2");
-    ip(&bench.here, "neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 dev e0 nud permanent");
-    let kept = || ip(&bench.here, "neigh show proto 76");
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        let backends = addresses(["10.20.0.1", "10.20.0.2", "10.9.0.77", "fd09::2"]);
-        host.keep_neighbours(backends).await.expect("keep");
-        eventually(&mut host, |host_sees| host_sees.is_empty() && resolved(&kept()) == 2).await;
-        assert!(kept().contains("managed"), "{}", kept());
-
-        host.keep_neighbours(addresses(["fd09::2"])).await.expect("keep");
-        assert!(!kept().contains("10.9.0.2 "), "{}", kept());
-        ip(&bench.there, "link set e1 down");
-        ip(&bench.there, "link set e1 up");
-        host.close().await.expect("close");
-    });
-    assert_eq!(kept(), "");
-    let fixed = ip(&bench.here, "neigh show 10.9.0.77");
-    assert!(fixed.contains("PERMANENT"), "{fixed}");
-}
-
-#[test]
-fn a_silent_next_hop_is_named_with_its_backends_and_so_is_a_missing_route() {
-    let bench = Bench::new();
-    ip(&bench.here, "route add 10.20.0.0/16 via 10.9.0.66");
-    bench.run(|| async {
-        let mut host = open(&bench.state).await;
-        let all = addresses(["10.20.0.1", "10.20.0.2", "10.9.0.2", "192.0.2.1"]);
-        host.keep_neighbours(all).await.expect("keep");
-        let silent = |backend: &str| Unreachable {
-            backend: backend.parse().expect("ip"),
-            next_hop: Some("10.9.0.66".parse().expect("ip")),
-        };
-        let lost = Unreachable { backend: "192.0.2.1".parse().expect("ip"), next_hop: None };
-        let expected = [lost, silent("10.20.0.1"), silent("10.20.0.2")];
-        eventually(&mut host, |found| found == expected).await;
-        ip(&bench.there, "addr add 10.9.0.66/24 dev e1");
-        eventually(&mut host, |found| found == [lost]).await;
-        host.close().await.expect("close");
-    });
-}
-
-fn resolved(listing: &str) -> usize {
-    let states = ["REACHABLE", "STALE", "DELAY", "PROBE"];
-    let is = |line: &&str| states.iter().any(|state| line.contains(state));
-    listing.lines().filter(is).count()
-}
-
-async fn eventually(host: &mut Host, done: impl Fn(&[Unreachable]) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = host.tend().await.expect("tend");
-        if done(&found) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{found:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! Services of which no more is said than must be: what everything else is then.
+
+use std::{num::NonZeroU16, sync::Arc};
+
+use super::{
+    Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Queue, Server, Service,
+    Steering, Strategy,
+};
+
+impl Service {
+    /// Of TCP, on no address and port yet.
+    #[must_use]
+    pub fn plain(name: impl Into<Arc<str>>, pool: Pool) -> Self {
+        Self {
+            name: name.into(),
+            protocol: Protocol::Tcp,
+            addresses: Vec::new(),
+            hostnames: Vec::new(),
+            ports: Vec::new(),
+            steering: Steering::default(),
+            private: None,
+            concurrency: Concurrency::default(),
+            limits: None,
+            queue: Queue::default(),
+            pool,
+        }
+    }
+}
+
+impl Port {
+    /// A single one, passed through.
+    #[must_use]
+    pub fn plain(port: NonZeroU16) -> Self {
+        Self {
+            port,
+            end_port: port,
+            handlers: Vec::new(),
+            tls: None,
+            proxy_proto: None,
+            force_https: false,
+            http: HttpOptions::default(),
+        }
+    }
+}
+
+impl Pool {
+    /// Without health checks.
+    #[must_use]
+    pub const fn plain(strategy: Strategy, servers: Vec<Server>) -> Self {
+        Self { strategy, servers, health_check: None }
+    }
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self { kind: ConcurrencyKind::Connections, soft_limit: 20, hard_limit: None }
+    }
+}
