@@ -134,7 +134,6 @@ impl FlowRef {
         number / set_number: u32,
         slot / set_slot: u32,
         expected / set_expected: [u8; 4],
-        opened / set_opened: u64,
         seen / set_seen: u64,
         answered / set_answered: u64,
         hop / set_hop: CachedHop,
@@ -162,6 +161,20 @@ impl FlowRef {
     pub const fn head(self) -> WordRef {
         // SAFETY: the first of the entry's aligned words.
         unsafe { WordRef::new(self.as_ptr().cast()) }
+    }
+
+    /// [`Flow::opened`], read and written where the program says, as the sequence is.
+    #[inline(always)]
+    #[must_use]
+    pub fn opened(self) -> u64 {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw const (*self.as_ptr()).opened).read_volatile() }
+    }
+
+    #[inline(always)]
+    pub fn set_opened(self, value: u64) {
+        // SAFETY: as in the readers above.
+        unsafe { (&raw mut (*self.as_ptr()).opened).write_volatile(value) }
     }
 
     /// [`Flow::sequence`], read where the program says and not where it is convenient.

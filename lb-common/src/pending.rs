@@ -1,21 +1,22 @@
 //! Room for half-open flows.
 //!
 //! Any entry would do, since the slot says which it is. So they are taken in turn: a new flow is
-//! written where the last one's entry ended, in memory that the CPU has already fetched, and in a
-//! flood the oldest give way first. CPUs take [`STRETCH`] of them at a time.
+//! written where the last one's entry ended, in memory that the CPU has already fetched. Flows that
+//! wait for their client are passed over while others nearby are free; in a flood, where none is, the
+//! oldest give way first. CPUs take [`STRETCH`] entries at a time.
 
 use crate::{
     abi::{Slot, WAYS, flow_state},
     flow_table::{self, Claim, bucket, evict, slot_of, stands, stands_for, way_where},
-    in_place::BucketRef,
+    in_place::{BucketRef, FlowRef},
     tables::{Part, Tables},
     verdict::Reason,
 };
 
 /// Entries that a CPU takes its turns in before it asks for others: a power of two.
 pub const STRETCH: u32 = 64;
-/// Entries tried before giving up: those that are just being written, or of established flows that
-/// found no room among their like.
+/// Entries among which a free one is looked for; and if there is none, those tried before giving up:
+/// they may just be written, or be of established flows that found no room among their like.
 const TRIES: u64 = 8;
 /// In an entry's first word, the lowest bit of its sequence.
 const ODD: u64 = if cfg!(target_endian = "little") { 1 } else { 1 << 32 };
@@ -94,24 +95,47 @@ fn mask<T: Tables>(tables: &T) -> u32 {
     tables.slot_mask(Part::Pending) * WAYS + WAYS - 1
 }
 
-/// The next entry, from which whoever had it is gone. `turn`: this CPU's own, kept between packets.
+/// The next entry that is nobody's, or else the next one, from which whoever had it is gone. `turn`:
+/// this CPU's own, kept between packets.
 #[inline(never)]
 fn take<T: Tables>(tables: &T, turn: &mut u32) -> Option<u32> {
+    if turn.is_multiple_of(STRETCH) {
+        *turn = tables.next_stretch();
+    }
+    let first = *turn;
+    for step in 0..TRIES {
+        let next = first.wrapping_add(step as u32);
+        if step > 0 && next.is_multiple_of(STRETCH) {
+            break;
+        }
+        let place = next & mask(tables);
+        let flow = tables.flow(Part::Pending, place)?;
+        let head = flow.head().load();
+        if flow.opened() == 0 && seize(tables, flow, head) {
+            *turn = next.wrapping_add(1);
+            return Some(place);
+        }
+    }
     for left in (0..TRIES).rev() {
-        if turn.is_multiple_of(STRETCH) {
+        if turn.is_multiple_of(STRETCH) && *turn != first {
             *turn = tables.next_stretch();
         }
         let place = *turn & mask(tables);
         *turn = turn.wrapping_add(1);
         let flow = tables.flow(Part::Pending, place)?;
         let head = flow.head().load();
-        let free = flow.opened() == 0 || put_out(tables, place, left == 0);
-        // Two CPUs are at one place only where there are few. Its sequence is odd until it is open.
-        if free && head & ODD == 0 && tables.exchange(flow.head(), head, head | ODD) {
+        if put_out(tables, flow, place, left == 0) && seize(tables, flow, head) {
             return Some(place);
         }
     }
     None
+}
+
+/// Makes an entry ours that is still as when it was found free: where there are few, two CPUs may be at
+/// one. Its sequence is odd until it is opened or released.
+#[inline(always)]
+fn seize<T: Tables>(tables: &T, flow: FlowRef, head: u64) -> bool {
+    head & ODD == 0 && tables.exchange(flow.head(), head, head | ODD)
 }
 
 /// Gives an entry back that was taken for nothing.
@@ -125,8 +149,7 @@ fn give_back<T: Tables>(tables: &T, place: u32) {
 /// Takes an entry from its flow. `false`: it is being written, or it is an established flow's, unless
 /// `any` may go.
 #[inline(never)]
-fn put_out<T: Tables>(tables: &T, place: u32, any: bool) -> bool {
-    let Some(flow) = tables.flow(Part::Pending, place) else { return false };
+fn put_out<T: Tables>(tables: &T, flow: FlowRef, place: u32, any: bool) -> bool {
     let Some(word) = slot_of(tables, flow) else { return false };
     let slot = Slot(word.load());
     // Perhaps by who takes the slot from the flow, and still needs the entry.

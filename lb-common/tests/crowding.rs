@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     abi::{Address, Slot, counter, flow_state},
+    flow_table::{entry, remove},
     pipeline::balance,
     tables::Part,
     testing::{
@@ -76,4 +77,31 @@ fn a_crowded_flow_stays_as_an_established_one() {
     assert!(moved.iter().any(|(_, flow)| flow.client_port == 40_008_u16.to_be_bytes()));
     let counted: u64 = model.load.iter().map(lb_common::testing::model::Count::get).sum();
     assert_eq!(counted as usize, model.flows(Part::Pending).len() + moved.len());
+}
+
+/// Entries are taken in turn, and there are 128: whose turn it is would meet it seven times.
+#[test]
+fn who_waits_for_its_client_is_passed_over_while_there_is_room() {
+    let model = world::model_of(16, 1 << 40);
+    let half_open = |port: u16| {
+        let pending = model.flows(Part::Pending);
+        pending.into_iter().find(|(_, flow)| flow.client_port == port.to_be_bytes())
+    };
+    send(&model, &segment(40_000, "S"));
+    for port in 50_000..51_000 {
+        send(&model, &segment(port, "S"));
+        let (_, flow) = half_open(port).expect("it was opened");
+        assert!(remove(&model, entry(&model, flow.number).expect("its entry")));
+    }
+    assert!(half_open(40_000).is_some());
+    assert_eq!(model.counters[counter::EVICTED_PENDING as usize].get(), 0);
+
+    // A flood: none is free, and the oldest give way first, but for those of one bucket.
+    for port in 50_000..50_300 {
+        send(&model, &segment(port, "S"));
+    }
+    assert!(half_open(40_000).is_none());
+    let left = (50_300 - 32..50_300).filter(|&port| half_open(port).is_some());
+    assert_eq!(left.count(), 32, "the newest are there");
+    assert!(model.flows(Part::Pending).len() <= 128);
 }
