@@ -4,6 +4,7 @@ mod mix;
 mod plain;
 mod quic;
 mod steering;
+mod strategy;
 mod turns;
 
 use std::{
@@ -26,6 +27,7 @@ pub use steering::{
     Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
     RateLimits, SourcePrefix, SourceRate, Steering, SynFlood,
 };
+pub use strategy::Strategy;
 pub use turns::turns;
 
 /// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
@@ -300,22 +302,6 @@ pub struct Pool {
     /// Never empty; addresses differ.
     pub servers: Vec<Server>,
     pub health_check: Option<HealthCheck>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// By a hash of the flow, which moves as little as can be when backends come and go.
-    Maglev,
-    /// Power of two choices on the shared counts.
-    P2c,
-    /// The same by how long backends take to answer, beside the counts. The proxy's alone.
-    PeakEwma,
-    /// The fewest live connections for its weight.
-    LeastConn,
-    /// Smooth weighted round robin.
-    Wrr,
-    /// At random, by weight.
-    Random,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

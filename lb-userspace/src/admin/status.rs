@@ -32,6 +32,12 @@ pub struct ServiceStatus {
     pub path: String,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// Of steered ports, how packets reach backends: the configuration's `forwarding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<String>,
+    /// How a backend is chosen, as the configuration has it.
+    #[serde(default)]
+    pub strategy: String,
     pub addresses: Vec<IpAddr>,
     /// Each a number, or a range such as `20000-20999`.
     pub ports: Vec<String>,

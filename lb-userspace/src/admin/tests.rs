@@ -45,6 +45,8 @@ fn sample() -> Status {
             name: "web".into(),
             path: "proxy".into(),
             protocol: "tcp".into(),
+            forwarding: None,
+            strategy: "p2c".into(),
             addresses: vec!["203.0.113.1".parse().unwrap()],
             ports: vec!["443".into()],
             requests: 3,

@@ -120,10 +120,13 @@ impl Report {
                 connections: backend.connections.load(Ordering::Relaxed) + opened,
             });
         }
+        let steering = service.is_steered().then_some(&service.steering);
         Ok(ServiceStatus {
             name: service.name.to_string(),
             path: if service.is_steered() { "steer" } else { "proxy" }.to_owned(),
             protocol: service.protocol.to_string(),
+            forwarding: steering.map(|it| it.forwarding.name().to_owned()),
+            strategy: steering.map_or(service.pool.strategy, |it| it.strategy).name().to_owned(),
             addresses: service.addresses.clone(),
             ports: service.ports.iter().map(ToString::to_string).collect(),
             requests: running.requests.load(Ordering::Relaxed) + steered,

@@ -106,14 +106,16 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
         0 => String::new(),
         failed => format!(", {failed} failed"),
     };
+    let forwarding = service.forwarding.as_ref().map_or(String::new(), |it| format!(" {it}"));
     // What the kernel opens is no request.
     let counted = if service.path == "steer" { "connections" } else { "requests" };
     writeln!(
         out,
-        "{}  {} {}  {}  port {}  {} {counted}{failed}",
+        "{}  {} {}{forwarding} {}  {}  port {}  {} {counted}{failed}",
         service.name,
         service.path,
         service.protocol,
+        service.strategy,
         listed(&service.addresses),
         listed(&service.ports),
         service.requests,

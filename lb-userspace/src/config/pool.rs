@@ -57,15 +57,7 @@ pub(super) fn pool(value: Value<'_>) -> Option<PoolDraft> {
 }
 
 fn strategy(value: Value<'_>) -> Option<At<Strategy>> {
-    let known = [
-        ("maglev", Strategy::Maglev),
-        ("p2c", Strategy::P2c),
-        ("peak_ewma", Strategy::PeakEwma),
-        ("least_conn", Strategy::LeastConn),
-        ("wrr", Strategy::Wrr),
-        ("random", Strategy::Random),
-    ];
-    Some(value.at(value.choice(&known, &[])?))
+    Some(value.at(value.choice(&Strategy::NAMED, &[])?))
 }
 
 fn servers(value: Value<'_>) -> Option<List<ServerDraft>> {

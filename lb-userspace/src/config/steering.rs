@@ -73,13 +73,7 @@ pub(super) fn steering(service: &mut Section<'_>) -> SteeringDraft {
 }
 
 fn forwarding(value: Value<'_>) -> Option<At<Forwarding>> {
-    let known = [
-        ("nat", Forwarding::Nat),
-        ("l2", Forwarding::L2),
-        ("ipip", Forwarding::Ipip),
-        ("gue", Forwarding::Gue),
-    ];
-    Some(value.at(value.choice(&known, &[])?))
+    Some(value.at(value.choice(&Forwarding::NAMED, &[])?))
 }
 
 /// `true`, or a number of bytes: from what every IPv4 host takes (RFC 9293, 3.7.1) up.

@@ -66,6 +66,19 @@ pub enum Forwarding {
 }
 
 impl Forwarding {
+    /// By what they are called in the configuration.
+    pub const NAMED: [(&str, Self); 4] =
+        [("nat", Self::Nat), ("l2", Self::L2), ("ipip", Self::Ipip), ("gue", Self::Gue)];
+
+    /// Its name there.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMED
+            .into_iter()
+            .find(|(_, named)| *named == self)
+            .map_or("unknown", |(name, _)| name)
+    }
+
     /// Whether the packet keeps its addresses and ports, so that the backend answers the client
     /// directly.
     #[must_use]

@@ -34,6 +34,8 @@ fn status() -> Status {
             name: "web".into(),
             path: "proxy".into(),
             protocol: "tcp".into(),
+            forwarding: None,
+            strategy: "p2c".into(),
             addresses: vec!["203.0.113.10".parse().expect("an address")],
             ports: vec!["443".into(), "20000-20999".into()],
             requests: 2000,
@@ -68,7 +70,7 @@ packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
 handshakes  12, failed: timeout 2
 
-web  proxy tcp  203.0.113.10  port 443, 20000-20999  2000 requests, 3 failed
+web  proxy tcp p2c  203.0.113.10  port 443, 20000-20999  2000 requests, 3 failed
   BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS
   10.0.0.11:8080      up          1    12         1000
   [2001:db8::1]:8080  down        1     0         1000
@@ -111,9 +113,12 @@ fn nothing_is_said_to_be_none() {
 fn what_is_steered_is_no_request() {
     let mut status = status();
     status.services[0].path = "steer".to_owned();
+    status.services[0].forwarding = Some("ipip".to_owned());
     let text = render(&status, false);
     assert!(
-        text.contains("web  steer tcp  203.0.113.10  port 443, 20000-20999  2000 connections"),
+        text.contains(
+            "web  steer tcp ipip p2c  203.0.113.10  port 443, 20000-20999  2000 connections"
+        ),
         "{text}"
     );
 }

@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use crate::service::{
-    ConcurrencyKind, Forwarding, Handler, MssClamp, OnBackendDown, Protocol, Strategy,
-};
+use crate::service::{ConcurrencyKind, Handler, MssClamp, OnBackendDown, Protocol, Strategy};
 
 use super::{
     super::{
@@ -122,7 +120,7 @@ fn refuse_changed_ports(service: &Draft<'_>, pool: &PoolDraft, report: &Report) 
         if let Some(port) = service.steered().find(keeps) {
             let message = format!(
                 "`{}` keeps the port that the client asked for, and this server listens on {}",
-                word(key.value),
+                key.value.name(),
                 socket.port()
             );
             report.push(
@@ -171,7 +169,7 @@ fn refuse_small_mtu(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
         let message = format!("an `mtu` of {} is too small for IPv6", mtu.value);
         let help = format!(
             "write at least {least}: IPv6 needs {LEAST_V6_MTU}, and `{}` adds its headers",
-            word(service.forwarding())
+            service.forwarding().name()
         );
         report.push(Diagnostic::new(mtu.span.clone(), message).help(help));
     }
@@ -239,14 +237,5 @@ fn refuse_server_ids(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
                 .related(first, "the other one")
                 .help("give one of them another `server_id`, or raise `quic.server_id_length`"),
         );
-    }
-}
-
-fn word(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::Nat => "nat",
-        Forwarding::L2 => "l2",
-        Forwarding::Ipip => "ipip",
-        Forwarding::Gue => "gue",
     }
 }
