@@ -1,7 +1,7 @@
 //! The flow table: our own, in plain arrays.
 //!
 //! A BPF hash map costs a lock, an allocation and two copies for a new entry, and a new flow needs
-//! two of them; this table needs three compare-and-exchanges. Buckets are cache lines; a search
+//! two of them; this table needs four compare-and-exchanges. Buckets are cache lines; a search
 //! compares fingerprints in one of them and then one entry. Within a bucket a fingerprint stands
 //! once, so a search never has to go on. The hash is keyed: nobody outside can fill a bucket on
 //! purpose.
@@ -11,7 +11,6 @@
 //! (a seqlock, as in the kernel's include/linux/seqlock.h).
 
 pub use crate::trail::{NEIGHBOURS, Trail, between, hash, hash_between};
-
 use crate::{
     abi::{Answer, FlowKey, PENDING, Slot, WAYS, counter, flow_state},
     in_place::{BucketRef, FlowRef, WordRef},

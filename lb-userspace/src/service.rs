@@ -30,6 +30,11 @@ pub use steering::{
 pub use strategy::Strategy;
 pub use turns::turns;
 
+/// What a value is called in the configuration, by all that are.
+fn name_of<T: PartialEq>(value: T, named: &[(&'static str, T)]) -> &'static str {
+    named.iter().find(|(_, it)| *it == value).map_or("unknown", |(name, _)| *name)
+}
+
 /// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {

@@ -178,14 +178,19 @@ impl Slot {
     #[inline(always)]
     #[must_use]
     pub const fn place(self) -> u32 {
-        ((self.0 & Self::MARK) >> 8) as u32
+        self.mark() as u32
+    }
+
+    #[inline(always)]
+    const fn mark(self) -> u64 {
+        (self.0 & Self::MARK) >> 8
     }
 
     /// Whether an established flow was born at `time` (ns) or after it, as far as the unit tells; for
     /// times of the last months.
     #[must_use]
     pub const fn is_born_since(self, time: u64) -> bool {
-        let age = Self::birth(time).wrapping_sub(self.place() as u64) & (Self::MARK >> 8);
+        let age = Self::birth(time).wrapping_sub(self.mark()) & (Self::MARK >> 8);
         age == 0 || age > Self::MARK >> 9
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::Strategy;
+use super::{Strategy, name_of};
 
 /// How the kernel treats the packets of a service. The proxy never sees any of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,10 +73,7 @@ impl Forwarding {
     /// Its name there.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::NAMED
-            .into_iter()
-            .find(|(_, named)| *named == self)
-            .map_or("unknown", |(name, _)| name)
+        name_of(self, &Self::NAMED)
     }
 
     /// Whether the packet keeps its addresses and ports, so that the backend answers the client

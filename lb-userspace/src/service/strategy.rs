@@ -1,5 +1,7 @@
 //! How a backend is chosen.
 
+use super::name_of;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// By a hash of the flow, which moves as little as can be when backends come and go.
@@ -30,9 +32,6 @@ impl Strategy {
     /// Its name there.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::NAMED
-            .into_iter()
-            .find(|(_, named)| *named == self)
-            .map_or("unknown", |(name, _)| name)
+        name_of(self, &Self::NAMED)
     }
 }
