@@ -141,6 +141,8 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateSource {
     Files(CertificateFiles),
+    /// The same, and shown to clients that send no name. There is at most one.
+    Default(CertificateFiles),
     /// All pairs of certificate and key in there.
     Directory(PathBuf),
 }

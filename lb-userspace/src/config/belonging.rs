@@ -22,7 +22,7 @@ pub(super) const HOMES: &[(&str, &[&str])] = &[
     ),
     ("`[node.encap]`", &["source_v4", "source_v6", "gue_port"]),
     ("`[admin]`", &["listen"]),
-    ("`[[certificates]]`", &["cert", "key", "directory"]),
+    ("`[[certificates]]`", &["cert", "key", "directory", "default"]),
     (
         "`[proxy]`",
         &[

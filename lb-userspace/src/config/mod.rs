@@ -103,6 +103,9 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let admin = root.optional("admin", node::admin);
     let certificates =
         root.optional("certificates", |it| it.list(|it| proxy::certificate(it, directory)));
+    if let Some(certificates) = &certificates {
+        proxy::refuse_second_default(certificates, root.report());
+    }
     let has_certificates = root.has("certificates");
     let proxy = root.optional("proxy", proxy::proxy);
     let groups = root.optional("regions", |it| it.entries(groups::group)).unwrap_or_default();

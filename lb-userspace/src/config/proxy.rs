@@ -8,7 +8,12 @@ use std::{
 
 use crate::settings::{CertificateFiles, CertificateSource, ProxySettings};
 
-use super::{diagnostic::Diagnostic, network::networks, reader::Value, scalar::duration};
+use super::{
+    diagnostic::Diagnostic,
+    network::networks,
+    reader::{At, List, Report, Value},
+    scalar::duration,
+};
 
 /// Of keys for session tickets.
 const LONGEST_ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
@@ -99,19 +104,31 @@ fn header_prefix(value: Value<'_>) -> Option<Arc<str>> {
 /// Relative paths are relative to `directory`, the configuration file's.
 pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<CertificateSource> {
     value.section(|source| {
+        let is_default = source.optional("default", Value::boolean);
         let Some(span) = source.key_span("directory") else {
             let cert = source.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
             let key = source.required("key", r#"key = "example.key""#, |it| file(it, directory));
             source.optional("directory", |it| file(it, directory));
-            return Some(CertificateSource::Files(CertificateFiles { cert: cert?, key: key? }));
+            let files = CertificateFiles { cert: cert?, key: key? };
+            return Some(match is_default {
+                Some(true) => CertificateSource::Default(files),
+                _ => CertificateSource::Files(files),
+            });
         };
-        for key in ["cert", "key"] {
+        for (key, help) in [
+            ("cert", "keep one of the two; `[[certificates]]` may be repeated"),
+            ("key", "keep one of the two; `[[certificates]]` may be repeated"),
+            (
+                "default",
+                "add a `[[certificates]]` with the `cert` and `key` of one pair and `default`",
+            ),
+        ] {
             if let Some(beside) = source.key_span(key) {
                 let message = format!("`{key}` beside `directory`");
                 source.report().push(
                     Diagnostic::new(beside, message)
                         .related(span.clone(), "all pairs in there are read")
-                        .help("keep one of the two; `[[certificates]]` may be repeated"),
+                        .help(help),
                 );
             }
         }
@@ -120,6 +137,21 @@ pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<Certific
         let path = source.optional("directory", |it| file(it, directory))?;
         Some(CertificateSource::Directory(path))
     })
+}
+
+/// Clients that send no name are shown one certificate.
+pub(super) fn refuse_second_default(certificates: &List<CertificateSource>, report: &Report) {
+    let is_default =
+        |it: &&At<CertificateSource>| matches!(it.value, CertificateSource::Default(_));
+    let mut defaults = certificates.items.iter().filter(is_default);
+    let Some(first) = defaults.next() else { return };
+    for other in defaults {
+        report.push(
+            Diagnostic::new(other.span.clone(), "a second default certificate")
+                .related(first.span.clone(), "the first one")
+                .help("keep `default = true` at one; one of the other kind of key for the same names goes with it by itself"),
+        );
+    }
 }
 
 /// A path that may be relative to `directory`.

@@ -43,6 +43,10 @@ impl<T> ByName<T> {
         self.exact.values().chain(self.wildcard.values()).chain(&self.any)
     }
 
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.exact.values_mut().chain(self.wildcard.values_mut()).chain(&mut self.any)
+    }
+
     fn find_named(&self, name: Option<&str>, depth: usize) -> Option<&T> {
         let name = normal(name?);
         let exact = self.exact.get(&*name);

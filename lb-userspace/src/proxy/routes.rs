@@ -53,6 +53,8 @@ pub(super) struct Frontend {
     /// Who may come here at all. `None`: everybody.
     pub private: Option<Private>,
     sites: ByName<Arc<Site>>,
+    /// For clients that name no host.
+    nameless: Option<Arc<Site>>,
 }
 
 /// A service at one of its ports.
@@ -83,8 +85,7 @@ impl Routes {
     ) -> Result<Self, Error> {
         let geography = Arc::new(geography);
         let mut services = HashMap::new();
-        let names = self_signed_names(fleet);
-        let mut terminators = Terminators::new(certificates.clone(), names, ticket_rotation);
+        let mut terminators = Terminators::new(certificates.clone(), ticket_rotation);
         let mut frontends = HashMap::new();
         for running in &fleet.services {
             let gate = Gate::new(running.clone());
@@ -102,8 +103,11 @@ impl Routes {
             }
         }
         let frontends = frontends.into_iter();
-        let frontends = frontends.map(|(at, frontend)| (at, Arc::new(frontend))).collect();
-        Ok(Self { frontends, services })
+        let frontends = frontends.map(|(at, mut frontend): (_, Frontend)| {
+            frontend.nameless = nameless(&frontend.sites);
+            (at, Arc::new(frontend))
+        });
+        Ok(Self { frontends: frontends.collect(), services })
     }
 
     /// The service `name`, where it takes requests.
@@ -118,8 +122,12 @@ impl Routes {
 }
 
 impl Frontend {
+    /// For a client that names the host `name`, or none.
     pub fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
-        self.sites.find(name)
+        match name {
+            Some(name) => self.sites.find(Some(name)),
+            None => self.nameless.as_ref(),
+        }
     }
 
     pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
@@ -171,6 +179,7 @@ fn claim(
         opening,
         private: service.private.clone(),
         sites: ByName::default(),
+        nameless: None,
     });
     if frontend.opening != opening || frontend.private != service.private {
         let service = service.name.clone();
@@ -194,18 +203,17 @@ fn claim(
     Ok(())
 }
 
-/// Hostnames and addresses of the services that may have to show a self-signed certificate.
-fn self_signed_names(fleet: &Fleet) -> Vec<String> {
-    let wanted = fleet.services.iter().filter(|running| {
-        let mut options = running.service.ports.iter().filter_map(|port| port.tls.as_ref());
-        options.any(|options| options.default_self_signed)
-    });
-    let names = wanted.flat_map(|running| {
-        let addresses = running.service.addresses.iter().map(ToString::to_string);
-        running.service.hostnames.iter().map(ToString::to_string).chain(addresses)
-    });
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    names.dedup();
-    names
+/// The site that takes every name. Without one any of those here, where it makes no difference which:
+/// it is the only one, or each request will name its own (`Host`) and all end TLS alike.
+fn nameless(sites: &ByName<Arc<Site>>) -> Option<Arc<Site>> {
+    if let Some(any) = sites.find(None) {
+        return Some(any.clone());
+    }
+    let first = sites.values().next()?;
+    let is_alike = |site: &Arc<Site>| {
+        let terminators = (site.terminator.as_ref(), first.terminator.as_ref());
+        let ends_tls_alike = matches!(terminators, (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        Arc::ptr_eq(site, first) || site.is_http && first.is_http && ends_tls_alike
+    };
+    sites.values().all(is_alike).then(|| first.clone())
 }

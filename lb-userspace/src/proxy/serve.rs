@@ -106,7 +106,7 @@ async fn greeted(
     let (peer, local) = (origin.client, origin.local);
     let handshake = timeout(
         worker.settings.handshake_timeout,
-        tls::accept(stream, frontend, &worker.handshakes),
+        tls::accept(stream, frontend, origin.server.ip(), &worker.handshakes),
     );
     match handshake.await {
         Ok(Ok(accepted)) => return Some(accepted),

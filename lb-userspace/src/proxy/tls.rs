@@ -1,6 +1,6 @@
 //! TLS towards clients: configurations from a port's options, and the handshake.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -11,7 +11,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    certificates::{CertificateStore, Error, Resolver, provider, read_chain, self_signed},
+    certificates::{CertificateStore, Error, Resolver, SelfSigned, Subject, provider, read_chain},
     handshakes::{Handshakes, Kind},
     routes::{Frontend, Site},
     tickets::Tickets,
@@ -29,19 +29,13 @@ pub(super) struct Terminator {
 /// Makes one [`Terminator`] for each distinct set of options.
 pub(super) struct Terminators {
     certificates: Arc<CertificateStore>,
-    /// Names in the self-signed certificate.
-    names: Vec<String>,
     ticket_rotation: Duration,
     made: Vec<(TlsOptions, Arc<Terminator>)>,
 }
 
 impl Terminators {
-    pub fn new(
-        certificates: Arc<CertificateStore>,
-        names: Vec<String>,
-        ticket_rotation: Duration,
-    ) -> Self {
-        Self { certificates, names, ticket_rotation, made: Vec::new() }
+    pub fn new(certificates: Arc<CertificateStore>, ticket_rotation: Duration) -> Self {
+        Self { certificates, ticket_rotation, made: Vec::new() }
     }
 
     pub fn terminator(&mut self, options: &TlsOptions) -> Result<Arc<Terminator>, Error> {
@@ -54,12 +48,11 @@ impl Terminators {
     }
 
     fn make(&self, options: &TlsOptions) -> Result<Terminator, Error> {
-        let fallback =
-            options.default_self_signed.then(|| self_signed(self.names.clone())).transpose()?;
+        let self_signed = options.default_self_signed.then(SelfSigned::shared).transpose()?;
         let versions: Vec<_> = options.versions.iter().map(|&it| supported(it)).collect();
         let suites = provider().cipher_suites.into_iter();
         let suites = suites.filter(|suite| versions.contains(&suite.version())).collect();
-        let resolver = Arc::new(Resolver::new(self.certificates.clone(), fallback, suites));
+        let resolver = Arc::new(Resolver::new(self.certificates.clone(), self_signed, suites));
         let mut config = configure(options, &versions, resolver.clone())?;
         config.ticketer = match options.client_auth {
             // A ticket stands for what was verified when it was given out: one from a port that asks
@@ -71,6 +64,23 @@ impl Terminators {
             config: Arc::new(config),
             resolver,
             client_auth: options.client_auth.clone(),
+        })
+    }
+}
+
+impl Terminator {
+    /// For a client that asks for `subject`. `None`: there is no certificate for it.
+    fn config(&self, subject: Subject<'_>) -> Option<Arc<ServerConfig>> {
+        if !self.resolver.covers(subject) {
+            return None;
+        }
+        Some(match subject {
+            Subject::Name(_) => self.config.clone(),
+            Subject::Address(address) => {
+                let mut config = ServerConfig::clone(&self.config);
+                config.cert_resolver = Arc::new(self.resolver.at(address));
+                Arc::new(config)
+            }
         })
     }
 }
@@ -120,15 +130,17 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// A client's stream after the handshake. Boxed: it is more than a kilobyte, and changes hands.
 pub(super) type Secured = Box<TlsStream<TcpStream>>;
 
-/// The handshake. The site is the one that the client named by SNI; a name that no site or no
-/// certificate answers for gets the alert `unrecognized_name`.
+/// The handshake, with a client that connected to `address` as it sees it. The site is the one that the
+/// client named by SNI; a name that no site or no certificate answers for gets the alert
+/// `unrecognized_name`.
 pub(super) async fn accept(
     stream: TcpStream,
     frontend: &Frontend,
+    address: IpAddr,
     handshakes: &Arc<Handshakes>,
 ) -> io::Result<(Secured, Arc<Site>)> {
     let handshake = handshakes.begin();
-    let result = shake(stream, frontend).await;
+    let result = shake(stream, frontend, address).await;
     match result {
         Ok(accepted) => {
             handshake.complete();
@@ -144,6 +156,7 @@ pub(super) async fn accept(
 async fn shake(
     stream: TcpStream,
     frontend: &Frontend,
+    address: IpAddr,
 ) -> Result<(Secured, Arc<Site>), (Kind, io::Error)> {
     let classified = |error| (Kind::classify(&error), error);
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
@@ -152,8 +165,8 @@ async fn shake(
     let name = hello.server_name();
     let found = frontend.site(name).and_then(|site| {
         let terminator = site.terminator.as_ref()?;
-        let covered = terminator.resolver.covers(name);
-        covered.then(|| (site.clone(), terminator.config.clone()))
+        let subject = name.map_or(Subject::Address(address), Subject::Name);
+        Some((site.clone(), terminator.config(subject)?))
     });
     let Some((site, config)) = found else {
         let error = io::Error::other("no site or certificate for the name asked for");

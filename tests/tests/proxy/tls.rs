@@ -63,11 +63,13 @@ fn an_unknown_name_gets_an_alert_unless_self_signed() -> Result<()> {
             r#"{ port = 443, handlers = ["tls"], tls_options = { default_self_signed = true } }"#;
         Ok(named_services(lab)? + &nameless_service("any", port, &servers))
     })?;
-    let strange: [&[&str]; 3] = [
+    let strange: [&[&str]; 4] = [
         &["-servername", "strange.example.test"],
         // A wildcard in a certificate stands for one label.
         &["-servername", "a.b.wild.example.test"],
         &["-noservername"],
+        // An address is no host name, and sent all the same.
+        &["-servername", "192.0.2.9"],
     ];
     for arguments in strange {
         for vip in VIPS {

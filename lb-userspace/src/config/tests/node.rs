@@ -119,6 +119,13 @@ const BESIDE: &[Row] = &[
     ("[admin]\nlisten = 'unix:lb.sock'", &["2:10 `lb.sock` is not an absolute path"]),
     ("[admin]\nmetrics = '127.0.0.1:9100'", &["2:1 `metrics` is not supported yet"]),
     ("[[certificates]]\ncert = 'a.crt'", &["1:1 `key` is missing in `certificates`"]),
+    ("[[certificates]]\ncert = 'a.crt'\nkey = 'a.key'\ndefault = true", &[]),
+    ("[[certificates]]\ndirectory = 'live'\ndefault = true", &["3:1 `default` beside `directory`"]),
+    (
+        "[[certificates]]\ncert = 'a.crt'\nkey = 'a.key'\ndefault = true\n\
+         [[certificates]]\ncert = 'b.crt'\nkey = 'b.key'\ndefault = true",
+        &["5:1 a second default certificate"],
+    ),
     ("[[certificates]]\ncert = ''\nkey = 'a.key'", &["2:8 `cert` must be a path"]),
     ("[proxy]\nheader_prefix = 'Fly'", &["2:17 `Fly` cannot begin the name of a header"]),
     ("[proxy]\nmax_header_size = 8192\nmax_request_body = 0\nrequest_timeout = '5m'", &[]),

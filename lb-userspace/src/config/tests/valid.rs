@@ -71,6 +71,8 @@ fn certificates_are_found_beside_the_configuration() {
     };
     assert_eq!(pair.cert, Path::new("/etc/lb/web.crt"));
     assert_eq!(pair.key, Path::new("/etc/ssl/web.key"));
+    let marked = valid(&format!("{files}default = true\n{NODE}"));
+    assert_eq!(marked.certificates, [CertificateSource::Default(pair.clone())]);
 
     let directory = "[[certificates]]\ndirectory = 'live'\n";
     let config = valid(&format!("{directory}{NODE}"));

@@ -1,21 +1,41 @@
 //! A certificate and its key, from PEM.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, path::Path, sync::Arc};
 
 use rustls::{
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer, X509Certificate},
+};
 
 use super::{Error, Key};
 use crate::settings::CertificateFiles;
 
-/// The key, and the DNS names that it answers for.
-pub(super) fn load(pair: &CertificateFiles) -> Result<(Key, Vec<String>), Error> {
+/// A pair that is sound.
+pub(super) struct Loaded {
+    pub key: Key,
+    pub subjects: Subjects,
+}
+
+/// What a certificate answers for, by its subjectAltName.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Subjects {
+    pub names: BTreeSet<String>,
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// A certificate that answers for nothing is good as the default one only.
+pub(super) fn load(pair: &CertificateFiles, is_default: bool) -> Result<Loaded, Error> {
     let key = load_pair(pair)?;
-    let names = dns_names(&key, &pair.cert)?;
-    Ok((Arc::new(key), names))
+    let subjects = subjects(&key, &pair.cert)?;
+    if subjects == Subjects::default() && !is_default {
+        return Err(Error::Nameless(pair.cert.clone()));
+    }
+    Ok(Loaded { key: Arc::new(key), subjects })
 }
 
 /// All certificates in a file, at least one.
@@ -42,24 +62,28 @@ fn load_pair(pair: &CertificateFiles) -> Result<CertifiedKey, Error> {
     })
 }
 
-fn dns_names(key: &CertifiedKey, path: &Path) -> Result<Vec<String>, Error> {
-    let leaf = webpki::EndEntityCert::try_from(&key.cert[0])
-        .map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })?;
-    let names: Vec<_> = leaf.valid_dns_names().map(str::to_owned).collect();
-    if names.is_empty() {
-        return Err(Error::Nameless(path.to_owned()));
-    }
-    Ok(names)
+fn subjects(key: &CertifiedKey, path: &Path) -> Result<Subjects, Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.to_owned(), reason };
+    let leaf = webpki::EndEntityCert::try_from(&key.cert[0]);
+    let leaf = leaf.map_err(|error| malformed(error.to_string()))?;
+    let names = leaf.valid_dns_names().map(str::to_ascii_lowercase).collect();
+    let parsed = X509Certificate::from_der(&key.cert[0]);
+    let (_, parsed) = parsed.map_err(|error| malformed(error.to_string()))?;
+    let alternatives = parsed.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives.iter().flat_map(|found| &found.value.general_names);
+    let addresses = alternatives.filter_map(|name| match name {
+        GeneralName::IPAddress(octets) => address(octets),
+        _ => None,
+    });
+    Ok(Subjects { names, addresses: addresses.collect() })
 }
 
-/// A throw-away certificate for `names`, for ports with `default_self_signed`.
-pub(in super::super) fn self_signed(names: Vec<String>) -> Result<Key, Error> {
-    let made = rcgen::generate_simple_self_signed(names)?;
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let chain = vec![made.cert.der().clone()];
-    CertifiedKey::from_der(chain, key, &provider())
-        .map(Arc::new)
-        .map_err(|cause| Error::Unusable { path: "the self-signed certificate".into(), cause })
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let address = match octets.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?),
+        _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?),
+    };
+    Some(address.to_canonical())
 }
 
 pub(in super::super) fn provider() -> CryptoProvider {

@@ -2,9 +2,10 @@
 
 mod directory;
 mod load;
+mod self_signed;
 mod store;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, io, net::IpAddr, path::PathBuf, sync::Arc};
 
 use rustls::{
     SignatureAlgorithm, SupportedCipherSuite,
@@ -13,8 +14,12 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-pub(super) use self::load::{provider, read_chain, self_signed};
+use self::load::{Loaded, Subjects};
 pub use self::store::CertificateStore;
+pub(super) use self::{
+    load::{provider, read_chain},
+    self_signed::SelfSigned,
+};
 use super::names::ByName;
 use crate::settings::CertificateFiles;
 
@@ -33,7 +38,8 @@ pub enum Error {
     Mismatch(CertificateFiles),
     #[error("{path} is not a certificate: {reason}", path = path.display())]
     Malformed { path: PathBuf, reason: String },
-    #[error("{path} names no host: it needs a DNS name in subjectAltName", path = .0.display())]
+    #[error("{path} names no host: it needs a DNS name or an address in subjectAltName, \
+         unless it is the default certificate", path = .0.display())]
     Nameless(PathBuf),
     #[error("cannot verify clients by {path}: {reason}", path = path.display())]
     ClientCa { path: PathBuf, reason: String },
@@ -45,52 +51,107 @@ pub enum Error {
 
 type Key = Arc<CertifiedKey>;
 
-/// Certificates by the DNS names in their subjectAltName.
+/// Certificates by what is in their subjectAltName. Of several for the same, ECDSA comes first: it
+/// signs many times faster, and RSA remains for clients without it.
 #[derive(Default)]
 pub(super) struct Certificates {
-    /// ECDSA first: it signs many times faster, and RSA remains for clients without it.
     by_name: ByName<Vec<Key>>,
+    by_address: HashMap<IpAddr, Vec<Key>>,
+    /// For clients that send no name, at addresses that no certificate has.
+    default: Vec<Key>,
 }
 
 impl Certificates {
-    fn new<'a>(loaded: impl Iterator<Item = &'a (Key, Vec<String>)>) -> Self {
+    /// Each with whether it is marked as the default one. Where none is, the only one there is takes
+    /// its place: all that answer for the same are one.
+    fn new(loaded: &[(&Loaded, bool)]) -> Self {
         let mut certificates = Self::default();
-        for (key, names) in loaded {
-            for name in names {
+        for (Loaded { key, subjects }, _) in loaded {
+            for name in &subjects.names {
                 let keys = certificates.by_name.entry(Some(name)).or_insert_with(Vec::new);
                 keys.push(key.clone());
-                keys.sort_by_key(|key| key.key.algorithm() != SignatureAlgorithm::ECDSA);
             }
+            for &address in &subjects.addresses {
+                certificates.by_address.entry(address).or_default().push(key.clone());
+            }
+        }
+        if let Some(subjects) = default(loaded) {
+            let same = loaded.iter().filter(|(it, _)| it.subjects == *subjects);
+            certificates.default = same.map(|(it, _)| it.key.clone()).collect();
+        }
+        let by_address = certificates.by_address.values_mut();
+        let lists = certificates.by_name.values_mut().chain(by_address);
+        for keys in lists.chain([&mut certificates.default]) {
+            keys.sort_by_key(|key| key.key.algorithm() != SignatureAlgorithm::ECDSA);
         }
         certificates
     }
 
-    fn find(&self, name: Option<&str>) -> &[Key] {
-        self.by_name.find_one_label(name).map_or(&[], Vec::as_slice)
+    fn find(&self, subject: Subject<'_>) -> &[Key] {
+        match subject {
+            Subject::Name(name) => self.of_name(name),
+            Subject::Address(address) => self.of_address(address),
+        }
+    }
+
+    fn of_name(&self, name: &str) -> &[Key] {
+        self.by_name.find_one_label(Some(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// For a client that sent no name, and connected to `address`.
+    fn of_address(&self, address: IpAddr) -> &[Key] {
+        self.by_address.get(&address).unwrap_or(&self.default)
     }
 }
 
+fn default<'a>(loaded: &[(&'a Loaded, bool)]) -> Option<&'a Subjects> {
+    let marked = loaded.iter().find(|(_, is_default)| *is_default);
+    let only = || {
+        let (first, rest) = loaded.split_first()?;
+        rest.iter().all(|(it, _)| it.subjects == first.0.subjects).then_some(first)
+    };
+    marked.or_else(only).map(|(it, _)| &it.subjects)
+}
+
+/// What a client asks for a certificate for.
+#[derive(Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// The name that it sent (SNI).
+    Name(&'a str),
+    /// Where it connected to. It sent no name, or an address as one, which is not allowed
+    /// (RFC 6066 3) and overlooked.
+    Address(IpAddr),
+}
+
 /// Picks the certificate for a handshake.
+#[derive(Clone)]
 pub(super) struct Resolver {
     certificates: Arc<CertificateStore>,
-    /// For names without a certificate.
-    fallback: Option<Key>,
+    /// For those without a certificate.
+    self_signed: Option<Arc<SelfSigned>>,
     /// What the port may agree on.
     suites: Vec<SupportedCipherSuite>,
+    /// Where the client connected to, if it sends no name.
+    address: Option<IpAddr>,
 }
 
 impl Resolver {
     pub fn new(
         certificates: Arc<CertificateStore>,
-        fallback: Option<Key>,
+        self_signed: Option<Arc<SelfSigned>>,
         suites: Vec<SupportedCipherSuite>,
     ) -> Self {
-        Self { certificates, fallback, suites }
+        Self { certificates, self_signed, suites, address: None }
     }
 
-    /// Whether a client that asks for `name` gets any certificate.
-    pub fn covers(&self, name: Option<&str>) -> bool {
-        self.fallback.is_some() || !self.certificates.current().find(name).is_empty()
+    /// The same for one client that sends no name.
+    pub fn at(&self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self.clone() }
+    }
+
+    /// Whether a client that asks for `subject` gets any certificate.
+    pub fn covers(&self, subject: Subject<'_>) -> bool {
+        self.self_signed.is_some() || !self.certificates.current().find(subject).is_empty()
     }
 
     /// Whether the client could take a signature by `key` in some suite that both have. In TLS 1.2
@@ -106,10 +167,15 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Key> {
+        let subject = match hello.server_name() {
+            Some(name) => Subject::Name(name),
+            None => Subject::Address(self.address?),
+        };
         let current = self.certificates.current();
-        let keys = current.find(hello.server_name());
+        let keys = current.find(subject);
         let suitable = keys.iter().find(|key| self.suits(key, &hello));
-        suitable.or(keys.first()).or(self.fallback.as_ref()).cloned()
+        let self_signed = || self.self_signed.as_ref()?.find(subject);
+        suitable.or(keys.first()).cloned().or_else(self_signed)
     }
 }
 

@@ -13,7 +13,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{task::spawn_blocking, time::sleep};
 
-use super::{Certificates, Error, Key, directory, load::load};
+use super::{
+    Certificates, Error, directory,
+    load::{Loaded, load},
+};
 use crate::settings::{CertificateFiles, CertificateSource};
 
 /// Between looks at the files. Asking is cheap, and unlike inotify it sees through links, which
@@ -23,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Handshakes take what is current; nobody waits for whoever changes it.
 pub struct CertificateStore {
     sources: Vec<CertificateSource>,
+    /// The pair that clients without a name are shown, where one is marked.
+    default: Option<CertificateFiles>,
     current: ArcSwap<Certificates>,
     known: Mutex<Known>,
 }
@@ -37,7 +42,7 @@ struct Known {
 struct Pair {
     stamps: [Option<Stamp>; 2],
     /// The last that was good.
-    loaded: Option<(Key, Vec<String>)>,
+    loaded: Option<Loaded>,
 }
 
 /// By which a file's change is noticed.
@@ -61,6 +66,10 @@ impl CertificateStore {
     pub fn open(sources: &[CertificateSource]) -> Result<Arc<Self>, Error> {
         let store = Self {
             sources: sources.to_vec(),
+            default: sources.iter().find_map(|source| match source {
+                CertificateSource::Default(files) => Some(files.clone()),
+                _ => None,
+            }),
             current: ArcSwap::default(),
             known: Mutex::default(),
         };
@@ -73,13 +82,17 @@ impl CertificateStore {
     #[cfg(test)]
     pub fn names_shown(&self, name: &str) -> Vec<Vec<u8>> {
         let current = self.current();
-        current.find(Some(name)).iter().map(|key| key.cert[0].to_vec()).collect()
+        current.of_name(name).iter().map(|key| key.cert[0].to_vec()).collect()
     }
 
     /// Whether a client that asks for `name` is shown a certificate.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
-        !self.current().find(Some(name)).is_empty()
+        !self.current().of_name(name).is_empty()
+    }
+
+    fn is_default(&self, files: &CertificateFiles) -> bool {
+        self.default.as_ref() == Some(files)
     }
 
     pub(super) fn current(&self) -> arc_swap::Guard<Arc<Certificates>> {
@@ -131,7 +144,9 @@ impl CertificateStore {
         let mut pairs = BTreeSet::new();
         for source in &self.sources {
             match source {
-                CertificateSource::Files(files) => drop(pairs.insert(files.clone())),
+                CertificateSource::Files(files) | CertificateSource::Default(files) => {
+                    pairs.insert(files.clone());
+                }
                 CertificateSource::Directory(path) => {
                     let found = directory::pairs(path);
                     let unreadable = |cause| Error::Directory { path: path.clone(), cause };
@@ -155,7 +170,7 @@ impl CertificateStore {
             let pair = match last {
                 Some(last) if last.stamps == stamps => last,
                 last => {
-                    let loaded = match load(&files) {
+                    let loaded = match load(&files, self.is_default(&files)) {
                         Ok(loaded) => Some(loaded),
                         Err(error) => {
                             errors.push(error);
@@ -167,8 +182,11 @@ impl CertificateStore {
             };
             known.pairs.insert(files, pair);
         }
-        let loaded = known.pairs.values().filter_map(|pair| pair.loaded.as_ref());
-        let certificates = Certificates::new(loaded);
+        let loaded = known.pairs.iter().filter_map(|(files, pair)| {
+            let loaded = pair.loaded.as_ref()?;
+            Some((loaded, self.is_default(files)))
+        });
+        let certificates = Certificates::new(&loaded.collect::<Vec<_>>());
         tracing::info!(pairs = known.pairs.len(), bad = errors.len(), "certificates read");
         self.current.store(Arc::new(certificates));
         errors

@@ -69,7 +69,7 @@ pub(super) async fn serve(
     origin: &Origin,
 ) -> io::Result<()> {
     let introduced =
-        timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream));
+        timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream, origin));
     match introduced.await?? {
         Wish::Session { stream, site, startup } => {
             session(worker, &site, stream, startup, origin).await
@@ -88,6 +88,7 @@ async fn introduce(
     worker: &Worker,
     frontend: &Frontend,
     mut stream: TcpStream,
+    origin: &Origin,
 ) -> io::Result<Wish> {
     let mut asked_for_gss = false;
     let is_direct = loop {
@@ -117,7 +118,8 @@ async fn introduce(
             }
         }
     };
-    let (mut stream, site) = tls::accept(stream, frontend, &worker.handshakes).await?;
+    let address = origin.server.ip();
+    let (mut stream, site) = tls::accept(stream, frontend, address, &worker.handshakes).await?;
     if is_direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
         return Err(io::Error::other("TLS from the first byte on without ALPN `postgresql`"));
     }

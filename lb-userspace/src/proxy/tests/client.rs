@@ -9,7 +9,11 @@ use hyper::{
     client::conn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{ClientConfig, RootCertStore, pki_types::pem::PemObject};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -167,7 +171,7 @@ pub fn tls_config_for(
 ) -> ClientConfig {
     let mut store = RootCertStore::empty();
     for root in roots {
-        let root = rustls::pki_types::CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
+        let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
         store.add(root).unwrap();
     }
     let provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -194,7 +198,7 @@ pub async fn tls_over(
     name: &str,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
@@ -207,3 +211,56 @@ pub fn certificate(names: &[&str]) -> (String, String) {
 
 /// Long enough that what should not happen would have.
 pub const A_MOMENT: Duration = Duration::from_millis(100);
+
+pub type Shown = Arc<std::sync::Mutex<Vec<CertificateDer<'static>>>>;
+
+/// A configuration that takes any certificate, and what it was shown.
+pub fn trusting_anybody() -> (ClientConfig, Shown) {
+    let shown = Shown::default();
+    let verifier = Arc::new(Anybody(shown.clone()));
+    let mut config = tls_config(&[], &[]);
+    config.dangerous().set_certificate_verifier(verifier);
+    (config, shown)
+}
+
+#[derive(Debug)]
+struct Anybody(Shown);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain = [leaf].into_iter().chain(rest).map(|it| it.clone().into_owned());
+        *self.0.lock().unwrap() = chain.collect();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -155,6 +155,8 @@ pub struct Start {
     pub region: Option<&'static str>,
     /// Certificate and key in PEM.
     pub certificates: Vec<(String, String)>,
+    /// Which of them is marked as the default one.
+    pub default_certificate: Option<usize>,
     pub workers: usize,
     pub geography: Geography,
 }
@@ -166,6 +168,7 @@ impl Start {
             settings: settings(),
             region: Some("fra"),
             certificates: vec![],
+            default_certificate: None,
             workers: 1,
             geography: Geography::default(),
         }
@@ -183,7 +186,8 @@ impl Start {
             .collect();
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
-        let certificates = CertificateStore::open(&files.sources()).unwrap();
+        let certificates =
+            CertificateStore::open(&files.sources(self.default_certificate)).unwrap();
         let rotation = self.settings.ticket_rotation;
         let routes = Routes::new(&fleet, &certificates, self.geography, rotation).unwrap();
         let load = Load::local(slot as usize);
@@ -302,8 +306,13 @@ impl Files {
 }
 
 impl Files {
-    fn sources(&self) -> Vec<CertificateSource> {
-        self.pairs.iter().cloned().map(CertificateSource::Files).collect()
+    fn sources(&self, default: Option<usize>) -> Vec<CertificateSource> {
+        let pairs = self.pairs.iter().cloned().enumerate();
+        let source = |(index, files)| match default == Some(index) {
+            true => CertificateSource::Default(files),
+            false => CertificateSource::Files(files),
+        };
+        pairs.map(source).collect()
     }
 }
 

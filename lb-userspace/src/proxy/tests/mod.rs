@@ -18,6 +18,7 @@ mod http2;
 mod interim;
 mod lab;
 mod limits;
+mod nameless;
 mod postgres;
 mod queue;
 mod refusing;
