@@ -23,7 +23,7 @@ mod sweeping;
 mod tracing;
 mod uplinks;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use ::tracing::{error, info};
 use tokio::sync::{mpsc, watch};
@@ -125,6 +125,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         draining,
         signals,
         load,
+        lacks: Arc::default(),
         flows: datapath.flows,
         watcher: datapath.watcher,
         steps: mpsc::channel(1),

@@ -1,6 +1,6 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `interface, service, settings, load, fleet, tables ← {control, health, balance, proxy, datapath, host,
+//! `interface, lack, service, settings, load, fleet, tables ← {control, health, balance, proxy, datapath, host,
 //! admin} ← app`: the modules in braces do not import each other; `app` carries values and
 //! channels between them.
 
@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod health;
 pub mod host;
 pub mod interface;
+pub mod lack;
 pub mod load;
 pub mod proxy;
 pub mod service;

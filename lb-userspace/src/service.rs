@@ -3,6 +3,7 @@
 mod mix;
 mod plain;
 mod quic;
+mod speech;
 mod steering;
 mod strategy;
 mod turns;
@@ -23,6 +24,7 @@ use crate::interface::InterfacePattern;
 
 pub use mix::mix;
 pub use quic::default_server_id;
+pub use speech::Speech;
 pub use steering::{
     Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
     RateLimits, SourcePrefix, SourceRate, Steering, SynFlood,
@@ -344,6 +346,10 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// Replaces the server's port.
     pub port: Option<NonZeroU16>,
+    /// Ask by HTTP/2 without TLS, or not. `None`: as the service's ports do.
+    pub h2_backend: Option<bool>,
+    /// Begin with a PROXY protocol header, or not. `None`: as the service's ports do.
+    pub proxy_proto: Option<Option<ProxyProtocol>>,
     /// Between checks of a healthy server. Default 30 s.
     pub interval: Duration,
     /// Between checks of an unhealthy server. Default: `interval`.

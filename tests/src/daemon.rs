@@ -43,7 +43,17 @@ impl Daemon {
 
     /// The same with another build of it.
     pub fn run_as(program: &Path, lab: &Lab, config: &Path) -> Result<Self> {
-        let mut command = lab.lb.command(program);
+        Self::run_command(lab.lb.command(program), lab, config)
+    }
+
+    /// The same with at most `limit` open files.
+    pub fn run_short_of_files(lab: &Lab, config: &Path, limit: u32) -> Result<Self> {
+        let mut command = lab.lb.command("prlimit");
+        command.arg(format!("--nofile={limit}:{limit}")).arg(program("lb")?);
+        Self::run_command(command, lab, config)
+    }
+
+    fn run_command(mut command: Command, lab: &Lab, config: &Path) -> Result<Self> {
         command.arg("run").arg("--config").arg(config);
         let log = lab.directory().join("lb.log");
         let mut daemon =

@@ -1,6 +1,6 @@
 //! A lab with servers on every backend and a daemon between: where most end-to-end tests play.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 
@@ -34,13 +34,29 @@ impl Stage {
 
     /// The same with more lines in `[node]`.
     pub fn up_with(lines: &str, services: impl FnOnce(&Lab) -> Result<String>) -> Result<Self> {
+        Self::up_by(lines, services, Daemon::run)
+    }
+
+    /// The same with a daemon that has at most `limit` open files.
+    pub fn up_short_of_files(
+        limit: u32,
+        services: impl FnOnce(&Lab) -> Result<String>,
+    ) -> Result<Self> {
+        Self::up_by("", services, |lab, config| Daemon::run_short_of_files(lab, config, limit))
+    }
+
+    fn up_by(
+        lines: &str,
+        services: impl FnOnce(&Lab) -> Result<String>,
+        run: impl FnOnce(&Lab, &Path) -> Result<Daemon>,
+    ) -> Result<Self> {
         let lab = Lab::up()?;
         let servers = servers::start_all(&lab)?;
         let config = lab.directory().join("lb.toml");
         let node =
             preamble(&lab).replace("[node]", &format!("[node]\nregion = \"{REGION}\"\n{lines}"));
         fs::write(&config, format!("{node}\n{}", services(&lab)?))?;
-        let daemon = Daemon::run(&lab, &config)?;
+        let daemon = run(&lab, &config)?;
         Ok(Self { daemon, servers, lab })
     }
 

@@ -11,6 +11,13 @@ pub struct Status {
     pub verdicts: Verdicts,
     pub flows: Flows,
     pub handshakes: Handshakes,
+    pub lacks: Vec<Lack>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lack {
+    pub undone: String,
+    pub count: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -85,6 +92,13 @@ impl Status {
     pub fn failed_handshakes(&self, kind: &str) -> Option<u64> {
         let mut failed = self.handshakes.failed.iter();
         failed.find(|failed| failed.kind == kind).map(|failed| failed.count)
+    }
+
+    /// How often that could not be done for a lack of the host's own.
+    #[must_use]
+    pub fn undone(&self, what: &str) -> u64 {
+        let lacks = self.lacks.iter().filter(|lack| lack.undone == what);
+        lacks.map(|lack| lack.count).sum()
     }
 
     /// The service `name`, when it is there.

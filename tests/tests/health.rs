@@ -1,6 +1,6 @@
 //! Health checks: who fails them leaves rotation in the kernel and in the proxy, and comes back.
 
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, io::Write as _, net::TcpStream, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
@@ -255,6 +255,70 @@ fn when_all_are_down_clients_are_told() -> Result<()> {
     }
     assert_in_rotation(&stage)?;
     stage.stop()
+}
+
+/// Open files that the daemon may have: its own take about half.
+const FEW: u32 = 256;
+
+/// k3s-io/k3s#10240, ozontech/pg_doorman#262: a balancer that ran out of descriptors took all its
+/// servers down.
+#[test]
+fn who_runs_out_of_files_takes_nobody_down() -> Result<()> {
+    let stage = Stage::up_short_of_files(FEW, by_http)?;
+    let mut streams = established(&stage, ENOUGH)?;
+    let connect = || -> Result<Vec<TcpStream>> {
+        let one = |_| {
+            let mut stream = TcpStream::connect((VIP4, 80))?;
+            stream.write_all(b"GET /hold HTTP/1.1\r\nHost: any\r\n\r\n")?;
+            Ok(stream)
+        };
+        (0..2 * FEW).map(one).collect()
+    };
+    let crowd = stage.lab.client.within(connect)??;
+    stage.daemon.when("clients wait", |status| status.undone("accepting_paused") > 0)?;
+    assert!(stage.daemon.log().contains("clients wait to be accepted"), "{}", stage.daemon.log());
+    goes_on_checking(&stage, &mut streams)?;
+    drop(crowd);
+    stage.release()?;
+    poll("clients are accepted again", || {
+        Ok(answering(&stage, 80, 3).is_ok_and(|names| !names.is_empty()))
+    })?;
+
+    // Each stream of one connection wants a connection to a server.
+    let mut h2load = stage.lab.client.command("h2load");
+    h2load.args(["-n", "600", "-c", "6", "-m", "100", &format!("http://{VIP4}/hold")]);
+    let log = stage.lab.directory().join("h2load.log");
+    let mut h2load = Process::start("h2load", h2load, &log)?;
+    stage.daemon.when("no descriptor is left for servers", |status| {
+        status.undone("connections_to_servers") > 0
+    })?;
+    goes_on_checking(&stage, &mut streams)?;
+    poll("all are answered", || {
+        stage.release()?;
+        Ok(h2load.output().contains("status codes:"))
+    })?;
+    h2load.wait()?;
+    let said = h2load.output();
+    assert!(said.contains(" 0 3xx, 0 4xx, ") && !said.contains(" 0 5xx"), "{said}");
+    assert_eq!(stage.daemon.status()?.undone("health_checks"), 0, "they have their own");
+    assert_in_rotation(&stage)?;
+    stage.stop()
+}
+
+/// Who is sick is found, the others stay, with all connections that they have.
+fn goes_on_checking(stage: &Stage, streams: &mut [(Stream, String)]) -> Result<()> {
+    // The last one's turn comes after all others', twice.
+    for (status, up) in [(500, false), (200, true)] {
+        stage.ask_backend(SICK, &format!("/healthz/{status}"))?;
+        wait_until(stage, SICK, up)?;
+        let status = stage.daemon.status()?;
+        let others = service(&status, "web")?.backends.iter().filter(|it| !it.up).count();
+        assert_eq!(others, if up { 0 } else { 2 }, "{status:?}");
+    }
+    for (stream, name) in streams.iter_mut().filter(|(_, name)| name != NAME) {
+        assert_eq!(ask(stream)?, *name);
+    }
+    Ok(())
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub struct Status {
     pub verdicts: Verdicts,
     pub flows: Flows,
     pub handshakes: HandshakeStatus,
+    /// Every kind, also where nothing was lacking.
+    #[serde(default)]
+    pub lacks: Vec<LackStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +107,14 @@ pub struct Flows {
     /// Established flows that stayed among the half-open ones, where they live as long, because their
     /// bucket was full.
     pub crowded: u64,
+}
+
+/// What could not be done at once because this host had no descriptor, port or memory for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LackStatus {
+    /// `accepting_paused`, `connections_to_servers` or `health_checks`.
+    pub undone: String,
+    pub count: u64,
 }
 
 /// TLS handshakes with clients, of all ports.

@@ -65,6 +65,7 @@ fn sample() -> Status {
         drops: vec![Drops { reason: "fragment".into(), packets: 4 }],
         verdicts: Verdicts::default(),
         handshakes: HandshakeStatus::default(),
+        lacks: Vec::new(),
         flows: Flows { live: 1, max: 8, ..Flows::default() },
     }
 }

@@ -36,8 +36,9 @@ use crate::{
     admin::{Asked, Door, Drain, Explanation, Order, Orders, Question},
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
-    health::{Monitor, Transition},
+    health::{Means, Monitor, Transition},
     host::{Host, LinkWatch},
+    lack::Lacks,
     load::Load,
     proxy::{self, CertificateStore, Handshakes, Proxy, Routes},
     settings::Config,
@@ -66,6 +67,8 @@ pub(super) struct Daemon {
     pub(super) draining: Draining,
     pub(super) signals: Signals,
     pub(super) load: Load,
+    /// What this host had too little of.
+    pub(super) lacks: Arc<Lacks>,
     pub(super) flows: Arc<FlowTable>,
     pub(super) watcher: Arc<Watcher>,
     /// Of a trace.
@@ -81,6 +84,11 @@ pub(super) struct Handles {
     pub(super) swept: watch::Sender<Swept>,
     pub(super) max_half_open: u32,
 }
+
+/// Descriptors that a check takes at most.
+const CHECK: usize = 3;
+/// Checks at a time.
+const CHECKS: usize = 1024;
 
 impl Daemon {
     /// Serves until the operator says stop, and drains.
@@ -103,7 +111,9 @@ impl Daemon {
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let down = assembly::down(&self.fleet);
         let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
-        let monitor = Monitor::start(&self.config.services, is_up, &sender);
+        let kept = self.checks_at_once() as u64 * proxy.kept() / self.kept();
+        let means = Means { lacks: self.lacks.clone(), at_once: (kept as usize).max(1) };
+        let monitor = Monitor::start(&self.config.services, is_up, &sender, means);
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions, ordered).await;
         drop(monitor);
@@ -123,7 +133,8 @@ impl Daemon {
         let routes = Routes::new(&self.fleet, certificates, self.config.geography(), rotation)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-        let bound = Proxy::bind(node.workers.unwrap_or_else(cores), any);
+        let workers = node.workers.unwrap_or_else(cores);
+        let bound = Proxy::bind(workers, any, self.kept(), self.lacks.clone());
         let bound = bound.context("cannot open the proxy's listeners")?;
         self.kernel.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
@@ -135,6 +146,17 @@ impl Daemon {
             self.load.clone(),
             ingress_interface,
         )?)
+    }
+
+    /// Those that descriptors are kept back for.
+    fn checks_at_once(&self) -> usize {
+        let checked = self.config.services.iter().filter(|it| it.pool.health_check.is_some());
+        checked.map(|service| service.pool.servers.len()).sum::<usize>().clamp(1, CHECKS)
+    }
+
+    /// Descriptors that clients do not get.
+    fn kept(&self) -> u64 {
+        proxy::KEPT + (CHECK * self.checks_at_once()) as u64
     }
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
@@ -178,6 +200,7 @@ impl Daemon {
             max_flows: self.config.node.max_flows,
             handshakes,
             max_half_open: handles.max_half_open,
+            lacks: self.lacks.clone(),
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, handles.swept));
         let door = handles.door.serve(move || Ok(report.status()?), orders);

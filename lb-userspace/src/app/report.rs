@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use super::{sweeping::Swept, uplinks::Shown};
 use crate::{
     admin::{
-        BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, ServiceStatus, Status,
-        Verdicts,
+        BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, LackStatus, ServiceStatus,
+        Status, Verdicts,
     },
     control::Slots,
     datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
+    lack::{Lacks, Undone},
     load::Load,
     proxy::Handshakes,
 };
@@ -33,6 +34,7 @@ pub(super) struct Report {
     pub(super) max_flows: u32,
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) max_half_open: u32,
+    pub(super) lacks: Arc<Lacks>,
 }
 
 /// A service with the ids of its backends in the kernel's tables, where they have one.
@@ -76,7 +78,16 @@ impl Report {
             },
             handshakes: self.handshakes(),
             flows: self.flows()?,
+            lacks: self.lacks(),
         })
+    }
+
+    fn lacks(&self) -> Vec<LackStatus> {
+        let lack = |undone: Undone| LackStatus {
+            undone: undone.name().to_owned(),
+            count: self.lacks.count(undone),
+        };
+        Undone::ALL.map(lack).into()
     }
 
     fn flows(&self) -> Result<Flows, DatapathError> {

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use crate::admin::{BackendStatus, Drops, Flows, HandshakeStatus, ServiceStatus, Status};
+use crate::admin::{
+    BackendStatus, Drops, Flows, HandshakeStatus, LackStatus, ServiceStatus, Status,
+};
 
 use columns::{Align, Columns};
 
@@ -37,6 +39,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     writeln!(out, "packets     {}", listed(counts.map(|(name, count)| format!("{name} {count}"))))?;
     writeln!(out, "drops       {}", drops(&status.drops))?;
     write_handshakes(&status.handshakes, out)?;
+    write_lacks(&status.lacks, out)?;
     for service in &status.services {
         writeln!(out)?;
         write_service(service, coloured, out)?;
@@ -55,6 +58,16 @@ fn write_handshakes(handshakes: &HandshakeStatus, out: &mut String) -> fmt::Resu
             writeln!(out, "handshakes  {completed}, failed: {}", listed(failed))
         }
     }
+}
+
+/// Nothing where nothing was ever lacking.
+fn write_lacks(lacks: &[LackStatus], out: &mut String) -> fmt::Result {
+    let lacks = lacks.iter().filter(|lack| lack.count > 0);
+    let lacks: Vec<_> = lacks.map(|lack| format!("{} {}", lack.undone, lack.count)).collect();
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "lacking     {}: `ulimit -n`, ports and memory of this host", listed(lacks))
 }
 
 /// Evictions only where there were any: a table that is large enough has none.

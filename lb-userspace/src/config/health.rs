@@ -1,13 +1,13 @@
 //! `health_check`: HTTP with a `path`, a TCP connection without.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hyper::{
     Method,
     header::{HeaderName, HeaderValue},
 };
 
-use crate::service::{HealthCheck, Probe};
+use crate::service::{HealthCheck, Probe, ProxyProtocol};
 
 use super::{
     diagnostic::Diagnostic,
@@ -17,9 +17,6 @@ use super::{
     section::Section,
 };
 
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
     value.section(|check| {
         check.not_yet("scheme", "checks are made over plain HTTP");
@@ -27,21 +24,27 @@ pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
         check.not_yet("follow_redirects", instead);
         let probe = probe(check);
         let port = check.optional("port", port);
+        let versions =
+            [("none", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
+        let proxy_proto = check.optional("proxy_proto", |it| it.choice(&versions, &[]));
+        let h2_backend = check.optional("h2_backend", Value::boolean);
         let interval = check.optional("interval", duration);
-        let interval = interval.unwrap_or(DEFAULT_INTERVAL);
         let unhealthy_interval = check.optional("unhealthy_interval", duration);
         let timeout = check.optional("timeout", duration);
         let mut threshold = |key| check.optional(key, |it| it.number(1..=1000_u32));
         let healthy_threshold = threshold("healthy_threshold");
         let unhealthy_threshold = threshold("unhealthy_threshold");
+        let plain = HealthCheck::plain(probe?);
         Some(HealthCheck {
-            probe: probe?,
             port,
-            interval,
-            unhealthy_interval: unhealthy_interval.unwrap_or(interval),
-            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-            healthy_threshold: healthy_threshold.unwrap_or(1),
-            unhealthy_threshold: unhealthy_threshold.unwrap_or(1),
+            h2_backend,
+            proxy_proto,
+            interval: interval.unwrap_or(plain.interval),
+            unhealthy_interval: unhealthy_interval.or(interval).unwrap_or(plain.unhealthy_interval),
+            timeout: timeout.unwrap_or(plain.timeout),
+            healthy_threshold: healthy_threshold.unwrap_or(plain.healthy_threshold),
+            unhealthy_threshold: unhealthy_threshold.unwrap_or(plain.unhealthy_threshold),
+            ..plain
         })
     })
 }
@@ -85,7 +88,7 @@ fn refuse_http_keys(check: &Section<'_>, mode: Option<Mode>) {
         Some(_) => "remove it, or write `mode = \"http\"`",
         None => "add a `path`: without one only a TCP connection is tried",
     };
-    for key in ["path", "method", "hostname", "headers", "status"] {
+    for key in ["path", "method", "hostname", "headers", "status", "h2_backend"] {
         if let Some(span) = check.key_span(key) {
             let message = format!("`{key}` has no meaning in a TCP check");
             check.report().push(Diagnostic::new(span, message).help(help));

@@ -1,9 +1,11 @@
 //! Active checks: a sans-I/O state machine and the probes around it.
 
+mod announce;
+mod ask;
 mod monitor;
 mod probe;
 mod state;
 
-pub use monitor::{Monitor, Transition};
+pub use monitor::{Means, Monitor, Transition};
 pub use probe::{Failure, probe};
 pub use state::Health;

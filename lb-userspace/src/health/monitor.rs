@@ -4,17 +4,24 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::JoinSet,
     time::{self, Instant},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::{Health, probe};
-use crate::service::{HealthCheck, Service};
+use super::{Failure, Health, probe};
+use crate::{
+    lack::{Cause, Lacks, Undone},
+    service::{HealthCheck, Service, Speech},
+};
+
+/// Until a check that could not be made is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A server became healthy or ceased to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +33,14 @@ pub struct Transition {
     pub up: bool,
     /// What the last check found, for people.
     pub why: String,
+}
+
+/// What checks are made with.
+pub struct Means {
+    /// Where those are counted that could not be made.
+    pub lacks: Arc<Lacks>,
+    /// So many at a time; the others wait.
+    pub at_once: usize,
 }
 
 /// The running checks. They stop when it is dropped.
@@ -42,9 +57,11 @@ impl Monitor {
         services: impl IntoIterator<Item = &'a Arc<Service>>,
         is_up: impl Fn(&str, SocketAddr) -> bool,
         transitions: &mpsc::Sender<Transition>,
+        means: Means,
     ) -> Self {
         let mut checks = JoinSet::new();
         let random = RandomState::new();
+        let room = Arc::new(Semaphore::new(means.at_once));
         for service in services {
             let Some(check) = &service.pool.health_check else {
                 continue;
@@ -55,6 +72,10 @@ impl Monitor {
                     server: server.address,
                     up: is_up(&service.name, server.address),
                     check: check.clone(),
+                    speech: service.speech(check),
+                    is_steered: service.is_steered(),
+                    room: room.clone(),
+                    lacks: means.lacks.clone(),
                     transitions: transitions.clone(),
                 };
                 let share = random.hash_one((&service.name, server.address));
@@ -70,6 +91,10 @@ struct Watch {
     server: SocketAddr,
     up: bool,
     check: HealthCheck,
+    speech: Speech,
+    is_steered: bool,
+    room: Arc<Semaphore>,
+    lacks: Arc<Lacks>,
     transitions: mpsc::Sender<Transition>,
 }
 
@@ -83,11 +108,18 @@ impl Watch {
         let mut health = Health::new(&self.check, self.up, Instant::now().into_std(), spread);
         loop {
             time::sleep_until(health.due().into()).await;
-            let outcome = probe(&self.check, target).await;
+            let place = self.room.acquire().await;
+            let outcome = probe(&self.check, self.speech, target).await;
+            drop(place);
             if let Err(failure) = &outcome {
                 debug!(service = %self.service, server = %self.server, %failure, "check failed");
             }
             let now = Instant::now().into_std();
+            if let Some(failure) = outcome.as_ref().err().filter(|it| self.is_ours(it)) {
+                self.tell(failure);
+                health.postpone(now, PAUSE);
+                continue;
+            }
             let Some(up) = health.handle_outcome(now, outcome.is_ok()) else {
                 continue;
             };
@@ -104,25 +136,51 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// Whether a check failed by a lack of this host. A missing route is one where packets are
+    /// steered: their flows wait until it is back, and new ones follow the routes by themselves. The
+    /// proxy, which cannot, does better with another server.
+    fn is_ours(&self, failure: &Failure) -> bool {
+        match failure.cause() {
+            Cause::Resource => true,
+            Cause::Route => self.is_steered,
+            Cause::Peer => false,
+        }
+    }
+
+    fn tell(&self, failure: &Failure) {
+        if let Some(others) = self.lacks.note(Undone::Check) {
+            let (service, server) = (&self.service, self.server);
+            warn!(
+                %service, %server, %failure, others,
+                "a check could not be made, for a lack of this host: its servers stay as they are"
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU16, time::Duration};
+    use std::num::NonZeroU16;
 
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::service::{Pool, Port, Probe, Server, Strategy};
 
+    fn means() -> Means {
+        Means { lacks: Arc::default(), at_once: 1 }
+    }
+
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {
         let server = Server::at(server);
         let health_check = HealthCheck {
-            probe: Probe::Tcp,
             port: checked.and_then(NonZeroU16::new),
             interval: Duration::from_millis(20),
             unhealthy_interval: Duration::from_millis(20),
-            timeout: Duration::from_secs(5),
             healthy_threshold: 2,
             unhealthy_threshold: 2,
+            ..HealthCheck::plain(Probe::Tcp)
         };
         let pool = Pool::plain(Strategy::P2c, vec![server]);
         let pool = Pool { health_check: Some(health_check), ..pool };
@@ -138,7 +196,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let (sender, mut transitions) = mpsc::channel(8);
-        let _monitor = Monitor::start([&service(server, None)], |_, _| true, &sender);
+        let _monitor = Monitor::start([&service(server, None)], |_, _| true, &sender, means());
         drop(listener);
         let down = transitions.recv().await.unwrap();
         assert_eq!((&*down.service, down.server, down.up), ("web", server, false));
@@ -154,7 +212,7 @@ mod tests {
         let server = listener.local_addr().unwrap();
         let (sender, mut transitions) = mpsc::channel(8);
         let is_up = |service: &str, of| (service, of) != ("web", server);
-        let _monitor = Monitor::start([&service(server, None)], is_up, &sender);
+        let _monitor = Monitor::start([&service(server, None)], is_up, &sender, means());
         let first = transitions.recv().await.unwrap();
         assert_eq!((first.server, first.up), (server, true));
     }
@@ -165,7 +223,8 @@ mod tests {
         let checked = health.local_addr().unwrap().port();
         let server = SocketAddr::from(([127, 0, 0, 1], 9));
         let (sender, mut transitions) = mpsc::channel(8);
-        let _monitor = Monitor::start([&service(server, Some(checked))], |_, _| true, &sender);
+        let _monitor =
+            Monitor::start([&service(server, Some(checked))], |_, _| true, &sender, means());
         health.accept().await.unwrap();
         health.accept().await.unwrap();
         assert!(transitions.try_recv().is_err(), "healthy by its other port");
@@ -177,7 +236,7 @@ mod tests {
     async fn checks_stop_with_the_monitor() {
         let (sender, mut transitions) = mpsc::channel(8);
         let server = SocketAddr::from(([127, 0, 0, 1], 9));
-        let monitor = Monitor::start([&service(server, None)], |_, _| true, &sender);
+        let monitor = Monitor::start([&service(server, None)], |_, _| true, &sender, means());
         drop((monitor, sender));
         while transitions.recv().await.is_some() {}
     }

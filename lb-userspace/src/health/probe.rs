@@ -1,30 +1,31 @@
 //! One check of one server.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{error::Error, io, net::SocketAddr, time::Duration};
 
-use http_body_util::Empty;
-use hyper::{
-    Method, Request, StatusCode,
-    body::Bytes,
-    client::conn::http1,
-    header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT},
-    http,
+use hyper::{StatusCode, http};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    net::TcpSocket,
+    time::{self, Instant},
 };
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time};
 
-use crate::service::{HealthCheck, Probe};
-
-/// What a response's header section may take.
-const MAX_HEADERS: usize = 64 * 1024;
+use super::{announce::announce, ask};
+use crate::{
+    lack::Cause,
+    service::{HealthCheck, Probe, Speech},
+};
 
 /// Why a server is not healthy, for people.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
+    #[error("the check was not attended to for {}", humantime::format_duration(*.0))]
+    Neglected(Duration),
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
     #[error("no HTTP response: {0}")]
     Http(#[from] hyper::Error),
     #[error("answered {got} instead of {wanted}")]
@@ -33,66 +34,72 @@ pub enum Failure {
     Request(#[from] http::Error),
 }
 
+impl Failure {
+    /// What it says of: the server, or this host.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Neglected(_) => Cause::Resource,
+            Self::Connect(error) | Self::Broken(error) => Cause::of(error),
+            Self::Http(error) => {
+                let io = error.source().and_then(|source| source.downcast_ref());
+                io.map_or(Cause::Peer, Cause::of)
+            }
+            Self::Timeout(_) | Self::Status { .. } | Self::Request(_) => Cause::Peer,
+        }
+    }
+}
+
 /// Checks `server` once, within `check.timeout` in all. `server` already has the check's port.
 ///
 /// # Errors
 ///
 /// Why the server is not healthy.
-pub async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), Failure> {
-    let attempt = async {
-        let stream = TcpStream::connect(server).await.map_err(Failure::Connect)?;
-        match &check.probe {
-            Probe::Tcp => Ok(()),
-            http @ Probe::Http { status, .. } => {
-                judge(*status, ask(stream, request(http, server)?).await?)
-            }
-        }
-    };
-    time::timeout(check.timeout, attempt).await.unwrap_or(Err(Failure::Timeout(check.timeout)))
+pub async fn probe(check: &HealthCheck, speech: Speech, server: SocketAddr) -> Result<(), Failure> {
+    within(check.timeout, async {
+        let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let stream = socket.map_err(Failure::Connect)?;
+        let stream = stream.connect(server).await.map_err(Failure::Connect)?;
+        // What follows a PROXY header follows at once.
+        stream.set_nodelay(true).map_err(Failure::Connect)?;
+        let ends = [stream.local_addr().map_err(Failure::Connect)?, server];
+        examine(check, speech, stream, ends).await
+    })
+    .await
 }
 
-type Question = Request<Empty<Bytes>>;
+/// Gives `attempt` its time. It may have run out because this host was busy with something else.
+async fn within(
+    allowed: Duration,
+    attempt: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    const SLACK: Duration = Duration::from_millis(250);
+    let deadline = Instant::now() + allowed;
+    time::timeout_at(deadline, attempt).await.unwrap_or_else(|_| {
+        let late = deadline.elapsed();
+        let neglected = late > SLACK.max(allowed / 4);
+        Err(if neglected { Failure::Neglected(late) } else { Failure::Timeout(allowed) })
+    })
+}
 
-/// The request that `probe` describes. Its own headers win over those made up here.
-fn request(probe: &Probe, server: SocketAddr) -> Result<Question, http::Error> {
-    let Probe::Http { path, method, hostname, headers, .. } = probe else {
-        return Ok(Question::default());
-    };
-    let mut request = Request::builder()
-        .method(Method::from_bytes(method.as_bytes())?)
-        .uri(&**path)
-        .body(Empty::new())?;
-    let host = hostname.clone().unwrap_or_else(|| server.to_string().into());
-    let made_up = [
-        (HOST, HeaderValue::from_str(&host)?),
-        (USER_AGENT, HeaderValue::from_static("lb-health-check")),
-        (CONNECTION, HeaderValue::from_static("close")),
-    ];
-    request.headers_mut().extend(made_up);
-    for (name, value) in headers {
-        let name = HeaderName::from_bytes(name.as_bytes())?;
-        request.headers_mut().insert(name, HeaderValue::from_str(value)?);
+/// Asks a server over a connection to it, which is between these ends.
+async fn examine<S>(
+    check: &HealthCheck,
+    speech: Speech,
+    mut stream: S,
+    ends: [SocketAddr; 2],
+) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if let Some(version) = speech.proxy_proto {
+        stream.write_all(&announce(version, ends)).await.map_err(Failure::Broken)?;
     }
-    Ok(request)
-}
-
-/// Sends the request and reads the response's header. The body is not read: closing the
-/// connection is all that a long one deserves.
-async fn ask(stream: TcpStream, request: Question) -> Result<StatusCode, Failure> {
-    let (mut sender, connection) =
-        http1::Builder::new().max_buf_size(MAX_HEADERS).handshake(TokioIo::new(stream)).await?;
-    let response = sender.send_request(request);
-    tokio::pin!(response, connection);
-    let response = tokio::select! {
-        biased;
-        response = &mut response => response,
-        // The connection ends with the exchange, and knows best why if there was none.
-        ended = &mut connection => match ended {
-            Ok(()) => response.await,
-            Err(error) => Err(error),
-        },
+    let Probe::Http { status, .. } = &check.probe else {
+        return Ok(());
     };
-    Ok(response?.status())
+    let request = ask::request(&check.probe, ends[1])?;
+    judge(*status, ask::ask(stream, request, speech.h2).await?)
 }
 
 fn judge(wanted: Option<u16>, got: StatusCode) -> Result<(), Failure> {

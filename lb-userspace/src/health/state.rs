@@ -46,6 +46,12 @@ impl Health {
         self.due
     }
 
+    /// The check that was due could not be made, which says nothing of the server: it is made again
+    /// after `pause`, or after its interval where that is shorter.
+    pub fn postpone(&mut self, now: Instant, pause: Duration) {
+        self.due = now + pause.min(self.intervals[usize::from(!self.up)]);
+    }
+
     /// Takes in how the check that was due ended, at `now`. Answers the new state if it changed.
     ///
     /// Checks keep their beat: the next is due an interval after this one was, or at once if this
@@ -71,13 +77,11 @@ mod tests {
 
     fn health(healthy_threshold: u32, unhealthy_threshold: u32) -> (Health, Instant) {
         let check = HealthCheck {
-            probe: Probe::Tcp,
-            port: None,
             interval: 30 * SECOND,
             unhealthy_interval: 2 * SECOND,
-            timeout: SECOND,
             healthy_threshold,
             unhealthy_threshold,
+            ..HealthCheck::plain(Probe::Tcp)
         };
         let now = Instant::now();
         (Health::new(&check, true, now, 0.0), now)
@@ -130,17 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_could_not_be_made_says_nothing() {
+        let (mut health, start) = health(2, 2);
+        assert_eq!(transitions(&mut health, "-"), ".");
+        health.postpone(start + 30 * SECOND, SECOND);
+        assert_eq!(health.due(), start + 31 * SECOND);
+        health.postpone(start + 31 * SECOND, 99 * SECOND);
+        assert_eq!(health.due(), start + 61 * SECOND, "no later than the next one would be");
+        assert_eq!(transitions(&mut health, "-"), "d", "the second one that was made");
+    }
+
+    #[test]
     fn first_checks_are_spread() {
         let (_, now) = health(1, 1);
-        let mut check = HealthCheck {
-            probe: Probe::Tcp,
-            port: None,
-            interval: 30 * SECOND,
-            unhealthy_interval: SECOND,
-            timeout: SECOND,
-            healthy_threshold: 1,
-            unhealthy_threshold: 1,
-        };
+        let mut check = HealthCheck::plain(Probe::Tcp);
         let due = |check: &HealthCheck, spread| Health::new(check, true, now, spread).due() - now;
         assert_eq!(due(&check, 0.0), Duration::ZERO);
         assert_eq!(due(&check, 1.0), SECOND);

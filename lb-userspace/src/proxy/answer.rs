@@ -77,6 +77,8 @@ pub(super) enum Fault {
     BrokeOff,
     #[error("the backend's response is not valid HTTP/1.1")]
     BadResponse,
+    #[error("this load balancer has no socket left for a backend")]
+    OutOfSockets,
     #[error("no backend accepted the connection in time")]
     SlowDial,
     #[error("the backend did not respond in time")]
@@ -119,9 +121,11 @@ impl Fault {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::SlowBody | Self::SlowHeader => StatusCode::REQUEST_TIMEOUT,
             Self::Tunnel => StatusCode::NOT_IMPLEMENTED,
-            Self::Unavailable(_) | Self::ServiceFull | Self::QueueFull | Self::QueueTimeout => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Unavailable(_)
+            | Self::ServiceFull
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
             Self::ReplayTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
             Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -164,6 +168,7 @@ impl Fault {
             Self::ReplayNowhere => "replay-nowhere",
             Self::ReplayTimeout => "replay-timeout",
             Self::ReplayLoop => "replay-loop",
+            Self::OutOfSockets => "out-of-sockets",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
             Self::BrokeOff => "backend-broke-off",

@@ -29,7 +29,11 @@ use super::{
     upstream::{Allowance, Failure, Upstream, dial},
     worker::Worker,
 };
-use crate::{balance::Wish, fleet::Backend};
+use crate::{
+    balance::Wish,
+    fleet::Backend,
+    lack::{Cause, Undone},
+};
 
 const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
 
@@ -182,10 +186,10 @@ async fn send_fresh(
     deadline: Option<Instant>,
     request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
-    let dialled = by(deadline, dial(address, &worker.settings)).await;
+    let dialled = by(deadline, dial(address, worker)).await;
     let opened = match dialled.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
         Ok(stream) => Upstream::open(stream).await.map_err(|_| Fault::Unreachable),
-        Err(error) => Err(dial_fault(address, &error)),
+        Err(error) => Err(dial_fault(worker, address, &error)),
     };
     let fresh = match opened {
         Ok(fresh) => fresh,
@@ -225,8 +229,14 @@ pub(super) fn fault(failure: &Failure) -> Fault {
     }
 }
 
-pub(super) fn dial_fault(address: SocketAddr, error: &std::io::Error) -> Fault {
+pub(super) fn dial_fault(worker: &Worker, address: SocketAddr, error: &std::io::Error) -> Fault {
     tracing::debug!(backend = %address, %error, "cannot connect");
+    if Cause::of(error) == Cause::Resource {
+        if let Some(others) = worker.descriptors.lacks.note(Undone::Dial) {
+            tracing::warn!(backend = %address, %error, others, "this host lacks what it takes to connect");
+        }
+        return Fault::OutOfSockets;
+    }
     if error.kind() == std::io::ErrorKind::TimedOut { Fault::SlowDial } else { Fault::Unreachable }
 }
 

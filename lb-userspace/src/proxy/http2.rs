@@ -125,8 +125,8 @@ async fn send_over(
 }
 
 async fn open(worker: &Worker, address: SocketAddr) -> Result<SendRequest<RequestBody>, Fault> {
-    let stream = dial(address, &worker.settings).await;
-    let stream = stream.map_err(|error| dial_fault(address, &error))?;
+    let stream = dial(address, worker).await;
+    let stream = stream.map_err(|error| dial_fault(worker, address, &error))?;
     // Requests that came at the same time dialled as well; the first connection serves them all.
     if let Some(opened) = worker.http2.find(address) {
         return Ok(opened);

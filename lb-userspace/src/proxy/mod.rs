@@ -11,6 +11,7 @@ mod body;
 mod certificates;
 mod complaint;
 mod connect;
+mod descriptors;
 mod drain;
 mod exchange;
 mod forward;
@@ -77,8 +78,8 @@ pub use self::{
     privacy::Ingress,
     routes::{Error as RoutesError, Routes},
 };
-use self::{drain::Phase, headers::Names, worker::Shared};
-use crate::{load::Load, settings::ProxySettings};
+use self::{descriptors::Descriptors, drain::Phase, headers::Names, worker::Shared};
+use crate::{lack::Lacks, load::Load, settings::ProxySettings};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -93,7 +94,12 @@ pub enum Error {
 /// The bound listeners, before anything is accepted.
 pub struct Proxy {
     listeners: Vec<TcpListener>,
+    descriptors: Arc<Descriptors>,
 }
+
+/// Descriptors that are kept back unless [`Proxy::bind`] is told otherwise: for the admin socket,
+/// files and the kernel's tables.
+pub const KEPT: u64 = 64;
 
 impl Proxy {
     /// One listener per worker on `address`, in one `SO_REUSEPORT` group. An IPv6 socket takes
@@ -103,12 +109,21 @@ impl Proxy {
     /// `IPV6_V6ONLY`, and IPv4 connections could not be handed over. What reaches the socket's own
     /// port directly finds no route and is reset.
     ///
+    /// `kept` descriptors are left alone, whatever clients ask for: they are for the rest of the
+    /// daemon. What cannot be done for want of them is counted in `lacks`.
+    ///
     /// # Errors
     /// As from `bind(2)` and `listen(2)`.
-    pub fn bind(workers: usize, address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(
+        workers: usize,
+        address: SocketAddr,
+        kept: u64,
+        lacks: Arc<Lacks>,
+    ) -> io::Result<Self> {
         listen::raise_limit();
         let listeners = listen::group(workers.max(1), address)?;
-        Ok(Self { listeners })
+        let descriptors = Descriptors::measure(&listeners[0], listeners.len(), kept, lacks)?;
+        Ok(Self { listeners, descriptors: Arc::new(descriptors) })
     }
 
     /// For the socket map, one per worker.
@@ -145,8 +160,10 @@ impl Proxy {
             ingress,
             cancels: Arc::default(),
             handshakes: Arc::default(),
+            descriptors: self.descriptors,
         };
         let handshakes = shared.handshakes.clone();
+        let kept = shared.descriptors.kept;
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             listen::notice_loss(&SockRef::from(&listener), shared.settings.idle_timeout)?;
@@ -158,7 +175,7 @@ impl Proxy {
                 }
             })?;
         }
-        Ok(Running { phase, handshakes })
+        Ok(Running { phase, handshakes, kept })
     }
 }
 
@@ -166,9 +183,16 @@ impl Proxy {
 pub struct Running {
     phase: channel::Sender<Phase>,
     handshakes: Arc<Handshakes>,
+    kept: u64,
 }
 
 impl Running {
+    /// How many descriptors are kept back: fewer than was asked for where there are few.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
     /// How TLS handshakes ended.
     #[must_use]
     pub fn handshakes(&self) -> &Arc<Handshakes> {

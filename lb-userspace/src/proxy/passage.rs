@@ -62,13 +62,13 @@ pub(super) async fn connect(
         let backend = &site.running().backends[index];
         let address = backend.server.address;
         let stopwatch = Stopwatch::start(site);
-        match dial(address, &worker.settings).await {
+        match dial(address, worker).await {
             Ok(stream) => {
                 stopwatch.connected(backend);
                 return Ok(Passage { stream, address, _admission: admission });
             }
             Err(error) => {
-                let why = dial_fault(address, &error);
+                let why = dial_fault(worker, address, &error);
                 stopwatch.failed(backend, why);
                 tries.failed(index, admission, why);
             }

@@ -61,6 +61,14 @@ impl Pools {
         }
     }
 
+    /// Closes all; answers whether there were any.
+    pub fn clear(&self) -> bool {
+        let mut pools = self.idle.borrow_mut();
+        let had_any = pools.iter().any(|pool| !pool.is_empty());
+        pools.clear();
+        had_any
+    }
+
     fn is_usable(&self, idle: &mut Idle) -> bool {
         idle.since.elapsed() < self.idle_timeout && idle.upstream.is_reusable()
     }

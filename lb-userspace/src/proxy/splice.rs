@@ -2,9 +2,9 @@
 //! kernel fills with pages of the one and sends from there to the other.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     task::{Context, Poll, ready},
 };
 
@@ -26,6 +26,12 @@ const WORTH: usize = 16 * 1024;
 
 thread_local! {
     static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    static CEILING: Cell<RawFd> = const { Cell::new(RawFd::MAX) };
+}
+
+/// No pipe of this thread has a number from `ceiling` on.
+pub(super) fn stay_below(ceiling: RawFd) {
+    CEILING.set(ceiling);
 }
 
 struct Pipe {
@@ -41,6 +47,9 @@ impl Pipe {
             return Ok(pipe);
         }
         let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
+        if read.as_raw_fd().max(write.as_raw_fd()) >= CEILING.get() {
+            return Err(Errno::EMFILE.into());
+        }
         let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(CAPACITY as i32));
         Ok(Self { read, write, filled: 0 })
     }
@@ -66,7 +75,7 @@ pub(super) struct Splice {
 pub(super) enum Rest {
     /// `from` has ended.
     End,
-    /// So little comes at a time that copying costs less.
+    /// So little comes at a time that copying costs less, or no pipe is to be had.
     Trickle,
 }
 
@@ -94,6 +103,11 @@ impl Splice {
         moved: &mut u64,
     ) -> Poll<io::Result<Rest>> {
         let turn = *moved + TURN;
+        if self.pipe.is_none() {
+            // Copying needs none.
+            let Ok(pipe) = Pipe::take() else { return Poll::Ready(Ok(Rest::Trickle)) };
+            self.pipe = Some(pipe);
+        }
         loop {
             ready!(self.poll_drain(cx, to))?;
             if *moved >= turn {
@@ -113,9 +127,8 @@ impl Splice {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<io::Result<usize>> {
-        let pipe = match &mut self.pipe {
-            Some(pipe) => pipe,
-            None => self.pipe.insert(Pipe::take()?),
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(Ok(0));
         };
         loop {
             let fill = || moved(splice(from, None, &pipe.write, None, CAPACITY, flags()));

@@ -45,10 +45,11 @@ impl Stopwatch {
         self.answered(backend, 0, None);
     }
 
-    /// It did not answer, if that was not the client's fault.
+    /// It did not answer, if that was neither the client's fault nor a lack of ours.
     pub fn failed(&self, backend: &Backend, fault: Fault) {
         if let Some(asked) = self.0
             && fault.is_ours()
+            && fault != Fault::OutOfSockets
         {
             let now = Instant::now();
             backend.latency.observe_failure(tick(now), micros(asked, now));

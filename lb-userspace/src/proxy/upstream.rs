@@ -18,7 +18,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::{AbortHandle, spawn_local},
     time::{Instant, timeout},
 };
@@ -31,8 +31,8 @@ use super::{
     gather::Gathering,
     hearing::Hearing,
     listen::notice_loss,
+    worker::Worker,
 };
-use crate::settings::ProxySettings;
 
 type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;
 
@@ -81,11 +81,27 @@ pub(super) enum Failure {
 }
 
 /// Opens a TCP connection to a backend.
-pub(super) async fn dial(address: SocketAddr, settings: &ProxySettings) -> io::Result<TcpStream> {
-    let stream = timeout(settings.dial_timeout, TcpStream::connect(address)).await??;
+pub(super) async fn dial(address: SocketAddr, worker: &Worker) -> io::Result<TcpStream> {
+    let settings = &worker.settings;
+    let mut socket = new_socket(address, worker);
+    // Those that idle make way.
+    if socket.is_err() && worker.pools.clear() {
+        socket = new_socket(address, worker);
+    }
+    let stream = timeout(settings.dial_timeout, socket?.connect(address)).await??;
     stream.set_nodelay(true)?;
     notice_loss(&SockRef::from(&stream), settings.idle_timeout)?;
     Ok(stream)
+}
+
+/// One that is not among those that are kept back.
+fn new_socket(address: SocketAddr, worker: &Worker) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if worker.descriptors.allows(&socket) {
+        Ok(socket)
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EMFILE))
+    }
 }
 
 impl Upstream {

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    descriptors::Descriptors,
     drain::{Drain, Phase},
     handshakes::Handshakes,
     headers::Names,
@@ -29,9 +30,9 @@ use super::{
     postgres::Cancels,
     privacy::Ingress,
     routes::Routes,
-    serve,
+    serve, splice,
 };
-use crate::{load::Load, settings::ProxySettings};
+use crate::{lack::Undone, load::Load, settings::ProxySettings};
 
 /// What workers share: nothing that is locked while requests are served.
 #[derive(Clone)]
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub ingress: Ingress,
     pub cancels: Arc<Cancels>,
     pub handshakes: Arc<Handshakes>,
+    pub descriptors: Arc<Descriptors>,
 }
 
 /// A worker's own state, and its handles to what is shared.
@@ -55,6 +57,7 @@ pub(super) struct Worker {
     pub ingress: Ingress,
     pub cancels: Arc<Cancels>,
     pub handshakes: Arc<Handshakes>,
+    pub descriptors: Arc<Descriptors>,
     pub pools: Pools,
     pub http2: Connections,
     pub rng: RefCell<fastrand::Rng>,
@@ -75,6 +78,7 @@ impl Worker {
             ingress: shared.ingress,
             cancels: shared.cancels,
             handshakes: shared.handshakes,
+            descriptors: shared.descriptors,
             rng: RefCell::new(fastrand::Rng::new()),
             drain: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes)),
@@ -94,6 +98,7 @@ pub(super) fn run(
     shared: Shared,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
+    splice::stay_below(shared.descriptors.ceiling);
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
@@ -130,11 +135,12 @@ async fn serve_until_drained(
 async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
     let mut warned = None;
     loop {
+        worker.descriptors.room(listener).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
                 admit(worker, stream, peer);
             }
-            Err(error) => back_off(&error, &mut warned).await,
+            Err(error) => back_off(worker, &error, &mut warned).await,
         }
     }
 }
@@ -142,16 +148,20 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // Counted here, not when the task first runs: draining must not overlook it.
     let live = worker.drain.enter();
+    let place = worker.descriptors.enter(&stream);
     let served = serve::connection(worker.clone(), stream, peer);
     spawn_local(async move {
         served.await;
-        drop(live);
+        drop((live, place));
     });
 }
 
 /// Connections that completed their handshake before the listener closes would be reset.
 fn accept_rest(worker: &Rc<Worker>, listener: StdListener) -> io::Result<()> {
     loop {
+        if !worker.descriptors.has_room(&listener) {
+            return Ok(());
+        }
         match listener.accept() {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(true)?;
@@ -164,13 +174,14 @@ fn accept_rest(worker: &Rc<Worker>, listener: StdListener) -> io::Result<()> {
 
 /// A client that gave up before it was accepted is no reason to wait; missing descriptors or
 /// memory are, for others may give some back.
-async fn back_off(error: &io::Error, warned: &mut Option<Instant>) {
+async fn back_off(worker: &Worker, error: &io::Error, warned: &mut Option<Instant>) {
     const PAUSE: Duration = Duration::from_millis(20);
     const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
+    worker.descriptors.lacks.note(Undone::Accept);
     if warned.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {
         *warned = Some(Instant::now());
         tracing::warn!(%error, "cannot accept connections");

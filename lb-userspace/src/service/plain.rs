@@ -1,10 +1,10 @@
 //! Services of which no more is said than must be: what everything else is then.
 
-use std::{num::NonZeroU16, sync::Arc};
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::{
-    Concurrency, ConcurrencyKind, HttpOptions, Pool, Port, Protocol, Queue, Server, Service,
-    Steering, Strategy,
+    Concurrency, ConcurrencyKind, HealthCheck, HttpOptions, Pool, Port, Probe, Protocol, Queue,
+    Server, Service, Steering, Strategy,
 };
 
 impl Service {
@@ -48,6 +48,23 @@ impl Pool {
     #[must_use]
     pub const fn plain(strategy: Strategy, servers: Vec<Server>) -> Self {
         Self { strategy, servers, health_check: None }
+    }
+}
+
+impl HealthCheck {
+    #[must_use]
+    pub const fn plain(probe: Probe) -> Self {
+        Self {
+            probe,
+            port: None,
+            h2_backend: None,
+            proxy_proto: None,
+            interval: Duration::from_secs(30),
+            unhealthy_interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            healthy_threshold: 1,
+            unhealthy_threshold: 1,
+        }
     }
 }
 

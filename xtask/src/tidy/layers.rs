@@ -37,7 +37,7 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-userspace/src",
         layers: &[
-            &["interface", "service", "settings", "load", "fleet", "tables"],
+            &["interface", "lack", "service", "settings", "load", "fleet", "tables"],
             &["admin", "balance", "config", "control", "datapath", "health", "host", "proxy"],
             &["app"],
             &["cli"],

@@ -1,7 +1,7 @@
 use super::render;
 use crate::admin::{
-    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, ServiceStatus,
-    Status, Verdicts,
+    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, LackStatus,
+    ServiceStatus, Status, Verdicts,
 };
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
@@ -23,6 +23,10 @@ fn drops(reason: &str, packets: u64) -> Drops {
 
 fn failed(kind: &str, count: u64) -> FailedHandshakes {
     FailedHandshakes { kind: kind.into(), count }
+}
+
+fn lack(undone: &str, count: u64) -> LackStatus {
+    LackStatus { undone: undone.into(), count }
 }
 
 fn status() -> Status {
@@ -51,6 +55,7 @@ fn status() -> Status {
             completed: 12,
             failed: vec![failed("not_tls", 0), failed("timeout", 2)],
         },
+        lacks: vec![lack("health_checks", 0), lack("accepting_paused", 7)],
         flows: Flows {
             live: 5,
             max: 100,
@@ -69,6 +74,7 @@ flows       established 3 of 100, half-open 2 of 16, closed 1
 packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
 handshakes  12, failed: timeout 2
+lacking     accepting_paused 7: `ulimit -n`, ports and memory of this host
 
 web  proxy tcp p2c  203.0.113.10  port 443, 20000-20999  2000 requests, 3 failed
   BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS

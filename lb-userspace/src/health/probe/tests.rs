@@ -1,24 +1,28 @@
 use std::sync::{Arc, Mutex};
 
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    server::conn::http2,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
 use super::*;
+use crate::service::ProxyProtocol;
 
 const LONG: Duration = Duration::from_secs(60);
 
 fn check(probe: Probe, timeout: Duration) -> HealthCheck {
-    HealthCheck {
-        probe,
-        port: None,
-        interval: LONG,
-        unhealthy_interval: LONG,
-        timeout,
-        healthy_threshold: 1,
-        unhealthy_threshold: 1,
-    }
+    HealthCheck { timeout, ..HealthCheck::plain(probe) }
+}
+
+async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), Failure> {
+    super::probe(check, Speech::default(), server).await
 }
 
 fn http(status: Option<u16>) -> Probe {
@@ -122,6 +126,84 @@ async fn the_host_defaults_to_the_address() {
     let (server, asked) = serve("HTTP/1.1 200 OK\r\n\r\n").await;
     probe(&check(http(None), LONG), server).await.unwrap();
     assert!(asked.lock().unwrap().contains(&format!("host: {server}\r\n")));
+}
+
+/// A server that speaks HTTP/2 alone, from the first byte on; what it was asked.
+async fn serve_h2() -> (SocketAddr, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(Mutex::new(String::new()));
+    let note = asked.clone();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+            *note.lock().unwrap() = format!("{} {:?}", request.uri(), request.headers());
+            async { Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from("a body")))) }
+        });
+        let server = http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_the_traffic_speaks_it() {
+    let (server, asked) = serve_h2().await;
+    let speech = Speech { h2: true, proxy_proto: None };
+    super::probe(&check(http(None), LONG), speech, server).await.unwrap();
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked.starts_with(&format!("http://{server}/healthz?deep=1 ")), "{asked}");
+    assert!(asked.contains("lb-health-check") && !asked.contains("connection"), "{asked}");
+    let (server, _) = serve_h2().await;
+    let failure = probe(&check(http(None), LONG), server).await.unwrap_err();
+    assert!(matches!(failure, Failure::Http(_)), "{failure}");
+    assert_eq!(failure.cause(), Cause::Peer);
+}
+
+#[tokio::test]
+async fn a_proxy_header_goes_first_where_the_traffic_has_one() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let announced = |version| Speech { h2: false, proxy_proto: Some(version) };
+    for (version, expected) in [
+        (ProxyProtocol::V1, &b"PROXY TCP6 ::1 ::1 "[..]),
+        (ProxyProtocol::V2, b"\r\n\r\n\0\r\nQUIT\n "),
+    ] {
+        let tcp = check(Probe::Tcp, LONG);
+        let (probed, begun) = tokio::join!(super::probe(&tcp, announced(version), server), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut begun = Vec::new();
+            stream.read_to_end(&mut begun).await.unwrap();
+            begun
+        });
+        probed.unwrap();
+        assert!(begun.starts_with(expected), "{begun:?}");
+    }
+    let request = check(http(None), LONG);
+    let (probed, ()) =
+        tokio::join!(super::probe(&request, announced(ProxyProtocol::V2), server), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut begun = [0; 16 + 4];
+            stream.read_exact(&mut begun).await.unwrap();
+            assert_eq!(begun[16..], *b"GET ", "{begun:?}");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        });
+    probed.unwrap();
+}
+
+/// Who was not looked at by us for a while may have answered in time.
+#[tokio::test]
+async fn time_that_this_host_wasted_is_not_the_servers() {
+    let (silent, _) = serve("").await;
+    let check = check(http(None), Duration::from_millis(1));
+    let busy = async {
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(600));
+    };
+    let (probed, ()) = tokio::join!(biased; probe(&check, silent), busy);
+    let failure = probed.unwrap_err();
+    assert!(matches!(failure, Failure::Neglected(_)), "{failure}");
+    assert_eq!(failure.cause(), Cause::Resource);
 }
 
 #[tokio::test]

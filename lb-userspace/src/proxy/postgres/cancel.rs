@@ -96,7 +96,7 @@ async fn send(worker: &Worker, site: &Site, backend: &Backend, key: &CancelKey, 
     let address = backend.server.address;
     let _permit = lease::enter(&worker.load, backend);
     let sent = async {
-        let mut stream = dial(address, &worker.settings).await?;
+        let mut stream = dial(address, worker).await?;
         let message = [&announcement(site, origin, None)[..], &key.request()].concat();
         stream.write_all(&message).await?;
         // The server closes when it has signalled the session.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     load::{Load, LoadSlot},
-    proxy::{CertificateStore, Proxy, Routes, Running},
+    proxy::{CertificateStore, KEPT, Proxy, Routes, Running},
     service::{
         Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, ProxyProtocol, Queue,
         Server, Service, ServiceLimits, Strategy, TlsOptions, TlsVersion,
@@ -175,7 +175,8 @@ impl Start {
     }
 
     pub fn start(self) -> Lab {
-        let proxy = Proxy::bind(self.workers, "[::]:0".parse().unwrap()).unwrap();
+        let proxy =
+            Proxy::bind(self.workers, "[::]:0".parse().unwrap(), KEPT, Arc::default()).unwrap();
         let port = proxy.listeners()[0].local_addr().unwrap().port();
         let mut slot = 0;
         let services: Vec<_> = self

@@ -18,6 +18,7 @@ use super::{
     super::{
         CertificateStore, Routes,
         answer::Fault,
+        descriptors::Descriptors,
         headers::Names,
         limits::Admission,
         routes::Site,
@@ -87,6 +88,7 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     let certificates = CertificateStore::open(&[]).unwrap();
     let routes = Routes::new(&fleet, &certificates, Geography::default(), PATIENCE).unwrap();
     let site = routes.service("service-0").unwrap().clone();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let shared = Shared {
         settings: Arc::new(settings()),
         names: Arc::new(Names::new("Fly-").unwrap()),
@@ -96,6 +98,7 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
         ingress: |_| Ok("lo".to_owned()),
         cancels: Arc::default(),
         handshakes: Arc::default(),
+        descriptors: Arc::new(Descriptors::measure(&listener, 2, 0, Arc::default()).unwrap()),
     };
     (site, [Worker::new(shared.clone()), Worker::new(shared)])
 }

@@ -1,0 +1,162 @@
+//! What this host itself lacks: descriptors, ports, memory. No server is at fault then.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Between two messages about the same lack.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+/// Why a socket of ours could not do what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer, or the way to it.
+    Peer,
+    /// This host has no room for it, or its own rules forbid it.
+    Resource,
+    /// This host has no route there.
+    Route,
+}
+
+impl Cause {
+    /// Of an error that creating, binding or connecting a socket gave.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(
+                // No descriptor, in this process or on this host.
+                libc::EMFILE | libc::ENFILE
+                // No memory, or none for sockets.
+                | libc::ENOBUFS | libc::ENOMEM
+                // No port of ours is left, or no address.
+                | libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN
+                // A firewall or security module of this host.
+                | libc::EPERM
+                // The address family is switched off here.
+                | libc::EAFNOSUPPORT,
+            ) => Self::Resource,
+            Some(
+                // Blackhole routes give EINVAL, prohibited ones EACCES.
+                libc::ENETUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL | libc::EACCES,
+            ) => Self::Route,
+            _ => Self::Peer,
+        }
+    }
+}
+
+/// What could not be done for a lack of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// Clients had to wait until they were accepted.
+    Accept,
+    /// A connection to a server could not be made.
+    Dial,
+    /// A check of a server could not be made.
+    Check,
+}
+
+impl Undone {
+    pub const ALL: [Self; 3] = [Self::Accept, Self::Dial, Self::Check];
+
+    /// As `lb status` calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accepting_paused",
+            Self::Dial => "connections_to_servers",
+            Self::Check => "health_checks",
+        }
+    }
+}
+
+/// How often that was. For all threads.
+#[derive(Debug)]
+pub struct Lacks {
+    began: Instant,
+    tallies: [Tally; Undone::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    count: AtomicU64,
+    /// ms after the beginning until which nothing more is said of it.
+    quiet: AtomicU64,
+    unsaid: AtomicU64,
+}
+
+impl Default for Lacks {
+    fn default() -> Self {
+        Self { began: Instant::now(), tallies: Default::default() }
+    }
+}
+
+impl Lacks {
+    /// Counts it. Where it is to be said in the log, too: how many of the kind went unsaid before.
+    pub fn note(&self, undone: Undone) -> Option<u64> {
+        self.note_at(undone, self.began.elapsed())
+    }
+
+    fn note_at(&self, undone: Undone, now: Duration) -> Option<u64> {
+        let tally = &self.tallies[undone as usize];
+        tally.count.fetch_add(1, Ordering::Relaxed);
+        let now = now.as_millis() as u64;
+        let next = now + BETWEEN.as_millis() as u64;
+        let admitted = tally.quiet.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |quiet| {
+            (now >= quiet).then_some(next)
+        });
+        if admitted.is_err() {
+            tally.unsaid.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(tally.unsaid.swap(0, Ordering::Relaxed))
+    }
+
+    #[must_use]
+    pub fn count(&self, undone: Undone) -> u64 {
+        self.tallies[undone as usize].count.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// k3s-io/k3s#10240, ozontech/pg_doorman#262: servers were taken out, or their connections cut,
+    /// for what the balancer itself had too little of.
+    #[test]
+    fn what_is_ours_is_not_the_peers() {
+        use Cause::{Peer, Resource, Route};
+        for (errno, cause) in [
+            (libc::EMFILE, Resource),
+            (libc::ENFILE, Resource),
+            (libc::ENOBUFS, Resource),
+            (libc::ENOMEM, Resource),
+            (libc::EADDRNOTAVAIL, Resource),
+            (libc::EAGAIN, Resource),
+            (libc::EPERM, Resource),
+            (libc::EAFNOSUPPORT, Resource),
+            (libc::ENETUNREACH, Route),
+            (libc::EACCES, Route),
+            (libc::ECONNREFUSED, Peer),
+            (libc::ECONNRESET, Peer),
+            (libc::EHOSTUNREACH, Peer),
+            (libc::ETIMEDOUT, Peer),
+        ] {
+            assert_eq!(Cause::of(&io::Error::from_raw_os_error(errno)), cause, "{errno}");
+        }
+        assert_eq!(Cause::of(&io::ErrorKind::TimedOut.into()), Peer);
+    }
+
+    #[test]
+    fn each_kind_is_counted_and_has_a_budget_of_its_own() {
+        let lacks = Lacks::default();
+        let told: Vec<_> = [0, 1, 9_999, 10_000, 10_001]
+            .map(|ms| lacks.note_at(Undone::Dial, Duration::from_millis(ms)))
+            .into();
+        assert_eq!(told, [Some(0), None, None, Some(2), None]);
+        assert_eq!(lacks.note_at(Undone::Check, Duration::from_secs(1)), Some(0));
+        assert_eq!(Undone::ALL.map(|undone| lacks.count(undone)), [0, 5, 1]);
+    }
+}
