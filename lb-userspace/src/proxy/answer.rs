@@ -81,6 +81,10 @@ pub(super) enum Fault {
     OutOfSockets,
     #[error("no backend accepted the connection in time")]
     SlowDial,
+    #[error("the backend's response has a header section that is too large or has too many lines")]
+    LargeResponse,
+    #[error("the backend's response has another transfer coding than chunks")]
+    UnknownCoding,
     #[error("the backend did not respond in time")]
     SlowResponse,
 }
@@ -130,9 +134,12 @@ impl Fault {
             Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
             Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ReplayLoop => StatusCode::LOOP_DETECTED,
-            Self::Unreachable | Self::Closed | Self::BrokeOff | Self::BadResponse => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable
+            | Self::Closed
+            | Self::BrokeOff
+            | Self::BadResponse
+            | Self::LargeResponse
+            | Self::UnknownCoding => StatusCode::BAD_GATEWAY,
             Self::SlowDial | Self::SlowResponse => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -173,6 +180,8 @@ impl Fault {
             Self::Closed => "backend-closed",
             Self::BrokeOff => "backend-broke-off",
             Self::BadResponse => "backend-bad-response",
+            Self::LargeResponse => "backend-header-too-large",
+            Self::UnknownCoding => "backend-transfer-encoding",
             Self::SlowDial => "backend-dial-timeout",
             Self::SlowResponse => "backend-response-timeout",
         }

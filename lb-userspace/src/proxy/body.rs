@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     answer::Fault,
-    headers,
+    fields,
     interim::{Hold, Word},
     lease::Lease,
     tape::{Part, Tape},
@@ -319,7 +319,7 @@ impl Body for ResponseBody {
         }
         let mut frame = ready!(polled);
         if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {
-            headers::strip_trailers(trailers);
+            fields::strip_trailers(trailers);
         }
         match frame {
             Some(Err(error)) => {

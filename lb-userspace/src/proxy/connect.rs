@@ -14,16 +14,19 @@ use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
 use super::{
-    answer::Fault, body::ResponseBody, forward::Switched, http::Client, relay::relay, watch::Watch,
+    answer::Fault, body::ResponseBody, fields::is_protocol, forward::Switched, http::Client,
+    relay::relay, watch::Watch,
 };
 
-/// The stream behind the request, which becomes an upgrade; `None` where it is any other.
+/// The stream behind the request, which becomes an upgrade. `None` where it is any other, or for a
+/// protocol that no connection may switch to: that one is answered like a plain CONNECT.
 pub(super) fn translate(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
     if request.method() != Method::CONNECT {
         return None;
     }
     let protocol = request.extensions_mut().remove::<Protocol>()?;
-    let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
+    let protocol = Some(protocol.as_str()).filter(|it| is_protocol(it.as_bytes()))?;
+    let protocol = HeaderValue::from_str(protocol).ok()?;
     let upgrade = on(&mut *request);
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();

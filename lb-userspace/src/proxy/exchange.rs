@@ -225,6 +225,7 @@ pub(super) fn fault(failure: &Failure) -> Fault {
         Failure::Body(fault) => *fault,
         Failure::SlowBody => Fault::SlowBody,
         Failure::Malformed => Fault::BadResponse,
+        Failure::TooLarge => Fault::LargeResponse,
         Failure::Overdue => Fault::SlowResponse,
     }
 }

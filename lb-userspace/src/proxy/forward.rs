@@ -14,9 +14,8 @@ use super::{
     body::{RequestBody, ResponseBody},
     complaint::complain,
     exchange::{Exchange, count, count_failed},
-    framing,
-    headers::{self, Found},
-    host,
+    fields::{self, Coded, Found, is_offered},
+    framing, headers, host,
     http::Client,
     http2, interim,
     lease::Lease,
@@ -44,7 +43,8 @@ pub(super) struct Errand {
     request: Box<Request<RequestBody>>,
     /// The client's.
     version: Version,
-    is_upgrade: bool,
+    /// The protocols that it offers to switch to.
+    upgrade: Option<Box<HeaderValue>>,
 }
 
 /// Looks at a request and readies it to be sent, or says why it will not be. What the answer takes
@@ -58,7 +58,7 @@ pub(super) fn receive(
     let refuse = |fault| Box::new(client.refuse(fault, version));
     let found = Found::in_request(request.headers(), &client.facts.names().prefix);
     framing::check(&request, active.seen, found).map_err(refuse)?;
-    let site = site(client, &request).map_err(refuse)?;
+    let site = site(client, &mut request).map_err(refuse)?;
     count(&site);
     if site.force_https && !client.facts.is_https(request.headers()) {
         let host = host::of(&request).expect("a site was found by it");
@@ -67,11 +67,12 @@ pub(super) fn receive(
     host::to_origin_form(&mut request);
     *request.version_mut() = Version::HTTP_11;
     let length = request.body().size_hint().exact();
+    let wants_length = framing::wants_length(request.method());
     let headers = request.headers_mut();
-    let asked = headers::towards_backend(headers, found, &client.facts);
+    let asked = headers::towards_backend(headers, found, &client.facts, version);
     // By HTTP/1.1 trailers follow chunks alone.
     let length = length.filter(|&length| length == 0 || !asked.trailers);
-    framing::frame(headers, found, length);
+    framing::frame(headers, found, wants_length, length);
     let allowed = client.worker.settings.max_request_body;
     let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
     let mut request = Box::new(request);
@@ -83,15 +84,21 @@ pub(super) fn receive(
     let word = if holds { request.body_mut().hold() } else { None };
     let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
     interim::listen(&mut request, word, outbox);
-    Ok(Errand { site, request, version, is_upgrade: asked.upgrade })
+    Ok(Errand { site, request, version, upgrade: asked.upgrade })
 }
 
-fn site<B>(client: &Client, request: &Request<B>) -> Result<Arc<Site>, Fault> {
+fn site<B>(client: &Client, request: &mut Request<B>) -> Result<Arc<Site>, Fault> {
     if request.method() == hyper::Method::CONNECT {
         return Err(Fault::Tunnel);
     }
-    let host = host::of(request).ok_or(Fault::BadHost)?;
-    let site = client.site(host.name())?;
+    let site = if host::is_none(request) {
+        let site = client.site(None)?;
+        host::assume(request, client.server);
+        site
+    } else {
+        let host = host::of(request).ok_or(Fault::BadHost)?;
+        client.site(Some(host.name()))?
+    };
     if client.is_entitled(&site) { Ok(site) } else { Err(Fault::Misdirected) }
 }
 
@@ -101,7 +108,7 @@ pub(super) async fn answer(
     received: Result<Errand, Box<Response<Bytes>>>,
     active: Active,
 ) -> Answer {
-    let Errand { site, request, version, is_upgrade } = match received {
+    let Errand { site, request, version, upgrade } = match received {
         Ok(errand) => errand,
         Err(refusal) => return (refusal.map(|text| ResponseBody::own(text, active)), None),
     };
@@ -113,13 +120,19 @@ pub(super) async fn answer(
                 return (refusal.map(|text| ResponseBody::own(text, active)), None);
             }
         };
-    let mut response = readied(client, &site, response);
+    let mut response = match readied(client, &site, response) {
+        Ok(response) => response,
+        Err(Coded) => {
+            let refusal = failed(client, &site, Fault::UnknownCoding, version);
+            return (refusal.map(|text| ResponseBody::own(text, active)), None);
+        }
+    };
     if is_bodiless && active.watch().is_http1() {
         // The body may come or not: nobody knows where another request would begin.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Box::pin(switch(client, &site, response, lease, is_upgrade, active)).await;
+        return Box::pin(switch(client, &site, response, lease, upgrade, active)).await;
     }
     (response.map(|body| ResponseBody::backend(body, lease, active)), None)
 }
@@ -163,28 +176,30 @@ fn readied(
     client: &Client,
     site: &Site,
     mut response: Box<Response<Incoming>>,
-) -> Box<Response<Incoming>> {
+) -> Result<Box<Response<Incoming>>, Coded> {
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     // Ours, whatever the backend's is (RFC 9110 2.5). hyper lowers it for a client that asks it to.
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    headers::towards_client(headers, is_switching);
+    fields::towards_client(headers, is_switching)?;
     client.facts.names().disown(headers);
     site.rewrite.apply(headers);
     client.date(site, headers);
-    response
+    Ok(response)
 }
 
-/// The answer to an upgrade, where the request asked for one.
+/// The answer to an upgrade, where the request asked for it.
 async fn switch(
     client: &Client,
     site: &Site,
     response: Box<Response<Incoming>>,
     lease: Lease,
-    is_upgrade: bool,
+    offered: Option<Box<HeaderValue>>,
     active: Active,
 ) -> Answer {
-    let switched = if is_upgrade { lease.into_switched().await } else { None };
+    let switched_to = response.headers().get(header::UPGRADE);
+    let is_offered = offered.zip(switched_to).is_some_and(|(offered, to)| is_offered(to, &offered));
+    let switched = if is_offered { lease.into_switched().await } else { None };
     if switched.is_none() {
         let refusal = failed(client, site, Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);

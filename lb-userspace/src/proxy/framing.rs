@@ -3,12 +3,17 @@
 //! never comes here.
 
 use hyper::{
-    HeaderMap, Method, Request,
+    HeaderMap, Method, Request, Version,
     body::{Body, Incoming},
     header::{self, HeaderValue},
+    http::uri::PathAndQuery,
 };
 
-use super::{answer::Fault, headers::Found, host};
+use super::{
+    answer::Fault,
+    fields::{Found, is_chunked_alone},
+    host,
+};
 
 /// Refuses what hyper lets through and somebody else may understand otherwise. `seen` is what the
 /// witness says of the header section.
@@ -41,17 +46,45 @@ pub(super) fn check(
     if said.all(|said| parse(said.as_bytes()) == length) { Ok(()) } else { Err(Fault::BadLength) }
 }
 
-/// `*` is for OPTIONS alone (RFC 9112 3.2.4), and of what other schemes mean we know nothing.
+/// Whether the target has one of the forms of RFC 9112 3.2 that we serve. `*` is for OPTIONS alone, and
+/// of what other schemes mean we know nothing. hyper takes `x` for an authority, which nothing but
+/// CONNECT asks for, and HTTP/2's `?x` or nothing at all for what begins with a slash.
 fn has_known_target<B>(request: &Request<B>) -> bool {
     let target = request.uri();
-    let is_web = |scheme| scheme == "http" || scheme == "https";
-    target.scheme_str().is_none_or(is_web)
-        && (target.path() != "*" || request.method() == Method::OPTIONS)
+    if request.method() == Method::CONNECT {
+        return true;
+    }
+    let path = target.path_and_query().map_or("", PathAndQuery::as_str);
+    match target.scheme_str() {
+        Some("http" | "https") => {}
+        Some(_) => return false,
+        None if target.path().is_empty() => return false,
+        None => {}
+    }
+    match path.as_bytes().first() {
+        Some(b'/') => true,
+        Some(b'*') => request.method() == Method::OPTIONS,
+        // An absolute target may have a query without a path.
+        Some(b'?') => request.version() < Version::HTTP_2,
+        _ => false,
+    }
+}
+
+/// What h2 lets through of an HTTP/2 request's header section.
+pub(super) fn check_section<B>(request: &Request<B>, most: usize) -> Result<(), Fault> {
+    if section_size(request) > most {
+        return Err(Fault::HeaderTooLarge);
+    }
+    // HTTP/1.1 takes them away, so that a value would become another one (RFC 9113 8.2.1).
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let mut values = request.headers().values().map(HeaderValue::as_bytes);
+    let is_padded = values.any(|value| is_space(value.first()) || is_space(value.last()));
+    if is_padded { Err(Fault::BadHeader) } else { Ok(()) }
 }
 
 /// The size of an HTTP/2 request's header section as RFC 9113 10.5.1 has it: each field's name and
 /// value, and 32 bytes.
-pub(super) fn section_size<B>(request: &Request<B>) -> usize {
+fn section_size<B>(request: &Request<B>) -> usize {
     const EACH: usize = 32;
     let target = request.uri();
     let authority =
@@ -63,24 +96,25 @@ pub(super) fn section_size<B>(request: &Request<B>) -> usize {
     authority + path + line + target.scheme_str().map_or(0, str::len) + fields
 }
 
-/// One coding, once, and nothing with it (RFC 9112 7.1: the only one that every reader knows).
-fn is_chunked_alone(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    codings.next().is_none_or(is_chunked) && codings.next().is_none()
-}
-
 fn parse(digits: &[u8]) -> Option<u64> {
     let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     is_plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
+/// Whether servers expect a length with `method`, also without a body (RFC 9110 8.6). HTTP/2 need not
+/// say it.
+pub(super) fn wants_length(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
 /// Says the framing towards the backend once, and as it is: `length` bytes, or chunks.
-pub(super) fn frame(headers: &mut HeaderMap, found: Found, length: Option<u64>) {
+/// Where the length is `usual`, so is one of nothing.
+pub(super) fn frame(headers: &mut HeaderMap, found: Found, usual: bool, length: Option<u64>) {
     match length {
         Some(length) => {
+            let is_said = || found.framing && headers.contains_key(header::CONTENT_LENGTH);
             // Also where `Connection` named it away.
-            if length > 0 || (found.framing && headers.contains_key(header::CONTENT_LENGTH)) {
+            if length > 0 || usual || is_said() {
                 headers.insert(header::CONTENT_LENGTH, length.into());
             }
         }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap,
+    HeaderMap, Version,
     header::{self, HeaderName, HeaderValue, InvalidHeaderName},
 };
 
-use super::{origin::Origin, replay, worker::Worker};
+use super::{
+    fields::{self, Found, X_FORWARDED_PORT, is_odd, is_of_proxies},
+    origin::Origin,
+    replay,
+    worker::Worker,
+};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_SSL: HeaderName = HeaderName::from_static("x-forwarded-ssl");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// The headers under the configured prefix, `Fly-` unless set otherwise.
 pub(super) struct Names {
@@ -57,13 +59,14 @@ impl Names {
         })
     }
 
-    /// Whether `name` is one that we alone set. Servers that hand headers on as variables read `_`
-    /// like `-` (RFC 3875 4.1.18), and so would take a forged one for ours.
+    /// Whether servers may take `name` for one that says where a message ends, who sent it or for
+    /// whom, which it is not.
     fn is_disguised(&self, name: &HeaderName) -> bool {
-        if !name.as_str().contains('_') {
+        if !is_odd(name.as_str()) {
             return false;
         }
-        self.sets(&name.as_str().replace('_', "-"))
+        let read = fields::plain(name.as_str());
+        fields::frames(&read) || is_of_proxies(&read) || self.sets(&read)
     }
 
     /// Whether we alone set the header `name`.
@@ -91,8 +94,11 @@ impl Names {
 
     /// Takes out of a request's trailers what must stand before its body, and what we alone say.
     pub fn check_trailers(&self, trailers: &mut HeaderMap) {
-        strip_trailers(trailers);
-        let is_forged = |name: &&HeaderName| self.sets(name.as_str()) || self.is_disguised(name);
+        fields::strip_trailers(trailers);
+        let is_forged = |name: &&HeaderName| {
+            let text = name.as_str();
+            is_of_proxies(text) || self.sets(text) || self.is_disguised(name)
+        };
         let forged: Vec<_> = trailers.keys().filter(is_forged).cloned().collect();
         for name in forged {
             trailers.remove(name);
@@ -135,9 +141,13 @@ impl Facts {
     /// Takes out what only we may say.
     fn strip(&self, headers: &mut HeaderMap, found: Found) {
         let names = &*self.names;
-        if found.underscored {
-            let disguised = headers.keys().filter(|it| names.is_disguised(it));
-            for name in disguised.cloned().collect::<Vec<_>>() {
+        let is_told = found.of_proxies && !self.is_trusted;
+        if found.odd || is_told {
+            let is_forged = |name: &&HeaderName| {
+                let is_strange = is_told && is_of_proxies(name.as_str());
+                is_strange && **name != X_FORWARDED_PORT || names.is_disguised(name)
+            };
+            for name in headers.keys().filter(is_forged).cloned().collect::<Vec<_>>() {
                 headers.remove(name);
             }
         }
@@ -197,132 +207,46 @@ impl Facts {
     }
 }
 
-/// What there is among a message's headers. One look at all names is cheaper than a search for
-/// each, and most messages have few of them.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Found {
-    /// Some that concern one connection only and are not named below.
-    hop_by_hop: bool,
-    te: bool,
-    expect: bool,
-    trailer: bool,
-    /// `Content-Length` or `Transfer-Encoding`.
-    pub framing: bool,
-    /// Names that begin like ours.
-    ours: bool,
-    /// Names that servers may take for others, see [`Names::is_disguised`].
-    underscored: bool,
-}
-
-impl Found {
-    /// Names like ours are those that begin with `prefix`, in lower case.
-    pub fn in_request(headers: &HeaderMap, prefix: &str) -> Self {
-        let mut found = Self::default();
-        for name in headers.keys().map(HeaderName::as_str) {
-            if !found.note(name) {
-                found.ours |= name.starts_with(prefix);
-                found.underscored |= name.contains('_');
-            }
-        }
-        found
-    }
-
-    fn in_response(headers: &HeaderMap) -> Self {
-        let mut found = Self::default();
-        for name in headers.keys() {
-            found.note(name.as_str());
-        }
-        found
-    }
-
-    /// Whether `name` is one that matters whoever says it.
-    fn note(&mut self, name: &str) -> bool {
-        match name {
-            "te" => self.te = true,
-            "expect" => self.expect = true,
-            "trailer" => self.trailer = true,
-            "content-length" => self.framing = true,
-            "transfer-encoding" => (self.framing, self.hop_by_hop) = (true, true),
-            "connection" | "keep-alive" | "proxy-connection" | "upgrade" => self.hop_by_hop = true,
-            _ => return false,
-        }
-        true
-    }
-}
-
-/// Takes out what concerns one connection only (RFC 9110 7.6.1), and returns the protocol that an
-/// `Upgrade` asked for. `h2c` is not passed on: the backend would speak HTTP/2 behind our back.
-fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue> {
-    if !found.hop_by_hop {
-        return None;
-    }
-    let named = connection_options(headers);
-    let asks = named.contains(&header::UPGRADE);
-    for name in named.iter().filter(|name| **name != header::HOST) {
-        if *name != header::UPGRADE {
-            headers.remove(name);
-        }
-    }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
-        // It says nothing beside the other (RFC 9112 6.3), and may be wrong.
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    let upgrade = headers.remove(header::UPGRADE)?;
-    let is_h2c = upgrade.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
-    (asks && !is_h2c).then_some(upgrade)
-}
-
-/// Removes `Connection` and returns what it named.
-fn connection_options(headers: &mut HeaderMap) -> Vec<HeaderName> {
-    let header::Entry::Occupied(connection) = headers.entry(header::CONNECTION) else {
-        return Vec::new();
-    };
-    let (_, values) = connection.remove_entry_mult();
-    let mut named = Vec::new();
-    for value in values {
-        let options = value.as_bytes().split(|&byte| byte == b',');
-        // The two that every message may have name no header that we would not take out anyway.
-        let is_usual = |option: &&[u8]| {
-            option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close")
-        };
-        let names = options.map(<[u8]>::trim_ascii).filter(|option| !is_usual(option));
-        named.extend(names.map(HeaderName::from_bytes).filter_map(Result::ok));
-    }
-    named
-}
-
 /// What a request asks for beside its target.
-#[derive(Clone, Copy)]
 pub(super) struct Asked {
-    pub upgrade: bool,
+    /// The protocols that it offers to switch to.
+    pub upgrade: Option<Box<HeaderValue>>,
     /// To be told before the body is sent that it is wanted.
     pub word: bool,
     /// Trailers are announced.
     pub trailers: bool,
 }
 
-/// Readies a request's headers for an HTTP/1.1 backend, but for what [`Facts::describe`] adds.
-pub(super) fn towards_backend(headers: &mut HeaderMap, found: Found, facts: &Facts) -> Asked {
-    let wants_trailers = found.te && accepts_trailers(headers);
-    let upgrade = strip_hop_by_hop(headers, found);
+/// Readies the headers of a request that came by `version` for an HTTP/1.1 backend, but for what
+/// [`Facts::describe`] adds.
+pub(super) fn towards_backend(
+    headers: &mut HeaderMap,
+    found: Found,
+    facts: &Facts,
+    version: Version,
+) -> Asked {
+    let wants_trailers = found.te && fields::accepts_trailers(headers);
+    let upgrade = fields::strip_hop_by_hop(headers, found);
+    // HTTP/1.0 does not know it (RFC 9110 7.8).
+    let upgrade = upgrade.filter(|_| version > Version::HTTP_10).map(Box::new);
     if found.te {
         headers.remove(header::TE);
+    }
+    if found.cookie && version == Version::HTTP_2 {
+        fields::join_cookie(headers);
     }
     // What hyper's server takes for it. Where the backend is to be asked, it comes back.
     let expected = if found.expect { headers.remove(header::EXPECT) } else { None };
     let word = expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     facts.strip(headers, found);
-    let is_upgrade = upgrade.is_some();
-    if let Some(protocol) = upgrade {
+    if let Some(protocols) = &upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, protocol);
+        headers.insert(header::UPGRADE, (**protocols).clone());
     } else if wants_trailers {
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    Asked { upgrade: is_upgrade, word, trailers: found.trailer }
+    Asked { upgrade, word, trailers: found.trailer }
 }
 
 /// Header lines as HTTP/1.1 writes them.
@@ -332,51 +256,5 @@ pub(super) fn write(headers: &HeaderMap, to: &mut Vec<u8>) {
         to.extend_from_slice(b": ");
         to.extend_from_slice(value.as_bytes());
         to.extend_from_slice(b"\r\n");
-    }
-}
-
-/// Takes out of trailers what is of no use or does harm there: what frames, routes or authenticates a
-/// message, says how to read it, or is about the connection (RFC 9110 6.5.1).
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    const BEFORE: [HeaderName; 13] = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::EXPECT,
-        header::HOST,
-        header::MAX_FORWARDS,
-        header::SET_COOKIE,
-        header::COOKIE,
-        header::TE,
-        header::TRAILER,
-    ];
-    let found = Found { hop_by_hop: true, ..Found::default() };
-    strip_hop_by_hop(trailers, found);
-    for name in BEFORE {
-        trailers.remove(name);
-    }
-}
-
-fn accepts_trailers(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::TE).iter();
-    values.any(|value| {
-        let mut codings = value.as_bytes().split(|&byte| byte == b',');
-        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    })
-}
-
-/// Readies a response's headers for the client.
-pub(super) fn towards_client(headers: &mut HeaderMap, is_switching: bool) {
-    let found = Found::in_response(headers);
-    let upgrade = strip_hop_by_hop(headers, found);
-    if found.te {
-        headers.remove(header::TE);
-    }
-    if let Some(protocol) = upgrade.filter(|_| is_switching) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, protocol);
     }
 }

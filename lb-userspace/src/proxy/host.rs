@@ -1,5 +1,7 @@
 //! The name that a request is for.
 
+use std::net::SocketAddr;
+
 use hyper::{
     Request, Uri, Version,
     header::{self, HeaderValue},
@@ -54,8 +56,9 @@ pub(super) fn of<B>(request: &Request<B>) -> Option<Host<'_>> {
     Host::parse(host)
 }
 
-/// Whether the request names one host only (RFC 9112 3.2): one line, and over HTTP/2 the same as
-/// `:authority` (RFC 9113 8.3.1). Over HTTP/1 an absolute target counts, and the line does not.
+/// Whether the request names one host only: one line, which HTTP/1.1 must have (RFC 9112 3.2), and
+/// over HTTP/2 the same as `:authority` (RFC 9113 8.3.1). Over HTTP/1 an absolute target counts, and the
+/// line does not.
 pub(super) fn is_one<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());
@@ -64,9 +67,28 @@ pub(super) fn is_one<B>(request: &Request<B>) -> bool {
         (Some(host), Some(authority)) => {
             host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
         }
+        (None, None) => request.version() != Version::HTTP_11,
         _ => true,
     };
     another.is_none() && agrees
+}
+
+/// Whether the request names no host at all, which HTTP/1.0 allows.
+pub(super) fn is_none<B>(request: &Request<B>) -> bool {
+    request.version() < Version::HTTP_11
+        && request.uri().authority().is_none()
+        && !request.headers().contains_key(header::HOST)
+}
+
+/// Says that the request is for the address that was asked.
+pub(super) fn assume<B>(request: &mut Request<B>, address: SocketAddr) {
+    let host = match address {
+        SocketAddr::V4(at) if at.port() == 80 => at.ip().to_string(),
+        SocketAddr::V6(at) if at.port() == 80 => format!("[{}]", at.ip()),
+        at => at.to_string(),
+    };
+    let host = HeaderValue::try_from(host).expect("an address consists of visible characters");
+    request.headers_mut().insert(header::HOST, host);
 }
 
 /// Gives the request the form that goes to an origin server: `Host` says the authority, the target

@@ -38,7 +38,7 @@ use super::{
     origin::Origin,
     pace::{self, Pace},
     preface,
-    relay::{Side, relay},
+    relay::{self, Side, relay},
     routes::Site,
     tls::Terminator,
     watch::{Limits, Patience, Watch},
@@ -67,6 +67,8 @@ pub(super) struct Client {
     pub facts: Facts,
     pub peer: IpAddr,
     local: SocketAddr,
+    /// The address that the client asked, from its own point of view.
+    pub server: SocketAddr,
     /// Who ended its TLS.
     terminator: Option<Arc<Terminator>>,
     /// hyper adds `Date` to each response without one: no service here is pristine.
@@ -80,12 +82,12 @@ impl Client {
         terminator: Option<Arc<Terminator>>,
     ) -> Rc<Self> {
         let facts = Facts::new(&worker, &origin, terminator.is_some());
-        let (peer, local) = (origin.client.ip(), origin.local);
+        let (peer, local, server) = (origin.client.ip(), origin.local, origin.server);
         let is_dated = worker.with_routes(|routes| {
             let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
             !sites.any(|site| site.rewrite.is_pristine)
         });
-        Rc::new(Self { worker, facts, peer, local, terminator, is_dated })
+        Rc::new(Self { worker, facts, peer, local, server, terminator, is_dated })
     }
 
     /// Answers a request with why it gets no other answer.
@@ -103,11 +105,13 @@ impl Client {
         }
     }
 
-    /// The service for a name here, by the routes that apply now.
-    pub fn site(&self, name: &str) -> Result<Arc<Site>, Fault> {
+    /// The service for a name here, by the routes that apply now. Without a name: the one that takes
+    /// every name.
+    pub fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
-            let site = routes.find(self.local).and_then(|frontend| frontend.site(Some(name)));
-            match site.ok_or(Fault::UnknownHost)? {
+            let site = routes.find(self.local).and_then(|frontend| frontend.site(name));
+            let missing = if name.is_some() { Fault::UnknownHost } else { Fault::BadHost };
+            match site.ok_or(missing)? {
                 site if site.is_http => Ok(site.clone()),
                 // Its own connections are not looked into.
                 _ => Err(Fault::Misdirected),
@@ -136,6 +140,11 @@ impl Client {
         Limits {
             header: self.worker.settings.header_timeout,
             idle: self.worker.settings.idle_timeout,
+            termination: self
+                .worker
+                .settings
+                .termination_delay
+                .min(self.worker.settings.idle_timeout),
         }
     }
 }
@@ -175,6 +184,7 @@ where
         move |request: Request<Incoming>| {
             let (client, switched) = (client.clone(), switched.clone());
             let mut active = watch.begin(!request.body().is_end_stream());
+            watch.set_old(request.version() < Version::HTTP_11);
             if let Some((total, pace)) = &pace {
                 pace.begin(Some(*total), Duration::ZERO);
                 active.pace = Some(pace.clone());
@@ -213,6 +223,10 @@ where
         (Ended::Malformed(_), _) => Box::pin(linger(stream)).await,
         (Ended::OutOfTime, _) if is_late => {
             Box::pin(say_last(&client, Fault::SlowHeader, stream)).await;
+        }
+        // Its answer may have no other end than the connection's, which is not to look like one.
+        (Ended::Broken | Ended::OutOfTime, _) if watch.is_old() && !watch.is_settled() => {
+            relay::reset(&stream);
         }
         _ => {}
     }
@@ -270,9 +284,7 @@ where
                 let pace = pace::of_stream();
                 pace.begin(settings.request_timeout, settings.idle_timeout);
                 active.pace = Some(pace);
-                if framing::section_size(&request) > settings.max_header_size {
-                    active.seen = Err(Fault::HeaderTooLarge);
-                }
+                active.seen = framing::check_section(&request, settings.max_header_size);
                 let upgrade = connect::translate(&mut request);
                 let received = forward::receive(&client, request, &active);
                 let (response, switched) = forward::answer(&client, received, active).await;

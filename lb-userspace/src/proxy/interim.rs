@@ -20,7 +20,7 @@ use futures_util::task::AtomicWaker;
 use hyper::{HeaderMap, Request, StatusCode, ext::on_informational, header};
 use tokio::{io::AsyncWrite, time::Instant};
 
-use super::{alarm::Alarm, headers};
+use super::{alarm::Alarm, fields, headers};
 
 /// A backend that has not said `100` within is taken for one that never does: it waits for the body.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -67,7 +67,9 @@ impl Outbox {
     }
 
     fn put(&self, status: StatusCode, mut headers: HeaderMap) {
-        headers::towards_client(&mut headers, false);
+        if fields::towards_client(&mut headers, false).is_err() {
+            return;
+        }
         headers.remove(header::CONTENT_LENGTH);
         let mut bytes = self.bytes();
         if bytes.len() < MOST {

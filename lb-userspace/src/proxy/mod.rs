@@ -14,6 +14,7 @@ mod connect;
 mod descriptors;
 mod drain;
 mod exchange;
+mod fields;
 mod forward;
 mod framing;
 mod gather;

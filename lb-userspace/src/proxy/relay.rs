@@ -14,6 +14,7 @@ use hyper::{
     upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -42,6 +43,11 @@ pub(super) trait Side: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// The socket below it.
+    fn carrier(&self) -> Option<&TcpStream> {
+        self.socket()
+    }
 }
 
 impl Side for TcpStream {
@@ -50,7 +56,11 @@ impl Side for TcpStream {
     }
 }
 
-impl Side for Secured {}
+impl Side for Secured {
+    fn carrier(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}
 
 /// A stream of an HTTP/2 connection.
 impl Side for TokioIo<Upgraded> {}
@@ -70,7 +80,8 @@ impl From<&ProxySettings> for Silence {
 }
 
 /// Relays between `client` and `backend`. One side's end is passed on while the other goes on
-/// sending. The bytes given with a side were read from it already.
+/// sending; where one side breaks off, both connections are reset, because an orderly end would say
+/// that what came is all. The bytes given with a side were read from it already.
 ///
 /// # Errors
 /// The first error of either side; `TimedOut` after too long a `silence`.
@@ -79,15 +90,37 @@ pub(super) async fn relay<C: Side, B: Side>(
     backend: (B, Bytes),
     silence: Silence,
 ) -> io::Result<()> {
-    let mut to_backend = Direction::new(client.1);
-    let mut to_client = Direction::new(backend.1);
-    let (mut client, mut backend) = (client.0, backend.0);
+    let (mut client, to_backend) = (client.0, Direction::new(client.1));
+    let (mut backend, to_client) = (backend.0, Direction::new(backend.1));
+    let moved = move_both(&mut client, &mut backend, to_backend, to_client, silence).await;
+    if moved.is_err() {
+        reset(&client);
+        reset(&backend);
+    }
+    moved
+}
+
+/// Has the connection reset when it is dropped.
+pub(super) fn reset<S: Side>(side: &S) {
+    if let Some(carrier) = side.carrier() {
+        // Without it the end is orderly.
+        let _ = SockRef::from(carrier).set_linger(Some(Duration::ZERO));
+    }
+}
+
+async fn move_both<C: Side, B: Side>(
+    client: &mut C,
+    backend: &mut B,
+    mut to_backend: Direction,
+    mut to_client: Direction,
+    silence: Silence,
+) -> io::Result<()> {
     let mut alarm = Alarm::default();
     let mut moved = Instant::now();
     poll_fn(|cx| {
         let before = (to_backend.state(), to_client.state());
-        let up = to_backend.poll(cx, &mut client, &mut backend)?;
-        let down = to_client.poll(cx, &mut backend, &mut client)?;
+        let up = to_backend.poll(cx, client, backend)?;
+        let down = to_client.poll(cx, backend, client)?;
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
         }

@@ -77,6 +77,8 @@ pub(super) enum Failure {
     SlowBody,
     /// The response is not HTTP.
     Malformed,
+    /// The response's header section is too large, or has too many lines.
+    TooLarge,
     Overdue,
 }
 
@@ -250,6 +252,8 @@ impl Failure {
         tracing::debug!(%error, "request to backend failed");
         if let Some(fault) = progress.and_then(Progress::fault) {
             Self::Body(fault)
+        } else if error.is_parse_too_large() {
+            Self::TooLarge
         } else if error.is_parse() {
             Self::Malformed
         } else {

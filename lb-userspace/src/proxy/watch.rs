@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -21,6 +21,8 @@ use super::{
 pub(super) struct Limits {
     pub header: Duration,
     pub idle: Duration,
+    /// For the next byte of an answer, once the client has ended its side.
+    pub termination: Duration,
 }
 
 /// Shared by a connection's I/O, its requests and the task that drives it.
@@ -45,6 +47,11 @@ pub(super) struct Watch {
     has_withheld: Cell<bool>,
     /// Only of HTTP/1: what the backend says first.
     outbox: OnceCell<Arc<Outbox>>,
+    /// Only of HTTP/1: the client has ended its side amid an exchange, and hyper is yet to hear of it.
+    held: Cell<Option<Waker>>,
+    is_half_closed: Cell<bool>,
+    /// The latest request came by HTTP/1.0.
+    is_old: Cell<bool>,
     /// hyper has written all that it had: something else may be said before what it says next.
     is_between: Cell<bool>,
     /// Changes whenever the time allowed starts anew.
@@ -55,6 +62,8 @@ pub(super) struct Watch {
 enum State {
     Stalled,
     Busy,
+    /// Busy for a client that awaits the answer, or is gone.
+    HalfClosed,
     Header,
     Idle,
 }
@@ -83,6 +92,9 @@ impl Watch {
             is_settled: Cell::new(tracks_header),
             has_withheld: Cell::new(false),
             outbox: OnceCell::new(),
+            held: Cell::default(),
+            is_half_closed: Cell::new(false),
+            is_old: Cell::new(false),
             is_between: Cell::new(true),
             epoch: Cell::new(0),
         })
@@ -104,6 +116,14 @@ impl Watch {
 
     pub fn is_http1(&self) -> bool {
         self.witness.is_some()
+    }
+
+    pub fn set_old(&self, is_old: bool) {
+        self.is_old.set(is_old);
+    }
+
+    pub fn is_old(&self) -> bool {
+        self.is_old.get()
     }
 
     /// For what the backend of the request that is being answered says first.
@@ -161,13 +181,27 @@ impl Watch {
         self.epoch.set(self.epoch.get().wrapping_add(1));
     }
 
-    pub fn read(&self, bytes: &[u8]) {
-        if let Some(witness) = &self.witness {
-            witness.borrow_mut().look(bytes);
-            if self.active.get() == 0 {
-                self.in_header.set(true);
-            }
+    /// How many of `bytes`, which have come, hyper may have.
+    pub fn read(&self, bytes: &[u8]) -> usize {
+        let Some(witness) = &self.witness else {
+            return bytes.len();
+        };
+        if self.active.get() == 0 {
+            self.in_header.set(true);
         }
+        witness.borrow_mut().look(bytes)
+    }
+
+    /// The client has ended its side. Whether hyper hears of it later: behind a whole request the client
+    /// awaits the answer, which hyper would give up.
+    pub fn holds_end(&self, cx: &Context<'_>) -> bool {
+        let witness = self.witness.as_ref().filter(|_| !self.is_settled());
+        let holds = witness.is_some_and(|witness| !witness.borrow().is_in_body());
+        if holds {
+            self.is_half_closed.set(true);
+            self.held.set(Some(cx.waker().clone()));
+        }
+        holds
     }
 
     /// Whether a header section has begun and is not complete, and all that was said before it has
@@ -185,6 +219,13 @@ impl Watch {
         }
     }
 
+    /// So does a byte of the answer for one that has ended its side.
+    pub fn sent(&self) {
+        if self.is_half_closed.get() {
+            self.restart();
+        }
+    }
+
     pub fn has_withheld(&self) -> bool {
         self.has_withheld.get()
     }
@@ -198,6 +239,7 @@ impl Watch {
     pub fn flushed(&self) {
         if self.active.get() == 0 && self.witness.is_some() {
             self.is_settled.set(true);
+            self.held.take().into_iter().for_each(Waker::wake);
         }
     }
 
@@ -217,7 +259,7 @@ impl Watch {
         if self.stalled.get() {
             State::Stalled
         } else if self.active.get() > 0 {
-            State::Busy
+            if self.is_half_closed.get() { State::HalfClosed } else { State::Busy }
         } else if self.in_header.get() {
             State::Header
         } else {
@@ -281,6 +323,7 @@ impl Patience {
         }
         let allowed = match now.0 {
             State::Busy => return Poll::Pending,
+            State::HalfClosed => self.limits.termination,
             State::Header => self.limits.header,
             State::Stalled | State::Idle => self.limits.idle,
         };

@@ -18,16 +18,36 @@ pub(super) struct Watched<T> {
     pub stream: T,
     ahead: Bytes,
     watch: Rc<Watch>,
+    /// What came last belongs to a malformed body: nothing more is read.
+    is_spoilt: bool,
 }
 
 impl<T> Watched<T> {
     /// `ahead` was read from `stream` already.
     pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
-        Self { stream, ahead, watch }
+        Self { stream, ahead, watch, is_spoilt: false }
+    }
+
+    /// What was read behind `before`. Of a malformed body hyper has what is sound, and then an error.
+    fn saw(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let read = buf.filled().len() - before;
+        let sound = self.watch.read(&buf.filled()[before..]);
+        if sound < read {
+            self.is_spoilt = true;
+            buf.set_filled(before + sound);
+        }
     }
 }
 
 impl<T: AsyncWrite + Unpin> Watched<T> {
+    fn wrote<R>(&self, wrote: Poll<R>) -> Poll<R> {
+        self.watch.wrote(wrote.is_pending());
+        if wrote.is_ready() {
+            self.watch.sent();
+        }
+        wrote
+    }
+
     /// Before what hyper writes.
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let told = self.watch.poll_outbox(Pin::new(&mut self.stream), cx);
@@ -44,19 +64,23 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if self.ahead.has_remaining() {
             let length = self.ahead.len().min(buf.remaining());
             let ahead = self.ahead.split_to(length);
             buf.put_slice(&ahead);
-            self.watch.read(&ahead);
-            return Poll::Ready(Ok(()));
+        } else if !self.is_spoilt {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if buf.filled().len() == before {
+                return if self.watch.holds_end(cx) { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
         }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.watch.read(&buf.filled()[before..]);
+        self.saw(buf, before);
+        if self.is_spoilt && buf.filled().len() == before {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "a malformed body");
+            return Poll::Ready(Err(error));
         }
-        read
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -72,8 +96,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         ready!(self.poll_outbox(cx))?;
         self.watch.set_between(false);
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch.wrote(wrote.is_pending());
-        wrote
+        self.wrote(wrote)
     }
 
     fn poll_write_vectored(
@@ -87,8 +110,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         ready!(self.poll_outbox(cx))?;
         self.watch.set_between(false);
         let wrote = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
-        self.watch.wrote(wrote.is_pending());
-        wrote
+        self.wrote(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,10 +1,13 @@
-//! What hyper does not tell of a request's header section: which lines it settled by itself.
+//! What hyper does not tell of a request: which lines it settled by itself.
 //!
-//! hyper reads a request that has both framings by the chunks alone, and lines that end without a
-//! carriage return as if they had one. RFC 9112 (2.2, 6.3) allows both; but somebody before us may
-//! have read the same bytes otherwise, so that neither is served. hyper remains who parses: this
-//! only looks on while the client's bytes arrive, and goes past bodies by their framing to see the
-//! requests that are pipelined behind them. Where it could lose its way, the request is refused.
+//! hyper reads a request that has both framings by the chunks alone, lines of a header section that
+//! end without a carriage return as if they had one, and a target without its fragment; behind the
+//! last chunk it takes a bare line feed for the beginning of a trailer. RFC 9112 (2.2, 6.3) allows
+//! some of it; but a proxy before us may have read the same bytes otherwise, so that none is served.
+//! hyper remains who parses: this only looks on while the client's bytes arrive, and goes past bodies
+//! by their framing to see the requests that are pipelined behind them. A header section that two may
+//! read differently is refused when it is whole; of a chunked body hyper gets no byte from the first
+//! line on that is not as RFC 9112 7.1 has it.
 
 use memchr::memchr;
 
@@ -15,6 +18,8 @@ const CODING: &[u8] = b"transfer-encoding:";
 /// As much of a line as is kept: more than either name with the longest number, or than a chunk's
 /// size.
 const KEPT: usize = 40;
+/// Digits of a chunk's size. More overflow somewhere, if only by leading zeros.
+const DIGITS: usize = 16;
 
 /// Looks on as a client's bytes arrive.
 pub(super) struct Witness {
@@ -24,6 +29,10 @@ pub(super) struct Witness {
     column: usize,
     last: u8,
     stage: Stage,
+    /// The current line is a request's first.
+    is_first: bool,
+    /// A line within a chunked body is malformed: hyper gets nothing more.
+    is_broken: bool,
     head: Head,
     /// Header sections that have come whole and in order, and are not yet asked for.
     sound: usize,
@@ -63,6 +72,8 @@ impl Default for Witness {
             column: 0,
             last: 0,
             stage: Stage::Before,
+            is_first: false,
+            is_broken: false,
             head: Head::default(),
             sound: 0,
             wrong: None,
@@ -76,14 +87,30 @@ impl Witness {
         self.stage == Stage::Within
     }
 
-    pub fn look(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            bytes = match self.stage {
-                Stage::Over => return,
-                Stage::Content(left) => self.skip(left, bytes, Stage::Content, Stage::Before),
-                Stage::Chunk(left) => self.skip(left, bytes, Stage::Chunk, Stage::Size),
-                Stage::Before | Stage::Within | Stage::Size | Stage::Trailer => self.line(bytes),
+    /// Whether more of a body is to come.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.stage, Stage::Content(_) | Stage::Size | Stage::Chunk(_) | Stage::Trailer)
+    }
+
+    /// How many of `bytes` hyper may have: all of them, or those before a malformed line's end.
+    pub fn look(&mut self, bytes: &[u8]) -> usize {
+        let mut left = bytes;
+        while !left.is_empty() && self.stage != Stage::Over {
+            let rest = self.step(left);
+            if self.is_broken {
+                return bytes.len() - rest.len() - 1;
             }
+            left = rest;
+        }
+        if self.is_broken { 0 } else { bytes.len() }
+    }
+
+    fn step<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        match self.stage {
+            Stage::Content(left) => self.skip(left, bytes, Stage::Content, Stage::Before),
+            Stage::Chunk(left) => self.skip(left, bytes, Stage::Chunk, Stage::Size),
+            Stage::Before | Stage::Within | Stage::Size | Stage::Trailer => self.line(bytes),
+            Stage::Over => &[],
         }
     }
 
@@ -111,7 +138,10 @@ impl Witness {
         if self.stage == Stage::Before
             && (self.column > 2 || !matches!(line, b"\r" | b"\n" | b"\r\n"))
         {
-            self.stage = Stage::Within;
+            (self.stage, self.is_first) = (Stage::Within, true);
+        }
+        if self.is_first && memchr(b'#', line).is_some() {
+            self.head.wrong = Some(Fault::BadTarget);
         }
         if end.is_some() {
             self.end_line(line);
@@ -126,6 +156,7 @@ impl Witness {
         let is_bare = self.column == 1 || before != b'\r';
         let is_empty = self.column == 1 || (self.column == 2 && !is_bare);
         match self.stage {
+            Stage::Size | Stage::Trailer if is_bare => self.end_broken(),
             Stage::Size => self.size(),
             Stage::Trailer if is_empty => self.stage = Stage::Before,
             Stage::Before | Stage::Within => {
@@ -140,7 +171,11 @@ impl Witness {
             }
             _ => {}
         }
-        self.column = 0;
+        (self.column, self.is_first) = (0, false);
+    }
+
+    fn end_broken(&mut self) {
+        (self.stage, self.is_broken) = (Stage::Over, true);
     }
 
     /// Notes a line that says where the body ends.
@@ -182,16 +217,19 @@ impl Witness {
         }
     }
 
-    /// Only hyper judges a chunk's size; if it is none, no request follows.
+    /// `chunk-size [ chunk-ext ] CRLF`, where spaces stand before an extension alone.
     fn size(&mut self) {
-        let line = &self.start[..self.column.min(KEPT)];
-        let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
-        let size = std::str::from_utf8(&line[..digits]).ok();
-        self.stage = match size.and_then(|size| u64::from_str_radix(size, 16).ok()) {
-            Some(0) => Stage::Trailer,
-            Some(size) => size.checked_add(2).map_or(Stage::Over, Stage::Chunk),
-            None => Stage::Over,
-        };
+        let line = &self.start[..(self.column - 2).min(KEPT)];
+        let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+        let (digits, rest) = line.split_at(end);
+        let is_sound = digits.len() <= DIGITS
+            && (self.column - 2 == end || rest.trim_ascii_start().first() == Some(&b';'));
+        let size = std::str::from_utf8(digits).ok().filter(|_| is_sound);
+        match size.and_then(|size| u64::from_str_radix(size, 16).ok()) {
+            Some(0) => self.stage = Stage::Trailer,
+            Some(size) if size <= u64::MAX - 2 => self.stage = Stage::Chunk(size + 2),
+            _ => self.end_broken(),
+        }
     }
 
     /// hyper has a whole header section. What is wrong with it that hyper does not mind?
@@ -211,6 +249,7 @@ mod tests {
 
     const BARE: Result<(), Fault> = Err(Fault::BareLineFeed);
     const TWO: Result<(), Fault> = Err(Fault::TwoFramings);
+    const TARGET: Result<(), Fault> = Err(Fault::BadTarget);
     const LENGTH: Result<(), Fault> = Err(Fault::BadLength);
 
     /// What is wrong with each of the header sections, one behind the other.
@@ -248,6 +287,10 @@ mod tests {
             &[Ok(()), Ok(())],
         ),
         ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno\r\nX\n\n", &[Ok(())]),
+        ("GET /#x HTTP/1.1\r\n\r\n", &[TARGET]),
+        ("\r\nGET /?x# HTTP/1.1\r\nX: y\r\n\r\n", &[TARGET]),
+        ("GET / HTTP/1.1\r\nReferer: /#x\r\n\r\n", &[Ok(())]),
+        ("GET / HTTP/1.1\r\n\r\nGET /#x HTTP/1.1\r\n\r\n", &[Ok(()), TARGET]),
     ];
 
     #[test]
@@ -260,6 +303,41 @@ mod tests {
                 }
                 let finished: Vec<_> = expected.iter().map(|_| witness.finish()).collect();
                 assert_eq!(finished, expected, "{text:?} in parts of {size}");
+            }
+        }
+    }
+
+    /// Bodies, and how much of them hyper may have.
+    const CHUNKS: &[(&str, Option<usize>)] = &[
+        ("0\r\n\r\n", None),
+        ("5\r\nhello\r\n0\r\nX: y\r\n\r\n", None),
+        ("0005 ;a\r\nhello\r\n0;b\r\n\r\n", None),
+        ("0000000000000005\t ; a=\"b c\"\r\nhello\r\n0\r\n\r\n", None),
+        ("0\r\n\n", Some(3)),
+        ("0\n\r\n", Some(1)),
+        ("0\r\nX: y\n\r\n", Some(7)),
+        ("0\r\nX: y\r\n\n", Some(9)),
+        ("2\r\nab\r\n5;a\nhello", Some(10)),
+        ("5 \r\nhello", Some(3)),
+        ("5 a\r\nhello", Some(4)),
+        (";a\r\nhello", Some(3)),
+        ("\r\nhello", Some(1)),
+        ("00000000000000005\r\nhello", Some(18)),
+        ("fffffffffffffffe\r\nhello", Some(17)),
+    ];
+
+    #[test]
+    fn of_a_malformed_body_hyper_has_what_is_sound() {
+        const HEAD: &str = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for (chunks, sound) in CHUNKS {
+            let text = [HEAD, chunks, "GET / HTTP/1.1\r\n\r\n"].concat();
+            let expected = sound.map_or(text.len(), |sound| HEAD.len() + sound);
+            for size in 1..=text.len() {
+                let mut witness = Witness::default();
+                let parts = text.as_bytes().chunks(size);
+                let passed: usize = parts.map(|part| witness.look(part)).sum();
+                assert_eq!(passed, expected, "{chunks:?} in parts of {size}");
+                assert_eq!(witness.finish(), Ok(()), "{chunks:?}");
             }
         }
     }

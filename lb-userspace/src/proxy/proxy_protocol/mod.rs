@@ -2,6 +2,7 @@
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
+mod facts;
 pub(super) mod receive;
 #[cfg(test)]
 mod tests;

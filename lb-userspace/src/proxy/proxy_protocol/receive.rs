@@ -8,6 +8,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::facts;
+
 /// The longest header that is read, in bytes: far more than any with the facts of a TLS session.
 const LONGEST: usize = 4096;
 
@@ -31,6 +33,10 @@ pub(crate) enum Malformed {
     TooLong,
     #[error("a PROXY protocol header for datagrams")]
     Datagrams,
+    #[error("a PROXY protocol header whose facts are malformed")]
+    Facts,
+    #[error("a PROXY protocol header with a wrong checksum")]
+    Sum,
 }
 
 /// Reads `bytes` as the beginning of a connection: what the header says and how long it is.
@@ -60,6 +66,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malforme
     if address.protocol != Protocol::Stream {
         return Err(Malformed::Datagrams);
     }
+    facts::check(&bytes[..length])?;
     let (client, server) = (address.source, address.destination);
     Ok(Some((Announced::Client { client, server }, length)))
 }

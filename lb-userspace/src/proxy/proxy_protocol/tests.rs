@@ -110,6 +110,64 @@ fn what_is_no_header_is_refused() {
     }
 }
 
+/// Facts as a header has them: kind, length, value.
+fn facts(facts: &[(u8, &[u8])]) -> Vec<u8> {
+    let fact = |&(kind, value): &(u8, &[u8])| {
+        [&[kind][..], &(value.len() as u16).to_be_bytes(), value].concat()
+    };
+    facts.iter().flat_map(fact).collect()
+}
+
+/// haproxy's and varnish's receivers end such connections as well.
+#[test]
+fn facts_fit_into_their_header_and_its_sum_is_right() {
+    const ADDRESSES: [u8; 12] = [192, 0, 2, 7, 203, 0, 113, 1, 0, 80, 1, 187];
+    // Computed by another implementation of CRC32c over the header with zeros in its place.
+    const SUM: [u8; 4] = [0x75, 0x64, 0x54, 0x43];
+    let ssl = facts(&[(0x21, b"TLSv1.3")]);
+    let rows: &[(&str, Vec<u8>, Option<Malformed>)] = &[
+        ("none", vec![], None),
+        ("of any kind", facts(&[(0xee, b"x"), (0x02, b"a.example"), (0x04, &[0; 9])]), None),
+        ("one without a value", facts(&[(0xe0, b"")]), None),
+        ("a session's", facts(&[(0x20, &[&[1, 0, 0, 0, 0], &ssl[..]].concat())]), None),
+        ("an id", facts(&[(0x05, &[7; 128])]), None),
+        ("a sum", facts(&[(0x03, &SUM), (0xe0, b"x")]), None),
+        ("a wrong sum", facts(&[(0x03, &[1, 2, 3, 4]), (0xe0, b"x")]), Some(Malformed::Sum)),
+        ("the sum of another", facts(&[(0x03, &SUM), (0xe0, b"y")]), Some(Malformed::Sum)),
+        ("two sums", facts(&[(0x03, &SUM), (0x03, &SUM)]), Some(Malformed::Sum)),
+        ("a short sum", facts(&[(0x03, &[1, 2, 3])]), Some(Malformed::Facts)),
+        ("a long sum", facts(&[(0x03, &[1, 2, 3, 4, 5])]), Some(Malformed::Facts)),
+        ("a long id", facts(&[(0x05, &[7; 129])]), Some(Malformed::Facts)),
+        ("half a fact", vec![0xe0], Some(Malformed::Facts)),
+        ("half a length", vec![0xe0, 0], Some(Malformed::Facts)),
+        ("more than there is", vec![0xe0, 0, 2, b'x'], Some(Malformed::Facts)),
+        (
+            "more behind others",
+            facts(&[(0xe0, b"x")]).into_iter().chain([2, 1, 0]).collect(),
+            Some(Malformed::Facts),
+        ),
+        ("a short session", facts(&[(0x20, &[1, 0, 0, 0])]), Some(Malformed::Facts)),
+        (
+            "half a fact of a session",
+            facts(&[(0x20, &[1, 0, 0, 0, 0, 0x21])]),
+            Some(Malformed::Facts),
+        ),
+    ];
+    for (what, facts, why) in rows {
+        let header = v2(0x21, 0x11, 12 + facts.len() as u16, &[&ADDRESSES[..], facts].concat());
+        match why {
+            Some(why) => assert_eq!(parse(&header), Err(*why), "{what}"),
+            None => {
+                let parsed = parse(&header).unwrap_or_else(|why| panic!("{what}: {why}"));
+                assert_eq!(parsed.unwrap().1, header.len(), "{what}");
+            }
+        }
+        // Who speaks for itself is taken whatever follows.
+        let header = v2(0x20, 0x11, 12 + facts.len() as u16, &[&ADDRESSES[..], facts].concat());
+        assert_eq!(parse(&header), Ok(Some((Announced::Itself, header.len()))), "{what}");
+    }
+}
+
 #[test]
 fn who_speaks_for_itself_is_taken_at_its_own_address() {
     for bytes in [b"PROXY UNKNOWN\r\n".to_vec(), v2(0x20, 0, 0, &[]), v2(0x21, 0, 0, &[])] {

@@ -53,6 +53,11 @@ impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
+
+    /// Goes without a word that could be taken for the end of one side alone.
+    pub fn vanish(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {

@@ -32,7 +32,7 @@ async fn the_busy_backend_is_avoided() {
     let busy = before.iter().position(|&count| count == 1).unwrap();
     assert_eq!(lab.connections()[busy], 1);
     assert_eq!(lab.connections()[1 - busy], 20);
-    drop(hanging);
+    hanging.vanish();
     lab.finish().await;
 }
 
@@ -124,7 +124,7 @@ async fn at_the_hard_limit_nothing_new_is_taken() {
     let reply = Raw::connect(lab.address).await.get("/", "").await;
     assert_eq!(reply.status(), "503");
     assert_eq!(reply.header("fly-error"), Some("backends-full"));
-    drop(hanging);
+    hanging.vanish();
     lab.finish().await;
 }
 
@@ -263,7 +263,9 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
         }
     })
     .await;
-    let lab = Lab::http(&[backend.address]);
+    let mut start = Start::new(Plan::http(&[backend.address]));
+    start.settings.termination_delay = super::client::A_MOMENT;
+    let lab = start.start();
     let mut client = Raw::connect(lab.address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     lab.until("the request is under way", |lab| lab.counts() == [1]).await;

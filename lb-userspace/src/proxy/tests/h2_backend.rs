@@ -181,7 +181,7 @@ async fn a_request_that_its_client_gives_up_is_cancelled_at_the_server() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     lab.until("the request is under way", |lab| lab.counts() == [1]).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    drop(client);
+    client.vanish();
     was_dropped.recv().await.unwrap();
     lab.finish().await;
 }

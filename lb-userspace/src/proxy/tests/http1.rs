@@ -5,7 +5,7 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 use super::{
     backend,
     client::{A_MOMENT, Raw},
-    lab::Lab,
+    lab::{Lab, Plan, Start},
 };
 
 #[tokio::test]
@@ -131,7 +131,9 @@ async fn a_stream_arrives_frame_by_frame_and_ends_when_the_client_goes() {
         }
     })
     .await;
-    let lab = Lab::http(&[backend.address]);
+    let mut start = Start::new(Plan::http(&[backend.address]));
+    start.settings.termination_delay = A_MOMENT;
+    let lab = start.start();
     let mut client = Raw::connect(lab.address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.head().await;
@@ -271,5 +273,61 @@ async fn after_101_bytes_pass_both_ways_and_count_as_load() {
     assert_eq!(lab.counts(), [1]);
     client.stream.shutdown().await.unwrap();
     assert_eq!(client.rest().await, b"bye");
+    lab.finish().await;
+}
+
+/// A client that ends its side after its request, and a server that answers when `answer` is told to.
+/// envoyproxy/envoy#2066, envoyproxy/envoy#17160.
+#[tokio::test]
+async fn a_client_that_ends_its_side_gets_its_answers() {
+    const LAST: &str = "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+    for first in [
+        "",
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ] {
+        let (answer, when) = tokio::sync::watch::channel(false);
+        let backend = backend::http(move |request| {
+            let mut when = when.clone();
+            async move {
+                when.wait_for(|&is_told| is_told).await.unwrap();
+                let path = request.uri().path().to_owned();
+                request.into_body().collect().await.unwrap();
+                Response::new(backend::full(path))
+            }
+        })
+        .await;
+        let lab = Lab::http(&[backend.address]);
+        let mut client = Raw::connect(lab.address).await;
+        client.send([first, LAST].concat()).await;
+        client.stream.shutdown().await.unwrap();
+        lab.until("the request is under way", |lab| lab.counts() == [1]).await;
+        tokio::time::sleep(A_MOMENT).await;
+        answer.send_replace(true);
+        for path in ["/1", "/2"].iter().skip(usize::from(first.is_empty())) {
+            assert_eq!(client.reply().await.body, *path, "{first:?}");
+        }
+        assert!(client.rest().await.is_empty());
+        drop(client);
+        lab.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_ends_amid_its_request_gets_none() {
+    let backend = backend::echo().await;
+    let lab = Lab::http(&[backend.address]);
+    for part in [
+        "GET / HTT",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n",
+    ] {
+        let mut client = Raw::connect(lab.address).await;
+        client.send(part).await;
+        client.stream.shutdown().await.unwrap();
+        let rest = String::from_utf8(client.rest().await).unwrap();
+        assert!(!rest.contains(" 200 "), "{part:?}: {rest}");
+    }
     lab.finish().await;
 }

@@ -3,6 +3,7 @@
 
 mod announced;
 mod announcing;
+mod answered;
 mod answers;
 mod backend;
 mod certificates;
@@ -29,4 +30,6 @@ mod responses;
 mod slow;
 mod tls;
 mod trailers;
+mod translations;
 mod turns;
+mod upgrades;

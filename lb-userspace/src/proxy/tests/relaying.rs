@@ -1,7 +1,12 @@
 use http_body_util::{Empty, Full};
 use hyper::{Response, body::Bytes, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
+use std::io::ErrorKind::ConnectionReset;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     backend,
@@ -67,7 +72,7 @@ async fn megabytes_between_plain_sockets_arrive_whole() {
     plan.handlers = vec![Handler::ProxyProto];
     plan.proxy_proto = Some(ProxyProtocol::V2);
     let lab = Start::new(plan).start();
-    let stream = tokio::net::TcpStream::connect(lab.address).await.unwrap();
+    let stream = TcpStream::connect(lab.address).await.unwrap();
     let (mut read, mut write) = stream.into_split();
     let sent: Vec<u8> = (0..SIZE).map(|n| ((n * 31) >> 7) as u8).collect();
     let expected = sent.clone();
@@ -105,6 +110,80 @@ async fn a_side_that_stays_silent_after_the_other_s_end_is_cut_off() {
     client.stream.shutdown().await.unwrap();
     // Long before `idle_timeout`, which is as patient as the tests are.
     assert_eq!(client.rest().await, b"");
+    lab.finish().await;
+}
+
+/// What a side sees of the other's reset.
+async fn end_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::ErrorKind {
+    let mut byte = [0];
+    loop {
+        match stream.read(&mut byte).await {
+            Ok(0) => return std::io::ErrorKind::Other,
+            Ok(_) => {}
+            Err(error) => return error.kind(),
+        }
+    }
+}
+
+fn reset(stream: &TcpStream) {
+    SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+}
+
+/// envoyproxy/envoy#44148, envoyproxy/envoy#46519, haproxy/haproxy#1505.
+#[tokio::test]
+async fn who_breaks_off_ends_nothing_in_order() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let backend = backend::raw(move |mut stream, _| {
+        let tell = tell.clone();
+        async move {
+            let mut asked = [0];
+            while asked != *b"!" && asked != *b"?" {
+                stream.read_exact(&mut asked).await.unwrap();
+            }
+            if asked == *b"!" {
+                stream.write_all(b"half of it").await.unwrap();
+                reset(&stream);
+            } else {
+                stream.write_all(b"ready").await.unwrap();
+                tell.send(end_of(&mut stream).await).unwrap();
+            }
+        }
+    })
+    .await;
+    let mut plain = Plan::http(&[backend.address]);
+    plain.handlers = vec![Handler::ProxyProto];
+    plain.proxy_proto = Some(ProxyProtocol::V1);
+    let lab = Start::new(plain).start();
+    let mut client = TcpStream::connect(lab.address).await.unwrap();
+    client.write_all(b"!").await.unwrap();
+    assert_eq!(end_of(&mut client).await, ConnectionReset);
+    let mut client = Raw::connect(lab.address).await;
+    client.send("?").await;
+    assert_eq!(client.take(5).await, b"ready");
+    reset(&client.stream);
+    drop(client);
+    assert_eq!(told.recv().await, Some(ConnectionReset));
+    lab.finish().await;
+
+    let (lab, cert) = start(Plan::tls(&[backend.address]));
+    let connect = async || {
+        let config = client::tls_config(&[&cert], &[]);
+        client::tls(lab.address, "app.example.com", config).await.unwrap()
+    };
+    let mut client = connect().await;
+    client.write_all(b"!").await.unwrap();
+    assert_eq!(end_of(&mut client).await, ConnectionReset);
+    // A client that resets, and one that ends without saying so.
+    for resets in [true, false] {
+        let mut client = Raw::over(connect().await);
+        client.send("?").await;
+        assert_eq!(client.take(5).await, b"ready");
+        if resets {
+            reset(client.stream.get_ref().0);
+        }
+        drop(client.stream.into_inner().0);
+        assert_eq!(told.recv().await, Some(ConnectionReset), "{resets}");
+    }
     lab.finish().await;
 }
 
