@@ -2,6 +2,7 @@
 
 mod advice;
 mod announcing;
+mod answers;
 mod assembly;
 mod daemon;
 mod decap;
@@ -12,6 +13,7 @@ mod explaining;
 mod ledger;
 mod listing;
 mod notes;
+mod observing;
 mod privilege;
 mod report;
 mod resizing;
@@ -30,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::{
     announcing::Announcing,
+    answers::Answers,
     daemon::{Daemon, Handles},
     draining::{Draining, Moment},
     signals::Signals,
@@ -39,6 +42,7 @@ use self::{
     uplinks::Uplinks,
 };
 pub use self::{
+    answers::missed_answers,
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
     doubts::doubts,
@@ -116,6 +120,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         kernel,
         host,
         announcing,
+        answers: Answers::default(),
         links,
         notes,
         uplinks,

@@ -12,6 +12,7 @@ pub struct Status {
     pub flows: Flows,
     pub handshakes: Handshakes,
     pub lacks: Vec<Lack>,
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +49,8 @@ pub struct Backend {
     pub drain_remaining_ms: Option<u64>,
     pub weight: u16,
     pub live: u64,
+    #[serde(default)]
+    pub unanswered: Option<u64>,
     pub connections: u64,
 }
 

@@ -1,6 +1,6 @@
 //! Several NICs, by name and by pattern, that come and go under traffic.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
@@ -9,7 +9,7 @@ use lb_tests::{
     daemon::{self, Daemon, preamble},
     far_end, iperf,
     netns::Netns,
-    process::{Process, poll},
+    process::{Process, output, poll, program},
     servers,
     status::Status,
     talk::Talk,
@@ -209,4 +209,92 @@ fn one_that_refuses_is_told_once_and_tried_again() -> Result<()> {
     let log = scene.daemon.log();
     assert_eq!(log.matches("cannot take in this interface").count(), 1, "{log}");
     scene.daemon.stop()
+}
+
+/// A client that goes on asking for a connection.
+fn insist(lab: &Lab) -> Result<Process> {
+    let mut curl = lab.client.command("curl");
+    curl.args(["--silent", "--noproxy", "*", "--max-time", "600"]);
+    curl.arg(format!("telnet://{VIP4}:{PORT}"));
+    Process::start("curl", curl, &lab.directory().join("curl.log"))
+}
+
+fn is_warned(status: &Status, words: &str) -> bool {
+    status.warnings.iter().any(|warning| warning.contains(words))
+}
+
+/// What `lb explain` says of a new connection to the service.
+fn explained(lab: &Lab) -> Result<String> {
+    let mut lb = lab.lb.command(program("lb")?);
+    lb.args(["explain", "--from", "10.101.0.2:4000", "--to", &format!("{VIP4}:{PORT}")]);
+    output(lb.arg("--config").arg(lab.directory().join("lb.toml")))
+}
+
+/// With the uplink alone, answers of servers go to the host's own stack.
+#[test]
+fn answers_that_come_in_elsewhere_are_told() -> Result<()> {
+    const TOLD: &str = "come in by `down0`";
+    let scene = Scene::up("\"up0\"", |_, _| Ok(()))?;
+    let file = scene.lab.directory().join("lb.toml");
+    let check = |file: &Path| -> Result<String> {
+        let checked = scene.lab.lb.command(program("lb")?).arg("check").arg(file).output()?;
+        anyhow::ensure!(checked.status.success(), "{checked:?}");
+        Ok(String::from_utf8(checked.stderr)?)
+    };
+    let said = check(&file)?;
+    assert!(said.contains(TOLD) && said.contains("add \"down0\" to [node] interfaces"), "{said}");
+    assert!(scene.daemon.log().contains("come in by `down0`"), "{}", scene.daemon.log());
+    let status = scene.daemon.status()?;
+    assert!(is_warned(&status, TOLD), "{status:?}");
+    let told = explained(&scene.lab)?;
+    assert!(told.contains("verdict   steered") && told.contains(TOLD), "{told}");
+    let client = insist(&scene.lab)?;
+    scene.daemon.when("a flow is unanswered", |status| {
+        let backends = status.service("tcp").into_iter().flat_map(|tcp| &tcp.backends);
+        backends.map(|backend| backend.unanswered.unwrap_or(0)).sum::<u64>() > 0
+    })?;
+    drop(client);
+    // With both, and where the interfaces are those of another host, there is nothing to say.
+    let both = fs::read_to_string(&file)?.replace("[\"up0\"]", "[\"up0\", \"down*\"]");
+    let other = both.replace("[\"up0\", \"down*\"]", "[\"eth7\"]");
+    for text in [both, other] {
+        let said = check(&lb_tests::config::write(&scene.lab, "other.toml", &text)?)?;
+        assert!(!said.contains("answers of"), "{said}");
+    }
+    scene.daemon.stop()
+}
+
+/// Checks of another port succeed, and no answer of the service's own comes by.
+#[test]
+fn a_server_that_answers_nobody_is_told_until_it_does() -> Result<()> {
+    const TOLD: &str =
+        "has answered no connection that was steered to it, though its checks succeed";
+    let scene = Scene::up("\"up0\", \"down0\"", |_, _| Ok(()))?;
+    let (file, lab) = (scene.lab.directory().join("lb.toml"), &scene.lab);
+    scene.daemon.stop()?;
+    let checked = format!(
+        "{}\nload_balancer.health_check = {{ port = {}, interval = \"200ms\" }}\n",
+        fs::read_to_string(&file)?,
+        servers::HTTP
+    );
+    fs::write(&file, checked)?;
+    for backend in &lab.backends {
+        for line in [
+            "add table inet lost",
+            "add chain inet lost out { type filter hook output priority 0; }",
+            "add rule inet lost out tcp sport 7000 drop",
+        ] {
+            output(backend.netns.command("nft").arg(line))?;
+        }
+    }
+    let daemon = Daemon::run(lab, &file)?;
+    let _client = insist(lab)?;
+    daemon.when("it is told", |status| is_warned(status, TOLD))?;
+    assert!(explained(lab)?.contains("verdict   steered"));
+    for backend in &lab.backends {
+        output(backend.netns.command("nft").args(["delete", "table", "inet", "lost"]))?;
+    }
+    daemon.when("it has answered", |status| status.warnings.is_empty())?;
+    assert!(daemon.log().contains("answers of this server come by again"), "{}", daemon.log());
+    daemon.stop()
 }

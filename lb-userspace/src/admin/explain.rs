@@ -30,6 +30,9 @@ pub struct Explanation {
     /// What `reason` means, and what can be done.
     pub meaning: Option<String>,
     pub advice: Option<String>,
+    /// What is wrong with the backend, whatever becomes of this packet.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// A packet as it leaves.

@@ -19,6 +19,9 @@ pub struct Status {
     /// Every kind, also where nothing was lacking.
     #[serde(default)]
     pub lacks: Vec<LackStatus>,
+    /// What is wrong now beyond what the numbers show, and what to do.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,10 @@ pub struct BackendStatus {
     pub weight: u16,
     /// Connections and flows to this address and port now, of all services that share it.
     pub live: u64,
+    /// Of services that are steered by `nat`: open TCP flows to this address and port that it has not
+    /// answered, though it had time to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<u64>,
     /// Connections and flows of this service ever brought to it.
     pub connections: u64,
 }

@@ -59,6 +59,7 @@ fn sample() -> Status {
                 server_id: None,
                 weight: 1,
                 live: 2,
+                unanswered: None,
                 connections: 3,
             }],
         }],
@@ -66,6 +67,7 @@ fn sample() -> Status {
         verdicts: Verdicts::default(),
         handshakes: HandshakeStatus::default(),
         lacks: Vec::new(),
+        warnings: Vec::new(),
         flows: Flows { live: 1, max: 8, ..Flows::default() },
     }
 }

@@ -156,7 +156,15 @@ mod tests {
 
     fn interface(index: u32, name: &str) -> Interface {
         let loopback = name == "lo";
-        Interface { index, name: name.to_owned(), vlan: None, bond: None, loopback }
+        Interface {
+            index,
+            name: name.to_owned(),
+            vlan: None,
+            bond: None,
+            bridge: None,
+            shares: None,
+            loopback,
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     announcing::Announcing,
+    answers::Answers,
     assembly,
     draining::{Draining, Moment},
     explaining,
@@ -36,7 +37,7 @@ use crate::{
     admin::{Asked, Door, Drain, Explanation, Order, Orders, Question},
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
-    health::{Means, Monitor, Transition},
+    health::{Monitor, Transition},
     host::{Host, LinkWatch},
     lack::Lacks,
     load::Load,
@@ -58,6 +59,7 @@ pub(super) struct Daemon {
     pub(super) kernel: Kernel,
     pub(super) host: Host,
     pub(super) announcing: Announcing,
+    pub(super) answers: Answers,
     pub(super) links: LinkWatch,
     pub(super) notes: Notes,
     pub(super) uplinks: Uplinks,
@@ -85,11 +87,6 @@ pub(super) struct Handles {
     pub(super) max_half_open: u32,
 }
 
-/// Descriptors that a check takes at most.
-const CHECK: usize = 3;
-/// Checks at a time.
-const CHECKS: usize = 1024;
-
 impl Daemon {
     /// Serves until the operator says stop, and drains.
     ///
@@ -111,8 +108,7 @@ impl Daemon {
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let down = assembly::down(&self.fleet);
         let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
-        let kept = self.checks_at_once() as u64 * proxy.kept() / self.kept();
-        let means = Means { lacks: self.lacks.clone(), at_once: (kept as usize).max(1) };
+        let means = self.means(proxy.kept());
         let monitor = Monitor::start(&self.config.services, is_up, &sender, means);
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions, ordered).await;
@@ -148,17 +144,6 @@ impl Daemon {
         )?)
     }
 
-    /// Those that descriptors are kept back for.
-    fn checks_at_once(&self) -> usize {
-        let checked = self.config.services.iter().filter(|it| it.pool.health_check.is_some());
-        checked.map(|service| service.pool.servers.len()).sum::<usize>().clamp(1, CHECKS)
-    }
-
-    /// Descriptors that clients do not get.
-    fn kept(&self) -> u64 {
-        proxy::KEPT + (CHECK * self.checks_at_once()) as u64
-    }
-
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
     async fn prepare_host(&mut self) -> anyhow::Result<()> {
         self.forward()?;
@@ -180,7 +165,8 @@ impl Daemon {
         self.sources.refresh(&self.host, servers.clone()).await?;
         let kept = servers.into_iter().chain(self.steering.busy_servers());
         self.host.find_gateways(&self.steering.clients()).await?;
-        Ok(self.host.keep_neighbours(kept.collect()).await?)
+        self.host.keep_neighbours(kept.collect()).await?;
+        self.follow_answers().await
     }
 
     fn start_tasks(
@@ -201,6 +187,7 @@ impl Daemon {
             handshakes,
             max_half_open: handles.max_half_open,
             lacks: self.lacks.clone(),
+            troubles: self.answers.troubles.clone(),
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, handles.swept));
         let door = handles.door.serve(move || Ok(report.status()?), orders);
@@ -281,6 +268,7 @@ impl Daemon {
 
     fn explain(&self, asked: Asked<Question, Explanation>) {
         let (watcher, names) = (self.watcher.clone(), self.names());
+        let troubles = self.answers.troubles.clone();
         let interface = asked.what.interface.clone();
         let first = || self.uplinks.names().first().map(|name| (*name).to_owned());
         let Some(interface) = interface.or_else(first) else {
@@ -297,6 +285,7 @@ impl Daemon {
         // The first one waits for the verifier.
         task::spawn_blocking(move || {
             let explained = explaining::explain(&watcher, &names, &asked.what, &interface);
+            let explained = explained.map(|it| explaining::warn(it, &troubles.load()));
             let _ = asked.done.send(explained);
         });
     }

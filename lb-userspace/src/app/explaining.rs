@@ -1,6 +1,10 @@
 //! What the kernel program decides, in the operator's words.
 
-use std::net::SocketAddr;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use lb_common::{
     abi::{Decision, Flow, FlowKey, PENDING, met, outcome, path},
@@ -65,7 +69,15 @@ pub(super) fn explain(
         meaning: words.map(|(meaning, _)| meaning.to_owned()),
         advice: words.map(|(_, advice)| advice.to_owned()),
         decision: status,
+        warning: None,
     })
+}
+
+/// Adds what is wrong with the packet's backend.
+pub(super) fn warn(explanation: Explanation, troubles: &BTreeMap<IpAddr, Arc<str>>) -> Explanation {
+    let backend = explanation.decision.backend;
+    let trouble = backend.and_then(|backend| troubles.get(&backend.ip()));
+    Explanation { warning: trouble.map(ToString::to_string), ..explanation }
 }
 
 fn key(probe: &Probe) -> FlowKey {

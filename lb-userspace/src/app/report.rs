@@ -1,6 +1,7 @@
 //! Gathers the status that the admin socket tells.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -8,7 +9,11 @@ use std::{
 use lb_common::verdict::Reason;
 use tokio::sync::watch;
 
-use super::{sweeping::Swept, uplinks::Shown};
+use super::{
+    answers::{Troubles, is_nat},
+    sweeping::Swept,
+    uplinks::Shown,
+};
 use crate::{
     admin::{
         BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, LackStatus, ServiceStatus,
@@ -35,6 +40,7 @@ pub(super) struct Report {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) max_half_open: u32,
     pub(super) lacks: Arc<Lacks>,
+    pub(super) troubles: Troubles,
 }
 
 /// A service with the ids of its backends in the kernel's tables, where they have one.
@@ -79,7 +85,15 @@ impl Report {
             handshakes: self.handshakes(),
             flows: self.flows()?,
             lacks: self.lacks(),
+            warnings: self.warnings(),
         })
+    }
+
+    /// Each once: several servers may have the same trouble.
+    fn warnings(&self) -> Vec<String> {
+        let troubles = self.troubles.load();
+        let texts: BTreeSet<_> = troubles.values().collect();
+        texts.into_iter().map(ToString::to_string).collect()
     }
 
     fn lacks(&self) -> Vec<LackStatus> {
@@ -115,6 +129,7 @@ impl Report {
     fn service(&self, reported: &Reported) -> Result<ServiceStatus, DatapathError> {
         let Reported { running, ids } = reported;
         let service = &running.service;
+        let is_nat = is_nat(service);
         let mut steered = 0;
         let mut backends = Vec::with_capacity(ids.len());
         for (backend, id) in running.backends.iter().zip(ids) {
@@ -128,6 +143,7 @@ impl Report {
                 server_id: backend.server.server_id.as_deref().map(hexadecimal),
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
+                unanswered: is_nat.then(|| self.swept.borrow().heard(backend.slot).unanswered),
                 connections: backend.connections.load(Ordering::Relaxed) + opened,
             });
         }

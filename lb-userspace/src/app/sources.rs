@@ -15,6 +15,8 @@ pub(super) struct Sources {
     pub(super) known: HashMap<IpAddr, IpAddr>,
     /// Changes whenever `known` does.
     pub(super) revision: u64,
+    /// The interface towards each, by index.
+    pub(super) ways: HashMap<IpAddr, u32>,
     /// Servers without one, and why, as last reported.
     lost: BTreeMap<IpAddr, String>,
     /// The last server that was asked for among those with a source.
@@ -37,11 +39,15 @@ impl Sources {
         let (due, kept) = turn(servers, |server| self.known.contains_key(server), self.asked);
         for server in kept {
             fresh.known.insert(server, self.known[&server]);
+            fresh.ways.extend(self.ways.get(&server).map(|&way| (server, way)));
         }
         fresh.asked = due.last().copied();
         for server in due {
-            match host.source_towards(server).await {
-                Ok(source) => drop(fresh.known.insert(server, source)),
+            match host.way_to(server).await {
+                Ok(way) => {
+                    fresh.known.insert(server, way.source);
+                    fresh.ways.insert(server, way.interface);
+                }
                 Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
                     drop(fresh.lost.insert(server, error.to_string()));
                 }

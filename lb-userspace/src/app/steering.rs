@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::{ledger::Ledger, resizing, sources::Sources, sweeping::Swept};
 use crate::{
     control::{self, Circumstances, Desired, Slots},
-    datapath::{self, DatapathError, Lifetimes},
+    datapath::{self, DatapathError, Heard, Lifetimes},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
@@ -108,6 +108,11 @@ impl Steering {
     pub(super) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
         let busy = self.slots.busy(|slot| self.load.count(slot) > 0);
         busy.map(|server| server.ip())
+    }
+
+    /// What the server of a load slot has answered, as the last sweep saw it.
+    pub(super) fn heard(&self, slot: LoadSlot) -> Heard {
+        self.swept.borrow().heard(slot)
     }
 
     /// Some of the clients that are answered through us now.

@@ -7,7 +7,8 @@ use tracing::{debug, error};
 
 use crate::{
     control::Index,
-    datapath::{Named, Population, Sample, Sweep, Sweeper, clock},
+    datapath::{Heard, Named, Population, Sample, Sweep, Sweeper, clock},
+    load::LoadSlot,
 };
 
 /// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
@@ -21,11 +22,18 @@ pub(super) struct Swept {
     pub(super) population: Population,
     named: Named,
     pub(super) sample: Sample,
+    /// By load slot.
+    heard: Vec<Heard>,
     /// `None`: there was none yet.
     began: Option<Instant>,
 }
 
 impl Swept {
+    /// What the server of a load slot has answered.
+    pub(super) fn heard(&self, slot: LoadSlot) -> Heard {
+        self.heard.get(slot.0 as usize).copied().unwrap_or_default()
+    }
+
     /// Whether flows may still speak of `index`, if no packet of one that was opened with it was
     /// under way after `since`.
     pub(super) fn may_name(&self, index: Index, since: Instant) -> bool {
@@ -52,9 +60,9 @@ pub(super) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
             Err(panic) => return error!(%panic, "flows are no longer swept"),
         };
         let took = began.elapsed();
-        let Sweep { population, expired, orphans, corrected, named, sample, .. } = sweep;
+        let Sweep { population, expired, orphans, corrected, named, sample, heard, .. } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
-        swept.send_replace(Swept { population, named, sample, began: Some(began) });
+        swept.send_replace(Swept { population, named, sample, heard, began: Some(began) });
         time::sleep(pause_after(took)).await;
     }
 }

@@ -152,6 +152,11 @@ impl Uplinks {
         self.names().into_iter().chain(ports).collect()
     }
 
+    /// Whether it carries the program.
+    pub(super) fn has(&self, interface: &Interface) -> bool {
+        self.attached.contains_key(&interface.index)
+    }
+
     pub(super) fn shown(&self) -> Shown {
         self.shown.clone()
     }
@@ -185,7 +190,15 @@ mod tests {
     use crate::host::Vlan;
 
     fn interface(name: &str) -> Interface {
-        Interface { index: 7, name: name.to_owned(), vlan: None, bond: None, loopback: false }
+        Interface {
+            index: 7,
+            name: name.to_owned(),
+            vlan: None,
+            bond: None,
+            bridge: None,
+            shares: None,
+            loopback: false,
+        }
     }
 
     fn uplinks<const N: usize>(patterns: [&str; N]) -> Uplinks {

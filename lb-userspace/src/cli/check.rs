@@ -9,7 +9,7 @@ use super::{complain, fail, print, refuse};
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load(file) {
         Ok(config) => {
-            for doubt in app::doubts(&config) {
+            for doubt in app::doubts(&config).into_iter().chain(app::missed_answers(&config)) {
                 complain(&format!("warning: {doubt}"));
             }
             match print(&format!("ok: {}\n", Summary::of(&config))) {

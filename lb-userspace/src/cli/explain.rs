@@ -122,8 +122,11 @@ fn write(explanation: &Explanation, out: &mut String) -> fmt::Result {
     if let Some(meaning) = &explanation.meaning {
         writeln!(out, "because   {meaning}")?;
     }
-    match &explanation.advice {
-        Some(advice) => writeln!(out, "advice    {advice}"),
+    if let Some(advice) = &explanation.advice {
+        writeln!(out, "advice    {advice}")?;
+    }
+    match &explanation.warning {
+        Some(warning) => writeln!(out, "warning   {warning}"),
         None => Ok(()),
     }
 }
@@ -257,8 +260,13 @@ mod tests {
             vlan: Some(7),
             next_hop: "02:00:00:00:00:01".into(),
         };
-        let explanation =
-            Explanation { decision: decision(), leaves: Some(leaves), meaning: None, advice: None };
+        let explanation = Explanation {
+            decision: decision(),
+            leaves: Some(leaves),
+            meaning: None,
+            advice: None,
+            warning: None,
+        };
         let text = "\
 packet    tcp 198.51.100.7:4000 → 203.0.113.1:80 syn,ack, 54 bytes, in by eth0
 service   web
@@ -300,7 +308,13 @@ verdict   steered: rewritten and sent on
     fn all_services_of_a_shared_port_are_named() {
         let sharing = vec!["api".to_owned(), "blog".to_owned()];
         let decision = DecisionStatus { sharing, ..decision() };
-        let text = render(&Explanation { decision, leaves: None, meaning: None, advice: None });
+        let text = render(&Explanation {
+            decision,
+            leaves: None,
+            meaning: None,
+            advice: None,
+            warning: None,
+        });
         assert!(text.contains("service   web or api or blog, by the host name\n"), "{text}");
     }
 
@@ -324,7 +338,7 @@ verdict   steered: rewritten and sent on
             ..decision()
         };
         let (meaning, advice) = (Some("all down".to_owned()), Some("mend them".to_owned()));
-        let text = render(&Explanation { decision, leaves: None, meaning, advice });
+        let text = render(&Explanation { decision, leaves: None, meaning, advice, warning: None });
         assert!(
             text.ends_with(
                 "verdict   dropped: no_backend\nbecause   all down\nadvice    mend them\n"

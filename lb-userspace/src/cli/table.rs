@@ -40,6 +40,9 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     writeln!(out, "drops       {}", drops(&status.drops))?;
     write_handshakes(&status.handshakes, out)?;
     write_lacks(&status.lacks, out)?;
+    for warning in &status.warnings {
+        writeln!(out, "warning     {warning}")?;
+    }
     for service in &status.services {
         writeln!(out)?;
         write_service(service, coloured, out)?;
@@ -106,11 +109,15 @@ fn state(backend: &BackendStatus) -> String {
             format!("draining, {} left", humantime::format_duration(left))
         }
     };
-    match (backend.up, backend.draining) {
+    let state = match (backend.up, backend.draining) {
         (false, true) => format!("down, {draining}"),
         (false, false) => "down".to_owned(),
         (true, true) => draining,
         (true, false) => "up".to_owned(),
+    };
+    match backend.unanswered {
+        None | Some(0) => state,
+        Some(count) => format!("{state}, {count} unanswered"),
     }
 }
 

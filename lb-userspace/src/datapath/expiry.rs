@@ -76,7 +76,7 @@ mod tests {
     const UDP: u32 = 17;
 
     fn glimpse(protocol: u32, answered: bool, last: u64) -> Glimpse {
-        Glimpse { protocol, load: 0, service: 0, answered, last }
+        Glimpse { protocol, load: 0, service: 0, mode: 0, opened: 0, answered, last }
     }
 
     #[test]

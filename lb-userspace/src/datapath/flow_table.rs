@@ -42,12 +42,21 @@ pub(super) struct Entries {
     part: Part,
 }
 
+/// The field that shares a half word with another, and comes first.
+fn first(half: u32) -> u16 {
+    let [a, b, ..] = half.to_ne_bytes();
+    u16::from_ne_bytes([a, b])
+}
+
 /// What a sweep asks of every flow: no more than it needs, for it asks many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Glimpse {
     pub(super) protocol: u32,
     pub(super) load: u32,
     pub(super) service: u32,
+    /// [`lb_common::abi::mode`].
+    pub(super) mode: u16,
+    pub(super) opened: u64,
     /// The backend has sent a packet.
     pub(super) answered: bool,
     /// The last packet of either direction.
@@ -107,6 +116,8 @@ impl Entries {
                 protocol: field(entry, offset_of!(Flow, protocol)),
                 load: field(entry, offset_of!(Flow, load)),
                 service: field(entry, offset_of!(Flow, service)),
+                mode: first(field(entry, offset_of!(Flow, mode))),
+                opened: time(entry, offset_of!(Flow, opened)),
                 answered: answered != 0,
                 last: time(entry, offset_of!(Flow, seen)).max(answered),
             }

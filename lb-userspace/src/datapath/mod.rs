@@ -63,7 +63,7 @@ pub use self::{
     object::OBJECT,
     pins::{Pins, Removed},
     sample::Sample,
-    sweeper::{Population, Sweep, Sweeper},
+    sweeper::{Heard, Population, Sweep, Sweeper},
     tables::Tables,
     watch::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},
 };

@@ -12,7 +12,8 @@ use std::{
 };
 
 use lb_common::{
-    abi::{Flow, Slot, flow_state},
+    abi::{Flow, Slot, flow_state, mode},
+    flow::TCP,
     tables::Part,
 };
 use tracing::warn;
@@ -31,6 +32,10 @@ use crate::load::{Load, LoadSlot};
 /// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
 /// was left behind.
 const STUCK: u64 = 10_000_000_000;
+
+/// For so long, in ns, a client may wait for a server's first packet before that is odd: its SYN has
+/// been sent again by then.
+const ANSWER: u64 = 3_000_000_000;
 
 /// Ends flows. A sweep takes milliseconds of computing: run it where that is fine.
 pub struct Sweeper {
@@ -56,10 +61,21 @@ pub struct Sweep {
     pub corrected: u64,
     /// The flows of each load slot that count there.
     pub flows: Vec<u64>,
+    /// What the server of each load slot has answered, of what goes to it by TCP and `nat`.
+    pub heard: Vec<Heard>,
     /// What flows name, closed ones too.
     pub named: Named,
     /// Clients of flows that were answered through us.
     pub sample: Sample,
+}
+
+/// Connections to a server that are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Of which a packet of the server came by.
+    pub answered: u64,
+    /// Of which none did, in [`ANSWER`].
+    pub unanswered: u64,
 }
 
 /// What a sweep goes by, and what it has found so far.
@@ -101,7 +117,9 @@ impl Sweeper {
     pub fn sweep(&mut self, now: u64) -> Sweep {
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
-        let sweep = Sweep { flows: vec![0; self.load.slots()], ..Sweep::default() };
+        let slots = self.load.slots();
+        let heard = vec![Heard::default(); slots];
+        let sweep = Sweep { flows: vec![0; slots], heard, ..Sweep::default() };
         let mut walk =
             Walk { now, lifetimes: self.lifetimes.table(), before: self.readings(), sweep };
         // In the order in which flows move, so that none is met in neither part.
@@ -150,6 +168,15 @@ impl Sweeper {
             && slot.is_born_since(walk.now)
         {
             *before = None;
+        }
+        if flow.mode == mode::NAT as u16
+            && flow.protocol == TCP
+            && !is_closed(state)
+            && let Some(heard) = walk.sweep.heard.get_mut(load)
+        {
+            let waits = walk.now.saturating_sub(flow.opened) > ANSWER;
+            heard.answered += u64::from(flow.answered);
+            heard.unanswered += u64::from(!flow.answered && waits);
         }
         if flow.answered && !is_closed(state) {
             let client = |flow: Flow| IpAddr::from(flow.client.bytes()).to_canonical();

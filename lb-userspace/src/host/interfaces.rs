@@ -1,10 +1,14 @@
 //! The host's network interfaces.
 
 use rtnetlink::packet_route::link::{
-    InfoData, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+    InfoData, InfoKind, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    VlanProtocol,
 };
 
-use super::{Host, HostError, netlink::collect};
+use super::{
+    Host, HostError,
+    netlink::{Netlink, collect},
+};
 
 /// One interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,10 @@ pub struct Interface {
     pub vlan: Option<Vlan>,
     /// The bond or team that it is a port of, by index.
     pub bond: Option<u32>,
+    /// The bridge that it is a port of, by index.
+    pub bridge: Option<u32>,
+    /// What it shares with other devices of its kind (macvlan, ipvlan), by index.
+    pub shares: Option<u32>,
     pub loopback: bool,
 }
 
@@ -59,6 +67,45 @@ pub fn stacks(interfaces: &[Interface]) -> Vec<Stack> {
     interfaces.iter().filter_map(stack).collect()
 }
 
+/// Whether what comes in by the interface `index` passes one that `is_watched`: itself, or one that
+/// it stands on. Of a bridge, one port is enough: which one the others are behind, nobody knows.
+#[must_use]
+pub fn passes(
+    interfaces: &[Interface],
+    index: u32,
+    is_watched: &dyn Fn(&Interface) -> bool,
+) -> bool {
+    /// Devices on devices: more than anybody has.
+    const DEEPEST: u32 = 8;
+    passes_within(interfaces, index, is_watched, DEEPEST)
+}
+
+fn passes_within(
+    interfaces: &[Interface],
+    index: u32,
+    is_watched: &dyn Fn(&Interface) -> bool,
+    depth: u32,
+) -> bool {
+    // Another namespace's: nothing is known of it.
+    let Some(interface) = interfaces.iter().find(|it| it.index == index) else { return true };
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let ports = interfaces.iter().filter(|it| it.bridge == Some(index) || it.bond == Some(index));
+    let parent = interface.vlan.map(|vlan| vlan.parent).or(interface.shares).or(interface.bond);
+    let mut below = ports.map(|port| port.index).filter(|&port| port != index).chain(parent);
+    is_watched(interface) || below.any(|index| passes_within(interfaces, index, is_watched, depth))
+}
+
+impl Netlink {
+    /// All interfaces, in the order of their index.
+    pub(super) async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
+        let links = collect(self.handle.link().get().execute()).await;
+        let links = links.map_err(|error| HostError::netlink("list the interfaces", &error))?;
+        let mut found: Vec<Interface> = links.iter().filter_map(describe).collect();
+        found.sort_by_key(|interface| interface.index);
+        Ok(found)
+    }
+}
+
 impl Host {
     /// All interfaces, in the order of their index.
     ///
@@ -66,11 +113,7 @@ impl Host {
     ///
     /// The kernel does not answer.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
-        let links = collect(self.netlink.handle.link().get().execute()).await;
-        let links = links.map_err(|error| HostError::netlink("list the interfaces", &error))?;
-        let mut found: Vec<Interface> = links.iter().filter_map(describe).collect();
-        found.sort_by_key(|interface| interface.index);
-        Ok(found)
+        self.netlink.interfaces().await
     }
 
     /// The interface of each name, in their order.
@@ -102,25 +145,43 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
         _ => None,
     })?;
     let loopback = link.header.flags.contains(LinkFlags::Loopback);
-    let (vlan, bond) = (vlan(link), bond(link));
-    Some(Interface { index: link.header.index, name, vlan, bond, loopback })
+    let bond = controller(link, &[InfoPortKind::Bond, InfoPortKind::Team]);
+    let bridge = controller(link, &[InfoPortKind::Bridge]);
+    let (index, vlan, shares) = (link.header.index, vlan(link), shares(link));
+    Some(Interface { index, name, vlan, bond, bridge, shares, loopback })
 }
 
-/// Bridges have ports as well.
-fn bond(link: &LinkMessage) -> Option<u32> {
-    let is_bonded = |info: &LinkInfo| {
-        matches!(info, LinkInfo::PortKind(InfoPortKind::Bond | InfoPortKind::Team))
-    };
+/// What it is a port of, if that is one of these.
+fn controller(link: &LinkMessage, kinds: &[InfoPortKind]) -> Option<u32> {
+    let is_meant =
+        |info: &LinkInfo| matches!(info, LinkInfo::PortKind(kind) if kinds.contains(kind));
     let mut controller = None;
-    let mut bonded = false;
+    let mut meant = false;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Controller(index) => controller = Some(*index),
-            LinkAttribute::LinkInfo(infos) => bonded = infos.iter().any(is_bonded),
+            LinkAttribute::LinkInfo(infos) => meant = infos.iter().any(is_meant),
             _ => {}
         }
     }
-    controller.filter(|_| bonded)
+    controller.filter(|_| meant)
+}
+
+fn shares(link: &LinkMessage) -> Option<u32> {
+    let is_meant = |info: &LinkInfo| {
+        let LinkInfo::Kind(kind) = info else { return false };
+        matches!(kind, InfoKind::MacVlan | InfoKind::MacVtap | InfoKind::IpVlan | InfoKind::IpVtap)
+    };
+    let mut lower = None;
+    let mut meant = false;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Link(index) => lower = Some(*index),
+            LinkAttribute::LinkInfo(infos) => meant = infos.iter().any(is_meant),
+            _ => {}
+        }
+    }
+    lower.filter(|_| meant)
 }
 
 fn vlan(link: &LinkMessage) -> Option<Vlan> {
@@ -151,8 +212,6 @@ fn vlan_tag(info: &LinkInfo) -> Option<(u16, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use rtnetlink::packet_route::link::InfoKind;
-
     use super::*;
 
     #[test]
@@ -197,12 +256,54 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_on_a_watched_interface_is_watched() {
+        let device = |index, name: &str| Interface {
+            index,
+            name: name.to_owned(),
+            vlan: None,
+            bond: None,
+            bridge: None,
+            shares: None,
+            loopback: false,
+        };
+        let interfaces = [
+            device(1, "up"),
+            device(2, "down"),
+            Interface {
+                vlan: Some(Vlan { parent: 1, id: 7, service_tag: false }),
+                ..device(3, "up.7")
+            },
+            Interface { shares: Some(3), ..device(4, "macvlan on up.7") },
+            Interface { bridge: Some(6), ..device(5, "port") },
+            device(6, "br0"),
+            Interface { bridge: Some(6), ..device(7, "other port") },
+            Interface { bond: Some(9), ..device(8, "bonded") },
+            device(9, "bond0"),
+            // Indices of other namespaces may make a circle.
+            Interface { shares: Some(11), ..device(10, "a") },
+            Interface { shares: Some(10), ..device(11, "b") },
+        ];
+        let seen = |watched: &[u32]| -> Vec<u32> {
+            let is_watched = |it: &Interface| watched.contains(&it.index);
+            let all = interfaces.iter().map(|it| it.index);
+            all.filter(|&index| passes(&interfaces, index, &is_watched)).collect()
+        };
+        assert_eq!(seen(&[1]), [1, 3, 4]);
+        assert_eq!(seen(&[5]), [5, 6]);
+        assert_eq!(seen(&[9]), [8, 9]);
+        assert!(seen(&[]).is_empty());
+        assert!(passes(&interfaces, 99, &|_| false), "who knows");
+    }
+
+    #[test]
     fn stacked_devices_have_the_outermost_tag_first() {
         let device = |index, vlan: Option<Vlan>| Interface {
             index,
             name: format!("e{index}"),
             vlan,
             bond: None,
+            bridge: None,
+            shares: None,
             loopback: false,
         };
         let tag = |parent, id| Some(Vlan { parent, id, service_tag: id == 100 });

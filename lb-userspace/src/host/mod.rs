@@ -11,6 +11,7 @@ mod netlink;
 mod ports;
 mod routes;
 mod source;
+mod surroundings;
 mod territory;
 mod turn;
 mod watch;
@@ -21,12 +22,13 @@ use tracing::warn;
 
 pub use self::{
     error::HostError,
-    interfaces::{Interface, Stack, Vlan, stacks},
+    interfaces::{Interface, Stack, Vlan, passes, stacks},
     local::{LocalAddress, LocalAddresses},
     neighbours::Unreachable,
     netlink::PROTOCOL,
     ports::check_source_ports,
     source::Way,
+    surroundings::Surroundings,
     turn::turn,
     watch::LinkWatch,
 };

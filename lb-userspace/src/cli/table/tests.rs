@@ -13,6 +13,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
         server_id: None,
         weight: 1,
         live,
+        unanswered: None,
         connections: 1000,
     }
 }
@@ -55,6 +56,7 @@ fn status() -> Status {
             completed: 12,
             failed: vec![failed("not_tls", 0), failed("timeout", 2)],
         },
+        warnings: vec!["this is odd".into()],
         lacks: vec![lack("health_checks", 0), lack("accepting_paused", 7)],
         flows: Flows {
             live: 5,
@@ -75,6 +77,7 @@ packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
 handshakes  12, failed: timeout 2
 lacking     accepting_paused 7: `ulimit -n`, ports and memory of this host
+warning     this is odd
 
 web  proxy tcp p2c  203.0.113.10  port 443, 20000-20999  2000 requests, 3 failed
   BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS
@@ -88,6 +91,8 @@ fn who_drains_is_shown_with_the_time_left() {
         let drains = BackendStatus { draining: true, ..backend("10.0.0.1:80", up, 1) };
         super::state(&BackendStatus { drain_remaining_ms, ..drains })
     };
+    let waits = BackendStatus { unanswered: Some(3), ..backend("10.0.0.1:80", true, 1) };
+    assert_eq!(super::state(&waits), "up, 3 unanswered");
     assert_eq!(state(true, None), "draining");
     assert_eq!(state(true, Some(59_001)), "draining, 1m left");
     assert_eq!(state(true, Some(1)), "draining, 1s left");

@@ -1,0 +1,37 @@
+//! What the daemon sees of servers: by checks, and by the answers that come by.
+
+use super::daemon::Daemon;
+use crate::{health::Means, proxy};
+
+/// Descriptors that a check takes at most.
+const CHECK: usize = 3;
+/// Checks at a time.
+const CHECKS: usize = 1024;
+
+impl Daemon {
+    /// Descriptors that clients do not get.
+    pub(super) fn kept(&self) -> u64 {
+        proxy::KEPT + (CHECK * self.checks_at_once()) as u64
+    }
+
+    /// Where only `kept` are kept back, there are fewer checks at a time.
+    pub(super) fn means(&self, kept: u64) -> Means {
+        let at_once = self.checks_at_once() as u64 * kept / self.kept();
+        Means { lacks: self.lacks.clone(), at_once: (at_once as usize).max(1) }
+    }
+
+    fn checks_at_once(&self) -> usize {
+        let checked = self.config.services.iter().filter(|it| it.pool.health_check.is_some());
+        checked.map(|service| service.pool.servers.len()).sum::<usize>().clamp(1, CHECKS)
+    }
+
+    /// Answers of servers must come by where the program sees them.
+    pub(super) async fn follow_answers(&mut self) -> anyhow::Result<()> {
+        let interfaces = self.host.interfaces().await?;
+        let (answers, sources) = (&mut self.answers, &self.sources);
+        let way = |server| sources.ways.get(&server).copied();
+        answers.follow_routes(&self.fleet, way, &interfaces, &|it| self.uplinks.has(it));
+        answers.follow_flows(&self.fleet, |backend| self.steering.heard(backend.slot));
+        Ok(())
+    }
+}
