@@ -73,6 +73,8 @@ pub(super) enum Fault {
     Unreachable,
     #[error("the backend closed the connection before its response")]
     Closed,
+    #[error("the backend refused the request, and no other could have all of it")]
+    Refused,
     #[error("the backend's response broke off")]
     BrokeOff,
     #[error("the backend's response is not valid HTTP/1.1")]
@@ -129,7 +131,8 @@ impl Fault {
             | Self::ServiceFull
             | Self::QueueFull
             | Self::QueueTimeout
-            | Self::OutOfSockets => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::OutOfSockets
+            | Self::Refused => StatusCode::SERVICE_UNAVAILABLE,
             Self::ReplayTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadReplay | Self::ReplayNowhere => StatusCode::BAD_GATEWAY,
             Self::ReplayTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -178,6 +181,7 @@ impl Fault {
             Self::OutOfSockets => "out-of-sockets",
             Self::Unreachable => "backend-unreachable",
             Self::Closed => "backend-closed",
+            Self::Refused => "backend-refused",
             Self::BrokeOff => "backend-broke-off",
             Self::BadResponse => "backend-bad-response",
             Self::LargeResponse => "backend-header-too-large",

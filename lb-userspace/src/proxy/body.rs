@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     answer::Fault,
     fields,
+    http2::Stream,
     interim::{Hold, Word},
     lease::Lease,
     tape::{Part, Tape},
@@ -53,6 +54,8 @@ pub(super) struct Progress {
     stage: Cell<Stage>,
     moved: Cell<Instant>,
     watch: Rc<Watch>,
+    /// By HTTP/2: what it is sent over.
+    stream: Cell<Option<Stream>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -75,7 +78,13 @@ impl Progress {
             stage: Cell::new(Stage::Offered),
             moved: Cell::new(Instant::now()),
             watch: watch.clone(),
+            stream: Cell::new(None),
         })
+    }
+
+    /// Keeps `stream` counted as long as the body is under way.
+    pub fn hold(&self, stream: Stream) {
+        self.stream.set(Some(stream));
     }
 
     pub fn is_done(&self) -> bool {
@@ -111,6 +120,7 @@ impl Progress {
     fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         if stage == Stage::Done {
+            self.stream.take();
             self.watch.body_done();
         }
         if stage != Stage::Awaited {
@@ -332,7 +342,8 @@ impl Body for ResponseBody {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Some(Ok(_)) if !incoming.is_end_stream() => {}
+            Some(Ok(ref part)) if !incoming.is_end_stream() && !part.is_trailers() => {}
+            // Nothing follows trailers, and hyper asks no more.
             Some(Ok(_)) | None => {
                 if let Some(mut lease) = lease.take() {
                     lease.give_back();

@@ -43,6 +43,11 @@ impl Drain {
         Live(self.clone())
     }
 
+    /// Connections that are left.
+    pub fn live(&self) -> usize {
+        self.live.get()
+    }
+
     /// Returns when no connection is left.
     pub async fn emptied(&self) {
         while self.live.get() > 0 {

@@ -21,7 +21,7 @@ use super::{
     body::{Progress, RequestBody},
     http::Client,
     http2,
-    lease::Lease,
+    lease::{Carrier, Lease},
     routes::Site,
     spare::Spare,
     stopwatch::Stopwatch,
@@ -68,8 +68,7 @@ pub(super) struct Course<'a> {
 
 pub(super) struct Answered {
     pub response: Box<Response<Incoming>>,
-    /// `None`: one that others use at the same time.
-    pub upstream: Option<Box<Upstream>>,
+    pub carrier: Carrier,
     pub progress: Option<Rc<Progress>>,
 }
 
@@ -110,10 +109,10 @@ pub(super) async fn exchange(
             send(worker, backend, deadline, spare, request).await
         };
         match sent {
-            Ok(Answered { response, upstream, progress }) => {
+            Ok(Answered { response, carrier, progress }) => {
                 stopwatch.answered(backend, response.status().as_u16(), progress.as_deref());
                 let (worker, service) = (worker.clone(), service.clone());
-                let lease = Lease::new(upstream, backend.clone(), worker, service, admission);
+                let lease = Lease::new(carrier, backend.clone(), worker, service, admission);
                 return Ok(Exchange { response, lease, progress, is_bodiless: false });
             }
             Err(Refusal::Elsewhere(unsent, why)) => {
@@ -209,7 +208,7 @@ async fn send_over(
 ) -> Result<Answered, Failure> {
     let progress = request.body().progress();
     let response = upstream.send(request, allowance(worker)).await?;
-    Ok(Answered { response, upstream: Some(upstream), progress })
+    Ok(Answered { response, carrier: Carrier::Own(upstream), progress })
 }
 
 pub(super) fn allowance(worker: &Worker) -> Allowance {
@@ -222,6 +221,7 @@ pub(super) fn allowance(worker: &Worker) -> Allowance {
 pub(super) fn fault(failure: &Failure) -> Fault {
     match failure {
         Failure::Unsent(_) | Failure::Closed => Fault::Closed,
+        Failure::Refused => Fault::Refused,
         Failure::Body(fault) => *fault,
         Failure::SlowBody => Fault::SlowBody,
         Failure::Malformed => Fault::BadResponse,

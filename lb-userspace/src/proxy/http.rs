@@ -40,6 +40,7 @@ use super::{
     preface,
     relay::{self, Side, relay},
     routes::Site,
+    sections::{Sectioned, Sections},
     tls::Terminator,
     watch::{Limits, Patience, Watch},
     watched::Watched,
@@ -52,11 +53,11 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(2);
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
-/// What a client may send before a backend has taken it, on one stream and on all of a connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// What is held for a client that does not take it, on one stream. With the window this bounds a
-/// connection's memory to 128 × 32 KiB + 1 MiB = 5 MiB.
+/// What a client may send on a stream before a backend has taken it.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// All streams together: bodies that no backend takes leave the others their room.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+/// What is held for a client that does not take it, on one stream.
 const SEND_BUFFER: usize = 32 * 1024;
 /// What is read ahead of, or written behind, an HTTP/1 connection, beside a header section.
 const BUFFER: usize = 64 * 1024;
@@ -273,18 +274,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let watch = Watch::http2(client.worker.names.clone());
+    let sections = Sections::new(client.worker.settings.max_header_size);
     let service = service_fn({
         let (client, watch) = (client.clone(), watch.clone());
         move |mut request: Request<Incoming>| {
             let (client, watch) = (client.clone(), watch.clone());
             let mut active = watch.begin(!request.body().is_end_stream());
+            // Now, and not when its task runs: until then others would come.
+            let share = sections.enter(&mut request);
             // Boxed: on its way into a task of its own the future is moved several times.
             Box::pin(async move {
                 let settings = &client.worker.settings;
                 let pace = pace::of_stream();
                 pace.begin(settings.request_timeout, settings.idle_timeout);
                 active.pace = Some(pace);
-                active.seen = framing::check_section(&request, settings.max_header_size);
+                active.seen = match &share {
+                    Ok(_) => framing::check_section(&request, settings.max_header_size),
+                    Err(fault) => Err(*fault),
+                };
                 let upgrade = connect::translate(&mut request);
                 let received = forward::receive(&client, request, &active);
                 let (response, switched) = forward::answer(&client, received, active).await;
@@ -295,7 +302,7 @@ where
             })
         }
     });
-    let io = TokioIo::new(Watched::new(stream, ahead, watch.clone()));
+    let io = TokioIo::new(Sectioned::new(Watched::new(stream, ahead, watch.clone())));
     let mut connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

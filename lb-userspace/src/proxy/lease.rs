@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    answer::Fault, complaint::complain, forward::Switched, limits::Admission, upstream::Upstream,
-    worker::Worker,
+    answer::Fault, complaint::complain, forward::Switched, http2::Stream, limits::Admission,
+    upstream::Upstream, worker::Worker,
 };
 use crate::{
     fleet::{Backend, RunningService},
@@ -21,10 +21,19 @@ pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
     load.enter(backend.slot)
 }
 
+/// What carries an exchange.
+pub(super) enum Carrier {
+    /// Given back.
+    Gone,
+    /// A connection of HTTP/1.1.
+    Own(Box<Upstream>),
+    /// A stream of HTTP/2, counted as long as it is held.
+    Shared { _stream: Stream },
+}
+
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
 pub(super) struct Lease {
-    /// `None`: given back, or one that others use at the same time (HTTP/2).
-    upstream: Option<Box<Upstream>>,
+    carrier: Carrier,
     backend: Arc<Backend>,
     worker: Rc<Worker>,
     service: Arc<RunningService>,
@@ -33,13 +42,13 @@ pub(super) struct Lease {
 
 impl Lease {
     pub fn new(
-        upstream: Option<Box<Upstream>>,
+        carrier: Carrier,
         backend: Arc<Backend>,
         worker: Rc<Worker>,
         service: Arc<RunningService>,
         admission: Admission,
     ) -> Self {
-        Self { upstream, backend, worker, service, admission }
+        Self { carrier, backend, worker, service, admission }
     }
 
     /// Polls `work` along with the connection that it waits for, where that has no task of its own.
@@ -48,9 +57,9 @@ impl Lease {
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        match &mut self.upstream {
-            Some(upstream) => upstream.poll_with(cx, work),
-            None => work(cx),
+        match &mut self.carrier {
+            Carrier::Own(upstream) => upstream.poll_with(cx, work),
+            Carrier::Shared { .. } | Carrier::Gone => work(cx),
         }
     }
 
@@ -60,14 +69,14 @@ impl Lease {
 
     /// The client still sends its request while the response is under way.
     pub fn detach(&mut self) {
-        if let Some(upstream) = &mut self.upstream {
+        if let Carrier::Own(upstream) = &mut self.carrier {
             upstream.detach();
         }
     }
 
     /// The exchange is complete: the connection may serve another.
     pub fn give_back(&mut self) {
-        if let Some(mut upstream) = self.upstream.take()
+        if let Carrier::Own(mut upstream) = std::mem::replace(&mut self.carrier, Carrier::Gone)
             && upstream.is_reusable()
         {
             let Backend { slot, server, .. } = &*self.backend;
@@ -83,7 +92,10 @@ impl Lease {
 
     /// The connection after `101 Switching Protocols`. The admission goes with it.
     pub async fn into_switched(self) -> Option<Box<Switched>> {
-        let backend = self.upstream?.into_stream().await?;
+        let Carrier::Own(upstream) = self.carrier else {
+            return None;
+        };
+        let backend = upstream.into_stream().await?;
         Some(Box::new(Switched { backend, admission: self.admission }))
     }
 }

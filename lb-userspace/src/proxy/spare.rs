@@ -1,33 +1,64 @@
 //! A request as it was before it was sent, to send it again.
 
+use std::{rc::Rc, time::Duration};
+
 use hyper::{
     HeaderMap, Method, Request, Uri,
     header::{HeaderName, HeaderValue},
 };
+use tokio::time::timeout;
 
-use super::{body::RequestBody, headers::Facts};
+use super::{
+    answer::Fault, body::RequestBody, headers::Facts, http::Client, tape::Tape, watch::Watch,
+};
 
-/// All of a request but its body. Nearly all of them are thrown away, so that it is only what is
-/// needed to make the request anew.
+/// Nearly all of them are thrown away, so that it is only what is needed to make the request anew.
 pub(super) struct Spare<'a> {
     facts: &'a Facts,
+    watch: &'a Rc<Watch>,
     method: Method,
     target: Uri,
     /// Without what `facts` say.
     fields: Vec<(HeaderName, HeaderValue)>,
-    has_body: bool,
+    body: Kept,
+    /// Whoever has the body gives it back within.
+    within: Duration,
+}
+
+/// What there is of the request's body when it has to be sent again.
+enum Kept {
+    /// It has none.
+    Nothing,
+    OnTape(Rc<Tape>),
+    /// It is known to be too large.
+    TooLarge,
 }
 
 impl<'a> Spare<'a> {
-    /// Of a request that `facts` are still to be added to.
-    pub fn of(request: &Request<RequestBody>, facts: &'a Facts) -> Self {
+    /// Of a request that the client's facts are still to be added to, and whose body is kept from here
+    /// on.
+    pub fn of(
+        request: &mut Request<RequestBody>,
+        client: &'a Client,
+        watch: &'a Rc<Watch>,
+    ) -> Self {
+        let settings = &client.worker.settings;
+        let body = match request.body().progress() {
+            None => Kept::Nothing,
+            Some(_) => {
+                let tape = request.body_mut().taped(settings.max_replay_body);
+                tape.map_or(Kept::TooLarge, Kept::OnTape)
+            }
+        };
         let fields = request.headers().iter();
         Self {
-            facts,
+            facts: &client.facts,
+            watch,
             method: request.method().clone(),
             target: request.uri().clone(),
             fields: fields.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            has_body: request.body().progress().is_some(),
+            body,
+            within: settings.response_header_timeout,
         }
     }
 
@@ -38,7 +69,7 @@ impl<'a> Spare<'a> {
     }
 
     /// The same request with `body`.
-    pub fn with(&self, body: RequestBody) -> Box<Request<RequestBody>> {
+    fn with(&self, body: RequestBody) -> Box<Request<RequestBody>> {
         let mut request = Box::new(Request::new(body));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.target.clone();
@@ -58,7 +89,27 @@ impl<'a> Spare<'a> {
     /// The same request, where sending it twice does no harm (RFC 9110 9.2.2) and nothing of a body
     /// is lost.
     pub fn again(&self) -> Option<Box<Request<RequestBody>>> {
-        let is_harmless = self.method.is_idempotent() && !self.has_body;
+        let is_harmless = self.method.is_idempotent() && matches!(self.body, Kept::Nothing);
         is_harmless.then(|| self.with(RequestBody::empty()))
+    }
+
+    /// The same request with its whole body, from a server that did nothing about it.
+    pub async fn whole(&self) -> Result<Box<Request<RequestBody>>, Fault> {
+        let tape = match &self.body {
+            Kept::Nothing => return Ok(self.with(RequestBody::empty())),
+            Kept::OnTape(tape) => tape,
+            Kept::TooLarge => return Err(Fault::ReplayTooLarge),
+        };
+        // HTTP/1.1 gives it back at once. By HTTP/2 it may go on to who does not want it.
+        let again = timeout(self.within, RequestBody::rewound(tape, self.watch)).await;
+        let body = again.map_err(|_| Fault::SlowBody)?.ok_or(Fault::ReplayTooLarge)?;
+        Ok(self.with(body))
+    }
+
+    /// Nobody will ask for the body again.
+    pub fn forget_body(&self) {
+        if let Kept::OnTape(tape) = &self.body {
+            tape.stop();
+        }
     }
 }

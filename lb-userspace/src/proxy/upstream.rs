@@ -11,9 +11,10 @@ use std::{
 };
 
 use hyper::{
-    Request, Response,
-    body::{Bytes, Incoming},
+    Request, Response, Version,
+    body::{Body, Bytes, Incoming},
     client::conn::http1::{self, Connection, SendRequest},
+    header,
 };
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
@@ -43,6 +44,8 @@ pub(super) struct Upstream {
     driver: Option<Driver>,
     /// The driver has come to its end and must not be polled again.
     is_finished: bool,
+    /// It serves no other request, see [`is_spent`].
+    is_spent: bool,
     /// Set where a task of its own drives the connection, see [`Upstream::detach`].
     detached: Option<Detached>,
     alarm: Alarm,
@@ -71,6 +74,8 @@ pub(super) enum Failure {
     Unsent(Box<Request<RequestBody>>),
     /// The connection ended before a whole response header.
     Closed,
+    /// The server says that it did nothing about it (RFC 9113 8.7).
+    Refused,
     /// The client did not deliver the request it began.
     Body(Fault),
     /// The client stopped delivering it.
@@ -114,6 +119,7 @@ impl Upstream {
             sender,
             driver: Some(driver),
             is_finished: false,
+            is_spent: false,
             detached: None,
             alarm: Alarm::default(),
             bell: Bell::default(),
@@ -140,6 +146,9 @@ impl Upstream {
 
     /// Whether another request can be sent. The last one's task hears nothing of it any more.
     pub fn is_reusable(&mut self) -> bool {
+        if self.is_spent {
+            return false;
+        }
         // Nothing new since it was polled, if nothing called.
         if self.bell.has_called() || !self.sender.is_ready() {
             let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
@@ -176,10 +185,12 @@ impl Upstream {
             overdue.map(|()| Err(clock.late()))
         };
         let sent = poll_fn(|cx| self.bell.attend(cx, &mut poll)).await?;
-        sent.map(Box::new).map_err(|mut error| match error.take_message() {
+        let response = sent.map_err(|mut error| match error.take_message() {
             Some(request) => Failure::Unsent(Box::new(request)),
             None => Failure::classify(&error.into_error(), progress.as_deref()),
-        })
+        })?;
+        self.is_spent = is_spent(&response);
+        Ok(Box::new(response))
     }
 
     /// Lets a task drive the connection from here on: the client still sends its request while the
@@ -213,6 +224,17 @@ fn drive(driver: &mut Option<Driver>, is_finished: &mut bool, cx: &mut Context<'
     {
         *is_finished = Pin::new(driver).poll(cx).is_ready();
     }
+}
+
+/// Whether the connection that `response` came over must not carry another request.
+///
+/// hyper speaks the version of the last response from then on, and HTTP/1.0 has neither chunks nor
+/// upgrades: a body of unknown length would be left out without a word. A response with two framings
+/// may end elsewhere for the server than for us (RFC 9112 6.3).
+fn is_spent(response: &Response<Incoming>) -> bool {
+    let has_length = || response.headers().contains_key(header::CONTENT_LENGTH);
+    response.version() < Version::HTTP_11
+        || (response.body().size_hint().exact().is_none() && has_length())
 }
 
 /// What a request waits for, and until when.

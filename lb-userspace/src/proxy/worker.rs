@@ -29,6 +29,7 @@ use super::{
     pool::Pools,
     postgres::Cancels,
     privacy::Ingress,
+    purge,
     routes::Routes,
     serve, splice,
 };
@@ -119,6 +120,7 @@ async fn serve_until_drained(
     let sweeper = worker.clone();
     spawn_local(async move { sweeper.pools.keep_swept().await });
     spawn_local(http2::keep_swept(worker.clone()));
+    spawn_local(purge::keep_purged(worker.drain.clone()));
     select! {
         () = accept(&worker, &listener) => {}
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}

@@ -19,8 +19,6 @@ use hyper::{
     header::HeaderValue,
 };
 
-use tokio::time::timeout;
-
 use self::parse::{Directions, Fallback};
 use super::{
     answer::Fault,
@@ -30,7 +28,6 @@ use super::{
     http::Client,
     routes::Site,
     spare::Spare,
-    tape::Tape,
     watch::Watch,
 };
 use crate::{
@@ -44,20 +41,9 @@ const MOST: usize = 5;
 /// A request that may be replayed, on its way.
 pub(super) struct Replayable<'a> {
     client: &'a Rc<Client>,
-    watch: &'a Rc<Watch>,
     spare: Spare<'a>,
-    kept: Kept,
     /// The request until it is sent for the first time.
     first: Option<Box<Request<RequestBody>>>,
-}
-
-/// What there is of the request's body when it has to be sent again.
-enum Kept {
-    /// It has none.
-    Nothing,
-    OnTape(Rc<Tape>),
-    /// It is known to be too large.
-    TooLarge,
 }
 
 impl<'a> Replayable<'a> {
@@ -67,14 +53,9 @@ impl<'a> Replayable<'a> {
         watch: &'a Rc<Watch>,
         mut request: Box<Request<RequestBody>>,
     ) -> Self {
-        let spare = Spare::of(&request, &client.facts);
+        let spare = Spare::of(&mut request, client, watch);
         client.facts.describe(request.headers_mut());
-        let limit = client.worker.settings.max_replay_body;
-        let kept = match request.body().progress() {
-            None => Kept::Nothing,
-            Some(_) => request.body_mut().taped(limit).map_or(Kept::TooLarge, Kept::OnTape),
-        };
-        Self { client, watch, spare, kept, first: Some(request) }
+        Self { client, spare, first: Some(request) }
     }
 
     /// Sends it to `site`, and wherever the answers say.
@@ -116,29 +97,14 @@ impl<'a> Replayable<'a> {
     ) -> Result<Exchange, Fault> {
         let request = match self.first.take() {
             Some(first) => first,
-            None => self.spare.with(self.body().await?),
+            None => self.spare.whole().await?,
         };
         exchange(self.client, site, &Course { wish, within }, &mut self.spare, request).await
     }
 
-    /// The whole body again, from who did not want the request.
-    async fn body(&self) -> Result<RequestBody, Fault> {
-        let tape = match &self.kept {
-            Kept::Nothing => return Ok(RequestBody::empty()),
-            Kept::OnTape(tape) => tape,
-            Kept::TooLarge => return Err(Fault::ReplayTooLarge),
-        };
-        // HTTP/1.1 gives it back at once. By HTTP/2 it may go on to who does not want it.
-        let within = self.client.worker.settings.response_header_timeout;
-        let again = timeout(within, RequestBody::rewound(tape, self.watch)).await;
-        again.map_err(|_| Fault::SlowBody)?.ok_or(Fault::ReplayTooLarge)
-    }
-
     /// Nobody will ask for the body again.
     fn settle(&self, answered: Exchange) -> Exchange {
-        if let Kept::OnTape(tape) = &self.kept {
-            tape.stop();
-        }
+        self.spare.forget_body();
         answered.settle()
     }
 
@@ -251,6 +217,7 @@ fn is_unreached(fault: Fault) -> bool {
             | Fault::QueueFull
             | Fault::QueueTimeout
             | Fault::Unreachable
+            | Fault::Refused
             | Fault::SlowDial
             | Fault::ReplayNowhere
             | Fault::ReplayTimeout

@@ -33,16 +33,22 @@ pub fn full(text: impl Into<Bytes>) -> Body {
 pub struct Listening {
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
+    closed: Arc<AtomicUsize>,
 }
 
 impl Listening {
     /// One that is not there.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, accepted: Arc::default() }
+        Self { address, accepted: Arc::default(), closed: Arc::default() }
     }
 
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections that it has done with.
+    pub fn closed(&self) -> usize {
+        self.closed.load(Ordering::SeqCst)
     }
 }
 
@@ -55,15 +61,20 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepted = Arc::new(AtomicUsize::new(0));
-    let count = accepted.clone();
+    let closed = Arc::new(AtomicUsize::new(0));
+    let (count, done) = (accepted.clone(), closed.clone());
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let number = count.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(serve(stream, number));
+            let (served, done) = (serve(stream, number), done.clone());
+            tokio::spawn(async move {
+                served.await;
+                done.fetch_add(1, Ordering::SeqCst);
+            });
         }
     });
-    Listening { address, accepted }
+    Listening { address, accepted, closed }
 }
 
 /// An HTTP/1.1 server.
