@@ -33,8 +33,8 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
 fn recognise<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
     let Desk { arrival, onward, .. } = desk;
     let Arrival { key, hash, .. } = arrival;
-    let known = flow_table::of_client(tables, Part::Pending, key, *hash)
-        .or_else(|| flow_table::of_client(tables, Part::Established, key, *hash));
+    let known = flow_table::of_any_client(tables, Part::Pending, key, *hash)
+        .or_else(|| flow_table::of_any_client(tables, Part::Established, key, *hash));
     let Some(found) = known else {
         return admit(packet, tables, arrival, onward);
     };
@@ -105,16 +105,18 @@ fn admit<P: Packet, T: Tables>(
         return Err(Reason::FragmentEarly);
     }
     let service = tables.service(vip.service).ok_or(Reason::Inconsistent)?;
-    check_opening(arrival, service)?;
-    rewrite::check_ttl(packet, arrival.family)?;
     onward.service = vip.service;
     onward.wishes = wishes(service);
+    if !opens(arrival, service)? {
+        return Ok(Way::Unknown);
+    }
+    rewrite::check_ttl(packet, arrival.family)?;
     Ok(Way::Open)
 }
 
 /// Once for all steps to come, each of which would otherwise be called to find it out for itself.
 #[inline(always)]
-fn wishes(service: &Service) -> u32 {
+pub(crate) fn wishes(service: &Service) -> u32 {
     let Service { source_interval, service_interval, challenge, .. } = *service;
     let guards = source_interval | service_interval | challenge as u64;
     let lists = service.flags & service_flags::LISTED;
@@ -154,22 +156,23 @@ pub(crate) fn ranged<T: Tables>(tables: &T, key: &FlowKey, flags: u32) -> Option
     tables.range(&RangeKey::exact(&key.vip()))
 }
 
-/// Only a SYN opens a TCP flow. Where backends answer directly, and every node picks the same
-/// one, a flow may also come to us from another node in its middle.
+/// Whether a packet opens a flow. Of TCP only a SYN does. Where backends answer directly, and every
+/// node picks the same one, a flow may also come to us from another node in its middle, or with its
+/// end.
 #[inline(always)]
-fn check_opening(arrival: &Arrival, service: &Service) -> Result<(), Reason> {
+fn opens(arrival: &Arrival, service: &Service) -> Result<bool, Reason> {
     use tcp_flags::{ACK, FIN, RST, SYN};
     if arrival.key.protocol != TCP {
-        return Ok(());
+        return Ok(true);
     }
     match arrival.flags & (SYN | ACK | FIN | RST) {
-        SYN => Ok(()),
+        SYN => Ok(true),
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),
-        ACK if service.mode != mode::NAT => Ok(()),
+        flags if service.mode != mode::NAT => Ok(flags & SYN == 0),
         // It may answer a challenge: the guard's matter.
-        RST if service.challenge != 0 => Ok(()),
-        _ => Err(Reason::UnknownFlow),
+        RST if service.challenge != 0 => Ok(true),
+        _ => Ok(false),
     }
 }
 

@@ -17,6 +17,11 @@ pub struct Desk {
     pub onward: Onward,
     /// When the next ICMP error is due: [`crate::answer`] keeps to a rate. It outlives the packet.
     pub answers: u64,
+    /// The same of resets in answer to segments of no known flow.
+    pub resets: u64,
+    /// With an ICMP error that is placed by what it quotes, its own key: `arrival` has the quoted
+    /// packet's, turned round.
+    pub message: FlowKey,
     /// The entry that the next half-open flow gets: see [`crate::pending`]. It outlives the packet, too.
     pub turn: u32,
     pub pad: u32,

@@ -268,6 +268,26 @@ fn parse_transport<P: Packet>(
     Ok(Kind::Segment)
 }
 
+/// The sequence number of a TCP segment whose header begins at `l4`, network order.
+#[inline(always)]
+pub(crate) fn sequence<P: Packet>(packet: &P, l4: u32) -> Result<[u8; 4], Reason> {
+    /// Offset in a TCP header.
+    const SEQUENCE: u32 = 4;
+    Ok(*packet.at_far::<[u8; 4]>(l4 + SEQUENCE).ok_or(Reason::Truncated)?)
+}
+
+/// Where in the frame the packet ends, as its IP header says.
+#[inline(always)]
+pub(crate) fn end<P: Packet>(packet: &P, family: Family) -> Option<u32> {
+    let length = match family {
+        Family::V4 => u16::from_be_bytes(packet.at::<Ipv4Hdr>(L3)?.tot_len) as usize,
+        Family::V6 => {
+            Ipv6Hdr::LEN + u16::from_be_bytes(packet.at::<Ipv6Hdr>(L3)?.payload_len) as usize
+        }
+    };
+    Some((L3 + length) as u32)
+}
+
 /// A tag below those that were taken off: all that matters is whether the packet is for us.
 #[inline(always)]
 fn parse_nested<P: Packet>(packet: &P, key: &mut FlowKey) -> Result<Kind, Reason> {

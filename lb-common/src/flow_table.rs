@@ -49,11 +49,28 @@ impl Found {
     }
 }
 
-/// The flow that a client's packet belongs to.
+/// The flow that a client's packet belongs to, unless it is over.
 #[inline(always)]
 pub fn of_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) -> Option<Found> {
+    search(tables, part, key, hash, |slot| slot.misses(hash))
+}
+
+/// The same, over or not.
+#[inline(always)]
+pub fn of_any_client<T: Tables>(tables: &T, part: Part, key: &FlowKey, hash: u64) -> Option<Found> {
+    search(tables, part, key, hash, |slot| slot.misses_all(hash))
+}
+
+#[inline(always)]
+fn search<T: Tables>(
+    tables: &T,
+    part: Part,
+    key: &FlowKey,
+    hash: u64,
+    misses: impl Fn(Slot) -> u64,
+) -> Option<Found> {
     let bucket = tables.slots(part, bucket(hash, tables.slot_mask(part)))?;
-    let way = way_where(bucket, |word| Slot(word).misses(hash));
+    let way = way_where(bucket, |word| misses(Slot(word)));
     if way == WAYS {
         return None;
     }
@@ -229,6 +246,10 @@ pub(crate) fn claim<T: Tables>(
 pub(crate) fn evict<T: Tables>(tables: &T, part: Part, number: u32, slot: Slot) {
     let Some(flow) = tables.flow(part, number) else { return };
     forget(tables, flow, slot);
+    // One that is over loses nothing.
+    if slot.has(flow_state::OVER) {
+        return;
+    }
     tables.count(match part {
         Part::Pending => counter::EVICTED_PENDING,
         Part::Established => counter::EVICTED,

@@ -30,7 +30,7 @@ pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reaso
         // What is under way behind this packet would open a flow to another backend, since there any
         // ACK may: it finds the closed one, and is refused alike.
         flow.set_seen(tables.now());
-        track::client(tables, tcp_flags::RST, Found::read(flow));
+        track::reset(tables, Found::read(flow));
     } else if !flow_table::remove(tables, flow) {
         return Err(Reason::RacedFlow);
     }

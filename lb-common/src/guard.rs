@@ -7,7 +7,7 @@ use crate::{
     answer::challenge,
     arrival::Desk,
     cookie,
-    flow::{TCP, tcp_flags},
+    flow::{TCP, sequence, tcp_flags},
     flow_table,
     in_place::{MeterRef, WordRef},
     packet::Packet,
@@ -35,7 +35,12 @@ pub(crate) fn check<P: Packet, T: Tables>(
     }
     if service.challenge != 0 && desk.arrival.key.protocol == TCP {
         if desk.arrival.flags & tcp_flags::RST != 0 {
-            return Err(receive_answer(packet, tables, desk));
+            let reason = receive_answer(packet, tables, desk);
+            // With direct answers it may be of another node's flow.
+            let is_answer = matches!(reason, Reason::ChallengePassed);
+            if service.mode == mode::NAT || is_answer {
+                return Err(reason);
+            }
         }
         if desk.arrival.flags & tcp_flags::SYN != 0 && is_challenged(tables, service, desk) {
             return challenge::answer(packet, tables, desk);
@@ -51,7 +56,11 @@ pub(crate) fn check<P: Packet, T: Tables>(
 }
 
 #[inline(never)]
-fn check_lists<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> Result<(), Reason> {
+pub(crate) fn check_lists<T: Tables>(
+    tables: &T,
+    service: &Service,
+    desk: &Desk,
+) -> Result<(), Reason> {
     let key = ListKey::whole(desk.onward.service, desk.arrival.key.src);
     match tables.access(&key) {
         access::ALLOW => Ok(()),
@@ -99,8 +108,6 @@ fn is_known<T: Tables>(tables: &T, source: Address, remember: u64, now: u64) -> 
 /// itself goes nowhere.
 #[inline(never)]
 fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> Reason {
-    /// Offset in a TCP header.
-    const SEQUENCE: u32 = 4;
     packet.anchor();
     let now = tables.now();
     let key = &desk.arrival.key;
@@ -108,10 +115,8 @@ fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> 
     if !is_attacked(meter, now, ANSWERS) {
         return Reason::UnknownFlow;
     }
-    let Some(number) = packet.at_far::<[u8; 4]>(desk.arrival.l4 + SEQUENCE) else {
-        return Reason::Truncated;
-    };
-    if !cookie::is_good(u32::from_be_bytes(*number), key, now, tables.seed()) {
+    let Ok(number) = sequence(packet, desk.arrival.l4) else { return Reason::Truncated };
+    if !cookie::is_good(u32::from_be_bytes(number), key, now, tables.seed()) {
         return Reason::ChallengeFailed;
     }
     note(tables, key.src, now);

@@ -8,9 +8,9 @@ use network_types::{
 };
 
 use crate::{
-    abi::{Address, FlowKey, Hop, mode, path},
+    abi::{Address, FlowKey, Hop, Service, mode, path},
     admit,
-    arrival::{Desk, Onward},
+    arrival::{Desk, wish},
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
     flow_table::{self, Found, Trail},
@@ -68,13 +68,12 @@ fn answer<P: Packet, T: Tables>(
     tables: &T,
     desk: &mut Desk,
 ) -> Result<Way, Reason> {
-    let Desk { arrival, onward, .. } = desk;
-    let key = &arrival.key;
+    let key = &desk.arrival.key;
     let family = if key.protocol == ICMP { Family::V4 } else { Family::V6 };
     let kind = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?.type_;
     let class = classify(family, kind);
     if let Class::Error = class {
-        return relay(packet, tables, family, &key.dst, onward);
+        return relay(packet, tables, family, desk);
     }
     match class {
         Class::Discovery => Ok(Way::Pass),
@@ -154,9 +153,10 @@ fn relay<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     family: Family,
-    dst: &Address,
-    onward: &mut Onward,
+    desk: &mut Desk,
 ) -> Result<Way, Reason> {
+    let Desk { arrival, onward, .. } = desk;
+    let dst = &arrival.key.dst;
     // An error is sent to the sender of what it quotes.
     let Some(key) = quote(packet, family).filter(|key| key.dst == *dst) else {
         return unclaimed(tables, dst);
@@ -173,7 +173,8 @@ fn relay<P: Packet, T: Tables>(
         let ranged = || admit::ranged(tables, &key, tables.address(dst)?);
         return match tables.vip(&key.vip()).or_else(ranged) {
             Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
-            _ => unclaimed(tables, dst),
+            Some(vip) => place(packet, tables, desk, key, vip.service),
+            None => unclaimed(tables, dst),
         };
     };
     rewrite::check_ttl(packet, family)?;
@@ -185,11 +186,36 @@ fn relay<P: Packet, T: Tables>(
     Ok(onward.exit.through(turn.1))
 }
 
+/// An error about a flow that nobody here knows. Where backends answer directly it may be another
+/// node's, and goes where a packet of its client would.
+#[inline(always)]
+fn place<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    desk: &mut Desk,
+    key: FlowKey,
+    service: u32,
+) -> Result<Way, Reason> {
+    let Service { mode, .. } = *tables.service(service).ok_or(Reason::Inconsistent)?;
+    if mode == mode::NAT {
+        return Err(Reason::IcmpUnknownFlow);
+    }
+    let Desk { arrival, onward, message, .. } = desk;
+    rewrite::check_ttl(packet, arrival.family)?;
+    *message = arrival.key;
+    arrival.hash = flow_table::hash(&key, tables.seed());
+    arrival.key = key;
+    onward.service = service;
+    // What it carries is no datagram of QUIC's.
+    onward.wishes = wish::ANY & !wish::QUIC;
+    Ok(Way::Open)
+}
+
 /// The flow whose client's packets have this key.
 #[inline(always)]
 fn of_client<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
-    flow_table::of_client(tables, Part::Established, key, hash)
-        .or_else(|| flow_table::of_client(tables, Part::Pending, key, hash))
+    flow_table::of_any_client(tables, Part::Established, key, hash)
+        .or_else(|| flow_table::of_any_client(tables, Part::Pending, key, hash))
 }
 
 /// The other end of the flow that packets with this key belong to, and the way there.

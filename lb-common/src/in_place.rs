@@ -133,6 +133,7 @@ impl FlowRef {
         service / set_service: u32,
         number / set_number: u32,
         slot / set_slot: u32,
+        sent / set_sent: [u8; 4], replied / set_replied: [u8; 4],
         expected / set_expected: [u8; 4],
         seen / set_seen: u64,
         answered / set_answered: u64,

@@ -37,5 +37,6 @@ pub mod tables;
 pub mod testing;
 mod track;
 pub mod trail;
+mod unknown;
 pub mod verdict;
 pub mod vlan;

@@ -2,8 +2,9 @@
 
 use crate::{
     abi::{Address, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
-    arrival::{Desk, Onward},
+    arrival::{Arrival, Desk, Onward},
     checksum::Delta,
+    flow,
     flow_table::{self, Claim, Trail},
     in_place::{FlowRef, WordRef},
     next_hop,
@@ -37,6 +38,8 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let from = came_from(packet)?;
     let flow = pending::claim(tables, turn, arrival.hash)?.flow;
     introduce(flow, &arrival.key, backend);
+    flow.set_sent(sequence(packet, arrival)?);
+    flow.set_replied([0; 4]);
     // Known, but to be asked for again at once.
     let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
     flow.set_hop(CachedHop { hop, at: 1 });
@@ -96,6 +99,13 @@ fn came_from<P: Packet>(packet: &P) -> Result<([u8; 8], [u8; 4]), Reason> {
     let long = *packet.at::<[u8; 8]>(0).ok_or(Reason::Truncated)?;
     let short = *packet.at::<[u8; 4]>(8).ok_or(Reason::Truncated)?;
     Ok((long, short))
+}
+
+/// The sequence number that a TCP flow begins with here; 0 of all else, an ICMP error about TCP among
+/// it.
+#[inline(always)]
+fn sequence<P: Packet>(packet: &P, arrival: &Arrival) -> Result<[u8; 4], Reason> {
+    if arrival.flags == 0 { Ok([0; 4]) } else { flow::sequence(packet, arrival.l4) }
 }
 
 /// Both ends.
@@ -191,7 +201,7 @@ fn leave<T: Tables>(tables: &T, pending: FlowRef, old: WordRef, flow: FlowRef, o
 fn inherit<T: Tables>(tables: &T, flow: FlowRef, opened: Slot, last: Slot) {
     let Some(word) = flow_table::slot_of(tables, flow) else { return };
     let load = flow.load();
-    let bits = last.state() & (flow_state::CLOSED | flow_state::COUNTED);
+    let bits = last.state() & (flow_state::CLOSED | flow_state::RESET | flow_state::COUNTED);
     for _ in 0..CHANGES {
         let slot = Slot(word.load());
         if !slot.is_still(opened) {

@@ -10,7 +10,7 @@ use crate::{
     encap,
     flow::{
         ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
-        tcp_flags,
+        sequence, tcp_flags,
     },
     flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp,
@@ -20,7 +20,7 @@ use crate::{
     pending, pick, quic,
     rewrite::{self, Turn},
     tables::{Part, Tables},
-    track,
+    track, unknown,
     verdict::{Exit, Reason, Verdict, Way},
     vlan::{self, Tag},
 };
@@ -113,11 +113,17 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         }
         Kind::Odd | Kind::Foreign => desk.onward.way = Way::Pass,
     }
+    if desk.onward.way == Way::Unknown {
+        unknown::settle(tables, desk)?;
+    }
     if desk.onward.way == Way::Open && desk.onward.wishes(wish::GUARD) {
         guard::check(packet, tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
         gone::settle(tables, desk)?;
+    }
+    if matches!(desk.onward.way, Way::Follow | Way::Promote) {
+        track::revive(packet, tables, desk)?;
     }
     if desk.onward.way == Way::Open {
         desk.onward.backend = NOBODY;
@@ -324,12 +330,16 @@ fn leave<P: Packet>(packet: &mut P, way: Way, exit: Exit, came_with: Tag) -> Ver
         Way::Other
         | Way::Open
         | Way::Refuse
+        | Way::Unknown
         | Way::Promote
         | Way::Follow
         | Way::Back
         | Way::Oversize => Verdict::Drop(Reason::Inconsistent),
     }
 }
+
+/// A TCP segment's flags that may end its flow.
+const ENDS: u32 = tcp_flags::FIN | tcp_flags::RST;
 
 /// From the client of a known flow to its backend.
 #[inline(always)]
@@ -342,8 +352,10 @@ fn to_backend<P: Packet, T: Tables>(
 ) -> Result<Way, Reason> {
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
-    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::client(tables, headers.flags, found);
+    if headers.flags & ENDS != 0 {
+        track::client(tables, headers.flags, sequence(packet, headers.l4)?, found);
+    } else if headers.flags & tcp_flags::ACK != 0 {
+        flow.set_sent(sequence(packet, headers.l4)?);
     }
     let now = tables.now();
     flow.set_seen(now);
@@ -371,8 +383,10 @@ fn to_client<P: Packet, T: Tables>(
 ) -> Result<Way, Reason> {
     let flow = found.flow;
     rewrite::check_ttl(packet, headers.family)?;
-    if headers.flags & (tcp_flags::FIN | tcp_flags::RST) != 0 {
-        track::backend(tables, headers.flags, found);
+    if headers.flags & ENDS != 0 {
+        track::backend(tables, headers.flags, sequence(packet, headers.l4)?, found);
+    } else if headers.flags & tcp_flags::ACK != 0 {
+        flow.set_replied(sequence(packet, headers.l4)?);
     }
     let now = tables.now();
     flow.set_answered(now);

@@ -54,6 +54,8 @@ reasons! {
     UndeclaredPort = "undeclared_port",
     /// TCP without SYN that belongs to no known flow.
     UnknownFlow = "unknown_flow",
+    /// The same, and its sender was told so by a RST.
+    UnknownFlowReset = "unknown_flow_reset",
     /// The service's lists deny the source.
     Denied = "denied",
     /// More new flows from one source than its rate allows.

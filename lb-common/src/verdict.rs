@@ -45,6 +45,8 @@ pub(crate) enum Way {
     Open,
     /// Taken by nobody; the reason is in [`Exit`].
     Refuse,
+    /// A segment in the middle of a TCP flow that nobody knows.
+    Unknown,
     /// Of a half-open flow that is to be established.
     Promote,
     /// Still to be rewritten, as a client's packet of a flow.

@@ -10,10 +10,11 @@ use aya_ebpf::{macros::map, maps::PerCpuArray, programs::XdpContext};
 use lb_common::{
     abi::{
         Address, Affinity, AffinityKey, Backend, Decision, FragmentKey, Fragmented, Hop, ListKey,
-        PENDING, QuicKey, RangeKey, Ring, Service, SourceKey, Vip, VipKey, counter, flow_state,
-        met, outcome,
+        PENDING, QuicKey, RangeKey, Ring, Service, Slot, SourceKey, Vip, VipKey, counter, met,
+        outcome,
     },
     arrival::Desk,
+    flow::{Kind, TCP, UDP},
     in_place::{BucketRef, FlowRef, FragmentedRef, MeterRef, ReachRef, WordRef},
     packet::Packet as _,
     sources::Sources,
@@ -131,14 +132,6 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     dry::flow(part, number).map(|copy| unsafe { FlowRef::new(copy) })
 }
 
-/// Whether a flow's slot is exchanged for nothing but its closing: a FIN, or an end.
-#[inline(always)]
-const fn is_closing(old: u64, new: u64) -> bool {
-    const CLOSED: u64 = flow_state::CLOSED as u64;
-    let changed = old ^ new;
-    changed & CLOSED != 0 && changed & !(CLOSED | flow_state::COUNTED as u64) == 0
-}
-
 /// What is asked of the kernel's tables as it is.
 macro_rules! pass_on {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
@@ -193,7 +186,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
 
     #[inline(always)]
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
-        if is_closing(old, new) {
+        if Slot(new).is_closing(Slot(old), self.kernel.now()) {
             self.note(|decision| decision.met |= met::CLOSING);
         }
         if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
@@ -223,7 +216,9 @@ impl<const DRY: bool> Tables for Watched<DRY> {
             let done = work(desk);
             self.note(|decision| {
                 decision.met |= met::DESK;
-                decision.key = desk.arrival.key;
+                let is_placed = desk.arrival.kind == Kind::Message
+                    && matches!(desk.arrival.key.protocol, TCP | UDP);
+                decision.key = if is_placed { desk.message } else { desk.arrival.key };
                 decision.flags = desk.arrival.flags;
                 decision.passed = desk.onward.passed;
             });
@@ -306,6 +301,9 @@ impl<const DRY: bool> Tables for Watched<DRY> {
     fn count(&self, counter: u32) {
         if counter == counter::EVICTED || counter == counter::EVICTED_PENDING {
             self.note(|decision| decision.met |= met::EVICTED);
+        }
+        if counter == counter::REVIVED {
+            self.note(|decision| decision.met |= met::REVIVED);
         }
         if !DRY {
             self.kernel.count(counter);

@@ -27,7 +27,7 @@ pub use quic::default_server_id;
 pub use speech::Speech;
 pub use steering::{
     Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
-    RateLimits, SourcePrefix, SourceRate, Steering, SynFlood,
+    RateLimits, SourcePrefix, SourceRate, Steering, SynFlood, UnknownFlows,
 };
 pub use strategy::Strategy;
 pub use turns::turns;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 pub use crate::interface::InterfacePattern;
 use crate::service::Service;
 
-pub use crate::service::FlowTimeouts;
+pub use crate::service::{FlowTimeouts, UnknownFlows};
 
 pub const DEFAULT_STATE_DIR: &str = "/run/lb";
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
@@ -85,7 +85,7 @@ pub struct Node {
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
-    /// Room for this many established flows at a time. Default 262144; 430 to 860 bytes of kernel
+    /// Room for this many established flows at a time. Default 262144; 450 to 900 bytes of kernel
     /// memory each, with the half-open ones and the index of answers.
     pub max_flows: u32,
     /// Slots of a maglev ring. Default: by its servers, 8192 for a few and 32768 for more.
@@ -101,6 +101,8 @@ pub struct Node {
     pub max_sources: u32,
     /// What services do not say otherwise.
     pub flow_timeouts: FlowTimeouts,
+    /// What becomes of segments of flows that nobody knows. Default: they are answered with RST.
+    pub unknown_flows: UnknownFlows,
     pub encap: Encap,
     /// What the daemon changed on the host, and the ids it gave out. Default
     /// [`DEFAULT_STATE_DIR`].

@@ -134,6 +134,7 @@ impl Lab {
             established: hour,
             closing: hour,
             closed: hour,
+            reset: hour,
             udp_unanswered: hour,
             udp_answered: hour,
             udp: hour,

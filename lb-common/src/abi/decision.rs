@@ -65,6 +65,8 @@ pub mod met {
     pub const PENDING: u32 = 256;
     /// The flows were searched by backend, which of a packet of an established flow comes second.
     pub const ANSWERS: u32 = 512;
+    /// Its flow was closed, goes on with it, and counts again.
+    pub const REVIVED: u32 = 1024;
 }
 
 /// [`Decision::outcome`]: [`crate::verdict::Verdict`] without what goes with it.
@@ -98,6 +100,6 @@ pub struct TraceFilter {
 }
 
 const _: () = {
-    assert!(size_of::<Decision>() == 16 + 40 + 168 + 64);
+    assert!(size_of::<Decision>() == 16 + 40 + 176 + 64);
     assert!(size_of::<TraceFilter>() == 80);
 };

@@ -58,15 +58,19 @@ pub struct Flow {
     pub number: u32,
     /// Where its slot is: eight to a bucket.
     pub slot: u32,
-    /// The acknowledgement that completes the handshake, network order: the backend's first
-    /// sequence number and one.
-    pub expected: [u8; 4],
+    /// TCP: the sequence number of the client's last segment, network order; 0: none yet.
+    pub sent: [u8; 4],
     /// ns of `CLOCK_MONOTONIC_COARSE`, as every time here; 0: the entry is nobody's any more.
     pub opened: u64,
     /// The client's last packet.
     pub seen: u64,
     /// The backend's last packet; 0: none.
     pub answered: u64,
+    /// The acknowledgement that completes the handshake, network order: the backend's first
+    /// sequence number and one. Once it is complete, the sequence number of the client's FIN.
+    pub expected: [u8; 4],
+    /// [`sent`](Self::sent) of the backend's last segment (`nat`).
+    pub replied: [u8; 4],
     /// The way back to the client (`nat`).
     pub hop: CachedHop,
 }
@@ -112,7 +116,7 @@ pub const PENDING: u32 = 1 << 31;
 
 /// What stands for an entry in a bucket: a bit that is always 0, fingerprint (19 bits), generation
 /// (8), mark (28), [`flow_state`] (8), from the top. The mark is an established flow's time of birth,
-/// and a half-open one's place among the entries. Whoever changes the whole word by
+/// or of its closing, and a half-open one's place among the entries. Whoever changes the whole word by
 /// compare-and-exchange owns the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Slot(pub u64);
@@ -125,10 +129,18 @@ impl Slot {
     /// ns in a unit of the time of birth, as a shift: 67 ms. The time wraps after 208 days.
     const UNIT: u32 = 26;
 
-    /// 0 if it is an open flow's with this hash's fingerprint.
+    /// 0 if it is an open flow's with this hash's fingerprint, and not over.
     #[inline(always)]
     #[must_use]
     pub const fn misses(self, hash: u64) -> u64 {
+        let wanted = hash & !Self::STATE | flow_state::OPEN as u64;
+        (self.0 ^ wanted) & (Self::FINGERPRINT | (flow_state::OPEN | flow_state::OVER) as u64)
+    }
+
+    /// The same of one that may be over.
+    #[inline(always)]
+    #[must_use]
+    pub const fn misses_all(self, hash: u64) -> u64 {
         let wanted = hash & !Self::STATE | flow_state::OPEN as u64;
         (self.0 ^ wanted) & (Self::FINGERPRINT | flow_state::OPEN as u64)
     }
@@ -194,6 +206,20 @@ impl Slot {
         age == 0 || age > Self::MARK >> 9
     }
 
+    /// How long ago an established flow was born or closed, ns, as far as the unit tells.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, now: u64) -> u64 {
+        (Self::birth(now).wrapping_sub(self.mark()) & (Self::MARK >> 8)) << Self::UNIT
+    }
+
+    /// With `now` (ns) as an established flow's mark.
+    #[inline(always)]
+    #[must_use]
+    pub const fn marked(self, now: u64) -> Self {
+        Self(self.0 & !Self::MARK | Self::birth(now) << 8 & Self::MARK)
+    }
+
     /// This slot's next tenant, with nothing to be found yet.
     #[inline(always)]
     #[must_use]
@@ -216,8 +242,27 @@ impl Slot {
     pub const fn with(self, bits: u32) -> Self {
         let state = self.state() | bits;
         let closed = state & flow_state::CLOSED == flow_state::CLOSED;
-        let state = if closed { state & !flow_state::COUNTED } else { state };
+        let state = if closed { state & !flow_state::COUNTED | flow_state::OVER } else { state };
         Self(self.0 & !Self::STATE | state as u64)
+    }
+
+    /// Whether it is `old` with an end of its flow, noted just before `now` (ns), and no other change.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_closing(self, old: Self, now: u64) -> bool {
+        const ENDS: u32 =
+            flow_state::CLOSED | flow_state::COUNTED | flow_state::OVER | flow_state::RESET;
+        let other = (self.0 ^ old.0) & !(ENDS as u64);
+        let in_time = other & !Self::MARK == 0 && self.age(now) <= 1 << (Self::UNIT + 1);
+        self.0 & !old.0 & flow_state::CLOSED as u64 != 0 && (other == 0 || in_time)
+    }
+
+    /// A closed flow that goes on: without those bits, and counted again.
+    #[inline(always)]
+    #[must_use]
+    pub const fn revived(self, ended: u32) -> Self {
+        let state = self.state() & !(ended | flow_state::OVER | flow_state::RESET);
+        Self(self.0 & !Self::STATE | (state | flow_state::COUNTED) as u64)
     }
 
     /// Whether it is open, and still the flow's that `other` was.
@@ -250,12 +295,17 @@ pub mod flow_state {
     /// The entry is being written.
     pub const CLAIMED: u32 = 2;
     pub const COUNTED: u32 = 4;
+    /// With [`CLOSED`]: the packets of its client are no usual ones any more, since one of them may
+    /// show that the flow goes on.
+    pub const OVER: u32 = 8;
     /// The client has shown that it gets the answers: no longer half open.
     pub const CONFIRMED: u32 = 16;
     pub const CLIENT_FIN: u32 = 32;
     pub const BACKEND_FIN: u32 = 64;
     /// FIN both ways; RST sets both at once.
     pub const CLOSED: u32 = CLIENT_FIN | BACKEND_FIN;
+    /// Closed by a RST, whose receiver may not have taken it.
+    pub const RESET: u32 = 128;
 }
 
 /// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`](super::FlowKey) in the
@@ -286,4 +336,4 @@ impl Answer {
     }
 }
 
-const _: () = assert!(size_of::<Flow>() == 168);
+const _: () = assert!(size_of::<Flow>() == 176);

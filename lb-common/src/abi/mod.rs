@@ -32,7 +32,7 @@ pub use source::{ListKey, Meter, SourceKey, access};
 use crate::reason::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Map names, as in the ELF's symbol table.
 pub mod maps {
@@ -187,6 +187,8 @@ pub mod counter {
     pub const EVICTED: u32 = 5;
     /// Confirmed flows that stayed among the half-open ones for want of room.
     pub const CROWDED: u32 = 6;
+    /// Closed flows that went on, and count again.
+    pub const REVIVED: u32 = 7;
     const DROPS: u32 = 16;
     pub const LENGTH: u32 = DROPS + Reason::ALL.len() as u32;
 

@@ -124,6 +124,8 @@ pub mod service_flags {
     pub const LISTED: u32 = 4;
     /// Sources that no prefix names are denied.
     pub const DENY_OTHERS: u32 = 8;
+    /// `nat`: TCP segments of no known flow are answered with RST.
+    pub const RESET_UNKNOWN: u32 = 16;
 }
 
 /// UDP port of Generic UDP Encapsulation (IANA), native order.

@@ -1,24 +1,23 @@
 //! A TCP reset for a segment that nobody takes (RFC 9293, 3.10.7.1).
 
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
-
 use super::segment::{self, Numbers};
 use crate::{
     arrival::{Arrival, Desk},
     flow::{
-        Family, L3, TCP,
+        Kind, TCP, end,
         tcp_flags::{self, RST},
     },
     packet::Packet,
     verdict::{Reason, Way},
 };
 
-/// Tells the sender of a TCP segment that it has no connection; drops what is no TCP, and what is
-/// itself a reset. The reason is in the exit.
+/// Tells the sender of a TCP segment that it has no connection; drops what is no TCP, what speaks of
+/// TCP (an ICMP error), and what is itself a reset. The reason is in the exit.
 #[inline(never)]
 pub(crate) fn refuse<P: Packet>(packet: &mut P, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
-    if arrival.key.protocol != TCP || arrival.flags & RST != 0 {
+    let is_segment = arrival.key.protocol == TCP && arrival.kind == Kind::Segment;
+    if !is_segment || arrival.flags & RST != 0 {
         return Err(onward.exit.reason);
     }
     let numbers = numbers(packet, arrival)?;
@@ -39,7 +38,8 @@ fn numbers<P: Packet>(packet: &P, arrival: &Arrival) -> Result<Numbers, Reason> 
     let header = (word(packet, l4 + 12)? >> 28) * 4;
     // SYN and FIN take a number each (RFC 9293, 3.4).
     let marks = (arrival.flags & SYN != 0) as u32 + (arrival.flags & FIN != 0) as u32;
-    let payload = end(packet, arrival.family)?.wrapping_sub(l4 + header);
+    let end = end(packet, arrival.family).ok_or(Reason::Truncated)?;
+    let payload = end.wrapping_sub(l4 + header);
     let sent = word(packet, l4 + 4)?.wrapping_add(payload).wrapping_add(marks);
     Ok(Numbers { sequence: 0, acknowledgement: sent })
 }
@@ -48,16 +48,4 @@ fn numbers<P: Packet>(packet: &P, arrival: &Arrival) -> Result<Numbers, Reason> 
 fn word<P: Packet>(packet: &P, offset: u32) -> Result<u32, Reason> {
     let bytes = packet.at_far::<[u8; 4]>(offset).ok_or(Reason::Truncated)?;
     Ok(u32::from_be_bytes(*bytes))
-}
-
-/// Where the packet ends.
-#[inline(always)]
-fn end<P: Packet>(packet: &P, family: Family) -> Result<u32, Reason> {
-    let length = match family {
-        Family::V4 => packet.at::<Ipv4Hdr>(L3).map(|ip| u16::from_be_bytes(ip.tot_len) as usize),
-        Family::V6 => packet
-            .at::<Ipv6Hdr>(L3)
-            .map(|ip| Ipv6Hdr::LEN + u16::from_be_bytes(ip.payload_len) as usize),
-    };
-    Ok((L3 + length.ok_or(Reason::Truncated)?) as u32)
 }

@@ -10,20 +10,15 @@ use network_types::{
     ip::{Ipv4Hdr, Ipv6Hdr},
 };
 
+use super::rate;
 use crate::{
     arrival::Desk,
     checksum::Delta,
-    flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, ICMP, ICMPV6, L3},
+    flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, ICMP, ICMPV6, Kind, L3},
     packet::Packet,
     tables::Tables,
     verdict::{Exit, Reason, Way},
 };
-
-/// ns between two answers of a CPU, and by how much a burst may be ahead: 10,000 a second, as
-/// Linux allows itself (icmp_msgs_per_sec), and 1,000 at once. RFC 4443, 2.4 (f), wants a limit for
-/// all alike. No answer is larger than what caused it, and most are far smaller.
-const INTERVAL: u64 = 100_000;
-const BURST: u64 = 1_000 * INTERVAL;
 
 /// Bytes of the packet that an answer quotes. IPv4: a datagram of 576 bytes (RFC 1812, 4.3.2.3), or
 /// no more than RFC 792 wants of a packet shorter than that; IPv6: up to its smallest MTU.
@@ -52,8 +47,8 @@ pub(crate) fn answer<P: Packet, T: Tables>(
         return Err(Reason::Merged);
     }
     // Never about an error (RFC 1122, 3.2.2).
-    let is_error = arrival.key.protocol == ICMP || arrival.key.protocol == ICMPV6;
-    if is_error || !is_due(answers, tables.now()) {
+    let is_error = arrival.kind == Kind::Message;
+    if is_error || !rate::is_due(answers, tables.now()) {
         return Err(Reason::TooBig);
     }
     match arrival.family {
@@ -66,17 +61,6 @@ pub(crate) fn answer<P: Packet, T: Tables>(
     onward.exit = Exit { reason: Reason::TooBig, ..Exit::default() };
     onward.way = Way::Answer;
     Ok(())
-}
-
-/// A token bucket in one word: when the next answer is due.
-#[inline(always)]
-fn is_due(next: &mut u64, now: u64) -> bool {
-    let due = if *next > now { *next } else { now };
-    if due - now > BURST {
-        return false;
-    }
-    *next = due + INTERVAL;
-    true
 }
 
 #[inline(always)]
@@ -172,19 +156,4 @@ fn message<P: Packet>(
     let header = packet.at_mut::<[u8; 8]>(family.l4()).ok_or(Reason::Truncated)?;
     *header = [kind[0], kind[1], check[0], check[1], a, b, c, d];
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_keep_to_their_rate() {
-        const SECOND: u64 = 1_000_000_000;
-        let (mut next, now) = (0, 7 * SECOND);
-        let given = |next: &mut u64, now| (0..20_000).filter(|_| is_due(next, now)).count();
-        assert_eq!(given(&mut next, now), 1001, "a burst");
-        assert_eq!(given(&mut next, now + SECOND / 100), 100, "a hundredth of a second later");
-        assert_eq!(given(&mut next, now + 60 * SECOND), 1001, "long after");
-    }
 }

@@ -24,13 +24,12 @@ const HOUR: u64 = 3_600_000_000_000;
 
 pub(super) fn add(model: &mut Model, family: usize, backend: u32) {
     let mut serve = |port, service| serve(model, family, backend, port, service);
-    let listed = Service { flags: service_flags::LISTED, ..Service::default() };
+    let listed = service_flags::LISTED | service_flags::RESET_UNKNOWN;
+    let listed = Service { flags: listed, ..Service::default() };
     let denied = serve(DENIED_PORT, listed);
     let excepted = serve(EXCEPTED_PORT, listed);
-    let members = serve(
-        MEMBERS_PORT,
-        Service { flags: service_flags::LISTED | service_flags::DENY_OTHERS, ..listed },
-    );
+    let members =
+        serve(MEMBERS_PORT, Service { flags: listed.flags | service_flags::DENY_OTHERS, ..listed });
     let source_prefix = Prefixes { v4: 32, v6: 64, pad: 0 };
     for port in SOURCE_RATE_PORTS {
         serve(port, Service { source_interval: HOUR, source_prefix, ..Service::default() });

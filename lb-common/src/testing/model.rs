@@ -13,9 +13,9 @@ use std::{
 use super::sources::Crowd;
 use crate::{
     abi::{
-        Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey, Fragmented, Hop,
-        QuicKey, RangeKey, Reach, Ring, Service, Slot, Vip, VipKey, WAYS, address_flags, counter,
-        flow_state,
+        Address, Affinity, AffinityKey, Backend, Bucket, Flow, FlowKey, FragmentKey, Fragmented,
+        Hop, QuicKey, RangeKey, Reach, Ring, Service, Slot, Vip, VipKey, WAYS, address_flags,
+        counter, flow_state,
     },
     arrival::{Arrival, Desk, Onward},
     chance::{STEP, scramble},
@@ -61,6 +61,7 @@ pub struct Model {
     /// What an earlier packet left on the desk: in the kernel it lies there for the next one.
     pub left: Cell<Onward>,
     answers_due: Cell<u64>,
+    resets_due: Cell<u64>,
     turns: Mutex<HashMap<u32, u32>>,
     /// The state of [`chance`](crate::chance).
     pub random: Count,
@@ -168,6 +169,7 @@ impl Model {
             ingress_mtu: 1500,
             left: Cell::default(),
             answers_due: Cell::new(0),
+            resets_due: Cell::new(0),
             turns: Mutex::default(),
             random: Count::default(),
         }
@@ -252,10 +254,12 @@ impl Tables for Model {
         let answers = self.answers_due.get();
         let (arrival, cpu) = (Arrival::unread(Tag::NONE), thread::current().id());
         let turn = self.turn.lock().expect("no panic").get(&cpu).copied().unwrap_or_default();
-        let mut desk = Desk { arrival, onward, answers, turn, pad: 0 };
+        let (resets, message) = (self.resets_due.get(), FlowKey::unread());
+        let mut desk = Desk { arrival, onward, answers, resets, message, turn, pad: 0 };
         let result = work(&mut desk);
         self.turn.lock().expect("no panic").insert(cpu, desk.turn);
         self.answers_due.set(desk.answers);
+        self.resets_due.set(desk.resets);
         Some(result)
     }
 

@@ -80,6 +80,9 @@ pub struct DecisionStatus {
     pub mode: Option<String>,
     /// The packet closes its flow, from one side or both.
     pub closing: bool,
+    /// Its flow was closed, goes on with it, and counts again.
+    #[serde(default)]
+    pub revived: bool,
     /// To make room, another flow is evicted.
     pub evicts: bool,
     /// `pass`, `proxy`, `steer`, `reply`, `answer` or `drop`.

@@ -114,6 +114,9 @@ pub struct Flows {
     /// Established flows that stayed among the half-open ones, where they live as long, because their
     /// bucket was full.
     pub crowded: u64,
+    /// Flows that went on after a RST or FIN that closed them, and count again.
+    #[serde(default)]
+    pub revived: u64,
 }
 
 /// What could not be done at once because this host had no descriptor, port or memory for it.

@@ -20,6 +20,11 @@ const REASONS: &[(&str, &str, &str)] = &[
          and for timeouts shorter than their silence (`flow_timeouts`)",
     ),
     (
+        "unknown_flow_reset",
+        "it is no SYN, and belongs to no flow that is known: its sender is told by a RST",
+        "as with `unknown_flow`; `[node] unknown_flows = \"drop\"` tells nobody",
+    ),
+    (
         "no_backend",
         "the service has no backend that takes a new flow",
         "`lb status` shows which backends are down or drain: mend them, or add servers",

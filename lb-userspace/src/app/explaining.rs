@@ -148,6 +148,7 @@ pub(super) fn status(decision: &Decision, key: Option<&FlowKey>, names: &Names) 
         source: flow.and_then(source),
         mode: flow.map(|flow| mode_name(flow.mode.into()).to_owned()),
         closing: decision.met & met::CLOSING != 0,
+        revived: decision.met & met::REVIVED != 0,
         evicts: decision.met & met::EVICTED != 0,
         verdict: verdict(decision.outcome).to_owned(),
         reason: reason(decision).map(|reason| reason.name().to_owned()),

@@ -116,6 +116,7 @@ impl Report {
             evicted: evictions.established,
             evicted_half_open: evictions.half_open,
             crowded: evictions.crowded,
+            revived: evictions.revived,
         })
     }
 

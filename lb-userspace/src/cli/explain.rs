@@ -181,8 +181,9 @@ fn flow(decision: &DecisionStatus) -> String {
         FlowKnown::Established => "established".to_owned(),
     };
     let closing = if decision.closing { ", closed by this packet" } else { "" };
+    let revived = if decision.revived { ", goes on although it was closed" } else { "" };
     let evicts = if decision.evicts { ", in the place of another that is evicted" } else { "" };
-    format!("{known}{closing}{evicts}")
+    format!("{known}{revived}{closing}{evicts}")
 }
 
 /// How its backend was.
@@ -245,6 +246,7 @@ mod tests {
             source: Some("10.0.0.254:2048".parse().unwrap()),
             mode: Some("nat".into()),
             closing: false,
+            revived: false,
             evicts: false,
             verdict: "steer".into(),
             reason: None,

@@ -67,12 +67,13 @@ fn render(decision: &DecisionStatus) -> String {
         FlowKnown::Established => ", established flow",
     };
     let closing = if decision.closing { ", closing" } else { "" };
+    let revived = if decision.revived { ", going on" } else { "" };
     let service = decision.service.as_ref().map_or_else(String::new, |it| format!(", {it}"));
     let backend = decision.backend.map_or_else(String::new, |it| format!(", backend {it}"));
     let seconds = decision.at_ns / 1_000_000_000;
     let millis = decision.at_ns / 1_000_000 % 1000;
     format!(
-        "{seconds}.{millis:03}  {}: {}{service}{flow}{closing}{backend}",
+        "{seconds}.{millis:03}  {}: {}{service}{flow}{revived}{closing}{backend}",
         explain::packet(decision),
         verdict(decision)
     )

@@ -97,6 +97,14 @@ pub(super) const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "`flow_timeouts`",
-        &["half_open", "established", "closing", "closed", "udp_unanswered", "udp_answered"],
+        &[
+            "half_open",
+            "established",
+            "closing",
+            "closed",
+            "reset",
+            "udp_unanswered",
+            "udp_answered",
+        ],
     ),
 ];

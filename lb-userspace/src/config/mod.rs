@@ -41,7 +41,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::{service::FlowTimeouts, settings::Config};
+use crate::settings::Config;
 
 pub use diagnostic::{Diagnostic, Errors, Span};
 use reader::{List, Report, Value};
@@ -115,8 +115,8 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
     groups::check(node.as_ref(), &groups, &pools, &drafts, root.report());
-    let timeouts = node.as_ref().map(|node| node.node.flow_timeouts).unwrap_or_default();
-    let services = services(drafts, &pools, has_certificates, timeouts, root.report());
+    let usual = node.as_ref().map(node::Usual::of).unwrap_or_default();
+    let services = services(drafts, &pools, has_certificates, usual, root.report());
     Some(Config {
         node: node?.build(),
         admin: admin.unwrap_or_else(node::default_admin),
@@ -131,13 +131,13 @@ fn services(
     drafts: Vec<Draft<'_>>,
     pools: &Pools<'_>,
     certificates: bool,
-    timeouts: FlowTimeouts,
+    usual: node::Usual,
     report: &Report,
 ) -> Vec<std::sync::Arc<crate::service::Service>> {
     for draft in &drafts {
         combine::check(draft, pools, certificates, report);
     }
     conflict::check(&drafts, pools, report);
-    let built = drafts.into_iter().map(|draft| draft.build(pools, timeouts, report));
+    let built = drafts.into_iter().map(|draft| draft.build(pools, usual, report));
     built.flatten().collect()
 }

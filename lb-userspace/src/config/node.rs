@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    service::FlowTimeouts,
+    service::{FlowTimeouts, Forwarding, UnknownFlows},
     settings::{
         Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, MAGLEV_SIZES, Node,
         XdpMode,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    flow_timeouts::flow_timeouts,
+    flow_timeouts::{TimeoutsDraft, flow_timeouts},
     network::network,
     reader::{At, List, Value},
     regions::{region, regions},
@@ -39,8 +39,27 @@ const LONGEST_SOCKET: usize = 107;
 /// The node, and where it says which regions are where.
 pub(super) struct NodeDraft {
     pub node: Node,
+    /// Services that differ in their forwarding have other defaults.
+    pub timeouts: TimeoutsDraft,
     pub region: Option<At<Arc<str>>>,
     pub nearby: List<Arc<str>>,
+}
+
+/// What services have of the node where they do not say otherwise.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Usual {
+    timeouts: TimeoutsDraft,
+    pub unknown_flows: UnknownFlows,
+}
+
+impl Usual {
+    pub(super) fn of(node: &NodeDraft) -> Self {
+        Self { timeouts: node.timeouts, unknown_flows: node.node.unknown_flows }
+    }
+
+    pub(super) fn timeouts(&self, forwarding: Forwarding) -> FlowTimeouts {
+        self.timeouts.or(FlowTimeouts::usual(forwarding))
+    }
 }
 
 impl NodeDraft {
@@ -65,6 +84,7 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
         let max_affinities = node.optional("max_affinities", |it| it.number(1..=MOST_FLOWS));
         let max_sources = node.optional("max_sources", |it| it.number(1..=MOST_FLOWS));
         let timeouts = node.optional("flow_timeouts", flow_timeouts).unwrap_or_default();
+        let unknown_flows = node.optional("unknown_flows", unknown_flows);
         let encap = node.optional("encap", encap);
         let state_dir = node.optional("state_dir", absolute_path);
         let pin_dir = node.optional("pin_dir", pin_dir);
@@ -83,12 +103,13 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
             max_affinities: max_affinities.unwrap_or(65_536),
             max_sources: max_sources.unwrap_or(65_536),
             flow_timeouts: timeouts.or(FlowTimeouts::default()),
+            unknown_flows: unknown_flows.unwrap_or_default(),
             encap: encap.unwrap_or_else(default_encap),
             state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
         };
-        Some(NodeDraft { node, region, nearby })
+        Some(NodeDraft { node, timeouts, region, nearby })
     })
 }
 
@@ -133,6 +154,10 @@ fn xdp(value: Value<'_>) -> Option<XdpMode> {
     let modes =
         [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
     value.choice(&modes, &[])
+}
+
+fn unknown_flows(value: Value<'_>) -> Option<UnknownFlows> {
+    value.choice(&[("reset", UnknownFlows::Reset), ("drop", UnknownFlows::Drop)], &[])
 }
 
 fn source_ports(value: Value<'_>) -> Option<RangeInclusive<u16>> {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
 use crate::service::{
-    Concurrency, ConcurrencyKind, FlowTimeouts, Forwarding, Limits, OnBackendDown, Path, Private,
-    Protocol, Queue, Quic, Service, ServiceLimits, Steering, Strategy,
+    Concurrency, ConcurrencyKind, Forwarding, Limits, OnBackendDown, Path, Private, Protocol,
+    Queue, Quic, Service, ServiceLimits, Steering, Strategy,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     hostname::hostname,
     limits::{limits, queue},
     network::networks,
-    node::interfaces,
+    node::{Usual, interfaces},
     pool::{Listening, PoolDraft, pool},
     port::{PortDraft, port},
     reader::{At, List, Report, Value},
@@ -232,7 +232,7 @@ impl<'a> Draft<'a> {
     pub(super) fn build(
         self,
         pools: &Pools<'a>,
-        timeouts: FlowTimeouts,
+        usual: Usual,
         report: &Report,
     ) -> Option<Arc<Service>> {
         let user = match &self.pool {
@@ -243,7 +243,7 @@ impl<'a> Draft<'a> {
         let strategy = draft.strategy.as_ref().map(|it| it.value);
         let pool = draft.resolve(self.listening()?, self.quic(), &user, report)?;
         let protocol = self.protocol?;
-        let steering = self.build_steering(protocol, strategy, timeouts);
+        let steering = self.build_steering(protocol, strategy, usual);
         let concurrency = self.concurrency.map(|it| it.value.value);
         let ports = self.ports.into_values();
         Some(Arc::new(Service {
@@ -265,7 +265,7 @@ impl<'a> Draft<'a> {
         &self,
         protocol: Protocol,
         strategy: Option<Strategy>,
-        timeouts: FlowTimeouts,
+        usual: Usual,
     ) -> Steering {
         let draft = &self.steering;
         let on_down = draft.on_backend_down.as_ref().map(|it| it.value);
@@ -281,7 +281,8 @@ impl<'a> Draft<'a> {
                 Protocol::Udp => OnBackendDown::Move,
             },
             drain_deadline: draft.drain_deadline,
-            flow_timeouts: draft.flow_timeouts.or(timeouts),
+            flow_timeouts: draft.flow_timeouts.or(usual.timeouts(self.forwarding())),
+            unknown_flows: usual.unknown_flows,
             quic: self.quic(),
             syn_flood: draft.syn_flood.as_ref().map(|it| it.value),
             rate_limits: draft.rate_limits,

@@ -9,6 +9,7 @@ use crate::{
     fleet::Backend,
     service::{
         Forwarding, MssClamp, OnBackendDown, Rate, Service, SourcePrefix, Steering, Strategy,
+        UnknownFlows,
     },
     settings::Encap,
 };
@@ -115,11 +116,14 @@ fn mode_of(forwarding: Forwarding) -> u32 {
 fn flags(steering: &Steering) -> u32 {
     let limited = steering.limits.soft.is_some() || steering.limits.hard.is_some();
     let access = &steering.access;
+    let tells_unknown =
+        steering.forwarding == Forwarding::Nat && steering.unknown_flows == UnknownFlows::Reset;
     [
         (steering.on_backend_down == OnBackendDown::Move, service_flags::MOVE),
         (limited, service_flags::LIMITED),
         (!access.is_open(), service_flags::LISTED),
         (!access.allow.is_empty(), service_flags::DENY_OTHERS),
+        (tells_unknown, service_flags::RESET_UNKNOWN),
     ]
     .into_iter()
     .filter_map(|(is_so, flag)| is_so.then_some(flag))

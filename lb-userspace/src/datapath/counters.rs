@@ -45,6 +45,8 @@ pub struct Evictions {
     pub half_open: u64,
     /// Confirmed flows that stayed among the half-open ones for want of room, for a while at least.
     pub crowded: u64,
+    /// Closed flows that went on all the same, and count again.
+    pub revived: u64,
 }
 
 /// Reader of `COUNTERS` and `OPENED`.
@@ -88,6 +90,7 @@ impl Counters {
             established: read(counter::EVICTED)?,
             half_open: read(counter::EVICTED_PENDING)?,
             crowded: read(counter::CROWDED)?,
+            revived: read(counter::REVIVED)?,
         })
     }
 

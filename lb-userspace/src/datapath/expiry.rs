@@ -12,6 +12,7 @@ pub struct Timeouts {
     established: u64,
     closing: u64,
     closed: u64,
+    reset: u64,
     udp_unanswered: u64,
     udp_answered: u64,
     udp: u64,
@@ -24,6 +25,7 @@ impl From<FlowTimeouts> for Timeouts {
             established: nanos(timeouts.established),
             closing: nanos(timeouts.closing),
             closed: nanos(timeouts.closed),
+            reset: nanos(timeouts.reset),
             udp_unanswered: nanos(timeouts.udp_unanswered),
             udp_answered: nanos(timeouts.udp_answered),
             udp: nanos(timeouts.udp),
@@ -42,7 +44,7 @@ impl Timeouts {
                 (false, false) => self.udp_unanswered,
             }
         } else if is_closed(state) {
-            self.closed
+            if state & flow_state::RESET == 0 { self.closed } else { self.reset }
         } else if !is_confirmed {
             self.half_open
         } else if state & flow_state::CLOSED != 0 {
@@ -87,10 +89,12 @@ mod tests {
             (TCP, false, 0, 30),
             (TCP, true, 0, 30),
             (TCP, true, flow_state::CONFIRMED, 3600),
-            (TCP, true, half_closed, 120),
-            (TCP, true, flow_state::CONFIRMED | flow_state::BACKEND_FIN, 120),
+            (TCP, true, half_closed, 3600),
+            (TCP, true, flow_state::CONFIRMED | flow_state::BACKEND_FIN, 3600),
             (TCP, true, flow_state::CLOSED, 10),
             (TCP, true, flow_state::CLOSED | flow_state::CONFIRMED, 10),
+            (TCP, true, flow_state::CLOSED | flow_state::RESET, 60),
+            (TCP, true, flow_state::CLOSED | flow_state::RESET | flow_state::CONFIRMED, 60),
             (UDP, false, 0, 30),
             (UDP, true, 0, 10),
             (UDP, true, flow_state::CONFIRMED, 60),

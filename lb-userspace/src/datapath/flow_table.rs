@@ -227,7 +227,8 @@ impl FlowTable {
         let entries = self.part(part);
         let key = hash(&flow.question(), self.seed);
         let (slots, first) = entries.bucket(key);
-        let way = free_way(slots, |slot| Slot(slot).is_free(), |slot| Slot(slot).misses(key) == 0)?;
+        let way =
+            free_way(slots, |slot| Slot(slot).is_free(), |slot| Slot(slot).misses_all(key) == 0)?;
         let word = &slots[way];
         let free = word.load(Ordering::Relaxed);
         let slot = first + way;

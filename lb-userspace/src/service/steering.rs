@@ -24,6 +24,7 @@ pub struct Steering {
     pub drain_deadline: Option<Duration>,
     /// The node's where the service does not say otherwise.
     pub flow_timeouts: FlowTimeouts,
+    pub unknown_flows: UnknownFlows,
     pub quic: Option<Quic>,
     pub syn_flood: Option<SynFlood>,
     pub rate_limits: RateLimits,
@@ -42,6 +43,7 @@ impl Default for Steering {
             on_backend_down: OnBackendDown::Reset,
             drain_deadline: None,
             flow_timeouts: FlowTimeouts::default(),
+            unknown_flows: UnknownFlows::Reset,
             quic: None,
             syn_flood: None,
             rate_limits: RateLimits::default(),
@@ -148,6 +150,16 @@ pub enum OnBackendDown {
     Move,
 }
 
+/// What becomes of a TCP segment in the middle of a flow that nobody knows, in services of `nat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFlows {
+    /// Its sender is answered with RST.
+    #[default]
+    Reset,
+    /// It vanishes.
+    Drop,
+}
+
 /// How long a steered flow may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowTimeouts {
@@ -155,10 +167,14 @@ pub struct FlowTimeouts {
     pub half_open: Duration,
     /// TCP after it. Default 1 h.
     pub established: Duration,
-    /// TCP after the FIN of one side. Default 2 min.
+    /// TCP after the FIN of one side: the answer may still be in the making. Default 1 h; where
+    /// backends answer directly and we do not see their FIN, 2 min.
     pub closing: Duration,
-    /// TCP after FIN both ways or RST: its source port is kept back for so long. Default 10 s.
+    /// TCP after FIN both ways: its source port is kept back for so long. Default 10 s.
     pub closed: Duration,
+    /// TCP after a RST, which its receiver may not have taken: until then the flow can go on. Default
+    /// 1 min.
+    pub reset: Duration,
     /// UDP before the backend's first answer. Default 30 s.
     pub udp_unanswered: Duration,
     /// UDP after it, while the client has sent nothing more: a question and its answer. Default 10 s.
@@ -172,12 +188,23 @@ impl Default for FlowTimeouts {
         Self {
             half_open: Duration::from_secs(30),
             established: Duration::from_secs(3600),
-            closing: Duration::from_secs(120),
+            closing: Duration::from_secs(3600),
             closed: Duration::from_secs(10),
+            reset: Duration::from_secs(60),
             udp_unanswered: Duration::from_secs(30),
             udp_answered: Duration::from_secs(10),
             udp: Duration::from_secs(60),
         }
+    }
+}
+
+impl FlowTimeouts {
+    /// What holds for services of that forwarding mode where nothing is said.
+    #[must_use]
+    pub fn usual(forwarding: Forwarding) -> Self {
+        let closing = Duration::from_secs(120);
+        let usual = Self::default();
+        if forwarding.is_direct() { Self { closing, ..usual } } else { usual }
     }
 }
 

@@ -146,6 +146,7 @@ impl Sequence {
             ("(half-open flows evicted)", counter::EVICTED_PENDING),
             ("(flows evicted)", counter::EVICTED),
             ("(found no room to be established)", counter::CROWDED),
+            ("(went on after their end)", counter::REVIVED),
         ];
         for (name, slot) in flows {
             tally.add(name, self.model.counters[slot as usize].get());

@@ -147,7 +147,12 @@ fn of_flow(dice: &mut Dice, flow: &Flow) -> Frame {
     }
     let expected = u32::from_be_bytes(flow.expected);
     let ahead = dice.pick(&[0, 0, 1, 65_535, 65_536]);
-    frame.sequenced(dice.half()).acknowledging(expected.wrapping_add(ahead))
+    frame.sequenced(sequence(dice)).acknowledging(expected.wrapping_add(ahead))
+}
+
+/// Mostly near those of the same sender's other segments.
+fn sequence(dice: &mut Dice) -> u32 {
+    if dice.one_in(8) { dice.half() } else { dice.below(1 << 20) as u32 }
 }
 
 /// As both ends go on that mean it: a handshake, or a datagram and its answer.
@@ -159,7 +164,7 @@ fn proceed(dice: &mut Dice, flow: &Flow) -> Frame {
     }
     let expected = u32::from_be_bytes(flow.expected);
     match answers {
-        true => frames::tcp(link(dice), from, to, "SA", b"").sequenced(dice.half()),
+        true => frames::tcp(link(dice), from, to, "SA", b"").sequenced(sequence(dice)),
         false => frames::tcp(link(dice), from, to, "A", b"").acknowledging(expected),
     }
 }
@@ -206,7 +211,7 @@ fn opening(dice: &mut Dice, model: &Model) -> Frame {
     }
     let flags = if dice.one_in(4) { flags(dice) } else { "S" };
     let bytes = if dice.one_in(3) { payload(dice) } else { Vec::new() };
-    let frame = frames::tcp(link(dice), from, to, flags, &bytes).sequenced(dice.half());
+    let frame = frames::tcp(link(dice), from, to, flags, &bytes).sequenced(sequence(dice));
     if bytes.is_empty() && dice.one_in(3) {
         return frame.with_tcp_options(&mutate::tcp_options(dice));
     }

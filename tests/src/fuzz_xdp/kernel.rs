@@ -97,6 +97,7 @@ impl Kernel {
             established: ever,
             closing: ever,
             closed: ever,
+            reset: ever,
             udp_unanswered: ever,
             udp_answered: ever,
             udp: ever,

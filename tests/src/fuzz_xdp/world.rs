@@ -124,9 +124,10 @@ pub fn service(dice: &mut Dice) -> Service {
 }
 
 fn flags(dice: &mut Dice) -> u32 {
-    use service_flags::{DENY_OTHERS, LIMITED, LISTED, MOVE};
+    use service_flags::{DENY_OTHERS, LIMITED, LISTED, MOVE, RESET_UNKNOWN};
     let mut flags = 0;
-    for (flag, often) in [(MOVE, 2), (LIMITED, 2), (LISTED, 5), (DENY_OTHERS, 3)] {
+    let often = [(MOVE, 2), (LIMITED, 2), (LISTED, 5), (DENY_OTHERS, 3), (RESET_UNKNOWN, 2)];
+    for (flag, often) in often {
         flags |= if dice.one_in(often) { flag } else { 0 };
     }
     flags

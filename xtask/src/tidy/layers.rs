@@ -28,7 +28,7 @@ const CRATES: [Layers; 2] = [
             &["affinity", "answer", "decap", "encap", "fragment", "gone", "mss", "open"],
             &["pick"],
             &["admit", "guard"],
-            &["icmp", "odd"],
+            &["icmp", "odd", "unknown"],
             &["pipeline"],
             &["testing"],
         ],

@@ -14,6 +14,7 @@ mod passing;
 mod quic;
 mod ranges;
 mod steering;
+mod unknown;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -118,6 +119,7 @@ pub fn rows() -> Vec<Row> {
         ranges::add(&mut rows, &ends);
         quic::add(&mut rows, &ends);
         modes::add(&mut rows, &ends);
+        unknown::add(&mut rows, &ends);
     }
     passing::add_not_ip(&mut rows);
     malformed::add_v4(&mut rows, &Ends::new(0));

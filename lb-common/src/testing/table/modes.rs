@@ -22,6 +22,7 @@ pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
     }
     without_checksum(rows, e);
     errors(rows, e);
+    elsewhere(rows, e);
     oversize(rows, e);
     oversize_answers(rows, e);
     segments(rows, e);
@@ -192,6 +193,48 @@ fn errors(rows: &mut Vec<Row>, e: &Ends) {
             row.out(tunnel.around(e, 6, 0, &inner))
         };
         rows.push(row.live(1));
+    }
+}
+
+/// The middle and the end of a flow that another node knows, and errors about it: all go where its data
+/// goes.
+fn elsewhere(rows: &mut Vec<Row>, e: &Ends) {
+    let kind = if e.vip.is_ipv4() { [3, 4] } else { [2, 0] };
+    let inside = Link { ttl: 63, ..Link::default() };
+    for port in [L2_PORT, IPIP_PORT, IPIP_OTHER_PORT, GUE_PORT, GUE_OTHER_PORT] {
+        let tunnel = Tunnel::new(e, port);
+        let mut push = |text: &str, frame: Frame, out: Frame, live| {
+            let name = e.title(&format!("{text} of another node's flow, port {port}"));
+            rows.push(Row::new(name, frame, TO_BACKEND).out_unverified(out).live(live));
+        };
+        for (text, flags, live) in
+            [("FIN", "FA", 1), ("a bare FIN", "F", 1), ("RST", "R", 0), ("RST and ACK", "RA", 0)]
+        {
+            let out = match port {
+                L2_PORT => segment(e, to_backend(), port, flags, b""),
+                _ => tunnel.around(e, 6, 0, &segment(e, inside, port, flags, b"")),
+            };
+            push(text, segment(e, Link::default(), port, flags, b""), out, live);
+        }
+        let segment = tcp(super::ttl(60), e.vip(port), e.client(), "PA", b"data");
+        let datagram = udp(super::ttl(60), e.vip(port), e.client(), b"answer");
+        for (text, protocol, sent) in
+            [("an error about TCP", 6, &segment), ("about UDP", 17, &datagram)]
+        {
+            let error = |link| icmp_error(link, e.stranger, e.vip, kind, sent);
+            let outer = if tunnel.outer == 0 { 34 } else { 54 };
+            let out = match port {
+                L2_PORT => error(to_backend()),
+                _ if tunnel.is_gue => {
+                    tunnel.around(e, protocol, 0, &error(inside)).patch(outer + 6, &[0, 0])
+                }
+                _ => tunnel.around(e, protocol, 0, &error(inside)),
+            };
+            push(text, error(Link::default()), out, 1);
+        }
+        let syn_ack = self::segment(e, Link::default(), port, "SA", b"");
+        let name = e.title(&format!("SYN-ACK of no flow, port {port}"));
+        rows.push(Row::drop(name, syn_ack, Reason::UnknownFlow).live(0));
     }
 }
 

@@ -138,6 +138,56 @@ fn closing(rows: &mut Vec<Row>, e: &Ends) {
             .out(tcp(to_backend(), e.source(1), e.backend(), "S", b""))
             .live(1),
     ]);
+    astray(rows, e);
+}
+
+/// What nobody at the other end takes for an end (RFC 9293, 3.10.7.4), or what was under way before
+/// one.
+fn astray(rows: &mut Vec<Row>, e: &Ends) {
+    const ASTRAY: u32 = 0x8000_0000;
+    let out = |flags| tcp(to_backend(), e.source(0), e.backend(), flags, b"");
+    let back = |flags| tcp(to_client(), e.vip(TCP_PORT), e.client(), flags, b"");
+    let open = [e.syn(), e.answer("SA", b""), e.segment("A", b"").acknowledging(1001)];
+    let fins = [e.segment("FA", b""), e.answer("FA", b"")];
+    let behind = e.segment("PA", b"more").sequenced(1001);
+    let before = e.segment("PA", b"late").sequenced(900);
+    let data = |payload, number| {
+        tcp(to_backend(), e.source(0), e.backend(), "PA", payload).sequenced(number)
+    };
+    let row =
+        |text: &str, frame, verdict| Row::new(e.title(text), frame, verdict).after(open.clone());
+    rows.extend([
+        row("a RST astray ends nothing", e.segment("R", b"").sequenced(ASTRAY), TO_BACKEND)
+            .out(out("R").sequenced(ASTRAY))
+            .live(1),
+        row("nor does the same one twice", e.segment("R", b"").sequenced(ASTRAY), TO_BACKEND)
+            .after([e.segment("R", b"").sequenced(ASTRAY)])
+            .out(out("R").sequenced(ASTRAY))
+            .live(1),
+        row("the backend's neither", e.answer("RA", b"").sequenced(ASTRAY), TO_CLIENT)
+            .out(back("RA").sequenced(ASTRAY))
+            .live(1),
+        row("a FIN astray is none", e.answer("FA", b""), TO_CLIENT)
+            .after([e.segment("FA", b"").sequenced(ASTRAY)])
+            .out(back("FA"))
+            .live(1),
+        row("a RST astray amid a handshake", e.segment("A", b""), TO_BACKEND)
+            .after([e.segment("R", b"").sequenced(ASTRAY)])
+            .out(out("A"))
+            .live(1),
+        row("what was under way before a RST", e.segment("A", b""), TO_BACKEND)
+            .after([e.segment("R", b"")])
+            .out(out("A"))
+            .live(0),
+        row("data again that came before a FIN", before, TO_BACKEND)
+            .after(fins.clone())
+            .out(data(b"late", 900))
+            .live(0),
+        row("data behind a FIN: it was none of the client's", behind, TO_BACKEND)
+            .after(fins)
+            .out(data(b"more", 1001))
+            .live(1),
+    ]);
 }
 
 fn refused(rows: &mut Vec<Row>, e: &Ends) {

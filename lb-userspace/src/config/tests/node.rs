@@ -92,7 +92,9 @@ const ROWS: &[Row] = &[
         &["2:21 `maglev_table_size` must be a whole number from 251 to 1048576, found 250"],
     ),
     ("max_fragments = 1\nmaxSources = 1\nmax_affinities = 1", &[]),
-    ("flow_timeouts = { closing = '1m', udp_unanswered = '5s' }", &[]),
+    ("flow_timeouts = { closing = '1m', reset = '30s', udp_unanswered = '5s' }", &[]),
+    ("unknown_flows = 'drop'", &[]),
+    ("unknown_flows = 'reject'", &["2:17 `reject` is not a value of `unknown_flows`"]),
     ("encap = { source_v4 = '10.254.0.0/16', sourceV6 = '2001:db8::/64', gue_port = 5555 }", &[]),
     (
         "encap = { source_v4 = '2001:db8::/64' }",

@@ -5,7 +5,7 @@ use crate::{
     service::{
         ClientAuth, ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion,
     },
-    settings::{CertificateSource, FlowTimeouts, InterfacePattern, XdpMode},
+    settings::{CertificateSource, FlowTimeouts, InterfacePattern, UnknownFlows, XdpMode},
 };
 
 #[test]
@@ -26,13 +26,15 @@ fn the_least_configuration_has_the_documented_defaults() {
     let timeouts = FlowTimeouts {
         half_open: Duration::from_secs(30),
         established: Duration::from_secs(3600),
-        closing: Duration::from_secs(120),
+        closing: Duration::from_secs(3600),
         closed: Duration::from_secs(10),
+        reset: Duration::from_secs(60),
         udp_unanswered: Duration::from_secs(30),
         udp_answered: Duration::from_secs(10),
         udp: Duration::from_secs(60),
     };
     assert_eq!(config.node.flow_timeouts, timeouts);
+    assert_eq!(config.node.unknown_flows, UnknownFlows::Reset);
     assert_eq!(config.admin.listen, Path::new("/run/lb/admin.sock"));
     assert_eq!(&*config.proxy.header_prefix, "Fly-");
     assert_eq!(config.proxy.max_idle_per_backend, 64);

@@ -45,7 +45,11 @@ fn segments_fit_what_is_around_them() {
 
 #[test]
 fn flags_say_what_the_kernel_must_look_at() {
-    let flags = |steering| service(&with(steering), Family::V4).flags;
+    let all = |steering| service(&with(steering), Family::V4).flags;
+    assert_eq!(all(Steering::default()), service_flags::RESET_UNKNOWN);
+    let direct = Steering { forwarding: Forwarding::L2, ..Steering::default() };
+    assert_eq!(all(direct), 0, "another node may know them");
+    let flags = |steering| all(Steering { unknown_flows: UnknownFlows::Drop, ..steering });
     let prefixes = || ["10.0.0.0/8".parse().unwrap()].into();
     let move_flows = Steering { on_backend_down: OnBackendDown::Move, ..Steering::default() };
     assert_eq!(flags(move_flows), service_flags::MOVE);
