@@ -16,8 +16,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// each, and most messages have few of them.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Found {
-    /// Some that concern one connection only and are not named below.
-    hop_by_hop: bool,
+    connection: bool,
+    keep_alive: bool,
+    proxy_connection: bool,
+    upgrade: bool,
+    /// `HTTP2-Settings`.
+    settings: bool,
+    /// `Transfer-Encoding`.
+    coding: bool,
     pub te: bool,
     pub expect: bool,
     pub trailer: bool,
@@ -46,7 +52,8 @@ impl Found {
         found
     }
 
-    fn in_response(headers: &HeaderMap) -> Self {
+    /// Without what matters in requests alone.
+    fn in_others(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for name in headers.keys() {
             found.note(name.as_str());
@@ -62,10 +69,12 @@ impl Found {
             "trailer" => self.trailer = true,
             "cookie" => self.cookie = true,
             "content-length" => self.framing = true,
-            "transfer-encoding" => (self.framing, self.hop_by_hop) = (true, true),
-            "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "http2-settings" => {
-                self.hop_by_hop = true;
-            }
+            "transfer-encoding" => (self.framing, self.coding) = (true, true),
+            "connection" => self.connection = true,
+            "keep-alive" => self.keep_alive = true,
+            "proxy-connection" => self.proxy_connection = true,
+            "upgrade" => self.upgrade = true,
+            "http2-settings" => self.settings = true,
             _ => return false,
         }
         true
@@ -97,26 +106,31 @@ pub(super) fn is_of_proxies(name: &str) -> bool {
 /// Takes out what concerns one connection only (RFC 9110 7.6.1), and returns the protocols that an
 /// `Upgrade` offers.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue> {
-    if !found.hop_by_hop {
-        return None;
-    }
-    let named = connection_options(headers);
-    let asks = named.contains(&header::UPGRADE);
+    let named = if found.connection { connection_options(headers) } else { Vec::new() };
     for name in named.iter().filter(|name| **name != header::HOST) {
         if *name != header::UPGRADE {
             headers.remove(name);
         }
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(HTTP2_SETTINGS);
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+    if found.keep_alive {
+        headers.remove(KEEP_ALIVE);
+    }
+    if found.proxy_connection {
+        headers.remove(PROXY_CONNECTION);
+    }
+    if found.settings {
+        headers.remove(HTTP2_SETTINGS);
+    }
+    if found.coding && headers.remove(header::TRANSFER_ENCODING).is_some() {
         // It says nothing beside the other (RFC 9112 6.3), and may be wrong.
         headers.remove(header::CONTENT_LENGTH);
     }
+    if !found.upgrade {
+        return None;
+    }
     let offered = offered(headers);
     headers.remove(header::UPGRADE);
-    offered.filter(|_| asks)
+    offered.filter(|_| named.contains(&header::UPGRADE))
 }
 
 /// Removes `Connection` and returns what it named.
@@ -225,7 +239,7 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
         header::TE,
         header::TRAILER,
     ];
-    let found = Found { hop_by_hop: true, ..Found::default() };
+    let found = Found::in_others(trailers);
     strip_hop_by_hop(trailers, found);
     for name in BEFORE {
         trailers.remove(name);
@@ -245,8 +259,8 @@ pub(super) struct Coded;
 /// # Errors
 /// [`Coded`]: we ask for no coding (RFC 9112 7.4), and nothing would tell the client how to read it.
 pub(super) fn towards_client(headers: &mut HeaderMap, is_switching: bool) -> Result<(), Coded> {
-    let found = Found::in_response(headers);
-    if found.hop_by_hop && !is_chunked_alone(headers) {
+    let found = Found::in_others(headers);
+    if found.coding && !is_chunked_alone(headers) {
         return Err(Coded);
     }
     let upgrade = strip_hop_by_hop(headers, found);

@@ -110,7 +110,10 @@ impl Client {
     /// every name.
     pub fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
-            let site = routes.find(self.local).and_then(|frontend| frontend.site(name));
+            let site = routes.find(self.local).and_then(|frontend| match name {
+                Some(_) => frontend.site(name),
+                None => frontend.site_of_any(),
+            });
             let missing = if name.is_some() { Fault::UnknownHost } else { Fault::BadHost };
             match site.ok_or(missing)? {
                 site if site.is_http => Ok(site.clone()),

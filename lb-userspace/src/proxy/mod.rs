@@ -17,6 +17,7 @@ mod exchange;
 mod field_count;
 mod fields;
 mod forward;
+mod fragments;
 mod framing;
 mod gather;
 mod handshakes;

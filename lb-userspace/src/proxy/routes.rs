@@ -130,6 +130,11 @@ impl Frontend {
         }
     }
 
+    /// For a request that names no host: the service that takes every name.
+    pub fn site_of_any(&self) -> Option<&Arc<Site>> {
+        self.sites.find(None)
+    }
+
     pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.values()
     }

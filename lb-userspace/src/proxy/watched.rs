@@ -11,13 +11,15 @@ use std::{
 use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{gather, watch::Watch};
+use super::{fragments::Fragments, gather, watch::Watch};
 
 /// A client's stream that tells its [`Watch`] what happens, and can give back what was read of it.
 pub(super) struct Watched<T> {
     pub stream: T,
     ahead: Bytes,
     watch: Rc<Watch>,
+    /// Only of HTTP/2.
+    fragments: Option<Box<Fragments>>,
     /// What came last belongs to a malformed body: nothing more is read.
     is_spoilt: bool,
 }
@@ -25,11 +27,15 @@ pub(super) struct Watched<T> {
 impl<T> Watched<T> {
     /// `ahead` was read from `stream` already.
     pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
-        Self { stream, ahead, watch, is_spoilt: false }
+        let fragments = (!watch.is_http1()).then(Box::default);
+        Self { stream, ahead, watch, fragments, is_spoilt: false }
     }
 
     /// What was read behind `before`. Of a malformed body hyper has what is sound, and then an error.
     fn saw(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        if let Some(fragments) = &mut self.fragments {
+            return fragments.mark(&mut buf.filled_mut()[before..]);
+        }
         let read = buf.filled().len() - before;
         let sound = self.watch.read(&buf.filled()[before..]);
         if sound < read {

@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::{
     answer::Fault,
+    fragments::Fragments,
     headers::Names,
     host::{self, Host},
     postgres::message::{CancelKey, KeyScan, Start, parse_start},
@@ -192,6 +193,30 @@ fn requests_that_are_watched() {
         assert_eq!(whole, parted, "{text:?}");
         // hyper has found no request where we saw none.
         assert!(!whole.contains(&Err(Fault::BadBody)), "{text:?}: {whole:?}");
+    });
+}
+
+#[test]
+fn frames_with_fragments() {
+    const BEGUN: &[&[u8]] = &[
+        b"",
+        b"\0\0\x20\x01\x04\0\0\0\x01",
+        b"\0\0\x20\x01\x2c\0\0\0\x01\x04",
+        b"\0\0\x06\x01\0\0\0\0\x01\x45\x04/a#b\0\0\x20\x09\x04\0\0\0\x01\x7e",
+        b"\0\0\x20\x01\x04\0\0\0\x01\x04\x90",
+        b"\0\0\x20\x01\x04\0\0\0\x01\0\x05:path\x1f",
+    ];
+    check!().with_iterations(RUNS).with_type::<Input>().for_each(|(choice, rest, cut)| {
+        let bytes = [&[0; 24], &*after(BEGUN, *choice, rest)].concat();
+        let (mut whole, mut parted) = (bytes.clone(), bytes.clone());
+        Fragments::default().mark(&mut whole);
+        let mut fragments = Fragments::default();
+        let (first, second) = parted.split_at_mut(cut % (bytes.len() + 1));
+        fragments.mark(first);
+        fragments.mark(second);
+        assert_eq!(whole, parted);
+        // A bit is added, and none taken.
+        assert!(bytes.iter().zip(&whole).all(|(before, after)| before & !after & !0x01 == 0));
     });
 }
 

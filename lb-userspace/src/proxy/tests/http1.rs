@@ -4,7 +4,7 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use super::{
     backend,
-    client::{A_MOMENT, Raw},
+    client::{self, A_MOMENT, Raw},
     lab::{Lab, Plan, Start},
 };
 
@@ -329,5 +329,23 @@ async fn a_client_that_ends_amid_its_request_gets_none() {
         let rest = String::from_utf8(client.rest().await).unwrap();
         assert!(!rest.contains(" 200 "), "{part:?}: {rest}");
     }
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn over_tls_too() {
+    let backend = backend::saying("hello").await;
+    let mut start = Start::new(Plan::https(&[backend.address]));
+    let (cert, key) = client::certificate(&["app.example.com"]);
+    start.certificates = vec![(cert.clone(), key)];
+    let lab = start.start();
+    let config = client::tls_config(&[&cert], &["http/1.1"]);
+    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
+    let mut client = Raw::over(stream);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // With close_notify.
+    client.stream.shutdown().await.unwrap();
+    assert_eq!(client.reply().await.body, "hello");
+    assert!(client.rest().await.is_empty());
     lab.finish().await;
 }

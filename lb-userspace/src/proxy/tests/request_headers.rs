@@ -67,7 +67,9 @@ async fn a_trusted_proxy_is_believed_about_its_client_and_nothing_else() {
     let lab = start.start();
     let told = "Fly-Client-IP: 1.1.1.1\r\nFly-Region: syd\r\n\
         X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2, 3.3.3.3\r\n\
-        X-Forwarded-Proto: https\r\nX-Forwarded-SSL: off\r\nX-Forwarded-Port: 8443\r\n";
+        X-Forwarded-Proto: https\r\nX-Forwarded-SSL: off\r\nX-Forwarded-Port: 8443\r\n\
+        X-Forwarded-Host: b\r\nForwarded: for=1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\n\
+        X_Forwarded_For: 4.4.4.4\r\nX.Real.IP: 4.4.4.4\r\n";
     let mut client = Raw::connect(lab.address).await;
     let reply = client.get("/", told).await;
     let port = lab.address.port();
@@ -77,10 +79,13 @@ async fn a_trusted_proxy_is_believed_about_its_client_and_nothing_else() {
             "fly-client-ip: 127.0.0.1",
             &format!("fly-forwarded-port: {port}"),
             "fly-region: fra",
+            "forwarded: for=1.1.1.1",
             "x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1",
+            "x-forwarded-host: b",
             "x-forwarded-port: 8443",
             "x-forwarded-proto: https",
             "x-forwarded-ssl: on",
+            "x-real-ip: 1.1.1.1",
         ]
     );
     let strange = client.get("/", "X-Forwarded-Proto: gopher\r\n").await;
