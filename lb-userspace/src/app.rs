@@ -15,6 +15,7 @@ mod listing;
 mod notes;
 mod observing;
 mod privilege;
+mod rehearsal;
 mod report;
 mod resizing;
 mod signals;
@@ -48,6 +49,7 @@ pub use self::{
     doubts::doubts,
     ledger::Ledger,
     notes::Notes,
+    rehearsal::examine,
     sweeping::pause_after,
 };
 use crate::{

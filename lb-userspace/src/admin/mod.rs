@@ -22,8 +22,8 @@ pub use order::{Asked, Drain, Order, Orders};
 pub use selector::{Endpoint, FlowState, Network, Selector, Traits, Transport};
 pub use server::Door;
 pub use status::{
-    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, LackStatus,
-    ServiceStatus, Status, Verdicts,
+    BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
+    InterfaceStatus, LackStatus, ServiceStatus, Status, Verdicts,
 };
 
 /// Why the door stays shut.

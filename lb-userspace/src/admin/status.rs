@@ -1,6 +1,9 @@
 //! What the daemon says of itself: the JSON of `GET /v1/status` and `lb status --json`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,9 @@ pub struct Status {
     /// What is wrong now beyond what the numbers show, and what to do.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// In the order of their paths.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,4 +146,20 @@ pub struct FailedHandshakes {
     /// Such as `unrecognized_name`.
     pub kind: String,
     pub count: u64,
+}
+
+/// A configured pair of certificate and key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    pub path: PathBuf,
+    /// The names that it is shown for. Empty: it never could be used.
+    pub names: Vec<String>,
+    /// In seconds of Unix time.
+    pub not_after: Option<u64>,
+    /// Such as `expires within 7 days, 2026-12-08T00:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concern: Option<String>,
+    /// Why the files are not taken as they are now. The last that was good goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

@@ -68,6 +68,7 @@ fn sample() -> Status {
         handshakes: HandshakeStatus::default(),
         lacks: Vec::new(),
         warnings: Vec::new(),
+        certificates: Vec::new(),
         flows: Flows { live: 1, max: 8, ..Flows::default() },
     }
 }

@@ -94,7 +94,10 @@ impl Daemon {
     /// kernel's tables lead to it, those before our program takes the place of an earlier one, and
     /// that before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let certificates = CertificateStore::open(&self.config.certificates)?;
+        let (certificates, unsound) = CertificateStore::open(&self.config.certificates);
+        for error in unsound {
+            error!(%error, "going on without this certificate: TLS clients of its names are refused");
+        }
         let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
         self.note_drains()?;
@@ -103,7 +106,8 @@ impl Daemon {
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
         let (orders, ordered) = mpsc::channel(ORDERS);
-        self.start_tasks(handles, proxy.handshakes().clone(), orders, &mut tasks);
+        let handshakes = proxy.handshakes().clone();
+        self.start_tasks(handles, handshakes, certificates.clone(), orders, &mut tasks);
         tasks.spawn(async { match certificates.follow().await {} });
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let down = assembly::down(&self.fleet);
@@ -173,6 +177,7 @@ impl Daemon {
         &self,
         handles: Handles,
         handshakes: Arc<Handshakes>,
+        certificates: Arc<CertificateStore>,
         orders: Orders,
         tasks: &mut JoinSet<()>,
     ) {
@@ -185,6 +190,7 @@ impl Daemon {
             swept: handles.swept.subscribe(),
             max_flows: self.config.node.max_flows,
             handshakes,
+            certificates,
             max_half_open: handles.max_half_open,
             lacks: self.lacks.clone(),
             troubles: self.answers.troubles.clone(),

@@ -1,6 +1,6 @@
 //! What is valid, and hardly meant: `lb check` warns of it.
 
-use std::{borrow::Cow, collections::BTreeSet, net::SocketAddr};
+use std::{borrow::Cow, collections::BTreeSet, net::SocketAddr, time::SystemTime};
 
 use crate::{
     proxy::CertificateStore,
@@ -8,11 +8,14 @@ use crate::{
     settings::Config,
 };
 
-/// Each in words for the operator. Reads the certificates, which may lie on another host.
+/// Each in words for the operator. Reads the certificates.
 #[must_use]
 pub fn doubts(config: &Config) -> Vec<String> {
+    // What is wrong with the files is told elsewhere, with their places.
+    let (store, _) = CertificateStore::open(&config.certificates);
     let mut doubts = idle_servers(config);
-    doubts.extend(uncovered_names(config));
+    doubts.extend(uncovered_names(config, &store));
+    doubts.extend(stale_certificates(&store, SystemTime::now()));
     doubts
 }
 
@@ -45,19 +48,8 @@ fn uses(service: &Service, server: &SocketAddr) -> bool {
     carries || service.addresses.iter().any(|address| address.is_ipv4() == server.is_ipv4())
 }
 
-fn uncovered_names(config: &Config) -> Vec<String> {
+fn uncovered_names(config: &Config, store: &CertificateStore) -> Vec<String> {
     let names = config.services.iter().flat_map(|service| shown_names(service));
-    let mut names = names.peekable();
-    if names.peek().is_none() {
-        return Vec::new();
-    }
-    let store = match CertificateStore::open(&config.certificates) {
-        Ok(store) => store,
-        Err(error) => {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            return vec![format!("no host name was compared with certificates: {error}")];
-        }
-    };
     let uncovered = names.filter(|(_, name)| !store.covers(&asked_for(name)));
     let doubt = |(service, name): (&Service, &str)| {
         format!(
@@ -67,6 +59,16 @@ fn uncovered_names(config: &Config) -> Vec<String> {
         )
     };
     uncovered.map(doubt).collect()
+}
+
+/// Certificates that clients refuse, or soon will.
+fn stale_certificates(store: &CertificateStore, now: SystemTime) -> Vec<String> {
+    let held = store.held();
+    let stale = held.iter().filter_map(|held| {
+        let concern = held.validity?.concern(now)?;
+        Some(format!("the certificate {} {concern}", held.files.cert.display()))
+    });
+    stale.collect()
 }
 
 /// The names that clients must be shown a certificate for.
@@ -133,9 +135,21 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_are_elsewhere_are_told() {
-        let doubts = found(&["a.example.com"], &[], "");
-        assert!(matches!(&doubts[..], [one] if one.contains("a.crt")), "{doubts:?}");
+    fn a_certificate_that_has_expired_is_told() {
+        let directory = std::env::temp_dir().join(format!("lb-stale-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let mut params = rcgen::CertificateParams::new(["a.example.com".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2021, 3, 4);
+        let key = rcgen::KeyPair::generate().unwrap();
+        fs::write(directory.join("a.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(directory.join("a.key"), key.serialize_pem()).unwrap();
+        let source = crate::settings::CertificateSource::Directory(directory.clone());
+        let (store, unsound) = CertificateStore::open(&[source]);
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(unsound.is_empty(), "clients decide, so it is used: {unsound:?}");
+        let stale = stale_certificates(&store, SystemTime::now());
+        let expected = "has expired, 2021-03-04T00:00:00Z";
+        assert!(matches!(&stale[..], [one] if one.ends_with(expected)), "{stale:?}");
     }
 
     #[test]

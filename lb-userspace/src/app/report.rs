@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use lb_common::verdict::Reason;
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::{
     admin::{
-        BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, LackStatus, ServiceStatus,
-        Status, Verdicts,
+        BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
+        LackStatus, ServiceStatus, Status, Verdicts,
     },
     control::Slots,
     datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
     lack::{Lacks, Undone},
     load::Load,
-    proxy::Handshakes,
+    proxy::{CertificateStore, Handshakes},
 };
 
 /// Where the daemon's numbers stand.
@@ -38,6 +38,7 @@ pub(super) struct Report {
     pub(super) swept: watch::Receiver<Swept>,
     pub(super) max_flows: u32,
     pub(super) handshakes: Arc<Handshakes>,
+    pub(super) certificates: Arc<CertificateStore>,
     pub(super) max_half_open: u32,
     pub(super) lacks: Arc<Lacks>,
     pub(super) troubles: Troubles,
@@ -83,6 +84,7 @@ impl Report {
                 reply: counted.reply,
             },
             handshakes: self.handshakes(),
+            certificates: self.certificates(SystemTime::now()),
             flows: self.flows()?,
             lacks: self.lacks(),
             warnings: self.warnings(),
@@ -125,6 +127,17 @@ impl Report {
         let failed =
             failed.map(|(kind, count)| FailedHandshakes { kind: kind.to_owned(), count }).collect();
         HandshakeStatus { completed: self.handshakes.completed(), failed }
+    }
+
+    fn certificates(&self, now: SystemTime) -> Vec<CertificateStatus> {
+        let held = self.certificates.held().into_iter().map(|held| CertificateStatus {
+            path: held.files.cert,
+            names: held.names,
+            not_after: held.validity.map(|validity| validity.not_after),
+            concern: held.validity.and_then(|validity| validity.concern(now)),
+            problem: held.problem,
+        });
+        held.collect()
     }
 
     fn service(&self, reported: &Reported) -> Result<ServiceStatus, DatapathError> {

@@ -7,7 +7,7 @@ use crate::{app, config, service, settings::Config};
 use super::{complain, fail, print, refuse};
 
 pub(super) fn check(file: &Path) -> ExitCode {
-    match config::load(file) {
+    match config::load_examined(file, app::examine) {
         Ok(config) => {
             for doubt in app::doubts(&config).into_iter().chain(app::missed_answers(&config)) {
                 complain(&format!("warning: {doubt}"));

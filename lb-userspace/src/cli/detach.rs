@@ -4,17 +4,15 @@ use std::{fmt::Display, path::Path, process::ExitCode};
 
 use crate::{
     app::{self, Detached},
-    config,
-    settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR},
+    config::Whereabouts,
 };
 
-use super::{fail, print, refuse};
+use super::{fail, print, status};
 
 pub(super) fn detach(file: Option<&Path>) -> ExitCode {
-    let (pin_dir, state_dir) = match file.map(config::load).transpose() {
-        Ok(Some(config)) => (config.node.pin_dir, config.node.state_dir),
-        Ok(None) => (DEFAULT_PIN_DIR.into(), DEFAULT_STATE_DIR.into()),
-        Err(error) => return refuse(&error),
+    let Whereabouts { pin_dir, state_dir, .. } = match status::whereabouts(file) {
+        Ok(found) => found,
+        Err(code) => return code,
     };
     let detached = app::detach(&pin_dir, &state_dir);
     match detached.and_then(|detached| print(&render(&detached, &pin_dir))) {

@@ -6,12 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{admin::client, config};
+use crate::{
+    admin::client,
+    config::{self, Whereabouts},
+};
 
 use super::{fail, has_colours, print, refuse, table};
-
-/// Where the daemon is looked for when neither a socket nor a configuration is named.
-const DEFAULT_SOCKET: &str = "/run/lb/admin.sock";
 
 pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -> ExitCode {
     let socket = match self::socket(socket, file) {
@@ -35,7 +35,14 @@ fn show(socket: &Path, json: bool) -> anyhow::Result<()> {
 
 /// Where the daemon listens. The error has been explained.
 pub(super) fn socket(socket: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, ExitCode> {
-    let config = file.map(config::load).transpose().map_err(|error| refuse(&error))?;
-    let configured = config.map(|config| config.admin.listen);
-    Ok(socket.or(configured).unwrap_or_else(|| DEFAULT_SOCKET.into()))
+    if let Some(socket) = socket {
+        return Ok(socket);
+    }
+    whereabouts(file).map(|found| found.socket)
+}
+
+/// Of the daemon with the configuration `file`. The error has been explained.
+pub(super) fn whereabouts(file: Option<&Path>) -> Result<Whereabouts, ExitCode> {
+    let found = file.map(config::load_whereabouts).transpose().map_err(|error| refuse(&error))?;
+    Ok(found.unwrap_or_default())
 }

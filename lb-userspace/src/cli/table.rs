@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::admin::{
-    BackendStatus, Drops, Flows, HandshakeStatus, LackStatus, ServiceStatus, Status,
+    BackendStatus, CertificateStatus, Drops, Flows, HandshakeStatus, LackStatus, ServiceStatus,
+    Status,
 };
 
 use columns::{Align, Columns};
@@ -43,6 +44,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     for warning in &status.warnings {
         writeln!(out, "warning     {warning}")?;
     }
+    write_certificates(&status.certificates, out)?;
     for service in &status.services {
         writeln!(out)?;
         write_service(service, coloured, out)?;
@@ -71,6 +73,21 @@ fn write_lacks(lacks: &[LackStatus], out: &mut String) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "lacking     {}: `ulimit -n`, ports and memory of this host", listed(lacks))
+}
+
+/// Only those that an operator must do something about.
+fn write_certificates(certificates: &[CertificateStatus], out: &mut String) -> fmt::Result {
+    for CertificateStatus { path, names, concern, problem, .. } in certificates {
+        let path = path.display();
+        if let Some(concern) = concern {
+            writeln!(out, "certificate {path} {concern}")?;
+        }
+        if let Some(problem) = problem {
+            let until_then = if names.is_empty() { "not used" } else { "not taken over" };
+            writeln!(out, "certificate {path} is {until_then}: {problem}")?;
+        }
+    }
+    Ok(())
 }
 
 /// Evictions only where there were any: a table that is large enough has none.

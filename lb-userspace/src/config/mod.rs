@@ -29,6 +29,7 @@ mod steering;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod whereabouts;
 
 use std::{
     fs, io,
@@ -41,12 +42,13 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::settings::Config;
+use crate::settings::{CertificateSource, Config};
 
 pub use diagnostic::{Diagnostic, Errors, Span};
 use reader::{List, Report, Value};
 use section::Section;
 use service::{Draft, Pools};
+pub use whereabouts::{Whereabouts, load_whereabouts};
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -59,16 +61,41 @@ pub enum LoadError {
     Invalid(#[from] Errors),
 }
 
+/// Files that a configuration names, and that the daemon reads when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedFile {
+    Certificates(CertificateSource),
+    ClientCa(PathBuf),
+}
+
 /// Reads and validates the file at `path`.
 ///
 /// # Errors
 /// The file cannot be read, is not text, or is not a valid configuration.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
+    load_examined(path, |_| Vec::new())
+}
+
+/// Reads and validates the file at `path`, and has `examine` say what is wrong with each file that
+/// it names.
+///
+/// # Errors
+/// As of [`load`], or something is wrong with one of them.
+pub fn load_examined(
+    path: &Path,
+    examine: impl Fn(&NamedFile) -> Vec<String>,
+) -> Result<Config, LoadError> {
+    let text = read_text(path)?;
+    Ok(parse_examined(path, &text, examine)?)
+}
+
+fn read_text(path: &Path) -> Result<String, LoadError> {
     let bytes =
         fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-    let text = str::from_utf8(&bytes)
-        .map_err(|source| LoadError::NotText { path: path.to_owned(), source })?;
-    Ok(parse(path, text)?)
+    String::from_utf8(bytes).map_err(|error| {
+        let source = error.utf8_error();
+        LoadError::NotText { path: path.to_owned(), source }
+    })
 }
 
 /// Validates `text`. `path` names it in errors, and relative paths in it start at its directory.
@@ -76,8 +103,17 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
 /// # Errors
 /// Every mistake in the text; where it is no TOML, the first place at which it is not.
 pub fn parse(path: &Path, text: &str) -> Result<Config, Errors> {
+    parse_examined(path, text, |_| Vec::new())
+}
+
+fn parse_examined(
+    path: &Path,
+    text: &str,
+    examine: impl Fn(&NamedFile) -> Vec<String>,
+) -> Result<Config, Errors> {
     let report = Report::default();
     let config = read(path, text, &report);
+    report.examine_files(examine);
     let diagnostics = report.into_diagnostics();
     match config {
         Some(config) if diagnostics.is_empty() => Ok(config),
@@ -86,6 +122,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Errors> {
 }
 
 fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
+    let root = root(text, report)?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    Value::new("", &root, report).section(|root| config(root, directory))
+}
+
+fn root<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeValue<'t>>> {
     let (root, syntax) = DeTable::parse_recoverable(text);
     // What follows the first syntax error is mostly its echo.
     if let Some(error) = syntax.iter().min_by_key(|error| error.span().map(|it| it.start)) {
@@ -93,9 +135,7 @@ fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
         report.push(Diagnostic::new(span, error.message()));
         return None;
     }
-    let root = Spanned::new(0..0, DeValue::Table(root.into_inner()));
-    let directory = path.parent().unwrap_or(Path::new(""));
-    Value::new("", &root, report).section(|root| config(root, directory))
+    Some(Spanned::new(0..0, DeValue::Table(root.into_inner())))
 }
 
 fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {

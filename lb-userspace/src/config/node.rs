@@ -140,7 +140,7 @@ fn interface(value: Value<'_>) -> Option<InterfacePattern> {
 }
 
 /// Names in a bpffs have no dots (`bpf_lookup` in kernel/bpf/inode.c).
-fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
+pub(super) fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
     let path = absolute_path(value)?;
     if path.to_string_lossy().contains('.') {
         let message =
@@ -226,7 +226,7 @@ pub(super) fn default_admin() -> Admin {
     Admin { listen: "/run/lb/admin.sock".into() }
 }
 
-fn unix_socket(value: Value<'_>) -> Option<PathBuf> {
+pub(super) fn unix_socket(value: Value<'_>) -> Option<PathBuf> {
     const HELP: &str = "write a unix socket, such as \"unix:/run/lb/admin.sock\"";
     let text = value.text()?;
     let Some(path) = text.strip_prefix("unix:") else {

@@ -9,10 +9,12 @@ use std::{
 use crate::settings::{CertificateFiles, CertificateSource, ProxySettings};
 
 use super::{
+    NamedFile,
     diagnostic::Diagnostic,
     network::networks,
     reader::{At, List, Report, Value},
     scalar::duration,
+    section::Section,
 };
 
 /// Of keys for session tickets.
@@ -103,40 +105,41 @@ fn header_prefix(value: Value<'_>) -> Option<Arc<str>> {
 
 /// Relative paths are relative to `directory`, the configuration file's.
 pub(super) fn certificate(value: Value<'_>, directory: &Path) -> Option<CertificateSource> {
-    value.section(|source| {
-        let is_default = source.optional("default", Value::boolean);
-        let Some(span) = source.key_span("directory") else {
-            let cert = source.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
-            let key = source.required("key", r#"key = "example.key""#, |it| file(it, directory));
-            source.optional("directory", |it| file(it, directory));
-            let files = CertificateFiles { cert: cert?, key: key? };
-            return Some(match is_default {
-                Some(true) => CertificateSource::Default(files),
-                _ => CertificateSource::Files(files),
-            });
-        };
-        for (key, help) in [
-            ("cert", "keep one of the two; `[[certificates]]` may be repeated"),
-            ("key", "keep one of the two; `[[certificates]]` may be repeated"),
-            (
-                "default",
-                "add a `[[certificates]]` with the `cert` and `key` of one pair and `default`",
-            ),
-        ] {
-            if let Some(beside) = source.key_span(key) {
-                let message = format!("`{key}` beside `directory`");
-                source.report().push(
-                    Diagnostic::new(beside, message)
-                        .related(span.clone(), "all pairs in there are read")
-                        .help(help),
-                );
-            }
+    let source = value.section(|source| certificate_source(source, directory))?;
+    value.report().name(value.at(NamedFile::Certificates(source.clone())));
+    Some(source)
+}
+
+fn certificate_source(source: &mut Section<'_>, directory: &Path) -> Option<CertificateSource> {
+    let is_default = source.optional("default", Value::boolean);
+    let Some(span) = source.key_span("directory") else {
+        let cert = source.required("cert", r#"cert = "example.crt""#, |it| file(it, directory));
+        let key = source.required("key", r#"key = "example.key""#, |it| file(it, directory));
+        source.optional("directory", |it| file(it, directory));
+        let files = CertificateFiles { cert: cert?, key: key? };
+        return Some(match is_default {
+            Some(true) => CertificateSource::Default(files),
+            _ => CertificateSource::Files(files),
+        });
+    };
+    for (key, help) in [
+        ("cert", "keep one of the two; `[[certificates]]` may be repeated"),
+        ("key", "keep one of the two; `[[certificates]]` may be repeated"),
+        ("default", "add a `[[certificates]]` with the `cert` and `key` of one pair and `default`"),
+    ] {
+        if let Some(beside) = source.key_span(key) {
+            let message = format!("`{key}` beside `directory`");
+            source.report().push(
+                Diagnostic::new(beside, message)
+                    .related(span.clone(), "all pairs in there are read")
+                    .help(help),
+            );
         }
-        source.optional("cert", |it| file(it, directory));
-        source.optional("key", |it| file(it, directory));
-        let path = source.optional("directory", |it| file(it, directory))?;
-        Some(CertificateSource::Directory(path))
-    })
+    }
+    source.optional("cert", |it| file(it, directory));
+    source.optional("key", |it| file(it, directory));
+    let path = source.optional("directory", |it| file(it, directory))?;
+    Some(CertificateSource::Directory(path))
 }
 
 /// Clients that send no name are shown one certificate.

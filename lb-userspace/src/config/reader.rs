@@ -10,21 +10,38 @@ use toml::{
 };
 
 use super::{
+    NamedFile,
     diagnostic::{Diagnostic, Span},
     section::Section,
 };
 
-/// Collects the mistakes.
+/// Collects the mistakes, and which files are named where.
 #[derive(Default)]
-pub(super) struct Report(RefCell<Vec<Diagnostic>>);
+pub(super) struct Report {
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    files: RefCell<Vec<At<NamedFile>>>,
+}
 
 impl Report {
     pub(super) fn push(&self, diagnostic: Diagnostic) {
-        self.0.borrow_mut().push(diagnostic);
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    pub(super) fn name(&self, file: At<NamedFile>) {
+        self.files.borrow_mut().push(file);
+    }
+
+    /// Refuses what `examine` finds in the files that are named.
+    pub(super) fn examine_files(&self, examine: impl Fn(&NamedFile) -> Vec<String>) {
+        for file in &*self.files.borrow() {
+            for found in examine(&file.value) {
+                self.push(Diagnostic::new(file.span.clone(), found));
+            }
+        }
     }
 
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.0.into_inner()
+        self.diagnostics.into_inner()
     }
 
     /// Refuses every item that repeats an earlier one.

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::service::{ClientAuth, Handler, TlsOptions, TlsVersion};
 
 use super::{
+    NamedFile,
     diagnostic::Diagnostic,
     proxy::file,
     reader::{At, Report, Value, one_of},
@@ -64,7 +65,11 @@ pub(super) fn tls_options(value: Value<'_>, directory: &Path) -> Option<TlsDraft
 }
 
 fn client_auth(tls: &mut Section<'_>, directory: &Path) -> Option<ClientAuth> {
-    let ca = tls.optional("client_ca", |it| file(it, directory));
+    let ca = tls.optional("client_ca", |it| {
+        let path = file(it, directory)?;
+        it.report().name(it.at(NamedFile::ClientCa(path.clone())));
+        Some(path)
+    });
     let modes = [("require", true), ("optional", false)];
     let is_required = tls.optional("client_auth", |it| it.choice(&modes, &[]));
     if let Some(span) = tls.key_span("client_auth")

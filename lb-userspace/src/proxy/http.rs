@@ -125,11 +125,8 @@ impl Client {
 
     /// Whether this connection was asked for all that `site` asks of its clients.
     pub fn is_entitled(&self, site: &Site) -> bool {
-        let asked = |terminator: &Option<Arc<Terminator>>| {
-            terminator.as_ref().and_then(|terminator| terminator.client_auth.clone())
-        };
-        let wanted = asked(&site.terminator);
-        wanted.is_none() || asked(&self.terminator) == wanted
+        let asked = self.terminator.as_ref().and_then(|terminator| terminator.client_auth.as_ref());
+        site.client_auth.is_none() || asked == site.client_auth.as_ref()
     }
 
     fn ended(&self, ended: hyper::Result<()>) -> Ended {

@@ -78,10 +78,11 @@ use socket2::SockRef;
 use tokio::{sync::watch as channel, time::timeout};
 
 pub use self::{
-    certificates::{CertificateStore, Error as CertificateError},
+    certificates::{CertificateStore, Error as CertificateError, Held, Validity},
     handshakes::Handshakes,
     privacy::Ingress,
     routes::{Error as RoutesError, Routes},
+    tls::examine_client_ca,
 };
 use self::{descriptors::Descriptors, drain::Phase, headers::Names, worker::Shared};
 use crate::{lack::Lacks, load::Load, settings::ProxySettings};

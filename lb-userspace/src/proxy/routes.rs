@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    certificates::{self, CertificateStore},
+    certificates::{CertificateStore, Error as CertificateError},
     limits::Gate,
     names::ByName,
     rewrite::Rewrite,
@@ -18,14 +18,12 @@ use super::{
 use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
-    service::{Handler, Opening, Path, Port, Private, ProxyProtocol},
+    service::{ClientAuth, Handler, Opening, Path, Port, Private, ProxyProtocol},
     settings::Geography,
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(transparent)]
-    Certificate(#[from] certificates::Error),
     #[error(
         "services \"{first}\" and \"{second}\" both claim {address} for {}; \
          give them different addresses, ports or hostnames",
@@ -69,14 +67,17 @@ pub(super) struct Site {
     pub rewrite: Rewrite,
     /// What the backend is told of a relayed connection.
     pub proxy_proto: Option<ProxyProtocol>,
+    /// `None` as well where it could not be made: a handshake needs one, and is refused.
     pub terminator: Option<Arc<Terminator>>,
+    /// What the port asks of its clients, also where there is no terminator to ask it.
+    pub client_auth: Option<ClientAuth>,
 }
 
 impl Routes {
     /// Lays out `fleet`'s ports that have handlers.
     ///
     /// # Errors
-    /// [`Error`] for unusable authorities of clients and for services that get in each other's way.
+    /// [`Error`] for services that get in each other's way.
     pub fn new(
         fleet: &Fleet,
         certificates: &Arc<CertificateStore>,
@@ -90,7 +91,7 @@ impl Routes {
         for running in &fleet.services {
             let gate = Gate::new(running.clone());
             for port in proxied(running) {
-                let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators)?);
+                let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators));
                 if site.is_http {
                     services.entry(running.service.name.clone()).or_insert_with(|| site.clone());
                 }
@@ -147,10 +148,17 @@ impl Site {
         geography: &Arc<Geography>,
         port: &Port,
         terminators: &mut Terminators,
-    ) -> Result<Self, Error> {
-        let options = port.tls.as_ref();
-        let terminator = options.map(|options| terminators.terminator(options));
-        Ok(Self {
+    ) -> Self {
+        // It costs its own port: the others have nothing to do with its files.
+        let terminator = port.tls.as_ref().and_then(|options| {
+            let made = terminators.terminator(options);
+            let refused = |error: &CertificateError| {
+                let service = &running.service.name;
+                tracing::error!(%service, %port, %error, "all TLS handshakes here are refused");
+            };
+            made.inspect_err(refused).ok()
+        });
+        Self {
             balancer: Balancer::new(running.clone(), geography.clone()),
             gate: gate.clone(),
             is_http: port.has(Handler::Http),
@@ -158,8 +166,9 @@ impl Site {
             h2_backend: port.http.h2_backend,
             rewrite: Rewrite::new(&port.http),
             proxy_proto: port.proxy_proto,
-            terminator: terminator.transpose()?,
-        })
+            terminator,
+            client_auth: port.tls.as_ref().and_then(|options| options.client_auth.clone()),
+        }
     }
 
     pub fn running(&self) -> &Arc<RunningService> {

@@ -104,6 +104,11 @@ fn configure(
     Ok(config)
 }
 
+/// Why clients cannot be verified by the authorities in `path`.
+pub fn examine_client_ca(path: &Path) -> Option<Error> {
+    verifier(&ClientAuth { ca: path.to_owned(), is_required: true }).err()
+}
+
 fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let path: &Path = &auth.ca;
     let unusable = |reason: String| Error::ClientCa { path: path.to_owned(), reason };

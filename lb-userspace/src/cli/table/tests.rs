@@ -1,7 +1,7 @@
 use super::render;
 use crate::admin::{
-    BackendStatus, Drops, FailedHandshakes, Flows, HandshakeStatus, InterfaceStatus, LackStatus,
-    ServiceStatus, Status, Verdicts,
+    BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
+    InterfaceStatus, LackStatus, ServiceStatus, Status, Verdicts,
 };
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
@@ -28,6 +28,21 @@ fn failed(kind: &str, count: u64) -> FailedHandshakes {
 
 fn lack(undone: &str, count: u64) -> LackStatus {
     LackStatus { undone: undone.into(), count }
+}
+
+fn certificate(
+    path: &str,
+    names: &[&str],
+    concern: Option<&str>,
+    problem: Option<&str>,
+) -> CertificateStatus {
+    CertificateStatus {
+        path: path.into(),
+        names: names.iter().map(ToString::to_string).collect(),
+        not_after: None,
+        concern: concern.map(Into::into),
+        problem: problem.map(Into::into),
+    }
 }
 
 fn status() -> Status {
@@ -58,6 +73,7 @@ fn status() -> Status {
         },
         warnings: vec!["this is odd".into()],
         lacks: vec![lack("health_checks", 0), lack("accepting_paused", 7)],
+        certificates: vec![certificate("a.crt", &["a.example.com"], None, None)],
         flows: Flows {
             live: 5,
             max: 100,
@@ -140,4 +156,20 @@ fn a_table_under_pressure_says_so() {
     status.flows.evicted_half_open = 7;
     let text = render(&status, false);
     assert!(text.contains("\nevicted     established 0, half-open 7, crowded 0\n"), "{text}");
+}
+
+#[test]
+fn certificates_that_need_somebody_are_shown() {
+    let mut status = status();
+    status.certificates.extend([
+        certificate("b.crt", &["b.example.com"], Some("has expired, 2026-01-01T00:00:00Z"), None),
+        certificate("c.crt", &[], None, Some("c.key is not the key of c.crt")),
+        certificate("d.crt", &["d.example.com"], None, Some("d.crt contains no certificate")),
+    ]);
+    let text = render(&status, false);
+    let expected = "\
+        certificate b.crt has expired, 2026-01-01T00:00:00Z\n\
+        certificate c.crt is not used: c.key is not the key of c.crt\n\
+        certificate d.crt is not taken over: d.crt contains no certificate\n\n";
+    assert!(text.contains(expected), "{text}");
 }

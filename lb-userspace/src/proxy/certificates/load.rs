@@ -12,13 +12,14 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use super::{Error, Key};
+use super::{Error, Key, Validity};
 use crate::settings::CertificateFiles;
 
 /// A pair that is sound.
 pub(super) struct Loaded {
     pub key: Key,
     pub subjects: Subjects,
+    pub validity: Validity,
 }
 
 /// What a certificate answers for, by its subjectAltName.
@@ -28,6 +29,14 @@ pub(super) struct Subjects {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+impl Subjects {
+    /// Names, then addresses, as text.
+    pub fn shown(&self) -> Vec<String> {
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        self.names.iter().cloned().chain(addresses).collect()
+    }
+}
+
 /// A certificate that answers for nothing is good as the default one only.
 pub(super) fn load(pair: &CertificateFiles, is_default: bool) -> Result<Loaded, Error> {
     let key = load_pair(pair)?;
@@ -35,7 +44,11 @@ pub(super) fn load(pair: &CertificateFiles, is_default: bool) -> Result<Loaded, 
     if subjects == Subjects::default() && !is_default {
         return Err(Error::Nameless(pair.cert.clone()));
     }
-    Ok(Loaded { key: Arc::new(key), subjects })
+    let validity = Validity::of(&key.cert).ok_or_else(|| Error::Malformed {
+        path: pair.cert.clone(),
+        reason: "a certificate of its chain cannot be read".to_owned(),
+    })?;
+    Ok(Loaded { key: Arc::new(key), subjects, validity })
 }
 
 /// All certificates in a file, at least one.

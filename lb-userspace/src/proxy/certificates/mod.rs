@@ -4,6 +4,7 @@ mod directory;
 mod load;
 mod self_signed;
 mod store;
+mod validity;
 
 use std::{collections::HashMap, io, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -15,10 +16,13 @@ use rustls::{
 };
 
 use self::load::{Loaded, Subjects};
-pub use self::store::CertificateStore;
 pub(super) use self::{
     load::{provider, read_chain},
     self_signed::SelfSigned,
+};
+pub use self::{
+    store::{CertificateStore, Held},
+    validity::Validity,
 };
 use super::names::ByName;
 use crate::settings::CertificateFiles;
@@ -66,7 +70,7 @@ impl Certificates {
     /// its place: all that answer for the same are one.
     fn new(loaded: &[(&Loaded, bool)]) -> Self {
         let mut certificates = Self::default();
-        for (Loaded { key, subjects }, _) in loaded {
+        for (Loaded { key, subjects, .. }, _) in loaded {
             for name in &subjects.names {
                 let keys = certificates.by_name.entry(Some(name)).or_insert_with(Vec::new);
                 keys.push(key.clone());

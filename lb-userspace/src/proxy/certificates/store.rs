@@ -5,17 +5,18 @@ use std::{
     convert::Infallible,
     fs,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
-    Certificates, Error, directory,
+    Certificates, Error, Validity, directory,
     load::{Loaded, load},
+    validity::Stage,
 };
 use crate::settings::{CertificateFiles, CertificateSource};
 
@@ -37,12 +38,30 @@ struct Known {
     pairs: BTreeMap<CertificateFiles, Pair>,
     /// What the last look saw, where that was not taken yet: files may be half written.
     unsettled: Option<Look>,
+    /// Directories that the last look could not read.
+    unreadable: BTreeSet<PathBuf>,
 }
 
 struct Pair {
     stamps: [Option<Stamp>; 2],
     /// The last that was good.
     loaded: Option<Loaded>,
+    /// What is wrong with the files as they are now.
+    problem: Option<String>,
+    /// How near its end it was when that was last said.
+    told: Stage,
+}
+
+/// A configured pair, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub files: CertificateFiles,
+    /// Empty where none was ever good.
+    pub names: Vec<String>,
+    /// Of the one that is shown to clients.
+    pub validity: Option<Validity>,
+    /// Why the files are not taken as they are now.
+    pub problem: Option<String>,
 }
 
 /// By which a file's change is noticed.
@@ -59,11 +78,10 @@ struct Stamp {
 type Look = BTreeMap<CertificateFiles, [Option<Stamp>; 2]>;
 
 impl CertificateStore {
-    /// Reads all of `sources`.
-    ///
-    /// # Errors
-    /// The first [`Error`]: at the start everything must be sound.
-    pub fn open(sources: &[CertificateSource]) -> Result<Arc<Self>, Error> {
+    /// Reads all of `sources`. What is not sound costs its own names alone, and is read again when
+    /// it changes: each such pair and directory is told beside the store.
+    #[must_use]
+    pub fn open(sources: &[CertificateSource]) -> (Arc<Self>, Vec<Error>) {
         let store = Self {
             sources: sources.to_vec(),
             default: sources.iter().find_map(|source| match source {
@@ -73,9 +91,11 @@ impl CertificateStore {
             current: ArcSwap::default(),
             known: Mutex::default(),
         };
-        let look = store.look()?;
-        store.take(&mut store.lock(), look).into_iter().next().map_or(Ok(()), Err)?;
-        Ok(Arc::new(store))
+        let mut known = store.lock();
+        let (look, mut errors) = store.look(&mut known);
+        errors.extend(store.take(&mut known, look));
+        drop(known);
+        (Arc::new(store), errors)
     }
 
     /// The certificates (DER) that answer for `name`, the preferred first.
@@ -99,34 +119,68 @@ impl CertificateStore {
         self.current.load()
     }
 
+    /// Every configured pair, in the order of the paths.
+    #[must_use]
+    pub fn held(&self) -> Vec<Held> {
+        let known = self.lock();
+        let held = known.pairs.iter().map(|(files, pair)| Held {
+            files: files.clone(),
+            names: pair.loaded.as_ref().map_or_else(Vec::new, |loaded| loaded.subjects.shown()),
+            validity: pair.loaded.as_ref().map(|loaded| loaded.validity),
+            problem: pair.problem.clone(),
+        });
+        held.collect()
+    }
+
     /// Takes over what changed since the last call and has come to rest by this one. A pair that is
-    /// not sound keeps its last certificate that was.
+    /// not sound keeps its last certificate that was, and so do those of a directory that cannot be
+    /// read.
     ///
     /// # Errors
-    /// A directory that cannot be read, or each pair that is not sound, once for each change.
+    /// Each directory that cannot be read and each pair that is not sound, once for each change.
     pub fn refresh(&self) -> Result<(), Vec<Error>> {
-        let look = self.look().map_err(|error| vec![error])?;
         let mut known = self.lock();
+        let (look, mut errors) = self.look(&mut known);
         let is_new = look.len() != known.pairs.len()
             || look.iter().any(|(files, stamps)| {
                 known.pairs.get(files).is_none_or(|pair| pair.stamps != *stamps)
             });
         if !is_new {
             known.unsettled = None;
-            return Ok(());
-        }
-        if known.unsettled.as_ref() != Some(&look) {
+        } else if known.unsettled.as_ref() != Some(&look) {
             known.unsettled = Some(look);
-            return Ok(());
+        } else {
+            known.unsettled = None;
+            errors.extend(self.take(&mut known, look));
         }
-        known.unsettled = None;
-        let errors = self.take(&mut known, look);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The certificates that came nearer to their end since the last call, with what to say: 30, 7
+    /// and 1 days before, and when it has come.
+    pub fn expiring(&self, now: SystemTime) -> Vec<(PathBuf, String)> {
+        let mut known = self.lock();
+        let mut expiring = Vec::new();
+        for (files, pair) in &mut known.pairs {
+            let Some(validity) = pair.loaded.as_ref().map(|loaded| loaded.validity) else {
+                continue;
+            };
+            let stage = validity.stage(now);
+            if stage > pair.told {
+                let concern = validity.concern(now);
+                expiring.extend(concern.map(|concern| (files.cert.clone(), concern)));
+            }
+            pair.told = stage;
+        }
+        expiring
     }
 
     /// Refreshes from time to time, for ever.
     pub async fn follow(self: Arc<Self>) -> Infallible {
         loop {
+            for (path, concern) in self.expiring(SystemTime::now()) {
+                tracing::warn!("the certificate {} {concern}", path.display());
+            }
             sleep(LOOK).await;
             let store = self.clone();
             let refreshed = spawn_blocking(move || store.refresh()).await;
@@ -140,25 +194,35 @@ impl CertificateStore {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look(&self) -> Result<Look, Error> {
-        let mut pairs = BTreeSet::new();
+    /// The files as they are now, and the directories that could be read last time and no more:
+    /// what vanished whole is more likely unmounted than meant, so its pairs stay as they were.
+    fn look(&self, known: &mut Known) -> (Look, Vec<Error>) {
+        let (mut look, mut errors) = (Look::new(), Vec::new());
+        let mut unreadable = BTreeSet::new();
+        let stamped = |files: CertificateFiles| {
+            let stamps = [stamp(&files.cert), stamp(&files.key)];
+            (files, stamps)
+        };
         for source in &self.sources {
             match source {
                 CertificateSource::Files(files) | CertificateSource::Default(files) => {
-                    pairs.insert(files.clone());
+                    look.extend([stamped(files.clone())]);
                 }
-                CertificateSource::Directory(path) => {
-                    let found = directory::pairs(path);
-                    let unreadable = |cause| Error::Directory { path: path.clone(), cause };
-                    pairs.extend(found.map_err(unreadable)?);
-                }
+                CertificateSource::Directory(path) => match directory::pairs(path) {
+                    Ok(pairs) => look.extend(pairs.into_iter().map(stamped)),
+                    Err(cause) => {
+                        let inside = known.pairs.iter().filter(|(it, _)| it.cert.starts_with(path));
+                        look.extend(inside.map(|(files, pair)| (files.clone(), pair.stamps)));
+                        if !known.unreadable.contains(path) {
+                            errors.push(Error::Directory { path: path.clone(), cause });
+                        }
+                        unreadable.insert(path.clone());
+                    }
+                },
             }
         }
-        let stamped = pairs.into_iter().map(|files| {
-            let stamps = [stamp(&files.cert), stamp(&files.key)];
-            (files, stamps)
-        });
-        Ok(stamped.collect())
+        known.unreadable = unreadable;
+        (look, errors)
     }
 
     /// Loads what differs from what is known, and makes the result current.
@@ -166,19 +230,20 @@ impl CertificateStore {
         let mut errors = Vec::new();
         let mut before = std::mem::take(&mut known.pairs);
         for (files, stamps) in look {
-            let last = before.remove(&files);
-            let pair = match last {
+            let pair = match before.remove(&files) {
                 Some(last) if last.stamps == stamps => last,
-                last => {
-                    let loaded = match load(&files, self.is_default(&files)) {
-                        Ok(loaded) => Some(loaded),
-                        Err(error) => {
-                            errors.push(error);
-                            last.and_then(|last| last.loaded)
-                        }
-                    };
-                    Pair { stamps, loaded }
-                }
+                last => match load(&files, self.is_default(&files)) {
+                    Ok(loaded) => {
+                        Pair { stamps, loaded: Some(loaded), problem: None, told: Stage::default() }
+                    }
+                    Err(error) => {
+                        let problem = Some(error.to_string());
+                        errors.push(error);
+                        let (loaded, told) =
+                            last.map_or((None, Stage::default()), |last| (last.loaded, last.told));
+                        Pair { stamps, loaded, problem, told }
+                    }
+                },
             };
             known.pairs.insert(files, pair);
         }

@@ -1,6 +1,6 @@
 //! Certificates that change while we run.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -95,7 +95,9 @@ fn a_directory_is_followed_as_files_come_and_go() {
         fs::write(directory.join(format!("{stem}.key")), key).unwrap();
     };
     write("a", "a.example.com");
-    let store = CertificateStore::open(&[CertificateSource::Directory(directory.clone())]).unwrap();
+    let (store, unsound) =
+        CertificateStore::open(&[CertificateSource::Directory(directory.clone())]);
+    assert!(unsound.is_empty(), "{unsound:?}");
     let settle = || (store.refresh().unwrap(), store.refresh().unwrap());
     let has = |name: &str| !store.names_shown(name).is_empty();
     assert!(has("a.example.com") && !has("b.example.com"));
@@ -109,8 +111,49 @@ fn a_directory_is_followed_as_files_come_and_go() {
     let errors = store.refresh().unwrap_err();
     assert!(errors[0].to_string().contains("cannot read the directory"), "{errors:?}");
     assert!(has("b.example.com"), "what vanished whole is more likely unmounted than meant");
-    let missing = CertificateStore::open(&[CertificateSource::Directory("/nowhere".into())]);
-    assert!(
-        missing.err().unwrap().to_string().contains(&Path::new("/nowhere").display().to_string())
-    );
+    assert!(store.refresh().is_ok(), "complained about once");
+    fs::create_dir_all(&directory).unwrap();
+    write("c", "c.example.com");
+    settle();
+    assert!(!has("b.example.com") && has("c.example.com"), "it is read again when it is back");
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_pair_costs_its_own_names_alone() {
+    let backend = backend::saying("hello").await;
+    let mut start = Start::new(Plan::https(&[backend.address]));
+    let (cert, key) = client::certificate(&[NAME]);
+    let (other, _) = client::certificate(&["b.example.com"]);
+    start.certificates = vec![(cert.clone(), key.clone()), (other, key)];
+    start.unsound = 1;
+    let lab = start.start();
+    assert_eq!(shown(&lab, NAME, &[&cert]).await, der(&cert));
+    assert_eq!(shown(&lab, "b.example.com", &[&cert]).await, None);
+    let held = lab.certificates.held();
+    let problems = held.iter().filter_map(|held| held.problem.as_deref()).collect::<Vec<_>>();
+    assert!(matches!(&problems[..], [one] if one.contains("is not the key of")), "{problems:?}");
+    let (other, key) = client::certificate(&["b.example.com"]);
+    fs::write(&lab.file(1).cert, &other).unwrap();
+    fs::write(&lab.file(1).key, key).unwrap();
+    assert!(settle(&lab).is_empty());
+    assert_eq!(shown(&lab, "b.example.com", &[&other]).await, der(&other));
+    assert!(lab.certificates.held().iter().all(|held| held.problem.is_none()));
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_is_told_in_time_and_once() {
+    let (lab, _) = https().await;
+    let validity = lab.certificates.held()[0].validity.unwrap();
+    let at = |days: u64| {
+        let end = std::time::UNIX_EPOCH + std::time::Duration::from_secs(validity.not_after);
+        end - std::time::Duration::from_secs(days * 24 * 60 * 60)
+    };
+    let told = [40, 29, 28, 6, 5, 1, 0, 0].map(|days| lab.certificates.expiring(at(days)));
+    assert_eq!(told.each_ref().map(Vec::len), [0, 1, 0, 1, 0, 1, 1, 0], "{told:?}");
+    assert_eq!(told[1][0].0, lab.file(0).cert);
+    assert!(told[1][0].1.starts_with("expires within 29 days"), "{told:?}");
+    assert!(told[6][0].1.starts_with("has expired"), "{told:?}");
+    lab.finish().await;
 }

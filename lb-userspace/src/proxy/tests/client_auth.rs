@@ -135,6 +135,24 @@ async fn a_connection_without_certificate_does_not_reach_them_by_host() {
     lab.finish().await;
 }
 
+#[tokio::test]
+async fn authorities_that_cannot_be_read_close_their_own_port_alone() {
+    let ca = ca_file(&Authority::new(), "unreadable");
+    std::fs::write(&ca, "no certificate").unwrap();
+    let (lab, cert) = both(ca.clone()).await;
+    let anybody = client_config(&cert, Some(&Authority::new().issue("Ann")));
+    let open = client::tls(lab.address, "open.example.com", anybody.clone()).await;
+    let mut open = Raw::over(open.unwrap());
+    open.send("GET / HTTP/1.1\r\nHost: open.example.com\r\n\r\n").await;
+    assert_eq!(open.reply().await.body, "open");
+    open.send("GET / HTTP/1.1\r\nHost: closed.example.com\r\n\r\n").await;
+    assert_eq!(open.reply().await.status(), "421", "nobody was asked for a certificate");
+    assert!(client::tls(lab.address, "closed.example.com", anybody).await.is_err());
+    drop(open);
+    std::fs::remove_file(ca).unwrap();
+    lab.finish().await;
+}
+
 /// A ticket must not carry a client past the question that it was never asked.
 #[tokio::test]
 async fn a_session_from_elsewhere_does_not_resume() {

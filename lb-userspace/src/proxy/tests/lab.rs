@@ -157,6 +157,8 @@ pub struct Start {
     pub certificates: Vec<(String, String)>,
     /// Which of them is marked as the default one.
     pub default_certificate: Option<usize>,
+    /// How many of them are of no use.
+    pub unsound: usize,
     pub workers: usize,
     pub geography: Geography,
 }
@@ -169,6 +171,7 @@ impl Start {
             region: Some("fra"),
             certificates: vec![],
             default_certificate: None,
+            unsound: 0,
             workers: 1,
             geography: Geography::default(),
         }
@@ -187,8 +190,9 @@ impl Start {
             .collect();
         let fleet = Fleet { services: services.clone() };
         let files = Files::write(&self.certificates);
-        let certificates =
-            CertificateStore::open(&files.sources(self.default_certificate)).unwrap();
+        let (certificates, unsound) =
+            CertificateStore::open(&files.sources(self.default_certificate));
+        assert_eq!(unsound.len(), self.unsound, "{unsound:?}");
         let rotation = self.settings.ticket_rotation;
         let routes = Routes::new(&fleet, &certificates, self.geography, rotation).unwrap();
         let load = Load::local(slot as usize);

@@ -85,7 +85,7 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     let mut plan = Plan::http(&["127.0.0.1:1".parse().unwrap()]);
     (plan.hard_limit, plan.queue) = (Some(1), Queue { length: 10, timeout: PATIENCE });
     let fleet = Fleet { services: vec![run(plan.service(0, 80), &mut 0)] };
-    let certificates = CertificateStore::open(&[]).unwrap();
+    let (certificates, _) = CertificateStore::open(&[]);
     let routes = Routes::new(&fleet, &certificates, Geography::default(), PATIENCE).unwrap();
     let site = routes.service("service-0").unwrap().clone();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

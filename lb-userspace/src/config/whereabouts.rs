@@ -1,0 +1,96 @@
+//! Where a daemon is found. Commands ask the daemon that runs, whose file may have been changed
+//! since, so mistakes elsewhere in the file are nothing to them.
+
+use std::path::{Path, PathBuf};
+
+use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
+
+use super::{
+    Errors, LoadError, node, read_text,
+    reader::{Report, Value},
+    root,
+    scalar::absolute_path,
+    section::Section,
+};
+
+/// Where the daemon of a configuration listens and keeps what outlives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    pub socket: PathBuf,
+    pub pin_dir: PathBuf,
+    pub state_dir: PathBuf,
+}
+
+impl Default for Whereabouts {
+    fn default() -> Self {
+        Self {
+            socket: node::default_admin().listen,
+            pin_dir: DEFAULT_PIN_DIR.into(),
+            state_dir: DEFAULT_STATE_DIR.into(),
+        }
+    }
+}
+
+/// Where the daemon of the configuration at `path` is, whatever else is wrong in there.
+///
+/// # Errors
+/// The file cannot be read, is no TOML, or one of these keys makes no sense.
+pub fn load_whereabouts(path: &Path) -> Result<Whereabouts, LoadError> {
+    let text = read_text(path)?;
+    Ok(parse(path, &text)?)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Whereabouts, Errors> {
+    let report = Report::default();
+    let found = read(text, &report);
+    let diagnostics = report.into_diagnostics();
+    match found {
+        Some(found) if diagnostics.is_empty() => Ok(found),
+        _ => Err(Errors::new(path.to_owned(), text, diagnostics)),
+    }
+}
+
+fn read(text: &str, report: &Report) -> Option<Whereabouts> {
+    let root = root(text, report)?;
+    let tables = root.get_ref().as_table()?;
+    let table = |name: &'static str| {
+        let node = tables.get(name)?;
+        Some(Section::new(name, node.get_ref().as_table()?, node.span(), report))
+    };
+    let path = |of, key, read: fn(Value<'_>) -> Option<PathBuf>| {
+        table(of).and_then(|mut it| it.optional(key, read))
+    };
+    let default = Whereabouts::default();
+    Some(Whereabouts {
+        socket: path("admin", "listen", node::unix_socket).unwrap_or(default.socket),
+        pin_dir: path("node", "pin_dir", node::pin_dir).unwrap_or(default.pin_dir),
+        state_dir: path("node", "state_dir", absolute_path).unwrap_or(default.state_dir),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_elsewhere_do_not_matter() {
+        let file = |text: &str| parse(Path::new("lb.toml"), text);
+        let text = "[node]\nstate_dir = '/run/x'\nunheard_of = 1\n[admin]\nfuture = true\n\
+                    listen = 'unix:/run/x/a.sock'\n[[services]]\nnonsense = 1\n";
+        let expected = Whereabouts {
+            socket: "/run/x/a.sock".into(),
+            state_dir: "/run/x".into(),
+            ..Whereabouts::default()
+        };
+        assert_eq!(file(text), Ok(expected));
+        assert_eq!(file(""), Ok(Whereabouts::default()));
+        for (text, says) in [
+            ("[admin]\nlisten = 'tcp:80'", "does not begin with `unix:`"),
+            ("[node]\npin_dir = 5", "`pin_dir` must be"),
+            ("[node", "lb.toml:1"),
+        ] {
+            let error = file(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}
