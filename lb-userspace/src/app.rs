@@ -26,7 +26,7 @@ mod sweeping;
 mod tracing;
 mod uplinks;
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use ::tracing::{error, info};
 use tokio::sync::{mpsc, watch};
@@ -58,6 +58,12 @@ use crate::{
     host::{self, Host, LinkWatch},
     settings::Config,
 };
+
+/// Whether a daemon holds the data path that has its names in `pin_dir`.
+#[must_use]
+pub fn is_running(pin_dir: &Path) -> bool {
+    Pins::are_held(pin_dir)
+}
 
 /// Runs the daemon until SIGTERM or SIGINT. Blocks. The pass-through data path goes on after it.
 ///

@@ -199,7 +199,7 @@ impl Opening {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Handler {
     Tls,
     Http,
@@ -264,7 +264,7 @@ pub enum TlsVersion {
 /// How much of a service the proxy serves at a time: requests (http) or connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
-    /// From here on new ones wait. Default 1.
+    /// From here on new ones wait. Default: the hard limit, so that nobody waits.
     pub soft_limit: u16,
     /// From here on, those who wait included, new ones are refused. Default 65535.
     pub hard_limit: u16,

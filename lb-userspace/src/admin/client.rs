@@ -12,7 +12,9 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
-use super::{Drain, Explanation, FlowList, FlowQuery, Question, Status, TraceLine, TraceQuery};
+use super::{
+    Drain, Drained, Explanation, FlowList, FlowQuery, Question, Status, TraceLine, TraceQuery,
+};
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,9 +103,9 @@ fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
 /// # Errors
 ///
 /// As of [`status`], or there is no such server.
-pub fn drain(socket: &Path, order: &Drain) -> anyhow::Result<()> {
+pub fn drain(socket: &Path, order: &Drain) -> anyhow::Result<Drained> {
     let body = serde_json::to_vec(order)?;
-    ask(socket, Request::put("/v1/drain"), body.into()).map(drop)
+    understand(&ask(socket, Request::put("/v1/drain"), body.into())?)
 }
 
 fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {

@@ -11,7 +11,7 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -28,9 +28,16 @@ impl Lock {
             // lock is on nothing that others can find.
             if is_at(&file, path)? {
                 let path = path.to_owned();
-                return Ok(Some(Self { path, _file: file }));
+                return Ok(Some(Self { path, file }));
             }
         }
+    }
+}
+
+impl Lock {
+    /// Whether others still find it: somebody may have removed the file.
+    pub(super) fn is_in_place(&self) -> bool {
+        is_at(&self.file, &self.path).unwrap_or(false)
     }
 }
 
@@ -46,6 +53,8 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 impl Drop for Lock {
     fn drop(&mut self) {
         // While still locked, so that it is the file of nobody else.
-        let _ = fs::remove_file(&self.path);
+        if self.is_in_place() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }

@@ -18,7 +18,7 @@ pub use explain::{
     DecisionStatus, Explanation, FlowKnown, Leaves, Question, TraceLine, TraceQuery,
 };
 pub use flows::{FlowList, FlowQuery, FlowStatus};
-pub use order::{Asked, Drain, Order, Orders};
+pub use order::{Asked, Drain, Drained, Order, Orders};
 pub use selector::{Endpoint, FlowState, Network, Selector, Traits, Transport};
 pub use server::Door;
 pub use status::{

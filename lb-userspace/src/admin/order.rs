@@ -26,6 +26,13 @@ impl Drain {
     }
 }
 
+/// What the operator should know of an order that was carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
 /// What is asked for, and who waits for it. An error is one of the operator's, in words.
 pub struct Asked<Q, A> {
     pub what: Q,
@@ -34,7 +41,7 @@ pub struct Asked<Q, A> {
 
 /// What the event loop is to do.
 pub enum Order {
-    Drain(Asked<Drain, ()>),
+    Drain(Asked<Drain, Drained>),
     Flows(Asked<FlowQuery, FlowList>),
     Explain(Asked<Question, Explanation>),
     /// Lines come until the receiver is dropped.

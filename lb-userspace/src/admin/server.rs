@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     fs::{self, Permissions},
     io,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     pin::pin,
     sync::{
@@ -27,9 +27,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     net::{UnixListener, UnixStream},
+    select,
     sync::{Semaphore, oneshot},
     task::JoinSet,
-    time,
+    time::{self, MissedTickBehavior},
 };
 use tracing::{debug, warn};
 
@@ -46,6 +47,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
 const MAX_HEADERS: usize = 16 * 1024;
 /// What an order's body may take.
 const MAX_ORDER: usize = 16 * 1024;
+/// Between looks at whether the socket is still in its place.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long to wait after a failed accept: for want of file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,14 +59,16 @@ type Source = dyn Fn() -> anyhow::Result<Status> + Send + Sync;
 #[derive(Debug)]
 pub struct Door {
     listener: UnixListener,
-    _path: SocketPath,
+    path: SocketPath,
 }
 
 /// A socket's name in the file system. The lock goes after it.
 #[derive(Debug)]
 struct SocketPath {
     path: PathBuf,
-    _lock: Lock,
+    /// Device and inode of the socket.
+    identity: (u64, u64),
+    lock: Lock,
 }
 
 impl Door {
@@ -76,32 +81,48 @@ impl Door {
     ///
     /// Another daemon has it, something else is there, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let listen = |source| Error::Listen { path: path.to_owned(), source };
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(listen)?;
+        let lock = lock(path)?;
+        let (listener, identity) = listen(path)?;
+        Ok(Self { listener, path: SocketPath { path: path.to_owned(), identity, lock } })
+    }
+
+    /// Opens the socket again where somebody removed it, or the directory that it was in: without
+    /// it nobody could ask or order anything until a restart. Answers whether that was so.
+    fn stand(&mut self) -> Result<bool, Error> {
+        if self.path.is_in_place() {
+            return Ok(false);
         }
-        let mut lock = path.as_os_str().to_owned();
-        lock.push(".lock");
-        let lock = Lock::take(Path::new(&lock)).map_err(listen)?;
-        let lock = lock.ok_or_else(|| Error::Running(path.to_owned()))?;
-        remove_stale(path)?;
-        let path = SocketPath { path: path.to_owned(), _lock: lock };
-        let listener = bind(&path.path).map_err(listen)?;
-        Ok(Self { listener, _path: path })
+        let SocketPath { path, identity, lock: ours } = &mut self.path;
+        if !ours.is_in_place() {
+            *ours = lock(path)?;
+        }
+        (self.listener, *identity) = listen(path)?;
+        Ok(true)
     }
 
     /// Answers requests until the future is dropped.
     pub async fn serve(
-        self,
+        mut self,
         source: impl Fn() -> anyhow::Result<Status> + Send + Sync + 'static,
         orders: Orders,
     ) -> Infallible {
         let source: Arc<Source> = Arc::new(source);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
+        let mut looks = time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lost = Lost::default();
         loop {
             let permit = room.clone().acquire_owned().await;
-            match self.listener.accept().await {
+            let accepted = select! {
+                accepted = self.listener.accept() => accepted,
+                _ = looks.tick() => {
+                    let stands = self.stand();
+                    lost.tell(&self.path.path, stands);
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let connection = serve_connection(stream, source.clone(), orders.clone());
                     connections.spawn(async move {
@@ -117,6 +138,57 @@ impl Door {
             while connections.try_join_next().is_some() {}
         }
     }
+}
+
+/// What was said of a socket that somebody removed.
+#[derive(Default)]
+struct Lost {
+    /// Why it could not be opened again.
+    told: Option<String>,
+}
+
+impl Lost {
+    fn tell(&mut self, path: &Path, stands: Result<bool, Error>) {
+        let path = path.display();
+        match stands {
+            Ok(opened) => {
+                self.told = None;
+                if opened {
+                    warn!(%path, "the admin socket was removed: it is open again");
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.told.as_ref() != Some(&error) {
+                    warn!(%path, error, "the admin socket was removed, and cannot be opened again");
+                }
+                self.told = Some(error);
+            }
+        }
+    }
+}
+
+/// Makes a directory that is missing.
+fn lock(path: &Path) -> Result<Lock, Error> {
+    let failed = |source| Error::Listen { path: path.to_owned(), source };
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let lock = Lock::take(Path::new(&lock)).map_err(failed)?;
+    lock.ok_or_else(|| Error::Running(path.to_owned()))
+}
+
+/// To be called with the lock. Device and inode of the socket are told beside it.
+fn listen(path: &Path) -> Result<(UnixListener, (u64, u64)), Error> {
+    remove_stale(path)?;
+    let listen = || {
+        let listener = bind(path)?;
+        let found = fs::symlink_metadata(path)?;
+        Ok((listener, (found.dev(), found.ino())))
+    };
+    listen().map_err(|source| Error::Listen { path: path.to_owned(), source })
 }
 
 /// Whoever holds the lock may remove what lies at the socket's path, but only if it is a socket
@@ -155,9 +227,19 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     UnixListener::from_std(socket.into())
 }
 
+impl SocketPath {
+    /// Whether clients find our socket there.
+    fn is_in_place(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path);
+        found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+    }
+}
+
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.is_in_place() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

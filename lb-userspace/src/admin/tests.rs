@@ -91,7 +91,8 @@ fn while_serving<T>(
         while let Some(order) = ordered.recv().await {
             let Order::Drain(Asked { what: drain, done }) = order else { continue };
             let known = drain.service == "web";
-            let _ = done.send(known.then_some(()).ok_or_else(|| "no such service".into()));
+            let drained = Drained { warning: Some("it was the last".into()) };
+            let _ = done.send(known.then_some(drained).ok_or_else(|| "no such service".into()));
         }
     });
     ask()
@@ -193,6 +194,40 @@ fn nobody_at_home_is_said_plainly() {
     drop(UnixListener::bind(&deserted).unwrap());
     let error = client::status(&deserted).unwrap_err();
     assert!(format!("{error:#}").contains("no lb is running"), "{error:#}");
+}
+
+#[test]
+fn a_socket_that_somebody_removed_is_opened_again() {
+    let scratch = Scratch::new();
+    let socket = scratch.socket();
+    let directory = socket.parent().unwrap();
+    let removals: [&dyn Fn(); 3] = [
+        &|| fs::remove_file(&socket).unwrap(),
+        &|| fs::remove_dir_all(directory).unwrap(),
+        &|| {
+            fs::remove_file(&socket).unwrap();
+            drop(UnixListener::bind(&socket).unwrap());
+        },
+    ];
+    while_serving(
+        &socket,
+        || Ok(sample()),
+        || {
+            for (number, remove) in removals.into_iter().enumerate() {
+                assert!(client::status(&socket).is_ok());
+                remove();
+                assert!(client::status(&socket).is_err(), "{number}");
+                let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+                while client::status(&socket).is_err() {
+                    assert!(std::time::Instant::now() < patience, "{number}: never opened again");
+                    thread::sleep(std::time::Duration::from_millis(50));
+                }
+            }
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let _inside = runtime.enter();
+            assert!(matches!(Door::open(&socket), Err(Error::Running(_))), "still locked");
+        },
+    );
 }
 
 #[test]

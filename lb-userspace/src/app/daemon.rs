@@ -21,7 +21,7 @@ use super::{
     announcing::Announcing,
     answers::Answers,
     assembly,
-    draining::{Draining, Moment},
+    draining::{self, Draining, Moment},
     explaining,
     listing::{self, Names},
     notes::Notes,
@@ -34,7 +34,7 @@ use super::{
     uplinks::Uplinks,
 };
 use crate::{
-    admin::{Asked, Door, Drain, Explanation, Order, Orders, Question},
+    admin::{Asked, Door, Drain, Drained, Explanation, Order, Orders, Question},
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher, ingress_interface},
     fleet::Fleet,
     health::{Monitor, Transition},
@@ -100,7 +100,9 @@ impl Daemon {
         }
         let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
-        self.note_drains()?;
+        if let Err(error) = self.note_drains() {
+            warn!(error = format!("{error:#}"), "cannot note who drains");
+        }
         self.steering.replan(&self.fleet, &self.sources).await?;
         self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
@@ -265,11 +267,16 @@ impl Daemon {
         }
     }
 
-    async fn drain_server(&mut self, order: &Drain) -> Result<(), String> {
+    async fn drain_server(&mut self, order: &Drain) -> Result<Drained, String> {
         self.draining.order(&self.fleet, order, Moment::now())?;
         self.replan().await;
         let noted = self.note_drains();
-        noted.map_err(|error| format!("done, but a restart of lb would forget it: {error:#}"))
+        noted.map_err(|error| format!("done, but a restart of lb would forget it: {error:#}"))?;
+        let warning = draining::closed(&self.fleet, &order.service);
+        if let Some(warning) = &warning {
+            warn!("{warning}");
+        }
+        Ok(Drained { warning })
     }
 
     fn explain(&self, asked: Asked<Question, Explanation>) {
@@ -324,6 +331,11 @@ impl Daemon {
         }
         // Also where nothing changed: a plan that failed gets another try.
         self.replan().await;
+        self.host.keep_notes();
+        if !self.notes.are_there() {
+            self.note_health();
+            let _ = self.note_drains();
+        }
     }
 
     /// Interfaces, routes and neighbours come and go.

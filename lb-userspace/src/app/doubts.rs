@@ -1,10 +1,15 @@
 //! What is valid, and hardly meant: `lb check` warns of it.
 
-use std::{borrow::Cow, collections::BTreeSet, net::SocketAddr, time::SystemTime};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::SystemTime,
+};
 
 use crate::{
     proxy::CertificateStore,
-    service::{Path, Service},
+    service::{Handler, Path, Port, Service},
     settings::Config,
 };
 
@@ -14,6 +19,7 @@ pub fn doubts(config: &Config) -> Vec<String> {
     // What is wrong with the files is told elsewhere, with their places.
     let (store, _) = CertificateStore::open(&config.certificates);
     let mut doubts = idle_servers(config);
+    doubts.extend(merged_ports(config));
     doubts.extend(uncovered_names(config, &store));
     doubts.extend(stale_certificates(&store, SystemTime::now()));
     doubts
@@ -46,6 +52,34 @@ fn uses(service: &Service, server: &SocketAddr) -> bool {
     let carries = service.steering.forwarding.is_tunnel()
         || service.ports.iter().any(|port| port.path() == Path::Proxy);
     carries || service.addresses.iter().any(|address| address.is_ipv4() == server.is_ipv4())
+}
+
+/// Ports that lead to one port of a server although nothing there can tell them apart: with `http`
+/// that is usual, and for TLS beside plain text as well.
+fn merged_ports(config: &Config) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for service in &config.services {
+        let Some(server) = service.pool.servers.iter().find(|it| it.address.port() != 0) else {
+            continue;
+        };
+        let mut alike: BTreeMap<&[Handler], Vec<&Port>> = BTreeMap::new();
+        for port in service.ports.iter().filter(|port| !port.has(Handler::Http)) {
+            alike.entry(&port.handlers).or_default().push(port);
+        }
+        for ports in alike.values() {
+            if ports.iter().flat_map(|port| port.numbers()).nth(1).is_none() {
+                continue;
+            }
+            let listed = ports.iter().map(|port| format!("{port}")).collect::<Vec<_>>().join(", ");
+            doubts.push(format!(
+                "the ports {listed} of service `{}` all lead to port {} of its servers: make them \
+                 services of their own if the servers listen on several",
+                service.name,
+                server.address.port()
+            ));
+        }
+    }
+    doubts
 }
 
 fn uncovered_names(config: &Config, store: &CertificateStore) -> Vec<String> {

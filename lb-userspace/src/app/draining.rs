@@ -171,6 +171,20 @@ fn drained((service, server): &Member, now: Moment) -> Drained {
     Drained { service, server, since_ms: now.unix_ms(), ordered: false, deadline_ms: None }
 }
 
+/// In words, that no server of this service takes anything new.
+pub(super) fn closed(fleet: &Fleet, service: &str) -> Option<String> {
+    let running = fleet.services.iter().find(|running| *running.service.name == *service)?;
+    if running.backends.iter().any(|backend| backend.is_open()) {
+        return None;
+    }
+    let down = running.backends.iter().filter(|backend| !backend.is_up()).count();
+    Some(format!(
+        "no server of service \"{service}\" takes new connections now ({down} of {} are down, the \
+         others drain): its clients are refused",
+        running.backends.len()
+    ))
+}
+
 fn find<'f>(
     fleet: &'f Fleet,
     service: &str,
@@ -242,12 +256,14 @@ load_balancer.servers = [
         let (first, revision) = (&fleet.services[0].backends[0], fleet.services[0].revision());
         draining.order(&fleet, &order("10.0.0.1:80", Some(5), false), now).unwrap();
         assert!(first.is_draining() && !first.is_open() && !first.is_expelled());
+        assert!(closed(&fleet, "raw").unwrap().contains("0 of 2 are down, the others drain"));
         assert_eq!(first.drain_deadline(), Some(now.instant + Duration::from_millis(5)));
         assert_ne!(fleet.services[0].revision(), revision);
         assert!(draining.expel(now.instant + Duration::from_millis(5)));
         assert!(first.is_expelled());
         draining.order(&fleet, &order("10.0.0.1:80", None, true), now).unwrap();
         assert!(first.is_open() && !first.is_expelled());
+        assert_eq!(closed(&fleet, "raw"), None);
         assert_eq!((draining.next(), first.drain_deadline()), (None, None));
     }
 

@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
 
 use super::notes::{self, Notes};
 use crate::control::{Assigned, Change, Slots};
@@ -30,6 +31,8 @@ pub struct Ledger {
     path: PathBuf,
     /// `None`: all is to be written.
     log: Option<Log>,
+    /// The last attempt failed.
+    is_unwritten: bool,
 }
 
 struct Log {
@@ -49,7 +52,7 @@ impl Ledger {
     #[must_use]
     pub fn new(notes: Notes) -> Self {
         let path = notes.directory().join(LOG);
-        Self { notes, path, log: None }
+        Self { notes, path, log: None, is_unwritten: false }
     }
 
     /// Who held which index of our maps. `None`: nobody knows.
@@ -61,11 +64,33 @@ impl Ledger {
 
     /// Writes down what has changed, before anything is done with it. The first time all is written.
     ///
-    /// # Errors
-    ///
-    /// A file cannot be written. The next call writes all of it.
-    pub fn note(&mut self, slots: &mut Slots) -> anyhow::Result<()> {
-        match self.log.take() {
+    /// What cannot be written is no reason to stop: the notes are removed, for what they say is not
+    /// true any more, and the next daemon recognises in the tables what it can. The next call tries
+    /// again.
+    pub fn note(&mut self, slots: &mut Slots) {
+        match self.write(slots) {
+            Ok(()) => {
+                slots.mark_noted();
+                if std::mem::take(&mut self.is_unwritten) {
+                    info!(path = %self.path.display(), "written, now that there is room");
+                }
+            }
+            Err(error) => {
+                let _ = remove(self.notes.directory());
+                if !std::mem::replace(&mut self.is_unwritten, true) {
+                    let error = format!("{error:#}");
+                    warn!(
+                        error,
+                        "cannot note whose the kernel's entries are: if lb ended now, the \
+                          next one would know those in use alone"
+                    );
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, slots: &mut Slots) -> anyhow::Result<()> {
+        match self.log.take().filter(|_| self.path.exists()) {
             Some(log) if !slots.have_changed() => self.log = Some(log),
             Some(mut log) => {
                 let changes = slots.changes();
@@ -81,7 +106,6 @@ impl Ledger {
             }
             None => self.log = Some(self.write_all(slots.assigned())?),
         }
-        slots.mark_noted();
         Ok(())
     }
 

@@ -56,6 +56,11 @@ impl Notes {
         &self.directory
     }
 
+    /// Whether nobody removed them.
+    pub(super) fn are_there(&self) -> bool {
+        self.directory.join(DRAINS).exists()
+    }
+
     /// The servers that did not pass their checks.
     pub(super) fn down(&self) -> BTreeSet<Member> {
         self.read(DOWN).unwrap_or_default()
@@ -107,10 +112,17 @@ impl Notes {
         let path = self.directory.join(name);
         let draft = path.with_extension("json.new");
         let write = || {
+            // Somebody may have removed it.
+            fs::create_dir_all(&self.directory)?;
             fs::write(&draft, serde_json::to_vec(content)?)?;
             fs::rename(&draft, &path)
         };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        let written: io::Result<()> = write();
+        if written.is_err() {
+            // Half of it, on a disk that is full.
+            let _ = fs::remove_file(&draft);
+        }
+        written.with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

@@ -164,7 +164,7 @@ impl Steering {
         loop {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
-            self.ledger.note(&mut self.slots)?;
+            self.ledger.note(&mut self.slots);
             if let Some(resized) = control::resized(&plan, &self.desired, &self.actual) {
                 resizing::warn_of(&resized);
             }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use crate::admin::{Drain, client};
 
-use super::{fail, print, status};
+use super::{complain, fail, print, status};
 
 /// A server of a service, and what is to become of it.
 #[derive(Debug, clap::Args)]
@@ -42,8 +42,12 @@ pub(super) fn drain(flags: Flags) -> ExitCode {
         undo: flags.undo,
     };
     let what = if order.undo { "takes new flows again" } else { "drains" };
-    let done = client::drain(&socket, &order)
-        .and_then(|()| print(&format!("{} of {} {what}\n", order.server, order.service)));
+    let done = client::drain(&socket, &order).and_then(|drained| {
+        if let Some(warning) = drained.warning {
+            complain(&format!("warning: {warning}"));
+        }
+        print(&format!("{} of {} {what}\n", order.server, order.service))
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -8,18 +8,23 @@ use std::{
 
 use crate::{
     admin::client,
+    app,
     config::{self, Whereabouts},
 };
 
 use super::{fail, has_colours, print, refuse, table};
 
 pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -> ExitCode {
-    let socket = match self::socket(socket, file) {
-        Ok(socket) => socket,
+    let found = match whereabouts(file) {
+        Ok(found) => found,
         Err(code) => return code,
     };
-    match show(&socket, json) {
+    match show(&socket.unwrap_or(found.socket), json) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if app::is_running(&found.pin_dir) => fail(&error.context(format!(
+            "an lb runs and holds {}, but does not answer here",
+            found.pin_dir.display()
+        ))),
         Err(error) => fail(&error),
     }
 }

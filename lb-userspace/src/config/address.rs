@@ -25,25 +25,55 @@ pub(super) fn anycast(value: Value<'_>) -> Option<IpAddr> {
     refuse_unreachable(value, address, HELP)
 }
 
-/// `IP`, `IP:port` or `[v6]:port`. Without a port the service's `internal_port` applies.
+/// `IP`, `[v6]`, `IP:port` or `[v6]:port`. Without a port the service's `internal_port` applies.
 pub(super) fn server(value: Value<'_>) -> Option<(IpAddr, Option<NonZeroU16>)> {
     const HELP: &str =
         "write an IP address with or without a port: \"10.0.0.11:8080\", \"[2001:db8::11]:8080\"";
     let text = value.text()?;
-    let (address, port) = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+    let (address, port) = match (text.parse::<SocketAddr>(), address_alone(text)) {
         (Ok(socket), _) => (socket.ip(), Some(socket.port())),
-        (_, Ok(address)) => (address, None),
+        (_, Some(address)) => (address, None),
         _ => {
             let message = format!("`{text}` is not the address of a server");
-            return value.refuse(message, HELP);
+            let help = unbracketed(text).map(|meant| format!("write \"{meant}\""));
+            return value.refuse(message, help.unwrap_or_else(|| HELP.to_owned()));
         }
     };
     let address = refuse_unreachable(value, address, HELP)?;
+    if let Some(meant) = unbracketed(text).filter(|meant| port.is_none() && is_usual(meant.port()))
+    {
+        let message = format!("`{text}` may be an address, or an address and a port");
+        return value
+            .refuse(message, format!("write \"{meant}\", or \"[{text}]\" for the address"));
+    }
     match port.map(NonZeroU16::new) {
         None => Some((address, None)),
         Some(Some(port)) => Some((address, Some(port))),
         Some(None) => value.refuse(format!("`{text}` has port 0"), HELP),
     }
+}
+
+fn address_alone(text: &str) -> Option<IpAddr> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(address) => address.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    }
+}
+
+/// What an IPv6 address without brackets would be if what follows the last colon is a port. It may
+/// be an address as it stands: `fd00::1:8080`.
+fn unbracketed(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    let address = address.parse().ok()?;
+    let is_decimal = port.bytes().all(|digit| digit.is_ascii_digit());
+    let port = port.parse().ok().filter(|&port| is_decimal && port > 0)?;
+    Some(SocketAddr::new(IpAddr::V6(address), port))
+}
+
+/// Whether the last group of an address is rather a port.
+fn is_usual(port: u16) -> bool {
+    matches!(port, 80 | 443 | 1000..)
 }
 
 fn refuse_unreachable(value: Value<'_>, address: IpAddr, help: &str) -> Option<IpAddr> {

@@ -8,7 +8,8 @@ use super::{
     scalar::duration,
 };
 
-/// The range and the defaults are Unikraft Cloud's.
+/// The range is Unikraft Cloud's. Its default of a soft limit of 1 is not: that serves one request at
+/// a time, which nobody means who only writes a hard limit.
 pub(super) fn limits(value: Value<'_>) -> Option<At<ServiceLimits>> {
     value.section(|limits| {
         let mut limit = |key| limits.optional(key, |it| Some(it.at(it.number(1..=u16::MAX)?)));
@@ -23,7 +24,7 @@ pub(super) fn limits(value: Value<'_>) -> Option<At<ServiceLimits>> {
                     .help("from `soft_limit` on connections wait, from `hard_limit` on they are refused"),
             );
         }
-        let soft_limit = soft.map_or(1, |soft| soft.value);
+        let soft_limit = soft.map_or(most, |soft| soft.value);
         Some(value.at(ServiceLimits { soft_limit, hard_limit: most }))
     })
 }

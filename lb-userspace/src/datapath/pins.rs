@@ -83,6 +83,13 @@ impl Pins {
         }
     }
 
+    /// Whether a daemon holds the directory.
+    #[must_use]
+    pub fn are_held(root: &Path) -> bool {
+        let lock = File::open(root).map(|root| root.try_lock_shared());
+        matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::HostError;
 
@@ -21,12 +21,16 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 pub(super) struct Journal {
     path: PathBuf,
     content: Content,
+    /// As the file has it.
+    saved: Option<Content>,
+    /// The last attempt failed.
+    is_unsaved: bool,
     /// Why an earlier daemon's changes are not known, where there may be some.
     lost: Option<String>,
     _lock: File,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Content {
     /// The boot and network namespace that the changes were made in. Elsewhere they mean nothing.
     scene: String,
@@ -60,26 +64,22 @@ impl Journal {
             true => Ok(content),
             false => Err("is of another boot or network namespace".to_owned()),
         });
-        let (content, lost) = match left {
-            Ok(content) => (content, None),
-            Err(why) => (Content { scene, ..Content::default() }, Some(why)),
+        let (content, saved, lost) = match left {
+            Ok(content) => (content.clone(), Some(content), None),
+            Err(why) => (Content { scene, ..Content::default() }, None, Some(why)),
         };
-        Ok(Self { path, content, lost, _lock: lock })
+        Ok(Self { path, content, saved, is_unsaved: false, lost, _lock: lock })
     }
 
     /// Begins to keep it. From now on there is a file, so that a missing one means something.
     /// `succeeds`: an earlier daemon has left something on this host.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub(super) fn begin(&mut self, succeeds: bool) -> Result<(), HostError> {
+    pub(super) fn begin(&mut self, succeeds: bool) {
         self.lost = self.lost.take().filter(|_| succeeds);
         if let Some(why) = &self.lost {
             let path = self.path.display();
             warn!(%path, why, "what an earlier lb changed on this host is not known any more");
         }
-        self.save()
+        self.save();
     }
 
     /// Takes note of a sysctl that an earlier daemon may have set to `value`, if it is set so and
@@ -87,12 +87,12 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// The sysctl cannot be read, or the file cannot be written.
+    /// The sysctl cannot be read.
     pub(super) fn suspect(&mut self, key: &str, value: &str) -> Result<(), HostError> {
         let is_noted = self.changed().any(|changed| changed == key);
         if self.lost.is_some() && !is_noted && sysctl(key)?.as_deref() == Some(value) {
             self.content.unclear.insert(key.to_owned());
-            self.save()?;
+            self.save();
         }
         Ok(())
     }
@@ -121,12 +121,12 @@ impl Journal {
         keys.iter().try_for_each(|key| self.restore(key))
     }
 
-    /// Sets a sysctl; the note of its earlier value is on disk before. A value that is right
-    /// already, or a sysctl that does not exist (IPv6 switched off), is left alone.
+    /// Sets a sysctl; the note of its earlier value is on disk before, if the disk takes it. A value
+    /// that is right already, or a sysctl that does not exist (IPv6 switched off), is left alone.
     ///
     /// # Errors
     ///
-    /// The file or the sysctl cannot be written.
+    /// The sysctl cannot be written.
     pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), HostError> {
         let Some(was) = sysctl(key)? else {
             return Ok(());
@@ -135,7 +135,7 @@ impl Journal {
             return Ok(());
         }
         self.content.changes.push(Change { key: key.to_owned(), was, set: value.to_owned() });
-        self.save()?;
+        self.save();
         debug!(key, value, "set");
         write(key, value)
     }
@@ -152,7 +152,8 @@ impl Journal {
             }
         }
         self.content.changes.retain(|change| change.key != key);
-        self.save()
+        self.save();
+        Ok(())
     }
 
     /// Undoes everything, the latest change first.
@@ -175,16 +176,47 @@ impl Journal {
         }
     }
 
-    /// Whole or not at all.
-    fn save(&self) -> Result<(), HostError> {
+    /// Writes the file where it is not as it should be: it could not be written, or is gone.
+    pub(super) fn keep(&mut self) {
+        if !self.path.exists() {
+            self.saved = None;
+        }
+        self.save();
+    }
+
+    /// Whole or not at all. A disk that is full is no reason to leave the host as it should not be:
+    /// clients are served, and [`keep`](Self::keep) tries again.
+    fn save(&mut self) {
+        if self.saved.as_ref() == Some(&self.content) {
+            return;
+        }
         let draft = self.path.with_extension("json.new");
         let save = || {
+            if let Some(directory) = self.path.parent() {
+                fs::create_dir_all(directory)?;
+            }
             let mut file = File::create(&draft)?;
             file.write_all(&serde_json::to_vec_pretty(&self.content)?)?;
             file.sync_all()?;
             fs::rename(&draft, &self.path)
         };
-        save().map_err(|source| HostError::file("write", &self.path, source))
+        let saved: io::Result<()> = save();
+        match saved {
+            Ok(()) => {
+                if self.is_unsaved {
+                    info!(path = %self.path.display(), "written, now that there is room");
+                }
+                (self.saved, self.is_unsaved) = (Some(self.content.clone()), false);
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&draft);
+                if !std::mem::replace(&mut self.is_unsaved, true) {
+                    let path = self.path.display();
+                    warn!(%path, %error, "cannot note what is changed on this host: if lb ended \
+                          now, `lb detach` would not undo all of it");
+                }
+            }
+        }
     }
 }
 

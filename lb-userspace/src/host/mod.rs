@@ -66,11 +66,16 @@ impl Host {
         let netlink = Netlink::open()?;
         let announced = netlink.marked_addresses().await?;
         let neighbours = Neighbours::resume(&netlink).await?;
-        journal.begin(!announced.is_empty() || neighbours.ours().next().is_some())?;
+        journal.begin(!announced.is_empty() || neighbours.ours().next().is_some());
         let mut host =
             Self { netlink, journal, loopback: 0, announced, neighbours, _territory: territory };
         host.loopback = host.find_interfaces(["lo"]).await?[0].index;
         Ok(host)
+    }
+
+    /// Writes the notes of what is changed, where they could not be written or are gone.
+    pub fn keep_notes(&mut self) {
+        self.journal.keep();
     }
 
     /// Leaves the host as it was found. Each step is tried, whatever happens to the others.

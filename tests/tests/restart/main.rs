@@ -4,6 +4,7 @@
 //! answers with RST: had an interface been without a program for a moment, the bulk transfer that
 //! runs through it all would break, and the host would have counted a reset.
 
+mod notes;
 mod replaced;
 mod scene;
 

@@ -52,7 +52,7 @@ fn what_a_kill_cuts_short_never_happened() {
     let mut ledger = directory.ledger();
     let mut slots = Slots::new(CAPACITY);
     slots.load(server(1)).unwrap();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     let mut told = vec![slots.assigned()];
     let mut ends = vec![fs::metadata(directory.log()).unwrap().len()];
     for step in 0..3 {
@@ -62,7 +62,7 @@ fn what_a_kill_cuts_short_never_happened() {
             // An index of somebody before.
             _ => drop(slots.load(server(4)).unwrap()),
         }
-        ledger.note(&mut slots).unwrap();
+        ledger.note(&mut slots);
         told.push(slots.assigned());
         ends.push(fs::metadata(directory.log()).unwrap().len());
     }
@@ -81,16 +81,16 @@ fn the_next_daemon_writes_behind_nothing_that_was_cut() {
     let directory = Directory::new("next");
     let mut slots = Slots::new(CAPACITY);
     let mut ledger = directory.ledger();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     slots.load(server(1)).unwrap();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     let text = fs::read(directory.log()).unwrap();
     fs::write(directory.log(), &text[..text.len() - 1]).unwrap();
     let mut next = directory.ledger();
     let mut slots = Slots::resume(CAPACITY, &next.assigned().unwrap());
-    next.note(&mut slots).unwrap();
+    next.note(&mut slots);
     slots.load(server(2)).unwrap();
-    next.note(&mut slots).unwrap();
+    next.note(&mut slots);
     assert_eq!(directory.ledger().assigned(), Some(slots.assigned()));
 }
 
@@ -99,11 +99,11 @@ fn a_log_belongs_to_one_writing() {
     let directory = Directory::new("writing");
     let mut slots = Slots::new(CAPACITY);
     let mut ledger = directory.ledger();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     slots.load(server(1)).unwrap();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     let old = fs::read(directory.log()).unwrap();
-    directory.ledger().note(&mut Slots::new(CAPACITY)).unwrap();
+    directory.ledger().note(&mut Slots::new(CAPACITY));
     // Killed between the one file and the other.
     fs::write(directory.log(), old).unwrap();
     assert_eq!(directory.ledger().assigned(), Some(Assigned::default()));
@@ -117,16 +117,16 @@ fn a_change_costs_a_line_and_a_log_does_not_grow_for_ever() {
         slots.load(server(n)).unwrap();
     }
     let mut ledger = directory.ledger();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     let length = || fs::metadata(directory.log()).unwrap().len();
     let begun = length();
     slots.load(server(10_000)).unwrap();
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     assert!((1..100).contains(&(length() - begun)), "{}", length() - begun);
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     let one = length();
     forget_all(&mut slots);
-    ledger.note(&mut slots).unwrap();
+    ledger.note(&mut slots);
     assert!(length() < one, "all is written anew");
     assert_eq!(directory.ledger().assigned(), Some(Assigned::default()));
 }

@@ -138,6 +138,19 @@ const ROWS: &[Row] = &[
     ("load_balancer = { servers = [] }", &["2:29 `servers` is empty"]),
     ("load_balancer = {}", &["2:17 `servers` is missing in `load_balancer`"]),
     (
+        "load_balancer = { servers = [{ address = 'fd00::1:8080' }] }\ninternal_port = 80",
+        &["2:42 `fd00::1:8080` may be an address, or an address and a port"],
+    ),
+    (
+        "load_balancer = { servers = [{ address = 'fd00:0:0:0:0:0:0:1:8080' }] }",
+        &["2:42 `fd00:0:0:0:0:0:0:1:8080` is not the address of a server"],
+    ),
+    (
+        "load_balancer.servers = [{ address = '10.0.0.1' }, { address = '[fd00::1:8080]' }, \
+         { address = 'fd00::1:11' }]\ninternal_port = 80",
+        &[],
+    ),
+    (
         "load_balancer = { servers = [{ address = '10.0.0.1:80' }], strategy = 'leastconn' }",
         &["2:71 `leastconn` is not a value of `strategy`"],
     ),
