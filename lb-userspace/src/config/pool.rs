@@ -49,6 +49,10 @@ pub(super) fn pool(value: Value<'_>) -> Option<PoolDraft> {
         let example = r#"servers = [{ address = "10.0.0.11:8080" }]"#;
         let servers = pool.required("servers", example, servers);
         let health_check = pool.optional("health_check", health_check);
+        // Traefik's: a response is held back for so long. Here it never is.
+        pool.optional("response_forwarding", |it| {
+            it.section(|forwarding| forwarding.optional("flush_interval", |_| Some(())))
+        });
         pool.not_yet("sticky", "choose by `strategy`");
         pool.not_yet("pass_host_header", "`Host` is always passed on");
         pool.not_yet("servers_transport", "servers are reached by plain HTTP/1.1 or TCP");
@@ -57,7 +61,8 @@ pub(super) fn pool(value: Value<'_>) -> Option<PoolDraft> {
 }
 
 fn strategy(value: Value<'_>) -> Option<At<Strategy>> {
-    Some(value.at(value.choice(&Strategy::NAMED, &[])?))
+    let names = [&Strategy::NAMED[..], &Strategy::ALSO_NAMED].concat();
+    Some(value.at(value.choice(&names, &[])?))
 }
 
 fn servers(value: Value<'_>) -> Option<List<ServerDraft>> {

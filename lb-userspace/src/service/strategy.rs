@@ -29,6 +29,10 @@ impl Strategy {
         ("random", Self::Random),
     ];
 
+    /// What Traefik calls some of them.
+    pub const ALSO_NAMED: [(&str, Self); 2] =
+        [("hrw", Self::Maglev), ("leasttime", Self::PeakEwma)];
+
     /// Its name there.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -160,6 +160,10 @@ const ROWS: &[Row] = &[
         &[],
     ),
     (
+        "ports = [{ port = 80, handlers = ['http'] }]\nloadBalancer = { strategy = 'hrw', servers = [{ address = '10.0.0.1:80' }], responseForwarding = { flushInterval = '1s' } }",
+        &[],
+    ),
+    (
         "loadBalancer = { servers = [{ address = '10.0.0.1:80' }], sticky = {} }\nload_balancer_ = 1",
         &["2:59 `sticky` is not supported yet", "3:1 unknown key `load_balancer_` in `services`"],
     ),
