@@ -168,6 +168,7 @@ mod tests {
         assert!(found(&["b.example.com"], &certified, "default_self_signed = true").is_empty());
     }
 
+    /// diennea/carapaceproxy#251: taking it out of service leaves clients with nothing at all.
     #[test]
     fn a_certificate_that_has_expired_is_told() {
         let directory = std::env::temp_dir().join(format!("lb-stale-{}", std::process::id()));

@@ -47,6 +47,7 @@ impl Drop for Small {
     }
 }
 
+/// d2iq-archive/marathon-lb#603, hashicorp/consul#820: for want of disk space nothing was served.
 #[test]
 fn a_full_disk_stops_no_start() -> Result<()> {
     let mut scene = Scene::up()?;

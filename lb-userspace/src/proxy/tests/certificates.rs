@@ -60,6 +60,7 @@ async fn a_new_certificate_is_shown_and_connections_go_on() {
     lab.finish().await;
 }
 
+/// nginx/njs-acme#52: a renewal that failed half way left a new key beside the old certificate.
 #[tokio::test]
 async fn what_is_not_sound_leaves_the_last_that_was() {
     let (lab, old) = https().await;
@@ -119,6 +120,8 @@ fn a_directory_is_followed_as_files_come_and_go() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+/// gravitational/teleport#19996, teamhephy/controller#168, jembi/openhim-core-js#391: one bad pair
+/// kept all the others from being served.
 #[tokio::test]
 async fn a_bad_pair_costs_its_own_names_alone() {
     let backend = backend::saying("hello").await;
