@@ -15,6 +15,7 @@ mod listing;
 mod notes;
 mod observing;
 mod privilege;
+mod proxy_start;
 mod rehearsal;
 mod report;
 mod resizing;

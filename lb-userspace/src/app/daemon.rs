@@ -1,15 +1,12 @@
 //! The daemon's life between an attached kernel program and one that goes on without it.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
 use ::tracing::{error, info, warn};
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use tokio::{
     select,
     sync::{mpsc, watch},
@@ -25,6 +22,7 @@ use super::{
     explaining,
     listing::{self, Names},
     notes::Notes,
+    proxy_start,
     report::{Report, Reported},
     signals::{Order as Signal, Signals},
     sources::Sources,
@@ -35,13 +33,13 @@ use super::{
 };
 use crate::{
     admin::{Asked, Door, Drain, Drained, Explanation, Order, Orders, Question},
-    datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher, ingress_interface},
+    datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     fleet::Fleet,
     health::{Monitor, Transition},
     host::{Host, LinkWatch},
     lack::Lacks,
     load::Load,
-    proxy::{self, CertificateStore, Handshakes, Proxy, Routes},
+    proxy::{self, CertificateStore, Handshakes},
     settings::Config,
 };
 
@@ -94,10 +92,7 @@ impl Daemon {
     /// kernel's tables lead to it, those before our program takes the place of an earlier one, and
     /// that before the routes that make the addresses ours.
     pub(super) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let (certificates, unsound) = CertificateStore::open(&self.config.certificates);
-        for error in unsound {
-            error!(%error, "going on without this certificate: TLS clients of its names are refused");
-        }
+        let certificates = proxy_start::open_certificates(&self.config.certificates);
         let proxy = self.start_proxy(&certificates)?;
         self.prepare_host().await?;
         if let Err(error) = self.note_drains() {
@@ -123,31 +118,6 @@ impl Daemon {
         self.end_trace();
         self.drain(proxy).await;
         Ok(())
-    }
-
-    /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
-    fn start_proxy(
-        &mut self,
-        certificates: &Arc<CertificateStore>,
-    ) -> anyhow::Result<proxy::Running> {
-        let Config { node, proxy, .. } = &self.config;
-        let rotation = self.config.proxy.ticket_rotation;
-        let routes = Routes::new(&self.fleet, certificates, self.config.geography(), rotation)?;
-        let cores = || thread::available_parallelism().map_or(1, usize::from);
-        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-        let workers = node.workers.unwrap_or_else(cores);
-        let bound = Proxy::bind(workers, any, self.kept(), self.lacks.clone());
-        let bound = bound.context("cannot open the proxy's listeners")?;
-        self.kernel.attach_listener(&bound.listeners()[0])?;
-        let routes = Arc::new(ArcSwap::from_pointee(routes));
-        let settings = Arc::new(proxy.clone());
-        Ok(bound.start(
-            settings,
-            node.region.clone(),
-            routes,
-            self.load.clone(),
-            ingress_interface,
-        )?)
     }
 
     /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
