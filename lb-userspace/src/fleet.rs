@@ -69,6 +69,7 @@ pub struct Backend {
     /// Of its answers, where the service's strategy goes by it.
     pub latency: Latency,
     up: AtomicBool,
+    speaks_h2c: AtomicBool,
     draining: AtomicBool,
     expelled: AtomicBool,
     /// For those who ask the daemon: no request looks at it.
@@ -84,6 +85,7 @@ impl Backend {
             expelled: AtomicBool::new(false),
             drain_deadline: Mutex::default(),
             up: AtomicBool::new(true),
+            speaks_h2c: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             latency: Latency::default(),
             server,
@@ -136,5 +138,17 @@ impl Backend {
 
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Relaxed);
+    }
+
+    /// Whether it answered when it was last spoken to in HTTP/2 without TLS. Only asked where that
+    /// matters.
+    #[must_use]
+    pub fn speaks_h2c(&self) -> bool {
+        self.speaks_h2c.load(Ordering::Relaxed)
+    }
+
+    /// What was known before.
+    pub fn set_speaks_h2c(&self, speaks: bool) -> bool {
+        self.speaks_h2c.swap(speaks, Ordering::Relaxed)
     }
 }

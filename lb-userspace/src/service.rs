@@ -3,6 +3,7 @@
 mod mix;
 mod plain;
 mod quic;
+mod redirect;
 mod speech;
 mod steering;
 mod strategy;
@@ -24,6 +25,7 @@ use crate::interface::InterfacePattern;
 
 pub use mix::mix;
 pub use quic::default_server_id;
+pub use redirect::Redirect;
 pub use speech::Speech;
 pub use steering::{
     Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,
@@ -124,7 +126,10 @@ pub struct Port {
     /// Present exactly when `handlers` contains [`Handler::ProxyProto`].
     pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
-    pub force_https: bool,
+    pub force_https: Option<Redirect>,
+    /// How long a connection may be silent. `None`: requests as the settings say, relays for as long as
+    /// both sides are there. Only with handlers.
+    pub idle_timeout: Option<Duration>,
     pub http: HttpOptions,
 }
 
@@ -238,12 +243,16 @@ pub struct TlsOptions {
     /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for [`Handler::PgTls`]
     /// always `postgresql`.
     pub alpn: Vec<Arc<str>>,
+    /// Nobody said which protocols, and the servers speak them: `h2` counts only while they do.
+    pub alpn_by_servers: bool,
     /// At least one. Default: both.
     pub versions: Vec<TlsVersion>,
     /// Serve a self-signed certificate where none is configured for the name.
     pub default_self_signed: bool,
     /// Ask clients for a certificate. Default: no.
     pub client_auth: Option<ClientAuth>,
+    /// Tell servers of the certificates that clients show. Only with [`Handler::Http`].
+    pub forward_client_cert: bool,
 }
 
 /// Which certificates of clients are good.

@@ -170,11 +170,13 @@ pub struct ProxySettings {
     pub ticket_rotation: Duration,
     /// For a request's whole header section. Default 10 s.
     pub header_timeout: Duration,
-    /// Between requests of a client connection, and without a byte either way in a relay. A peer
-    /// that vanished is noticed after twice as long. Default 60 s.
+    /// Between requests of a client connection. Default 60 s.
     pub idle_timeout: Duration,
-    /// Without a byte in a relay or tunnel of which one side has ended. Default 10 s.
-    pub termination_delay: Duration,
+    /// How peers that vanished are noticed.
+    pub keepalive: Keepalive,
+    /// Without a byte in a relay or tunnel of which one side has ended, or for a client that ended its
+    /// side after its request. Default: no limit for relays, 10 s for requests.
+    pub termination_delay: Option<Duration>,
     /// Of a request, in bytes; larger ones are answered with 431. Default 64 KiB.
     pub max_header_size: usize,
     /// Of a request, in bytes; larger ones are answered with 413. Default: no limit.
@@ -194,6 +196,31 @@ pub struct ProxySettings {
     pub max_idle_per_backend: usize,
     /// How long such a connection may be idle. Default 60 s.
     pub upstream_idle_timeout: Duration,
+}
+
+/// TCP keep-alive, in whole seconds: of clients' connections and of those to servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Of silence, before the peer is asked whether it is there. Default 60 s.
+    pub time: Duration,
+    /// Until it is asked again. Default 15 s.
+    pub interval: Duration,
+    /// Questions without an answer after which it is gone. Default 4.
+    pub probes: u32,
+}
+
+impl Keepalive {
+    /// From a peer's last sign of life until it counts as gone.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.time + self.interval * self.probes
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(60), interval: Duration::from_secs(15), probes: 4 }
+    }
 }
 
 impl ProxySettings {

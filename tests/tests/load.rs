@@ -134,8 +134,8 @@ fn counts_are_0_after_clients_are_killed() -> Result<()> {
 #[test]
 fn counts_are_0_after_the_client_s_link_is_cut() -> Result<()> {
     let stage = Stage::up(|lab| {
-        let quick =
-            "[node.flow_timeouts]\nestablished = \"8s\"\n\n[proxy]\nidle_timeout = \"8s\"\n";
+        let quick = "[node.flow_timeouts]\nestablished = \"8s\"\n\n[proxy]\nkeepalive_time = \"4s\"\n\
+             keepalive_interval = \"2s\"\nkeepalive_probes = 2\n";
         Ok(format!("{quick}\n{}", all_ways(lab)?))
     })?;
     let held = hold_all_ways(&stage, 1)?;
@@ -144,7 +144,7 @@ fn counts_are_0_after_the_client_s_link_is_cut() -> Result<()> {
     download.args(["--silent", "--limit-rate", "1000", "--output", "/dev/null"]);
     download.arg(format!("http://{VIP4}/content/67108864"));
     let download = Process::start("curl", download, &stage.lab.directory().join("download.log"))?;
-    // Steered flows and relays may be gone already, by the same clock as without the cut.
+    // Steered flows may be gone already, by the same clock as without the cut.
     poll("the requests are under way", || Ok(live(&stage)?.values().sum::<u64>() >= 7))?;
     stage.lab.client.ip("link set eth0 down")?;
     wait_for_zero(&stage)?;

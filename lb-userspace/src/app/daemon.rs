@@ -35,7 +35,7 @@ use crate::{
     admin::{Asked, Door, Drain, Drained, Explanation, Order, Orders, Question},
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     fleet::Fleet,
-    health::{Monitor, Transition},
+    health::{Monitor, Prefaces, Transition},
     host::{Host, LinkWatch},
     lack::Lacks,
     load::Load,
@@ -111,9 +111,10 @@ impl Daemon {
         let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
         let means = self.means(proxy.kept());
         let monitor = Monitor::start(&self.config.services, is_up, &sender, means);
+        let prefaces = Prefaces::start(&self.fleet);
         info!(services = self.fleet.services.len(), "ready");
         self.follow(transitions, ordered).await;
-        drop(monitor);
+        drop((monitor, prefaces));
         // The data path goes on without us, and nobody will listen.
         self.end_trace();
         self.drain(proxy).await;

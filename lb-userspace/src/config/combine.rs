@@ -105,7 +105,7 @@ fn refuse_public_handlers(service: &Draft<'_>, report: &Report) {
                 format!("port {number} of a private service ends TLS"),
                 "leave `tls` and `pg_tls` out, or serve it publicly",
             )
-        } else if draft.port.force_https {
+        } else if draft.port.force_https.is_some() {
             (
                 format!("port {number} of a private service redirects to https"),
                 "remove `force_https`: a private service has no https",

@@ -1,6 +1,6 @@
 //! `http_options`: how HTTP is spoken to backends, and what responses say.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper::header::{HeaderName, HeaderValue};
 
@@ -9,22 +9,37 @@ use crate::service::{Handler, HttpOptions};
 use super::{
     diagnostic::Diagnostic,
     reader::{At, Value},
+    scalar::duration,
     section::Section,
 };
 
+/// In seconds.
+const YEAR: u64 = 365 * 24 * 3600;
+
 type Header = (Arc<str>, Vec<Arc<str>>);
 
-pub(super) fn http_options(value: Value<'_>) -> Option<HttpOptions> {
+/// The options, and the port's `idle_timeout` where it is said here, as Fly has it.
+pub(super) fn http_options(value: Value<'_>) -> Option<(HttpOptions, Option<At<Duration>>)> {
     value.section(|options| {
         let h2_backend = options.optional("h2_backend", Value::boolean);
+        let idle_timeout = options.optional("idle_timeout", |it| Some(it.at(seconds(it)?)));
         let response = options.optional("response", response);
         let (pristine, headers) = response.unwrap_or_default();
-        Some(HttpOptions {
+        let options = HttpOptions {
             h2_backend: h2_backend.unwrap_or(false),
             pristine,
             response_headers: headers,
-        })
+        };
+        Some((options, idle_timeout))
     })
+}
+
+/// A duration, or a whole number of seconds.
+fn seconds(value: Value<'_>) -> Option<Duration> {
+    match value.is_number() {
+        true => value.number(1..=YEAR).map(Duration::from_secs),
+        false => duration(value),
+    }
 }
 
 fn response(value: Value<'_>) -> Option<(bool, Vec<Header>)> {

@@ -21,6 +21,7 @@ mod port;
 mod port_range;
 mod proxy;
 mod reader;
+mod redirect;
 mod regions;
 mod scalar;
 mod section;

@@ -1,16 +1,18 @@
 //! `[[services.ports]]`: a port and what happens to connections on it.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, path::Path, time::Duration};
 
-use crate::service::{Handler, Port, ProxyProtocol};
+use crate::service::{Handler, Port, ProxyProtocol, Redirect};
 
 use super::{
     diagnostic::{Diagnostic, Span},
     http::{check_http_options, http_options},
     port_range::port_range,
     reader::{At, List, Report, Value},
+    redirect::{check_force_https, check_word, force_https},
+    scalar::duration,
     section::Section,
-    tls::{check_alpn, check_tls_options, is_tls, tls_options},
+    tls::{check_tls, check_tls_options, is_tls, tls_options},
 };
 
 /// A port that is sound in itself, and where its parts are written.
@@ -26,35 +28,52 @@ impl PortDraft {
     }
 }
 
+/// What `handlers` say.
+#[derive(Default)]
+pub(super) struct Chain {
+    /// In the order in which they act on a connection.
+    pub handlers: Vec<Handler>,
+    /// The word `redirect` is among them.
+    pub redirect: Option<Span>,
+}
+
 /// Relative paths are relative to `directory`.
 pub(super) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
     value.section(|port| {
         let number = port_range(port);
-        let handlers = port.optional("handlers", handlers);
+        let chain = port.optional("handlers", handlers);
         let tls = port.optional("tls_options", |it| tls_options(it, directory));
         let proxy_proto = port.optional("proxy_proto_options", proxy_proto_options);
         let http = port.optional("http_options", http_options);
-        let force_https = port.optional("force_https", Value::boolean);
-        if handlers.is_none() && port.has("handlers") {
+        let force_https = port.optional("force_https", force_https);
+        let idle_timeout = port.optional("idle_timeout", |it| Some(it.at(duration(it)?)));
+        if chain.is_none() && port.has("handlers") {
             return None;
         }
-        let handlers = handlers.unwrap_or_default();
-        let is_sound = check_tls_options(port, &handlers)
-            & check_proxy_proto_options(port, &handlers)
-            & check_http_options(port, &handlers)
-            & check_force_https(port, &handlers, force_https == Some(true))
-            & check_alpn(port.report(), &handlers, tls.as_ref());
-        let has = |handler| handlers.contains(&handler);
+        let chain = chain.unwrap_or_default();
+        let handlers = &*chain.handlers;
+        let (http, http_idle) = http.unwrap_or_default();
+        let is_sound = check_tls_options(port, handlers)
+            & check_proxy_proto_options(port, handlers)
+            & check_http_options(port, handlers)
+            & check_force_https(port, &chain, force_https.as_ref())
+            & check_tls(port.report(), handlers, tls.as_ref())
+            & check_idle_timeout(port, handlers, http_idle.as_ref());
         let number = number.filter(|_| is_sound)?;
+        let redirect = chain.redirect.map(|_| Redirect::default());
+        let force_https = force_https.flatten().or(redirect);
+        let has_proxy_proto = handlers.contains(&Handler::ProxyProto);
         Some(PortDraft {
             port: Port {
                 port: number.value.0,
                 end_port: number.value.1,
-                tls: is_tls(&handlers).then(|| tls.unwrap_or_default().build(&handlers)),
-                proxy_proto: has(Handler::ProxyProto).then(|| proxy_proto.unwrap_or_default()),
-                force_https: force_https == Some(true),
-                http: http.unwrap_or_default(),
-                handlers,
+                tls: is_tls(handlers).then(|| tls.unwrap_or_default().build(handlers)),
+                proxy_proto: has_proxy_proto.then(|| proxy_proto.unwrap_or_default()),
+                // On a port that ends TLS nothing is left to be redirected.
+                force_https: force_https.filter(|_| !is_tls(handlers)),
+                idle_timeout: idle_timeout.or(http_idle).map(|it| it.value),
+                http,
+                handlers: chain.handlers,
             },
             number: number.span,
             handlers: port.key_span("handlers"),
@@ -74,40 +93,53 @@ const CHAINS: [&[Handler]; 8] = [
     &[Handler::PgTls, Handler::ProxyProto],
 ];
 
-fn handlers(value: Value<'_>) -> Option<Vec<Handler>> {
-    let handlers = value.list(|it| {
-        let known = [Handler::Tls, Handler::Http, Handler::PgTls, Handler::ProxyProto];
-        it.choice(&known.map(|handler| (handler.name(), handler)), &[])
-    })?;
-    let distinct = refuse_repeated_handlers(value.report(), &handlers);
-    if !handlers.whole || !distinct {
-        return None;
-    }
-    let handlers = handlers.into_values();
-    if CHAINS.contains(&&*handlers) {
-        return Some(handlers);
-    }
-    let same_in_order = |chain: &&[Handler]| {
-        chain.len() == handlers.len() && chain.iter().all(|it| handlers.contains(it))
-    };
-    match CHAINS.into_iter().find(same_in_order) {
-        Some(chain) => value.refuse(
-            format!(
-                "{}: handlers act in the order in which they are written",
-                listed(&handlers, ", ")
-            ),
-            format!("write [{}]", quoted(chain)),
-        ),
-        None => value.refuse(
-            format!("{} do not go together", listed(&handlers, " and ")),
-            "`http` speaks to backends itself; the others hand bytes on: see docs/configuration.md",
-        ),
+/// A word of `handlers`.
+#[derive(Clone, Copy)]
+enum Word {
+    Handler(Handler),
+    Redirect,
+}
+
+impl Word {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Handler(handler) => handler.name(),
+            Self::Redirect => "redirect",
+        }
     }
 }
 
-fn quoted(handlers: &[Handler]) -> String {
-    let words: Vec<_> = handlers.iter().map(|it| format!("\"{}\"", it.name())).collect();
-    words.join(", ")
+/// A set: each acts at its own place, whatever the order in which they are written.
+fn handlers(value: Value<'_>) -> Option<Chain> {
+    let words = value.list(|it| {
+        let known = [Handler::Tls, Handler::Http, Handler::PgTls, Handler::ProxyProto];
+        let known = known.map(Word::Handler).into_iter().chain([Word::Redirect]);
+        it.choice(&known.map(|word| (word.name(), word)).collect::<Vec<_>>(), &[])
+    })?;
+    let distinct = refuse_repeated_handlers(value.report(), &words);
+    if !words.whole || !distinct {
+        return None;
+    }
+    let redirect = words.items.iter().find(|it| matches!(it.value, Word::Redirect));
+    let redirect = redirect.map(|it| it.span.clone());
+    let handlers = words.into_values().into_iter().filter_map(|word| match word {
+        Word::Handler(handler) => Some(handler),
+        Word::Redirect => None,
+    });
+    let handlers: Vec<_> = handlers.collect();
+    let is_meant = |chain: &&[Handler]| {
+        chain.len() == handlers.len() && chain.iter().all(|it| handlers.contains(it))
+    };
+    let Some(chain) = CHAINS.into_iter().find(is_meant) else {
+        return value.refuse(
+            format!("{} do not go together", listed(&handlers, " and ")),
+            "`http` speaks to backends itself; the others hand bytes on: see docs/configuration.md",
+        );
+    };
+    if let Some(span) = &redirect {
+        check_word(value, span, chain)?;
+    }
+    Some(Chain { handlers: chain.to_vec(), redirect })
 }
 
 fn listed(handlers: &[Handler], between: &str) -> String {
@@ -115,7 +147,7 @@ fn listed(handlers: &[Handler], between: &str) -> String {
     words.join(between)
 }
 
-fn refuse_repeated_handlers(report: &Report, handlers: &List<Handler>) -> bool {
+fn refuse_repeated_handlers(report: &Report, handlers: &List<Word>) -> bool {
     let named: Vec<_> = handlers
         .items
         .iter()
@@ -147,30 +179,25 @@ fn check_proxy_proto_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
     false
 }
 
-fn check_force_https(port: &Section<'_>, handlers: &[Handler], force_https: bool) -> bool {
-    let Some(span) = port.key_span("force_https").filter(|_| force_https) else {
+/// Steered flows have times of their own.
+fn check_idle_timeout(
+    port: &Section<'_>,
+    handlers: &[Handler],
+    of_http: Option<&At<Duration>>,
+) -> bool {
+    let Some(span) = port.key_span("idle_timeout") else {
         return true;
     };
-    let (has_http, ends_tls) = (handlers.contains(&Handler::Http), is_tls(handlers));
-    let (message, help) = match (has_http, ends_tls) {
-        (true, false) => return true,
-        (true, true) => (
-            "`force_https` on a port that already is https",
-            r#"set it on the port with `handlers = ["http"]`, usually 80"#,
-        ),
-        (false, true) => (
-            "`force_https` on a port without the `http` handler",
-            r#"set it on the port with `handlers = ["http"]`, usually 80: what is in TLS cannot be redirected"#,
-        ),
-        (false, false) => (
-            "`force_https` on a port without the `http` handler",
-            r#"add `handlers = ["http"]`: only HTTP can be redirected"#,
-        ),
+    let diagnostic = if handlers.is_empty() {
+        Diagnostic::new(span, "`idle_timeout` on a port without handlers")
+            .help("how long steered flows may be silent is said by the service's `flow_timeouts`")
+    } else if let Some(other) = of_http {
+        Diagnostic::new(span, "`idle_timeout` is given twice")
+            .related(other.span.clone(), "and in `http_options`")
+            .help("remove one of the two: they mean the same")
+    } else {
+        return true;
     };
-    let mut diagnostic = Diagnostic::new(span, message).help(help);
-    if let Some(span) = port.key_span("handlers") {
-        diagnostic = diagnostic.related(span, "the handlers of this port");
-    }
     port.report().push(diagnostic);
     false
 }

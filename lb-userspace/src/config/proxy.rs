@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::settings::{CertificateFiles, CertificateSource, ProxySettings};
+use crate::settings::{CertificateFiles, CertificateSource, Keepalive, ProxySettings};
 
 use super::{
     NamedFile,
@@ -20,6 +20,10 @@ use super::{
 /// Of keys for session tickets.
 const LONGEST_ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// TCP_KEEPIDLE and TCP_KEEPINTVL end at 32767 s, TCP_KEEPCNT at 127.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(9 * 60 * 60);
+const MOST_PROBES: u32 = 127;
+
 pub(super) fn default_proxy() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
@@ -29,7 +33,8 @@ pub(super) fn default_proxy() -> ProxySettings {
         ticket_rotation: LONGEST_ROTATION,
         header_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(60),
-        termination_delay: Duration::from_secs(10),
+        keepalive: Keepalive::default(),
+        termination_delay: None,
         max_header_size: 64 * 1024,
         max_request_body: u64::MAX,
         request_timeout: None,
@@ -53,7 +58,9 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
         let max_header = proxy.optional("max_header_size", |it| it.number(8192..=1 << 20));
         let max_body = proxy.optional("max_request_body", |it| it.number(0..=u64::MAX >> 1));
         let request_timeout = proxy.optional("request_timeout", duration);
+        let termination_delay = proxy.optional("termination_delay", duration);
         let ticket_rotation = proxy.optional("ticket_rotation", ticket_rotation);
+        let keepalive = keepalive(proxy);
         let mut or = |key, default| proxy.optional(key, duration).unwrap_or(default);
         Some(ProxySettings {
             header_prefix: header_prefix.unwrap_or(default.header_prefix),
@@ -63,7 +70,8 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
             ticket_rotation: ticket_rotation.unwrap_or(default.ticket_rotation),
             header_timeout: or("header_timeout", default.header_timeout),
             idle_timeout: or("idle_timeout", default.idle_timeout),
-            termination_delay: or("termination_delay", default.termination_delay),
+            keepalive,
+            termination_delay,
             max_header_size: max_header.unwrap_or(default.max_header_size),
             max_request_body: max_body.unwrap_or(default.max_request_body),
             request_timeout,
@@ -75,6 +83,31 @@ pub(super) fn proxy(value: Value<'_>) -> Option<ProxySettings> {
             upstream_idle_timeout: or("upstream_idle_timeout", default.upstream_idle_timeout),
         })
     })
+}
+
+fn keepalive(proxy: &mut Section<'_>) -> Keepalive {
+    let time = proxy.optional("keepalive_time", whole_seconds);
+    let interval = proxy.optional("keepalive_interval", whole_seconds);
+    let probes = proxy.optional("keepalive_probes", |it| it.number(1..=MOST_PROBES));
+    let default = Keepalive::default();
+    Keepalive {
+        time: time.unwrap_or(default.time),
+        interval: interval.unwrap_or(default.interval),
+        probes: probes.unwrap_or(default.probes),
+    }
+}
+
+/// As the kernel takes them (tcp(7)).
+fn whole_seconds(value: Value<'_>) -> Option<Duration> {
+    let period = duration(value)?;
+    let is_whole = period.subsec_nanos() == 0;
+    if is_whole && (Duration::from_secs(1)..=LONGEST_KEEPALIVE).contains(&period) {
+        return Some(period);
+    }
+    value.refuse(
+        format!("`{}` must be whole seconds from 1s to 9h", value.key()),
+        "TCP keep-alive of Linux counts in seconds",
+    )
 }
 
 fn ticket_rotation(value: Value<'_>) -> Option<Duration> {

@@ -153,6 +153,14 @@ impl<'a> Value<'a> {
         self.node.get_ref().as_bool().is_some()
     }
 
+    pub(super) fn is_table(self) -> bool {
+        self.node.get_ref().as_table().is_some()
+    }
+
+    pub(super) fn is_number(self) -> bool {
+        self.node.get_ref().as_integer().is_some()
+    }
+
     pub(super) fn boolean(self) -> Option<bool> {
         match self.node.get_ref().as_bool() {
             Some(value) => Some(value),

@@ -18,17 +18,22 @@ pub(super) struct TlsDraft {
     versions: Option<Vec<TlsVersion>>,
     default_self_signed: bool,
     client_auth: Option<ClientAuth>,
+    forward_client_cert: Option<At<bool>>,
 }
 
 impl TlsDraft {
     pub(super) fn build(self, handlers: &[Handler]) -> TlsOptions {
         let default = if handlers.contains(&Handler::PgTls) { PG_ALPN } else { HTTP_ALPN };
+        let is_raw = !handlers.contains(&Handler::Http) && !handlers.contains(&Handler::PgTls);
+        let alpn_by_servers = is_raw && self.alpn.is_none();
         let alpn = self.alpn.map(|names| names.into_iter().map(|name| name.value).collect());
         TlsOptions {
+            alpn_by_servers,
             alpn: alpn.unwrap_or_else(|| default.iter().map(|&name| name.into()).collect()),
             versions: self.versions.unwrap_or_else(|| vec![TlsVersion::V1_2, TlsVersion::V1_3]),
             default_self_signed: self.default_self_signed,
             client_auth: self.client_auth,
+            forward_client_cert: self.forward_client_cert.is_some_and(|it| it.value),
         }
     }
 }
@@ -55,11 +60,22 @@ pub(super) fn tls_options(value: Value<'_>, directory: &Path) -> Option<TlsDraft
         });
         let self_signed = tls.optional("default_self_signed", Value::boolean);
         let client_auth = client_auth(tls, directory);
+        let forward_client_cert =
+            tls.optional("forward_client_cert", |it| Some(it.at(it.boolean()?)));
+        if let Some(forward) = forward_client_cert.as_ref().filter(|it| it.value)
+            && !tls.has("client_ca")
+        {
+            let message =
+                "`forward_client_cert` without `client_ca`: clients are asked for no certificate";
+            let help = "add `client_ca` with the authorities that issue clients' certificates";
+            tls.report().push(Diagnostic::new(forward.span.clone(), message).help(help));
+        }
         Some(TlsDraft {
             alpn,
             versions,
             default_self_signed: self_signed.unwrap_or(false),
             client_auth,
+            forward_client_cert,
         })
     })
 }
@@ -112,9 +128,15 @@ pub(super) fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> boo
     false
 }
 
+/// What goes with these handlers.
+pub(super) fn check_tls(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
+    let Some(tls) = tls else { return true };
+    check_alpn(report, handlers, tls) & check_forward_client_cert(report, handlers, tls)
+}
+
 /// Where we speak the protocol ourselves, it must be one that we speak.
-pub(super) fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
-    let names = tls.and_then(|tls| tls.alpn.as_deref()).unwrap_or_default();
+fn check_alpn(report: &Report, handlers: &[Handler], tls: &TlsDraft) -> bool {
+    let names = tls.alpn.as_deref().unwrap_or_default();
     let (handler, spoken) = match handlers {
         [.., Handler::Http] => (Handler::Http.name(), HTTP_ALPN),
         [Handler::PgTls, ..] => (Handler::PgTls.name(), PG_ALPN),
@@ -125,5 +147,17 @@ pub(super) fn check_alpn(report: &Report, handlers: &[Handler], tls: Option<&Tls
     let message = format!("the `{handler}` handler does not speak `{}`", name.value);
     let help = format!("use {}, or remove the `{handler}` handler", one_of(spoken));
     report.push(Diagnostic::new(name.span.clone(), message).help(help));
+    false
+}
+
+fn check_forward_client_cert(report: &Report, handlers: &[Handler], tls: &TlsDraft) -> bool {
+    let forward = tls.forward_client_cert.as_ref().filter(|it| it.value);
+    let Some(forward) = forward.filter(|_| !handlers.contains(&Handler::Http)) else {
+        return true;
+    };
+    let message = "`forward_client_cert` on a port without the `http` handler";
+    let help =
+        r#"it is told in a header; `proxy_proto` with `version = "v2"` tells the common name"#;
+    report.push(Diagnostic::new(forward.span.clone(), message).help(help));
     false
 }

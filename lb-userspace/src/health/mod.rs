@@ -2,10 +2,12 @@
 
 mod announce;
 mod ask;
+mod h2c;
 mod monitor;
 mod probe;
 mod state;
 
+pub use h2c::Prefaces;
 pub use monitor::{Means, Monitor, Transition};
 pub use probe::{Failure, probe};
 pub use state::Health;

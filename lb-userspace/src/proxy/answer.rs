@@ -1,7 +1,7 @@
 //! Answers of our own: why a request did not reach a backend, or its response the client.
 
 use hyper::{
-    HeaderMap, Response, StatusCode, Version,
+    Response, StatusCode, Version,
     body::Bytes,
     header::{self, HeaderValue},
 };
@@ -15,6 +15,8 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Each has a status, a word for programs and a sentence for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
+    #[error("this port speaks TLS: ask it by https")]
+    PlainHttp,
     #[error("the request's method is malformed")]
     BadMethod,
     #[error("the request's target is malformed")]
@@ -110,7 +112,8 @@ impl Fault {
 
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadMethod
+            Self::PlainHttp
+            | Self::BadMethod
             | Self::BadTarget
             | Self::BadVersion
             | Self::BadHeader
@@ -149,6 +152,7 @@ impl Fault {
 
     pub fn word(self) -> &'static str {
         match self {
+            Self::PlainHttp => "plain-http",
             Self::BadMethod => "bad-method",
             Self::BadTarget => "bad-target",
             Self::LongTarget => "target-too-long",
@@ -234,14 +238,5 @@ fn plain(status: StatusCode, text: Bytes) -> Response<Bytes> {
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    response
-}
-
-/// `301` to `location`.
-pub(super) fn moved(location: HeaderValue) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    let headers: &mut HeaderMap = response.headers_mut();
-    headers.insert(header::LOCATION, location);
     response
 }

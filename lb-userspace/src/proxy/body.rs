@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -53,6 +54,8 @@ pub(super) enum Broken {
 pub(super) struct Progress {
     stage: Cell<Stage>,
     moved: Cell<Instant>,
+    /// Between two parts.
+    allowed: Duration,
     watch: Rc<Watch>,
     /// By HTTP/2: what it is sent over.
     stream: Cell<Option<Stream>>,
@@ -77,6 +80,7 @@ impl Progress {
         Rc::new(Self {
             stage: Cell::new(Stage::Offered),
             moved: Cell::new(Instant::now()),
+            allowed: watch.idle(),
             watch: watch.clone(),
             stream: Cell::new(None),
         })
@@ -110,6 +114,11 @@ impl Progress {
             self.stage.set(if agrees { Stage::Offered } else { Stage::Unwanted });
         }
         self.stage.get() == Stage::Unwanted
+    }
+
+    /// Until when the next part is to come.
+    pub fn deadline(&self) -> Instant {
+        self.moved.get() + self.allowed
     }
 
     /// When the last part came.

@@ -71,10 +71,9 @@ pub(super) fn agree(
     let active = watch.begin(false);
     let client = client.clone();
     spawn_local(async move {
-        let silence = (&*client.worker.settings).into();
         let Ok(stream) = upgrade.await else { return };
         let stream = (TokioIo::new(stream), hyper::body::Bytes::new());
-        if let Err(error) = relay(stream, switched.backend, silence).await {
+        if let Err(error) = relay(stream, switched.backend, switched.silence).await {
             tracing::debug!(client = %client.peer, %error, "upgraded stream ended");
         }
         drop((switched.admission, active));

@@ -212,10 +212,7 @@ async fn send_over(
 }
 
 pub(super) fn allowance(worker: &Worker) -> Allowance {
-    Allowance {
-        response_header: worker.settings.response_header_timeout,
-        body_progress: worker.settings.idle_timeout,
-    }
+    Allowance { response_header: worker.settings.response_header_timeout }
 }
 
 pub(super) fn fault(failure: &Failure) -> Fault {

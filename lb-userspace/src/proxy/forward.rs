@@ -10,7 +10,7 @@ use hyper::{
 use tokio::{net::TcpStream, time::timeout_at};
 
 use super::{
-    answer::{Fault, moved},
+    answer::Fault,
     body::{RequestBody, ResponseBody},
     complaint::complain,
     exchange::{Exchange, count, count_failed},
@@ -20,7 +20,7 @@ use super::{
     http2, interim,
     lease::Lease,
     limits::Admission,
-    redirect,
+    relay::Silence,
     replay::Replayable,
     routes::Site,
     watch::Active,
@@ -33,6 +33,7 @@ pub(super) struct Switched {
     pub backend: (TcpStream, Bytes),
     /// Counted until the upgraded connection has ended.
     pub admission: Admission,
+    pub silence: Silence,
 }
 
 type Answer = (Response<ResponseBody>, Option<Box<Switched>>);
@@ -60,9 +61,10 @@ pub(super) fn receive(
     framing::check(&request, active.seen, found).map_err(refuse)?;
     let site = site(client, &mut request).map_err(refuse)?;
     count(&site);
-    if site.force_https && !client.facts.is_https(request.headers()) {
+    active.set_idle(site.idle(&client.worker.settings));
+    if let Some(redirect) = site.redirect.filter(|_| !client.facts.is_https(request.headers())) {
         let host = host::of(&request).expect("a site was found by it");
-        return Err(Box::new(moved(redirect::to_https(&host, request.uri()))));
+        return Err(Box::new(redirect.answer(&host, request.uri())));
     }
     host::to_origin_form(&mut request);
     *request.version_mut() = Version::HTTP_11;
@@ -70,6 +72,9 @@ pub(super) fn receive(
     let wants_length = framing::wants_length(request.method());
     let headers = request.headers_mut();
     let asked = headers::towards_backend(headers, found, &client.facts, version);
+    if let Some(certificate) = client.certificate(&site) {
+        client.facts.certify(headers, certificate);
+    }
     // By HTTP/1.1 trailers follow chunks alone.
     let length = length.filter(|&length| length == 0 || !asked.trailers);
     framing::frame(headers, found, wants_length, length);
@@ -197,9 +202,10 @@ async fn switch(
     offered: Option<Box<HeaderValue>>,
     active: Active,
 ) -> Answer {
+    let silence = site.silence(&client.worker.settings);
     let switched_to = response.headers().get(header::UPGRADE);
     let is_offered = offered.zip(switched_to).is_some_and(|(offered, to)| is_offered(to, &offered));
-    let switched = if is_offered { lease.into_switched().await } else { None };
+    let switched = if is_offered { lease.into_switched(silence).await } else { None };
     if switched.is_none() {
         let refusal = failed(client, site, Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);

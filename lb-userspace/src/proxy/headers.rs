@@ -11,12 +11,12 @@ use super::{
     fields::{self, Found, X_FORWARDED_PORT, is_odd, is_of_proxies},
     origin::Origin,
     replay,
+    scheme::{self, X_FORWARDED_PROTO, X_FORWARDED_SSL},
     worker::Worker,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_SSL: HeaderName = HeaderName::from_static("x-forwarded-ssl");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// The headers under the configured prefix, `Fly-` unless set otherwise.
 pub(super) struct Names {
@@ -178,12 +178,17 @@ impl Facts {
 
     /// Whether the request was made by https: to us, or to a trusted proxy before us.
     pub fn is_https(&self, headers: &HeaderMap) -> bool {
-        let told = self.is_trusted.then(|| headers.get(X_FORWARDED_PROTO)).flatten();
-        match told.map(HeaderValue::as_bytes) {
-            Some(proto) if proto.eq_ignore_ascii_case(b"https") => true,
-            Some(proto) if proto.eq_ignore_ascii_case(b"http") => false,
-            _ => self.is_tls,
-        }
+        let told = if self.is_trusted { scheme::is_https(headers) } else { None };
+        told.unwrap_or(self.is_tls)
+    }
+
+    /// Tells of the certificate that the client showed, beside those that a trusted proxy was shown.
+    pub fn certify(&self, headers: &mut HeaderMap, certificate: HeaderValue) {
+        // Strangers' were taken out.
+        let earlier = headers.get_all(X_FORWARDED_CLIENT_CERT).iter().map(HeaderValue::as_bytes);
+        let all: Vec<_> = earlier.chain([certificate.as_bytes()]).collect();
+        let all = HeaderValue::from_maybe_shared(hyper::body::Bytes::from(all.join(&b","[..])));
+        headers.insert(X_FORWARDED_CLIENT_CERT, all.unwrap_or(certificate));
     }
 
     /// A trusted proxy's list, which may span several lines, with that proxy at its end. Of others

@@ -22,7 +22,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     select,
     task::spawn_local,
@@ -30,11 +30,12 @@ use tokio::{
 };
 
 use super::{
-    answer::{self, Fault},
+    answer::Fault,
     connect,
     forward::{self, Switched},
     framing,
     headers::Facts,
+    last_words::{linger, say_last},
     origin::Origin,
     pace::{self, Pace},
     preface,
@@ -49,8 +50,9 @@ use super::{
 
 /// While draining: for the first request of a connection that has just been accepted.
 const LAST_CALL: Duration = Duration::from_secs(1);
-/// For a client that is still sending when it has had its last answer.
-const LINGER: Duration = Duration::from_secs(2);
+/// For an answer to a client that has ended its side, where the settings say nothing: it has gone, most
+/// often.
+const TERMINATION: Duration = Duration::from_secs(10);
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 /// What a client may send on a stream before a backend has taken it.
@@ -72,15 +74,38 @@ pub(super) struct Client {
     pub server: SocketAddr,
     /// Who ended its TLS.
     terminator: Option<Arc<Terminator>>,
+    /// What servers are told of the certificate that it showed, where any are.
+    certificate: Option<HeaderValue>,
+    /// Until its first request says of which service it is.
+    idle: Duration,
     /// hyper adds `Date` to each response without one: no service here is pristine.
     is_dated: bool,
 }
 
 impl Client {
-    pub fn new(
+    /// Without TLS.
+    pub fn plain(worker: Rc<Worker>, origin: Origin) -> Rc<Self> {
+        let idle = worker.settings.idle_timeout;
+        Self::new(worker, origin, None, None, idle)
+    }
+
+    /// Of `site`, as far as its handshake says.
+    pub fn secured(
+        worker: Rc<Worker>,
+        origin: Origin,
+        site: &Site,
+        certificate: Option<HeaderValue>,
+    ) -> Rc<Self> {
+        let idle = site.idle(&worker.settings);
+        Self::new(worker, origin, site.terminator.clone(), certificate, idle)
+    }
+
+    fn new(
         worker: Rc<Worker>,
         origin: Origin,
         terminator: Option<Arc<Terminator>>,
+        certificate: Option<HeaderValue>,
+        idle: Duration,
     ) -> Rc<Self> {
         let facts = Facts::new(&worker, &origin, terminator.is_some());
         let (peer, local, server) = (origin.client.ip(), origin.local, origin.server);
@@ -88,7 +113,17 @@ impl Client {
             let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
             !sites.any(|site| site.rewrite.is_pristine)
         });
-        Rc::new(Self { worker, facts, peer, local, server, terminator, is_dated })
+        Rc::new(Self {
+            worker,
+            facts,
+            peer,
+            local,
+            server,
+            terminator,
+            certificate,
+            idle,
+            is_dated,
+        })
     }
 
     /// Answers a request with why it gets no other answer.
@@ -138,15 +173,18 @@ impl Client {
     }
 
     fn limits(&self) -> Limits {
+        let settings = &self.worker.settings;
         Limits {
-            header: self.worker.settings.header_timeout,
-            idle: self.worker.settings.idle_timeout,
-            termination: self
-                .worker
-                .settings
-                .termination_delay
-                .min(self.worker.settings.idle_timeout),
+            header: settings.header_timeout,
+            termination: settings.termination_delay.unwrap_or(TERMINATION),
         }
+    }
+
+    /// What `site` is told of the certificate that the client showed.
+    pub fn certificate(&self, site: &Site) -> Option<HeaderValue> {
+        let certificate = self.certificate.as_ref()?;
+        let terminator = site.terminator.as_ref()?;
+        terminator.forwards_client_cert.then(|| certificate.clone())
     }
 }
 
@@ -176,7 +214,7 @@ pub(super) async fn serve1<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: Side + 'static,
 {
-    let watch = Watch::http1(client.worker.names.clone());
+    let watch = Watch::http1(client.worker.names.clone(), client.idle);
     let switched: Rc<RefCell<Option<Box<Switched>>>> = Rc::default();
     let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
     let service = service_fn({
@@ -233,18 +271,6 @@ where
     }
 }
 
-/// Answers what never became a request, and ends the connection.
-async fn say_last<S>(client: &Client, fault: Fault, mut stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let answer = answer::to_bytes(client.refuse(fault, Version::HTTP_11));
-    let within = client.worker.settings.idle_timeout;
-    if let Ok(Ok(())) = timeout(within, stream.write_all(&answer)).await {
-        linger(stream).await;
-    }
-}
-
 /// How a client's connection came to its end.
 #[derive(Clone, Copy, PartialEq)]
 enum Ended {
@@ -256,24 +282,12 @@ enum Ended {
     OutOfTime,
 }
 
-/// Takes what the client is still sending after our last answer. Closing at once would reset the
-/// connection, and the client could lose that answer (RFC 9112 9.6).
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    // On the heap: an array would be part of every connection's task.
-    let mut scrap = vec![0; 16 * 1024];
-    let rest = async {
-        let _ = stream.shutdown().await;
-        while matches!(stream.read(&mut scrap).await, Ok(1..)) {}
-    };
-    let _ = timeout(LINGER, rest).await;
-}
-
 /// Serves HTTP/2 on a stream of which `ahead` was read already.
 pub(super) async fn serve2<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let watch = Watch::http2(client.worker.names.clone());
+    let watch = Watch::http2(client.worker.names.clone(), client.idle);
     let sections = Sections::new(client.worker.settings.max_header_size);
     let service = service_fn({
         let (client, watch) = (client.clone(), watch.clone());
@@ -367,8 +381,7 @@ async fn tunnel<S>(client: &Client, stream: (S, Bytes), switched: Switched)
 where
     S: Side,
 {
-    let silence = (&*client.worker.settings).into();
-    if let Err(error) = relay(stream, switched.backend, silence).await {
+    if let Err(error) = relay(stream, switched.backend, switched.silence).await {
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
     drop(switched.admission);

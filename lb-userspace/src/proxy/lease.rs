@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     answer::Fault, complaint::complain, forward::Switched, http2::Stream, limits::Admission,
-    upstream::Upstream, worker::Worker,
+    relay::Silence, upstream::Upstream, worker::Worker,
 };
 use crate::{
     fleet::{Backend, RunningService},
@@ -91,11 +91,11 @@ impl Lease {
     }
 
     /// The connection after `101 Switching Protocols`. The admission goes with it.
-    pub async fn into_switched(self) -> Option<Box<Switched>> {
+    pub async fn into_switched(self, silence: Silence) -> Option<Box<Switched>> {
         let Carrier::Own(upstream) = self.carrier else {
             return None;
         };
         let backend = upstream.into_stream().await?;
-        Some(Box::new(Switched { backend, admission: self.admission }))
+        Some(Box::new(Switched { backend, admission: self.admission, silence }))
     }
 }

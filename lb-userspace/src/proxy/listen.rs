@@ -8,6 +8,8 @@ use std::{
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::settings::Keepalive;
+
 /// Connections that wait for `accept`, per worker. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
@@ -49,16 +51,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Has the kernel end a connection whose peer vanished without a word, after twice `idle`: probes
-/// ask a silent peer, and what was sent must be acknowledged or taken by then. Sockets that a
-/// listener accepts inherit it (Linux).
-pub(super) fn notice_loss(socket: &SockRef<'_>, idle: Duration) -> io::Result<()> {
-    const PROBES: u32 = 4;
-    // The kernel counts whole seconds, up to 32767. Two hours is its own default.
-    let idle = idle.clamp(Duration::from_secs(PROBES.into()), Duration::from_secs(2 * 60 * 60));
-    let keepalive =
-        TcpKeepalive::new().with_time(idle).with_interval(idle / PROBES).with_retries(PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
+/// Has the kernel end a connection whose peer vanished without a word: probes ask a silent peer, and
+/// what was sent must be acknowledged or taken in the same time. Sockets that a listener accepts
+/// inherit it (Linux).
+pub(super) fn notice_loss(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
+    /// The kernel counts milliseconds in an `int`.
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+    let probing = TcpKeepalive::new()
+        .with_time(keepalive.time)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.probes);
+    socket.set_tcp_keepalive(&probing)?;
     // Probes stop while data is under way; retransmitting goes on for a quarter of an hour.
-    socket.set_tcp_user_timeout(Some(2 * idle))
+    socket.set_tcp_user_timeout(Some(keepalive.patience().min(LONGEST)))
 }

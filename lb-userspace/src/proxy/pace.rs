@@ -41,6 +41,13 @@ impl Pace {
         self.idle.set(idle);
     }
 
+    /// A stream's, once it is known of which service it is.
+    pub fn set_idle(&self, idle: Duration) {
+        if self.is_stream() {
+            self.idle.set(idle);
+        }
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.get()
     }

@@ -39,7 +39,7 @@ where
         count_failed(site);
         io::Error::other(fault)
     })?;
-    let silence = (&*worker.settings).into();
+    let silence = site.silence(&worker.settings);
     relay(client, (passage.stream, Bytes::new()), silence).await
 }
 

@@ -26,7 +26,6 @@ use super::{
     splice::{Rest, Splice},
     tls::Secured,
 };
-use crate::settings::ProxySettings;
 
 /// Bytes copied at a time.
 const CHUNK: usize = 64 * 1024;
@@ -65,17 +64,19 @@ impl Side for Secured {
 /// A stream of an HTTP/2 connection.
 impl Side for TokioIo<Upgraded> {}
 
-/// How long a relay may be silent.
+/// How long a relay may be silent. Without limits it lasts as long as both sides are there, which TCP
+/// keep-alive asks them: whoever waits for an answer has nothing to say meanwhile.
 #[derive(Clone, Copy)]
 pub(super) struct Silence {
-    idle: Duration,
+    pub idle: Option<Duration>,
     /// Once one side has ended.
-    termination: Duration,
+    pub termination: Option<Duration>,
 }
 
-impl From<&ProxySettings> for Silence {
-    fn from(settings: &ProxySettings) -> Self {
-        Self { idle: settings.idle_timeout, termination: settings.termination_delay }
+impl Silence {
+    fn allowed(self, is_half_closed: bool) -> Option<Duration> {
+        let termination = self.termination.filter(|_| is_half_closed);
+        self.idle.into_iter().chain(termination).min()
     }
 }
 
@@ -127,9 +128,10 @@ async fn move_both<C: Side, B: Side>(
         if before != (to_backend.state(), to_client.state()) {
             moved = Instant::now();
         }
-        let is_half_closed = up.is_ready() || down.is_ready();
-        let allowed = if is_half_closed { silence.termination } else { silence.idle };
-        ready!(alarm.poll(cx, moved + allowed.min(silence.idle)));
+        let Some(allowed) = silence.allowed(up.is_ready() || down.is_ready()) else {
+            return Poll::Pending;
+        };
+        ready!(alarm.poll(cx, moved + allowed));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     })
     .await

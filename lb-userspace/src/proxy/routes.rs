@@ -12,6 +12,8 @@ use super::{
     certificates::{CertificateStore, Error as CertificateError},
     limits::Gate,
     names::ByName,
+    redirect::Redirect,
+    relay::Silence,
     rewrite::Rewrite,
     tls::{Terminator, Terminators},
 };
@@ -19,7 +21,7 @@ use crate::{
     balance::Balancer,
     fleet::{Fleet, RunningService},
     service::{ClientAuth, Handler, Opening, Path, Port, Private, ProxyProtocol},
-    settings::Geography,
+    settings::{Geography, ProxySettings},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +63,9 @@ pub(super) struct Site {
     pub gate: Arc<Gate>,
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
-    pub force_https: bool,
+    /// Requests by http are sent to https.
+    pub redirect: Option<Redirect>,
+    idle_timeout: Option<Duration>,
     /// HTTP/2 is spoken to backends.
     pub h2_backend: bool,
     pub rewrite: Rewrite,
@@ -162,13 +166,30 @@ impl Site {
             balancer: Balancer::new(running.clone(), geography.clone()),
             gate: gate.clone(),
             is_http: port.has(Handler::Http),
-            force_https: port.force_https,
+            redirect: port.force_https.map(|it| Redirect::new(it, &running.service)),
+            idle_timeout: port.idle_timeout,
             h2_backend: port.http.h2_backend,
             rewrite: Rewrite::new(&port.http),
             proxy_proto: port.proxy_proto,
             terminator,
             client_auth: port.tls.as_ref().and_then(|options| options.client_auth.clone()),
         }
+    }
+
+    /// How long a client may do nothing between requests, or leave us waiting within one.
+    pub fn idle(&self, settings: &ProxySettings) -> Duration {
+        self.idle_timeout.unwrap_or(settings.idle_timeout)
+    }
+
+    /// How long a relay may be silent.
+    pub fn silence(&self, settings: &ProxySettings) -> Silence {
+        Silence { idle: self.idle_timeout, termination: settings.termination_delay }
+    }
+
+    /// Whether all servers that may get a connection are known to speak HTTP/2 without TLS.
+    pub fn speaks_h2c(&self) -> bool {
+        let mut up = self.running().backends.iter().filter(|backend| backend.is_up()).peekable();
+        up.peek().is_some() && up.all(|backend| backend.speaks_h2c())
     }
 
     pub fn running(&self) -> &Arc<RunningService> {

@@ -7,6 +7,7 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
+    client_cert,
     http::{self, Client},
     origin::Origin,
     passage, postgres, privacy,
@@ -50,7 +51,7 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
             }
         }
         Opening::Http => {
-            let client = Client::new(worker, origin, None);
+            let client = Client::plain(worker, origin);
             http::serve_plain(client, stream).await;
         }
         Opening::Raw => {
@@ -88,7 +89,9 @@ async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, o
         return Box::pin(relayed(&worker, &site, stream, &origin, session.as_ref())).await;
     }
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let client = Client::new(worker, origin, site.terminator.clone());
+    let is_told = site.terminator.as_ref().is_some_and(|it| it.forwards_client_cert);
+    let certificate = is_told.then(|| client_cert::element(stream.get_ref().1)).flatten();
+    let client = Client::secured(worker, origin, &site, certificate);
     if is_http2 {
         Box::pin(http::serve2(client, stream, Bytes::new())).await;
     } else {
@@ -106,7 +109,7 @@ async fn greeted(
     let (peer, local) = (origin.client, origin.local);
     let handshake = timeout(
         worker.settings.handshake_timeout,
-        tls::accept(stream, frontend, origin.server.ip(), &worker.handshakes),
+        tls::accept(stream, frontend, origin.server.ip(), &worker.handshakes, &worker.names),
     );
     match handshake.await {
         Ok(Ok(accepted)) => return Some(accepted),

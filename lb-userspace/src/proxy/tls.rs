@@ -4,7 +4,10 @@ use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
-    server::{Acceptor, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        Acceptor, ClientHello, NoServerSessionStorage, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
     version,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -13,17 +16,34 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use super::{
     certificates::{CertificateStore, Error, Resolver, SelfSigned, Subject, provider, read_chain},
     handshakes::{Handshakes, Kind},
+    headers::Names,
+    plaintext,
     routes::{Frontend, Site},
     tickets::Tickets,
 };
 use crate::service::{ClientAuth, TlsOptions, TlsVersion};
 
+/// In ALPN (RFC 7301 6, RFC 9113 3.1).
+const H2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
 /// What a port with a `tls` handler shows its clients.
 pub(super) struct Terminator {
-    config: Arc<ServerConfig>,
+    offers: Offers,
     resolver: Arc<Resolver>,
     /// Whether and how clients have to show who they are.
     pub client_auth: Option<ClientAuth>,
+    /// Servers are told of it.
+    pub forwards_client_cert: bool,
+}
+
+/// Which protocols are offered by ALPN.
+enum Offers {
+    /// Those that are configured. A client that asks for others alone is refused.
+    Fixed(Arc<ServerConfig>),
+    /// What the servers speak, who get the bytes as they are. A client that asks for what we do not
+    /// know goes on without: its servers may.
+    ByServers { h2: Arc<ServerConfig>, http1: Arc<ServerConfig>, none: Arc<ServerConfig> },
 }
 
 /// Makes one [`Terminator`] for each distinct set of options.
@@ -61,23 +81,55 @@ impl Terminators {
             None => Tickets::shared(self.ticket_rotation)?,
         };
         Ok(Terminator {
-            config: Arc::new(config),
+            offers: Offers::new(config, options.alpn_by_servers),
             resolver,
             client_auth: options.client_auth.clone(),
+            forwards_client_cert: options.forward_client_cert,
         })
     }
 }
 
+impl Offers {
+    fn new(config: ServerConfig, is_by_servers: bool) -> Self {
+        if !is_by_servers {
+            return Self::Fixed(Arc::new(config));
+        }
+        let with = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        Self::ByServers { h2: with(&[H2]), http1: with(&[HTTP_1_1]), none: with(&[]) }
+    }
+
+    fn to(&self, hello: &ClientHello<'_>, site: &Site) -> &Arc<ServerConfig> {
+        let asks = |name: &[u8]| hello.alpn().is_some_and(|mut asked| asked.any(|it| it == name));
+        match self {
+            Self::Fixed(config) => config,
+            Self::ByServers { h2, .. } if asks(H2) && site.speaks_h2c() => h2,
+            Self::ByServers { http1, .. } if asks(HTTP_1_1) => http1,
+            Self::ByServers { none, .. } => none,
+        }
+    }
+}
+
 impl Terminator {
-    /// For a client that asks for `subject`. `None`: there is no certificate for it.
-    fn config(&self, subject: Subject<'_>) -> Option<Arc<ServerConfig>> {
+    /// For a client of `site` that connected to `address`. `None`: there is no certificate for it.
+    fn config(
+        &self,
+        hello: &ClientHello<'_>,
+        address: IpAddr,
+        site: &Site,
+    ) -> Option<Arc<ServerConfig>> {
+        let subject = hello.server_name().map_or(Subject::Address(address), Subject::Name);
         if !self.resolver.covers(subject) {
             return None;
         }
+        let config = self.offers.to(hello, site);
         Some(match subject {
-            Subject::Name(_) => self.config.clone(),
+            Subject::Name(_) => config.clone(),
             Subject::Address(address) => {
-                let mut config = ServerConfig::clone(&self.config);
+                let mut config = ServerConfig::clone(config);
                 config.cert_resolver = Arc::new(self.resolver.at(address));
                 Arc::new(config)
             }
@@ -137,16 +189,23 @@ pub(super) type Secured = Box<TlsStream<TcpStream>>;
 
 /// The handshake, with a client that connected to `address` as it sees it. The site is the one that the
 /// client named by SNI; a name that no site or no certificate answers for gets the alert
-/// `unrecognized_name`.
+/// `unrecognized_name`. HTTP without TLS is answered under `names`.
 pub(super) async fn accept(
     stream: TcpStream,
     frontend: &Frontend,
     address: IpAddr,
     handshakes: &Arc<Handshakes>,
+    names: &Names,
 ) -> io::Result<(Secured, Arc<Site>)> {
     let handshake = handshakes.begin();
-    let result = shake(stream, frontend, address).await;
-    match result {
+    // What is wrong with the stream shows again.
+    let is_plain = plaintext::speaks(&stream).await.unwrap_or(false);
+    if is_plain {
+        handshake.fail(Kind::NotTls);
+        plaintext::refuse(stream, names).await?;
+        return Err(io::Error::other("plain text where TLS is expected"));
+    }
+    match shake(stream, frontend, address).await {
         Ok(accepted) => {
             handshake.complete();
             Ok(accepted)
@@ -167,11 +226,9 @@ async fn shake(
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = start.await.map_err(classified)?;
     let hello = start.client_hello();
-    let name = hello.server_name();
-    let found = frontend.site(name).and_then(|site| {
+    let found = frontend.site(hello.server_name()).and_then(|site| {
         let terminator = site.terminator.as_ref()?;
-        let subject = name.map_or(Subject::Address(address), Subject::Name);
-        Some((site.clone(), terminator.config(subject)?))
+        Some((site.clone(), terminator.config(&hello, address, site)?))
     });
     let Some((site, config)) = found else {
         let error = io::Error::other("no site or certificate for the name asked for");

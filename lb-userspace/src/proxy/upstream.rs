@@ -65,8 +65,6 @@ impl Drop for Detached {
 pub(super) struct Allowance {
     /// From the end of the request to the response's header.
     pub response_header: Duration,
-    /// Between two parts of the request's body.
-    pub body_progress: Duration,
 }
 
 pub(super) enum Failure {
@@ -97,7 +95,7 @@ pub(super) async fn dial(address: SocketAddr, worker: &Worker) -> io::Result<Tcp
     }
     let stream = timeout(settings.dial_timeout, socket?.connect(address)).await??;
     stream.set_nodelay(true)?;
-    notice_loss(&SockRef::from(&stream), settings.idle_timeout)?;
+    notice_loss(&SockRef::from(&stream), &settings.keepalive)?;
     Ok(stream)
 }
 
@@ -255,7 +253,7 @@ impl Clock {
 
     pub fn deadline(&mut self) -> Instant {
         if let Some(progress) = self.in_body() {
-            return progress.moved() + self.allowance.body_progress;
+            return progress.deadline();
         }
         let sent = *self.sent.get_or_insert_with(Instant::now);
         sent + self.allowance.response_header

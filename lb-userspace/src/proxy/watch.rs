@@ -16,11 +16,10 @@ use super::{
     alarm::Alarm, answer::Fault, headers::Names, interim::Outbox, pace::Pace, witness::Witness,
 };
 
-/// Time allowed in each state.
+/// Time allowed in each state, beside the idle one.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub header: Duration,
-    pub idle: Duration,
     /// For the next byte of an answer, once the client has ended its side.
     pub termination: Duration,
 }
@@ -28,6 +27,8 @@ pub(super) struct Limits {
 /// Shared by a connection's I/O, its requests and the task that drives it.
 pub(super) struct Watch {
     pub names: Arc<Names>,
+    /// How long it may do nothing, by the service of its last request.
+    idle: Cell<Duration>,
     /// Requests that are being answered.
     active: Cell<u32>,
     /// No request has come yet.
@@ -70,18 +71,19 @@ enum State {
 
 impl Watch {
     /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
-    pub fn http1(names: Arc<Names>) -> Rc<Self> {
-        Self::new(names, true)
+    pub fn http1(names: Arc<Names>, idle: Duration) -> Rc<Self> {
+        Self::new(names, idle, true)
     }
 
     /// HTTP/2: bytes without a request mean nothing by themselves.
-    pub fn http2(names: Arc<Names>) -> Rc<Self> {
-        Self::new(names, false)
+    pub fn http2(names: Arc<Names>, idle: Duration) -> Rc<Self> {
+        Self::new(names, idle, false)
     }
 
-    fn new(names: Arc<Names>, tracks_header: bool) -> Rc<Self> {
+    fn new(names: Arc<Names>, idle: Duration, tracks_header: bool) -> Rc<Self> {
         Rc::new(Self {
             names,
+            idle: Cell::new(idle),
             active: Cell::new(0),
             is_fresh: Cell::new(true),
             first: Notify::new(),
@@ -112,6 +114,11 @@ impl Watch {
         let witness = self.witness.as_ref();
         let seen = witness.map_or(Ok(()), |witness| witness.borrow_mut().finish());
         Active { watch: self.clone(), seen, pace: None }
+    }
+
+    /// How long the client may leave us waiting.
+    pub fn idle(&self) -> Duration {
+        self.idle.get()
     }
 
     pub fn is_http1(&self) -> bool {
@@ -280,6 +287,14 @@ impl Active {
     pub fn watch(&self) -> &Rc<Watch> {
         &self.watch
     }
+
+    /// How long the client may do nothing, from here on.
+    pub fn set_idle(&self, idle: Duration) {
+        self.watch.idle.set(idle);
+        if let Some(pace) = &self.pace {
+            pace.set_idle(idle);
+        }
+    }
 }
 
 impl Drop for Active {
@@ -323,9 +338,9 @@ impl Patience {
         }
         let allowed = match now.0 {
             State::Busy => return Poll::Pending,
-            State::HalfClosed => self.limits.termination,
+            State::HalfClosed => self.limits.termination.min(self.watch.idle()),
             State::Header => self.limits.header,
-            State::Stalled | State::Idle => self.limits.idle,
+            State::Stalled | State::Idle => self.watch.idle(),
         };
         self.alarm.poll(cx, self.since + allowed)
     }

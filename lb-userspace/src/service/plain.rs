@@ -37,7 +37,8 @@ impl Port {
             handlers: Vec::new(),
             tls: None,
             proxy_proto: None,
-            force_https: false,
+            force_https: None,
+            idle_timeout: None,
             http: HttpOptions::default(),
         }
     }

@@ -76,11 +76,15 @@ fn openssl_talks_to_a_plaintext_server() -> Result<()> {
 #[test]
 fn what_alpn_chose_reaches_the_backend_untouched() -> Result<()> {
     let stage = Stage::up(relays)?;
+    let url = format!("https://{APP}:{WEB}/");
+    poll("the servers of the one service are known to speak HTTP/2", || {
+        Ok(ask(&stage, VIPS[0], &["--http2"], &url)?.version == "2")
+    })?;
     for vip in VIPS {
         for (flag, version, spoken) in
             [("--http2", "2", "HTTP/2.0"), ("--http1.1", "1.1", "HTTP/1.1")]
         {
-            let answer = ask(&stage, vip, &[flag], &format!("https://{APP}:{WEB}/"))?;
+            let answer = ask(&stage, vip, &[flag], &url)?;
             assert_eq!((answer.status, answer.version.as_str()), (200, version));
             let seen = seen(&answer)?;
             assert_eq!((&seen["server"], &seen["version"]), (&"b2".into(), &spoken.into()));

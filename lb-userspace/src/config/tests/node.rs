@@ -120,6 +120,15 @@ const BESIDE: &[Row] = &[
     ("[admin]\nlisten = '127.0.0.1:80'", &["2:10 `127.0.0.1:80` does not begin with `unix:`"]),
     ("[admin]\nlisten = 'unix:lb.sock'", &["2:10 `lb.sock` is not an absolute path"]),
     ("[admin]\nmetrics = '127.0.0.1:9100'", &["2:1 `metrics` is not supported yet"]),
+    ("[proxy]\nkeepalive_time = '2m'\nkeepalive_interval = '1s'\nkeepalive_probes = 127", &[]),
+    (
+        "[proxy]\nkeepalive_time = '1500ms'\nkeepalive_interval = '10h'\nkeepalive_probes = 0",
+        &[
+            "2:18 `keepalive_time` must be whole seconds from 1s to 9h",
+            "3:22 `keepalive_interval` must be whole seconds from 1s to 9h",
+            "4:20 `keepalive_probes` must be a whole number from 1 to 127, found 0",
+        ],
+    ),
     ("[[certificates]]\ncert = 'a.crt'", &["1:1 `key` is missing in `certificates`"]),
     ("[[certificates]]\ncert = 'a.crt'\nkey = 'a.key'\ndefault = true", &[]),
     ("[[certificates]]\ndirectory = 'live'\ndefault = true", &["3:1 `default` beside `directory`"]),

@@ -41,10 +41,8 @@ const ROWS: &[Row] = &[
         "port = 5432, handlers = ['pg_tls'], tls_options = { alpn = ['h2'] }",
         &["2:72 the `pg_tls` handler does not speak `h2`"],
     ),
-    (
-        "port = 443, handlers = ['proxy_proto', 'tls']",
-        &["2:35 `proxy_proto`, `tls`: handlers act in the order in which they are written"],
-    ),
+    ("port = 443, handlers = ['proxy_proto', 'tls']", &[]),
+    ("port = 5432, handlers = ['proxy_proto', 'pg_tls']", &[]),
     ("port = 443, handlers = ['tls', 'proxy_proto']", &[]),
     ("port = 80, handlers = ['proxy_proto'], proxy_proto_options = { version = 'v2' }", &[]),
     (
@@ -59,9 +57,33 @@ const ROWS: &[Row] = &[
         "port = 80, handlers = ['http'], proxy_proto_options = {}",
         &["2:44 `proxy_proto_options` on a port without the `proxy_proto` handler"],
     ),
+    ("port = 443, handlers = ['http', 'tls']", &[]),
     (
-        "port = 443, handlers = ['http', 'tls']",
-        &["2:35 `http`, `tls`: handlers act in the order in which they are written"],
+        "port = 443, handlers = ['http', 'tls', 'proxy_proto']",
+        &["2:35 `http` and `tls` and `proxy_proto` do not go together"],
+    ),
+    ("port = 80, handlers = ['http', 'redirect']", &[]),
+    ("port = 80, handlers = ['redirect', 'http'], force_https = { status = 308 }", &[]),
+    ("port = 80, handlers = ['http', 'redirect'], force_https = true", &[]),
+    (
+        "port = 80, handlers = ['redirect']",
+        &["2:35 `redirect` on a port without the `http` handler"],
+    ),
+    (
+        "port = 80, handlers = ['proxy_proto', 'redirect']",
+        &["2:50 `redirect` on a port without the `http` handler"],
+    ),
+    (
+        "port = 443, handlers = ['tls', 'http', 'redirect']",
+        &["2:51 `redirect` on a port that already is https"],
+    ),
+    (
+        "port = 80, handlers = ['redirect', 'http', 'redirect']",
+        &["2:55 handler `redirect` is given twice"],
+    ),
+    (
+        "port = 80, handlers = ['http', 'redirect'], force_https = false",
+        &["2:56 `force_https = false` beside the handler `redirect`, which says the opposite"],
     ),
     ("port = 443, handlers = ['http', 'http']", &["2:44 handler `http` is given twice"]),
     (
@@ -95,9 +117,49 @@ const ROWS: &[Row] = &[
         &["2:78 `Connection` says how a message is sent"],
     ),
     ("port = 80, force_https = true", &["2:23 `force_https` on a port without the `http` handler"]),
+    ("port = 443, handlers = ['tls', 'http'], force_https = true", &[]),
+    ("port = 443, handlers = ['tls', 'http'], force_https = { status = 307, port = 8443 }", &[]),
     (
-        "port = 443, handlers = ['tls', 'http'], force_https = true",
-        &["2:52 `force_https` on a port that already is https"],
+        "port = 443, handlers = ['tls'], force_https = true",
+        &["2:44 `force_https` on a port without the `http` handler"],
+    ),
+    ("port = 80, handlers = ['http'], force_https = {}", &[]),
+    ("port = 80, handlers = ['http'], forceHttps = { status = 302, port = 8443 }", &[]),
+    (
+        "port = 80, handlers = ['http'], force_https = { status = 303 }",
+        &["2:69 `status` 303 does not lead a client to another place"],
+    ),
+    (
+        "port = 80, handlers = ['http'], force_https = { status = 200, port = 0 }",
+        &[
+            "2:69 `status` must be a whole number from 300 to 399, found 200",
+            "2:81 `port` must be a whole number from 1 to 65535, found 0",
+        ],
+    ),
+    (
+        "port = 80, handlers = ['http'], force_https = { code = 308 }",
+        &["2:60 unknown key `code` in `force_https`"],
+    ),
+    (
+        "port = 80, force_https = { status = 308 }",
+        &["2:23 `force_https` on a port without the `http` handler"],
+    ),
+    ("port = 80, handlers = ['http'], idle_timeout = '10m'", &[]),
+    ("port = 5432, handlers = ['pg_tls'], idleTimeout = '2h'", &[]),
+    ("port = 80, handlers = ['http'], http_options.idle_timeout = 600", &[]),
+    ("port = 80, handlers = ['http'], http_options.idle_timeout = '10m'", &[]),
+    (
+        "port = 80, handlers = ['http'], http_options.idle_timeout = 0",
+        &["2:72 `idle_timeout` must be a whole number from 1 to 31536000, found 0"],
+    ),
+    (
+        "port = 80, handlers = ['http'], idle_timeout = '1m', http_options.idle_timeout = 60",
+        &["2:44 `idle_timeout` is given twice"],
+    ),
+    ("port = 80, idle_timeout = '1m'", &["2:23 `idle_timeout` on a port without handlers"]),
+    (
+        "port = 80, handlers = ['http'], idle_timeout = '0s'",
+        &["2:59 `idle_timeout` must not be zero or shorter than a millisecond"],
     ),
     ("port = 80, handlers = ['http'], force_https = true", &[]),
     ("port = 80, force_https = false", &[]),
@@ -133,6 +195,18 @@ const ROWS: &[Row] = &[
     (
         "port = 80, handlers = ['tls'], tls_options = { client_ca = '' }",
         &["2:71 `client_ca` must be a path"],
+    ),
+    (
+        "port = 80, handlers = ['tls', 'http'], tls_options = { client_ca = 'a', forward_client_cert = true }",
+        &[],
+    ),
+    (
+        "port = 80, handlers = ['tls', 'http'], tls_options = { forward_client_cert = true }",
+        &["2:89 `forward_client_cert` without `client_ca`: clients are asked for no certificate"],
+    ),
+    (
+        "port = 80, handlers = ['tls'], tls_options = { client_ca = 'a', forward_client_cert = true }",
+        &["2:98 `forward_client_cert` on a port without the `http` handler"],
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { default_selfsigned = true }",

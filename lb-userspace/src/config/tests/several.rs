@@ -137,7 +137,7 @@ dial_timeout = '0s'
 name = 'a'
 protocl = 'tcp'
 addresses = ['127.0.0.1']
-ports = [{ port = 443, handlers = ['http', 'tls'] }]
+ports = [{ port = 443, handlers = ['http', 'pg_tls'] }]
 load_balancer = { strategy = 'randm', servers = [{ address = '10.0.0.1:80', weight = -1 }] }
 [[services]]
 name = 'b'
@@ -151,7 +151,7 @@ pool = 'c'
         "5:16 `dial_timeout` must not be zero or shorter than a millisecond",
         "8:1 unknown key `protocl` in `services`",
         "9:14 `127.0.0.1` is a loopback address",
-        "10:35 `http`, `tls`: handlers act in the order in which they are written",
+        "10:35 `http` and `pg_tls` do not go together",
         "11:30 `randm` is not a value of `strategy`",
         "11:86 `weight` must be a whole number from 0 to 1000, found -1",
         "15:23 `force_https` on a port without the `http` handler",

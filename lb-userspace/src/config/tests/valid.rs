@@ -3,7 +3,8 @@ use std::{path::Path, time::Duration};
 use super::{super::load, NODE, health_check, service, valid};
 use crate::{
     service::{
-        ClientAuth, ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Strategy, TlsVersion,
+        ClientAuth, ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Redirect, Strategy,
+        TlsVersion,
     },
     settings::{CertificateSource, FlowTimeouts, InterfacePattern, UnknownFlows, XdpMode},
 };
@@ -54,7 +55,7 @@ fn the_example_shows_every_kind_of_service() {
     assert_eq!(web.ports[0].handlers, [Handler::Tls, Handler::Http]);
     let tls = web.ports[0].tls.as_ref().expect("tls options");
     assert_eq!(tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
-    assert!(web.ports[1].force_https && web.ports[1].tls.is_none());
+    assert!(web.ports[1].force_https == Some(Redirect::default()) && web.ports[1].tls.is_none());
     assert_eq!(web.pool.strategy, Strategy::P2c);
     assert_eq!(web.pool.servers[0].address, "10.0.0.11:8080".parse().expect("address"));
     assert_eq!(web.pool.servers[0].weight, 2);
@@ -135,4 +136,43 @@ fn a_check_without_path_connects_and_one_with_path_asks() {
     };
     assert_eq!(http.probe, expected);
     assert_eq!(http.unhealthy_interval, Duration::from_secs(90));
+}
+
+#[test]
+fn handlers_are_a_set_and_redirect_is_one_of_its_words() {
+    let port = |keys: &str| {
+        let config = valid(&service(&format!("ports = [{{ port = 80, {keys} }}]")));
+        config.services[0].ports[0].clone()
+    };
+    for (keys, handlers, redirect) in [
+        ("handlers = ['http', 'tls']", &[Handler::Tls, Handler::Http][..], None),
+        ("handlers = ['proxy_proto', 'tls']", &[Handler::Tls, Handler::ProxyProto], None),
+        ("handlers = ['http', 'redirect']", &[Handler::Http], Some((301, None))),
+        (
+            "handlers = ['redirect', 'http'], force_https = { status = 308, port = 8443 }",
+            &[Handler::Http],
+            Some((308, Some(8443))),
+        ),
+        ("handlers = ['http'], force_https = {}", &[Handler::Http], Some((301, None))),
+        ("handlers = ['http', 'tls'], force_https = true", &[Handler::Tls, Handler::Http], None),
+    ] {
+        let found = port(keys);
+        assert_eq!(found.handlers, handlers, "{keys}");
+        let told = found.force_https.map(|it| (it.status, it.port.map(u16::from)));
+        assert_eq!(told, redirect, "{keys}");
+    }
+    for keys in [
+        "handlers = ['http'], idle_timeout = '10m'",
+        "handlers = ['http'], http_options.idle_timeout = 600",
+    ] {
+        assert_eq!(port(keys).idle_timeout, Some(Duration::from_secs(600)), "{keys}");
+    }
+    for (keys, by_servers) in [
+        ("handlers = ['tls']", true),
+        ("handlers = ['tls'], tls_options.alpn = ['h2']", false),
+        ("handlers = ['tls', 'http']", false),
+        ("handlers = ['pg_tls']", false),
+    ] {
+        assert_eq!(port(keys).tls.expect("tls").alpn_by_servers, by_servers, "{keys}");
+    }
 }

@@ -119,7 +119,8 @@ async fn introduce(
         }
     };
     let address = origin.server.ip();
-    let (mut stream, site) = tls::accept(stream, frontend, address, &worker.handshakes).await?;
+    let accepted = tls::accept(stream, frontend, address, &worker.handshakes, &worker.names);
+    let (mut stream, site) = accepted.await?;
     if is_direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
         return Err(io::Error::other("TLS from the first byte on without ALPN `postgresql`"));
     }
@@ -168,7 +169,7 @@ async fn session(
     let facts = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
     let ahead = [announcement(site, origin, facts.as_ref()), startup].concat();
     let backend = Keyed::new(passage.stream, worker.cancels.clone(), passage.address);
-    let silence = (&*worker.settings).into();
+    let silence = site.silence(&worker.settings);
     relay((stream, ahead.into()), (backend, Bytes::new()), silence).await
 }
 

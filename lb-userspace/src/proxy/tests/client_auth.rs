@@ -207,3 +207,59 @@ async fn the_backend_learns_the_common_name() {
     std::fs::remove_file(ca).unwrap();
     lab.finish().await;
 }
+
+/// cloudfoundry haproxy-boshrelease#162, openshift/router#805.
+#[tokio::test]
+async fn servers_are_told_who_the_client_is_where_that_is_wanted() {
+    let (told, untold) = (backend::echo().await, backend::echo().await);
+    let authority = Authority::new();
+    let ca = ca_file(&authority, "told");
+    let mut plans = vec![Plan::https(&[told.address]), Plan::https(&[untold.address])];
+    plans[0].hostnames = vec![NAME.into()];
+    demanding(&mut plans[0], ca.clone(), false);
+    plans[0].tls.as_mut().unwrap().forward_client_cert = true;
+    plans[1].hostnames = vec!["untold.example.com".into()];
+    let mut start = Start::new(plans[0].clone());
+    start.plans = plans;
+    let (cert, key) = client::certificate(&[NAME, "untold.example.com"]);
+    start.certificates = vec![(cert.clone(), key)];
+    start.settings.trusted_proxies = vec!["127.0.0.2/32".parse().unwrap()];
+    let lab = start.start();
+    let forged = "X-Forwarded-Client-Cert: forged\r\nConnection: X-Forwarded-Client-Cert\r\n";
+    let certificates = |body: &str| -> Vec<String> {
+        let lines = body.lines().filter_map(|it| it.strip_prefix("x-forwarded-client-cert: "));
+        lines.map(str::to_owned).collect()
+    };
+    let known = client_config(&cert, Some(&authority.issue("Ann")));
+    // The second time it resumes, and shows no certificate again.
+    for config in [known.clone(), known] {
+        let mut client = Raw::over(client::tls(lab.address, NAME, config).await.unwrap());
+        let found = certificates(&client.get("/", forged).await.body);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("Hash="), "{found:?}");
+        assert!(found[0].ends_with(";Subject=\"CN=Ann\""), "{found:?}");
+        // Another service on this connection did not ask for that.
+        let request = format!("GET / HTTP/1.1\r\nHost: untold.example.com\r\n{forged}\r\n");
+        client.send(request).await;
+        assert_eq!(certificates(&client.reply().await.body), Vec::<String>::new());
+    }
+    let unknown = client_config(&cert, None);
+    let mut client = Raw::over(client::tls(lab.address, NAME, unknown).await.unwrap());
+    assert_eq!(certificates(&client.get("/", forged).await.body), Vec::<String>::new());
+    drop(client);
+
+    // A trusted proxy has verified clients of its own; its own certificate is said after theirs.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(lab.address).await.unwrap();
+    let proxy = client_config(&cert, Some(&authority.issue("proxy")));
+    let mut client = Raw::over(client::tls_over(stream, NAME, proxy).await.unwrap());
+    let earlier = "X-Forwarded-Client-Cert: Subject=\"CN=Ann\"\r\n";
+    let found = certificates(&client.get("/", earlier).await.body);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("Subject=\"CN=Ann\",Hash="), "{found:?}");
+    assert!(found[0].ends_with(";Subject=\"CN=proxy\""), "{found:?}");
+    drop(client);
+    std::fs::remove_file(ca).unwrap();
+    lab.finish().await;
+}

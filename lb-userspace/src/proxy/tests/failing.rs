@@ -264,7 +264,7 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
     })
     .await;
     let mut start = Start::new(Plan::http(&[backend.address]));
-    start.settings.termination_delay = super::client::A_MOMENT;
+    start.settings.termination_delay = Some(super::client::A_MOMENT);
     let lab = start.start();
     let mut client = Raw::connect(lab.address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -242,7 +242,7 @@ impl AsyncRead for Parts<'_> {
 
 /// What is said of each request that hyper finds in `text`, which arrives in parts.
 async fn watched(text: &str, size: usize) -> Vec<Result<(), Fault>> {
-    let watch = Watch::http1(Arc::new(Names::new("Fly-").unwrap()));
+    let watch = Watch::http1(Arc::new(Names::new("Fly-").unwrap()), std::time::Duration::MAX);
     let said = Rc::<RefCell<Vec<_>>>::default();
     let service = service_fn(|request: Request<Incoming>| {
         let seen = watch.begin(false).seen;

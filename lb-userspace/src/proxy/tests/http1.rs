@@ -132,7 +132,7 @@ async fn a_stream_arrives_frame_by_frame_and_ends_when_the_client_goes() {
     })
     .await;
     let mut start = Start::new(Plan::http(&[backend.address]));
-    start.settings.termination_delay = A_MOMENT;
+    start.settings.termination_delay = Some(A_MOMENT);
     let lab = start.start();
     let mut client = Raw::connect(lab.address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

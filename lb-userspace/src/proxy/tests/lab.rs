@@ -16,9 +16,9 @@ use crate::{
     proxy::{CertificateStore, KEPT, Proxy, Routes, Running},
     service::{
         Concurrency, ConcurrencyKind, Handler, HttpOptions, Pool, Port, ProxyProtocol, Queue,
-        Server, Service, ServiceLimits, Strategy, TlsOptions, TlsVersion,
+        Redirect, Server, Service, ServiceLimits, Strategy, TlsOptions, TlsVersion,
     },
-    settings::{CertificateFiles, CertificateSource, Geography, ProxySettings},
+    settings::{CertificateFiles, CertificateSource, Geography, Keepalive, ProxySettings},
 };
 
 /// What a test waits for, at most.
@@ -33,7 +33,8 @@ pub fn settings() -> ProxySettings {
         ticket_rotation: 60 * PATIENCE,
         header_timeout: PATIENCE,
         idle_timeout: PATIENCE,
-        termination_delay: PATIENCE,
+        keepalive: Keepalive::default(),
+        termination_delay: None,
         max_header_size: 64 * 1024,
         max_request_body: u64::MAX,
         request_timeout: None,
@@ -49,9 +50,11 @@ pub fn settings() -> ProxySettings {
 pub fn tls_options() -> TlsOptions {
     TlsOptions {
         alpn: vec!["h2".into(), "http/1.1".into()],
+        alpn_by_servers: false,
         versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
         default_self_signed: false,
         client_auth: None,
+        forward_client_cert: false,
     }
 }
 
@@ -61,7 +64,8 @@ pub struct Plan {
     pub handlers: Vec<Handler>,
     pub tls: Option<TlsOptions>,
     pub proxy_proto: Option<ProxyProtocol>,
-    pub force_https: bool,
+    pub force_https: Option<Redirect>,
+    pub idle_timeout: Option<Duration>,
     pub http: HttpOptions,
     pub hostnames: Vec<Arc<str>>,
     pub servers: Vec<(SocketAddr, u16)>,
@@ -79,7 +83,8 @@ impl Plan {
             handlers: vec![Handler::Http],
             tls: None,
             proxy_proto: None,
-            force_https: false,
+            force_https: None,
+            idle_timeout: None,
             http: HttpOptions::default(),
             hostnames: vec![],
             servers: servers.iter().map(|&address| (address, 1)).collect(),
@@ -125,6 +130,7 @@ impl Plan {
                 tls: self.tls.clone(),
                 proxy_proto: self.proxy_proto,
                 force_https: self.force_https,
+                idle_timeout: self.idle_timeout,
                 http: self.http.clone(),
                 ..Port::plain(port.try_into().unwrap())
             }],

@@ -103,12 +103,11 @@ async fn a_side_that_stays_silent_after_the_other_s_end_is_cut_off() {
     plan.handlers = vec![Handler::ProxyProto];
     plan.proxy_proto = Some(ProxyProtocol::V1);
     let mut start = Start::new(plan);
-    start.settings.termination_delay = std::time::Duration::from_millis(100);
+    start.settings.termination_delay = Some(std::time::Duration::from_millis(100));
     let lab = start.start();
     let mut client = Raw::connect(lab.address).await;
     client.send("bye").await;
     client.stream.shutdown().await.unwrap();
-    // Long before `idle_timeout`, which is as patient as the tests are.
     assert_eq!(client.rest().await, b"");
     lab.finish().await;
 }

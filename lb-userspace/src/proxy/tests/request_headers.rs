@@ -3,6 +3,7 @@ use super::{
     client::{self, Raw},
     lab::{Lab, Plan, Start},
 };
+use crate::service::Redirect;
 
 /// The headers of the request that the backend saw, without `host`.
 fn seen(body: &str) -> Vec<&str> {
@@ -98,7 +99,7 @@ async fn who_came_to_a_trusted_proxy_by_https_is_not_redirected() {
     let backend = backend::saying("hello").await;
     for (trusted, status) in [(true, "200"), (false, "301")] {
         let mut plan = Plan::http(&[backend.address]);
-        plan.force_https = true;
+        plan.force_https = Some(Redirect::default());
         let mut start = Start::new(plan);
         if trusted {
             start.settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
@@ -224,7 +225,7 @@ async fn a_request_without_one_valid_host_is_refused() {
 async fn force_https_sends_to_the_same_place() {
     let backend = backend::echo().await;
     let mut plan = Plan::http(&[backend.address]);
-    plan.force_https = true;
+    plan.force_https = Some(Redirect::default());
     let lab = Start::new(plan).start();
     for (target, host, location) in [
         ("/a?b=c", "app.example.com", "https://app.example.com/a?b=c"),
@@ -243,4 +244,76 @@ async fn force_https_sends_to_the_same_place() {
     assert_eq!(backend.accepted(), 0);
     assert_eq!(lab.tally(), (6, 0));
     lab.finish().await;
+}
+
+/// traefik/traefik#6388.
+#[tokio::test]
+async fn whatever_way_a_trusted_proxy_says_https_it_is_not_redirected() {
+    let backend = backend::echo().await;
+    let mut plan = Plan::http(&[backend.address]);
+    plan.force_https = Some(Redirect::default());
+    let mut start = Start::new(plan);
+    start.settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    let lab = start.start();
+    let mut client = Raw::connect(lab.address).await;
+    for (line, status) in [
+        ("X-Forwarded-Proto: wss", "200"),
+        ("X-Forwarded-Proto: https,https", "200"),
+        ("X-Forwarded-Proto: https, http", "200"),
+        ("X-Forwarded-Proto: http, https", "301"),
+        ("X-Forwarded-Ssl: on", "200"),
+        ("X-Forwarded-Proto: gopher", "301"),
+    ] {
+        let reply = client.get("/", &format!("{line}\r\n")).await;
+        assert_eq!(reply.status(), status, "{line}");
+        if status == "200" {
+            assert!(seen(&reply.body).contains(&"x-forwarded-proto: https"), "{line}");
+        }
+    }
+    lab.finish().await;
+}
+
+/// nginx-proxy/nginx-proxy#1737, goharbor/harbor#6122, btcpayserver/btcpayserver-docker#1126.
+#[tokio::test]
+async fn the_status_and_port_of_a_redirect_are_a_choice() {
+    let backend = backend::echo().await;
+    for status in [301, 302, 307, 308] {
+        let mut plan = Plan::http(&[backend.address]);
+        plan.force_https = Some(Redirect { status, port: std::num::NonZeroU16::new(8443) });
+        let lab = Start::new(plan).start();
+        let mut client = Raw::connect(lab.address).await;
+        for (method, host, location) in [
+            ("GET", "app.example.com:80", "https://app.example.com:8443/a?b"),
+            ("HEAD", "[::1]:80", "https://[::1]:8443/a?b"),
+            ("POST", "app.example.com", "https://app.example.com:8443/a?b"),
+        ] {
+            let body = if method == "POST" { "Content-Length: 0\r\n" } else { "" };
+            client.send(format!("{method} /a?b HTTP/1.1\r\nHost: {host}\r\n{body}\r\n")).await;
+            let reply = client.reply().await;
+            assert_eq!(reply.status(), status.to_string(), "{method}");
+            assert_eq!(reply.header("location"), Some(location));
+        }
+        drop(client);
+        lab.finish().await;
+    }
+    assert_eq!(backend.accepted(), 0);
+}
+
+#[tokio::test]
+async fn certificates_that_strangers_claim_to_have_shown_are_taken_out() {
+    let backend = backend::echo().await;
+    for (trusted, reaches) in [(false, false), (true, true)] {
+        let mut start = Start::new(Plan::http(&[backend.address]));
+        if trusted {
+            start.settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        }
+        let lab = start.start();
+        let forged = "X-Forwarded-Client-Cert: Subject=\"CN=root\"\r\n\
+            X_Forwarded_Client_Cert: forged\r\nx-forwarded_client-cert: forged\r\n";
+        let reply = Raw::connect(lab.address).await.get("/", forged).await;
+        let found = seen(&reply.body).contains(&"x-forwarded-client-cert: Subject=\"CN=root\"");
+        assert_eq!(found, reaches, "{}", reply.body);
+        assert!(!reply.body.contains("forged"), "{}", reply.body);
+        lab.finish().await;
+    }
 }

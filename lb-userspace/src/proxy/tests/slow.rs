@@ -130,18 +130,93 @@ async fn a_client_that_does_not_take_its_response_is_cut_off() {
     lab.finish().await;
 }
 
-#[tokio::test]
-async fn a_silent_relay_is_closed() {
+/// A relay of bytes on a port with this `idle_timeout`.
+async fn relaying(idle_timeout: Option<Duration>) -> (Lab, String) {
     let backend = backend::mirror().await;
     let mut plan = Plan::tls(&[backend.address]);
-    plan.tls.as_mut().unwrap().default_self_signed = true;
+    plan.idle_timeout = idle_timeout;
     let mut start = Start::new(plan);
+    // Of requests only.
     start.settings.idle_timeout = SHORT;
     let (cert, key) = client::certificate(&["app.example.com"]);
     start.certificates = vec![(cert.clone(), key)];
+    (start.start(), cert)
+}
+
+/// traefik/traefik#10619, coollabsio/coolify#7743.
+#[tokio::test]
+async fn a_silent_relay_goes_on_unless_its_port_says_otherwise() {
+    for idle_timeout in [None, Some(SHORT)] {
+        let (lab, cert) = relaying(idle_timeout).await;
+        let config = client::tls_config(&[&cert], &[]);
+        let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
+        let mut client = Raw::over(stream);
+        if idle_timeout.is_some() {
+            assert_eq!(client.rest().await, b"");
+        } else {
+            tokio::time::sleep(SHORT * 4).await;
+            client.send("x").await;
+            assert_eq!(client.take(1).await, b"x");
+        }
+        drop(client);
+        lab.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_websocket_goes_on_unless_its_port_says_otherwise() {
+    let backend = backend::raw(|mut stream, _| async move {
+        backend::read_head(&mut stream).await;
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    })
+    .await;
+    for idle_timeout in [None, Some(SHORT)] {
+        let mut plan = Plan::http(&[backend.address]);
+        plan.idle_timeout = idle_timeout;
+        let lab = start(plan, |s| s.idle_timeout = SHORT);
+        let mut client = Raw::connect(lab.address).await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
+        assert!(client.head().await.starts_with("http/1.1 101 "));
+        if idle_timeout.is_some() {
+            assert_eq!(client.rest().await, b"");
+        } else {
+            tokio::time::sleep(SHORT * 4).await;
+            client.send("x").await;
+            assert_eq!(client.take(1).await, b"x");
+        }
+        drop(client);
+        lab.finish().await;
+    }
+}
+
+/// Two services on one port, of which `patient` waits for long and `hasty` does not.
+#[tokio::test]
+async fn the_port_of_the_last_request_s_service_says_how_long_a_connection_may_idle() {
+    let backend = backend::echo().await;
+    let mut plans = vec![Plan::http(&[backend.address]); 2];
+    plans[0].hostnames = vec!["patient".into()];
+    plans[0].idle_timeout = Some(super::lab::PATIENCE);
+    plans[1].hostnames = vec!["hasty".into()];
+    let mut start = Start::new(plans[0].clone());
+    start.plans = plans;
+    start.settings.idle_timeout = SHORT;
     let lab = start.start();
-    let config = client::tls_config(&[&cert], &[]);
-    let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
-    assert_eq!(Raw::over(stream).rest().await, b"");
+    let mut client = Raw::connect(lab.address).await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: patient\r\n\r\n").await;
+        assert_eq!(client.reply().await.status(), "200");
+        tokio::time::sleep(SHORT * 2).await;
+    }
+    client.send("GET / HTTP/1.1\r\nHost: hasty\r\n\r\n").await;
+    assert_eq!(client.reply().await.status(), "200");
+    assert_eq!(client.rest().await, b"");
+    // An upload that stops has the same time.
+    let mut upload = Raw::connect(lab.address).await;
+    upload.send("PUT / HTTP/1.1\r\nHost: hasty\r\nContent-Length: 8\r\n\r\nabc").await;
+    assert_eq!(upload.reply().await.status(), "408");
     lab.finish().await;
 }

@@ -204,3 +204,81 @@ async fn handshakes_that_fail_are_counted_by_kind() {
     }
     lab.finish().await;
 }
+
+/// golang/go#23689, nodejs/node#23331.
+#[tokio::test]
+async fn http_where_tls_is_expected_is_told_so() {
+    let backend = backend::saying("hello").await;
+    for plan in [Plan::https(&[backend.address]), Plan::tls(&[backend.address])] {
+        let (lab, _) = start(plan, &[&["app.example.com"]]);
+        for request in [
+            "GET / HTTP/1.1\r\nHost: app.example.com\r\n\r\n",
+            "POST /x HTTP/1.0\nContent-Length: 3\n\nabc",
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            let mut client = Raw::connect(lab.address).await;
+            let (first, rest) = request.split_at(2);
+            client.send(first).await;
+            client.send(rest).await;
+            let reply = client.reply().await;
+            assert_eq!((reply.status(), reply.header("fly-error")), ("400", Some("plain-http")));
+            assert!(reply.body.contains("https"), "{}", reply.body);
+            assert_eq!(client.rest().await, b"");
+        }
+        let mut prior = Raw::connect(lab.address).await;
+        prior.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let frames = prior.rest().await;
+        assert_eq!(frames[..9], *b"\0\0\0\x04\0\0\0\0\0");
+        assert_eq!(frames[9..13], *b"\0\0\x1c\x07");
+        assert!(frames.ends_with(b"\0\0\0\x0cthis port speaks TLS"), "{frames:?}");
+        for other in ["SSH-2.0-OpenSSH_9.2\r\n", "EHLO a\r\n", "\x7fELF"] {
+            let mut client = Raw::connect(lab.address).await;
+            client.send(other).await;
+            let rest = client.rest().await;
+            assert!(!rest.starts_with(b"HTTP"), "{other:?}: {rest:?}");
+        }
+        lab.until("all are counted", |lab| lab.failed_handshakes("not_tls") == 7).await;
+        lab.finish().await;
+    }
+}
+
+/// traefik/traefik#7776, envoyproxy/gateway#4456.
+#[tokio::test]
+async fn bytes_are_offered_to_be_what_the_servers_speak() {
+    let backends = [backend::mirror().await, backend::mirror().await];
+    let mut plan = Plan::tls(&backends.each_ref().map(|backend| backend.address));
+    plan.tls.as_mut().unwrap().alpn_by_servers = true;
+    let (lab, roots) = start(plan, &[&["app.example.com"]]);
+    let known = |first, second| {
+        for (backend, speaks) in lab.services[0].backends.iter().zip([first, second]) {
+            backend.set_speaks_h2c(speaks);
+        }
+    };
+    let agreed = async |offered: &[&str]| {
+        let config = client::tls_config(&[&roots[0]], offered);
+        let stream = client::tls(lab.address, "app.example.com", config).await.unwrap();
+        let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let mut client = Raw::over(stream);
+        client.send("x").await;
+        assert_eq!(client.take(1).await, b"x");
+        agreed.map(|name| String::from_utf8(name).unwrap())
+    };
+    for (first, second, offered, expected) in [
+        (false, false, &["h2", "http/1.1"][..], Some("http/1.1")),
+        (true, false, &["h2", "http/1.1"], Some("http/1.1")),
+        (true, true, &["http/1.1", "h2"], Some("h2")),
+        (true, true, &["http/1.1"], Some("http/1.1")),
+        (true, true, &["h2"], Some("h2")),
+        (true, false, &["h2"], None),
+        (true, true, &["mqtt"], None),
+        (true, true, &[], None),
+    ] {
+        known(first, second);
+        assert_eq!(agreed(offered).await.as_deref(), expected, "{first} {second} {offered:?}");
+    }
+    // Who is down gets no connection.
+    known(true, false);
+    lab.services[0].backends[1].set_up(false);
+    assert_eq!(agreed(&["h2", "http/1.1"]).await.as_deref(), Some("h2"));
+    lab.finish().await;
+}
