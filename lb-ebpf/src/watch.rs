@@ -186,9 +186,8 @@ impl<const DRY: bool> Tables for Watched<DRY> {
 
     #[inline(always)]
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
-        if Slot(new).is_closing(Slot(old), self.kernel.now()) {
-            self.note(|decision| decision.met |= met::CLOSING);
-        }
+        let closes = Slot(new).closes(Slot(old), self.kernel.now());
+        self.note(|decision| decision.met |= met::CLOSING * closes);
         if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
     }
 

@@ -1,8 +1,11 @@
 //! Flows that end without a word: they are forgotten, and the live counts come back to 0.
 
-use std::net::TcpStream;
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::{tcp_echo, udp_echo},
     config::echoes,
@@ -17,7 +20,7 @@ const PORT: u16 = 9000;
 const HELD: usize = 20;
 /// Short enough to watch.
 const TIMEOUTS: &str = "flow_timeouts = { half_open = \"2s\", established = \"4s\", closed = \"1s\", \
-                        udp_answered = \"1h\" }";
+                        reset = \"1s\", udp_answered = \"1h\" }";
 /// Of the service `udp` alone.
 const UDP_TIMEOUTS: &str = "flow_timeouts.udp_answered = \"2s\"\n";
 
@@ -80,6 +83,22 @@ fn connections_over_a_link_that_breaks_are_forgotten() -> Result<()> {
     stage.lab.client.ip("addr replace fd65:1::2/64 dev eth0 nodad")?;
     stage.lab.client.ip("route replace default via 10.101.0.1")?;
     stage.lab.client.ip("-6 route replace default via fd65:1::1")?;
+    end(stage)
+}
+
+/// linkerd2#3605, cilium#2697: the client must not wait for its own timeouts.
+#[test]
+fn clients_of_forgotten_connections_are_told() -> Result<()> {
+    let stage = stage()?;
+    let held = hold(&stage)?;
+    all_is_forgotten(&stage)?;
+    for mut line in held {
+        line.set_read_timeout(Some(PATIENCE))?;
+        let told = line.write_all(b"still there?").and_then(|()| line.read(&mut [0; 16]));
+        let error = told.err().context("a reset")?;
+        ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
+    }
+    ensure!(stage.daemon.status()?.dropped("unknown_flow_reset") >= HELD as u64);
     end(stage)
 }
 

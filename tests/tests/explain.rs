@@ -171,7 +171,12 @@ fn what_is_not_steered_is_explained_too() -> Result<()> {
         assert_eq!(told["reason"], "no_backend", "{told}");
         assert_eq!(told["service"], "dead", "{told}");
         let told = explain(&stage, from, to(STEERED), "--flags ack")?;
-        assert_eq!(told["reason"], "unknown_flow", "{told}");
+        assert_eq!(
+            (&told["verdict"], &told["reason"]),
+            (&"answer".into(), &"unknown_flow_reset".into())
+        );
+        let told = explain(&stage, from, to(STEERED), "--flags rst")?;
+        assert_eq!((&told["verdict"], &told["reason"]), (&"drop".into(), &"unknown_flow".into()));
         let told = explain(&stage, from, SocketAddr::new(from.ip(), 1), "--proto udp")?;
         assert_eq!(told["verdict"], "pass", "{told}");
         let told = explain(&stage, from, to(0), "--proto icmp")?;

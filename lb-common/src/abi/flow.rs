@@ -246,15 +246,18 @@ impl Slot {
         Self(self.0 & !Self::STATE | state as u64)
     }
 
-    /// Whether it is `old` with an end of its flow, noted just before `now` (ns), and no other change.
+    /// 1 if it is `old` with an end of its flow, noted just before `now` (ns), and no other change; else 0.
+    /// In arithmetic: the kernel's verifier would follow each branch wherever a word is exchanged.
     #[inline(always)]
     #[must_use]
-    pub const fn is_closing(self, old: Self, now: u64) -> bool {
-        const ENDS: u32 =
-            flow_state::CLOSED | flow_state::COUNTED | flow_state::OVER | flow_state::RESET;
-        let other = (self.0 ^ old.0) & !(ENDS as u64);
-        let in_time = other & !Self::MARK == 0 && self.age(now) <= 1 << (Self::UNIT + 1);
-        self.0 & !old.0 & flow_state::CLOSED as u64 != 0 && (other == 0 || in_time)
+    pub const fn closes(self, old: Self, now: u64) -> u32 {
+        const CLOSED: u64 = flow_state::CLOSED as u64;
+        const ENDS: u64 =
+            CLOSED | (flow_state::COUNTED | flow_state::OVER | flow_state::RESET) as u64;
+        let other = (self.0 ^ old.0) & !ENDS;
+        let has_closed = is_set(self.0 & !old.0 & CLOSED);
+        let in_time = is_set(other & !Self::MARK | self.age(now) >> (Self::UNIT + 1)) ^ 1;
+        has_closed & ((is_set(other) ^ 1) | in_time)
     }
 
     /// A closed flow that goes on: without those bits, and counted again.
@@ -285,6 +288,12 @@ impl Slot {
     pub const fn vacant(self) -> Self {
         Self(self.0 & Self::GENERATION)
     }
+}
+
+/// 1 if any bit is set, else 0.
+#[inline(always)]
+const fn is_set(value: u64) -> u32 {
+    ((value | value.wrapping_neg()) >> 63) as u32
 }
 
 /// Bits of a [`Slot`]'s state. A flow counts in LOAD while it is [`COUNTED`](flow_state::COUNTED):
