@@ -7,6 +7,7 @@ mod assembly;
 mod daemon;
 mod decap;
 mod detach;
+mod detours;
 mod doubts;
 mod draining;
 mod explaining;

@@ -355,6 +355,8 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// Replaces the server's port.
     pub port: Option<NonZeroU16>,
+    /// Ask the server at its own address, however clients' packets reach it.
+    pub direct: bool,
     /// Ask by HTTP/2 without TLS, or not. `None`: as the service's ports do.
     pub h2_backend: Option<bool>,
     /// Begin with a PROXY protocol header, or not. `None`: as the service's ports do.

@@ -1,7 +1,7 @@
 //! Backends that answer clients directly: each way of reaching them, with real clients and servers.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, UdpSocket},
     os::fd::AsFd as _,
 };
@@ -16,6 +16,7 @@ use lb_tests::{
     iperf,
     process::{output, poll, program},
     servers,
+    status::Status,
     topology::{Lab, VIP4, VIP6, vips},
 };
 use nix::sys::socket::{getsockopt, sockopt};
@@ -286,5 +287,77 @@ fn no_server_of_l2_is_behind_a_router() -> Result<()> {
         Ok(daemon.status()?.dropped("no_route") >= 4)
     })?;
     assert_eq!(daemon.status()?.verdicts.steer, 0);
+    daemon.stop()
+}
+
+/// Whether the first backend is up in each service, for both of its addresses.
+fn is_up(lab: &Lab, status: &Status) -> BTreeMap<String, bool> {
+    let ours = lab.backends[0].addresses().map(|address| address.to_string());
+    let mut states = BTreeMap::new();
+    for service in &status.services {
+        let is_ours = |address: &str| ours.iter().any(|it| address.contains(it));
+        let mut backends = service.backends.iter().filter(|it| is_ours(&it.address));
+        states.insert(service.name.clone(), backends.all(|it| it.up));
+    }
+    states
+}
+
+/// google/seesaw#25, facebookincubator/katran#132, iqiyi/dpvs#870: a server that answers at its own
+/// address, and gets nothing of what clients send.
+#[test]
+fn a_server_that_packets_do_not_reach_is_down() -> Result<()> {
+    const BY_HTTP: &str = "path = \"/healthz\"";
+    let lab = Lab::up()?;
+    let mut backends = Backends::up(
+        &lab,
+        "ipip",
+        &["--from", "172.16.0.0/16", "100::/64", "10.102.0.1", "fd65:2::1"],
+    )?;
+    let service = |mode, name, protocol, port, check: &str| {
+        let service = direct::steered(mode, name, protocol, &servers::addresses(&lab, port));
+        let timing = "interval = \"200ms\", timeout = \"2s\"";
+        format!("{service}load_balancer.health_check = {{ {timing}, {check} }}\n")
+    };
+    let by_http_elsewhere = format!("port = {}, {BY_HTTP}", servers::HTTP);
+    let services = [
+        service("l2", "l2", "tcp", servers::HTTP, BY_HTTP),
+        service("ipip", "ipip", "tcp", servers::TCP, ""),
+        service("gue", "gue", "udp", servers::UDP, &by_http_elsewhere),
+        // At its own address, whatever becomes of clients' packets.
+        service("ipip", "itself", "udp", servers::TCP, "port = 8080, direct = true"),
+    ];
+    let daemon = Daemon::start(&lab, &services.concat())?;
+    let is = |[l2, ipip, gue]: [bool; 3]| {
+        let states = [("l2", l2), ("ipip", ipip), ("gue", gue), ("itself", true)];
+        let wanted = states.map(|(name, up)| (name.to_owned(), up)).into();
+        let came = daemon.when(&format!("{states:?}"), |status| is_up(&lab, status) == wanted);
+        came.with_context(|| daemon.log()).map(drop)
+    };
+    is([true; 3])?;
+    // Nothing takes off the outer headers.
+    backends.decaps.remove(0).stop()?;
+    is([true, false, false])?;
+    let log = daemon.log();
+    assert!(log.contains("no answer within 2s by `gue`: the server needs the announced"), "{log}");
+    let decap = ["--from", "172.16.0.0/16", "100::/64", "10.102.0.1", "fd65:2::1"];
+    let _decap = Decap::start(&lab, &lab.backends[0], &decap)?;
+    is([true; 3])?;
+    // The server is asked by HTTP, and by the same way.
+    let health = |status: u16| {
+        let url = format!("http://127.0.0.1:{}/healthz/{status}", servers::HTTP);
+        curl(&lab.backends[0].netns, &[&url]).map(drop)
+    };
+    health(503)?;
+    is([false, true, false])?;
+    assert!(daemon.log().contains("answered 503"), "{}", daemon.log());
+    health(200)?;
+    is([true; 3])?;
+    // One of its two announced addresses is missing.
+    let netns = &lab.backends[0].netns;
+    netns.ip(&format!("addr del {VIP6}/128 dev lo"))?;
+    is([false; 3])?;
+    netns.ip(&format!("addr add {VIP6}/128 dev lo nodad"))?;
+    is([true; 3])?;
+    assert_eq!(daemon.status()?.undone("health_checks"), 0, "{}", daemon.log());
     daemon.stop()
 }

@@ -109,7 +109,7 @@ impl Daemon {
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let down = assembly::down(&self.fleet);
         let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
-        let means = self.means(proxy.kept());
+        let means = self.means(proxy.kept())?;
         let monitor = Monitor::start(&self.config.services, is_up, &sender, means);
         let prefaces = Prefaces::start(&self.fleet);
         info!(services = self.fleet.services.len(), "ready");

@@ -1,6 +1,6 @@
 //! What the daemon sees of servers: by checks, and by the answers that come by.
 
-use super::daemon::Daemon;
+use super::{daemon::Daemon, detours};
 use crate::{health::Means, proxy};
 
 /// Descriptors that a check takes at most.
@@ -15,9 +15,17 @@ impl Daemon {
     }
 
     /// Where only `kept` are kept back, there are fewer checks at a time.
-    pub(super) fn means(&self, kept: u64) -> Means {
+    ///
+    /// # Errors
+    ///
+    /// No netlink socket.
+    pub(super) fn means(&self, kept: u64) -> anyhow::Result<Means> {
         let at_once = self.checks_at_once() as u64 * kept / self.kept();
-        Means { lacks: self.lacks.clone(), at_once: (at_once as usize).max(1) }
+        Ok(Means {
+            lacks: self.lacks.clone(),
+            at_once: (at_once as usize).max(1),
+            finder: Some(detours::finder(self.config.node.encap, &self.config.services)?),
+        })
     }
 
     fn checks_at_once(&self) -> usize {

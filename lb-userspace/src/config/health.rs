@@ -28,6 +28,7 @@ pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
             [("none", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
         let proxy_proto = check.optional("proxy_proto", |it| it.choice(&versions, &[]));
         let h2_backend = check.optional("h2_backend", Value::boolean);
+        let direct = check.optional("direct", Value::boolean);
         let interval = check.optional("interval", duration);
         let unhealthy_interval = check.optional("unhealthy_interval", duration);
         let timeout = check.optional("timeout", duration);
@@ -37,6 +38,7 @@ pub(super) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
         let plain = HealthCheck::plain(probe?);
         Some(HealthCheck {
             port,
+            direct: direct.unwrap_or(plain.direct),
             h2_backend,
             proxy_proto,
             interval: interval.unwrap_or(plain.interval),

@@ -6,8 +6,10 @@ mod h2c;
 mod monitor;
 mod probe;
 mod state;
+mod tunnel;
 
 pub use h2c::Prefaces;
 pub use monitor::{Means, Monitor, Transition};
-pub use probe::{Failure, probe};
+pub use probe::{Failure, Target, probe};
 pub use state::Health;
+pub use tunnel::{Finder, Way, Wrap};

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -14,10 +14,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Failure, Health, probe};
+use super::{Failure, Finder, Health, Target, probe};
 use crate::{
     lack::{Cause, Lacks, Undone},
-    service::{HealthCheck, Service, Speech},
+    service::{HealthCheck, Path, Service, Speech},
 };
 
 /// Until a check that could not be made is tried again.
@@ -41,6 +41,8 @@ pub struct Means {
     pub lacks: Arc<Lacks>,
     /// So many at a time; the others wait.
     pub at_once: usize,
+    /// Finds the ways that clients' packets take. `None`: all are asked at their own addresses.
+    pub finder: Option<Finder>,
 }
 
 /// The running checks. They stop when it is dropped.
@@ -70,6 +72,7 @@ impl Monitor {
                 let watch = Watch {
                     service: service.name.clone(),
                     server: server.address,
+                    target: target(service, check, server.address, means.finder.clone()),
                     up: is_up(&service.name, server.address),
                     check: check.clone(),
                     speech: service.speech(check),
@@ -86,9 +89,31 @@ impl Monitor {
     }
 }
 
+/// Where packets reach servers at announced addresses, they are asked there, and by that way.
+fn target(
+    service: &Service,
+    check: &HealthCheck,
+    mut server: SocketAddr,
+    finder: Option<Finder>,
+) -> Target {
+    if let Some(port) = check.port {
+        server.set_port(port.get());
+    }
+    let by = service.steering.forwarding;
+    if !by.is_direct() || !service.is_steered() || check.direct {
+        return Target::itself(server);
+    }
+    let reaches = |vip: &&IpAddr| by.is_tunnel() || vip.is_ipv4() == server.is_ipv4();
+    let vips = service.addresses.iter().filter(reaches).copied().collect();
+    // The proxy reaches them at their own.
+    let itself = service.ports.iter().any(|port| port.path() == Path::Proxy);
+    Target { server, itself, vips, by, finder }
+}
+
 struct Watch {
     service: Arc<str>,
     server: SocketAddr,
+    target: Target,
     up: bool,
     check: HealthCheck,
     speech: Speech,
@@ -101,15 +126,11 @@ struct Watch {
 impl Watch {
     /// Until nobody listens for transitions any more.
     async fn run(self, spread: f64) {
-        let mut target = self.server;
-        if let Some(port) = self.check.port {
-            target.set_port(port.get());
-        }
         let mut health = Health::new(&self.check, self.up, Instant::now().into_std(), spread);
         loop {
             time::sleep_until(health.due().into()).await;
             let place = self.room.acquire().await;
-            let outcome = probe(&self.check, self.speech, target).await;
+            let outcome = probe(&self.check, self.speech, &self.target).await;
             drop(place);
             if let Err(failure) = &outcome {
                 debug!(service = %self.service, server = %self.server, %failure, "check failed");
@@ -169,7 +190,7 @@ mod tests {
     use crate::service::{Pool, Port, Probe, Server, Strategy};
 
     fn means() -> Means {
-        Means { lacks: Arc::default(), at_once: 1 }
+        Means { lacks: Arc::default(), at_once: 1, finder: None }
     }
 
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {

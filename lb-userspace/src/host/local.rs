@@ -57,7 +57,7 @@ impl LocalAddresses {
 }
 
 impl Netlink {
-    async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
+    pub(super) async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
         let messages = collect(self.handle.address().get().execute()).await;
         let messages =
             messages.map_err(|error| HostError::netlink("list the addresses", &error))?;

@@ -46,6 +46,20 @@ impl Netlink {
         Ok(dump.iter().filter_map(read).collect())
     }
 
+    /// The address of one, where it is known.
+    pub(super) async fn link_address(&self, hop: Hop) -> Result<Option<[u8; 6]>, HostError> {
+        let dump = collect(self.handle.neighbours().get().execute()).await;
+        let dump = dump.map_err(|error| HostError::netlink("list the neighbours", &error))?;
+        let mut same = dump.iter().filter(|message| {
+            read(message).is_some_and(|(other, entry)| other == hop && entry.resolved)
+        });
+        let attributes = same.next().into_iter().flat_map(|message| &message.attributes);
+        Ok(attributes.into_iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => bytes[..].try_into().ok(),
+            _ => None,
+        }))
+    }
+
     /// Has the kernel look for the neighbour now and, since 5.16, keep it resolved. Older kernels
     /// ignore the second wish.
     ///

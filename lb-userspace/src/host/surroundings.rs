@@ -2,10 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::{HostError, Interface, Way, netlink::Netlink};
+use tokio::sync::Mutex;
+
+use super::{HostError, Interface, LocalAddress, Way, neighbour::Hop, netlink::Netlink};
 
 /// Asks the network namespace of the thread that opened it. Needs no privilege.
-pub struct Surroundings(Netlink);
+pub struct Surroundings {
+    netlink: Netlink,
+    /// The kernel makes one list at a time for a socket, and refuses the next.
+    listing: Mutex<()>,
+}
 
 impl Surroundings {
     /// To be called in a tokio runtime.
@@ -14,7 +20,7 @@ impl Surroundings {
     ///
     /// No netlink socket.
     pub fn open() -> Result<Self, HostError> {
-        Netlink::open().map(Self)
+        Ok(Self { netlink: Netlink::open()?, listing: Mutex::default() })
     }
 
     /// All interfaces, in the order of their index.
@@ -23,7 +29,8 @@ impl Surroundings {
     ///
     /// The kernel does not answer.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
-        self.0.interfaces().await
+        let _turn = self.listing.lock().await;
+        self.netlink.interfaces().await
     }
 
     /// The way that a connection of this host to `to` would take.
@@ -32,6 +39,30 @@ impl Surroundings {
     ///
     /// There is no route, or it ends on this host.
     pub async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
-        self.0.way_to(to).await
+        self.netlink.way_to(to).await
+    }
+
+    /// The addresses of all interfaces.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
+        let _turn = self.listing.lock().await;
+        self.netlink.local_addresses().await
+    }
+
+    /// The link-layer address of a neighbour, where it is known.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn link_address(
+        &self,
+        interface: u32,
+        neighbour: IpAddr,
+    ) -> Result<Option<[u8; 6]>, HostError> {
+        let _turn = self.listing.lock().await;
+        self.netlink.link_address(Hop { interface, address: neighbour }).await
     }
 }

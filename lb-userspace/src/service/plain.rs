@@ -58,6 +58,7 @@ impl HealthCheck {
         Self {
             probe,
             port: None,
+            direct: false,
             h2_backend: None,
             proxy_proto: None,
             interval: Duration::from_secs(30),

@@ -122,8 +122,13 @@ const CONFINED: [Confined; 10] = [
     Confined {
         name: "unsafe",
         within: "lb-userspace",
-        // The allocator has no other way to be asked for what it keeps.
-        to: &["lb-userspace/src/datapath", "lb-userspace/src/proxy/purge.rs"],
+        // The allocator has no other way to be asked for what it keeps, nor a socket to be told the
+        // address of a link.
+        to: &[
+            "lb-userspace/src/datapath",
+            "lb-userspace/src/proxy/purge.rs",
+            "lb-userspace/src/health/tunnel/wire.rs",
+        ],
         why: "unsafe code has its few places",
     },
     Confined { name: "unsafe", within: "xtask", to: &[], why: "unsafe code has its few places" },

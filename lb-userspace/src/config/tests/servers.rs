@@ -75,7 +75,7 @@ const HEALTH: &[Row] = &[
     ("path = '/a b'", &["2:39 `/a b` is not the path of a request"]),
     ("hostname = 'a'", &["2:32 `hostname` has no meaning in a TCP check"]),
     ("mode = 'tcp', path = '/'", &["2:46 `path` has no meaning in a TCP check"]),
-    ("path = '/', h2_backend = true, proxy_proto = 'v2'", &[]),
+    ("path = '/', h2_backend = true, proxy_proto = 'v2', direct = true", &[]),
     ("h2Backend = true", &["2:32 `h2_backend` has no meaning in a TCP check"]),
     ("proxy_proto = 'v3'", &["2:46 `v3` is not a value of `proxy_proto`"]),
     ("mode = 'http'", &["2:30 `path` is missing in `health_check`"]),

@@ -1,0 +1,126 @@
+//! A connection to a server by the way that its clients' packets take: to an announced address, in
+//! the frame or the outer headers of the service's `forwarding`.
+//!
+//! A server that answers at its own address may lack the announced one, or what takes packets out
+//! of the tunnel: clients would get nothing. So Katran, IPVS and Seesaw check through the tunnel,
+//! too (facebookincubator/katran#132, google/seesaw#25).
+
+mod stack;
+mod wire;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split},
+    select, time,
+};
+
+use self::stack::Stack;
+use self::wire::Wire;
+pub use self::wire::Wrap;
+use crate::service::Forwarding;
+
+/// Bytes under way between the check and its connection.
+const PIPE: usize = 16 * 1024;
+
+/// From where packets to a server go, and in what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// An address of ours, of the announced address's family, that the server answers to.
+    pub source: IpAddr,
+    pub wrap: Wrap,
+}
+
+/// Finds the way to a server for packets to an announced address, as routes and neighbours are now.
+/// `None`: this host has no address that such packets could come from.
+pub type Finder = Arc<
+    dyn Fn(IpAddr, IpAddr, Forwarding) -> BoxFuture<'static, io::Result<Option<Way>>> + Send + Sync,
+>;
+
+/// A connection, from its first packet on. Dropped, it ends by a reset.
+pub(super) struct Tunnel {
+    stack: Stack,
+    wire: Wire,
+    pub ends: [SocketAddr; 2],
+}
+
+impl Tunnel {
+    /// Connects to `vip` at `server`.
+    pub async fn open(way: Way, vip: SocketAddr, server: IpAddr) -> io::Result<Self> {
+        let (wire, ours) = Wire::open(way.source, vip, server, way.wrap)?;
+        let ends = [ours, vip];
+        let mut tunnel = Self { stack: Stack::connect(ends), wire, ends };
+        while !tunnel.stack.is_connected()? {
+            tunnel.wait().await?;
+        }
+        Ok(tunnel)
+    }
+
+    /// The check's end of a pipe, and the one to be carried.
+    pub fn pipe() -> (DuplexStream, DuplexStream) {
+        duplex(PIPE)
+    }
+
+    /// Sends what is due, and waits for what comes or is due next.
+    async fn wait(&mut self) -> io::Result<()> {
+        self.stack.poll();
+        self.flush()?;
+        let delay = self.stack.delay();
+        select! {
+            packet = self.wire.receive() => self.stack.packets.come.push_back(packet?),
+            () = time::sleep(delay) => {}
+        }
+        self.stack.poll();
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(packet) = self.stack.packets.go.pop_front() {
+            self.wire.send(&packet)?;
+        }
+        Ok(())
+    }
+
+    /// Moves bytes between `pipe` and the connection, for as long as anybody wants.
+    pub async fn carry(&mut self, pipe: DuplexStream) -> io::Error {
+        let (mut from, mut to) = split(pipe);
+        let (mut sending, mut buffer) = (Vec::new(), vec![0; PIPE]);
+        let (mut has_all, mut has_ended) = (false, false);
+        loop {
+            while let Ok(count @ 1..) = self.stack.socket().recv_slice(&mut buffer) {
+                if let Err(error) = to.write_all(&buffer[..count]).await {
+                    return error;
+                }
+            }
+            if !has_ended && !self.stack.socket().may_recv() {
+                has_ended = true;
+                let _ = to.shutdown().await;
+            }
+            if let Ok(count) = self.stack.socket().send_slice(&sending) {
+                sending.drain(..count);
+            }
+            let wants_more = sending.is_empty() && !has_all;
+            let moved = select! {
+                read = from.read_buf(&mut sending), if wants_more => {
+                    read.map(|count| has_all = count == 0)
+                }
+                waited = self.wait() => waited,
+            };
+            if let Err(error) = moved {
+                return error;
+            }
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.stack.abort();
+        let _ = self.flush();
+    }
+}
