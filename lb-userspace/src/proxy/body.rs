@@ -171,7 +171,8 @@ impl RequestBody {
         if self.size_hint().lower() > limit {
             return None;
         }
-        self.tape = Some(Tape::new(limit));
+        let (_, progress) = self.part.as_ref()?;
+        self.tape = Some(Tape::new(limit, &progress.watch));
         self.tape.clone()
     }
 

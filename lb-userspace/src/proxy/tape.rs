@@ -12,7 +12,12 @@ use hyper::{
 };
 use tokio::sync::Notify;
 
-use super::body::Supply;
+use super::{body::Supply, watch::Watch};
+
+/// What is smaller is copied together: by itself it would hold all that was read along with it.
+const SMALL: usize = 4 * 1024;
+/// All requests of a connection keep so many times what one may.
+const TOGETHER: u64 = 4;
 
 /// A part of a body.
 #[derive(Clone)]
@@ -42,8 +47,14 @@ impl From<Part> for Frame<Bytes> {
 /// Runs beside a body as long as that is short enough, and takes back what of it was not read.
 pub(super) struct Tape {
     parts: RefCell<VecDeque<Part>>,
+    /// Small parts that came last.
+    small: RefCell<Vec<u8>>,
     /// Bytes that may still be kept. `None`: too many came, or nobody will ask any more.
     room: Cell<Option<u64>>,
+    limit: u64,
+    /// The client's connection, and bytes that are kept of what came over it.
+    watch: Rc<Watch>,
+    held: Cell<u64>,
     /// What was not read, and how much more was allowed.
     rest: RefCell<Option<(Supply, u64)>>,
     /// It is given back, or will be of no use.
@@ -51,11 +62,15 @@ pub(super) struct Tape {
 }
 
 impl Tape {
-    /// For at most `limit` bytes.
-    pub fn new(limit: u64) -> Rc<Self> {
+    /// For at most `limit` bytes from the client that `watch` is about.
+    pub fn new(limit: u64, watch: &Rc<Watch>) -> Rc<Self> {
         Rc::new(Self {
             parts: RefCell::default(),
+            small: RefCell::default(),
             room: Cell::new(Some(limit)),
+            limit,
+            watch: watch.clone(),
+            held: Cell::new(0),
             rest: RefCell::default(),
             settled: Notify::new(),
         })
@@ -65,24 +80,43 @@ impl Tape {
         let Some(room) = self.room.get() else {
             return;
         };
-        let part = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Part::Data(data.clone()),
-            (None, Some(trailers)) => Part::Trailers(trailers.clone()),
-            (None, None) => return,
-        };
-        match room.checked_sub(part.length()) {
-            Some(left) => {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let together = self.watch.taped.get() + length;
+        match room.checked_sub(length) {
+            Some(left) if together <= TOGETHER.saturating_mul(self.limit) => {
                 self.room.set(Some(left));
-                self.parts.borrow_mut().push_back(part);
+                self.watch.taped.set(together);
+                self.held.set(self.held.get() + length);
             }
-            None => self.stop(),
+            _ => return self.stop(),
         }
+        if let Some(data) = frame.data_ref().filter(|data| data.len() < SMALL) {
+            return self.small.borrow_mut().extend_from_slice(data);
+        }
+        self.join_small();
+        let trailers = || frame.trailers_ref().cloned().map(Part::Trailers);
+        let part = frame.data_ref().cloned().map(Part::Data).or_else(trailers);
+        self.parts.borrow_mut().extend(part);
+    }
+
+    fn join_small(&self) {
+        let small = self.small.take();
+        if !small.is_empty() {
+            self.parts.borrow_mut().push_back(Part::Data(small.into()));
+        }
+    }
+
+    /// What it had is not its own any more.
+    fn let_go(&self) {
+        self.watch.taped.set(self.watch.taped.get() - self.held.take());
     }
 
     /// Forgets what it has.
     pub fn stop(&self) {
         self.room.set(None);
         self.parts.take();
+        self.small.take();
+        self.let_go();
         self.settled.notify_one();
     }
 
@@ -101,11 +135,19 @@ impl Tape {
                 self.settled.notified().await;
                 continue;
             };
+            self.join_small();
+            self.let_go();
             let mut kept = self.parts.take();
             let read: u64 = kept.iter().map(Part::length).sum();
             self.room.set(Some(room + read));
             kept.append(&mut rest.kept);
             return Some((Supply { kept, ..rest }, allowed.saturating_add(read)));
         }
+    }
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }

@@ -37,6 +37,9 @@ use super::{
 
 type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;
 
+/// What is read ahead of a client that takes nothing, and the largest header section of a response.
+const BUFFER: usize = 128 * 1024;
+
 /// The connection is polled inside the task of the request that uses it: no wake-up crosses
 /// tasks, which is most of what a proxied request costs otherwise.
 pub(super) struct Upstream {
@@ -112,7 +115,8 @@ fn new_socket(address: SocketAddr, worker: &Worker) -> io::Result<TcpSocket> {
 impl Upstream {
     pub async fn open(stream: TcpStream) -> hyper::Result<Box<Self>> {
         let io = TokioIo::new(Hearing::new(Gathering(stream)));
-        let (sender, driver) = http1::handshake(io).await?;
+        let opened = http1::Builder::new().max_buf_size(BUFFER).handshake(io);
+        let (sender, driver) = opened.await?;
         Ok(Box::new(Self {
             sender,
             driver: Some(driver),

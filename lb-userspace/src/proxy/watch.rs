@@ -55,6 +55,8 @@ pub(super) struct Watch {
     is_old: Cell<bool>,
     /// hyper has written all that it had: something else may be said before what it says next.
     is_between: Cell<bool>,
+    /// Bytes of requests' bodies that are kept for another try.
+    pub taped: Cell<u64>,
     /// Changes whenever the time allowed starts anew.
     epoch: Cell<u32>,
 }
@@ -98,6 +100,7 @@ impl Watch {
             is_half_closed: Cell::new(false),
             is_old: Cell::new(false),
             is_between: Cell::new(true),
+            taped: Cell::new(0),
             epoch: Cell::new(0),
         })
     }

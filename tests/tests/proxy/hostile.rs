@@ -20,8 +20,8 @@ use lb_tests::{
 
 use super::{APP, VIPS, python_program, server};
 
-/// More than any attack may make the daemon hold, in KiB: 5 MiB for a connection, and what the
-/// allocator keeps.
+/// More than any of these attacks may make the daemon hold, in KiB: for one connection, and what the
+/// allocator keeps. `bounds` measures what many can.
 const HEADROOM: f64 = 24.0 * 1024.0;
 
 const ATTACKS: [(&str, &str, &[&str]); 10] = [

@@ -1,6 +1,7 @@
 //! The proxied half through the real daemon: XDP passes, `sk_lookup` hands over, real clients ask.
 
 mod announced;
+mod bounds;
 mod certificates;
 mod grpc;
 mod headers;

@@ -1,6 +1,14 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use bytes_body::Parts;
-use http_body_util::{BodyExt, Empty, Full};
-use hyper::{Response, Version, body::Bytes};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::{
+    Response, Version,
+    body::{Bytes, Frame},
+};
 use tokio::net::TcpStream;
 
 use super::{
@@ -136,5 +144,45 @@ async fn a_reset_stream_frees_its_backend_and_leaves_the_others() {
     lab.until("the reset stream still counts", |lab| lab.counts() == [0]).await;
     let response = sender.send_request(client::request("/", Empty::new())).await.unwrap();
     assert_eq!(client::text(response).await, "ok");
+    lab.finish().await;
+}
+
+/// golang/go#16510: each has its own window, and the connection has room for all.
+#[tokio::test]
+async fn uploads_that_no_server_takes_hold_up_no_other() {
+    const STALLED: usize = 12;
+    let backend = backend::http(|request| async move {
+        if request.uri().path() == "/stall" {
+            std::future::pending::<()>().await;
+        }
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(full(body.len().to_string()))
+    })
+    .await;
+    let lab = Lab::http(&[backend.address]);
+    let mut sender = client::http2(TcpStream::connect(lab.address).await.unwrap()).await;
+    let sent = Arc::<AtomicUsize>::default();
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let sent = sent.clone();
+        let endless = futures_util::stream::repeat_with(move || {
+            sent.fetch_add(1, Ordering::SeqCst);
+            Ok(Frame::data(Bytes::from_static(&[0; 65_536])))
+        });
+        let request = client::request("/stall", BodyExt::boxed(StreamBody::new(endless)));
+        stalled.push(tokio::spawn(sender.send_request(request)));
+    }
+    // Until nobody takes anything any more.
+    let mut before = 0;
+    while before < STALLED || sent.load(Ordering::SeqCst) > before {
+        before = sent.load(Ordering::SeqCst);
+        tokio::time::sleep(client::A_MOMENT).await;
+    }
+    let request = client::request("/", full(vec![0; 500_000]));
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(client::text(response).await, "500000");
+    for upload in stalled {
+        upload.abort();
+    }
     lab.finish().await;
 }

@@ -1,0 +1,76 @@
+//! What clients can make the daemon hold, by the table in docs/http.md. The process is measured, and
+//! what it took goes back.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::{
+    cpu,
+    process::{Process, poll},
+    stage::Stage,
+    topology::{Lab, VIP4},
+};
+
+use super::{VIPS, python_program, python_server, server};
+
+const PORT: u16 = 9000;
+/// What the allocator keeps of what goes back, in MiB.
+const KEPT: f64 = 32.0;
+
+/// What is held for each connection at most, in MiB, and how many there are.
+const TABLE: [(&str, usize, f64); 12] = [
+    ("fields", 10, 12.0),
+    ("too-many-fields", 10, 4.0),
+    ("cookies", 10, 4.0),
+    ("large-values", 10, 12.0),
+    ("uploads", 8, 16.0),
+    ("tiny-uploads", 8, 16.0),
+    ("trailers", 8, 20.0),
+    ("downloads", 2, 48.0),
+    ("http1-upload", 10, 2.0),
+    ("http1-download", 10, 1.0),
+    ("http1-interim", 10, 1.0),
+    ("http1-pipelined", 10, 1.0),
+];
+
+fn web(lab: &Lab) -> Result<String> {
+    Ok(format!(
+        "[proxy]\ndrain_timeout = \"1s\"\n\n[[services]]\nname = \"web\"\naddresses = [\"{VIP4}\"]\n\
+         ports = [{{ port = 80, handlers = [\"http\"] }}]\n\
+         load_balancer.servers = [{}]\n",
+        server(lab, 0, PORT).split(',').next().context("an address")?.trim()
+    ))
+}
+
+/// In MiB.
+fn memory(stage: &Stage) -> Result<f64> {
+    Ok(cpu::resident(&[stage.daemon.id()])? / 1024.0)
+}
+
+#[test]
+fn what_clients_make_us_hold_is_bounded_and_goes_back() -> Result<()> {
+    let stage = Stage::up_with("workers = 1", web)?;
+    let _server = python_server(&stage.lab, "stubborn.py", PORT)?;
+    let vip = VIPS[0].to_string();
+    for (name, count, most) in TABLE {
+        let before = memory(&stage)?;
+        let mut command = stage.lab.client.command(xtask::python::interpreter());
+        command.arg(python_program("hoarder.py")).args([name, &vip, &count.to_string()]);
+        let mut client = Process::start(name, command, &stage.lab.directory().join(name))?;
+        let mut peak = before;
+        let mut rounds = 0;
+        while rounds < 20 {
+            client.check()?;
+            rounds += usize::from(client.output().contains("sent"));
+            peak = peak.max(memory(&stage)?);
+            thread::sleep(Duration::from_millis(100));
+        }
+        let each = (peak - before) / count as f64;
+        eprintln!("{name}: {each:.2} MiB for each of {count} connections");
+        ensure!(each <= most, "{name}: {each} MiB for each connection");
+        drop(client);
+        poll("memory goes back", || Ok(memory(&stage)? <= before + KEPT))
+            .with_context(|| name.to_owned())?;
+    }
+    stage.stop()
+}
