@@ -110,6 +110,16 @@ pub struct Onward {
     pub least: u64,
     /// Where among the members a kept backend stands.
     pub position: u32,
+    /// Backends that had no source port left for this flow.
+    pub without: [u32; 2],
+    /// Towards the backend, how many addresses of ours there are, and where in SOURCE_POOL.
+    pub sources: u32,
+    pub pool: u32,
+    /// Which of our ends towards the backend had its turn.
+    pub place: u32,
+    /// How far behind it the end stands whose flow has been over for longest, and since when.
+    pub oldest: u32,
+    pub age: u64,
     /// Where the packet leaves.
     pub exit: Exit,
 }

@@ -312,7 +312,7 @@ pub fn enter_answer<T: Tables>(tables: &T, trail: Trail, number: u32) -> bool {
 
 /// [`WAYS`]: none.
 #[inline(never)]
-fn free_answer(bucket: BucketRef) -> u32 {
+pub(crate) fn free_answer(bucket: BucketRef) -> u32 {
     way_where(bucket, |word| word >> 1)
 }
 

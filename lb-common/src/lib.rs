@@ -24,6 +24,7 @@ mod mss;
 pub mod next_hop;
 mod odd;
 pub mod open;
+mod opening;
 pub mod packet;
 pub mod pending;
 pub mod pick;
@@ -31,6 +32,7 @@ pub mod pipeline;
 mod quic;
 pub mod reason;
 pub mod rewrite;
+mod shortage;
 pub mod sources;
 pub mod tables;
 #[cfg(feature = "testing")]

@@ -10,12 +10,14 @@ use crate::{
     next_hop,
     packet::Packet,
     pending,
-    tables::Tables,
+    tables::{Step, Tables},
     verdict::Reason,
 };
 
-/// Ports tried before giving up: enough while a few in a hundred are free.
-const TRIES: u64 = 32;
+/// Ends tried for one that is free, beside the one whose turn it is: enough while a few in a hundred are.
+const TRIES: u32 = 31;
+/// [`Onward::oldest`] of a flow that has no end of ours yet.
+pub(crate) const NONE: u32 = u32::MAX;
 /// From one try to the next. Where the buckets of neighbouring ports are full, those of other servers
 /// lie there as well, and for a while: far off it is another matter. A prime larger than any range,
 /// so that each try has a port of its own while there are so many.
@@ -51,36 +53,104 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     flow.set_seen(now);
     flow.set_answered(0);
     onward.flow = flow.number();
+    (onward.pool, onward.sources) = (backend.pool, backend.sources);
     Ok(())
 }
 
-/// Second step, where answers come through us: a source port towards the backend that no live flow
-/// has. The index of answers itself rules out that two flows get one.
+/// Second step, where answers come through us: a source port towards the backend that no flow has.
+/// The index of answers itself rules out that two flows get one.
 #[inline(never)]
 pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+    let onward = &mut desk.onward;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     if flow.mode() != mode::NAT {
         return Ok(());
     }
+    onward.place = tables.next_port(flow.load(), 1);
+    onward.oldest = NONE;
+    if is_free(tables, flow, onward, 0) {
+        onward.oldest = 0;
+        return Ok(());
+    }
+    tables.repeat::<Elsewhere>(TRIES, desk);
+    if desk.onward.oldest == NONE { Err(Reason::PortsExhausted) } else { Ok(()) }
+}
+
+/// Far from the end whose turn it was.
+struct Elsewhere;
+
+impl<T: Tables> Step<T> for Elsewhere {
+    #[inline(always)]
+    fn take(tables: &T, desk: &mut Desk, number: u32) -> bool {
+        let onward = &mut desk.onward;
+        let Some(flow) = flow_table::entry(tables, onward.flow) else { return false };
+        if is_free(tables, flow, onward, (number + 1).wrapping_mul(STRIDE)) {
+            onward.oldest = 0;
+        }
+        onward.oldest == NONE
+    }
+}
+
+/// Makes the flow's end the one that is so far behind the one whose turn it was, if nobody has that.
+#[inline(always)]
+fn is_free<T: Tables>(tables: &T, flow: FlowRef, onward: &Onward, behind: u32) -> bool {
+    let trail = lay(tables, flow, onward, onward.place.wrapping_add(behind));
+    let entered = flow_table::enter_answer(tables, trail, flow.number());
+    if entered {
+        note_deltas(flow);
+    }
+    entered
+}
+
+/// Writes the end of ours down that is at this place among all there are towards the backend: flows
+/// that follow each other have different addresses, where there are several.
+#[inline(always)]
+pub(crate) fn lay<T: Tables>(tables: &T, flow: FlowRef, onward: &Onward, place: u32) -> Trail {
+    let mut place = place;
+    if onward.sources > 1 {
+        // Neither is 0, but a division must not be able to panic.
+        let nth = place.checked_rem(onward.sources).unwrap_or(0);
+        place = place.checked_div(onward.sources).unwrap_or(0);
+        if let Some(source) = tables.source(onward.pool + nth) {
+            flow.set_source(Address::v6(source.bytes()));
+        }
+    }
+    flow.set_source_port(tables.source_port(place));
+    Trail::of(&flow.answer(), tables.seed())
+}
+
+/// What the rewrite does to checksums.
+#[inline(always)]
+pub(crate) fn note_deltas(flow: FlowRef) {
     let delta =
         Delta::of_addresses([flow.client(), flow.vip()], [flow.source(), flow.backend_address()]);
     flow.set_l3_delta(delta.bits());
     let delta = delta.word(flow.vip_port(), flow.backend_port());
-    let (load, number) = (flow.load(), flow.number());
-    let mut key = flow.answer();
-    let mut place = tables.next_port(load);
-    for _ in 0..TRIES {
-        let port = tables.source_port(place);
-        flow.set_source_port(port);
-        key.dst_port = port;
-        if flow_table::enter_answer(tables, Trail::of(&key, tables.seed()), number) {
-            flow.set_l4_delta(delta.word(flow.client_port(), port).bits());
-            return Ok(());
-        }
-        place = place.wrapping_add(STRIDE);
+    flow.set_l4_delta(delta.word(flow.client_port(), flow.source_port()).bits());
+}
+
+/// Has the flow go to the backend on the desk in place of the one that it was begun for.
+#[inline(never)]
+pub(crate) fn redirect<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
+    let Desk { arrival, onward, .. } = desk;
+    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    let id = onward.backend;
+    let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
+    let wanted = next_hop::asked(arrival.key.protocol, flow.mode());
+    next_hop::of_backend(tables, id, wanted, tables.now())?;
+    face(flow, &arrival.key, backend);
+    flow.set_backend(id);
+    (onward.pool, onward.sources) = (backend.pool, backend.sources);
+    Ok(())
+}
+
+/// Gives the entry back of a flow that was begun and cannot be opened.
+#[inline(never)]
+pub(crate) fn abandon<T: Tables>(tables: &T, desk: &Desk) {
+    let flow = flow_table::entry(tables, desk.onward.flow);
+    if let Some(Ok(claim)) = flow.map(|flow| Claim::of(tables, flow)) {
+        claim.abandon(tables);
     }
-    Claim::of(tables, flow)?.abandon(tables);
-    Err(Reason::PortsExhausted)
 }
 
 /// Last step: the flow, which was counted when its backend was picked, is found.
@@ -116,6 +186,12 @@ fn introduce(flow: FlowRef, key: &FlowKey, backend: &Backend) {
     flow.set_client_port(key.src_port);
     flow.set_vip(key.dst);
     flow.set_vip_port(key.dst_port);
+    face(flow, key, backend);
+}
+
+/// The backend's.
+#[inline(always)]
+fn face(flow: FlowRef, key: &FlowKey, backend: &Backend) {
     flow.set_backend_address(backend.address);
     // Of its bytes: as a whole it would be moved by a call, byte by byte.
     flow.set_source(Address::v6(backend.source.bytes()));

@@ -5,13 +5,13 @@ use crate::{
     affinity,
     arrival::{Desk, Limit, NOBODY, Onward, wish},
     flow::slot,
-    tables::Tables,
+    tables::{Step, Tables},
     verdict::{Reason, Way},
 };
 
 /// Members that are compared at once: all of nearly every service; of a larger one so many from a
 /// random one on.
-const COMPARED: u64 = 64;
+const COMPARED: u32 = 64;
 /// Slots behind the chosen one that are tried first when its backend has no room: a flow that
 /// maglev sends elsewhere then goes to the same place on every node.
 const NEAR: u64 = 4;
@@ -19,7 +19,7 @@ const NEAR: u64 = 4;
 /// one so often may another CPU be faster to take the room that was found.
 const TRIES: u32 = 3;
 /// Times that members are compared in all the rings of a service.
-const ROUNDS: u64 = 6;
+const ROUNDS: u32 = 6;
 
 /// Where the class begins in a burden.
 const CLASS: u32 = 60;
@@ -61,6 +61,7 @@ fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     }
     // Of a backend that the packet names nothing is known of where it stands.
     desk.onward.position = 0;
+    desk.onward.without = [NOBODY; 2];
     let named = desk.onward.backend != NOBODY;
     if named || service.affinity != 0 && affinity::recall(tables, desk) {
         // A connection or a source leaves its backend only when that is full.
@@ -120,34 +121,49 @@ fn burden<T: Tables>(tables: &T, onward: &mut Onward, id: u32) {
     if reach.status() != status::HERE {
         return;
     }
+    let [first, second] = onward.without;
+    if id == first || id == second {
+        onward.burden = FULL;
+        return;
+    }
     let load = tables.load(backend.load);
     // Shifted, so that weights make a difference at any load.
     let share = (load << 20).checked_div(backend.weight as u64).unwrap_or(u64::MAX);
     let share = share & ((1 << CLASS) - 1);
+    // With so many a source port may be hard to find, so that it is as a soft limit.
+    let ends = reaches(load, backend.ends) & (backend.ends as u64 + u32::MAX as u64) >> 32;
     let (soft, hard) = (reaches(load, backend.soft_limit), reaches(load, backend.hard_limit));
+    let soft = soft | ends;
     onward.burden = (hard << 1 | soft & (hard ^ 1)) << CLASS | share;
 }
 
 /// Puts the least burdened of the members from a place on, or of them and a random slot's, on the
 /// desk: so of backends that all do nothing, the heavier ones get more. The place moves on.
 #[inline(never)]
-fn least<T: Tables>(tables: &T, onward: &mut Onward) {
+fn least<T: Tables>(tables: &T, desk: &mut Desk) {
+    let onward = &mut desk.onward;
     let ring = onward.ring;
     onward.backend = in_ring(tables, ring, slot(tables.random(), ring.length()));
     burden(tables, onward, onward.backend);
     onward.least = onward.burden;
     onward.position = onward.position.checked_rem(ring.members(tables)).unwrap_or(0);
-    for step in 0..COMPARED {
-        if !compare(tables, onward, ring, step as u32) {
-            break;
-        }
+    tables.repeat::<Comparing>(COMPARED, desk);
+}
+
+/// The next member with the least burdened one so far.
+struct Comparing;
+
+impl<T: Tables> Step<T> for Comparing {
+    #[inline(always)]
+    fn take(tables: &T, desk: &mut Desk, number: u32) -> bool {
+        compare(tables, &mut desk.onward, number)
     }
 }
 
-/// Whether there was another member. All that is found out stays on the desk: the loop would
-/// otherwise be checked for each combination of it.
-#[inline(never)]
-fn compare<T: Tables>(tables: &T, onward: &mut Onward, ring: Ring, step: u32) -> bool {
+/// Whether there was another member.
+#[inline(always)]
+fn compare<T: Tables>(tables: &T, onward: &mut Onward, step: u32) -> bool {
+    let ring = onward.ring;
     let members = ring.members(tables);
     if step >= members {
         return false;
@@ -194,7 +210,7 @@ fn take<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
 /// all members, then among those of the next region.
 #[inline(never)]
 fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let Desk { arrival, onward, .. } = desk;
+    let Desk { arrival, onward, .. } = &mut *desk;
     let service = tables.service(onward.service).ok_or(Reason::Inconsistent)?;
     let ring = onward.ring;
     onward.limit = Limit::Soft;
@@ -210,23 +226,52 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
             return Ok(());
         }
     }
+    onward.exit.reason = Reason::NoBackend;
     onward.limit = Limit::Hard;
     onward.position = tables.random();
-    onward.exit.reason = Reason::NoBackend;
-    for _ in 0..ROUNDS {
-        least(tables, onward);
+    onward.way = Way::Refuse;
+    tables.repeat::<Comparison>(ROUNDS, desk);
+    Ok(())
+}
+
+/// Of the members of one ring. [`Way::Open`]: the flow is counted in at the least burdened.
+struct Comparison;
+
+impl<T: Tables> Step<T> for Comparison {
+    #[inline(always)]
+    fn take(tables: &T, desk: &mut Desk, _: u32) -> bool {
+        least(tables, desk);
+        let onward = &mut desk.onward;
         if onward.least < FULL && take(tables, onward) {
-            return Ok(());
+            onward.way = Way::Open;
+            return false;
         }
         if onward.least < GONE {
             onward.exit.reason = Reason::BackendsFull;
         }
-        if !go_on(tables, onward) {
-            break;
-        }
+        go_on(tables, onward)
     }
-    onward.way = Way::Refuse;
-    Ok(())
+}
+
+/// Another backend for a flow that was counted in at the one on the desk, and found no source port
+/// towards it: the one with least to do, of all that have room in this ring. [`Way::Refuse`]: there is
+/// none, and it goes on counting where it did. `false`: nor in any other ring.
+#[inline(always)]
+pub(crate) fn another<T: Tables>(tables: &T, desk: &mut Desk) -> bool {
+    let counted = desk.onward.load;
+    desk.onward.without = [desk.onward.backend, desk.onward.without[0]];
+    desk.onward.limit = Limit::Hard;
+    desk.onward.position = tables.random();
+    desk.onward.way = Way::Refuse;
+    least(tables, desk);
+    let onward = &mut desk.onward;
+    if onward.least < FULL && take(tables, onward) {
+        onward.way = Way::Open;
+        tables.count_out(counted);
+        return true;
+    }
+    onward.load = counted;
+    go_on(tables, onward)
 }
 
 /// Whether there is more to compare: others in this ring, or the next region's. That one's turn comes
@@ -236,7 +281,7 @@ fn go_on<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
     let ring = onward.ring;
     let members = ring.members(tables);
     onward.compared += 1;
-    let is_full = onward.least >= FULL && members as u64 <= COMPARED;
+    let is_full = onward.least >= FULL && members <= COMPARED;
     if !is_full && onward.compared < TRIES {
         return true;
     }

@@ -15,7 +15,7 @@ use crate::{
     flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp,
     in_place::FlowRef,
-    mss, next_hop, odd, open,
+    mss, next_hop, odd, open, opening,
     packet::Packet,
     pending, pick, quic,
     rewrite::{self, Turn},
@@ -132,36 +132,22 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         }
         pick::pick(tables, desk)?;
     }
+    if desk.onward.way == Way::Open {
+        opening::open(packet, tables, desk)?;
+    }
     match desk.onward.way {
-        Way::Open => open(packet, tables, desk)?,
+        Way::Open | Way::Follow => {}
         Way::Promote => {
             open::promote(tables, desk);
             guard::remember(tables, desk);
         }
         Way::Refuse => return reset::refuse(packet, desk),
-        Way::Follow => {}
         _ => return Ok(()),
     }
     if desk.onward.wishes(wish::MSS) {
         mss::clamp(packet, tables, desk);
     }
     follow(packet, tables, desk)
-}
-
-/// Opens a flow to the backend that was picked for it.
-#[inline(always)]
-fn open<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let opened = open::begin(packet, tables, desk)
-        .and_then(|()| match desk.onward.wishes(wish::TUNNEL) {
-            true => encap::prepare(tables, desk),
-            false => Ok(()),
-        })
-        .and_then(|()| open::reserve(tables, desk))
-        .and_then(|()| open::finish(tables, desk));
-    if opened.is_err() {
-        pick::give_back(tables, desk);
-    }
-    opened
 }
 
 /// A plain segment of an established flow: a search by client, then one by backend.

@@ -74,7 +74,7 @@ reasons! {
     BackendsFull = "backends_full",
     /// The flow's backend is down, or was drained past its deadline.
     BackendGone = "backend_gone",
-    /// Every source port towards the chosen backend is taken.
+    /// Every source port towards all backends that could take the flow is taken.
     PortsExhausted = "ports_exhausted",
     /// No room for a new flow.
     FlowTableFull = "flow_table_full",

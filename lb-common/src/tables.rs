@@ -23,11 +23,22 @@ pub trait Tables: Sources {
     fn answers(&self, bucket: u32) -> Option<BucketRef>;
     /// An entry by its number within the part.
     fn flow(&self, part: Part, number: u32) -> Option<FlowRef>;
+    /// An entry, by [`Flow::number`](crate::abi::Flow::number), that is no flow of the packet's: it is
+    /// only looked at.
+    fn tenant(&self, number: u32) -> Option<FlowRef>;
+    /// Gives such an entry back, whose flow was taken out.
+    fn evict(&self, tenant: FlowRef);
     /// Entries for half-open flows that nobody else gets before all others have been given:
     /// [`STRETCH`](crate::pending::STRETCH) from the one that is told on. Wraps.
     fn next_stretch(&self) -> u32;
     /// Makes `new` of the word if it is `old`, in one step.
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool;
+
+    /// The same for the word of an answer that leads from one flow to another.
+    #[inline(always)]
+    fn hand_over(&self, word: WordRef, old: u64, new: u64) -> bool {
+        self.exchange(word, old, new)
+    }
 
     /// The same value, by way of memory that the kernel's verifier does not follow: it would
     /// otherwise try every value that a search may have found with every other.
@@ -35,6 +46,13 @@ pub trait Tables: Sources {
 
     /// Lends the place where slow paths work. Never `None`, but the verifier wants to hear it.
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
+
+    /// Takes a step, so often at most, with its number from 0, until it answers `false`. What steps leave
+    /// for each other, and for the caller, stands on the desk. The kernel's verifier checks the step
+    /// once, and not the loop.
+    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk)
+    where
+        Self: Sized;
 
     /// What is known of a packet of which fragments are still to come.
     fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef>;
@@ -63,10 +81,15 @@ pub trait Tables: Sources {
     fn backend(&self, id: u32) -> Option<&Backend>;
     fn reach(&self, backend: u32) -> Option<ReachRef>;
 
-    /// The place of the range to try next for a source port to a load slot's server; wraps.
-    fn next_port(&self, load: u32) -> u32;
+    /// An address that packets to backends may carry, of SOURCE_POOL.
+    fn source(&self, index: u32) -> Option<&Address>;
+    /// Whose turn it is among our ends, addresses and ports, towards a load slot's server. `by` of them
+    /// have had theirs then. Wraps.
+    fn next_port(&self, load: u32, by: u32) -> u32;
     /// The source port at a place, which goes on from the last one to the first.
     fn source_port(&self, place: u32) -> [u8; 2];
+    /// How many source ports there are.
+    fn port_count(&self) -> u32;
     /// Live connections of a load slot.
     fn load(&self, load: u32) -> u64;
     /// One more; tells how many there were.
@@ -79,6 +102,8 @@ pub trait Tables: Sources {
     fn set_affinity(&self, key: &AffinityKey, value: Affinity);
     /// One more flow for the backend's statistics.
     fn opened(&self, backend: u32);
+    /// One more that found no source port, towards this one last.
+    fn exhausted(&self, backend: u32);
     /// One more in a counter of [`crate::abi::counter`].
     fn count(&self, counter: u32);
 
@@ -98,6 +123,11 @@ pub trait Tables: Sources {
         protocol: u32,
         hop: &mut Hop,
     ) -> Result<(), Reason>;
+}
+
+/// What [`Tables::repeat`] does again and again.
+pub trait Step<T> {
+    fn take(tables: &T, desk: &mut Desk, number: u32) -> bool;
 }
 
 /// Beside the protocol of [`Tables::route`]: the destination is to be on a link of ours.

@@ -53,6 +53,10 @@ pub static LOAD: Array<u64> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 pub static PORTS: Array<u32> = Array::with_max_entries(1024, 0);
 #[map]
+pub static SOURCE_POOL: Array<Address> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+#[map]
+pub static EXHAUSTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
+#[map]
 pub static AFFINITY: LruHashMap<AffinityKey, Affinity> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 pub static TURNS: PerCpuArray<u32> = PerCpuArray::with_max_entries(1024, 0);

@@ -9,9 +9,11 @@
 mod bench;
 #[cfg_attr(feature = "fuzz", path = "pinned.rs")]
 mod chance;
+mod cursors;
 mod declared;
 mod frame;
 mod maps;
+mod repeat;
 mod route;
 mod sources;
 mod steer;

@@ -9,14 +9,15 @@ use lb_common::{
         RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, live,
     },
     arrival::Desk,
+    flow_table::entry,
     in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
     pending::STRETCH,
-    tables::{Part, Tables},
+    tables::{Part, Step, Tables},
     verdict::Reason,
 };
 
 pub use crate::declared::LISTENERS;
-use crate::{chance, declared::*, route::route};
+use crate::{chance, declared::*, repeat::repeat, route::route};
 
 macro_rules! global {
     ($name:ident) => {
@@ -73,37 +74,9 @@ pub fn reach(backend: u32) -> Option<*mut Reach> {
     REACH.get_ptr_mut(backend)
 }
 
-/// Where the search for a free source port goes on.
-#[inline(always)]
-pub fn port_cursor(load: u32) -> u32 {
-    // SAFETY: one aligned word.
-    PORTS.get_ptr(load).map_or(0, |cursor| unsafe { cursor.read_volatile() })
-}
-
 #[inline(always)]
 pub fn fragmented(key: &FragmentKey) -> Option<*mut Fragmented> {
     FRAGMENTS.get_ptr_mut(key)
-}
-
-/// The entries that the next CPU gets which asks for some.
-#[inline(always)]
-pub fn stretch_cursor() -> u32 {
-    // SAFETY: one aligned word.
-    STRETCHES.get_ptr(0).map_or(0, |next| unsafe { next.read_volatile() })
-}
-
-/// The identification that the next packet in fragments gets.
-#[inline(always)]
-pub fn fragment_cursor() -> u32 {
-    // SAFETY: one aligned word.
-    FRAGMENT_IDS.get_ptr(0).map_or(0, |next| unsafe { next.read_volatile() })
-}
-
-/// How often this CPU has taken its turn for a service.
-#[inline(always)]
-pub fn turns(service: u32) -> u32 {
-    // SAFETY: one aligned word.
-    TURNS.get_ptr(service).map_or(0, |turns| unsafe { turns.read_volatile() })
 }
 
 /// The maps and helpers, for the packet of one context.
@@ -166,6 +139,16 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn tenant(&self, number: u32) -> Option<FlowRef> {
+        entry(self, number)
+    }
+
+    #[inline(always)]
+    fn evict(&self, tenant: FlowRef) {
+        tenant.set_opened(0);
+    }
+
+    #[inline(always)]
     fn next_stretch(&self) -> u32 {
         let Some(next) = STRETCHES.get_ptr_mut(0) else { return 0 };
         // SAFETY: in bounds of the map.
@@ -193,6 +176,11 @@ impl Tables for Kernel {
     fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
         // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
         DESK.get_ptr_mut(0).map(|desk| work(unsafe { &mut *desk }))
+    }
+
+    #[inline(always)]
+    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk) {
+        repeat::<Self, S>(self, times, desk);
     }
 
     #[inline(always)]
@@ -271,14 +259,24 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn next_port(&self, load: u32) -> u32 {
+    fn source(&self, index: u32) -> Option<&Address> {
+        SOURCE_POOL.get(index)
+    }
+
+    #[inline(always)]
+    fn next_port(&self, load: u32, by: u32) -> u32 {
         match PORTS.get_ptr_mut(load) {
             // SAFETY: in bounds of the map.
             Some(cursor) => unsafe {
-                atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(cursor, 1)
+                atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(cursor, by)
             },
             None => 0,
         }
+    }
+
+    #[inline(always)]
+    fn port_count(&self) -> u32 {
+        global!(SOURCE_PORT_COUNT)
     }
 
     #[inline(always)]
@@ -334,6 +332,14 @@ impl Tables for Kernel {
     fn opened(&self, backend: u32) {
         if let Some(counter) = OPENED.get_ptr_mut(backend) {
             // SAFETY: a slot of this CPU's own, and XDP does not nest.
+            unsafe { *counter += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn exhausted(&self, backend: u32) {
+        if let Some(counter) = EXHAUSTED.get_ptr_mut(backend) {
+            // SAFETY: as above.
             unsafe { *counter += 1 };
         }
     }

@@ -18,14 +18,16 @@ use lb_common::{
     in_place::{BucketRef, FlowRef, FragmentedRef, MeterRef, ReachRef, WordRef},
     packet::Packet as _,
     sources::Sources,
-    tables::{Part, Tables},
+    tables::{Part, Step, Tables},
     verdict::{Reason, Verdict},
 };
 
 pub use self::report::report;
 use crate::{
+    cursors::{fragment_cursor, port_cursor, stretch_cursor, turns},
     frame::Frame,
-    maps::{Kernel, fragment_cursor, port_cursor, stretch_cursor, turns},
+    maps::Kernel,
+    repeat::repeat,
 };
 
 /// Of the packet at hand.
@@ -159,12 +161,15 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn answer_mask() -> u32;
         fn slots(part: Part, bucket: u32) -> Option<BucketRef>;
         fn launder(value: u32) -> u32;
+        fn tenant(number: u32) -> Option<FlowRef>;
         fn quic_server(key: &QuicKey) -> Option<u32>;
         fn address(key: &Address) -> Option<u32>;
         fn service(id: u32) -> Option<&Service>;
         fn backend(id: u32) -> Option<&Backend>;
         fn load(load: u32) -> u64;
+        fn source(index: u32) -> Option<&Address>;
         fn source_port(place: u32) -> [u8; 2];
+        fn port_count() -> u32;
         fn now() -> u64;
         fn random() -> u32;
         fn ingress() -> u32;
@@ -177,8 +182,10 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn set_fragmented(key: &FragmentKey, whole: &Fragmented) = { let _ = (key, whole); };
         fn forget_fragmented(key: &FragmentKey) = { let _ = key; };
         fn next_fragment_id() -> u32 = fragment_cursor();
+        fn evict(tenant: FlowRef) = { let _ = tenant; };
         fn next_stretch() -> u32 = stretch_cursor();
-        fn next_port(load: u32) -> u32 = port_cursor(load);
+        fn next_port(load: u32, by: u32) -> u32 = { let _ = by; port_cursor(load) };
+        fn exhausted(backend: u32) = { let _ = backend; };
         fn count_out(load: u32) = { let _ = load; };
         fn turn(service: u32) -> u32 = turns(service).wrapping_add(1);
         fn set_affinity(key: &AffinityKey, value: Affinity) = { let _ = (key, value); };
@@ -188,6 +195,12 @@ impl<const DRY: bool> Tables for Watched<DRY> {
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
         let closes = Slot(new).closes(Slot(old), self.kernel.now());
         self.note(|decision| decision.met |= met::CLOSING * closes);
+        if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
+    }
+
+    // Which flow an answer leads to says nothing of closing.
+    #[inline(always)]
+    fn hand_over(&self, word: WordRef, old: u64, new: u64) -> bool {
         if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
     }
 
@@ -229,6 +242,11 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         } else {
             self.kernel.with_desk(watched)
         }
+    }
+
+    #[inline(always)]
+    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk) {
+        repeat::<Self, S>(self, times, desk);
     }
 
     #[inline(always)]

@@ -48,7 +48,7 @@ pub use self::{
     answers::missed_answers,
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
-    doubts::doubts,
+    doubts::{doubts, flows_per_server},
     ledger::Ledger,
     notes::Notes,
     rehearsal::examine,
@@ -125,6 +125,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
     let draining = Draining::resume(&fleet, notes.drains(), Moment::now());
     assembly::resume_health(&fleet, &notes.down());
+    let sources = Sources::new(&config.node, assembly::addresses(&fleet));
     let daemon = Daemon {
         config,
         kernel,
@@ -136,7 +137,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         uplinks,
         fleet,
         steering,
-        sources: Sources::default(),
+        sources,
         draining,
         signals,
         load,

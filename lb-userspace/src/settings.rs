@@ -85,6 +85,8 @@ pub struct Node {
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
+    /// Whose they are. Default: the address that routing would use.
+    pub source_addresses: SourceAddresses,
     /// Room for this many established flows at a time. Default 262144; 450 to 900 bytes of kernel
     /// memory each, with the half-open ones and the index of answers.
     pub max_flows: u32,
@@ -111,6 +113,27 @@ pub struct Node {
     pub pin_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
     pub workers: Option<usize>,
+}
+
+/// Which addresses of ours packets to `nat` servers carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourceAddresses {
+    /// The one that the host's routing would use.
+    #[default]
+    Routing,
+    /// All that the interface has by which the server is reached.
+    Interface,
+    /// These, each as long as the host has it. A family without one is as with `Routing`.
+    These(Vec<IpAddr>),
+}
+
+impl Node {
+    /// How many source ports each address has.
+    #[must_use]
+    pub fn port_count(&self) -> u32 {
+        let (first, last) = (*self.source_ports.start(), *self.source_ports.end());
+        (u32::from(last) + 1).saturating_sub(u32::from(first))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The kernel's tables as changes to them: what control decides and the datapath carries out.
 
+use std::net::IpAddr;
+
 use lb_common::abi::{Address, Backend, ListKey, QuicKey, RangeKey, Ring, Service, Vip, VipKey};
 
 /// One change of one table. A list of them is carried out in its order: each is safe for packets
@@ -106,5 +108,25 @@ mod tests {
         assert_eq!(regions(&words[..10], 3).collect::<Vec<_>>(), [near], "cut short");
         assert_eq!(regions(&words, 0).count(), 0);
         assert_eq!(regions(&[1, 1, 1].repeat(20), 1).count(), 4);
+    }
+}
+
+/// What packets to a server carry as their source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The only address, or the first of several.
+    pub address: IpAddr,
+    /// Where in SOURCE_POOL they are, and how many.
+    pub pool: u32,
+    pub count: u32,
+    /// Addresses times source ports: flows that one port of the server can have.
+    pub ends: u32,
+}
+
+impl Source {
+    /// One address with so many ports.
+    #[must_use]
+    pub const fn only(address: IpAddr, ports: u32) -> Self {
+        Self { address, pool: 0, count: 1, ends: ports }
     }
 }

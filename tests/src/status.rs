@@ -36,6 +36,7 @@ pub struct Service {
     pub ports: Vec<String>,
     pub requests: u64,
     pub failed: u64,
+    pub no_source_port: u64,
     pub backends: Vec<Backend>,
 }
 
@@ -52,6 +53,14 @@ pub struct Backend {
     #[serde(default)]
     pub unanswered: Option<u64>,
     pub connections: u64,
+    #[serde(default)]
+    pub source_ports: Option<SourcePorts>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct SourcePorts {
+    pub used: u64,
+    pub room: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

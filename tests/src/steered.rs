@@ -16,7 +16,7 @@ use lb::{
     datapath::{Datapath, DatapathConfig},
     fleet::{Backend, Fleet, RunningService},
     service::{FlowTimeouts, Service},
-    tables::Capacity,
+    tables::{Capacity, Source},
 };
 use lb_common::testing::{
     Frame,
@@ -118,9 +118,9 @@ impl<'a> Steered<'a> {
     }
 
     fn follow(&mut self, node: &lb::settings::Node) -> Result<()> {
-        let source: IpAddr = "10.2.0.1".parse()?;
+        let source = Source::only("10.2.0.1".parse()?, node.port_count());
         let servers = self.network.servers.iter();
-        let sources: HashMap<IpAddr, IpAddr> =
+        let sources: HashMap<IpAddr, Source> =
             servers.map(|server| Ok((server.parse()?, source))).collect::<Result<_>>()?;
         let circumstances = Circumstances {
             sources: &sources,

@@ -152,13 +152,13 @@ fn with_ttl(socket: Socket, to: SocketAddr, hops: u32) -> std::io::Result<Socket
 }
 
 #[test]
-fn when_source_ports_run_out_new_connections_wait_and_old_ones_go_on() -> Result<()> {
+fn when_source_ports_run_out_new_connections_are_refused_and_old_ones_go_on() -> Result<()> {
     const PORTS: usize = 4;
     let lab = Lab::up()?;
     let _servers = servers::start_all(&lab)?;
     let servers = lab.backends[0].addresses().map(|first| SocketAddr::new(first, servers::TCP));
     let services = steered("tcp", "tcp", PORT, &servers);
-    let node = "source_ports = \"4096-4099\"\nflow_timeouts.closed = \"1s\"";
+    let node = "source_ports = \"4096-4099\"";
     let daemon = Daemon::start_with(&lab, node, &services)?;
     let vip = vips(PORT)[0];
     let held = lab.client.within(|| {
@@ -166,8 +166,8 @@ fn when_source_ports_run_out_new_connections_wait_and_old_ones_go_on() -> Result
         connections.collect::<std::io::Result<Vec<_>>>()
     })??;
     daemon.when("all are live", |status| status.live() == PORTS as u64)?;
-    let one_more = lab.client.within(|| TcpStream::connect_timeout(&vip, MOMENT))?;
-    assert_eq!(one_more.map(drop).unwrap_err().kind(), ErrorKind::TimedOut);
+    let one_more = lab.client.within(|| TcpStream::connect_timeout(&vip, PATIENCE))?;
+    assert_eq!(one_more.map(drop).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     let status = daemon.status()?;
     assert!(status.dropped("ports_exhausted") > 0);
     assert_eq!((status.live(), status.services[0].connections()), (PORTS as u64, PORTS as u64));

@@ -1,6 +1,7 @@
 //! Steered traffic, end to end: real clients, real servers, both families.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
 };
@@ -101,6 +102,54 @@ fn backends_see_our_address_and_a_port_of_the_configured_range() -> Result<()> {
         }
     }
     daemon.when_quiet()?;
+    daemon.stop()
+}
+
+/// Ten ports at two addresses of each family: each question is of a client's port that no other has.
+#[test]
+fn ports_are_taken_again_and_addresses_take_turns() -> Result<()> {
+    const QUESTIONS: usize = 300;
+    const MORE: [&str; 2] = ["10.102.0.5", "fd65:2::5"];
+    let lab = Lab::up()?;
+    for (more, bits) in MORE.into_iter().zip([24, 64]) {
+        lab.lb.ip(&format!("address add {more}/{bits} dev down0"))?;
+    }
+    let _servers = servers::start_all(&lab)?;
+    let first = |port| lab.backends[0].addresses().map(|address| SocketAddr::new(address, port));
+    let services = steered("http", "tcp", PORT, &first(servers::HTTP))
+        + &steered("echo", "udp", PORT, &first(servers::UDP));
+    let (own, own6) = (INNER4, INNER6);
+    let node = format!(
+        "source_ports = \"20000-20009\"\nsource_addresses = [\"{own}\", \"{own6}\", \"{}\", \"{}\"]",
+        MORE[0], MORE[1]
+    );
+    let daemon = Daemon::start_with(&lab, &node, &services)?;
+    for (vip, ours) in vips(PORT).into_iter().zip([own.into(), own6.into()]) {
+        let mut seen = BTreeSet::new();
+        for _ in 0..4 {
+            let answer = curl(&lab.client, &[&format!("http://{vip}/")])?;
+            let body: Value = serde_json::from_str(&answer.body)?;
+            let peer: SocketAddr = body["peer"].as_str().context("no peer")?.parse()?;
+            seen.insert(peer.ip().to_canonical());
+        }
+        let more: IpAddr = MORE[usize::from(vip.is_ipv6())].parse()?;
+        assert_eq!(seen, BTreeSet::from([ours, more]));
+    }
+    lab.client.within(|| {
+        for vip in vips(PORT) {
+            let asked = (0..QUESTIONS).map(|_| udp_echo(vip, "hello"));
+            // All stay open, so that each has a port of its own.
+            asked.collect::<Result<Vec<_>>>()?;
+        }
+        Ok::<_, anyhow::Error>(())
+    })??;
+    let status = daemon.when("use and room are told", |status| {
+        let ports = status.service("echo").and_then(|it| it.backends[0].source_ports);
+        ports.is_some_and(|ports| ports.used == 20 && ports.room == 20)
+    })?;
+    let echo = status.service("echo").context("no service")?;
+    assert_eq!((echo.no_source_port, status.dropped("ports_exhausted")), (0, 0));
+    assert!(echo.connections() >= 2 * QUESTIONS as u64, "{echo:?}");
     daemon.stop()
 }
 

@@ -32,7 +32,7 @@ pub use source::{ListKey, Meter, SourceKey, access};
 use crate::reason::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Map names, as in the ELF's symbol table.
 pub mod maps {
@@ -69,8 +69,13 @@ pub mod maps {
     /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy; see
     /// [`super::live`].
     pub const LOAD: &str = "LOAD";
-    /// `load slot → u32`, array: where the search for a free source port goes on.
+    /// `load slot → u32`, array: which of our ends towards the server, addresses and ports, has its turn.
     pub const PORTS: &str = "PORTS";
+    /// `index → Address`, array: ours that packets to backends carry in turn, see [`super::Backend`].
+    pub const SOURCE_POOL: &str = "SOURCE_POOL";
+    /// `backend id → u64`, per-CPU array: new flows that were refused since no server of the service had a
+    /// source port left, this one last.
+    pub const EXHAUSTED: &str = "EXHAUSTED";
     /// `AffinityKey → Affinity`, LRU hash: which backend a source keeps.
     pub const AFFINITY: &str = "AFFINITY";
     /// `service id → u32`, per-CPU array: which of the ring's slots has its turn (`wrr`).

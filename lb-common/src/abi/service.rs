@@ -204,6 +204,14 @@ pub struct Backend {
     pub hard_limit: u32,
     /// Bytes of the largest IP packet towards it, a tunnel's headers included; 0: as routing says.
     pub mtu: u32,
+    /// `nat`: where in SOURCE_POOL the addresses begin that take turns as `source`, and how many they
+    /// are. Up to 1: it is `source`.
+    pub pool: u32,
+    pub sources: u32,
+    /// `nat`: ends of ours, addresses and ports, that flows to one port of it can have. Others are
+    /// preferred where so many are live. 0: any number.
+    pub ends: u32,
+    pub pad: u32,
 }
 
 /// How packets reach a backend now. The kernel program writes the hop, the daemon the status.
@@ -231,6 +239,6 @@ const _: () = {
     assert!(size_of::<Vip>() == 8);
     assert!(size_of::<Service>() == 80);
     assert!(size_of::<Ring>() == 8);
-    assert!(size_of::<Backend>() == 56);
+    assert!(size_of::<Backend>() == 72);
     assert!(size_of::<Reach>() == 40);
 };

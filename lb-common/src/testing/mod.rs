@@ -2,6 +2,7 @@
 //! frames whose verdicts hold on the host and in the kernel alike.
 
 pub mod buffer;
+mod count;
 pub mod dialogue;
 pub mod frames;
 pub mod guarded;

@@ -10,6 +10,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
+pub use super::count::Count;
 use super::sources::Crowd;
 use crate::{
     abi::{
@@ -19,9 +20,10 @@ use crate::{
     },
     arrival::{Arrival, Desk, Onward},
     chance::{STEP, scramble},
+    flow_table::entry,
     in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
     pending::STRETCH,
-    tables::{Part, Tables},
+    tables::{Part, Step, Tables},
     verdict::Reason,
     vlan::Tag,
 };
@@ -49,6 +51,9 @@ pub struct Model {
     turn: Mutex<HashMap<ThreadId, u32>>,
     pub load: Vec<Count>,
     pub opened: Vec<Count>,
+    /// Of all backends.
+    pub exhausted: Count,
+    pub source_pool: Vec<Address>,
     pub ports: Vec<Count>,
     pub counters: Vec<Count>,
     pub affinity: Mutex<HashMap<AffinityKey, Affinity>>,
@@ -70,36 +75,6 @@ pub struct Model {
 // SAFETY: entries and buckets are what threads race for, by the same exchanges as CPUs do in the
 // kernel; what is a plain store there is one here, of a word that no thread takes for granted.
 unsafe impl Sync for Model {}
-
-/// A word that threads change at once.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    #[must_use]
-    pub const fn new(value: u64) -> Self {
-        Self(AtomicU64::new(value))
-    }
-
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(SeqCst)
-    }
-
-    pub fn set(&self, value: u64) {
-        self.0.store(value, SeqCst);
-    }
-
-    /// Tells what it was.
-    pub fn add(&self, by: u64) -> u64 {
-        self.0.fetch_add(by, SeqCst)
-    }
-
-    fn take_one(&self) {
-        let before = self.0.fetch_sub(1, SeqCst);
-        assert!(before > 0, "counted out more often than in");
-    }
-}
 
 /// Entries of one part, and the slots that lead to them.
 struct Flows {
@@ -159,6 +134,8 @@ impl Model {
             turn: Mutex::default(),
             load: Vec::new(),
             opened: Vec::new(),
+            exhausted: Count::default(),
+            source_pool: Vec::new(),
             ports: Vec::new(),
             counters: (0..counter::LENGTH).map(|_| Count::default()).collect(),
             affinity: Mutex::default(),
@@ -234,6 +211,14 @@ impl Tables for Model {
         Some(unsafe { FlowRef::new(self.part(part).entries.get(number as usize)?.get()) })
     }
 
+    fn tenant(&self, number: u32) -> Option<FlowRef> {
+        entry(self, number)
+    }
+
+    fn evict(&self, tenant: FlowRef) {
+        tenant.set_opened(0);
+    }
+
     fn next_stretch(&self) -> u32 {
         self.stretches.add(u64::from(STRETCH)) as u32
     }
@@ -261,6 +246,10 @@ impl Tables for Model {
         self.answers_due.set(desk.answers);
         self.resets_due.set(desk.resets);
         Some(result)
+    }
+
+    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk) {
+        let _ = (0..times).all(|number| S::take(self, desk, number));
     }
 
     fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {
@@ -328,8 +317,16 @@ impl Tables for Model {
         Some(unsafe { ReachRef::new(self.reach.get(backend as usize)?.get()) })
     }
 
-    fn next_port(&self, load: u32) -> u32 {
-        self.ports[load as usize].add(1) as u32
+    fn source(&self, index: u32) -> Option<&Address> {
+        self.source_pool.get(index as usize)
+    }
+
+    fn next_port(&self, load: u32, by: u32) -> u32 {
+        self.ports[load as usize].add(u64::from(by)) as u32
+    }
+
+    fn port_count(&self) -> u32 {
+        self.source_ports.1.into()
     }
 
     fn source_port(&self, place: u32) -> [u8; 2] {
@@ -366,6 +363,10 @@ impl Tables for Model {
 
     fn opened(&self, backend: u32) {
         self.opened[backend as usize].add(1);
+    }
+
+    fn exhausted(&self, _: u32) {
+        self.exhausted.add(1);
     }
 
     fn count(&self, counter: u32) {

@@ -63,6 +63,7 @@ pub(super) fn add(model: &mut Model, family: usize, now: u64) {
             soft_limit: u32::MAX,
             hard_limit: u32::MAX,
             mtu,
+            ..Backend::default()
         });
         model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
         model.services.push(Service { mode, mss, ..Service::default() });

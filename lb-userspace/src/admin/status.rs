@@ -57,6 +57,9 @@ pub struct ServiceStatus {
     pub requests: u64,
     /// Those of the proxy that ended in an error of ours. The kernel only counts [`Drops`].
     pub failed: u64,
+    /// New flows that were refused, since no backend had a source port left for them (`nat`).
+    #[serde(default)]
+    pub no_source_port: u64,
     /// In the order of the configuration.
     pub backends: Vec<BackendStatus>,
 }
@@ -83,6 +86,18 @@ pub struct BackendStatus {
     pub unanswered: Option<u64>,
     /// Connections and flows of this service ever brought to it.
     pub connections: u64,
+    /// Of `nat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ports: Option<SourcePorts>,
+}
+
+/// Source ports of ours towards a backend, at all addresses together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePorts {
+    /// At the last sweep, by flows of all services to its address and port. Those of closed flows and of
+    /// datagrams that were answered are given to new flows where there is no other.
+    pub used: u64,
+    pub room: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,6 +51,7 @@ fn sample() -> Status {
             ports: vec!["443".into()],
             requests: 3,
             failed: 1,
+            no_source_port: 0,
             backends: vec![BackendStatus {
                 address: "10.0.0.1:80".parse().unwrap(),
                 up: true,
@@ -61,6 +62,7 @@ fn sample() -> Status {
                 live: 2,
                 unanswered: None,
                 connections: 3,
+                source_ports: None,
             }],
         }],
         drops: vec![Drops { reason: "fragment".into(), packets: 4 }],

@@ -41,9 +41,9 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "ports_exhausted",
-        "every source port towards the chosen backend is taken",
-        "widen `source_ports`, add servers, or use a forwarding mode without source ports \
-         (`l2`, `ipip`, `gue`)",
+        "every source port towards every backend of the service is taken by a flow that goes on",
+        "give the host more `source_addresses`, widen `source_ports`, add servers, or use a \
+         forwarding mode without source ports (`l2`, `ipip`, `gue`)",
     ),
     ("flow_table_full", "there is no room for a new flow", "raise `max_flows`"),
     (

@@ -120,7 +120,7 @@ fn judge(
 ) -> Finding {
     const INSTEAD: &str =
         "give the service an address of its own, which needs to be on no interface";
-    let LocalAddress { address, interface, is_source } = local;
+    let LocalAddress { address, interface, is_source, .. } = local;
     let interface = interfaces.iter().find(|it| it.index == *interface);
     let name = interface.map_or("an interface", |interface| &interface.name);
     if let Some(server) = sources.get(address) {
@@ -173,7 +173,7 @@ mod tests {
         let (here, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 9]));
         let sources = BTreeMap::from([(here, server)]);
         let judged = |address, interface, is_source| {
-            let local = LocalAddress { address, interface, is_source };
+            let local = LocalAddress { address, interface, is_source, may_share: is_source };
             match judge(&local, &sources, &interfaces) {
                 Finding::Refusal(text) => ("refused", text),
                 Finding::Warning(text) => ("warned", text),

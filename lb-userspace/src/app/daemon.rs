@@ -165,6 +165,7 @@ impl Daemon {
             handshakes,
             certificates,
             max_half_open: handles.max_half_open,
+            source_ports: self.sources.shown.clone(),
             lacks: self.lacks.clone(),
             troubles: self.answers.troubles.clone(),
         };

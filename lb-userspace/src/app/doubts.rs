@@ -4,13 +4,14 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
     time::SystemTime,
 };
 
 use crate::{
     proxy::CertificateStore,
-    service::{Handler, Path, Port, Service},
-    settings::Config,
+    service::{Forwarding, Handler, Path, Port, Server, Service},
+    settings::{Config, SourceAddresses},
 };
 
 /// Each in words for the operator. Reads the certificates.
@@ -23,6 +24,28 @@ pub fn doubts(config: &Config) -> Vec<String> {
     doubts.extend(uncovered_names(config, &store));
     doubts.extend(stale_certificates(&store, SystemTime::now()));
     doubts
+}
+
+/// How many flows one port of a `nat` server can have at a time: source addresses times source ports, or
+/// what the flow table has room for. 0: no service needs source ports. With `"interface"`, one
+/// address is certain.
+#[must_use]
+pub fn flows_per_server(config: &Config) -> u64 {
+    let node = &config.node;
+    let is_nat = |service: &&Arc<Service>| {
+        service.is_steered() && service.steering.forwarding == Forwarding::Nat
+    };
+    let servers = config.services.iter().filter(is_nat);
+    let servers = servers.flat_map(|service| &service.pool.servers);
+    let addresses = |server: &Server| match &node.source_addresses {
+        SourceAddresses::These(these) => {
+            let same = these.iter().filter(|it| it.is_ipv4() == server.address.is_ipv4());
+            same.count().max(1) as u64
+        }
+        SourceAddresses::Routing | SourceAddresses::Interface => 1,
+    };
+    let ends = servers.map(|server| addresses(server) * u64::from(node.port_count()));
+    ends.min().unwrap_or(0).min(u64::from(node.max_flows) + u64::from(node.max_half_open))
 }
 
 /// Servers of a family that no service of theirs can use.

@@ -37,7 +37,7 @@ impl Daemon {
     pub(super) async fn follow_answers(&mut self) -> anyhow::Result<()> {
         let interfaces = self.host.interfaces().await?;
         let (answers, sources) = (&mut self.answers, &self.sources);
-        let way = |server| sources.ways.get(&server).copied();
+        let way = |server| sources.ways.get(&server).map(|way| way.interface);
         answers.follow_routes(&self.fleet, way, &interfaces, &|it| self.uplinks.has(it));
         answers.follow_flows(&self.fleet, |backend| self.steering.heard(backend.slot));
         Ok(())

@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use super::{
     answers::{Troubles, is_nat},
+    sources::Room,
     sweeping::Swept,
     uplinks::Shown,
 };
 use crate::{
     admin::{
         BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
-        LackStatus, ServiceStatus, Status, Verdicts,
+        LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
     },
     control::Slots,
     datapath::{Counters, DatapathError},
@@ -25,6 +26,7 @@ use crate::{
     lack::{Lacks, Undone},
     load::Load,
     proxy::{CertificateStore, Handshakes},
+    service::{Path, Service},
 };
 
 /// Where the daemon's numbers stand.
@@ -40,6 +42,7 @@ pub(super) struct Report {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) certificates: Arc<CertificateStore>,
     pub(super) max_half_open: u32,
+    pub(super) source_ports: Room,
     pub(super) lacks: Arc<Lacks>,
     pub(super) troubles: Troubles,
 }
@@ -144,10 +147,11 @@ impl Report {
         let Reported { running, ids } = reported;
         let service = &running.service;
         let is_nat = is_nat(service);
-        let mut steered = 0;
+        let (mut steered, mut exhausted) = (0, 0);
         let mut backends = Vec::with_capacity(ids.len());
         for (backend, id) in running.backends.iter().zip(ids) {
             let opened = id.map_or(Ok(0), |id| self.counters.opened(id))?;
+            exhausted += id.map_or(Ok(0), |id| self.counters.exhausted(id))?;
             steered += opened;
             backends.push(BackendStatus {
                 address: backend.server.address,
@@ -159,6 +163,7 @@ impl Report {
                 live: self.load.count(backend.slot),
                 unanswered: is_nat.then(|| self.swept.borrow().heard(backend.slot).unanswered),
                 connections: backend.connections.load(Ordering::Relaxed) + opened,
+                source_ports: self.source_ports(service, backend),
             });
         }
         let steering = service.is_steered().then_some(&service.steering);
@@ -172,8 +177,26 @@ impl Report {
             ports: service.ports.iter().map(ToString::to_string).collect(),
             requests: running.requests.load(Ordering::Relaxed) + steered,
             failed: running.failed.load(Ordering::Relaxed),
+            no_source_port: exhausted,
             backends,
         })
+    }
+}
+
+impl Report {
+    /// `None`: its packets need none, or it is not reached now.
+    fn source_ports(&self, service: &Service, backend: &Backend) -> Option<SourcePorts> {
+        let needs = is_nat(service);
+        let server = backend.server.address;
+        let room = self.source_ports.load().get(&server.ip()).copied().filter(|_| needs)?;
+        // Each port that clients may ask for is one of the server's.
+        let steered = service.ports.iter().filter(|port| port.path() == Path::Steer);
+        let ports: u64 = match server.port() {
+            0 => steered.map(|port| port.numbers().len() as u64).sum(),
+            _ => 1,
+        };
+        let used = self.swept.borrow().ports(backend.slot, service.protocol);
+        Some(SourcePorts { used, room: u64::from(room) * ports })
     }
 }
 

@@ -148,6 +148,7 @@ impl Steering {
     /// There is no room, or a table refused a command. The commands before it stand, each of them
     /// safe by itself, and the next call goes on from there.
     pub(super) async fn replan(&mut self, fleet: &Fleet, sources: &Sources) -> anyhow::Result<()> {
+        self.tables.set_source_pool(sources.pool.addresses())?;
         let circumstances = Circumstances {
             sources: &sources.known,
             sources_revision: sources.revision,

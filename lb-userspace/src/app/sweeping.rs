@@ -9,6 +9,7 @@ use crate::{
     control::Index,
     datapath::{Heard, Named, Population, Sample, Sweep, Sweeper, clock},
     load::LoadSlot,
+    service::Protocol,
 };
 
 /// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
@@ -24,6 +25,7 @@ pub(super) struct Swept {
     pub(super) sample: Sample,
     /// By load slot.
     heard: Vec<Heard>,
+    ports: Vec<[u64; 2]>,
     /// `None`: there was none yet.
     began: Option<Instant>,
 }
@@ -32,6 +34,12 @@ impl Swept {
     /// What the server of a load slot has answered.
     pub(super) fn heard(&self, slot: LoadSlot) -> Heard {
         self.heard.get(slot.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// How many source ports flows of a protocol had towards the server of a load slot.
+    pub(super) fn ports(&self, slot: LoadSlot, protocol: Protocol) -> u64 {
+        let ports = self.ports.get(slot.0 as usize);
+        ports.map_or(0, |ports| ports[usize::from(protocol == Protocol::Udp)])
     }
 
     /// Whether flows may still speak of `index`, if no packet of one that was opened with it was
@@ -60,9 +68,11 @@ pub(super) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
             Err(panic) => return error!(%panic, "flows are no longer swept"),
         };
         let took = began.elapsed();
-        let Sweep { population, expired, orphans, corrected, named, sample, heard, .. } = sweep;
+        let Sweep { population, expired, orphans, corrected, named, sample, heard, ports, .. } =
+            sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
-        swept.send_replace(Swept { population, named, sample, heard, began: Some(began) });
+        let began = Some(began);
+        swept.send_replace(Swept { population, named, sample, heard, ports, began });
         time::sleep(pause_after(took)).await;
     }
 }

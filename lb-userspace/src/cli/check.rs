@@ -29,6 +29,8 @@ struct Summary {
     proxied_ports: usize,
     servers: usize,
     certificates: usize,
+    /// Flows that one port of a `nat` server can have; 0: there is none.
+    flows_per_server: u64,
 }
 
 impl Summary {
@@ -41,6 +43,7 @@ impl Summary {
             proxied_ports: count(service::Path::Proxy),
             servers: config.services.iter().map(|it| it.pool.servers.len()).sum(),
             certificates: config.certificates.len(),
+            flows_per_server: app::flows_per_server(config),
         }
     }
 }
@@ -59,7 +62,11 @@ impl fmt::Display for Summary {
             counted(self.proxied_ports, "proxied port"),
             counted(self.servers, "server"),
             counted(self.certificates, "certificate"),
-        )
+        )?;
+        match self.flows_per_server {
+            0 => Ok(()),
+            flows => write!(f, "\nnat: up to {flows} flows at a time to each port of a server"),
+        }
     }
 }
 

@@ -143,12 +143,16 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
         0 => String::new(),
         failed => format!(", {failed} failed"),
     };
+    let exhausted = match service.no_source_port {
+        0 => String::new(),
+        refused => format!(", {refused} refused without a source port"),
+    };
     let forwarding = service.forwarding.as_ref().map_or(String::new(), |it| format!(" {it}"));
     // What the kernel opens is no request.
     let counted = if service.path == "steer" { "connections" } else { "requests" };
     writeln!(
         out,
-        "{}  {} {}{forwarding} {}  {}  port {}  {} {counted}{failed}",
+        "{}  {} {}{forwarding} {}  {}  port {}  {} {counted}{failed}{exhausted}",
         service.name,
         service.path,
         service.protocol,
@@ -157,12 +161,14 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
         listed(&service.ports),
         service.requests,
     )?;
+    let has_ports = service.backends.iter().any(|backend| backend.source_ports.is_some());
     let mut columns = Columns::new([
         ("BACKEND", Align::Left),
         ("STATE", Align::Left),
         ("WEIGHT", Align::Right),
         ("LIVE", Align::Right),
         ("CONNECTIONS", Align::Right),
+        (if has_ports { "SOURCE PORTS" } else { "" }, Align::Right),
     ]);
     for backend in &service.backends {
         columns.add([
@@ -171,6 +177,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
             backend.weight.to_string(),
             backend.live.to_string(),
             backend.connections.to_string(),
+            backend.source_ports.map_or(String::new(), |it| format!("{} of {}", it.used, it.room)),
         ]);
     }
     let is_red = |row: usize| coloured && !service.backends[row].up;

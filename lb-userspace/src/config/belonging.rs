@@ -8,6 +8,7 @@ pub(super) const HOMES: &[(&str, &[&str])] = &[
             "xdp",
             "nearby",
             "source_ports",
+            "source_addresses",
             "max_flows",
             "state_dir",
             "pin_dir",

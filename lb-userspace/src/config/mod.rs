@@ -26,6 +26,7 @@ mod regions;
 mod scalar;
 mod section;
 mod service;
+mod source_addresses;
 mod steering;
 #[cfg(test)]
 mod tests;
@@ -156,6 +157,8 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
     groups::check(node.as_ref(), &groups, &pools, &drafts, root.report());
+    let sources = node.as_ref().and_then(|node| node.sources.as_ref());
+    source_addresses::check(sources, &pools, &drafts, root.report());
     let usual = node.as_ref().map(node::Usual::of).unwrap_or_default();
     let services = services(drafts, &pools, has_certificates, usual, root.report());
     Some(Config {

@@ -14,7 +14,7 @@ use crate::{
     service::{FlowTimeouts, Forwarding, UnknownFlows},
     settings::{
         Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, MAGLEV_SIZES, Node,
-        XdpMode,
+        SourceAddresses, XdpMode,
     },
 };
 
@@ -24,6 +24,7 @@ use super::{
     reader::{At, List, Value},
     regions::{region, regions},
     scalar::{absolute_path, port},
+    source_addresses::{SourcesDraft, source_addresses},
 };
 
 const DEFAULT_SOURCE_PORTS: RangeInclusive<u16> = 2048..=32767;
@@ -43,6 +44,7 @@ pub(super) struct NodeDraft {
     pub timeouts: TimeoutsDraft,
     pub region: Option<At<Arc<str>>>,
     pub nearby: List<Arc<str>>,
+    pub sources: Option<SourcesDraft>,
 }
 
 /// What services have of the node where they do not say otherwise.
@@ -65,7 +67,8 @@ impl Usual {
 impl NodeDraft {
     pub(super) fn build(self) -> Node {
         let region = self.region.map(|region| region.value);
-        Node { region, nearby: self.nearby.into_values(), ..self.node }
+        let source_addresses = self.sources.map(SourcesDraft::build).unwrap_or_default();
+        Node { region, nearby: self.nearby.into_values(), source_addresses, ..self.node }
     }
 }
 
@@ -76,6 +79,7 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
         let nearby = node.optional("nearby", regions);
         let xdp = node.optional("xdp", xdp).unwrap_or(XdpMode::Auto);
         let source_ports = node.optional("source_ports", source_ports);
+        let sources = node.optional("source_addresses", source_addresses);
         let max_flows = node.optional("max_flows", |it| it.number(1..=MOST_FLOWS));
         let max_flows = max_flows.unwrap_or(DEFAULT_MAX_FLOWS);
         let maglev_size = node.optional("maglev_table_size", |it| it.number(MAGLEV_SIZES));
@@ -96,6 +100,7 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
             interfaces: interfaces?,
             xdp,
             source_ports: source_ports.unwrap_or(DEFAULT_SOURCE_PORTS),
+            source_addresses: SourceAddresses::default(),
             max_flows,
             maglev_table_size: maglev_size,
             max_half_open: max_half_open.unwrap_or((max_flows / 8).max(1024)),
@@ -109,7 +114,7 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
             pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
         };
-        Some(NodeDraft { node, timeouts, region, nearby })
+        Some(NodeDraft { node, timeouts, region, nearby, sources })
     })
 }
 

@@ -19,6 +19,7 @@ use crate::{
     fleet::{Fleet, RunningService},
     load::LoadSlot,
     settings::{Encap, Geography},
+    tables::Source,
 };
 
 /// What the kernel's tables should hold.
@@ -64,14 +65,14 @@ struct Part {
     running: Arc<RunningService>,
     revision: u64,
     /// Towards each of its servers.
-    sources: Box<[Option<IpAddr>]>,
+    sources: Box<[Option<Source>]>,
     fragment: Fragment,
 }
 
 /// What [`Desired::update`] goes by, beside the fleet.
 pub struct Circumstances<'a> {
-    /// Towards each server, the address of ours that the host's routing would use.
-    pub sources: &'a HashMap<IpAddr, IpAddr>,
+    /// Towards each server, our address, or our addresses.
+    pub sources: &'a HashMap<IpAddr, Source>,
     /// Changes whenever `sources` do.
     pub sources_revision: u64,
     /// Slots of a maglev ring. `None`: as many as suit its members.
@@ -290,13 +291,13 @@ impl Part {
         !Arc::ptr_eq(&self.running, running) || self.revision != running.revision()
     }
 
-    fn is_resourced(&self, sources: &HashMap<IpAddr, IpAddr>) -> bool {
+    fn is_resourced(&self, sources: &HashMap<IpAddr, Source>) -> bool {
         !self.running.sources(sources).eq(self.sources.iter().copied())
     }
 }
 
 impl RunningService {
-    fn sources(&self, sources: &HashMap<IpAddr, IpAddr>) -> impl Iterator<Item = Option<IpAddr>> {
+    fn sources(&self, sources: &HashMap<IpAddr, Source>) -> impl Iterator<Item = Option<Source>> {
         let servers = self.backends.iter().map(|backend| backend.server.address.ip());
         servers.map(|server| sources.get(&server).copied())
     }

@@ -12,6 +12,7 @@ use crate::{
         UnknownFlows,
     },
     settings::Encap,
+    tables::Source,
 };
 
 /// What a link carries where nothing else is said (RFC 894).
@@ -50,12 +51,11 @@ pub(super) fn service(service: &Service, family: Family) -> abi::Service {
     }
 }
 
-/// A server whose packets carry `source`, the address of ours that routing would use, unless outer
-/// headers say otherwise.
+/// A server whose packets carry `source`, unless outer headers say otherwise.
 pub(super) fn backend(
     backend: &Backend,
     steering: &Steering,
-    source: IpAddr,
+    source: Source,
     encap: &Encap,
 ) -> abi::Backend {
     let server = &backend.server;
@@ -64,14 +64,18 @@ pub(super) fn backend(
         Forwarding::Gue => encap.gue_port,
         _ => server.address.port(),
     };
-    let (source, spread) = match steering.forwarding {
+    let (outer, spread) = match steering.forwarding {
         Forwarding::Ipip => outer_source(address, encap),
-        _ => (source, 0),
+        _ => (source.address, 0),
+    };
+    let (pool, sources, ends) = match steering.forwarding {
+        Forwarding::Nat => (source.pool, source.count, source.ends),
+        _ => (0, 0, 0),
     };
     let limit = |limit: Option<u32>| limit.unwrap_or(u32::MAX);
     abi::Backend {
         address: Address::of(address),
-        source: Address::of(source),
+        source: Address::of(outer),
         port: port.to_be_bytes(),
         spread,
         load: backend.slot.0,
@@ -79,6 +83,10 @@ pub(super) fn backend(
         soft_limit: limit(steering.limits.soft),
         hard_limit: limit(steering.limits.hard),
         mtu: steering.mtu.unwrap_or(0).into(),
+        pool,
+        sources,
+        ends,
+        pad: 0,
     }
 }
 

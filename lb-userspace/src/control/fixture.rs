@@ -19,7 +19,7 @@ use crate::{
     fleet::{Backend, Fleet, RunningService},
     service::{Handler, Pool, Port, Server, Service, Strategy},
     settings::{Encap, Geography},
-    tables::{Capacity, Command, Region, regions},
+    tables::{Capacity, Command, Region, Source, regions},
 };
 
 pub(super) const MAGLEV: Option<u32> = Some(256);
@@ -68,11 +68,16 @@ pub(super) fn slots() -> Slots {
     Slots::new(CAPACITY)
 }
 
+/// One address of ours.
+pub(super) fn one(address: IpAddr) -> Source {
+    Source::only(address, 30_720)
+}
+
 /// The daemon's half, and the kernel's as the commands leave it.
 pub(super) struct World {
     pub(super) slots: Slots,
     pub(super) fleet: Fleet,
-    pub(super) sources: HashMap<IpAddr, IpAddr>,
+    pub(super) sources: HashMap<IpAddr, Source>,
     pub(super) geography: Geography,
     pub(super) maglev_size: Option<u32>,
     pub(super) revision: u64,
@@ -104,7 +109,7 @@ impl World {
         for service in services {
             for server in &service.pool.servers {
                 let source = if server.address.is_ipv4() { "10.0.0.254" } else { "fd00::fe" };
-                world.sources.insert(server.address.ip(), source.parse().unwrap());
+                world.sources.insert(server.address.ip(), one(source.parse().unwrap()));
             }
             let running = run(service, &mut world.slots);
             world.fleet.services.push(running);

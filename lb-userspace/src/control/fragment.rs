@@ -15,6 +15,7 @@ use crate::{
     fleet::{Backend, RunningService},
     service::{Path, Service},
     settings::{Encap, Geography},
+    tables::Source,
 };
 
 /// All that the tables should hold for a service, worked out but for the rings.
@@ -68,7 +69,7 @@ impl Claim {
 /// What fragments are made from, beside their services.
 pub(super) struct Kitchen<'a> {
     /// Towards each server, the address of ours that the host's routing would use.
-    pub(super) sources: &'a HashMap<IpAddr, IpAddr>,
+    pub(super) sources: &'a HashMap<IpAddr, Source>,
     pub(super) maglev_size: Option<u32>,
     pub(super) encap: &'a Encap,
     pub(super) geography: &'a Geography,

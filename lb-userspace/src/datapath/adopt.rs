@@ -203,7 +203,7 @@ pub(super) fn numbers(ebpf: &Ebpf, plans: &[Plan]) -> Result<BTreeSet<u32>, Data
 ///
 /// A system call failed.
 pub(super) fn carry_over(ebpf: &Ebpf, plans: &[Plan], pins: &Pins) -> Result<(), DatapathError> {
-    for name in [maps::COUNTERS, maps::OPENED, maps::LOAD, maps::PORTS] {
+    for name in [maps::COUNTERS, maps::OPENED, maps::EXHAUSTED, maps::LOAD, maps::PORTS] {
         let replaced = |plan: &&Plan| matches!(plan.fate, Fate::Replaced(_));
         if !plans.iter().filter(replaced).any(|plan| plan.name == name) {
             continue;
@@ -229,7 +229,7 @@ fn copy(name: &'static str, old: MapData, new: MapData) -> Result<(), DatapathEr
         return Ok(());
     }
     match name {
-        maps::COUNTERS | maps::OPENED => {
+        maps::COUNTERS | maps::OPENED | maps::EXHAUSTED => {
             let old = per_cpu(Map::PerCpuArray(old), name)?;
             let mut new = per_cpu(Map::PerCpuArray(new), name)?;
             for index in 0..old.len().min(new.len()) {

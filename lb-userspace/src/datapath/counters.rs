@@ -49,17 +49,19 @@ pub struct Evictions {
     pub revived: u64,
 }
 
-/// Reader of `COUNTERS` and `OPENED`.
+/// Reader of `COUNTERS`, `OPENED` and `EXHAUSTED`.
 pub struct Counters {
     verdicts: PerCpuArray<MapData, u64>,
     opened: PerCpuArray<MapData, u64>,
+    exhausted: PerCpuArray<MapData, u64>,
 }
 
 impl Counters {
-    pub(super) fn open(verdicts: Map, opened: Map) -> Result<Self, DatapathError> {
+    pub(super) fn open(verdicts: Map, opened: Map, exhausted: Map) -> Result<Self, DatapathError> {
         Ok(Self {
             verdicts: per_cpu(verdicts, maps::COUNTERS)?,
             opened: per_cpu(opened, maps::OPENED)?,
+            exhausted: per_cpu(exhausted, maps::EXHAUSTED)?,
         })
     }
 
@@ -101,6 +103,16 @@ impl Counters {
     /// There is no such id, or the system call failed.
     pub fn opened(&self, backend: u32) -> Result<u64, DatapathError> {
         sum(&self.opened, backend, maps::OPENED)
+    }
+
+    /// New flows that were refused for want of a source port, the backend with this id the last that
+    /// had none; as long ago as [`opened`](Self::opened).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn exhausted(&self, backend: u32) -> Result<u64, DatapathError> {
+        sum(&self.exhausted, backend, maps::EXHAUSTED)
     }
 }
 

@@ -111,7 +111,7 @@ impl DatapathConfig {
     }
 
     /// `max_entries` of every map whose size is not fixed by its meaning.
-    pub(super) fn sizes(&self) -> [(&'static str, u32); 24] {
+    pub(super) fn sizes(&self) -> [(&'static str, u32); 25] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
             (maps::FLOW_SLOTS, self.flow_buckets()),
@@ -129,6 +129,7 @@ impl DatapathConfig {
             (maps::BACKENDS, self.backends),
             (maps::REACH, self.backends),
             (maps::OPENED, self.backends),
+            (maps::EXHAUSTED, self.backends),
             (maps::FRAGMENTS, self.fragmented),
             (maps::METERS, self.services),
             (maps::LISTS, self.lists),

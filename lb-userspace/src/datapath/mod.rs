@@ -160,11 +160,13 @@ impl Datapath {
     ) -> Result<Self, DatapathError> {
         let flows = Arc::new(FlowTable::open(&mut ebpf, seed)?);
         let opened = take_map(&mut ebpf, maps::OPENED)?;
+        let exhausted = take_map(&mut ebpf, maps::EXHAUSTED)?;
         let counters = Counters::open(
             take_map(&mut ebpf, maps::COUNTERS)?,
             counters::duplicate(&opened, maps::OPENED)?,
+            counters::duplicate(&exhausted, maps::EXHAUSTED)?,
         )?;
-        let tables = Tables::open(&mut ebpf, opened)?;
+        let tables = Tables::open(&mut ebpf, opened, exhausted)?;
         let programs = Arc::new(Mutex::new(ebpf));
         let watcher = Arc::new(Watcher::open(&programs)?);
         let lifetimes = Lifetimes::new(timeouts);

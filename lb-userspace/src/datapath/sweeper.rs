@@ -13,7 +13,7 @@ use std::{
 
 use lb_common::{
     abi::{Flow, Slot, flow_state, mode},
-    flow::TCP,
+    flow::{TCP, UDP},
     tables::Part,
 };
 use tracing::warn;
@@ -63,6 +63,8 @@ pub struct Sweep {
     pub flows: Vec<u64>,
     /// What the server of each load slot has answered, of what goes to it by TCP and `nat`.
     pub heard: Vec<Heard>,
+    /// The source ports that flows of each load slot have, closed ones too: TCP's and UDP's.
+    pub ports: Vec<[u64; 2]>,
     /// What flows name, closed ones too.
     pub named: Named,
     /// Clients of flows that were answered through us.
@@ -118,8 +120,8 @@ impl Sweeper {
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
         let slots = self.load.slots();
-        let heard = vec![Heard::default(); slots];
-        let sweep = Sweep { flows: vec![0; slots], heard, ..Sweep::default() };
+        let (heard, ports) = (vec![Heard::default(); slots], vec![[0; 2]; slots]);
+        let sweep = Sweep { flows: vec![0; slots], heard, ports, ..Sweep::default() };
         let mut walk =
             Walk { now, lifetimes: self.lifetimes.table(), before: self.readings(), sweep };
         // In the order in which flows move, so that none is met in neither part.
@@ -162,6 +164,10 @@ impl Sweeper {
         let flows = walk.sweep.flows.get_mut(load);
         if let Some(flows) = flows.filter(|_| slot.has(flow_state::COUNTED)) {
             *flows += 1;
+        }
+        let has_port = u32::from(flow.mode) == mode::NAT;
+        if let Some(ports) = walk.sweep.ports.get_mut(load).filter(|_| has_port) {
+            ports[usize::from(flow.protocol == UDP)] += 1;
         }
         // It moved here while we walked, and may have been met where it was.
         if let (Part::Established, Some(before)) = (part, walk.before.get_mut(load))

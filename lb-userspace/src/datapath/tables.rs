@@ -2,6 +2,7 @@
 
 use std::{
     mem::offset_of,
+    net::IpAddr,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -37,11 +38,17 @@ pub struct Tables {
     pub(super) lists: Table<ListKey, u32>,
     reach: Mapped<Reach>,
     vlans: Table<u32, VlanDevice>,
+    source_pool: Mapped<Address>,
     opened: PerCpuArray<MapData, u64>,
+    exhausted: PerCpuArray<MapData, u64>,
 }
 
 impl Tables {
-    pub(super) fn open(ebpf: &mut Ebpf, opened: Map) -> Result<Self, DatapathError> {
+    pub(super) fn open(
+        ebpf: &mut Ebpf,
+        opened: Map,
+        exhausted: Map,
+    ) -> Result<Self, DatapathError> {
         Ok(Self {
             vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
             ranges: Table::open(take_map(ebpf, maps::RANGES)?, maps::RANGES)?,
@@ -54,7 +61,9 @@ impl Tables {
             lists: Table::open(take_map(ebpf, maps::LISTS)?, maps::LISTS)?,
             reach: Mapped::map(take_map(ebpf, maps::REACH)?, maps::REACH)?,
             vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
+            source_pool: Mapped::map(take_map(ebpf, maps::SOURCE_POOL)?, maps::SOURCE_POOL)?,
             opened: per_cpu(opened, maps::OPENED)?,
+            exhausted: per_cpu(exhausted, maps::EXHAUSTED)?,
         })
     }
 
@@ -131,10 +140,26 @@ impl Tables {
         self.backends.insert(&id, &Backend::default())?;
         self.set_status(id, status::HERE)?;
         self.forget_hop(id)?;
-        let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(maps::OPENED, source))?;
-        let zeroes = PerCpuValues::try_from(vec![0; cpus])
-            .map_err(|source| DatapathError::table(maps::OPENED, source))?;
-        self.opened.set(id, zeroes, 0).map_err(|source| DatapathError::table(maps::OPENED, source))
+        zero(&mut self.opened, id, maps::OPENED)?;
+        zero(&mut self.exhausted, id, maps::EXHAUSTED)
+    }
+
+    /// Makes SOURCE_POOL begin with these: what backends name in it must be there before they do.
+    /// Word by word: where an address takes another's place, packets find one of them, or of IPv6
+    /// for some ns the halves of two, which costs a flow.
+    ///
+    /// # Errors
+    ///
+    /// There are more than it has room for.
+    pub fn set_source_pool(&mut self, pool: &[IpAddr]) -> Result<(), DatapathError> {
+        for (index, &address) in pool.iter().enumerate() {
+            let entry = self.source_pool.entry(index);
+            let entry = entry.ok_or(DatapathError::Full { name: maps::SOURCE_POOL })?;
+            for (place, word) in entry.iter().zip(Address::of(address).words()) {
+                place.store(word, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     fn set_status(&self, id: u32, status: u32) -> Result<(), DatapathError> {
@@ -160,4 +185,15 @@ impl Tables {
     fn reach(&self, id: u32) -> Result<&[AtomicU64], DatapathError> {
         self.reach.entry(id as usize).ok_or(DatapathError::Full { name: maps::REACH })
     }
+}
+
+fn zero(
+    map: &mut PerCpuArray<MapData, u64>,
+    id: u32,
+    name: &'static str,
+) -> Result<(), DatapathError> {
+    let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(name, source))?;
+    let zeroes = PerCpuValues::try_from(vec![0; cpus])
+        .map_err(|source| DatapathError::table(name, source))?;
+    map.set(id, zeroes, 0).map_err(|source| DatapathError::table(name, source))
 }

@@ -19,6 +19,9 @@ pub struct LocalAddress {
     /// it. A secondary address (`inet_select_addr` in net/ipv4/devinet.c), a deprecated one (RFC
     /// 6724, rule 3) and one with no network around it (`/32`, `/128`) are there to be reached.
     pub is_source: bool,
+    /// Whether it may take turns with others there: also a secondary one, but none of IPv6 that is
+    /// there for a while only (RFC 8981) or for its link alone.
+    pub may_share: bool,
 }
 
 impl Host {
@@ -86,9 +89,18 @@ fn describe(message: &AddressMessage) -> Option<LocalAddress> {
         IpAddr::V6(_) => (128, AddressHeaderFlags::Deprecated),
     };
     let header = &message.header;
+    let (passing, near) = match address {
+        IpAddr::V4(v4) => (false, v4.is_link_local() || v4.is_loopback()),
+        IpAddr::V6(v6) => {
+            // The bit that is `Secondary` for IPv4 (include/uapi/linux/if_addr.h).
+            let flags = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
+            (header.flags.intersects(flags), v6.is_unicast_link_local() || v6.is_loopback())
+        }
+    };
     Some(LocalAddress {
         address,
         interface: header.index,
         is_source: header.prefix_len < alone && !header.flags.contains(aside),
+        may_share: header.prefix_len < alone && !passing && !near,
     })
 }

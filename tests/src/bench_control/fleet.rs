@@ -11,17 +11,19 @@ use lb::{
     control::Slots,
     fleet::{Backend, Fleet, RunningService},
     service::{Pool, Port, Server, Service, Strategy},
+    tables::Source,
 };
 
 use super::Size;
 
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 254));
+const PORTS: u32 = 30_720;
 const PORT: NonZeroU16 = NonZeroU16::new(443).expect("not zero");
 
 /// What services are made from.
 pub(super) struct Setting {
     pub(super) slots: Slots,
-    pub(super) sources: HashMap<IpAddr, IpAddr>,
+    pub(super) sources: HashMap<IpAddr, Source>,
     pub(super) revision: u64,
     servers: u32,
 }
@@ -88,7 +90,7 @@ impl Setting {
     fn server(&mut self) -> Server {
         let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 1).to_bits() + self.servers);
         self.servers += 1;
-        self.sources.insert(address.into(), OURS);
+        self.sources.insert(address.into(), Source::only(OURS, PORTS));
         Server::at(SocketAddr::new(address.into(), 8443))
     }
 

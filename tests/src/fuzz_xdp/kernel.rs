@@ -47,6 +47,7 @@ pub struct Kernel {
     pinned: Array<MapData, Pinned>,
     counters: PerCpuArray<MapData, u64>,
     opened: PerCpuArray<MapData, u64>,
+    exhausted: PerCpuArray<MapData, u64>,
     turns: PerCpuArray<MapData, u32>,
     desk: PerCpuArray<MapData, Bytes>,
     /// Both parts' entries.
@@ -115,6 +116,7 @@ impl Kernel {
             pinned: maps.array("PINNED")?,
             counters: maps.per_cpu(maps::COUNTERS)?,
             opened: maps.per_cpu(maps::OPENED)?,
+            exhausted: maps.per_cpu(maps::EXHAUSTED)?,
             turns: maps.per_cpu(maps::TURNS)?,
             desk: maps.per_cpu("DESK")?,
             flows: [maps.array(maps::FLOWS)?, maps.array(maps::PENDING)?],
@@ -163,6 +165,7 @@ impl Kernel {
             self.datapath.tables.apply(&Command::SetBackend { id, backend })?;
             self.reach.set(id, Reach::default(), 0)?;
             zero(&mut self.opened, id, 0, self.cpus)?;
+            zero(&mut self.exhausted, id, 0, self.cpus)?;
         }
         for slot in 0..LOADS {
             let load = &self.datapath.load;
@@ -233,8 +236,11 @@ impl Kernel {
         for (id, ours) in (0..).zip(&model.opened) {
             compare("OPENED", id, sum(&self.opened, id)?.to_string(), ours.get().to_string());
         }
+        let exhausted = (0..BACKENDS).map(|id| sum(&self.exhausted, id)).sum::<Result<u64>>()?;
+        compare("EXHAUSTED", 0, exhausted.to_string(), model.exhausted.get().to_string());
         for (slot, ours) in (0..).zip(&model.ports) {
-            compare("PORTS", slot, self.ports.get(&slot, 0)?.to_string(), ours.get().to_string());
+            let ours = ours.get() as u32;
+            compare("PORTS", slot, self.ports.get(&slot, 0)?.to_string(), ours.to_string());
         }
         for id in 0..model.backends.len() as u32 {
             let ours = model.reach(id).context("one each")?;

@@ -156,6 +156,7 @@ pub fn backend(dice: &mut Dice, family: usize, mode: u32) -> Backend {
         soft_limit,
         hard_limit,
         mtu: if dice.one_in(4) { dice.pick(&[68, 576, 1280, 1400, 9000]) } else { 0 },
+        ..Backend::default()
     }
 }
 

@@ -1,7 +1,7 @@
 use super::render;
 use crate::admin::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
-    InterfaceStatus, LackStatus, ServiceStatus, Status, Verdicts,
+    InterfaceStatus, LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
 };
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
@@ -15,6 +15,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
         live,
         unanswered: None,
         connections: 1000,
+        source_ports: None,
     }
 }
 
@@ -60,6 +61,7 @@ fn status() -> Status {
             ports: vec!["443".into(), "20000-20999".into()],
             requests: 2000,
             failed: 3,
+            no_source_port: 0,
             backends: vec![
                 backend("10.0.0.11:8080", true, 12),
                 backend("[2001:db8::1]:8080", false, 0),
@@ -172,4 +174,22 @@ fn certificates_that_need_somebody_are_shown() {
         certificate c.crt is not used: c.key is not the key of c.crt\n\
         certificate d.crt is not taken over: d.crt contains no certificate\n\n";
     assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn use_and_room_of_source_ports_are_shown_where_there_are_any() {
+    let mut status = status();
+    let service = &mut status.services[0];
+    (service.path, service.no_source_port) = ("steer".into(), 7);
+    service.backends[0].source_ports = Some(SourcePorts { used: 20_480, room: 61_440 });
+    let text = render(&status, false);
+    let rows = [
+        "2000 connections, 3 failed, 7 refused without a source port\n",
+        "  BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS    SOURCE PORTS\n",
+        "  10.0.0.11:8080      up          1    12         1000  20480 of 61440\n",
+        "  [2001:db8::1]:8080  down        1     0         1000\n",
+    ];
+    for row in rows {
+        assert!(text.contains(row.trim_end()), "{text}");
+    }
 }

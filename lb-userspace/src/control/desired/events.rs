@@ -68,7 +68,7 @@ fn happen(world: &mut World, event: &Event) {
             let server: IpAddr = [10, 0, 0, server + 1].into();
             world.revision += 1;
             match known {
-                true => drop(world.sources.insert(server, [10, 0, 0, 254].into())),
+                true => drop(world.sources.insert(server, fixture::one([10, 0, 0, 254].into()))),
                 false => drop(world.sources.remove(&server)),
             }
         }

@@ -287,7 +287,7 @@ fn one_change_costs_its_own_entries_only() {
     world.follow();
     let mut grown = Service::clone(&world.fleet.services[3].service);
     grown.pool.servers.push(crate::service::Server::at("10.0.3.3:80".parse().unwrap()));
-    world.sources.insert("10.0.3.3".parse().unwrap(), "10.0.0.254".parse().unwrap());
+    world.sources.insert("10.0.3.3".parse().unwrap(), fixture::one("10.0.0.254".parse().unwrap()));
     world.fleet.services[3] = fixture::run(grown, &mut world.slots);
     let done = world.follow();
     assert!(

@@ -71,7 +71,8 @@ fn a_backend_knows_its_limits() {
     let limits = Limits { soft: Some(20), hard: None };
     let steering = Steering { limits, mtu: Some(1400), ..Steering::default() };
     let server = Backend::new(Server::at("[fd00::1]:0".parse().unwrap()), LoadSlot(7));
-    let entry = backend(&server, &steering, "fd00::fe".parse().unwrap(), &fixture::ENCAP);
+    let entry =
+        backend(&server, &steering, fixture::one("fd00::fe".parse().unwrap()), &fixture::ENCAP);
     assert_eq!((entry.soft_limit, entry.hard_limit, entry.mtu), (20, u32::MAX, 1400));
     assert_eq!((entry.port, entry.load), ([0, 0], 7), "port 0: the one asked for");
 }
@@ -81,7 +82,7 @@ fn outer_headers_say_what_the_node_does() {
     let entry = |forwarding, server: &str, source: &str| {
         let server = Backend::new(Server::at(server.parse().unwrap()), LoadSlot(0));
         let steering = Steering { forwarding, ..Steering::default() };
-        backend(&server, &steering, source.parse().unwrap(), &fixture::ENCAP)
+        backend(&server, &steering, fixture::one(source.parse().unwrap()), &fixture::ENCAP)
     };
     let of = |text: &str| Address::of(text.parse().unwrap());
     let ipip = entry(Forwarding::Ipip, "10.0.0.1:80", "10.0.0.254");
@@ -92,4 +93,6 @@ fn outer_headers_say_what_the_node_does() {
     assert_eq!((gue.source, gue.spread, gue.port), (of("10.0.0.254"), 0, [0x17, 0xc0]));
     let nat = entry(Forwarding::Nat, "10.0.0.1:80", "10.0.0.254");
     assert_eq!((nat.source, nat.spread, nat.port), (of("10.0.0.254"), 0, [0, 80]));
+    assert_eq!((nat.sources, nat.ends), (1, 30_720));
+    assert_eq!((ipip.sources, ipip.ends, gue.sources, gue.ends), (0, 0, 0, 0));
 }

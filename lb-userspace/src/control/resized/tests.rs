@@ -1,6 +1,6 @@
 use super::{
     super::{
-        fixture::{World, port, run, service},
+        fixture::{World, one, port, run, service},
         plan,
     },
     *,
@@ -18,7 +18,7 @@ fn serving(name: &str, servers: usize) -> Service {
 fn world(services: Vec<Service>) -> World {
     let mut world = World::of(services);
     for n in 1..=9 {
-        world.sources.insert([10, 0, 0, n].into(), [10, 0, 0, 254].into());
+        world.sources.insert([10, 0, 0, n].into(), one([10, 0, 0, 254].into()));
     }
     world.follow();
     world
