@@ -146,7 +146,7 @@ fn failed_handshakes_show_in_the_status() -> Result<()> {
     let distrustful = ["--connect-to", &to, &format!("https://{APP}/")];
     assert!(curl(&stage.lab.client, &distrustful).is_err());
     let plain = format!("http://{}/", SocketAddr::new(VIPS[1], 443));
-    assert!(curl(&stage.lab.client, &[&plain]).is_err());
+    assert_eq!(curl(&stage.lab.client, &[&plain])?.status, 400);
     for kind in [
         "unrecognized_name",
         "no_application_protocol",
