@@ -115,6 +115,18 @@ impl Delta {
         (!fold(sum)).to_ne_bytes()
     }
 
+    /// As [`apply`](Self::apply), where all else under the checksum may be zero: in ICMPv4 alone, which
+    /// has no pseudo header. Such a sum is +0, which only all ones make right; where it is -0, they do
+    /// as well (RFC 1624, 3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply_bare(self, check: [u8; 2]) -> [u8; 2] {
+        match self.apply(check) {
+            [0, 0] => [0xff, 0xff],
+            sum => sum,
+        }
+    }
+
     /// As [`apply`](Self::apply), for UDP: zero means "no checksum" and stands for it alone, so a
     /// sum of zero is sent as all ones (RFC 768).
     #[inline(always)]
@@ -123,10 +135,7 @@ impl Delta {
         if check[0] == 0 && check[1] == 0 {
             return check;
         }
-        match self.apply(check) {
-            [0, 0] => [0xff, 0xff],
-            sum => sum,
-        }
+        self.apply_bare(check)
     }
 }
 
@@ -213,6 +222,17 @@ mod tests {
         let delta = Delta::NONE.word([0x55, 0x55], [0x32, 0x85]);
         assert_eq!(delta.apply_udp([0xdd, 0x2f]), [0xff, 0xff]);
         assert_eq!(delta.apply_udp([0, 0]), [0, 0]);
+    }
+
+    /// lwIP and gVisor had it wrong (tabascoeye/lwip#17, google/gvisor#605).
+    #[test]
+    fn what_is_nothing_but_zeros_has_a_checksum_of_all_ones() {
+        let reply = Delta::NONE.word([8, 0], [0, 0]);
+        assert_eq!(reply.apply_bare([0xf7, 0xff]), checksum(&[0; 8]));
+        assert_eq!(checksum(&[0; 8]), [0xff, 0xff]);
+        let rest = [0, 0, 0, 0, 0x12, 0x34, 0x0a, 0xbc];
+        let asked = checksum(&[&[8, 0], &rest[2..]].concat());
+        assert_eq!(reply.apply_bare(asked), checksum(&rest));
     }
 
     #[test]

@@ -103,9 +103,13 @@ fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Way, Reason> {
             kind::ECHO_REPLY_V6
         }
     };
-    let icmp = packet.at_mut::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?;
-    icmp.check = Delta::NONE.word([icmp.type_, icmp.code], [reply, icmp.code]).apply(icmp.check);
-    icmp.type_ = reply;
+    let icmp = packet.at_mut::<[u8; Icmpv4Hdr::LEN]>(family.l4()).ok_or(Reason::Truncated)?;
+    let [kind, code, old @ .., a, b, c, d] = *icmp;
+    let delta = Delta::NONE.word([kind, code], [reply, code]);
+    // An identifier or a sequence number rules out that all is zero.
+    let bare = matches!(family, Family::V4) && a | b | c | d == 0;
+    [icmp[2], icmp[3]] = if bare { delta.apply_bare(old) } else { delta.apply(old) };
+    icmp[0] = reply;
     Ok(Way::Reply)
 }
 

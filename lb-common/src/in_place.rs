@@ -196,7 +196,28 @@ impl FlowRef {
     #[must_use]
     pub fn mode(self) -> u32 {
         // SAFETY: as in the readers above.
-        unsafe { (&raw const (*self.as_ptr()).mode).read() as u32 }
+        unsafe { ((&raw const (*self.as_ptr()).mode).read() & !Flow::CLOSELY) as u32 }
+    }
+
+    /// Whether [`Flow::CLOSELY`] is set.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_watched(self) -> bool {
+        self.watched() != 0
+    }
+
+    /// 1 or 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn watched(self) -> u64 {
+        // SAFETY: as in the readers above.
+        let mode = unsafe { (&raw const (*self.as_ptr()).mode).read() };
+        (mode >> Flow::CLOSELY.trailing_zeros()) as u64
+    }
+
+    #[inline(always)]
+    pub fn set_watched(self) {
+        self.set_mode(self.mode() | Flow::CLOSELY as u32);
     }
 
     #[inline(always)]

@@ -35,7 +35,10 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let Onward { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
-    let mode = tables.service(service).ok_or(Reason::Inconsistent)?.mode;
+    let (mode, named) = {
+        let service = tables.service(service).ok_or(Reason::Inconsistent)?;
+        (service.mode, service.server_id_length != 0)
+    };
     next_hop::of_backend(tables, id, next_hop::asked(arrival.key.protocol, mode), now)?;
     let from = came_from(packet)?;
     let flow = pending::claim(tables, turn, arrival.hash)?.flow;
@@ -46,6 +49,9 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
     flow.set_hop(CachedHop { hop, at: 1 });
     flow.set_mode(mode);
+    if named {
+        flow.set_watched();
+    }
     flow.set_overhead(0);
     flow.set_backend(id);
     flow.set_service(service);

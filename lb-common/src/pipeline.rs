@@ -120,6 +120,9 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         guard::check(packet, tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
+        quic::reroute(packet, tables, desk)?;
+    }
+    if matches!(desk.onward.way, Way::Follow | Way::Promote) {
         gone::settle(tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
@@ -171,7 +174,9 @@ fn usual<P: Packet, T: Tables>(
     let between = flow_table::between(&key, tables.seed());
     let hash = flow_table::hash_between(between, &key, tables.seed());
     if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
-        if obstacle(packet, tables, found.flow).is_some() {
+        if obstacle(packet, tables, found.flow, found.flow.watched()).is_some()
+            && !goes_on(packet, tables, headers.l4, found.flow)
+        {
             return Ok(Way::Other);
         }
         return to_backend(packet, tables, headers, found, exit);
@@ -220,15 +225,36 @@ fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Resu
     }
 }
 
-/// What keeps a client's packet of a flow from its backend.
+/// What keeps a client's packet of a flow from its backend. `watched`: 0, or 1 for what is to be
+/// looked at, for which no way is wide enough: so that this costs no branch.
 #[inline(always)]
-fn obstacle<P: Packet, T: Tables>(packet: &P, tables: &T, flow: FlowRef) -> Option<Reason> {
+fn obstacle<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    flow: FlowRef,
+    watched: u64,
+) -> Option<Reason> {
     let reach = tables.reach(flow.backend())?;
     if reach.status() != status::HERE {
         return Some(Reason::BackendGone);
     }
     let length = packet.length() - L3 + flow.overhead() as usize;
-    if length > carries(reach.hop().mtu) { Some(Reason::TooBig) } else { None }
+    if length > carries(reach.hop().mtu) & watched.wrapping_sub(1) as usize {
+        Some(Reason::TooBig)
+    } else {
+        None
+    }
+}
+
+/// Whether a plain packet is of a QUIC service's flow, and goes where that does all the same: nearly
+/// all do, and need nothing more.
+#[inline(never)]
+fn goes_on<P: Packet, T: Tables>(packet: &P, tables: &T, l4: u32, flow: FlowRef) -> bool {
+    packet.anchor();
+    flow.is_watched()
+        && flow.protocol() == UDP
+        && !quic::names_another(packet, tables, l4, flow)
+        && obstacle(packet, tables, flow, 0).is_none()
 }
 
 /// Whether a backend's packet does not fit the way to its client.
@@ -248,7 +274,7 @@ const fn carries(mtu: u32) -> usize {
 fn follow<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
-    match obstacle(packet, tables, flow) {
+    match obstacle(packet, tables, flow, 0) {
         Some(Reason::TooBig) => {
             let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
             onward.carried = reach.hop().mtu.saturating_sub(flow.overhead());

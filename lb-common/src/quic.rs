@@ -2,10 +2,14 @@
 //! server chose, names it (docs/quic.md).
 
 use crate::{
-    abi::{QuicKey, ServerId, status},
+    abi::{QuicKey, ServerId, counter, status},
     arrival::{Desk, NOBODY},
+    flow::UDP,
+    flow_table,
+    in_place::FlowRef,
     packet::Packet,
     tables::Tables,
+    verdict::{Reason, Way},
 };
 
 /// Bytes of a UDP header.
@@ -21,18 +25,60 @@ const CONFIGURATION: u8 = 0xe0;
 #[inline(never)]
 pub(crate) fn named<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> u32 {
     packet.anchor();
-    let service = desk.onward.service;
+    server(packet, tables, desk.onward.service, desk.arrival.l4)
+}
+
+#[inline(always)]
+fn server<P: Packet, T: Tables>(packet: &P, tables: &T, service: u32, l4: u32) -> u32 {
     let length = tables.service(service).map_or(0, |service| service.server_id_length);
-    if length == 0 {
+    // Of a later fragment nothing is known.
+    if length == 0 || l4 == 0 {
         return NOBODY;
     }
-    let start = desk.arrival.l4 + UDP_HEADER;
-    let Some(id) = connection(packet, length, start) else { return NOBODY };
+    let Some(id) = connection(packet, length, l4 + UDP_HEADER) else { return NOBODY };
     let Some(backend) = tables.quic_server(&QuicKey { service, pad: 0, id }) else { return NOBODY };
     match tables.reach(backend) {
-        Some(reach) if reach.status() == status::HERE => backend,
+        Some(reach) if reach.status() != status::GONE => backend,
         _ => NOBODY,
     }
+}
+
+/// Whether a packet of a known flow names another backend than the flow's.
+#[inline(always)]
+pub(crate) fn names_another<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    l4: u32,
+    flow: FlowRef,
+) -> bool {
+    let named = server(packet, tables, flow.service(), l4);
+    named != NOBODY && named != flow.backend()
+}
+
+/// Takes a known flow out for a packet that names another backend, and has one opened to that: a
+/// client's address and port may be another's by now, its connection ids never are.
+#[inline(never)]
+pub(crate) fn reroute<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    desk: &mut Desk,
+) -> Result<(), Reason> {
+    packet.anchor();
+    let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+    if !flow.is_watched() || desk.arrival.key.protocol != UDP {
+        return Ok(());
+    }
+    if !names_another(packet, tables, desk.arrival.l4, flow) {
+        return Ok(());
+    }
+    let service = flow.service();
+    if !flow_table::remove(tables, flow) {
+        return Err(Reason::RacedFlow);
+    }
+    tables.count(counter::REROUTED);
+    desk.onward.service = service;
+    desk.onward.way = Way::Open;
+    Ok(())
 }
 
 /// The server id of the packet that begins at `start`.

@@ -84,6 +84,7 @@ pub struct Flows {
     pub evicted: u64,
     pub evicted_half_open: u64,
     pub crowded: u64,
+    pub rerouted: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

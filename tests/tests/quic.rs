@@ -12,8 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{certificates, daemon::Daemon, topology::Lab};
 use quinn::{
-    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
-    TokioRuntime,
+    ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
+    Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
     rustls::{
         self, RootCertStore,
@@ -58,19 +58,23 @@ fn server(socket: UdpSocket, tls: &Arc<rustls::ServerConfig>, id: [u8; 2]) -> Re
     Ok(Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?)
 }
 
-/// Says who it is once on each connection, then sends back what comes.
-async fn serve(endpoint: Endpoint, name: u8) -> Result<()> {
+async fn serve(endpoint: Endpoint, name: u8) {
     while let Some(incoming) = endpoint.accept().await {
-        let connection = incoming.await?;
-        let (mut send, mut receive) = connection.accept_bi().await?;
-        send.write_all(&[name]).await?;
-        let mut buffer = vec![0; CHUNK];
-        while let Some(length) = receive.read(&mut buffer).await? {
-            send.write_all(&buffer[..length]).await?;
-        }
-        send.finish()?;
-        connection.closed().await;
+        tokio::spawn(attend(incoming, name));
     }
+}
+
+/// Says who it is, then sends back what comes.
+async fn attend(incoming: Incoming, name: u8) -> Result<()> {
+    let connection = incoming.await?;
+    let (mut send, mut receive) = connection.accept_bi().await?;
+    send.write_all(&[name]).await?;
+    let mut buffer = vec![0; CHUNK];
+    while let Some(length) = receive.read(&mut buffer).await? {
+        send.write_all(&buffer[..length]).await?;
+    }
+    send.finish()?;
+    connection.closed().await;
     Ok(())
 }
 
@@ -79,35 +83,81 @@ fn bind(netns: &lb_tests::netns::Netns, to: SocketAddr) -> Result<UdpSocket> {
     Ok(netns.within(move || UdpSocket::bind(any))??)
 }
 
-async fn transfer(lab: &Lab, to: SocketAddr, tls: &Arc<rustls::ClientConfig>) -> Result<()> {
-    let mut client = Endpoint::new(
-        EndpointConfig::default(),
-        None,
-        bind(&lab.client, to)?,
-        Arc::new(TokioRuntime),
-    )?;
-    client.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(
-        tls.clone(),
-    )?)));
-    let connection = client.connect(to, NAME)?.await.context("connecting")?;
-    let (mut send, mut receive) = connection.open_bi().await?;
-    let mut name = [0];
-    let chunk = vec![0x5a; CHUNK];
-    let mut heard = vec![0; CHUNK];
-    send.write_all(&chunk).await?;
-    receive.read_exact(&mut name).await?;
-    receive.read_exact(&mut heard).await?;
-    for turn in 0..MOVES {
-        client.rebind(bind(&lab.client, to)?)?;
-        send.write_all(&chunk).await.with_context(|| format!("sending after move {turn}"))?;
-        receive.read_exact(&mut heard).await.with_context(|| format!("after move {turn}"))?;
-        ensure!(heard == chunk, "other bytes after move {turn}");
+/// A connection, with a stream that its server sends back.
+struct Client {
+    endpoint: Endpoint,
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    /// Who serves it.
+    server: u8,
+}
+
+impl Client {
+    async fn connect(lab: &Lab, to: SocketAddr, tls: &Arc<rustls::ClientConfig>) -> Result<Self> {
+        let socket = bind(&lab.client, to)?;
+        let runtime = Arc::new(TokioRuntime);
+        let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime)?;
+        let tls = Arc::new(QuicClientConfig::try_from(tls.clone())?);
+        endpoint.set_default_client_config(ClientConfig::new(tls));
+        let connection = endpoint.connect(to, NAME)?.await.context("connecting")?;
+        let (mut send, mut receive) = connection.open_bi().await?;
+        send.write_all(b"?").await?;
+        let mut greeting = [0; 2];
+        receive.read_exact(&mut greeting).await?;
+        Ok(Self { endpoint, connection, send, receive, server: greeting[0] })
     }
-    send.finish()?;
-    ensure!(receive.read_to_end(1).await?.is_empty(), "more than was sent");
-    connection.close(0_u32.into(), b"done");
-    client.wait_idle().await;
-    Ok(())
+
+    async fn exchange(&mut self, when: &str) -> Result<()> {
+        let (chunk, mut heard) = (vec![0x5a; CHUNK], vec![0; CHUNK]);
+        self.send.write_all(&chunk).await.with_context(|| format!("sending {when}"))?;
+        self.receive.read_exact(&mut heard).await.with_context(|| when.to_owned())?;
+        ensure!(heard == chunk, "other bytes {when}");
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<()> {
+        self.send.finish()?;
+        ensure!(self.receive.read_to_end(1).await?.is_empty(), "more than was sent");
+        self.connection.close(0_u32.into(), b"done");
+        self.endpoint.wait_idle().await;
+        Ok(())
+    }
+}
+
+async fn transfer(lab: &Lab, to: SocketAddr, tls: &Arc<rustls::ClientConfig>) -> Result<()> {
+    let mut client = Client::connect(lab, to, tls).await?;
+    client.exchange("at first").await?;
+    for turn in 0..MOVES {
+        client.endpoint.rebind(bind(&lab.client, to)?)?;
+        client.exchange(&format!("after move {turn}")).await?;
+    }
+    client.end().await
+}
+
+/// One client gets the port that another one had a moment ago, as behind a NAT.
+async fn take_over(lab: &Lab, to: SocketAddr, tls: &Arc<rustls::ClientConfig>) -> Result<()> {
+    let mut client = Client::connect(lab, to, tls).await?;
+    let mut other = Client::connect(lab, to, tls).await?;
+    while other.server == client.server {
+        other.end().await?;
+        other = Client::connect(lab, to, tls).await?;
+    }
+    let port = other.endpoint.local_addr()?;
+    other.endpoint.rebind(bind(&lab.client, to)?)?;
+    other.exchange("from another port").await?;
+    // The socket is closed when an answer has come to the new one.
+    let socket = loop {
+        match lab.client.within(move || UdpSocket::bind(port))? {
+            Ok(socket) => break socket,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    client.endpoint.rebind(socket)?;
+    client.exchange("from the other one's port").await?;
+    other.exchange("meanwhile").await?;
+    client.end().await?;
+    other.end().await
 }
 
 #[test]
@@ -155,12 +205,15 @@ fn a_transfer_goes_on_at_its_server_from_address_to_address() -> Result<()> {
     runtime.block_on(async {
         for to in [v4, v6] {
             let deadline = Duration::from_secs(60);
-            tokio::time::timeout(deadline, transfer(&lab, to, &asking))
-                .await
-                .context("stuck")??;
+            let both = async {
+                transfer(&lab, to, &asking).await?;
+                take_over(&lab, to, &asking).await
+            };
+            tokio::time::timeout(deadline, both).await.context("stuck")??;
         }
         anyhow::Ok(())
     })?;
+    ensure!(daemon.status()?.flows.rerouted >= 2, "the ids won, once for each family");
     let status = daemon.when_quiet()?;
     let flows = status.service("quic").context("no service")?.connections();
     assert!(flows > 2 * MOVES as u64, "{flows} flows: each address is one");

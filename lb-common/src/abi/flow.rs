@@ -50,7 +50,7 @@ pub struct Flow {
     pub load: u32,
     /// Index into SERVICES.
     pub service: u32,
-    /// [`super::mode`].
+    /// [`super::mode`], and [`CLOSELY`](Self::CLOSELY).
     pub mode: u16,
     /// Bytes that a client's packets grow by on their way to the backend.
     pub overhead: u16,
@@ -76,6 +76,17 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The uppermost bit of [`mode`](Self::mode): the client's packets say more than their addresses and ports do, so
+    /// each is to be looked at.
+    pub const CLOSELY: u16 = 1 << 15;
+
+    /// [`super::mode`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn mode(&self) -> u32 {
+        (self.mode & !Self::CLOSELY) as u32
+    }
+
     /// The key of the client's packets.
     #[inline(always)]
     #[must_use]
@@ -107,7 +118,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn server_port(&self) -> [u8; 2] {
-        if self.mode as u32 == mode::NAT { self.backend_port } else { self.vip_port }
+        if self.mode() == mode::NAT { self.backend_port } else { self.vip_port }
     }
 }
 

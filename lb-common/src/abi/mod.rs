@@ -194,6 +194,8 @@ pub mod counter {
     pub const CROWDED: u32 = 6;
     /// Closed flows that went on, and count again.
     pub const REVIVED: u32 = 7;
+    /// Flows that went to another backend since a packet's QUIC connection id named that one.
+    pub const REROUTED: u32 = 8;
     const DROPS: u32 = 16;
     pub const LENGTH: u32 = DROPS + Reason::ALL.len() as u32;
 

@@ -138,6 +138,9 @@ pub struct Flows {
     /// Flows that went on after a RST or FIN that closed them, and count again.
     #[serde(default)]
     pub revived: u64,
+    /// Flows that changed over to the server that a packet's QUIC connection id named.
+    #[serde(default)]
+    pub rerouted: u64,
 }
 
 /// What could not be done at once because this host had no descriptor, port or memory for it.

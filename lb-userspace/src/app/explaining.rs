@@ -146,7 +146,7 @@ pub(super) fn status(decision: &Decision, key: Option<&FlowKey>, names: &Names) 
         regions_full: if chose { decision.passed } else { 0 },
         backend: flow.map(backend),
         source: flow.and_then(source),
-        mode: flow.map(|flow| mode_name(flow.mode.into()).to_owned()),
+        mode: flow.map(|flow| mode_name(flow.mode()).to_owned()),
         closing: decision.met & met::CLOSING != 0,
         revived: decision.met & met::REVIVED != 0,
         evicts: decision.met & met::EVICTED != 0,

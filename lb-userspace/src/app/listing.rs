@@ -148,7 +148,7 @@ fn status(part: Part, slot: Slot, flow: &Flow, names: &Names, now: u64) -> FlowS
         source: source(flow),
         service: names.service(flow.service).map(str::to_owned),
         state: state(part, slot),
-        mode: mode_name(flow.mode.into()).to_owned(),
+        mode: mode_name(flow.mode()).to_owned(),
         age_ms: millis(flow.opened),
         client_idle_ms: millis(flow.seen),
         backend_idle_ms: (flow.answered != 0).then(|| millis(flow.answered)),
@@ -162,7 +162,7 @@ pub(super) fn backend(flow: &Flow) -> SocketAddr {
 
 /// What the backend takes for its client.
 pub(super) fn source(flow: &Flow) -> Option<SocketAddr> {
-    (u32::from(flow.mode) == mode::NAT).then(|| socket(flow.source, flow.source_port))
+    (flow.mode() == mode::NAT).then(|| socket(flow.source, flow.source_port))
 }
 
 pub(super) const fn mode_name(mode: u32) -> &'static str {

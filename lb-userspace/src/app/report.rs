@@ -122,6 +122,7 @@ impl Report {
             evicted_half_open: evictions.half_open,
             crowded: evictions.crowded,
             revived: evictions.revived,
+            rerouted: evictions.rerouted,
         })
     }
 

@@ -107,6 +107,9 @@ fn write_flows(flows: &Flows, out: &mut String) -> fmt::Result {
         let pressure = pressure.map(|(name, count)| format!("{name} {count}"));
         writeln!(out, "evicted     {}", listed(pressure))?;
     }
+    if flows.rerouted > 0 {
+        writeln!(out, "rerouted    {} by QUIC connection id", flows.rerouted)?;
+    }
     Ok(())
 }
 

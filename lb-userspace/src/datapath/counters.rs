@@ -36,7 +36,8 @@ impl Verdicts {
     }
 }
 
-/// How full the flow table was, told by what gave way. Counted since the datapath was loaded.
+/// What happened to flows: how full their table was, told by what gave way, and which moved. Counted
+/// since the datapath was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions {
     /// Established flows, long silent, whose slot another took.
@@ -47,6 +48,8 @@ pub struct Evictions {
     pub crowded: u64,
     /// Closed flows that went on all the same, and count again.
     pub revived: u64,
+    /// Flows that a QUIC connection id led to another backend.
+    pub rerouted: u64,
 }
 
 /// Reader of `COUNTERS`, `OPENED` and `EXHAUSTED`.
@@ -93,6 +96,7 @@ impl Counters {
             half_open: read(counter::EVICTED_PENDING)?,
             crowded: read(counter::CROWDED)?,
             revived: read(counter::REVIVED)?,
+            rerouted: read(counter::REROUTED)?,
         })
     }
 

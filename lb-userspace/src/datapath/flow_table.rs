@@ -239,7 +239,7 @@ impl FlowTable {
         let claimed = Slot(free).claimed(key, mark);
         word.compare_exchange(free, claimed.0, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         let number = name(part, slot);
-        if u32::from(flow.mode) == mode::NAT && !self.enter_answer(flow, number) {
+        if flow.mode() == mode::NAT && !self.enter_answer(flow, number) {
             word.store(claimed.vacant().0, Ordering::Release);
             return None;
         }
@@ -260,7 +260,7 @@ impl FlowTable {
 
     /// Takes out the word of ANSWERS that leads to the flow, which has `number`.
     pub(super) fn forget_answer(&self, flow: &Flow) {
-        if u32::from(flow.mode) != mode::NAT {
+        if flow.mode() != mode::NAT {
             return;
         }
         let trail = Trail::of(&flow.answer(), self.seed);
@@ -286,9 +286,7 @@ impl FlowTable {
         }
         let trail = Trail::of(&flow.answer(), self.seed);
         let (_, first) = self.answers_at(trail);
-        u32::from(flow.mode) == mode::NAT
-            && index / BUCKET == first / BUCKET
-            && trail.differs(word) == 0
+        flow.mode() == mode::NAT && index / BUCKET == first / BUCKET && trail.differs(word) == 0
     }
 
     /// The bucket of ANSWERS where a trail begins, and the index of its first word.

@@ -147,6 +147,7 @@ impl Sequence {
             ("(flows evicted)", counter::EVICTED),
             ("(found no room to be established)", counter::CROWDED),
             ("(went on after their end)", counter::REVIVED),
+            ("(rerouted by connection id)", counter::REROUTED),
         ];
         for (name, slot) in flows {
             tally.add(name, self.model.counters[slot as usize].get());

@@ -133,7 +133,7 @@ fn ends(key: &FlowKey) -> (SocketAddr, SocketAddr) {
 
 /// Of the client, or of the backend where answers come by us; rarely where they do not.
 fn of_flow(dice: &mut Dice, flow: &Flow) -> Frame {
-    let answers = if u32::from(flow.mode) == mode::NAT { dice.one_in(2) } else { dice.one_in(20) };
+    let answers = if flow.mode() == mode::NAT { dice.one_in(2) } else { dice.one_in(20) };
     let same_family = flow.vip.is_v4() == flow.backend_address.is_v4();
     let key = if answers && same_family { flow.answer() } else { flow.question() };
     let (from, to) = ends(&key);
@@ -157,7 +157,7 @@ fn sequence(dice: &mut Dice) -> u32 {
 
 /// As both ends go on that mean it: a handshake, or a datagram and its answer.
 fn proceed(dice: &mut Dice, flow: &Flow) -> Frame {
-    let answers = u32::from(flow.mode) == mode::NAT && flow.answered == 0;
+    let answers = flow.mode() == mode::NAT && flow.answered == 0;
     let (from, to) = ends(&if answers { flow.answer() } else { flow.question() });
     if flow.protocol != TCP {
         return frames::udp(link(dice), from, to, &payload(dice));
@@ -226,7 +226,7 @@ fn client(dice: &mut Dice, family: usize) -> SocketAddr {
 /// An ICMP error about a packet of either end of a flow, or of nobody.
 fn error(dice: &mut Dice, flow: Option<Flow>) -> Frame {
     let key = match flow {
-        Some(flow) if dice.one_in(2) && u32::from(flow.mode) == mode::NAT => flow.answer(),
+        Some(flow) if dice.one_in(2) && flow.mode() == mode::NAT => flow.answer(),
         Some(flow) => flow.question(),
         None => stray_key(dice),
     };

@@ -40,6 +40,18 @@ fn echo(rows: &mut Vec<Row>, e: &Ends) {
         )
         .out(echo_reply(tagged_back, e.vip, e.client)),
     ]);
+    let (asked, told) = if e.vip.is_ipv4() { ([8, 0], [0, 0]) } else { ([128, 0], [129, 0]) };
+    for (name, body) in [
+        ("of nothing but zeros", &[0; 4][..]),
+        ("of nothing but zeros, with data", &[0; 24]),
+        ("whose reply adds up to minus zero", &[0xff, 0xff, 0, 0]),
+        ("that begins with zeros", &[0, 0, 0, 0, 1]),
+    ] {
+        let request = icmp(Link::default(), e.client, e.vip, asked, body);
+        let reply = icmp(back, e.vip, e.client, told, body);
+        let title = e.title(&format!("an echo request {name}"));
+        rows.push(Row::new(title, request, Verdict::Reply).out(reply));
+    }
 }
 
 /// What a router says of a packet too large, or unreachable, in the family's own numbers.

@@ -14,6 +14,7 @@ mod passing;
 mod quic;
 mod ranges;
 mod steering;
+mod sums;
 mod unknown;
 
 use std::net::{IpAddr, SocketAddr};
@@ -118,6 +119,7 @@ pub fn rows() -> Vec<Row> {
         double_tags::add(&mut rows, &ends);
         ranges::add(&mut rows, &ends);
         quic::add(&mut rows, &ends);
+        sums::add(&mut rows, &ends);
         modes::add(&mut rows, &ends);
         unknown::add(&mut rows, &ends);
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Ends, Link, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
 use crate::testing::{
     frames::{Frame, udp},
-    world::{QUIC_BACKEND_PORT, QUIC_GONE, QUIC_PORT, QUIC_SERVER, UDP_PORT},
+    world::{BACKEND_PORT, QUIC_BACKEND_PORT, QUIC_GONE, QUIC_PORT, QUIC_SERVER, UDP_PORT},
 };
 
 /// RFC 9000 and RFC 9369.
@@ -84,14 +84,14 @@ fn not_named(rows: &mut Vec<Row>, e: &Ends) {
     ];
     for (name, packet) in packets {
         let title = e.title(&format!("{name} leads where new connections do"));
-        let out = e.quic_out(super::world::BACKEND_PORT, &packet);
+        let out = e.quic_out(BACKEND_PORT, &packet);
         rows.push(Row::new(title, e.quic(&packet), TO_BACKEND).out(out).live(1));
     }
     let packet = short(&of_server);
     let other = udp(Link::default(), e.client(), e.vip(UDP_PORT), &packet);
     rows.push(
         Row::new(e.title("a service without QUIC does not look at ids"), other, TO_BACKEND)
-            .out(e.quic_out(super::world::BACKEND_PORT, &packet))
+            .out(e.quic_out(BACKEND_PORT, &packet))
             .live(1),
     );
 }
@@ -99,11 +99,47 @@ fn not_named(rows: &mut Vec<Row>, e: &Ends) {
 fn held(rows: &mut Vec<Row>, e: &Ends) {
     let (first, moved) = (long(0, [0, 0, 0, 1], &[0x11; 8]), short(&id(0x07, QUIC_SERVER)));
     let server = SocketAddr::new(e.backend, QUIC_BACKEND_PORT);
-    rows.extend([
-        Row::new(e.title("a flow stays, whatever its ids say"), e.quic(&moved), TO_BACKEND)
-            .after([e.quic(&first)])
-            .out(e.quic_out(super::world::BACKEND_PORT, &moved))
+    // The second flow has the next source port.
+    let later = |packet: &[u8]| udp(to_backend(), e.source(1), server, packet);
+    let answer =
+        udp(from_backend(), SocketAddr::new(e.backend, BACKEND_PORT), e.source(0), b"hello");
+    for (name, before) in [
+        ("half-open", vec![e.quic(&first)]),
+        ("established", vec![e.quic(&first), answer, e.quic(&first)]),
+    ] {
+        let title = e.title(&format!("the id wins over its {name} flow"));
+        let wins = Row::new(title, e.quic(&moved), TO_BACKEND).after(before.clone());
+        rows.push(wins.out(later(&moved)).live(1));
+        let title = e.title(&format!("the next packet after an id won over its {name} flow"));
+        let next =
+            Row::new(title, e.quic(&first), TO_BACKEND).after(before).after([e.quic(&moved)]);
+        rows.push(next.out(later(&first)).live(1));
+    }
+    let named = udp(from_backend(), server, e.source(0), b"hello");
+    let title = e.title("an established flow's own id");
+    rows.push(
+        Row::new(title, e.quic(&moved), TO_BACKEND)
+            .after([e.quic(&moved), named, e.quic(&moved)])
+            .out(e.quic_out(QUIC_BACKEND_PORT, &moved))
             .live(1),
+    );
+    let fallen = short(&id(0x07, QUIC_GONE));
+    let title = e.title("an id of a server that is gone does not win");
+    rows.push(
+        Row::new(title, e.quic(&fallen), TO_BACKEND)
+            .after([e.quic(&first)])
+            .out(e.quic_out(BACKEND_PORT, &fallen))
+            .live(1),
+    );
+    rows.extend([
+        Row::new(
+            e.title("an id that names nobody goes where its flow does"),
+            e.quic(&first),
+            TO_BACKEND,
+        )
+        .after([e.quic(&moved)])
+        .out(e.quic_out(QUIC_BACKEND_PORT, &first))
+        .live(1),
         Row::new(
             e.title("the named server's answer"),
             udp(from_backend(), server, e.source(0), &moved),
