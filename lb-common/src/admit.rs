@@ -25,6 +25,7 @@ pub(crate) fn newcomer<P: Packet, T: Tables>(
 ) -> Result<(), Reason> {
     packet.anchor();
     desk.onward.wishes = wish::ANY;
+    desk.onward.contested = 0;
     desk.onward.way = recognise(packet, tables, desk)?;
     Ok(())
 }
@@ -42,7 +43,39 @@ fn recognise<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> R
         return admit(packet, tables, arrival, onward);
     }
     onward.flow = found.flow.number();
-    half_open(packet, tables, arrival, found)
+    let way = half_open(packet, tables, arrival, found)?;
+    if arrival.key.protocol == TCP
+        && found.flow.watched() != 0
+        && arrival.flags & tcp_flags::SYN == 0
+    {
+        discern(packet, tables, desk, way);
+        return Ok(desk.onward.way);
+    }
+    Ok(way)
+}
+
+/// Whose a packet is where two connections have its addresses and ports: the half-open one's if it
+/// proves to be, else the established one's. `way` is that of the flow on the desk.
+#[inline(never)]
+fn discern<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk, way: Way) {
+    packet.anchor();
+    let Desk { arrival, onward, .. } = desk;
+    onward.way = way;
+    let Some(flow) = flow_table::entry(tables, onward.flow) else { return };
+    if onward.flow & PENDING == 0 {
+        // The other one is no more.
+        flow.set_watched(0);
+        return;
+    }
+    if track::is_first(packet, arrival.headers(), flow) {
+        return;
+    }
+    if let Some(elder) =
+        flow_table::of_client(tables, Part::Established, &arrival.key, arrival.hash)
+    {
+        onward.flow = elder.flow.number();
+        onward.way = Way::Follow;
+    }
 }
 
 /// A client's packet of a half-open flow, or an unusual one of an established flow.
@@ -136,6 +169,12 @@ const _: () = {
 #[inline(always)]
 const fn when(value: u64, wish: u32) -> u32 {
     wish & (((value | value.wrapping_neg()) >> 63) as u32).wrapping_neg()
+}
+
+/// What has a port of ours now.
+#[inline(never)]
+pub(crate) fn declared<T: Tables>(tables: &T, key: &FlowKey) -> Option<Vip> {
+    tables.vip(&key.vip()).or_else(|| ranged(tables, key, tables.address(&key.dst)?))
 }
 
 /// Whether the packet is of a backend that opens its side by itself, and of which flow.

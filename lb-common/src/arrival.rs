@@ -115,6 +115,9 @@ pub struct Onward {
     /// Towards the backend, how many addresses of ours there are, and where in SOURCE_POOL.
     pub sources: u32,
     pub pool: u32,
+    /// With `Way::Open`, 1 if there is an established flow already with the packet's addresses and
+    /// ports, which stays until this one is established.
+    pub contested: u32,
     /// Which of our ends towards the backend had its turn.
     pub place: u32,
     /// How far behind it the end stands whose flow has been over for longest, and since when.

@@ -1,9 +1,10 @@
-//! Packets of flows whose backend is gone.
+//! Packets of flows whose backend is gone, or is to get no new ones.
 
 use crate::{
-    abi::{mode, service_flags, status},
+    abi::{PENDING, mode, path, service_flags, status},
+    admit,
     arrival::Desk,
-    flow::{UDP, tcp_flags},
+    flow::{Kind, UDP, tcp_flags},
     flow_table::{self, Found},
     tables::Tables,
     track,
@@ -12,21 +13,42 @@ use crate::{
 
 /// Lets a client's packet go its way while its flow's backend is there. Otherwise takes the flow out
 /// and has another opened for the packet ([`Way::Open`]), or the client reset ([`Way::Refuse`]).
+///
+/// A SYN begins another connection: while the backend keeps what it has, the flow stays beside the new
+/// one, until that is established. Anybody can send a SYN.
 #[inline(never)]
 pub(crate) fn settle<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
     let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
-    if reach.status() == status::HERE {
-        return Ok(());
-    }
-    let service = tables.service(flow.service()).ok_or(Reason::Inconsistent)?;
-    onward.service = flow.service();
+    let status = reach.status();
     // A client that still says SYN has lost nothing yet.
     let first = arrival.flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+    if status == status::HERE || status == status::LEAVING && !first {
+        return Ok(());
+    }
+    if arrival.kind == Kind::Message {
+        return Err(Reason::BackendGone);
+    }
+    // Services come and go, too, and their ports are others' then.
+    let Some(vip) = admit::declared(tables, &arrival.key) else {
+        flow_table::remove(tables, flow);
+        onward.refuse(Reason::UndeclaredPort);
+        return Ok(());
+    };
+    if vip.path == path::PROXY {
+        flow_table::remove(tables, flow);
+        onward.way = Way::Proxy;
+        return Ok(());
+    }
+    let service = tables.service(vip.service).ok_or(Reason::Inconsistent)?;
+    onward.service = vip.service;
     let over = arrival.flags & tcp_flags::RST != 0;
     let moves = flow.protocol() == UDP || first || service.flags & service_flags::MOVE != 0;
-    if !moves && flow.mode() != mode::NAT {
+    if status == status::LEAVING && flow.number() & PENDING == 0 {
+        flow.set_watched(1);
+        onward.contested = 1;
+    } else if !moves && flow.mode() != mode::NAT {
         // What is under way behind this packet would open a flow to another backend, since there any
         // ACK may: it finds the closed one, and is refused alike.
         flow.set_seen(tables.now());

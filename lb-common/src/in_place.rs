@@ -100,6 +100,24 @@ macro_rules! fields {
     )*};
 }
 
+/// Fields of [`Flow`] that are less than a word there.
+macro_rules! small {
+    ($($field:ident / $set:ident: $type:ty),*) => {$(
+        #[inline(always)]
+        #[must_use]
+        pub fn $field(self) -> u32 {
+            // SAFETY: as above.
+            unsafe { (&raw const (*self.as_ptr()).$field).read() as u32 }
+        }
+
+        #[inline(always)]
+        pub fn $set(self, value: u32) {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*self.as_ptr()).$field).write(value as $type) }
+        }
+    )*};
+}
+
 impl FlowRef {
     /// # Safety
     /// `entry` must stay valid for as long as the packet at hand is processed.
@@ -139,6 +157,8 @@ impl FlowRef {
         answered / set_answered: u64,
         hop / set_hop: CachedHop,
     }
+
+    small! { mode / set_mode: u8, watched / set_watched: u8, overhead / set_overhead: u16 }
 
     /// Makes an entry free that its owner has not opened, or will not.
     #[inline(always)]
@@ -190,53 +210,6 @@ impl FlowRef {
     pub fn set_sequence(self, value: u32) {
         // SAFETY: as in the readers above.
         unsafe { (&raw mut (*self.as_ptr()).sequence).write_volatile(value) }
-    }
-
-    #[inline(always)]
-    #[must_use]
-    pub fn mode(self) -> u32 {
-        // SAFETY: as in the readers above.
-        unsafe { ((&raw const (*self.as_ptr()).mode).read() & !Flow::CLOSELY) as u32 }
-    }
-
-    /// Whether [`Flow::CLOSELY`] is set.
-    #[inline(always)]
-    #[must_use]
-    pub fn is_watched(self) -> bool {
-        self.watched() != 0
-    }
-
-    /// 1 or 0.
-    #[inline(always)]
-    #[must_use]
-    pub fn watched(self) -> u64 {
-        // SAFETY: as in the readers above.
-        let mode = unsafe { (&raw const (*self.as_ptr()).mode).read() };
-        (mode >> Flow::CLOSELY.trailing_zeros()) as u64
-    }
-
-    #[inline(always)]
-    pub fn set_watched(self) {
-        self.set_mode(self.mode() | Flow::CLOSELY as u32);
-    }
-
-    #[inline(always)]
-    pub fn set_mode(self, mode: u32) {
-        // SAFETY: as in the readers above.
-        unsafe { (&raw mut (*self.as_ptr()).mode).write(mode as u16) }
-    }
-
-    #[inline(always)]
-    #[must_use]
-    pub fn overhead(self) -> u32 {
-        // SAFETY: as in the readers above.
-        unsafe { (&raw const (*self.as_ptr()).overhead).read() as u32 }
-    }
-
-    #[inline(always)]
-    pub fn set_overhead(self, bytes: u32) {
-        // SAFETY: as in the readers above.
-        unsafe { (&raw mut (*self.as_ptr()).overhead).write(bytes as u16) }
     }
 
     /// When the way back was looked up.

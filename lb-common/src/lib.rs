@@ -22,6 +22,7 @@ pub mod icmp;
 pub mod in_place;
 mod mss;
 pub mod next_hop;
+mod obstacle;
 mod odd;
 pub mod open;
 mod opening;

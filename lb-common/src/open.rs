@@ -10,7 +10,7 @@ use crate::{
     next_hop,
     packet::Packet,
     pending,
-    tables::{Step, Tables},
+    tables::{Part, Step, Tables},
     verdict::Reason,
 };
 
@@ -49,9 +49,7 @@ pub(crate) fn begin<P: Packet, T: Tables>(
     let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
     flow.set_hop(CachedHop { hop, at: 1 });
     flow.set_mode(mode);
-    if named {
-        flow.set_watched();
-    }
+    flow.set_watched(u32::from(named) | onward.contested);
     flow.set_overhead(0);
     flow.set_backend(id);
     flow.set_service(service);
@@ -213,6 +211,13 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
     let Desk { arrival, onward, .. } = desk;
     let Some(pending) = flow_table::entry(tables, onward.flow) else { return };
     let Some(word) = flow_table::slot_of(tables, pending) else { return };
+    let contested = pending.protocol() == flow::TCP && pending.watched() != 0;
+    if contested
+        && let Some(elder) =
+            flow_table::of_client(tables, Part::Established, &arrival.key, arrival.hash)
+    {
+        flow_table::remove(tables, elder.flow);
+    }
     let claim = match flow_table::claim_established(tables, arrival.hash, tables.now()) {
         Ok(claim) => claim,
         Err(Reason::FlowTableFull) => return stay(tables, &arrival.key, pending, word),
@@ -232,6 +237,9 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
         return claim.abandon(tables);
     }
     flow.copy_from(pending);
+    if contested {
+        flow.set_watched(0);
+    }
     if flow.mode() == mode::NAT {
         let trail = Trail::of(&flow.answer(), tables.seed());
         let new = trail.answer(flow.number());

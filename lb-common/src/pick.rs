@@ -185,7 +185,7 @@ fn take<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
     let id = onward.backend;
     let (Some(backend), Some(reach)) = (tables.backend(id), tables.reach(id)) else { return false };
     let Some(service) = tables.service(onward.service) else { return false };
-    if reach.status() != status::HERE {
+    if reach.status() == status::GONE {
         return false;
     }
     onward.load = backend.load;

@@ -3,19 +3,21 @@
 use network_types::eth::EthHdr;
 
 use crate::{
-    abi::{FlowKey, SERVICE_TAG, mode, status},
+    abi::{FlowKey, SERVICE_TAG, mode},
     admit,
     answer::{reset, too_big},
     arrival::{Desk, Extent, NOBODY, wish},
     encap,
     flow::{
-        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, L3, UDP, parse, parse_plain,
-        sequence, tcp_flags,
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, UDP, parse, parse_plain, sequence,
+        tcp_flags,
     },
     flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp,
     in_place::FlowRef,
-    mss, next_hop, odd, open, opening,
+    mss, next_hop,
+    obstacle::{is_too_large, obstacle},
+    odd, open, opening,
     packet::Packet,
     pending, pick, quic,
     rewrite::{self, Turn},
@@ -225,48 +227,15 @@ fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Resu
     }
 }
 
-/// What keeps a client's packet of a flow from its backend. `watched`: 0, or 1 for what is to be
-/// looked at, for which no way is wide enough: so that this costs no branch.
-#[inline(always)]
-fn obstacle<P: Packet, T: Tables>(
-    packet: &P,
-    tables: &T,
-    flow: FlowRef,
-    watched: u64,
-) -> Option<Reason> {
-    let reach = tables.reach(flow.backend())?;
-    if reach.status() != status::HERE {
-        return Some(Reason::BackendGone);
-    }
-    let length = packet.length() - L3 + flow.overhead() as usize;
-    if length > carries(reach.hop().mtu) & watched.wrapping_sub(1) as usize {
-        Some(Reason::TooBig)
-    } else {
-        None
-    }
-}
-
 /// Whether a plain packet is of a QUIC service's flow, and goes where that does all the same: nearly
 /// all do, and need nothing more.
 #[inline(never)]
 fn goes_on<P: Packet, T: Tables>(packet: &P, tables: &T, l4: u32, flow: FlowRef) -> bool {
     packet.anchor();
-    flow.is_watched()
+    flow.watched() != 0
         && flow.protocol() == UDP
         && !quic::names_another(packet, tables, l4, flow)
         && obstacle(packet, tables, flow, 0).is_none()
-}
-
-/// Whether a backend's packet does not fit the way to its client.
-#[inline(always)]
-fn is_too_large<P: Packet>(packet: &P, flow: FlowRef) -> bool {
-    packet.length() - L3 > carries(flow.way_back().mtu)
-}
-
-/// A way of which nothing is known carries all.
-#[inline(always)]
-const fn carries(mtu: u32) -> usize {
-    if mtu == 0 { usize::MAX } else { mtu as usize }
 }
 
 /// Sends a packet on as a client's packet of the flow that was found or opened for it.

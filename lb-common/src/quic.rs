@@ -65,7 +65,7 @@ pub(crate) fn reroute<P: Packet, T: Tables>(
 ) -> Result<(), Reason> {
     packet.anchor();
     let flow = flow_table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
-    if !flow.is_watched() || desk.arrival.key.protocol != UDP {
+    if flow.watched() == 0 || desk.arrival.key.protocol != UDP {
         return Ok(());
     }
     if !names_another(packet, tables, desk.arrival.l4, flow) {

@@ -18,6 +18,8 @@ use crate::{
 /// Offset in a TCP header.
 const ACKNOWLEDGEMENT: u32 = 8;
 
+/// How far a client's first segments may be behind its SYN's.
+const AHEAD: u32 = 1 << 16;
 /// How far the number of a RST or FIN may be from its sender's last segment's: more than what is under
 /// way between a fast sender and its receiver, and one in two thousand of all.
 const NEAR: u32 = 1 << 20;
@@ -109,11 +111,22 @@ fn close<T: Tables>(tables: &T, bits: u32, number: [u8; 4], found: Found) {
     }
 }
 
+/// Whether a client's segment can only be of the connection that a half-open flow is of, and not of an
+/// earlier one with its addresses and ports: it goes on from that one's SYN, or acknowledges the answer.
+#[inline(always)]
+pub(crate) fn is_first<P: Packet>(packet: &P, headers: Headers, flow: FlowRef) -> bool {
+    if flow.mode() == mode::NAT {
+        return completes_handshake(packet, headers, flow);
+    }
+    let Ok(number) = sequence(packet, headers.l4) else { return false };
+    let ahead = u32::from_be_bytes(number).wrapping_sub(u32::from_be_bytes(flow.sent()));
+    ahead.wrapping_sub(1) < AHEAD
+}
+
 /// Whether the client acknowledges what only the backend's answer can have told it. A few segments
 /// may already have followed the first.
 #[inline(always)]
 pub(crate) fn completes_handshake<P: Packet>(packet: &P, headers: Headers, flow: FlowRef) -> bool {
-    const AHEAD: u32 = 1 << 16;
     if headers.flags & (tcp_flags::ACK | tcp_flags::SYN) != tcp_flags::ACK || flow.answered() == 0 {
         return false;
     }

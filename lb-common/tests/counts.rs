@@ -119,7 +119,7 @@ fn every_flow_counts_once() {
         let (mut model, mut dice) = (small(), Dice(seed));
         for round in 0..1500 {
             if round % 100 == 99 {
-                let gone = dice.of(&[status::HERE, status::GONE]);
+                let gone = dice.of(&[status::HERE, status::GONE, status::LEAVING]);
                 limits::falling().into_iter().for_each(|id| fall(&mut model, id, gone));
                 model.now.add(7_000_000_000);
             }

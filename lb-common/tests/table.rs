@@ -1,7 +1,6 @@
 //! The table of frames on the host. lb-tests runs the same table on the loaded object.
 
 use lb_common::{
-    abi::status,
     arrival::{Limit, Onward},
     pipeline::balance,
     testing::{
@@ -19,8 +18,8 @@ fn run(row: &Row, left: Onward) -> Result<(), String> {
     for frame in &row.before {
         balance(&mut Buffer::new(&frame.0), &model);
     }
-    for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
-        model.reach[id as usize].get_mut().status = status::GONE;
+    for id in world::limits::falling() {
+        model.reach[id as usize].get_mut().status = row.falling;
     }
     let mut buffer = Buffer::new(&row.frame.0);
     let verdict = balance(&mut buffer, &model);
@@ -60,7 +59,7 @@ fn left() -> Onward {
     let mut left = Onward::default();
     (left.flow, left.service, left.backend, left.load) = (5, 3, 4, 1);
     (left.carried, left.position, left.limit) = (1300, 6, Limit::Hard);
-    (left.burden, left.least) = (7, 2);
+    (left.burden, left.least, left.contested) = (7, 2, 1);
     left
 }
 

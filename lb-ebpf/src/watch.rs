@@ -10,8 +10,8 @@ use aya_ebpf::{macros::map, maps::PerCpuArray, programs::XdpContext};
 use lb_common::{
     abi::{
         Address, Affinity, AffinityKey, Backend, Decision, FragmentKey, Fragmented, Hop, ListKey,
-        PENDING, QuicKey, RangeKey, Ring, Service, Slot, SourceKey, Vip, VipKey, counter, met,
-        outcome,
+        PENDING, QuicKey, RangeKey, Ring, Service, Slot, SourceKey, Vip, VipKey, counter,
+        flow_state, met, outcome,
     },
     arrival::Desk,
     flow::{Kind, TCP, UDP},
@@ -134,6 +134,18 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     dry::flow(part, number).map(|copy| unsafe { FlowRef::new(copy) })
 }
 
+/// 1 if a slot that was claimed is opened for a flow whose client has shown that it is there, one that
+/// was half open until now; else 0. In arithmetic, since the verifier follows every branch.
+#[inline(always)]
+const fn establishes(old: u64, new: u64) -> u32 {
+    const fn bit(word: u64, state: u32) -> u64 {
+        word >> state.trailing_zeros()
+    }
+    let claimed = bit(old, flow_state::CLAIMED) & !bit(new, flow_state::CLAIMED);
+    let opened = bit(new, flow_state::OPEN) & bit(new, flow_state::CONFIRMED);
+    (claimed & opened & 1) as u32
+}
+
 /// What is asked of the kernel's tables as it is.
 macro_rules! pass_on {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)?;)*) => {$(
@@ -195,6 +207,8 @@ impl<const DRY: bool> Tables for Watched<DRY> {
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool {
         let closes = Slot(new).closes(Slot(old), self.kernel.now());
         self.note(|decision| decision.met |= met::CLOSING * closes);
+        let establishes = establishes(old, new);
+        self.note(|decision| decision.met |= met::PROMOTED * establishes);
         if DRY { word.load() == old } else { self.kernel.exchange(word, old, new) }
     }
 

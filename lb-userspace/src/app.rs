@@ -18,6 +18,7 @@ mod observing;
 mod privilege;
 mod proxy_start;
 mod rehearsal;
+mod replanning;
 mod report;
 mod resizing;
 mod signals;
@@ -99,8 +100,7 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
 /// program lets all packets pass.
 async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
-    let signals = Signals::listen()?;
-    let door = Door::open(&config.admin.listen)?;
+    let (signals, door) = (Signals::listen()?, Door::open(&config.admin.listen)?);
     let pins = Pins::open(&config.node.pin_dir)?;
     let host = Host::open(&config.node.state_dir).await?;
     let announcing = Announcing::begin(&host, &config.services).await?;
@@ -112,18 +112,19 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
     let load = datapath.load;
     let notes = Notes::new(&config.node.state_dir, datapath.maps);
-    let lifetimes = datapath.lifetimes;
     let (swept, sweeps) = watch::channel(Swept::default());
+    let (noted, now) = (notes.drains(), Moment::now());
     let mut steering = Steering::resume(
         datapath.tables,
         load.clone(),
         Ledger::new(notes.clone()),
-        lifetimes,
+        datapath.lifetimes,
         sweeps,
         &config,
+        |service, server| draining::departure(&noted, service, server, now),
     )?;
     let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
-    let draining = Draining::resume(&fleet, notes.drains(), Moment::now());
+    let draining = Draining::resume(&fleet, noted, now);
     assembly::resume_health(&fleet, &notes.down());
     let sources = Sources::new(&config.node, assembly::addresses(&fleet));
     let daemon = Daemon {
@@ -145,6 +146,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         flows: datapath.flows,
         watcher: datapath.watcher,
         steps: mpsc::channel(1),
+        leavers: Arc::default(),
         started,
     };
     let handles = Handles {

@@ -37,6 +37,8 @@ pub struct Service {
     pub requests: u64,
     pub failed: u64,
     pub no_source_port: u64,
+    #[serde(default)]
+    pub removed: bool,
     pub backends: Vec<Backend>,
 }
 
@@ -45,6 +47,9 @@ pub struct Backend {
     pub address: String,
     pub up: bool,
     pub draining: bool,
+    /// It is not configured any more.
+    #[serde(default)]
+    pub removed: bool,
     /// ms until the end of what a draining one still has.
     #[serde(default)]
     pub drain_remaining_ms: Option<u64>,

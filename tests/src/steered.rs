@@ -131,7 +131,7 @@ impl<'a> Steered<'a> {
             now: Instant::now(),
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots)?;
-        self.desired.retire(circumstances.now, |_| false, &mut self.slots);
+        self.desired.retire(circumstances.now, |_, _, _| false, &mut self.slots);
         loop {
             let plan = control::plan(&self.desired, &self.actual)?;
             for command in &plan.commands {

@@ -12,7 +12,7 @@ use lb::{
     tables::Command,
 };
 use lb_common::{
-    abi::{Backend, outcome, status},
+    abi::{Backend, outcome},
     tables::Tables as _,
     testing::{
         Frame, Row,
@@ -185,9 +185,9 @@ impl Lab {
         for frame in &row.before {
             send(frame);
         }
-        for id in world::limits::falling().into_iter().filter(|_| row.fallen) {
-            let gone = Command::SetStatus { id, status: status::GONE };
-            datapath.tables.apply(&gone).expect("a status");
+        for id in world::limits::falling() {
+            let falls = Command::SetStatus { id, status: row.falling };
+            datapath.tables.apply(&falls).expect("a status");
         }
         let before = datapath.counters.verdicts().expect("counters");
         let bytes = maps.read().expect("maps");

@@ -67,6 +67,8 @@ pub mod met {
     pub const ANSWERS: u32 = 512;
     /// Its flow was closed, goes on with it, and counts again.
     pub const REVIVED: u32 = 1024;
+    /// Its flow was half open, and is established now.
+    pub const PROMOTED: u32 = 2048;
 }
 
 /// [`Decision::outcome`]: [`crate::verdict::Verdict`] without what goes with it.

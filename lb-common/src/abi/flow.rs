@@ -50,8 +50,13 @@ pub struct Flow {
     pub load: u32,
     /// Index into SERVICES.
     pub service: u32,
-    /// [`super::mode`], and [`CLOSELY`](Self::CLOSELY).
-    pub mode: u16,
+    /// [`super::mode`].
+    pub mode: u8,
+    /// 1: the client's packets are to be looked at one by one. A UDP flow's may name another backend by
+    /// their QUIC connection ids. An established TCP flow's may be of another connection with the same
+    /// addresses and ports, which is half open and has 1 here, too. A byte by itself, so that it may be
+    /// changed beside whoever writes the entry.
+    pub watched: u8,
     /// Bytes that a client's packets grow by on their way to the backend.
     pub overhead: u16,
     /// This entry's own number; in the upper bit, whether it is among the half-open ones.
@@ -76,15 +81,11 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The uppermost bit of [`mode`](Self::mode): the client's packets say more than their addresses and ports do, so
-    /// each is to be looked at.
-    pub const CLOSELY: u16 = 1 << 15;
-
     /// [`super::mode`].
     #[inline(always)]
     #[must_use]
     pub const fn mode(&self) -> u32 {
-        (self.mode & !Self::CLOSELY) as u32
+        self.mode as u32
     }
 
     /// The key of the client's packets.

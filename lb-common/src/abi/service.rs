@@ -232,6 +232,9 @@ pub mod status {
     pub const HERE: u32 = 0;
     /// Down, or drained past its deadline: its flows are moved or reset.
     pub const GONE: u32 = 1;
+    /// Draining, or not configured any more: its flows go on, but a connection that begins with the
+    /// addresses and ports of one of them is a new one, for somebody else.
+    pub const LEAVING: u32 = 2;
 }
 
 const _: () = {

@@ -60,7 +60,10 @@ pub struct ServiceStatus {
     /// New flows that were refused, since no backend had a source port left for them (`nat`).
     #[serde(default)]
     pub no_source_port: u64,
-    /// In the order of the configuration.
+    /// It left the configuration, and its flows are being ended.
+    #[serde(default)]
+    pub removed: bool,
+    /// In the order of the configuration, and then those that left it and still have flows.
     pub backends: Vec<BackendStatus>,
 }
 
@@ -70,6 +73,9 @@ pub struct BackendStatus {
     pub up: bool,
     /// Takes nothing new.
     pub draining: bool,
+    /// It left the configuration and still has flows.
+    #[serde(default)]
+    pub removed: bool,
     /// Of one that drains until a deadline: ms until the connections that it has left are ended.
     /// 0: they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]

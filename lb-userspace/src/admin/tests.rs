@@ -52,10 +52,12 @@ fn sample() -> Status {
             requests: 3,
             failed: 1,
             no_source_port: 0,
+            removed: false,
             backends: vec![BackendStatus {
                 address: "10.0.0.1:80".parse().unwrap(),
                 up: true,
                 draining: false,
+                removed: false,
                 drain_remaining_ms: None,
                 server_id: None,
                 weight: 1,

@@ -7,6 +7,7 @@ use std::{
 
 use ::tracing::{error, info, warn};
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::{
     select,
     sync::{mpsc, watch},
@@ -33,6 +34,7 @@ use super::{
 };
 use crate::{
     admin::{Asked, Door, Drain, Drained, Explanation, Order, Orders, Question},
+    control::Leaver,
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     fleet::Fleet,
     health::{Monitor, Prefaces, Transition},
@@ -71,6 +73,8 @@ pub(super) struct Daemon {
     pub(super) lacks: Arc<Lacks>,
     pub(super) flows: Arc<FlowTable>,
     pub(super) watcher: Arc<Watcher>,
+    /// Servers that left the configuration and have flows.
+    pub(super) leavers: Arc<ArcSwap<Vec<Leaver>>>,
     /// Of a trace.
     pub(super) steps: (mpsc::Sender<Step>, mpsc::Receiver<Step>),
     pub(super) started: Instant,
@@ -98,7 +102,8 @@ impl Daemon {
         if let Err(error) = self.note_drains() {
             warn!(error = format!("{error:#}"), "cannot note who drains");
         }
-        self.steering.replan(&self.fleet, &self.sources).await?;
+        self.steer().await?;
+        self.steering.declare(&self.fleet);
         self.kernel.take_over()?;
         self.host.announce(&assembly::addresses(&self.fleet)).await?;
         let mut tasks = JoinSet::new();
@@ -158,6 +163,7 @@ impl Daemon {
             started: self.started,
             interfaces: self.uplinks.shown(),
             services: Reported::all(&self.fleet, &self.steering.slots),
+            leavers: self.leavers.clone(),
             counters: handles.counters,
             load: self.load.clone(),
             swept: handles.swept.subscribe(),
@@ -336,17 +342,6 @@ impl Daemon {
     fn note_health(&self) {
         if let Err(error) = self.notes.write_down(&assembly::down(&self.fleet)) {
             warn!(error = format!("{error:#}"), "cannot note who is down");
-        }
-    }
-
-    /// For the next daemon, which is to know the operator's orders.
-    fn note_drains(&self) -> anyhow::Result<()> {
-        self.notes.write_drains(&self.draining.noted())
-    }
-
-    async fn replan(&mut self) {
-        if let Err(error) = self.steering.replan(&self.fleet, &self.sources).await {
-            error!(error = format!("{error:#}"), "the kernel's tables are out of date");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -12,6 +13,7 @@ use tracing::info;
 use super::notes::{Drained, Member};
 use crate::{
     admin::Drain,
+    control::{Departure, Leaver},
     fleet::{Backend, Fleet, RunningService},
 };
 
@@ -21,6 +23,8 @@ pub(super) struct Draining {
     deadlines: Vec<Deadline>,
     /// All who drain.
     noted: BTreeMap<Member, Drained>,
+    /// Those who left the configuration and have flows.
+    left: BTreeMap<Member, Drained>,
 }
 
 struct Deadline {
@@ -58,7 +62,7 @@ impl Moment {
 impl Draining {
     /// Those that drain by configuration, and by orders that an earlier daemon noted. Their time
     /// has run on; who is past it is expelled already. What the configuration does not know any
-    /// more is forgotten.
+    /// more may still have flows: see [`follow`](Self::follow).
     pub(super) fn resume(fleet: &Fleet, noted: Vec<Drained>, now: Moment) -> Self {
         let noted = noted.into_iter().map(|it| ((it.service.clone(), it.server), it));
         let mut before: BTreeMap<Member, Drained> = noted.collect();
@@ -68,7 +72,11 @@ impl Draining {
                 let member = (running.service.name.to_string(), backend.server.address);
                 let before = before.remove(&member);
                 let drained = match (before, backend.is_draining()) {
-                    (Some(before), configured) if before.ordered || configured => before,
+                    // An order does not outlive that its server left.
+                    (Some(before), false) if before.left || !before.ordered => continue,
+                    (Some(before), _) => {
+                        Drained { ordered: before.ordered && !before.left, left: false, ..before }
+                    }
                     (_, true) => drained(&member, now),
                     (_, false) => continue,
                 };
@@ -80,13 +88,36 @@ impl Draining {
                 draining.set(running, backend, Some(drained), now);
             }
         }
+        draining.left = before;
+        draining.left.values_mut().for_each(|drained| drained.left = true);
         draining.expel(now.instant);
         draining
     }
 
+    /// Takes in who left the configuration and has flows now; answers whether these are others than
+    /// before.
+    pub(super) fn follow(&mut self, leavers: &[Leaver], now: Moment) -> bool {
+        let mut before = mem::take(&mut self.left);
+        let mut changed = false;
+        for Leaver { service, server, until, .. } in leavers {
+            let member = (service.to_string(), *server);
+            let drained = before.remove(&member).unwrap_or_else(|| {
+                changed = true;
+                let until = until.map(|at| at.saturating_duration_since(now.instant));
+                info!(%service, %server, ?until, "left the configuration; its flows go on");
+                Drained { left: true, ..drained(&member, now) }
+            });
+            self.left.insert(member, drained);
+        }
+        for (service, server) in before.keys() {
+            info!(service, %server, "left the configuration, and has no flows any more");
+        }
+        changed || !before.is_empty()
+    }
+
     /// For the next daemon.
     pub(super) fn noted(&self) -> Vec<Drained> {
-        self.noted.values().cloned().collect()
+        self.noted.values().chain(self.left.values()).cloned().collect()
     }
 
     /// Carries an order out.
@@ -165,10 +196,32 @@ impl Draining {
     }
 }
 
+/// When a server left the configuration, if it has: those that earlier daemons knew to drain do so
+/// since then, others from now on.
+pub(super) fn departure(
+    noted: &[Drained],
+    service: &str,
+    server: SocketAddr,
+    now: Moment,
+) -> Departure {
+    let drained = noted.iter().find(|it| it.service == service && it.server == server);
+    drained.map_or(Departure::now(now.instant), |drained| Departure {
+        seen: now.instant,
+        before: Duration::from_millis(now.unix_ms().saturating_sub(drained.since_ms)),
+        deadline: drained.deadline_ms.map(Duration::from_millis),
+    })
+}
+
 /// By configuration, from `now` on.
 fn drained((service, server): &Member, now: Moment) -> Drained {
-    let (service, server) = (service.clone(), *server);
-    Drained { service, server, since_ms: now.unix_ms(), ordered: false, deadline_ms: None }
+    Drained {
+        service: service.clone(),
+        server: *server,
+        since_ms: now.unix_ms(),
+        ordered: false,
+        deadline_ms: None,
+        left: false,
+    }
 }
 
 /// In words, that no server of this service takes anything new.
@@ -319,7 +372,10 @@ load_balancer.servers = [
         let member = |server: &str| ("raw".to_owned(), server.parse().unwrap());
         let configured = drained(&member("10.0.0.1:80"), now);
         let gone = Drained { ordered: true, ..drained(&member("10.0.0.9:80"), now) };
-        let noted = Draining::resume(&fleet, vec![configured.clone(), gone], now).noted();
+        let mut draining = Draining::resume(&fleet, vec![configured.clone(), gone], now);
+        assert_eq!(draining.noted().len(), 2, "it may have flows");
+        assert!(draining.follow(&[], now), "it has none");
+        let noted = draining.noted();
         assert_eq!(noted.len(), 1, "{noted:?}");
         assert!(fleet.services[0].backends[0].is_open());
         let ordered = Drained { ordered: true, ..configured };

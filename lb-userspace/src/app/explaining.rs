@@ -192,11 +192,10 @@ fn flow<'a>(decision: &'a Decision, key: &FlowKey) -> Option<&'a Flow> {
 fn known(decision: &Decision, flow: Option<&Flow>) -> FlowKnown {
     let Some(flow) = flow else { return FlowKnown::None };
     let pending = flow.number & PENDING != 0;
-    let both = met::PENDING | met::ESTABLISHED;
     match () {
         () if decision.met & met::OPENED != 0 => FlowKnown::New,
         () if pending => FlowKnown::HalfOpen,
-        () if decision.met & both == both => FlowKnown::Promoted,
+        () if decision.met & met::PROMOTED != 0 => FlowKnown::Promoted,
         () => FlowKnown::Established,
     }
 }

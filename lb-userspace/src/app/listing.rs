@@ -29,13 +29,12 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(fleet: &Fleet, slots: &Slots) -> Self {
-        let names = fleet.services.iter().map(|running| &running.service.name);
-        let ids = names.flat_map(|name| slots.services_of(name).map(|id| (id, name.clone())));
+        let ids = slots.services().map(|(name, id)| (id, name.clone()));
         let services = fleet.services.iter().map(|running| running.service.clone());
         Self { steered: ids.collect(), services: services.collect() }
     }
 
-    /// `None`: it is not configured any more.
+    /// Also of one that is not configured any more, while something speaks of it. `None`: nobody's.
     pub(super) fn service(&self, id: u32) -> Option<&str> {
         self.steered.get(&id).map(|name| &**name)
     }
@@ -59,7 +58,10 @@ impl Names {
     /// What is selected is not there, in words for the operator.
     pub(super) fn check(&self, selector: &Selector) -> Result<(), String> {
         match &selector.service {
-            Some(wanted) if !self.services.iter().any(|service| *service.name == **wanted) => {
+            Some(wanted)
+                if !self.services.iter().any(|service| *service.name == **wanted)
+                    && !self.steered.values().any(|name| **name == **wanted) =>
+            {
                 Err(format!("there is no service \"{wanted}\""))
             }
             _ => Ok(()),

@@ -44,6 +44,9 @@ pub(super) struct Drained {
     pub(super) ordered: bool,
     /// As ordered. `None`: the service's.
     pub(super) deadline_ms: Option<u64>,
+    /// It is not configured any more, and drains since it left at the latest.
+    #[serde(default)]
+    pub(super) left: bool,
 }
 
 impl Notes {
@@ -159,6 +162,7 @@ mod tests {
             since_ms: 5,
             ordered: true,
             deadline_ms: None,
+            left: false,
         };
         assert!(about(&[1, 2]).drains().is_empty(), "there is none");
         about(&[1, 2]).write_drains(std::slice::from_ref(&drained)).unwrap();

@@ -6,6 +6,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use lb_common::verdict::Reason;
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ use crate::{
         BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
         LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
     },
-    control::Slots,
+    control::{Leaver, Slots},
     datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
     lack::{Lacks, Undone},
@@ -34,6 +35,8 @@ pub(super) struct Report {
     pub(super) started: Instant,
     pub(super) interfaces: Shown,
     pub(super) services: Vec<Reported>,
+    /// Servers that left the configuration and have flows.
+    pub(super) leavers: Arc<ArcSwap<Vec<Leaver>>>,
     pub(super) counters: Counters,
     pub(super) load: Load,
     /// The flows that the last sweep saw.
@@ -73,7 +76,9 @@ impl Report {
         let counted = self.counters.verdicts()?;
         let drop =
             |(reason, packets): (Reason, u64)| Drops { reason: reason.name().to_owned(), packets };
-        let services = self.services.iter().map(|service| self.service(service));
+        let leavers = self.leavers.load();
+        let services = self.services.iter().map(|service| self.service(service, &leavers));
+        let services = services.chain(self.removed(&leavers));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
@@ -144,7 +149,55 @@ impl Report {
         held.collect()
     }
 
-    fn service(&self, reported: &Reported) -> Result<ServiceStatus, DatapathError> {
+    /// Services that are not configured any more, by the servers that have flows of theirs.
+    fn removed<'a>(
+        &'a self,
+        leavers: &'a [Leaver],
+    ) -> impl Iterator<Item = Result<ServiceStatus, DatapathError>> + 'a {
+        let gone = leavers.iter().filter(|leaver| !leaver.is_member);
+        let names: BTreeSet<&Arc<str>> = gone.map(|leaver| &leaver.service).collect();
+        names.into_iter().map(|name| {
+            let theirs = leavers.iter().filter(|leaver| leaver.service == *name);
+            let backends: Vec<_> = theirs.map(|it| self.leaver(it)).collect::<Result<_, _>>()?;
+            Ok(ServiceStatus {
+                name: name.to_string(),
+                path: "steer".to_owned(),
+                protocol: String::new(),
+                forwarding: None,
+                strategy: String::new(),
+                addresses: Vec::new(),
+                ports: Vec::new(),
+                requests: backends.iter().map(|backend| backend.connections).sum(),
+                failed: 0,
+                no_source_port: 0,
+                removed: true,
+                backends,
+            })
+        })
+    }
+
+    /// A server that left its service, or went with it.
+    fn leaver(&self, leaver: &Leaver) -> Result<BackendStatus, DatapathError> {
+        Ok(BackendStatus {
+            address: leaver.server,
+            up: true,
+            draining: true,
+            removed: true,
+            drain_remaining_ms: leaver.until.map(until),
+            server_id: None,
+            weight: 0,
+            live: self.load.count(leaver.load),
+            unanswered: None,
+            connections: self.counters.opened(leaver.id)?,
+            source_ports: None,
+        })
+    }
+
+    fn service(
+        &self,
+        reported: &Reported,
+        leavers: &[Leaver],
+    ) -> Result<ServiceStatus, DatapathError> {
         let Reported { running, ids } = reported;
         let service = &running.service;
         let is_nat = is_nat(service);
@@ -158,6 +211,7 @@ impl Report {
                 address: backend.server.address,
                 up: backend.is_up(),
                 draining: backend.is_draining(),
+                removed: false,
                 drain_remaining_ms: backend.drain_deadline().map(until),
                 server_id: backend.server.server_id.as_deref().map(hexadecimal),
                 weight: backend.server.weight,
@@ -166,6 +220,12 @@ impl Report {
                 connections: backend.connections.load(Ordering::Relaxed) + opened,
                 source_ports: self.source_ports(service, backend),
             });
+        }
+        let left = leavers.iter().filter(|leaver| leaver.service == service.name);
+        for leaver in left {
+            let backend = self.leaver(leaver)?;
+            steered += backend.connections;
+            backends.push(backend);
         }
         let steering = service.is_steered().then_some(&service.steering);
         Ok(ServiceStatus {
@@ -179,6 +239,7 @@ impl Report {
             requests: running.requests.load(Ordering::Relaxed) + steered,
             failed: running.failed.load(Ordering::Relaxed),
             no_source_port: exhausted,
+            removed: false,
             backends,
         })
     }

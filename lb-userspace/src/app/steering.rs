@@ -1,9 +1,13 @@
 //! Keeps the kernel's tables as the fleet wants them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use lb_common::abi::SERVICE_TAG;
+use lb_common::abi::{Address, SERVICE_TAG};
 use tokio::{
     sync::watch,
     time::{self, Instant},
@@ -12,11 +16,12 @@ use tracing::{debug, info, warn};
 
 use super::{ledger::Ledger, resizing, sources::Sources, sweeping::Swept};
 use crate::{
-    control::{self, Circumstances, Desired, Slots},
-    datapath::{self, DatapathError, Heard, Lifetimes},
+    control::{self, Circumstances, Departure, Desired, Index, Leaver, Slots},
+    datapath::{self, DatapathError, Declared, Heard, Lifetimes},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
+    service::{Path, Port},
     settings::{Config, Encap, FlowTimeouts, Geography, Node},
     tables::Command,
 };
@@ -25,6 +30,10 @@ use crate::{
 /// began under the older tables have time to finish, which takes the kernel microseconds (it does
 /// not switch tasks amid a packet, but a virtual CPU may be taken away from it).
 const GRACE: Duration = Duration::from_millis(50);
+
+/// In which a server that left has surely left the rings, however large, and no packet is under way
+/// to open a flow to it.
+const UNDER_WAY: Duration = Duration::from_secs(5);
 
 pub(super) struct Steering {
     pub(super) slots: Slots,
@@ -46,7 +55,7 @@ pub(super) struct Steering {
 
 impl Steering {
     /// Goes on with what the tables hold: nothing that stays as it is is written again, and
-    /// everything keeps its index.
+    /// everything keeps its index. `departure`: when a server left, if it has.
     ///
     /// # Errors
     ///
@@ -58,6 +67,7 @@ impl Steering {
         lifetimes: Lifetimes,
         swept: watch::Receiver<Swept>,
         config: &Config,
+        departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
@@ -78,7 +88,7 @@ impl Steering {
                 Slots::beyond(capacity, &actual, &recognised, has_connections)
             }
         };
-        let desired = Desired::resume(&actual, &mut slots);
+        let desired = Desired::resume(&actual, departure, &mut slots);
         let settled = Instant::now();
         let Node { maglev_table_size: maglev_size, encap, flow_timeouts: timeouts, .. } =
             &config.node;
@@ -102,6 +112,11 @@ impl Steering {
     /// Whether servers that left the configuration still have flows.
     pub(super) fn is_retiring(&self) -> bool {
         self.desired.is_retiring()
+    }
+
+    /// Servers that left the configuration and still have flows.
+    pub(super) fn leavers(&self) -> Vec<Leaver> {
+        self.desired.leavers(&self.slots)
     }
 
     /// The servers whose connections go on, wanted or not.
@@ -161,7 +176,12 @@ impl Steering {
         self.set_lifetimes(fleet);
         let load = self.load.clone();
         let has_connections = |slot| load.count(slot) > 0;
-        self.desired.retire(circumstances.now, has_connections, &mut self.slots);
+        // Others may count at the same place.
+        let swept = self.swept.clone();
+        let has_flows = |slot, id, seen| {
+            has_connections(slot) && swept.borrow().may_name(Index::Backend(id), seen + UNDER_WAY)
+        };
+        self.desired.retire(circumstances.now, has_flows, &mut self.slots);
         loop {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
@@ -179,6 +199,22 @@ impl Steering {
                 return Ok(());
             }
         }
+    }
+
+    /// Has flows to addresses and ports end that no steered service has any more.
+    pub(super) fn declare(&self, fleet: &Fleet) {
+        let mut declared = Declared::since(datapath::clock::now());
+        let services = fleet.services.iter().map(|running| &running.service);
+        for service in services.filter(|service| service.is_steered()) {
+            let steered = service.ports.iter().filter(|port| port.path() == Path::Steer);
+            for ports in steered.map(Port::numbers) {
+                for &address in &service.addresses {
+                    let protocol = service.protocol.number().into();
+                    declared.add(Address::of(address), protocol, ports.clone());
+                }
+            }
+        }
+        self.lifetimes.declare(declared);
     }
 
     /// Services that left go by the node's timeouts.

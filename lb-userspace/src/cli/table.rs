@@ -121,12 +121,14 @@ fn drops(drops: &[Drops]) -> String {
 }
 
 fn state(backend: &BackendStatus) -> String {
+    let [under_way, over] =
+        if backend.removed { ["removed", "removed, time is up"] } else { ["draining", "drained"] };
     let draining = match backend.drain_remaining_ms {
-        None => "draining".to_owned(),
-        Some(0) => "drained".to_owned(),
+        None => under_way.to_owned(),
+        Some(0) => over.to_owned(),
         Some(left) => {
             let left = Duration::from_secs(left.div_ceil(1000));
-            format!("draining, {} left", humantime::format_duration(left))
+            format!("{under_way}, {} left", humantime::format_duration(left))
         }
     };
     let state = match (backend.up, backend.draining) {
@@ -153,17 +155,21 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
     let forwarding = service.forwarding.as_ref().map_or(String::new(), |it| format!(" {it}"));
     // What the kernel opens is no request.
     let counted = if service.path == "steer" { "connections" } else { "requests" };
-    writeln!(
-        out,
-        "{}  {} {}{forwarding} {}  {}  port {}  {} {counted}{failed}{exhausted}",
-        service.name,
-        service.path,
-        service.protocol,
-        service.strategy,
-        listed(&service.addresses),
-        listed(&service.ports),
-        service.requests,
-    )?;
+    if service.removed {
+        writeln!(out, "{}  removed  {} {counted}", service.name, service.requests)?;
+    } else {
+        writeln!(
+            out,
+            "{}  {} {}{forwarding} {}  {}  port {}  {} {counted}{failed}{exhausted}",
+            service.name,
+            service.path,
+            service.protocol,
+            service.strategy,
+            listed(&service.addresses),
+            listed(&service.ports),
+            service.requests,
+        )?;
+    }
     let has_ports = service.backends.iter().any(|backend| backend.source_ports.is_some());
     let mut columns = Columns::new([
         ("BACKEND", Align::Left),

@@ -13,7 +13,7 @@ use lb_common::abi::{Address, ListKey, QuicKey, RangeKey, Vip, VipKey, address_f
 use super::{
     Error, Slots, Tables,
     fragment::{Fragment, Kitchen, Placed, Steered},
-    retiring::Retiring,
+    retiring::{Departure, Leaver, Retiring, Standing},
 };
 use crate::{
     fleet::{Fleet, RunningService},
@@ -86,7 +86,11 @@ impl Desired {
     /// Goes on with tables that an earlier daemon filled: what they hold is to be compared with
     /// what is wanted, and servers that nobody wants are treated as those that left.
     #[must_use]
-    pub fn resume(actual: &Tables, slots: &mut Slots) -> Self {
+    pub fn resume(
+        actual: &Tables,
+        departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
+        slots: &mut Slots,
+    ) -> Self {
         let touched = Touched {
             addresses: actual.addresses.keys().copied().collect(),
             vips: actual.vips.keys().copied().collect(),
@@ -99,8 +103,10 @@ impl Desired {
         let status = |id: u32| actual.statuses.get(&id).copied().unwrap_or(status::HERE);
         let placed = |&id: &u32, backend| (id, Placed { backend, status: status(id) });
         let backends = actual.backends.iter().map(|(id, &backend)| placed(id, backend)).collect();
-        let retiring = Retiring::resume(&backends, slots);
-        Self { touched, backends, retiring, ..Self::default() }
+        let retiring = Retiring::resume(&backends, &actual.quic_ids, departure, slots);
+        let mut desired = Self { touched, backends, retiring, ..Self::default() };
+        desired.retiring.ids().for_each(|(key, id)| desired.quic_ids.add(key, id));
+        desired
     }
 
     /// Takes in how `fleet` is now.
@@ -143,22 +149,30 @@ impl Desired {
         self.parts.values().flat_map(|part| part.fragment.unroutable.iter().copied())
     }
 
-    /// Lets servers go that left the configuration: at once where they have no connections, else
-    /// once their time is over. To be called between updates.
+    /// Lets servers go that left the configuration: at once where they have no flows, else once these
+    /// have ended; past their time they are as if they were down. To be called between updates.
+    /// `has_flows`: whether a server that counts there, and has this index into `BACKENDS`, has any
+    /// that began before then.
     pub fn retire(
         &mut self,
         now: Instant,
-        has_connections: impl Fn(LoadSlot) -> bool,
+        has_flows: impl Fn(LoadSlot, u32, Instant) -> bool,
         slots: &mut Slots,
     ) {
-        let parts = &self.parts;
-        let is_back = |service: &Arc<str>, id: u32| {
-            let part = parts.get(service);
-            part.is_some_and(|part| part.fragment.backends.iter().any(|entry| entry.0 == id))
-        };
-        let changed =
-            self.retiring.advance(now, has_connections, is_back, &mut self.backends, slots);
-        self.touched.backends.extend(changed);
+        let Self { parts, retiring, backends, .. } = self;
+        let standing = |service: &Arc<str>, id| standing(parts, service, id);
+        let done = retiring.advance(now, has_flows, standing, backends, slots);
+        for &key in &done.unnamed {
+            self.quic_ids.remove(key);
+        }
+        self.touched.quic_ids.extend(done.unnamed);
+        self.touched.backends.extend(done.changed);
+    }
+
+    /// Servers that left the configuration and still have flows.
+    #[must_use]
+    pub fn leavers(&self, slots: &Slots) -> Vec<Leaver> {
+        self.retiring.leavers(|service, id| standing(&self.parts, service, id), slots)
     }
 
     /// Whether [`retire`](Self::retire) is to be called again, even if nothing else happens.
@@ -209,12 +223,14 @@ impl Desired {
         if let Some(new) = new {
             self.add(new);
         }
-        let Some(old) = self.parts.get(name) else { return };
-        let deadline = old.running.service.steering.drain_deadline;
-        let old = std::mem::take(&mut self.parts.get_mut(name).expect("just seen").fragment);
+        let Some(old) = self.parts.get_mut(name) else { return };
+        let old = std::mem::take(&mut old.fragment);
         self.take_out(&old, new);
         let stays = |id| new.is_some_and(|new| new.backends.iter().any(|entry| entry.0 == id));
-        self.retiring.take_over(&old, now, deadline, stays);
+        let is_free = |key: &QuicKey| self.quic_ids.find(key).is_none();
+        for (key, id) in self.retiring.take_over(&old, now, stays, is_free) {
+            self.quic_ids.add(key, id);
+        }
         for claim in old.claims.iter().filter(|claim| !self.retiring.keeps(claim)) {
             claim.give_up(slots);
         }
@@ -239,6 +255,9 @@ impl Desired {
             self.touched.ranges.insert(key);
         }
         for &(key, backend) in &new.quic_ids {
+            if self.retiring.yields(&key) {
+                self.quic_ids.remove(key);
+            }
             self.quic_ids.add(key, backend);
             self.touched.quic_ids.insert(key);
         }
@@ -284,6 +303,12 @@ impl Desired {
             self.touched.services.insert(id);
         }
     }
+}
+
+fn standing<'f>(parts: &'f HashMap<Arc<str>, Part>, service: &Arc<str>, id: u32) -> Standing<'f> {
+    let Some(part) = parts.get(service) else { return Standing::default() };
+    let is_back = part.fragment.backends.iter().any(|entry| entry.0 == id);
+    Standing { running: Some(&part.running), is_back }
 }
 
 impl Part {

@@ -98,7 +98,11 @@ fn outer_source(backend: IpAddr, encap: &Encap) -> (IpAddr, u16) {
 }
 
 pub(super) fn status_of(backend: &Backend) -> u32 {
-    if backend.is_up() && !backend.is_expelled() { status::HERE } else { status::GONE }
+    match (backend.is_up() && !backend.is_expelled(), backend.is_draining()) {
+        (false, _) => status::GONE,
+        (true, true) => status::LEAVING,
+        (true, false) => status::HERE,
+    }
 }
 
 pub(super) fn strategy_of(strategy: Strategy) -> u32 {

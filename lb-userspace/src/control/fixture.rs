@@ -145,7 +145,8 @@ impl World {
     ) -> Result<Vec<Command>, Error> {
         let has_connections = |slot: crate::load::LoadSlot| has_connections(slot.0);
         self.update();
-        self.desired.retire(self.now, has_connections, &mut self.slots);
+        let has_flows = |slot, _, _| has_connections(slot);
+        self.desired.retire(self.now, has_flows, &mut self.slots);
         let mut done = Vec::new();
         loop {
             let plan = plan(&self.desired, &self.actual)?;

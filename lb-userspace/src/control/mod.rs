@@ -36,6 +36,7 @@ pub use plan::{Plan, plan};
 pub use ports::prefixes;
 pub use recognise::recognise;
 pub use resized::{Resized, resized};
+pub use retiring::{Departure, Leaver};
 pub use slots::{Index, Slots};
 
 /// Why there is no plan.

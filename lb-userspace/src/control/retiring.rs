@@ -7,13 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::abi::status;
+use lb_common::abi::{QuicKey, status};
 
 use super::{
     Slots,
     fragment::{Claim, Fragment, Placed},
 };
-use crate::load::LoadSlot;
+use crate::{
+    fleet::RunningService,
+    load::LoadSlot,
+    service::{Protocol, Service},
+};
 
 /// They keep their entry in `BACKENDS`, and no ring has them, until their flows have ended; past
 /// their deadline the flows are moved or reset.
@@ -26,19 +30,104 @@ struct Retiree {
     service: Arc<str>,
     server: SocketAddr,
     id: u32,
-    /// `None`: its flows may go on until they end.
-    expelled_at: Option<Instant>,
+    departure: Departure,
+    /// QUIC connection ids that name it, and go on doing so.
+    ids: Vec<QuicKey>,
+}
+
+/// What [`Retiring::advance`] did.
+#[derive(Default)]
+pub(super) struct Advance {
+    /// Backends whose entry or status differs.
+    pub(super) changed: Vec<u32>,
+    /// QUIC connection ids that nobody of theirs has any more.
+    pub(super) unnamed: Vec<QuicKey>,
+}
+
+/// How the configuration sees a server that left, or seems to have.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Standing<'f> {
+    /// Its service, if there is one.
+    pub(super) running: Option<&'f RunningService>,
+    /// It has its place in `BACKENDS` by the configuration again.
+    pub(super) is_back: bool,
+}
+
+impl<'f> Standing<'f> {
+    fn service(&self) -> Option<&'f Service> {
+        self.running.map(|running| &*running.service)
+    }
+
+    /// Whether the service has the server, with a way to it or without.
+    fn lists(&self, server: SocketAddr) -> bool {
+        let backends = self.running.map_or(&[][..], |running| &running.backends);
+        backends.iter().any(|backend| backend.server.address == server)
+    }
+}
+
+/// When a server left.
+#[derive(Clone, Copy, Debug)]
+pub struct Departure {
+    /// When that was first seen by this daemon.
+    pub seen: Instant,
+    /// How much longer ago it was.
+    pub before: Duration,
+    /// How long it may keep its flows, if the operator has said so. `None`: as its service says.
+    pub deadline: Option<Duration>,
+}
+
+/// A server that left, and still has flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaver {
+    pub service: Arc<str>,
+    pub server: SocketAddr,
+    /// Its index into `BACKENDS`.
+    pub id: u32,
+    /// Where it counts.
+    pub load: LoadSlot,
+    /// Its service is still there.
+    pub is_member: bool,
+    /// When its flows are moved or reset, or were. `None`: they go on until they end.
+    pub until: Option<Instant>,
+}
+
+impl Departure {
+    #[must_use]
+    pub const fn now(now: Instant) -> Self {
+        Self { seen: now, before: Duration::ZERO, deadline: None }
+    }
+
+    /// `service`: as it is configured now; `None`: not at all any more.
+    ///
+    /// Nothing says when a datagram was the last one, and a sender that never falls silent would keep
+    /// a server for ever that is long switched off. QUIC's connections do end, and their ids say which
+    /// packets are theirs.
+    fn until(self, service: Option<&Service>) -> Option<Instant> {
+        let Some(service) = service else { return Some(self.seen) };
+        let ends = service.protocol != Protocol::Udp || service.steering.quic.is_some();
+        let deadline = self.deadline.or(service.steering.drain_deadline);
+        let deadline = deadline.or((!ends).then_some(Duration::ZERO))?;
+        Some(self.seen + deadline.saturating_sub(self.before))
+    }
 }
 
 impl Retiring {
-    /// Everybody of `backends`, until it is known who is wanted.
-    pub(super) fn resume(backends: &HashMap<u32, Placed>, slots: &mut Slots) -> Self {
+    /// Everybody of `backends`, until it is known who is wanted. `departure`: as noted, or now.
+    pub(super) fn resume(
+        backends: &HashMap<u32, Placed>,
+        named: &HashMap<QuicKey, u32>,
+        departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
+        slots: &mut Slots,
+    ) -> Self {
+        let mut ids: HashMap<u32, Vec<QuicKey>> = HashMap::new();
+        named.iter().for_each(|(&key, &id)| ids.entry(id).or_default().push(key));
         let held = slots.backends().filter(|entry| backends.contains_key(&entry.2));
         let retiree = |(service, server, id): (&Arc<str>, SocketAddr, u32)| Retiree {
             service: service.clone(),
             server,
             id,
-            expelled_at: None,
+            departure: departure(service, server),
+            ids: ids.remove(&id).unwrap_or_default(),
         };
         let servers: Vec<_> = held.map(retiree).collect();
         for retiree in &servers {
@@ -48,24 +137,50 @@ impl Retiring {
         Self { servers }
     }
 
-    /// Takes over the backends of `old` that do not stay, and with them their claims.
+    /// The QUIC connection ids of all of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (QuicKey, u32)> {
+        let of = |it: &Retiree| it.ids.iter().map(|&key| (key, it.id)).collect::<Vec<_>>();
+        self.servers.iter().flat_map(of)
+    }
+
+    /// Takes an id that somebody else has from now on from whoever has it here; answers whether
+    /// anybody did.
+    pub(super) fn yields(&mut self, id: &QuicKey) -> bool {
+        let mut theirs = self.servers.iter_mut().map(|it| &mut it.ids);
+        let Some(ids) = theirs.find(|ids| ids.contains(id)) else { return false };
+        ids.retain(|other| other != id);
+        true
+    }
+
+    /// Takes over the backends of `old` that do not stay, and with them their claims. Answers the ids
+    /// that go on naming them.
     pub(super) fn take_over(
         &mut self,
         old: &Fragment,
         now: Instant,
-        deadline: Option<Duration>,
         stays: impl Fn(u32) -> bool,
-    ) {
+        is_free: impl Fn(&QuicKey) -> bool,
+    ) -> Vec<(QuicKey, u32)> {
+        let mut named = Vec::new();
         let placed = |id| old.backends.iter().any(|entry| entry.0 == id);
         for claim in &old.claims {
-            if let Claim::Backend(service, server, id) = claim
-                && placed(*id)
-                && !stays(*id)
+            if let &Claim::Backend(ref service, server, id) = claim
+                && placed(id)
+                && !stays(id)
             {
-                let (service, expelled_at) = (service.clone(), deadline.map(|it| now + it));
-                self.servers.push(Retiree { service, server: *server, id: *id, expelled_at });
+                let is_its = |entry: &&(QuicKey, u32)| entry.1 == id && is_free(&entry.0);
+                let ids: Vec<_> = old.quic_ids.iter().filter(is_its).copied().collect();
+                self.servers.push(Retiree {
+                    service: service.clone(),
+                    server,
+                    id,
+                    departure: Departure::now(now),
+                    ids: ids.iter().map(|entry| entry.0).collect(),
+                });
+                named.extend(ids);
             }
         }
+        named
     }
 
     /// Whether the claim is one that was taken over.
@@ -74,37 +189,57 @@ impl Retiring {
         self.servers.iter().any(|retiree| retiree.id == *id)
     }
 
-    /// Does what is due, and answers which backends changed.
-    pub(super) fn advance(
+    /// Does what is due.
+    pub(super) fn advance<'f>(
         &mut self,
         now: Instant,
-        has_connections: impl Fn(LoadSlot) -> bool,
-        is_back: impl Fn(&Arc<str>, u32) -> bool,
+        has_flows: impl Fn(LoadSlot, u32, Instant) -> bool,
+        standing: impl Fn(&Arc<str>, u32) -> Standing<'f>,
         backends: &mut HashMap<u32, Placed>,
         slots: &mut Slots,
-    ) -> Vec<u32> {
-        let mut changed = Vec::new();
-        self.servers.retain(|retiree| {
-            let Retiree { service, server, id, expelled_at } = retiree;
-            let back = is_back(service, *id);
-            if back || !slots.load_of(*server).is_some_and(&has_connections) {
-                slots.give_up_backend(service, *server);
-                if !back {
-                    backends.remove(id);
-                    changed.push(*id);
+    ) -> Advance {
+        let mut done = Advance::default();
+        self.servers.retain_mut(|retiree| {
+            let Retiree { ref service, server, id, departure, ref mut ids } = *retiree;
+            let standing = standing(service, id);
+            let load = slots.load_of(server);
+            if standing.is_back || !load.is_some_and(|load| has_flows(load, id, departure.seen)) {
+                slots.give_up_backend(service, server);
+                done.unnamed.append(ids);
+                if !standing.is_back {
+                    backends.remove(&id);
+                    done.changed.push(id);
                 }
                 return false;
             }
-            let placed = backends.get_mut(id).filter(|placed| placed.status != status::GONE);
-            if let Some(placed) = placed
-                && expelled_at.is_some_and(|at| at <= now)
-            {
-                placed.status = status::GONE;
-                changed.push(*id);
+            if !standing.lists(server) {
+                let is_over = departure.until(standing.service()).is_some_and(|at| at <= now);
+                let status = if is_over { status::GONE } else { status::LEAVING };
+                if let Some(placed) = backends.get_mut(&id).filter(|it| it.status != status) {
+                    placed.status = status;
+                    done.changed.push(id);
+                }
             }
             true
         });
-        changed
+        done
+    }
+
+    /// Those whom the configuration does not name any more.
+    pub(super) fn leavers<'f>(
+        &self,
+        standing: impl Fn(&Arc<str>, u32) -> Standing<'f>,
+        slots: &Slots,
+    ) -> Vec<Leaver> {
+        let leaver = |retiree: &Retiree| {
+            let &Retiree { ref service, server, id, departure, .. } = retiree;
+            let (standing, load) = (standing(service, id), slots.load_of(server)?);
+            let until = departure.until(standing.service());
+            let (service, is_member) = (service.clone(), standing.running.is_some());
+            let leaver = Leaver { service, server, id, load, is_member, until };
+            (!standing.is_back && !standing.lists(server)).then_some(leaver)
+        };
+        self.servers.iter().filter_map(leaver).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -152,6 +152,11 @@ impl Slots {
         self.backends.holders().map(|((service, server), id)| (service, *server, id))
     }
 
+    /// Everybody who has an index into `SERVICES`: those that are not configured any more, too.
+    pub fn services(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
+        self.services.holders().map(|((service, _), id)| (service, id))
+    }
+
     /// Claims the index into `SERVICES` for one family of a service.
     pub(super) fn service(&mut self, service: &Arc<str>, family: Family) -> Result<u32, Error> {
         self.services.claim((service.clone(), family))

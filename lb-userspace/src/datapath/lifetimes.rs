@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
-use super::expiry::Timeouts;
+use super::{declared::Declared, expiry::Timeouts};
 use crate::settings::FlowTimeouts;
 
 /// The timeouts of the node and of services that differ from it. Clones share them; a sweep goes by
 /// what is set as it begins.
 #[derive(Clone)]
-pub struct Lifetimes(Arc<ArcSwap<Table>>);
+pub struct Lifetimes {
+    table: Arc<ArcSwap<Table>>,
+    declared: Arc<ArcSwapOption<Declared>>,
+}
 
 /// One lookup by index for each flow: a sweep asks for millions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,20 +26,35 @@ pub(super) struct Table {
 
 impl Lifetimes {
     pub(super) fn new(node: FlowTimeouts) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Table::new(node, []))))
+        let table = Arc::new(ArcSwap::from_pointee(Table::new(node, [])));
+        Self { table, declared: Arc::default() }
     }
 
     /// From the next sweep on flows of `services`, indices into SERVICES, have these timeouts, and
     /// all others those of the node.
     pub fn set(&self, node: FlowTimeouts, services: impl IntoIterator<Item = (u32, FlowTimeouts)>) {
         let table = Table::new(node, services);
-        if **self.0.load() != table {
-            self.0.store(Arc::new(table));
+        if **self.table.load() != table {
+            self.table.store(Arc::new(table));
         }
     }
 
+    /// Sweeps end flows to what is not declared, until there are none.
+    pub fn declare(&self, declared: Declared) {
+        self.declared.store(Some(Arc::new(declared)));
+    }
+
+    pub(super) fn declared(&self) -> Option<Arc<Declared>> {
+        self.declared.load_full()
+    }
+
+    /// Every flow there is is of what is declared, and so is every later one.
+    pub(super) fn are_all_declared(&self) {
+        self.declared.store(None);
+    }
+
     pub(super) fn table(&self) -> Arc<Table> {
-        self.0.load_full()
+        self.table.load_full()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod clock;
 mod contents;
 mod counters;
 mod decap;
+mod declared;
 mod drift;
 mod error;
 mod expiry;
@@ -52,6 +53,7 @@ use self::{
 pub use self::{
     counters::{Counters, Evictions, Verdicts},
     decap::Decap,
+    declared::Declared,
     error::DatapathError,
     flow_table::FlowTable,
     ifindex::interface_name,

@@ -19,6 +19,7 @@ use lb_common::{
 use tracing::warn;
 
 use super::{
+    declared::Declared,
     drift::{DriftWatch, Observation},
     expiry::is_closed,
     flow_table::{FlowTable, exchange, name},
@@ -84,6 +85,9 @@ pub struct Heard {
 struct Walk {
     now: u64,
     lifetimes: Arc<Table>,
+    /// Flows of nothing that it has end.
+    declared: Option<Arc<Declared>>,
+    undeclared: u64,
     /// LOAD as it was; `None` where it can no longer be compared.
     before: Vec<Option<u64>>,
     sweep: Sweep,
@@ -122,8 +126,15 @@ impl Sweeper {
         let slots = self.load.slots();
         let (heard, ports) = (vec![Heard::default(); slots], vec![[0; 2]; slots]);
         let sweep = Sweep { flows: vec![0; slots], heard, ports, ..Sweep::default() };
-        let mut walk =
-            Walk { now, lifetimes: self.lifetimes.table(), before: self.readings(), sweep };
+        let declared = self.lifetimes.declared().filter(|declared| declared.is_due(now));
+        let mut walk = Walk {
+            now,
+            lifetimes: self.lifetimes.table(),
+            declared,
+            undeclared: 0,
+            before: self.readings(),
+            sweep,
+        };
         // In the order in which flows move, so that none is met in neither part.
         for part in [Part::Pending, Part::Established] {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
@@ -139,7 +150,10 @@ impl Sweeper {
                 }
             }
         }
-        let Walk { before, mut sweep, .. } = walk;
+        let Walk { before, mut sweep, declared, undeclared, .. } = walk;
+        if declared.is_some() && undeclared == 0 {
+            self.lifetimes.are_all_declared();
+        }
         sweep.orphans = self.orphans.sweep(&flows);
         self.reconcile(&before, &mut sweep);
         sweep
@@ -155,7 +169,10 @@ impl Sweeper {
         }
         let state = slot.state();
         // The silence of a tenant that has just left is not the next one's.
-        let over = slot == seen && walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
+        let undeclared = self.is_undeclared(part, number, walk);
+        walk.undeclared += u64::from(undeclared);
+        let silent = walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
+        let over = slot == seen && (silent || undeclared);
         if over && self.end(part, number, word, slot) {
             walk.sweep.expired += 1;
             return;
@@ -196,6 +213,11 @@ impl Sweeper {
         } else {
             population.half_open += 1;
         }
+    }
+
+    fn is_undeclared(&self, part: Part, number: usize, walk: &Walk) -> bool {
+        let Some(declared) = &walk.declared else { return false };
+        self.flows.part(part).flow(number).is_some_and(|flow| !declared.has(&flow))
     }
 
     /// Removes a flow that is over, if nobody has touched its slot since; answers whether it did.

@@ -163,7 +163,7 @@ impl Bench {
         };
         let slots = &mut self.setting.slots;
         self.desired.update(&self.fleet, &circumstances, slots)?;
-        self.desired.retire(circumstances.now, |_| false, slots);
+        self.desired.retire(circumstances.now, |_, _, _| false, slots);
         loop {
             let plan = control::plan(&self.desired, &self.actual)?;
             self.ledger.note(slots);

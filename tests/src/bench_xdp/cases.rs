@@ -202,7 +202,7 @@ impl Case {
                 mode::GUE => header + 8,
                 _ => 0,
             };
-            known.first = Flow { mode: mode as u16, overhead, ..known.first };
+            known.first = Flow { mode: mode as u8, overhead, ..known.first };
         }
         self.is_tunnel = mode != mode::L2;
         self

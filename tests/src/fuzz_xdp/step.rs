@@ -54,7 +54,10 @@ fn change(dice: &mut Dice, model: &Model) -> Option<Command> {
     match dice.below(6) {
         0..3 if !model.backends.is_empty() => {
             let id = dice.below(model.backends.len()) as u32;
-            Some(Command::SetStatus { id, status: dice.pick(&[status::HERE, status::GONE]) })
+            Some(Command::SetStatus {
+                id,
+                status: dice.pick(&[status::HERE, status::GONE, status::LEAVING]),
+            })
         }
         3 if !held.is_empty() => {
             let id = dice.pick(&held);

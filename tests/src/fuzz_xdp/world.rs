@@ -73,7 +73,8 @@ pub fn create(dice: &mut Dice) -> Model {
         let first = model.backends.len() as u32;
         for _ in 0..dice.below(MEMBERS + 1) {
             let backend = backend(dice, family(id), service.mode);
-            let status = if dice.one_in(8) { status::GONE } else { status::HERE };
+            let status = dice.pick(&[status::GONE, status::LEAVING]);
+            let status = if dice.one_in(6) { status } else { status::HERE };
             model.backends.push(backend);
             model.reach.push(Reach { status, ..Reach::default() }.into());
             model.opened.push(Count::default());

@@ -5,6 +5,7 @@
 //! runs through it all would break, and the host would have counted a reset.
 
 mod notes;
+mod removed;
 mod replaced;
 mod scene;
 

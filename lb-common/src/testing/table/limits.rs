@@ -199,6 +199,29 @@ fn resets(rows: &mut Vec<Row>, e: &Ends) {
             .out(e.to_second("S", b""))
             .live(0),
     ]);
+    let to_first = |source, flags: &str, data: &[u8]| {
+        tcp(to_backend(), e.source(source), e.backend(), flags, data)
+    };
+    // The ring here names it still.
+    let leaving = |text: &str, frame| Row::new(e.title(text), frame, TO_BACKEND).leaving();
+    rows.extend([
+        leaving("data to a backend that is leaving", segment("PA", b"data"))
+            .after(known())
+            .out(to_first(0, "PA", b"data"))
+            .live(1),
+        leaving("SYN to it begins another connection", segment("S", b""))
+            .after(known())
+            .out(to_first(1, "S", b""))
+            .live(2),
+        leaving("SYN to it, half open", segment("S", b""))
+            .after([segment("S", b"")])
+            .out(to_first(1, "S", b""))
+            .live(1),
+        leaving("a datagram to it", e.query(0, RESET_PORT))
+            .after([e.query(0, RESET_PORT)])
+            .out(udp(to_backend(), e.source(0), e.backend(), b"query"))
+            .live(1),
+    ]);
 }
 
 fn moves(rows: &mut Vec<Row>, e: &Ends) {

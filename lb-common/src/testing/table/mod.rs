@@ -23,7 +23,10 @@ use super::{
     frames::{CLIENT_MAC, Frame, Link, OUR_MAC},
     world::{self, BACKEND_MAC, BACKEND_SIDE, SOURCE_MAC},
 };
-use crate::verdict::{Reason, Verdict};
+use crate::{
+    abi::status,
+    verdict::{Reason, Verdict},
+};
 
 pub struct Row {
     pub name: String,
@@ -37,8 +40,8 @@ pub struct Row {
     pub verified: bool,
     /// The backend's live flows afterwards.
     pub live: Option<u64>,
-    /// Before the frame, the backends of [`world::limits::falling`] are gone.
-    pub fallen: bool,
+    /// What the backends of [`world::limits::falling`] are, before the frame.
+    pub falling: u32,
 }
 
 impl Row {
@@ -51,7 +54,7 @@ impl Row {
             out: None,
             verified: true,
             live: None,
-            fallen: false,
+            falling: status::HERE,
         }
     }
 
@@ -94,7 +97,12 @@ impl Row {
     }
 
     fn fallen(mut self) -> Self {
-        self.fallen = true;
+        self.falling = status::GONE;
+        self
+    }
+
+    fn leaving(mut self) -> Self {
+        self.falling = status::LEAVING;
         self
     }
 

@@ -9,6 +9,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
         address: address.parse().expect("an address"),
         up,
         draining: false,
+        removed: false,
         drain_remaining_ms: None,
         server_id: None,
         weight: 1,
@@ -62,6 +63,7 @@ fn status() -> Status {
             requests: 2000,
             failed: 3,
             no_source_port: 0,
+            removed: false,
             backends: vec![
                 backend("10.0.0.11:8080", true, 12),
                 backend("[2001:db8::1]:8080", false, 0),
@@ -150,6 +152,24 @@ fn what_is_steered_is_no_request() {
         ),
         "{text}"
     );
+}
+
+#[test]
+fn what_left_the_configuration_is_shown_until_it_is_gone() {
+    let mut status = status();
+    let left = |drain_remaining_ms| BackendStatus {
+        draining: true,
+        removed: true,
+        drain_remaining_ms,
+        ..backend("10.0.0.1:80", true, 1)
+    };
+    status.services[0].backends = [None, Some(5000), Some(0)].map(left).into();
+    let text = render(&status, false);
+    for state in ["  removed  ", "  removed, 5s left  ", "  removed, time is up  "] {
+        assert!(text.contains(state), "{text}");
+    }
+    status.services[0].removed = true;
+    assert!(render(&status, false).contains("\nweb  removed  2000 requests\n"));
 }
 
 #[test]

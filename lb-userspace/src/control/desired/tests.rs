@@ -5,7 +5,7 @@ use lb_common::abi::{self, ServerId, path, status};
 use super::super::fixture::{self, World, port, range, service};
 use super::{events::identify, *};
 use crate::{
-    service::{Access, Forwarding, Handler, Service, Steering},
+    service::{Access, Forwarding, Handler, Protocol, Quic, Service, Steering},
     settings::Geography,
     tables::{Command, regions},
 };
@@ -199,7 +199,7 @@ fn who_is_down_draining_or_unroutable_is_in_no_ring() {
     let back = world.follow();
     assert_eq!(members(&world, 0), [0].into());
     assert_eq!(back[0], Command::SetStatus { id: 0, status: status::HERE }, "before the ring");
-    assert_eq!(world.kernel.statuses.get(&1), None, "its flows may go on");
+    assert_eq!(world.kernel.statuses[&1], status::LEAVING, "its flows may go on");
     running.backends[1].set_expelled(true);
     running.touch();
     assert_eq!(world.follow(), [Command::SetStatus { id: 1, status: status::GONE }]);
@@ -217,11 +217,70 @@ fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
     world.follow_with(|load| load == 0);
     assert_eq!(world.kernel.ring(0), [1, 1, 1, 0]);
     assert!(world.kernel.backends.contains_key(&0) && world.desired.is_retiring());
+    assert_eq!(world.kernel.statuses[&0], status::LEAVING, "a SYN is for another");
+    let left = world.desired.leavers(&world.slots);
+    assert_eq!((left.len(), left[0].is_member), (1, true));
+    assert_eq!(left[0].until, Some(world.now + minute));
     world.now += minute;
     let expelled = world.follow_with(|load| load == 0);
     assert_eq!(expelled, [Command::SetStatus { id: 0, status: status::GONE }]);
     assert_eq!(world.follow(), [Command::ClearBackend { id: 0 }]);
     assert!(!world.desired.is_retiring());
+}
+
+/// A daemon that starts with `services` after one that had `raw` with all three servers, where these
+/// left so long ago. All have flows.
+fn restarted(service: Service, before: std::time::Duration) -> World {
+    let mut earlier = World::of(vec![Service { steering: service.steering.clone(), ..raw() }]);
+    earlier.follow();
+    let World { kernel, actual, mut slots, sources, now, .. } = earlier;
+    let departure = |_: &Arc<str>, _| Departure { before, ..Departure::now(now) };
+    let desired = Desired::resume(&actual, departure, &mut slots);
+    let fleet = Fleet { services: vec![fixture::run(service, &mut slots)] };
+    let mut world = World { kernel, actual, slots, desired, sources, fleet, ..World::new() };
+    world.now = now;
+    world.follow_with(|_| true);
+    world
+}
+
+#[test]
+fn a_deadline_goes_on_over_restarts() {
+    let minute = std::time::Duration::from_secs(60);
+    let steering = Steering { drain_deadline: Some(minute), ..Steering::default() };
+    let fewer = || Service {
+        steering: steering.clone(),
+        ..service("raw", &DUAL, vec![port(5432, &[])], &SERVERS[1..])
+    };
+    let mut world = restarted(fewer(), minute / 2);
+    assert_eq!(world.kernel.statuses[&0], status::LEAVING);
+    world.now += minute / 2;
+    world.follow_with(|_| true);
+    assert_eq!(world.kernel.statuses[&0], status::GONE);
+    assert_eq!(restarted(fewer(), minute).kernel.statuses[&0], status::GONE, "it was over");
+}
+
+#[test]
+fn without_a_deadline_connections_go_on_and_datagrams_move_at_once() {
+    for (protocol, quic, left) in [
+        (Protocol::Tcp, None, status::LEAVING),
+        (Protocol::Udp, None, status::GONE),
+        (Protocol::Udp, Some(Quic { server_id_length: 1 }), status::LEAVING),
+    ] {
+        let steering = Steering { quic, ..Steering::default() };
+        let fewer = service("raw", &DUAL, vec![port(5432, &[])], &SERVERS[1..]);
+        let world = restarted(Service { protocol, steering, ..fewer }, Default::default());
+        assert_eq!(world.kernel.statuses.get(&0), Some(&left), "{protocol:?} {quic:?}");
+    }
+}
+
+#[test]
+fn the_servers_of_a_service_that_left_are_gone_at_once() {
+    let other = service("other", &DUAL, vec![port(5433, &[])], &SERVERS[..1]);
+    let world = restarted(other, Default::default());
+    let statuses = |id| world.kernel.statuses.get(&id).copied();
+    assert_eq!([0, 1, 2].map(statuses), [Some(status::GONE); 3]);
+    let left = world.desired.leavers(&world.slots);
+    assert!(left.len() == 3 && left.iter().all(|leaver| !leaver.is_member));
 }
 
 #[test]
