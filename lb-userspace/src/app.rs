@@ -2,6 +2,7 @@
 
 mod advice;
 mod announcing;
+mod answering;
 mod answers;
 mod assembly;
 mod daemon;
@@ -11,6 +12,7 @@ mod detours;
 mod doubts;
 mod draining;
 mod explaining;
+mod following;
 mod ledger;
 mod listing;
 mod notes;
@@ -18,6 +20,7 @@ mod observing;
 mod privilege;
 mod proxy_start;
 mod rehearsal;
+mod repairs;
 mod replanning;
 mod report;
 mod resizing;
@@ -31,7 +34,7 @@ mod uplinks;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use ::tracing::{error, info};
+use ::tracing::error;
 use tokio::sync::{mpsc, watch};
 
 use self::{
@@ -39,6 +42,8 @@ use self::{
     answers::Answers,
     daemon::{Daemon, Handles},
     draining::{Draining, Moment},
+    following::Heard,
+    repairs::Repairs,
     signals::Signals,
     sources::Sources,
     steering::Steering,
@@ -46,6 +51,7 @@ use self::{
     uplinks::Uplinks,
 };
 pub use self::{
+    answering::link_doubts,
     answers::missed_answers,
     decap::{DecapOptions, decap},
     detach::{Detached, detach},
@@ -58,7 +64,7 @@ pub use self::{
 use crate::{
     admin::Door,
     datapath::{Datapath, Pins},
-    host::{self, Host, LinkWatch},
+    host::{self, Host, HostWatch},
     settings::Config,
 };
 
@@ -89,7 +95,7 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
             error!(error = format!("{error:#}"), "while undoing what was done");
         }
     } else {
-        info!("the pass-through data path goes on without us; `lb detach` takes it down");
+        daemon.say_what_stays();
     }
     served
 }
@@ -103,15 +109,13 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let (signals, door) = (Signals::listen()?, Door::open(&config.admin.listen)?);
     let pins = Pins::open(&config.node.pin_dir)?;
     let host = Host::open(&config.node.state_dir).await?;
-    let announcing = Announcing::begin(&host, &config.services).await?;
-    let links = LinkWatch::open()?;
+    let (announcing, watch) = (Announcing::begin(&host, &config).await?, HostWatch::open()?);
     let sizes = sizing::size(&config);
     let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
     let mut kernel = datapath.kernel;
     let mut uplinks = Uplinks::new(&config.node);
     uplinks.begin(&mut kernel, &host.interfaces().await?)?;
-    let load = datapath.load;
-    let notes = Notes::new(&config.node.state_dir, datapath.maps);
+    let (load, notes) = (datapath.load, Notes::new(&config.node.state_dir, datapath.maps));
     let (swept, sweeps) = watch::channel(Swept::default());
     let (noted, now) = (notes.drains(), Moment::now());
     let mut steering = Steering::resume(
@@ -133,7 +137,9 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         host,
         announcing,
         answers: Answers::default(),
-        links,
+        watch,
+        heard: Heard::new(started),
+        repairs: Repairs::default(),
         notes,
         uplinks,
         fleet,

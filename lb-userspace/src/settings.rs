@@ -113,6 +113,20 @@ pub struct Node {
     pub pin_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
     pub workers: Option<usize>,
+    /// Default [`Assigned`](AnswerNeighbours::Assigned).
+    pub answer_neighbours: AnswerNeighbours,
+}
+
+/// When this host answers ARP and neighbour discovery for announced addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnswerNeighbours {
+    /// While an interface has the address.
+    #[default]
+    Assigned,
+    /// Also where no interface has it.
+    Always,
+    /// No interface is to have one; where it does, the kernel answers all the same.
+    Never,
 }
 
 /// Which addresses of ours packets to `nat` servers carry.

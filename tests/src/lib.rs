@@ -28,6 +28,7 @@ pub mod kernel_check;
 pub mod map_bytes;
 pub mod mirror;
 pub mod netns;
+pub mod pinned;
 pub mod postgres;
 pub mod process;
 pub mod receivers;

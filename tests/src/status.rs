@@ -13,11 +13,18 @@ pub struct Status {
     pub handshakes: Handshakes,
     pub lacks: Vec<Lack>,
     pub warnings: Vec<String>,
+    pub repaired: Vec<Repaired>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Lack {
     pub undone: String,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Repaired {
+    pub what: String,
     pub count: u64,
 }
 
@@ -105,6 +112,13 @@ pub struct FailedHandshakes {
 }
 
 impl Status {
+    /// How often something of this kind was put right.
+    #[must_use]
+    pub fn repaired(&self, what: &str) -> u64 {
+        let found = self.repaired.iter().find(|repaired| repaired.what == what);
+        found.map_or(0, |repaired| repaired.count)
+    }
+
     /// TLS handshakes that failed in this way.
     #[must_use]
     pub fn failed_handshakes(&self, kind: &str) -> Option<u64> {

@@ -23,7 +23,7 @@ pub use selector::{Endpoint, FlowState, Network, Selector, Traits, Transport};
 pub use server::Door;
 pub use status::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
-    InterfaceStatus, LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
+    InterfaceStatus, LackStatus, Repaired, ServiceStatus, SourcePorts, Status, Verdicts,
 };
 
 /// Why the door stays shut.

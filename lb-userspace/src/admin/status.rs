@@ -28,6 +28,16 @@ pub struct Status {
     /// In the order of their paths.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// What others undid on this host and lb put right again, every kind.
+    #[serde(default)]
+    pub repaired: Vec<Repaired>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// Such as `local_route`.
+    pub what: String,
+    pub count: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

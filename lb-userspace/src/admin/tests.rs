@@ -73,6 +73,7 @@ fn sample() -> Status {
         lacks: Vec::new(),
         warnings: Vec::new(),
         certificates: Vec::new(),
+        repaired: Vec::new(),
         flows: Flows { live: 1, max: 8, ..Flows::default() },
     }
 }

@@ -21,15 +21,19 @@ use std::{
 use anyhow::bail;
 use tracing::{info, warn};
 
+use super::answering::{Unanswered, unanswered};
 use crate::{
     host::{Host, HostError, Interface, LocalAddress},
     service::Service,
+    settings::Config,
 };
 
 /// The announced addresses that interfaces have, as last seen.
 #[derive(Default)]
 pub(super) struct Announcing {
     shared: BTreeSet<LocalAddress>,
+    /// `None`: nobody has looked yet.
+    unanswered: Option<BTreeSet<Unanswered>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -43,9 +47,9 @@ impl Announcing {
     /// # Errors
     ///
     /// An announced address is one that the host cannot do without, or the kernel does not answer.
-    pub(super) async fn begin(host: &Host, services: &[Arc<Service>]) -> anyhow::Result<Self> {
+    pub(super) async fn begin(host: &Host, config: &Config) -> anyhow::Result<Self> {
         let mut announcing = Self::default();
-        let findings = announcing.look(host, services).await?;
+        let findings = announcing.look(host, config).await?;
         for finding in findings {
             match finding {
                 Finding::Refusal(why) => bail!(why),
@@ -56,17 +60,13 @@ impl Announcing {
         Ok(announcing)
     }
 
-    /// Warns of addresses that came since.
+    /// Warns of addresses that came since, and remarks which ones nobody answers for any more.
     ///
     /// # Errors
     ///
     /// The kernel does not answer.
-    pub(super) async fn follow(
-        &mut self,
-        host: &Host,
-        services: &[Arc<Service>],
-    ) -> Result<(), HostError> {
-        for finding in self.look(host, services).await? {
+    pub(super) async fn follow(&mut self, host: &Host, config: &Config) -> Result<(), HostError> {
+        for finding in self.look(host, config).await? {
             match finding {
                 Finding::Refusal(what) | Finding::Warning(what) => warn!("{what}"),
                 Finding::Remark(what) => info!("{what}"),
@@ -76,22 +76,35 @@ impl Announcing {
     }
 
     /// Nothing where all is as it was.
-    async fn look(
-        &mut self,
-        host: &Host,
-        services: &[Arc<Service>],
-    ) -> Result<Vec<Finding>, HostError> {
+    async fn look(&mut self, host: &Host, config: &Config) -> Result<Vec<Finding>, HostError> {
+        let services = &config.services;
         let announced: BTreeSet<_> = services.iter().flat_map(|it| &it.addresses).collect();
-        let local = host.local_addresses().await?;
+        let (local, interfaces) = (host.local_addresses().await?, host.interfaces().await?);
+        let mut findings = self.unanswered(config, &interfaces, &local);
         let shared = local.into_iter().filter(|local| announced.contains(&local.address));
         let shared: BTreeSet<_> = shared.collect();
         let new: Vec<_> = shared.difference(&self.shared).cloned().collect();
         self.shared = shared;
-        if new.is_empty() {
-            return Ok(Vec::new());
+        if !new.is_empty() {
+            let sources = sources(host, services).await?;
+            findings.extend(new.iter().map(|local| judge(local, &sources, &interfaces)));
         }
-        let (sources, interfaces) = (sources(host, services).await?, host.interfaces().await?);
-        Ok(new.iter().map(|local| judge(local, &sources, &interfaces)).collect())
+        Ok(findings)
+    }
+
+    /// One that is left by its interface later is the life of a VRRP node, and only remarked.
+    fn unanswered(
+        &mut self,
+        config: &Config,
+        interfaces: &[Interface],
+        local: &[LocalAddress],
+    ) -> Vec<Finding> {
+        let how = config.node.answer_neighbours;
+        let found = unanswered(how, &config.services, interfaces, local);
+        let is_first = self.unanswered.is_none();
+        let before = self.unanswered.replace(found.clone()).unwrap_or_default();
+        let words = found.difference(&before).map(Unanswered::words);
+        words.map(if is_first { Finding::Warning } else { Finding::Remark }).collect()
     }
 }
 
@@ -156,15 +169,7 @@ mod tests {
 
     fn interface(index: u32, name: &str) -> Interface {
         let loopback = name == "lo";
-        Interface {
-            index,
-            name: name.to_owned(),
-            vlan: None,
-            bond: None,
-            bridge: None,
-            shares: None,
-            loopback,
-        }
+        Interface { index, name: name.to_owned(), loopback, ..Interface::default() }
     }
 
     #[test]
@@ -173,7 +178,8 @@ mod tests {
         let (here, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 9]));
         let sources = BTreeMap::from([(here, server)]);
         let judged = |address, interface, is_source| {
-            let local = LocalAddress { address, interface, is_source, may_share: is_source };
+            let may_share = is_source;
+            let local = LocalAddress { address, interface, prefix: 24, is_source, may_share };
             match judge(&local, &sources, &interfaces) {
                 Finding::Refusal(text) => ("refused", text),
                 Finding::Warning(text) => ("warned", text),

@@ -21,9 +21,11 @@ use super::{
     assembly,
     draining::{self, Draining, Moment},
     explaining,
+    following::Heard,
     listing::{self, Names},
     notes::Notes,
     proxy_start,
+    repairs::Repairs,
     report::{Report, Reported},
     signals::{Order as Signal, Signals},
     sources::Sources,
@@ -38,15 +40,17 @@ use crate::{
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     fleet::Fleet,
     health::{Monitor, Prefaces, Transition},
-    host::{Host, LinkWatch},
+    host::{Host, HostWatch},
     lack::Lacks,
     load::Load,
     proxy::{self, CertificateStore, Handshakes},
     settings::Config,
 };
 
-/// Between looks at the host's routes and neighbours.
+/// Between looks at all of the host's network, also where the kernel told of nothing.
 const TEND: Duration = Duration::from_secs(5);
+/// Between looks at whether the data path is where we put it.
+const GUARD: Duration = Duration::from_secs(1);
 /// Between looks at whether the flows of servers that left the configuration have ended.
 const LEAVING: Duration = Duration::from_secs(1);
 /// Orders under way from the admin socket to the event loop.
@@ -60,7 +64,9 @@ pub(super) struct Daemon {
     pub(super) host: Host,
     pub(super) announcing: Announcing,
     pub(super) answers: Answers,
-    pub(super) links: LinkWatch,
+    pub(super) watch: HostWatch,
+    pub(super) heard: Heard,
+    pub(super) repairs: Repairs,
     pub(super) notes: Notes,
     pub(super) uplinks: Uplinks,
     pub(super) fleet: Fleet,
@@ -126,31 +132,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// Forwarding, VLAN devices, next hops and source addresses: what steering needs of the host.
-    async fn prepare_host(&mut self) -> anyhow::Result<()> {
-        self.forward()?;
-        self.steering.set_vlans(&self.host.interfaces().await?)?;
-        self.follow_routes().await
-    }
-
-    /// Who steers must forward.
-    fn forward(&mut self) -> anyhow::Result<()> {
-        let steers = !assembly::steered_servers(&self.fleet).is_empty();
-        let names = if steers { self.uplinks.ingress_names() } else { Vec::new() };
-        Ok(self.host.enable_forwarding(&names)?)
-    }
-
-    /// Next hops are kept for servers, also those that left the configuration with connections, and
-    /// for clients.
-    async fn follow_routes(&mut self) -> anyhow::Result<()> {
-        let servers = assembly::steered_servers(&self.fleet);
-        self.sources.refresh(&self.host, servers.clone()).await?;
-        let kept = servers.into_iter().chain(self.steering.busy_servers());
-        self.host.find_gateways(&self.steering.clients()).await?;
-        self.host.keep_neighbours(kept.collect()).await?;
-        self.follow_answers().await
-    }
-
     fn start_tasks(
         &self,
         handles: Handles,
@@ -174,6 +155,7 @@ impl Daemon {
             source_ports: self.sources.shown.clone(),
             lacks: self.lacks.clone(),
             troubles: self.answers.troubles.clone(),
+            repaired: self.repairs.counts(),
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, handles.swept));
         let door = handles.door.serve(move || Ok(report.status()?), orders);
@@ -188,8 +170,10 @@ impl Daemon {
     ) {
         let mut tend = time::interval(TEND);
         tend.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut guard = time::interval(GUARD);
+        guard.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let due = self.due();
+            let (due, host_due) = (self.due(), self.host_due());
             select! {
                 order = self.signals.order() => match order {
                     Signal::Stop => return,
@@ -209,8 +193,12 @@ impl Daemon {
                     self.draining.expel(Instant::now());
                     self.replan().await;
                 }
-                () = self.links.changed() => self.follow_links().await,
+                changes = self.watch.changed() => self.heard.add(changes),
+                () = time::sleep_until(host_due.unwrap_or_else(Instant::now).into()), if host_due.is_some() => {
+                    self.heed().await;
+                }
                 _ = tend.tick() => self.tend().await,
+                _ = guard.tick() => self.guard(),
             }
         }
     }
@@ -302,44 +290,8 @@ impl Daemon {
         Names::of(&self.fleet, &self.steering.slots)
     }
 
-    /// A failure now may be none at the next look.
-    async fn tend(&mut self) {
-        if let Err(error) = self.follow_host().await {
-            warn!(error = format!("{error:#}"), "cannot follow the host's network");
-        }
-        // Also where nothing changed: a plan that failed gets another try.
-        self.replan().await;
-        self.host.keep_notes();
-        if !self.notes.are_there() {
-            self.note_health();
-            let _ = self.note_drains();
-        }
-    }
-
-    /// Interfaces, routes and neighbours come and go.
-    async fn follow_host(&mut self) -> anyhow::Result<()> {
-        self.follow_interfaces().await?;
-        self.announcing.follow(&self.host, &self.config.services).await?;
-        self.follow_routes().await
-    }
-
-    /// The next look, which is soon, does better where this one fails.
-    async fn follow_links(&mut self) {
-        if let Err(error) = self.follow_interfaces().await {
-            warn!(error = format!("{error:#}"), "cannot follow the host's interfaces");
-        }
-    }
-
-    async fn follow_interfaces(&mut self) -> anyhow::Result<()> {
-        let present = self.host.interfaces().await?;
-        if self.uplinks.follow(&mut self.kernel, &present) {
-            self.forward()?;
-        }
-        Ok(self.steering.set_vlans(&present)?)
-    }
-
     /// For the next daemon, which does without where this fails.
-    fn note_health(&self) {
+    pub(super) fn note_health(&self) {
         if let Err(error) = self.notes.write_down(&assembly::down(&self.fleet)) {
             warn!(error = format!("{error:#}"), "cannot note who is down");
         }
@@ -362,6 +314,22 @@ impl Daemon {
     /// not taken over.
     pub(super) fn is_first(&self) -> bool {
         !self.kernel.outlives()
+    }
+
+    /// At the end. What others took down in the last moment is put back before.
+    pub(super) fn say_what_stays(&mut self) {
+        for damage in self.kernel.damage() {
+            if let Err(error) = self.kernel.mend(&damage, self.uplinks.mode) {
+                warn!(%damage, %error, "cannot be put back");
+            }
+        }
+        match &self.kernel.damage()[..] {
+            [] => info!("the pass-through data path goes on without us; `lb detach` takes it down"),
+            damage => {
+                let gone = damage.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                error!(gone, "not all of the pass-through data path goes on without us");
+            }
+        }
     }
 
     /// Leaves the host as it was found.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     answers::{Troubles, is_nat},
+    repairs::Counts,
     sources::Room,
     sweeping::Swept,
     uplinks::Shown,
@@ -48,6 +49,7 @@ pub(super) struct Report {
     pub(super) source_ports: Room,
     pub(super) lacks: Arc<Lacks>,
     pub(super) troubles: Troubles,
+    pub(super) repaired: Counts,
 }
 
 /// A service with the ids of its backends in the kernel's tables, where they have one.
@@ -96,6 +98,7 @@ impl Report {
             flows: self.flows()?,
             lacks: self.lacks(),
             warnings: self.warnings(),
+            repaired: self.repaired.shown(),
         })
     }
 

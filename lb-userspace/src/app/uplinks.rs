@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::{
     admin::InterfaceStatus,
     datapath::Kernel,
-    host::Interface,
+    host::{Interface, around},
     settings::{InterfacePattern, Node, XdpMode},
 };
 
@@ -21,7 +21,7 @@ pub(super) type Shown = Arc<ArcSwap<Vec<InterfaceStatus>>>;
 
 pub(super) struct Uplinks {
     patterns: Vec<InterfacePattern>,
-    mode: XdpMode,
+    pub(super) mode: XdpMode,
     /// Names of those that carry the program, by index.
     attached: BTreeMap<u32, String>,
     /// Names of the ports of bonds among them.
@@ -140,6 +140,12 @@ impl Uplinks {
         names
     }
 
+    /// Where the kernel sees what comes in by them.
+    pub(super) fn around<'a>(&self, present: &'a [Interface]) -> Vec<&'a Interface> {
+        let around = around(present, self.attached.keys().copied());
+        present.iter().filter(|interface| around.contains(&interface.index)).collect()
+    }
+
     /// The pattern that an interface is there for.
     fn place(&self, name: &str) -> Option<usize> {
         self.patterns.iter().position(|pattern| pattern.matches(name))
@@ -161,7 +167,7 @@ impl Uplinks {
         self.shown.clone()
     }
 
-    fn show(&self, kernel: &Kernel) {
+    pub(super) fn show(&self, kernel: &Kernel) {
         let mut shown: Vec<_> = kernel
             .attached()
             .map(|(name, mode)| InterfaceStatus { name: name.to_owned(), mode: mode.to_owned() })
@@ -190,15 +196,7 @@ mod tests {
     use crate::host::Vlan;
 
     fn interface(name: &str) -> Interface {
-        Interface {
-            index: 7,
-            name: name.to_owned(),
-            vlan: None,
-            bond: None,
-            bridge: None,
-            shares: None,
-            loopback: false,
-        }
+        Interface { index: 7, name: name.to_owned(), ..Interface::default() }
     }
 
     fn uplinks<const N: usize>(patterns: [&str; N]) -> Uplinks {

@@ -9,7 +9,9 @@ use super::{complain, fail, print, refuse};
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load_examined(file, app::examine) {
         Ok(config) => {
-            for doubt in app::doubts(&config).into_iter().chain(app::missed_answers(&config)) {
+            let doubts = app::doubts(&config).into_iter();
+            let doubts = doubts.chain(app::missed_answers(&config));
+            for doubt in doubts.chain(app::link_doubts(&config)) {
                 complain(&format!("warning: {doubt}"));
             }
             match print(&format!("ok: {}\n", Summary::of(&config))) {

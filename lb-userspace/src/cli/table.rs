@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::admin::{
-    BackendStatus, CertificateStatus, Drops, Flows, HandshakeStatus, LackStatus, ServiceStatus,
-    Status,
+    BackendStatus, CertificateStatus, Drops, Flows, HandshakeStatus, LackStatus, Repaired,
+    ServiceStatus, Status,
 };
 
 use columns::{Align, Columns};
@@ -41,6 +41,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     writeln!(out, "drops       {}", drops(&status.drops))?;
     write_handshakes(&status.handshakes, out)?;
     write_lacks(&status.lacks, out)?;
+    write_repaired(&status.repaired, out)?;
     for warning in &status.warnings {
         writeln!(out, "warning     {warning}")?;
     }
@@ -50,6 +51,16 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
         write_service(service, coloured, out)?;
     }
     Ok(())
+}
+
+/// Nothing where nobody ever undid anything.
+fn write_repaired(repaired: &[Repaired], out: &mut String) -> fmt::Result {
+    let mut repaired = repaired.iter().filter(|it| it.count > 0).peekable();
+    if repaired.peek().is_none() {
+        return Ok(());
+    }
+    let repaired = repaired.map(|it| format!("{} {}", it.what, it.count));
+    writeln!(out, "repaired    {}", listed(repaired))
 }
 
 /// Nothing where nobody ever tried.

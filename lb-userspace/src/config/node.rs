@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use crate::{
     service::{FlowTimeouts, Forwarding, UnknownFlows},
     settings::{
-        Admin, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern, MAGLEV_SIZES, Node,
-        SourceAddresses, XdpMode,
+        Admin, AnswerNeighbours, DEFAULT_PIN_DIR, DEFAULT_STATE_DIR, Encap, InterfacePattern,
+        MAGLEV_SIZES, Node, SourceAddresses, XdpMode,
     },
 };
 
@@ -93,6 +93,7 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
         let state_dir = node.optional("state_dir", absolute_path);
         let pin_dir = node.optional("pin_dir", pin_dir);
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
+        let answers = node.optional("answer_neighbours", answer_neighbours);
         let nearby = nearby.unwrap_or(List { items: Vec::new(), whole: true });
         let node = Node {
             region: None,
@@ -113,6 +114,7 @@ pub(super) fn node(value: Value<'_>) -> Option<NodeDraft> {
             state_dir: state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
+            answer_neighbours: answers.unwrap_or_default(),
         };
         Some(NodeDraft { node, timeouts, region, nearby, sources })
     })
@@ -163,6 +165,11 @@ fn xdp(value: Value<'_>) -> Option<XdpMode> {
 
 fn unknown_flows(value: Value<'_>) -> Option<UnknownFlows> {
     value.choice(&[("reset", UnknownFlows::Reset), ("drop", UnknownFlows::Drop)], &[])
+}
+
+fn answer_neighbours(value: Value<'_>) -> Option<AnswerNeighbours> {
+    use AnswerNeighbours::{Always, Assigned, Never};
+    value.choice(&[("assigned", Assigned), ("always", Always), ("never", Never)], &[])
 }
 
 fn source_ports(value: Value<'_>) -> Option<RangeInclusive<u16>> {

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::{
     DatapathError,
+    intact::Stamp,
     link::{Link, Mode},
     pins::PinnedXdp,
 };
@@ -28,6 +29,8 @@ pub(super) struct Attachment {
     pub(super) link: Link,
     /// Its name in the bpffs.
     pub(super) name: Option<PathBuf>,
+    /// Of that name.
+    pub(super) stamp: Option<Stamp>,
     /// Whether the program is ours, or still that of an earlier daemon.
     pub(super) current: bool,
 }
@@ -45,7 +48,8 @@ impl Attachment {
             );
         }
         let interface = interface.to_owned();
-        Self { interface, index, mode, link, name: Some(path), current: false }
+        let stamp = Stamp::of(&path);
+        Self { interface, index, mode, link, name: Some(path), stamp, current: false }
     }
 }
 
@@ -95,7 +99,7 @@ fn attach_as(
     let link = Link::to_interface(program, index, mode)
         .map_err(|error| attach_error(interface, mode.name(), error))?;
     let interface = interface.to_owned();
-    Ok(Attachment { interface, index, mode, link, name: None, current: true })
+    Ok(Attachment { interface, index, mode, link, name: None, stamp: None, current: true })
 }
 
 fn attach_error(interface: &str, mode: &'static str, source: io::Error) -> DatapathError {
@@ -137,6 +141,8 @@ fn why_not(code: Option<i32>) -> &'static str {
 /// The proxy's listener group behind `sk_lookup`; ends when dropped, unless it has a name.
 pub(super) struct Listening {
     pub(super) link: Link,
+    /// Of its name in the bpffs.
+    pub(super) stamp: Option<Stamp>,
     pub(super) current: bool,
 }
 
@@ -152,5 +158,5 @@ pub(super) fn attach_lookup(program: BorrowedFd<'_>) -> Result<Listening, Datapa
             Some(libc::EPERM) => DatapathError::Privilege,
             _ => DatapathError::Listener(error),
         })?;
-    Ok(Listening { link, current: true })
+    Ok(Listening { link, stamp: None, current: true })
 }

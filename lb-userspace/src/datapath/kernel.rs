@@ -13,6 +13,7 @@ use super::{
     DatapathError,
     attach::{self, Attachment, Listening},
     ifindex,
+    intact::{NamedMap, Stamp},
     link::Target,
     load::take_map,
     loaded::{Programs, lock, sk_lookup, xdp},
@@ -34,9 +35,9 @@ pub struct Kernel {
     /// Stands at the interfaces in place of the balancer, which it is with a report of each packet.
     tracer: Option<Tracer>,
     listeners: SockMap<MapData>,
-    attached: Vec<Attachment>,
-    listening: Option<Listening>,
-    names: Option<Names>,
+    pub(super) attached: Vec<Attachment>,
+    pub(super) listening: Option<Listening>,
+    pub(super) names: Option<Names>,
 }
 
 /// What there is in the bpffs, and what is to come there.
@@ -48,6 +49,8 @@ pub(super) struct Names {
     pub(super) unnamed: Vec<(String, OwnedFd)>,
     /// All maps of the object.
     pub(super) maps: Vec<String>,
+    /// Once they all have their names.
+    pub(super) named: Vec<NamedMap>,
     pub(super) taken_over: bool,
 }
 
@@ -136,7 +139,7 @@ impl Kernel {
         };
         let target = link.target().map_err(DatapathError::Listener)?;
         let lives = !matches!(target, Target::Namespace(0));
-        Ok(lives.then_some(Listening { link, current: false }))
+        Ok(lives.then_some(Listening { link, stamp: None, current: false }))
     }
 
     /// Puts our programs in the place of those that an earlier daemon left, each between two
@@ -157,6 +160,7 @@ impl Kernel {
         }
         if let Some(listening) = &mut self.listening {
             listening.renew(&lookup, &names.pins)?;
+            listening.stamp = Stamp::of(&names.pins.listeners_path());
         }
         for attachment in &mut self.attached {
             attachment.renew(&balancer)?;
@@ -172,6 +176,7 @@ impl Kernel {
         }
         let maps: Vec<_> = names.maps.iter().map(String::as_str).chain([PERMITS, SEED]).collect();
         names.pins.remove_others(&maps);
+        names.hold_maps()?;
         names.taken_over = true;
         Ok(())
     }
@@ -205,7 +210,7 @@ impl Kernel {
         self.listening = None;
     }
 
-    fn balancer(&mut self) -> Result<ProgramFd, DatapathError> {
+    pub(super) fn balancer(&mut self) -> Result<ProgramFd, DatapathError> {
         if let Some(Tracer(program)) = &self.tracer {
             return program_fd(Ok(program), programs::TRACE);
         }
@@ -213,7 +218,7 @@ impl Kernel {
         program_fd(xdp(&mut programs)?.fd(), programs::BALANCE)
     }
 
-    fn lookup(&mut self) -> Result<ProgramFd, DatapathError> {
+    pub(super) fn lookup(&mut self) -> Result<ProgramFd, DatapathError> {
         let mut programs = lock(&self.programs);
         program_fd(sk_lookup(&mut programs)?.fd(), programs::STEER)
     }
@@ -228,10 +233,12 @@ fn program_fd(
 }
 
 impl Names {
-    fn name(&self, attachment: &mut Attachment) -> Result<(), DatapathError> {
+    pub(super) fn name(&self, attachment: &mut Attachment) -> Result<(), DatapathError> {
         if attachment.name.is_none() {
             let Attachment { link, mode, index, .. } = attachment;
-            attachment.name = Some(self.pins.pin_xdp(link, *mode, *index)?);
+            let path = self.pins.pin_xdp(link, *mode, *index)?;
+            attachment.stamp = Stamp::of(&path);
+            attachment.name = Some(path);
         }
         Ok(())
     }

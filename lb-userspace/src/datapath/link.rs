@@ -84,10 +84,7 @@ impl Link {
 
     /// The one that is pinned at `path`.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        let mut attr = sys::Pinned { path: path.as_ptr() as u64, ..sys::Pinned::default() };
-        // SAFETY: `path` is a C string that lives through the call, which answers a descriptor.
-        unsafe { sys::bpf_fd(Cmd::OpenPinned, &mut attr) }.map(|fd| Self { fd })
+        open_pinned(path).map(|fd| Self { fd })
     }
 
     /// Gives it a name in a bpffs. From then on it lives without us.
@@ -138,6 +135,14 @@ impl Link {
             _ => Target::Other,
         })
     }
+}
+
+/// The BPF object that is pinned at `path`.
+pub(super) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = sys::Pinned { path: path.as_ptr() as u64, ..sys::Pinned::default() };
+    // SAFETY: `path` is a C string that lives through the call, which answers a descriptor.
+    unsafe { sys::bpf_fd(Cmd::OpenPinned, &mut attr) }
 }
 
 /// Gives a BPF object a name in a bpffs.

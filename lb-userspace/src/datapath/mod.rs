@@ -14,6 +14,7 @@ mod expiry;
 mod flow_table;
 mod ifindex;
 mod ingress;
+mod intact;
 mod kernel;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
@@ -58,6 +59,7 @@ pub use self::{
     flow_table::FlowTable,
     ifindex::interface_name,
     ingress::ingress_interface,
+    intact::Damage,
     kernel::Kernel,
     lifetimes::Lifetimes,
     load::DatapathConfig,
@@ -149,7 +151,7 @@ impl Datapath {
         load.settle();
         let left = pins.xdp();
         let maps = plans.into_iter().map(|Plan { name, .. }| name).collect();
-        let names = Names { pins, left, unnamed, maps, taken_over: false };
+        let names = Names { pins, left, unnamed, maps, named: Vec::new(), taken_over: false };
         Ok(Self { maps: numbers, ..Self::assemble(ebpf, seed, load, timeouts, Some(names))? })
     }
 

@@ -42,7 +42,7 @@ const LISTENERS: &str = "sk-lookup";
 #[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// A program on an interface that an earlier daemon left.
@@ -62,25 +62,23 @@ impl Pins {
     /// Another daemon has it, it is on no bpffs, or the data path in it belongs to another network
     /// namespace.
     pub fn open(root: &Path) -> Result<Self, DatapathError> {
-        let failed = |action, source| DatapathError::pins(action, root, source);
-        mount_bpffs(root)?;
-        loop {
-            fs::create_dir_all(root).map_err(|source| failed("made", source))?;
-            let lock = File::open(root).map_err(|source| failed("opened", source))?;
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Err(DatapathError::PinsTaken { path: root.to_owned() });
-                }
-                Err(TryLockError::Error(source)) => return Err(failed("locked", source)),
-            }
-            // Between opening and locking, the former holder may have removed it.
-            if is_at(&lock, root).map_err(|source| failed("examined", source))? {
-                let pins = Self { root: root.to_owned(), _lock: lock };
-                pins.check_namespace()?;
-                return Ok(pins);
-            }
+        let pins = Self { root: root.to_owned(), lock: take(root)? };
+        pins.check_namespace()?;
+        Ok(pins)
+    }
+
+    /// Makes the directory anew where it is gone, or its bpffs is.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open).
+    pub(super) fn renew(&mut self) -> Result<(), DatapathError> {
+        let is_ours = is_at(&self.lock, &self.root)
+            .map_err(|source| DatapathError::pins("examined", &self.root, source))?;
+        if !is_ours {
+            self.lock = take(&self.root)?;
         }
+        Ok(())
     }
 
     /// Whether a daemon holds the directory.
@@ -157,9 +155,13 @@ impl Pins {
         Ok(path)
     }
 
+    pub(super) fn listeners_path(&self) -> PathBuf {
+        self.root.join(LINKS).join(LISTENERS)
+    }
+
     /// The link of `sk_lookup`; `None`: there is none.
     pub(super) fn listeners(&self) -> io::Result<Option<Link>> {
-        match Link::open(&self.root.join(LINKS).join(LISTENERS)) {
+        match Link::open(&self.listeners_path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             link => link.map(Some),
         }
@@ -237,6 +239,27 @@ impl Drop for Pins {
     /// An empty directory is no use to anybody.
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.root);
+    }
+}
+
+/// Locks the directory, which is made where it is missing, and so is the bpffs.
+fn take(root: &Path) -> Result<File, DatapathError> {
+    let failed = |action, source| DatapathError::pins(action, root, source);
+    mount_bpffs(root)?;
+    loop {
+        fs::create_dir_all(root).map_err(|source| failed("made", source))?;
+        let lock = File::open(root).map_err(|source| failed("opened", source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(DatapathError::PinsTaken { path: root.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed("locked", source)),
+        }
+        // Between opening and locking, the former holder may have removed it.
+        if is_at(&lock, root).map_err(|source| failed("examined", source))? {
+            return Ok(lock);
+        }
     }
 }
 

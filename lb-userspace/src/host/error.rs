@@ -48,6 +48,11 @@ pub enum HostError {
     )]
     Local { to: IpAddr },
     #[error(
+        "another route of the local table keeps {address} from being local: \
+         `ip route show table local {address}` shows it"
+    )]
+    Shadowed { address: IpAddr },
+    #[error(
         "source_ports {}-{} overlap the host's ephemeral ports {}-{}, so connections of the host \
          could collide with steered flows: change source_ports, or \
          `sysctl net.ipv4.ip_local_port_range`, or list the common ones in \

@@ -9,7 +9,7 @@
 //! So `accept_ra` goes from 1 to 2 first: on our interfaces to stay, on the others for the
 //! moment of the switch.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use tracing::{debug, info};
 
@@ -29,15 +29,18 @@ impl Host {
     ///
     /// No privilege, /proc/sys is not writable, or the journal is not.
     pub fn enable_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
-        let is_wanted = |key: &str| {
-            let device = key.split('/').nth(3);
-            interfaces.iter().any(|interface| device == Some(interface.as_ref()))
+        let is_unwanted = |key: &str| {
+            let mut parts = key.split('/').skip(3);
+            let (device, what) = (parts.next(), parts.next());
+            matches!(what, Some("forwarding" | "accept_ra"))
+                && !interfaces.iter().any(|interface| device == Some(interface.as_ref()))
         };
-        self.journal.restore_unless(is_wanted)?;
+        self.journal.restore_if(is_unwanted)?;
         self.suspect_forwarding(interfaces)?;
+        self.forwarding = interfaces.iter().map(|name| name.as_ref().to_owned()).collect();
         for interface in interfaces {
             let interface = interface.as_ref();
-            let v4 = format!("net/ipv4/conf/{interface}/forwarding");
+            let v4 = forwarding_v4(interface);
             let had = !is(&v4, "0")? && !is(&forwarding(interface), "0")?;
             self.journal.set(&v4, "1")?;
             if is(&forwarding(interface), "0")? {
@@ -50,6 +53,38 @@ impl Host {
         Ok(())
     }
 
+    /// Settings that are not as the data path needs them any more: forwarding that is off, and what
+    /// was set back to what it was before us. What an administrator has set to a third value is
+    /// theirs.
+    ///
+    /// # Errors
+    ///
+    /// /proc/sys cannot be read.
+    pub fn lost_settings(&self) -> Result<BTreeMap<String, String>, HostError> {
+        let mut lost: BTreeMap<_, _> = self.journal.set_back()?.into_iter().collect();
+        for interface in &self.forwarding {
+            for key in [forwarding_v4(interface), forwarding(interface)] {
+                if is(&key, "0")? {
+                    lost.insert(key, "1".to_owned());
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Sets one of [`lost_settings`](Self::lost_settings) again.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, /proc/sys is not writable, or the journal is not.
+    pub fn restore_setting(&mut self, key: &str, value: &str) -> Result<(), HostError> {
+        let mut interfaces = self.forwarding.iter();
+        match interfaces.find(|interface| *key == forwarding(interface)).cloned() {
+            Some(interface) => enable_v6(&mut self.journal, &interface),
+            None => self.journal.set(key, value),
+        }
+    }
+
     /// Says of these interfaces that an earlier daemon used them. Where its notes are lost,
     /// [`close`](Host::close) tells what it may have set there.
     ///
@@ -59,9 +94,10 @@ impl Host {
     pub fn suspect_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
         for interface in interfaces {
             let interface = interface.as_ref();
-            self.journal.suspect(&format!("net/ipv4/conf/{interface}/forwarding"), "1")?;
+            self.journal.suspect(&forwarding_v4(interface), "1")?;
             self.journal.suspect(&forwarding(interface), "1")?;
             self.journal.suspect(&format!("{IPV6}/{interface}/accept_ra"), "2")?;
+            self.suspect_answering(interface)?;
         }
         Ok(())
     }
@@ -85,6 +121,10 @@ fn enable_v6(journal: &mut Journal, interface: &str) -> Result<(), HostError> {
         journal.restore(&accept_ra)?;
     }
     Ok(())
+}
+
+fn forwarding_v4(device: &str) -> String {
+    format!("net/ipv4/conf/{device}/forwarding")
 }
 
 fn forwarding(device: &str) -> String {

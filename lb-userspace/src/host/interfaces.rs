@@ -1,5 +1,7 @@
 //! The host's network interfaces.
 
+use std::collections::BTreeSet;
+
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoPortKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
     VlanProtocol,
@@ -11,7 +13,7 @@ use super::{
 };
 
 /// One interface of this network namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     pub index: u32,
     pub name: String,
@@ -65,6 +67,29 @@ pub fn stacks(interfaces: &[Interface]) -> Vec<Stack> {
         Some(Stack { index: interface.index, name, ground: vlan.parent, tags })
     };
     interfaces.iter().filter_map(stack).collect()
+}
+
+/// The interfaces at which the kernel sees what arrives at those `of` which the index is given: they
+/// themselves, the bridge or bond that they are ports of, and what stands on any of them.
+#[must_use]
+pub fn around(interfaces: &[Interface], of: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
+    let mut found: BTreeSet<u32> = of.into_iter().collect();
+    loop {
+        let new: Vec<u32> = interfaces
+            .iter()
+            .flat_map(|it| {
+                let above = it.bridge.or(it.bond).filter(|_| found.contains(&it.index));
+                let below = it.vlan.map(|vlan| vlan.parent).or(it.shares);
+                let stands = below.is_some_and(|below| found.contains(&below));
+                above.into_iter().chain(stands.then_some(it.index))
+            })
+            .collect();
+        let before = found.len();
+        found.extend(new);
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 /// Whether what comes in by the interface `index` passes one that `is_watched`: itself, or one that
@@ -256,6 +281,27 @@ mod tests {
     }
 
     #[test]
+    fn around_an_interface_is_what_sees_its_frames() {
+        let device =
+            |index, bridge, shares| Interface { index, bridge, shares, ..Interface::default() };
+        let vlan = Some(Vlan { parent: 3, id: 7, service_tag: false });
+        let interfaces = [
+            device(1, None, None),
+            device(2, Some(5), None),
+            device(3, None, Some(5)),
+            Interface { vlan, ..device(4, None, None) },
+            device(5, None, None),
+            device(6, Some(5), None),
+            device(7, None, Some(1)),
+        ];
+        assert_eq!(around(&interfaces, [2]), [2, 3, 4, 5].into());
+        assert_eq!(around(&interfaces, [1]), [1, 7].into());
+        assert_eq!(around(&interfaces, []), [].into());
+        let circle = [device(1, None, Some(2)), device(2, None, Some(1))];
+        assert_eq!(around(&circle, [1]), [1, 2].into());
+    }
+
+    #[test]
     fn what_stands_on_a_watched_interface_is_watched() {
         let device = |index, name: &str| Interface {
             index,
@@ -301,10 +347,7 @@ mod tests {
             index,
             name: format!("e{index}"),
             vlan,
-            bond: None,
-            bridge: None,
-            shares: None,
-            loopback: false,
+            ..Interface::default()
         };
         let tag = |parent, id| Some(Vlan { parent, id, service_tag: id == 100 });
         let found = stacks(&[

@@ -107,16 +107,13 @@ impl Journal {
         self.content.changes.iter().map(|change| change.key.as_str())
     }
 
-    /// Undoes the changes of all sysctls but those that `wanted` answers yes to.
+    /// Undoes the changes of the sysctls that `unwanted` answers yes to.
     ///
     /// # Errors
     ///
     /// As of [`set`](Self::set).
-    pub(super) fn restore_unless(
-        &mut self,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<(), HostError> {
-        let keys = self.changed().filter(|key| !wanted(key));
+    pub(super) fn restore_if(&mut self, unwanted: impl Fn(&str) -> bool) -> Result<(), HostError> {
+        let keys = self.changed().filter(|key| unwanted(key));
         let keys: Vec<_> = keys.map(str::to_owned).collect();
         keys.iter().try_for_each(|key| self.restore(key))
     }
@@ -134,10 +131,29 @@ impl Journal {
         if was == value {
             return Ok(());
         }
-        self.content.changes.push(Change { key: key.to_owned(), was, set: value.to_owned() });
-        self.save();
+        let change = Change { key: key.to_owned(), was, set: value.to_owned() };
+        // Somebody undid it: it is noted already.
+        if !self.content.changes.contains(&change) {
+            self.content.changes.push(change);
+            self.save();
+        }
         debug!(key, value, "set");
         write(key, value)
+    }
+
+    /// The sysctls that somebody has set back to what they were before us, with our value.
+    ///
+    /// # Errors
+    ///
+    /// A sysctl cannot be read.
+    pub(super) fn set_back(&self) -> Result<Vec<(String, String)>, HostError> {
+        let mut found = Vec::new();
+        for Change { key, was, set } in &self.content.changes {
+            if sysctl(key)?.as_ref() == Some(was) {
+                found.push((key.clone(), set.clone()));
+            }
+        }
+        Ok(found)
     }
 
     /// Undoes the changes of one sysctl.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 use super::{
@@ -15,6 +16,8 @@ pub struct LocalAddress {
     pub address: IpAddr,
     /// The interface's index.
     pub interface: u32,
+    /// Bits of the network around it.
+    pub prefix: u8,
     /// Whether the kernel takes it as the source of the host's own packets into the network around
     /// it. A secondary address (`inet_select_addr` in net/ipv4/devinet.c), a deprecated one (RFC
     /// 6724, rule 3) and one with no network around it (`/32`, `/128`) are there to be reached.
@@ -33,6 +36,20 @@ impl Host {
     pub async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
         self.netlink.local_addresses().await
     }
+}
+
+impl LocalAddress {
+    /// Whether `other` is in the network around it, where there is one.
+    #[must_use]
+    pub fn is_around(&self, other: IpAddr) -> bool {
+        let network = IpNet::new(self.address, self.prefix);
+        self.prefix < bits(self.address) && network.is_ok_and(|network| network.contains(&other))
+    }
+}
+
+/// Of a whole address.
+fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Asks the network namespace of the thread that opened it.
@@ -84,9 +101,9 @@ fn describe(message: &AddressMessage) -> Option<LocalAddress> {
         })
     })?;
     // IPv6 has another meaning for the bit of `Secondary`.
-    let (alone, aside) = match address {
-        IpAddr::V4(_) => (32, AddressHeaderFlags::Secondary),
-        IpAddr::V6(_) => (128, AddressHeaderFlags::Deprecated),
+    let aside = match address {
+        IpAddr::V4(_) => AddressHeaderFlags::Secondary,
+        IpAddr::V6(_) => AddressHeaderFlags::Deprecated,
     };
     let header = &message.header;
     let (passing, near) = match address {
@@ -100,7 +117,8 @@ fn describe(message: &AddressMessage) -> Option<LocalAddress> {
     Some(LocalAddress {
         address,
         interface: header.index,
-        is_source: header.prefix_len < alone && !header.flags.contains(aside),
-        may_share: header.prefix_len < alone && !passing && !near,
+        prefix: header.prefix_len,
+        is_source: header.prefix_len < bits(address) && !header.flags.contains(aside),
+        may_share: header.prefix_len < bits(address) && !passing && !near,
     })
 }

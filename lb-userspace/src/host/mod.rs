@@ -1,5 +1,7 @@
 //! What the host's own network must have: routes, forwarding, neighbours; and undoing it.
 
+mod answering;
+mod confirming;
 mod error;
 mod forwarding;
 mod interfaces;
@@ -16,13 +18,17 @@ mod territory;
 mod turn;
 mod watch;
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+};
 
 use tracing::warn;
 
 pub use self::{
     error::HostError,
-    interfaces::{Interface, Stack, Vlan, passes, stacks},
+    interfaces::{Interface, Stack, Vlan, around, passes, stacks},
     local::{LocalAddress, LocalAddresses},
     neighbours::Unreachable,
     netlink::PROTOCOL,
@@ -30,7 +36,7 @@ pub use self::{
     source::Way,
     surroundings::Surroundings,
     turn::turn,
-    watch::LinkWatch,
+    watch::{Changes, HostWatch},
 };
 use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink, territory::Territory};
 
@@ -45,7 +51,13 @@ pub struct Host {
     loopback: u32,
     /// Addresses with a local route of ours.
     announced: BTreeSet<IpAddr>,
+    /// Addresses that are to be local, by whatever route.
+    wanted: BTreeSet<IpAddr>,
+    /// Interfaces that are to forward.
+    forwarding: Vec<String>,
     neighbours: Neighbours,
+    /// Announced addresses that neighbour discovery is answered for, by interface.
+    proxies: BTreeSet<(u32, Ipv6Addr)>,
     _territory: Territory,
 }
 
@@ -66,9 +78,19 @@ impl Host {
         let netlink = Netlink::open()?;
         let announced = netlink.marked_addresses().await?;
         let neighbours = Neighbours::resume(&netlink).await?;
+        let proxies = netlink.proxies().await?;
         journal.begin(!announced.is_empty() || neighbours.ours().next().is_some());
-        let mut host =
-            Self { netlink, journal, loopback: 0, announced, neighbours, _territory: territory };
+        let mut host = Self {
+            netlink,
+            journal,
+            loopback: 0,
+            announced,
+            wanted: BTreeSet::new(),
+            forwarding: Vec::new(),
+            neighbours,
+            proxies,
+            _territory: territory,
+        };
         host.loopback = host.find_interfaces(["lo"]).await?[0].index;
         Ok(host)
     }
@@ -93,6 +115,7 @@ impl Host {
         let steps = [
             self.announce(&BTreeSet::new()).await,
             self.neighbours.forget_all(&self.netlink).await,
+            self.remove_proxies().await,
             self.journal.undo(),
         ];
         let mut failed = steps.into_iter().filter_map(Result::err);

@@ -1,6 +1,6 @@
 //! Entries of the kernel's neighbour tables (ARP and neighbour discovery).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::{
     HostError,
@@ -25,10 +25,11 @@ pub(super) struct Hop {
 /// What the kernel knows of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its link-layer address is known, if perhaps old.
-    pub(super) resolved: bool,
-    /// Set by an administrator, or on a network without link-layer addresses.
-    pub(super) fixed: bool,
+    pub(super) state: State,
+    /// Since it was heard of for sure.
+    pub(super) confirmed: Duration,
+    /// It sends router advertisements.
+    pub(super) router: bool,
     /// The kernel keeps it resolved.
     pub(super) managed: bool,
     /// The kernel removes it for nobody else's sake, and it does not count among those that it has
@@ -36,6 +37,38 @@ pub(super) struct Entry {
     pub(super) exempt: bool,
     /// It carries our mark.
     pub(super) ours: bool,
+}
+
+/// As far as it makes a difference here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// There is no entry, or nobody has answered.
+    #[default]
+    Unknown,
+    /// Everybody on the link is being asked.
+    Sought,
+    /// It was true once.
+    Doubtful,
+    /// The neighbour itself is being asked.
+    Asked,
+    Confirmed,
+    /// Set by an administrator, or on a network without link-layer addresses.
+    Fixed,
+}
+
+impl Entry {
+    /// Its link-layer address is known, if perhaps old: `bpf_fib_lookup` takes it.
+    pub(super) fn is_resolved(self) -> bool {
+        !matches!(self.state, State::Unknown | State::Sought)
+    }
+
+    /// Those of its flags that a message about it has to repeat.
+    fn flags(self) -> NeighbourFlags {
+        let mut flags = NeighbourFlags::empty();
+        flags.set(NeighbourFlags::Router, self.router);
+        flags.set(NeighbourFlags::ExtLearned, self.exempt);
+        flags
+    }
 }
 
 impl Netlink {
@@ -51,7 +84,7 @@ impl Netlink {
         let dump = collect(self.handle.neighbours().get().execute()).await;
         let dump = dump.map_err(|error| HostError::netlink("list the neighbours", &error))?;
         let mut same = dump.iter().filter(|message| {
-            read(message).is_some_and(|(other, entry)| other == hop && entry.resolved)
+            read(message).is_some_and(|(other, entry)| other == hop && entry.is_resolved())
         });
         let attributes = same.next().into_iter().flat_map(|message| &message.attributes);
         Ok(attributes.into_iter().find_map(|attribute| match attribute {
@@ -80,6 +113,45 @@ impl Netlink {
         })
     }
 
+    /// Has the kernel ask for the neighbour as it does for packets of its own, which leaves the entry
+    /// what it is otherwise.
+    pub(super) async fn seek(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
+        let request = self.handle.neighbours().add(hop.interface, hop.address);
+        let flags = entry.flags() | NeighbourFlags::Use;
+        let request = request.state(NeighbourState::None).flags(flags).replace();
+        request.execute().await.map_err(|error| {
+            HostError::netlink(format!("look for the neighbour {}", hop.address), &error)
+        })
+    }
+
+    /// Has the kernel ask the neighbour at the address that is known, at once (RFC 4861 7.3.3). The
+    /// entry counts meanwhile.
+    pub(super) async fn question(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
+        self.move_to(hop, entry, NeighbourState::Probe).await
+    }
+
+    /// Gives up what is known, and has the kernel ask everybody on the link.
+    pub(super) async fn relearn(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
+        self.move_to(hop, entry, NeighbourState::Failed).await?;
+        if entry.managed { Ok(()) } else { self.seek(hop, entry).await }
+    }
+
+    /// The kernel moves an entry only while it does not manage it (`__neigh_update` in
+    /// net/core/neighbour.c); what we do not tell of its flags is lost.
+    async fn move_to(
+        &self,
+        hop: Hop,
+        entry: Entry,
+        state: NeighbourState,
+    ) -> Result<(), HostError> {
+        let request = self.handle.neighbours().add(hop.interface, hop.address);
+        let moved = request.state(state).flags(entry.flags()).replace().execute().await;
+        let moved = moved.map_err(|error| {
+            HostError::netlink(format!("ask the neighbour {}", hop.address), &error)
+        });
+        if entry.managed { self.resolve(hop).await.and(moved) } else { moved }
+    }
+
     /// Removes the entry. Where it is still used, the kernel makes itself a new one.
     pub(super) async fn forget(&self, hop: Hop) -> Result<(), HostError> {
         let mut message = NeighbourMessage::default();
@@ -105,12 +177,12 @@ impl Netlink {
 }
 
 fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
-    let state = message.header.state;
+    let flags = message.header.flags;
     let mut address = None;
     let mut entry = Entry {
-        resolved: is_resolved(state),
-        fixed: matches!(state, NeighbourState::Permanent | NeighbourState::Noarp),
-        exempt: message.header.flags.contains(NeighbourFlags::ExtLearned),
+        state: state(message.header.state),
+        exempt: flags.contains(NeighbourFlags::ExtLearned),
+        router: flags.contains(NeighbourFlags::Router),
         ..Entry::default()
     };
     for attribute in &message.attributes {
@@ -125,6 +197,10 @@ fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
                 entry.managed = flags.contains(NeighbourExtFlags::Managed);
             }
             NeighbourAttribute::Protocol(by) => entry.ours = *by == protocol(),
+            NeighbourAttribute::CacheInfo(info) => {
+                // In hundredths of a second.
+                entry.confirmed = Duration::from_millis(u64::from(info.confirmed) * 10);
+            }
             _ => {}
         }
     }
@@ -132,8 +208,14 @@ fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
     Some((hop, entry))
 }
 
-/// `NUD_VALID` in include/net/neighbour.h: the states in which `bpf_fib_lookup` takes it.
-fn is_resolved(state: NeighbourState) -> bool {
-    use NeighbourState::{Delay, Noarp, Permanent, Probe, Reachable, Stale};
-    matches!(state, Permanent | Noarp | Reachable | Probe | Stale | Delay)
+fn state(state: NeighbourState) -> State {
+    use NeighbourState::{Delay, Incomplete, Noarp, Permanent, Probe, Reachable, Stale};
+    match state {
+        Permanent | Noarp => State::Fixed,
+        Reachable => State::Confirmed,
+        Probe => State::Asked,
+        Stale | Delay => State::Doubtful,
+        Incomplete => State::Sought,
+        _ => State::Unknown,
+    }
 }

@@ -8,7 +8,10 @@ use rtnetlink::{
     Error,
     packet_route::{
         AddressFamily,
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
+        route::{
+            RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+            RouteType,
+        },
     },
 };
 use tracing::debug;
@@ -41,7 +44,31 @@ impl Host {
                 self.announced.insert(address);
             }
         }
+        self.wanted = addresses.clone();
         Ok(())
+    }
+
+    /// The addresses of the last [`announce`](Self::announce) that nothing makes local any more:
+    /// somebody removed our route, or what made it needless is gone.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn lost_addresses(&self) -> Result<Vec<IpAddr>, HostError> {
+        let local = self.netlink.local_destinations().await?;
+        Ok(self.wanted.difference(&local).copied().collect())
+    }
+
+    /// Makes a lost address local again. Answers whether it was so by our route before.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, or the kernel refuses; another route of the local table is in the way.
+    pub async fn restore_address(&mut self, address: IpAddr) -> Result<bool, HostError> {
+        match self.netlink.announce(address, self.loopback).await? {
+            true => Ok(!self.announced.insert(address)),
+            false => Err(HostError::Shadowed { address }),
+        }
     }
 }
 
@@ -73,16 +100,36 @@ impl Netlink {
     pub(super) async fn marked_addresses(&self) -> Result<BTreeSet<IpAddr>, HostError> {
         let mut addresses = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            addresses.extend(self.marked_routes(family).await?.iter().filter_map(destination));
+            let routes = self.local_routes(family, protocol()).await?;
+            let ours = routes.iter().filter(|route| route.header.protocol == protocol());
+            addresses.extend(ours.filter_map(destination));
         }
         Ok(addresses)
     }
 
-    async fn marked_routes(&self, family: AddressFamily) -> Result<Vec<RouteMessage>, HostError> {
+    /// The addresses that any route makes local, each by itself.
+    async fn local_destinations(&self) -> Result<BTreeSet<IpAddr>, HostError> {
+        let mut addresses = BTreeSet::new();
+        for (family, bits) in [(AddressFamily::Inet, 32), (AddressFamily::Inet6, 128)] {
+            let routes = self.local_routes(family, RouteProtocol::Unspec).await?;
+            let single = routes.iter().filter(|route| {
+                route.header.kind == RouteType::Local
+                    && route.header.destination_prefix_length == bits
+            });
+            addresses.extend(single.filter_map(destination));
+        }
+        Ok(addresses)
+    }
+
+    async fn local_routes(
+        &self,
+        family: AddressFamily,
+        protocol: RouteProtocol,
+    ) -> Result<Vec<RouteMessage>, HostError> {
         let filter = RouteHeader {
             address_family: family,
             table: LOCAL_TABLE,
-            protocol: protocol(),
+            protocol,
             kind: RouteType::Local,
             ..RouteHeader::default()
         };
@@ -93,9 +140,7 @@ impl Netlink {
             }
             // The kernel filters only where it knows how to.
             Ok(mut routes) => {
-                routes.retain(|route| {
-                    route.header.protocol == protocol() && route.header.table == LOCAL_TABLE
-                });
+                routes.retain(|route| route.header.table == LOCAL_TABLE);
                 Ok(routes)
             }
             Err(error) => Err(HostError::netlink("list the local routes", &error)),

@@ -1,54 +1,240 @@
-//! Word of interfaces that come and go.
+//! Word of what changes in the host's network.
 
-use std::future;
-
-use futures_util::StreamExt as _;
-use rtnetlink::{
-    MulticastGroup, new_multicast_connection, packet_core::NetlinkMessage,
-    packet_route::RouteNetlinkMessage, sys::SocketAddr,
+use std::{
+    future, io,
+    ops::{BitOr, BitOrAssign},
 };
-use tokio::task::JoinHandle;
+
+use futures_util::FutureExt as _;
+use rtnetlink::{
+    MulticastGroup,
+    sys::{
+        AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
+    },
+};
 
 use super::HostError;
 
-type Messages =
-    futures_util::stream::BoxStream<'static, (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+const GROUPS: [MulticastGroup; 10] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+    MulticastGroup::Ipv4Netconf,
+    MulticastGroup::Ipv6Netconf,
+];
+/// Bytes of messages that may wait for us. What is more is lost, and the kernel says so.
+const ROOM: usize = 1 << 20;
+/// Of one read: the kernel's own bound for a message of a group is a page or two.
+const READ: usize = 1 << 16;
 
-/// The kernel's announcements about the interfaces of a network namespace: that of the thread that
-/// opened it.
-///
-/// They may be lost when there are very many; who must know for sure looks from time to time.
-pub struct LinkWatch {
-    messages: Messages,
-    connection: JoinHandle<()>,
+/// What may be otherwise than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Interfaces came, went, or have another state.
+    pub links: bool,
+    pub addresses: bool,
+    /// In the table of local routes.
+    pub local_routes: bool,
+    /// In the other tables, or rules.
+    pub routes: bool,
+    /// Forwarding, of which the kernel tells.
+    pub settings: bool,
+    /// Entries that are not certain any more, failed or are gone.
+    pub neighbours: bool,
 }
 
-impl LinkWatch {
+impl Changes {
+    pub const ALL: Self = Self {
+        links: true,
+        addresses: true,
+        local_routes: true,
+        routes: true,
+        settings: true,
+        neighbours: true,
+    };
+
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl BitOr for Changes {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            links: self.links | other.links,
+            addresses: self.addresses | other.addresses,
+            local_routes: self.local_routes | other.local_routes,
+            routes: self.routes | other.routes,
+            settings: self.settings | other.settings,
+            neighbours: self.neighbours | other.neighbours,
+        }
+    }
+}
+
+impl BitOrAssign for Changes {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = *self | other;
+    }
+}
+
+/// The kernel's announcements about a network namespace: that of the thread that opened it.
+///
+/// Where there are more than there is room for, all may have changed.
+pub struct HostWatch {
+    socket: TokioSocket,
+    buffer: Vec<u8>,
+}
+
+impl HostWatch {
     /// To be called in a tokio runtime.
     ///
     /// # Errors
     ///
     /// No netlink socket.
     pub fn open() -> Result<Self, HostError> {
-        let (connection, _, messages) =
-            new_multicast_connection(&[MulticastGroup::Link]).map_err(|source| {
-                HostError::Netlink { action: "watch the interfaces".to_owned(), source }
-            })?;
-        Ok(Self { messages: messages.boxed(), connection: tokio::spawn(connection) })
+        let open = || -> io::Result<TokioSocket> {
+            let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+            socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+            // Less room only means that more is looked at than has changed.
+            let _ = socket.socket_mut().set_rx_buf_sz(ROOM);
+            for group in GROUPS {
+                socket.socket_mut().add_membership(group as u32)?;
+            }
+            Ok(socket)
+        };
+        let socket = open().map_err(|source| HostError::Netlink {
+            action: "watch the host's network".to_owned(),
+            source,
+        })?;
+        Ok(Self { socket, buffer: Vec::with_capacity(READ) })
     }
 
-    /// Returns when something about the interfaces has changed since the last time.
-    pub async fn changed(&mut self) {
-        // The connection ends only with us; should it end, the regular looks remain.
-        if self.messages.next().await.is_none() {
-            future::pending::<()>().await;
+    /// Returns when something has changed since the last time.
+    pub async fn changed(&mut self) -> Changes {
+        loop {
+            let mut changes = self.read().await;
+            // What else is there already. A flood of it must not keep us here.
+            for _ in 0..256 {
+                let Some(more) = self.read().now_or_never() else { break };
+                changes |= more;
+            }
+            if changes.any() {
+                return changes;
+            }
         }
-        while let Some(Some(_)) = futures_util::FutureExt::now_or_never(self.messages.next()) {}
+    }
+
+    async fn read(&mut self) -> Changes {
+        self.buffer.clear();
+        match self.socket.recv(&mut self.buffer).await {
+            Ok(()) => changes_in(&self.buffer),
+            // ENOBUFS: messages were lost.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Changes::ALL,
+            // The regular looks remain.
+            Err(_) => future::pending().await,
+        }
     }
 }
 
-impl Drop for LinkWatch {
-    fn drop(&mut self) {
-        self.connection.abort();
+/// By the heads of the messages (`struct nlmsghdr` in linux/netlink.h).
+fn changes_in(mut messages: &[u8]) -> Changes {
+    const HEAD: usize = 16;
+    let mut changes = Changes::default();
+    while let Some(length) = messages.first_chunk().map(|it| u32::from_ne_bytes(*it) as usize) {
+        let (Some(message), true) = (messages.get(..length), length >= HEAD) else {
+            break;
+        };
+        let kind = u16::from_ne_bytes([message[4], message[5]]);
+        changes |= told_by(kind, &message[HEAD..]);
+        messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    changes
+}
+
+fn told_by(kind: u16, body: &[u8]) -> Changes {
+    /// `rtm_table` in `struct rtmsg`, and RT_TABLE_LOCAL.
+    const TABLE: usize = 4;
+    const LOCAL: u8 = 255;
+    let none = Changes::default();
+    match kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK => Changes { links: true, ..none },
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => Changes { addresses: true, ..none },
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE if body.get(TABLE) == Some(&LOCAL) => {
+            Changes { local_routes: true, ..none }
+        }
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE | libc::RTM_NEWRULE | libc::RTM_DELRULE => {
+            Changes { routes: true, ..none }
+        }
+        libc::RTM_NEWNETCONF => Changes { settings: true, ..none },
+        libc::RTM_DELNEIGH => Changes { neighbours: true, ..none },
+        libc::RTM_NEWNEIGH => Changes { neighbours: is_in_doubt(body), ..none },
+        _ => none,
+    }
+}
+
+/// Whether an entry is one to look at: `ndm_state` in `struct ndmsg`.
+fn is_in_doubt(body: &[u8]) -> bool {
+    const STATE: usize = 8;
+    const IN_DOUBT: u16 = libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_FAILED;
+    let state = body.get(STATE..STATE + 2).and_then(|bytes| bytes.try_into().ok());
+    state.is_some_and(|bytes| u16::from_ne_bytes(bytes) & IN_DOUBT != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = 16 + body.len() as u32;
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.resize(16, 0);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn messages_say_what_changed() {
+        let none = Changes::default();
+        let route = |table| [2, 32, 0, 0, table, 76, 0, 0, 0, 0, 0, 0];
+        let neighbour = |state: u16| {
+            let [low, high] = state.to_ne_bytes();
+            [2, 0, 0, 0, 7, 0, 0, 0, low, high, 0, 0]
+        };
+        for (kind, body, expected) in [
+            (libc::RTM_DELLINK, &[0; 16][..], Changes { links: true, ..none }),
+            (libc::RTM_NEWADDR, &[0; 8], Changes { addresses: true, ..none }),
+            (libc::RTM_DELROUTE, &route(255), Changes { local_routes: true, ..none }),
+            (libc::RTM_DELROUTE, &route(254), Changes { routes: true, ..none }),
+            (libc::RTM_NEWRULE, &route(254), Changes { routes: true, ..none }),
+            (libc::RTM_NEWNETCONF, &[2, 0, 0, 0], Changes { settings: true, ..none }),
+            (libc::RTM_DELNEIGH, &neighbour(0), Changes { neighbours: true, ..none }),
+            (libc::RTM_NEWNEIGH, &neighbour(libc::NUD_STALE), Changes { neighbours: true, ..none }),
+            (libc::RTM_NEWNEIGH, &neighbour(libc::NUD_REACHABLE), none),
+            (libc::RTM_NEWNEIGH, &[], none),
+            (2, &[], none),
+        ] {
+            assert_eq!(changes_in(&message(kind, body)), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn all_messages_of_a_read_count_and_a_broken_one_ends_it() {
+        let mut both = message(libc::RTM_NEWADDR, &[0; 9]);
+        both.extend(message(libc::RTM_NEWLINK, &[0; 16]));
+        let expected = Changes { links: true, addresses: true, ..Changes::default() };
+        assert_eq!(changes_in(&both), expected);
+        assert_eq!(changes_in(&both[..60]), Changes { addresses: true, ..Changes::default() });
+        assert_eq!(changes_in(&[0; 64]), Changes::default());
+        assert_eq!(changes_in(&[1]), Changes::default());
     }
 }

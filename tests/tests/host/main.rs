@@ -1,5 +1,8 @@
 //! What lb does to the host's network, and that it leaves nothing behind: in namespaces.
 
+mod answering;
+mod changes;
+mod daemon;
 mod forwarding;
 mod neighbours;
 

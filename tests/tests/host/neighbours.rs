@@ -74,6 +74,41 @@ fn a_silent_next_hop_is_named_with_its_backends_and_so_is_a_missing_route() {
     });
 }
 
+/// Its own MAC address changes without a word, or ours was wrong: a stale entry is asked again at
+/// once, one that is sent to all the time every few seconds (cilium/cilium#34503).
+#[test]
+fn a_neighbour_with_another_mac_is_found_without_packets_of_the_kernel() {
+    let bench = Bench::new();
+    let (here, there) = (&bench.here, &bench.there);
+    const BOTH: [&str; 2] = ["10.9.0.2", "fd09::2"];
+    let knows = |mac: &str| {
+        let seen = BOTH.map(|it| ip(here, &format!("neigh show {it} dev e0")));
+        seen.iter().all(|it| it.contains(mac) && it.contains("REACHABLE"))
+    };
+    bench.run(|| async {
+        let mut host = open(&bench.state).await;
+        let e0 = host.find_interfaces(["e0"]).await.expect("e0")[0].index;
+        host.confirm_neighbours([e0].into());
+        ip(there, "link set e1 address 02:00:00:00:00:01");
+        for it in BOTH {
+            let wrong = format!("neigh replace {it} lladdr 02:de:ad:be:ef:01 dev e0 nud stale");
+            ip(here, &wrong);
+        }
+        eventually(&mut host, |_| knows("02:00:00:00:00:01")).await;
+        // One that nobody answers for is given up.
+        ip(here, "neigh replace 10.9.0.99 lladdr 02:de:ad:be:ef:02 dev e0 nud stale");
+        eventually(&mut host, |_| ip(here, "neigh show 10.9.0.99").contains("FAILED")).await;
+
+        host.keep_neighbours(addresses(BOTH)).await.expect("keep");
+        eventually(&mut host, |_| knows("02:00:00:00:00:01")).await;
+        ip(there, "link set e1 address 02:00:00:00:00:02");
+        eventually(&mut host, |_| knows("02:00:00:00:00:02")).await;
+        let kept = ip(here, "neigh show proto 76");
+        assert_eq!(kept.matches("managed").count(), 2, "{kept}");
+        host.close().await.expect("close");
+    });
+}
+
 fn resolved(listing: &str) -> usize {
     let states = ["REACHABLE", "STALE", "DELAY", "PROBE"];
     let is = |line: &&str| states.iter().any(|state| line.contains(state));

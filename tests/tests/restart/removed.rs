@@ -302,18 +302,12 @@ fn say(mut stream: &TcpStream) -> Result<String> {
 
 /// Ends a connection as a client does whose power is cut: nobody is told.
 fn forget(stream: TcpStream) -> Result<()> {
-    let on: nix::libc::c_int = 1;
-    let length = size_of_val(&on) as nix::libc::socklen_t;
+    let on: libc::c_int = 1;
+    let length = size_of_val(&on) as libc::socklen_t;
     // SAFETY: the option is an int, which lives.
     let done = unsafe {
         let on = (&raw const on).cast();
-        nix::libc::setsockopt(
-            stream.as_raw_fd(),
-            nix::libc::IPPROTO_TCP,
-            nix::libc::TCP_REPAIR,
-            on,
-            length,
-        )
+        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, on, length)
     };
     ensure!(done == 0, "TCP_REPAIR: {}", std::io::Error::last_os_error());
     Ok(())

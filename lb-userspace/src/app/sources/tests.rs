@@ -19,7 +19,7 @@ fn sources(node: &str) -> Sources {
 }
 
 fn local(address: &str, interface: u32, may_share: bool) -> LocalAddress {
-    LocalAddress { address: ip(address), interface, is_source: may_share, may_share }
+    LocalAddress { address: ip(address), interface, prefix: 24, is_source: may_share, may_share }
 }
 
 fn locals() -> Vec<LocalAddress> {

@@ -1,7 +1,7 @@
 use super::render;
 use crate::admin::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
-    InterfaceStatus, LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
+    InterfaceStatus, LackStatus, Repaired, ServiceStatus, SourcePorts, Status, Verdicts,
 };
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
@@ -30,6 +30,10 @@ fn failed(kind: &str, count: u64) -> FailedHandshakes {
 
 fn lack(undone: &str, count: u64) -> LackStatus {
     LackStatus { undone: undone.into(), count }
+}
+
+fn repaired(what: &str, count: u64) -> Repaired {
+    Repaired { what: what.into(), count }
 }
 
 fn certificate(
@@ -78,6 +82,7 @@ fn status() -> Status {
         warnings: vec!["this is odd".into()],
         lacks: vec![lack("health_checks", 0), lack("accepting_paused", 7)],
         certificates: vec![certificate("a.crt", &["a.example.com"], None, None)],
+        repaired: vec![repaired("local_route", 0), repaired("setting", 4)],
         flows: Flows {
             live: 5,
             max: 100,
@@ -97,6 +102,7 @@ packets     pass 1, proxy 2, steer 3, reply 4
 drops       no_route 9, fragment 1
 handshakes  12, failed: timeout 2
 lacking     accepting_paused 7: `ulimit -n`, ports and memory of this host
+repaired    setting 4
 warning     this is odd
 
 web  proxy tcp p2c  203.0.113.10  port 443, 20000-20999  2000 requests, 3 failed

@@ -36,6 +36,8 @@ const ROWS: &[Row] = &[
         "region = 'fra'\nnearby = ['ams', 'fra']",
         &["3:18 `fra` in `nearby` is this node's own region"],
     ),
+    ("answer_neighbours = 'never'", &[]),
+    ("answer_neighbours = 'allways'", &["2:21 `allways` is not a value of `answer_neighbours`"]),
     ("xdp = 'offload'", &["2:7 `offload` is not a value of `xdp`"]),
     ("xdp = true", &["2:7 `xdp` must be \"auto\", \"native\" or \"generic\", found true or false"]),
     ("source_ports = '2048-32767'", &[]),
