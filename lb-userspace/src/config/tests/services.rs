@@ -160,7 +160,7 @@ const ROWS: &[Row] = &[
         &[],
     ),
     (
-        "ports = [{ port = 80, handlers = ['http'] }]\nloadBalancer = { strategy = 'hrw', servers = [{ address = '10.0.0.1:80' }], responseForwarding = { flushInterval = '1s' } }",
+        "ports = [{ port = 80, handlers = ['http'] }]\nload_balancer = { strategy = 'hrw', servers = [{ address = '10.0.0.1:80' }], responseForwarding = { flushInterval = '1s' } }",
         &[],
     ),
     (

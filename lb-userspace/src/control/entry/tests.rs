@@ -11,8 +11,10 @@ fn with(steering: Steering) -> Service {
 }
 
 #[test]
-fn nothing_said_is_all_zero() {
-    assert_eq!(service(&with(Steering::default()), Family::V4), abi::Service::default());
+fn nothing_said_is_all_zero_but_that_unknown_flows_are_reset() {
+    let flags = service_flags::RESET_UNKNOWN;
+    let expected = abi::Service { flags, ..abi::Service::default() };
+    assert_eq!(service(&with(Steering::default()), Family::V4), expected);
 }
 
 #[test]
