@@ -64,8 +64,9 @@ impl RunningService {
 pub struct Backend {
     pub server: Server,
     pub slot: LoadSlot,
-    /// Times the proxy took a connection to it into use. The kernel counts steered flows itself.
-    pub connections: AtomicU64,
+    /// Times the proxy brought it a request, or a connection of which it reads none. The kernel
+    /// counts steered flows itself.
+    pub taken: AtomicU64,
     /// Of its answers, where the service's strategy goes by it.
     pub latency: Latency,
     up: AtomicBool,
@@ -86,7 +87,7 @@ impl Backend {
             drain_deadline: Mutex::default(),
             up: AtomicBool::new(true),
             speaks_h2c: AtomicBool::new(false),
-            connections: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             latency: Latency::default(),
             server,
             slot,

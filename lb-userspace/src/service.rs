@@ -324,7 +324,7 @@ pub struct Pool {
 pub struct Server {
     /// Port 0: the one that the client asked for. Only of services without handlers.
     pub address: SocketAddr,
-    /// Share of new flows relative to the other servers. 0: none. At most 1000.
+    /// Share of new flows relative to the other servers. 0: none.
     pub weight: u16,
     /// Takes nothing new, whatever its weight; what it has may end.
     pub drain: bool,

@@ -64,6 +64,8 @@ pub struct Backend {
     pub live: u64,
     #[serde(default)]
     pub unanswered: Option<u64>,
+    /// Or requests, of services that speak HTTP.
+    #[serde(rename = "taken")]
     pub connections: u64,
     #[serde(default)]
     pub source_ports: Option<SourcePorts>,

@@ -63,6 +63,10 @@ pub struct ServiceStatus {
     pub addresses: Vec<IpAddr>,
     /// Each a number, or a range such as `20000-20999`.
     pub ports: Vec<String>,
+    /// What `requests` and its backends' `taken` count: `requests` where a port speaks HTTP, else
+    /// `connections`.
+    #[serde(default)]
+    pub counts: String,
     /// Requests (http), connections (other proxied ports) and flows (steered ports) taken.
     pub requests: u64,
     /// Those of the proxy that ended in an error of ours. The kernel only counts [`Drops`].
@@ -100,8 +104,8 @@ pub struct BackendStatus {
     /// answered, though it had time to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<u64>,
-    /// Connections and flows of this service ever brought to it.
-    pub connections: u64,
+    /// What the service [counts](ServiceStatus::counts), as far as it was brought here.
+    pub taken: u64,
     /// Of `nat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ports: Option<SourcePorts>,

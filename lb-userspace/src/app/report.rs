@@ -28,7 +28,7 @@ use crate::{
     lack::{Lacks, Undone},
     load::Load,
     proxy::{CertificateStore, Handshakes},
-    service::{Path, Service},
+    service::{Handler, Path, Service},
 };
 
 /// Where the daemon's numbers stand.
@@ -170,7 +170,8 @@ impl Report {
                 strategy: String::new(),
                 addresses: Vec::new(),
                 ports: Vec::new(),
-                requests: backends.iter().map(|backend| backend.connections).sum(),
+                counts: "connections".to_owned(),
+                requests: backends.iter().map(|backend| backend.taken).sum(),
                 failed: 0,
                 no_source_port: 0,
                 removed: true,
@@ -191,7 +192,7 @@ impl Report {
             weight: 0,
             live: self.load.count(leaver.load),
             unanswered: None,
-            connections: self.counters.opened(leaver.id)?,
+            taken: self.counters.opened(leaver.id)?,
             source_ports: None,
         })
     }
@@ -220,14 +221,14 @@ impl Report {
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
                 unanswered: is_nat.then(|| self.swept.borrow().heard(backend.slot).unanswered),
-                connections: backend.connections.load(Ordering::Relaxed) + opened,
+                taken: backend.taken.load(Ordering::Relaxed) + opened,
                 source_ports: self.source_ports(service, backend),
             });
         }
         let left = leavers.iter().filter(|leaver| leaver.service == service.name);
         for leaver in left {
             let backend = self.leaver(leaver)?;
-            steered += backend.connections;
+            steered += backend.taken;
             backends.push(backend);
         }
         let steering = service.is_steered().then_some(&service.steering);
@@ -239,6 +240,7 @@ impl Report {
             strategy: steering.map_or(service.pool.strategy, |it| it.strategy).name().to_owned(),
             addresses: service.addresses.clone(),
             ports: service.ports.iter().map(ToString::to_string).collect(),
+            counts: counts(service).to_owned(),
             requests: running.requests.load(Ordering::Relaxed) + steered,
             failed: running.failed.load(Ordering::Relaxed),
             no_source_port: exhausted,
@@ -262,6 +264,14 @@ impl Report {
         };
         let used = self.swept.borrow().ports(backend.slot, service.protocol);
         Some(SourcePorts { used, room: u64::from(room) * ports })
+    }
+}
+
+/// What is taken is counted as: HTTP/2 and kept connections bring many requests each.
+fn counts(service: &Service) -> &'static str {
+    match service.ports.iter().any(|port| port.has(Handler::Http)) {
+        true => "requests",
+        false => "connections",
     }
 }
 

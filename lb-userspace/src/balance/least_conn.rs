@@ -21,8 +21,8 @@ pub fn pick(
             Some(std::cmp::Ordering::Greater) => {}
             Some(std::cmp::Ordering::Equal) => {
                 // The one of all tied so far that a draw by weight would take.
-                tied += u32::from(weight);
-                if rng.u32(..tied) < weight.into() {
+                tied += u64::from(weight);
+                if rng.u64(..tied) < weight.into() {
                     best = Some((index, load));
                 }
             }

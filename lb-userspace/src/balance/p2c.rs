@@ -10,30 +10,30 @@ const DRAWS: usize = 8;
 /// Weights summed up, so that a draw is one binary search.
 pub struct Wheel {
     /// `edges[i]` is the sum of the weights up to and including backend `i`.
-    edges: Box<[u32]>,
+    edges: Box<[u64]>,
 }
 
 impl Wheel {
     pub fn new(weights: impl Iterator<Item = u16>) -> Self {
         let edges = weights.scan(0, |sum, weight| {
-            *sum += u32::from(weight);
+            *sum += u64::from(weight);
             Some(*sum)
         });
         Self { edges: edges.collect() }
     }
 
-    fn before(&self, index: usize) -> u32 {
+    fn before(&self, index: usize) -> u64 {
         index.checked_sub(1).map_or(0, |i| self.edges[i])
     }
 
-    fn weight(&self, index: usize) -> u32 {
+    fn weight(&self, index: usize) -> u64 {
         self.edges[index] - self.before(index)
     }
 
     /// A weight relative to the mean of all.
     pub fn share(&self, index: usize) -> f64 {
         let total = self.edges.last().copied().unwrap_or(0);
-        f64::from(self.weight(index)) * self.edges.len() as f64 / f64::from(total)
+        self.weight(index) as f64 * self.edges.len() as f64 / total as f64
     }
 
     /// One by weight, among those that are eligible.
@@ -55,14 +55,14 @@ impl Wheel {
     /// Points in `gap` are not drawn, and nothing there is eligible.
     fn draw_around(
         &self,
-        gap: Range<u32>,
+        gap: Range<u64>,
         eligible: impl Fn(usize) -> bool,
         rng: &mut fastrand::Rng,
     ) -> Option<usize> {
         let width = gap.end - gap.start;
         let total = self.edges.last().map(|total| total - width).filter(|&total| total > 0)?;
         for _ in 0..DRAWS {
-            let point = rng.u32(..total);
+            let point = rng.u64(..total);
             let point = if point < gap.start { point } else { point + width };
             let index = self.edges.partition_point(|&edge| edge <= point);
             if eligible(index) {
@@ -79,11 +79,11 @@ impl Wheel {
         rng: &mut fastrand::Rng,
     ) -> Option<usize> {
         let open = || (0..self.edges.len()).filter(|&i| self.weight(i) > 0 && eligible(i));
-        let total: u32 = open().map(|index| self.weight(index)).sum();
+        let total: u64 = open().map(|index| self.weight(index)).sum();
         if total == 0 {
             return None;
         }
-        let mut point = rng.u32(..total);
+        let mut point = rng.u64(..total);
         // Loads move meanwhile: whoever was eligible first may be missing in the second look.
         open().find(|&index| match point.checked_sub(self.weight(index)) {
             Some(rest) => {

@@ -372,3 +372,16 @@ fn an_instance_is_preferred_or_demanded() {
     let without = Some(bench.balancer.service().backends[0].server.address);
     assert_eq!(bench.picks(&Wish { without, ..Wish::NONE }), Err(Unavailable::Full));
 }
+
+#[test]
+fn many_of_the_heaviest_weight_are_not_too_many() {
+    const MANY: usize = 70_000;
+    let mut rng = fastrand::Rng::with_seed(1);
+    let wheel = p2c::Wheel::new((0..MANY).map(|_| u16::MAX));
+    let drawn: Vec<_> = (0..100).filter_map(|_| wheel.draw(|_| true, &mut rng)).collect();
+    assert_eq!(drawn.len(), 100);
+    assert!(drawn.iter().any(|&it| it < MANY / 2) && drawn.iter().any(|&it| it >= MANY / 2));
+    let last = wheel.draw(|index| index == MANY - 1, &mut rng);
+    assert_eq!(last, Some(MANY - 1));
+    assert!(least_conn::pick(|_| u16::MAX, 0..MANY, |_| 0, &mut rng).is_some());
+}

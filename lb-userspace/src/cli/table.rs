@@ -164,8 +164,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
         refused => format!(", {refused} refused without a source port"),
     };
     let forwarding = service.forwarding.as_ref().map_or(String::new(), |it| format!(" {it}"));
-    // What the kernel opens is no request.
-    let counted = if service.path == "steer" { "connections" } else { "requests" };
+    let counted = &service.counts;
     if service.removed {
         writeln!(out, "{}  removed  {} {counted}", service.name, service.requests)?;
     } else {
@@ -187,7 +186,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
         ("STATE", Align::Left),
         ("WEIGHT", Align::Right),
         ("LIVE", Align::Right),
-        ("CONNECTIONS", Align::Right),
+        (&*counted.to_uppercase(), Align::Right),
         (if has_ports { "SOURCE PORTS" } else { "" }, Align::Right),
     ]);
     for backend in &service.backends {
@@ -196,7 +195,7 @@ fn write_service(service: &ServiceStatus, coloured: bool, out: &mut String) -> f
             state(backend),
             backend.weight.to_string(),
             backend.live.to_string(),
-            backend.connections.to_string(),
+            backend.taken.to_string(),
             backend.source_ports.map_or(String::new(), |it| format!("{} of {}", it.used, it.room)),
         ]);
     }

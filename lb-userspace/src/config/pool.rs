@@ -81,7 +81,7 @@ fn server(value: Value<'_>) -> Option<ServerDraft> {
             let (ip, port) = address::server(it)?;
             Some((it.at(ip), port))
         });
-        let weight = server.optional("weight", |it| it.number(0..=1000_u16));
+        let weight = server.optional("weight", |it| it.number(0..=u16::MAX));
         let drain = server.optional("drain", Value::boolean).unwrap_or(false);
         let server_id = server.optional("server_id", server_id);
         let region = server.optional("region", region);

@@ -76,8 +76,9 @@ impl Recipe {
     /// Words that the ring takes at most, whoever is up, if members may be in other regions (`spread`).
     pub(super) fn room(&self, spread: bool) -> u32 {
         let count = self.members.len() as u32;
-        let weights = self.members.iter().map(|member| u32::from(member.weight));
-        let turns = weights.sum::<u32>().min(count * (SLOTS_PER_MEMBER + 1));
+        let weights = self.members.iter().map(|member| u64::from(member.weight));
+        let most = count * (SLOTS_PER_MEMBER + 1);
+        let turns = weights.sum::<u64>().min(most.into()) as u32;
         let slots = match self.strategy {
             Strategy::Maglev => maglev::length(&self.members, self.size),
             Strategy::LeastConn => count,

@@ -17,7 +17,7 @@ use crate::{
 
 /// Counts a connection to `backend` taken into use, whatever its limits.
 pub(super) fn enter(load: &Load, backend: &Backend) -> Permit {
-    backend.connections.fetch_add(1, Ordering::Relaxed);
+    backend.taken.fetch_add(1, Ordering::Relaxed);
     load.enter(backend.slot)
 }
 

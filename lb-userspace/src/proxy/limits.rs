@@ -217,7 +217,7 @@ impl Gate {
                 .map(|permit| Count::Together { _permit: permit })
                 .or_else(|| worker.load.enter_below(backend.slot, hard).map(Count::Alone));
             if count.is_some() {
-                backend.connections.fetch_add(1, Ordering::Relaxed);
+                backend.taken.fetch_add(1, Ordering::Relaxed);
                 let gate = self.clone();
                 return Ok((index, Admission { backend: count, service, gate }));
             }

@@ -15,7 +15,7 @@ fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
         weight: 1,
         live,
         unanswered: None,
-        connections: 1000,
+        taken: 1000,
         source_ports: None,
     }
 }
@@ -64,6 +64,7 @@ fn status() -> Status {
             strategy: "p2c".into(),
             addresses: vec!["203.0.113.10".parse().expect("an address")],
             ports: vec!["443".into(), "20000-20999".into()],
+            counts: "requests".into(),
             requests: 2000,
             failed: 3,
             no_source_port: 0,
@@ -106,9 +107,9 @@ repaired    setting 4
 warning     this is odd
 
 web  proxy tcp p2c  203.0.113.10  port 443, 20000-20999  2000 requests, 3 failed
-  BACKEND             STATE  WEIGHT  LIVE  CONNECTIONS
-  10.0.0.11:8080      up          1    12         1000
-  [2001:db8::1]:8080  down        1     0         1000
+  BACKEND             STATE  WEIGHT  LIVE  REQUESTS
+  10.0.0.11:8080      up          1    12      1000
+  [2001:db8::1]:8080  down        1     0      1000
 ";
 
 #[test]
@@ -150,6 +151,7 @@ fn nothing_is_said_to_be_none() {
 fn what_is_steered_is_no_request() {
     let mut status = status();
     status.services[0].path = "steer".to_owned();
+    status.services[0].counts = "connections".to_owned();
     status.services[0].forwarding = Some("ipip".to_owned());
     let text = render(&status, false);
     assert!(
@@ -207,6 +209,7 @@ fn use_and_room_of_source_ports_are_shown_where_there_are_any() {
     let mut status = status();
     let service = &mut status.services[0];
     (service.path, service.no_source_port) = ("steer".into(), 7);
+    service.counts = "connections".into();
     service.backends[0].source_ports = Some(SourcePorts { used: 20_480, room: 61_440 });
     let text = render(&status, false);
     let rows = [

@@ -6,7 +6,7 @@ fn mistakes_in_servers_are_told() {
 }
 
 const ROWS: &[Row] = &[
-    ("address = '10.0.0.1:80', weight = 1000", &[]),
+    ("address = '10.0.0.1:80', weight = 65535", &[]),
     ("address = '[2001:db8::1]:80' }, { address = '10.0.0.1:80'", &[]),
     ("weight = 1", &["2:30 `address` is missing in `servers`"]),
     ("address = 'backend.local:80'", &["2:42 `backend.local:80` is not the address of a server"]),
@@ -36,8 +36,8 @@ const ROWS: &[Row] = &[
         &["2:71 server `10.0.0.1:80` is given twice"],
     ),
     (
-        "address = '10.0.0.1:80', weight = 1001",
-        &["2:66 `weight` must be a whole number from 0 to 1000, found 1001"],
+        "address = '10.0.0.1:80', weight = 65536",
+        &["2:66 `weight` must be a whole number from 0 to 65535, found 65536"],
     ),
     (
         "address = '10.0.0.1:80', weight = 0",

@@ -153,7 +153,7 @@ pool = 'c'
         "9:14 `127.0.0.1` is a loopback address",
         "10:35 `http` and `pg_tls` do not go together",
         "11:30 `randm` is not a value of `strategy`",
-        "11:86 `weight` must be a whole number from 0 to 1000, found -1",
+        "11:86 `weight` must be a whole number from 0 to 65535, found -1",
         "15:23 `force_https` on a port without the `http` handler",
         "16:8 there is no pool `c`",
     ];

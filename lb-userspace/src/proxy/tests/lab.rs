@@ -244,7 +244,7 @@ impl Lab {
     /// Connections taken into use, by backend.
     pub fn connections(&self) -> Vec<u64> {
         let backends = self.services.iter().flat_map(|service| &service.backends);
-        backends.map(|backend| backend.connections.load(Ordering::Relaxed)).collect()
+        backends.map(|backend| backend.taken.load(Ordering::Relaxed)).collect()
     }
 
     /// Requests taken and failed by the first service.
