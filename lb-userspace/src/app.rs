@@ -58,7 +58,7 @@ pub use self::{
     doubts::{doubts, flows_per_server},
     ledger::Ledger,
     notes::Notes,
-    rehearsal::examine,
+    rehearsal::{examine, refusals},
     sweeping::pause_after,
 };
 use crate::{

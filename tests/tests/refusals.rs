@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::tcp_echo,
     config::{self, steered},
@@ -52,6 +52,18 @@ fn complaint(lab: &Lab, config: &str, code: i32) -> Result<String> {
     refused(lab, run(lab, &file)?, code)
 }
 
+/// What `lb run` says of a `config` that `lb check` refuses for the same reason.
+fn complaint_of_both(lab: &Lab, config: &str) -> Result<String> {
+    let said = complaint(lab, config, 1)?;
+    let mut check = lab.lb.command(program("lb")?);
+    check.arg("check").arg(lab.directory().join("refused.toml"));
+    let checked = refused(lab, check, 1)?;
+    let reason = said.lines().last().context("nothing was said")?;
+    let reason = reason.trim_start_matches("error: ");
+    ensure!(checked.contains(reason), "{reason:?} is not in: {checked}");
+    Ok(said)
+}
+
 fn says(said: &str, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "no {word:?} in: {said}");
@@ -74,7 +86,7 @@ fn source_ports_that_are_the_host_s_own() -> Result<()> {
     let range = lab.lb.sysctl("net/ipv4/ip_local_port_range")?;
     let range = range.split_whitespace().collect::<Vec<_>>().join("-");
     let node = "[node]\nsource_ports = \"20000-40000\"";
-    let said = complaint(&lab, &valid(&lab).replace("[node]", node), 1)?;
+    let said = complaint_of_both(&lab, &valid(&lab).replace("[node]", node))?;
     says(&said, &["20000-40000", &range, "source_ports", "ip_local_port_range"]);
     Ok(())
 }
@@ -144,7 +156,7 @@ fn a_socket_that_somebody_else_has() -> Result<()> {
 
     fs::remove_file(&path)?;
     fs::write(&path, "precious")?;
-    let said = complaint(&lab, &valid(&lab), 1)?;
+    let said = complaint_of_both(&lab, &valid(&lab))?;
     says(&said, &[&path.display().to_string(), "no socket"]);
     assert_eq!(fs::read_to_string(&path)?, "precious");
     Ok(())
@@ -196,7 +208,7 @@ fn a_data_path_of_another_namespace() -> Result<()> {
 fn a_pin_dir_on_no_bpffs() -> Result<()> {
     let lab = Lab::up()?;
     let ours = pins(lab.tag()).display().to_string();
-    let said = complaint(&lab, &valid(&lab).replace(&ours, "/tmp/lb"), 1)?;
+    let said = complaint_of_both(&lab, &valid(&lab).replace(&ours, "/tmp/lb"))?;
     says(&said, &["/tmp/lb is not on a bpffs", "mount -t bpf"]);
     Ok(())
 }
@@ -237,10 +249,10 @@ fn an_announced_address_that_the_host_cannot_do_without() -> Result<()> {
     let proxied = steered.replace("port = 9000", "port = 9000, handlers = [\"http\"]");
     for config in [&steered, &proxied] {
         let inner = config.replace(&VIP4.to_string(), &INNER4.to_string());
-        let said = complaint(&lab, &inner, 1)?;
+        let said = complaint_of_both(&lab, &inner)?;
         says(&said, &["10.102.0.1 is the one by which", "`ip route get 10.102.0.1", "dropped"]);
         let outer = config.replace(&VIP6.to_string(), "fd65:1::1");
-        let said = complaint(&lab, &outer, 1)?;
+        let said = complaint_of_both(&lab, &outer)?;
         says(&said, &["fd65:1::1 is this host's own on up0", "ssh", "fd65:1::1/128 dev up0"]);
     }
     Ok(())

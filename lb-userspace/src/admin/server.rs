@@ -86,6 +86,18 @@ impl Door {
         Ok(Self { listener, path: SocketPath { path: path.to_owned(), identity, lock } })
     }
 
+    /// What would keep [`open`](Self::open) from it beside another daemon, which may well run.
+    ///
+    /// # Errors
+    ///
+    /// Something else is there.
+    pub fn examine(path: &Path) -> Result<(), Error> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => Err(Error::NoSocket(path.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the socket again where somebody removed it, or the directory that it was in: without
     /// it nobody could ask or order anything until a restart. Answers whether that was so.
     fn stand(&mut self) -> Result<bool, Error> {

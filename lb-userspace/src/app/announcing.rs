@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::answering::{Unanswered, unanswered};
 use crate::{
-    host::{Host, HostError, Interface, LocalAddress},
+    host::{Host, HostError, Interface, LocalAddress, Surroundings},
     service::Service,
     settings::Config,
 };
@@ -86,7 +86,7 @@ impl Announcing {
         let new: Vec<_> = shared.difference(&self.shared).cloned().collect();
         self.shared = shared;
         if !new.is_empty() {
-            let sources = sources(host, services).await?;
+            let sources = sources(services, |server| host.source_towards(server)).await?;
             findings.extend(new.iter().map(|local| judge(local, &sources, &interfaces)));
         }
         Ok(findings)
@@ -108,16 +108,38 @@ impl Announcing {
     }
 }
 
+/// Why a start would be refused in these surroundings.
+pub(super) async fn refusals(
+    here: &Surroundings,
+    interfaces: &[Interface],
+    services: &[Arc<Service>],
+) -> Result<Vec<String>, HostError> {
+    let announced: BTreeSet<_> = services.iter().flat_map(|it| &it.addresses).collect();
+    let mut shared = here.local_addresses().await?;
+    shared.retain(|local| announced.contains(&local.address));
+    if shared.is_empty() {
+        return Ok(Vec::new());
+    }
+    let source = async |server| here.way_to(server).await.map(|way| way.source);
+    let sources = sources(services, source).await?;
+    let findings = shared.iter().map(|local| judge(local, &sources, interfaces));
+    let refusals = findings.filter_map(|finding| match finding {
+        Finding::Refusal(why) => Some(why),
+        Finding::Warning(_) | Finding::Remark(_) => None,
+    });
+    Ok(refusals.collect())
+}
+
 /// The addresses that packets to servers carry, each with one of those servers.
 async fn sources(
-    host: &Host,
     services: &[Arc<Service>],
+    source_towards: impl AsyncFn(IpAddr) -> Result<IpAddr, HostError>,
 ) -> Result<BTreeMap<IpAddr, IpAddr>, HostError> {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
     let servers: BTreeSet<_> = servers.map(|server| server.address.ip()).collect();
     let mut sources = BTreeMap::new();
     for server in servers {
-        match host.source_towards(server).await {
+        match source_towards(server).await {
             Ok(source) => drop(sources.entry(source).or_insert(server)),
             Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
             Err(error) => return Err(error),

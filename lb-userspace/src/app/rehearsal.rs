@@ -1,10 +1,45 @@
 //! What `lb check` tries out beside reading the configuration: all that a start does with it short
 //! of changing anything.
 
+use tokio::runtime;
+
+use super::announcing;
 use crate::{
+    admin::Door,
     config::NamedFile,
+    datapath::Pins,
+    host::{self, Surroundings},
     proxy::{self, CertificateStore},
+    settings::Config,
 };
+
+/// Why a start on this host would be refused. Nothing where the configuration is for another host:
+/// its interfaces are not here.
+#[must_use]
+pub fn refusals(config: &Config) -> Vec<String> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let looked = runtime.map_err(anyhow::Error::from);
+    let looked = looked.and_then(|runtime| runtime.block_on(look(config)));
+    looked.unwrap_or_else(|error| vec![format!("cannot look at this host: {error:#}")])
+}
+
+async fn look(config: &Config) -> anyhow::Result<Vec<String>> {
+    let here = Surroundings::open()?;
+    let interfaces = here.interfaces().await?;
+    let is_named = |name: &str| config.node.interfaces.iter().any(|it| it.matches(name));
+    if !interfaces.iter().any(|interface| is_named(&interface.name)) {
+        return Ok(Vec::new());
+    }
+    let mut refusals = announcing::refusals(&here, &interfaces, &config.services).await?;
+    let tried = [
+        host::check_source_ports(&config.node.source_ports).map_err(anyhow::Error::from),
+        Door::examine(&config.admin.listen).map_err(anyhow::Error::from),
+        Pins::examine(&config.node.pin_dir).map_err(anyhow::Error::from),
+    ];
+    let refused = tried.into_iter().filter_map(Result::err);
+    refusals.extend(refused.map(|error| format!("{error:#}")));
+    Ok(refusals)
+}
 
 /// What is wrong with a file that a configuration names.
 #[must_use]

@@ -14,6 +14,13 @@ pub(super) fn check(file: &Path) -> ExitCode {
             for doubt in doubts.chain(app::link_doubts(&config)) {
                 complain(&format!("warning: {doubt}"));
             }
+            let refusals = app::refusals(&config);
+            if !refusals.is_empty() {
+                for refusal in refusals {
+                    complain(&format!("error: {refusal}"));
+                }
+                return ExitCode::from(1);
+            }
             match print(&format!("ok: {}\n", Summary::of(&config))) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error),

@@ -81,6 +81,15 @@ impl Pins {
         Ok(())
     }
 
+    /// What would keep [`open`](Self::open) from it beside another daemon, which may well run.
+    ///
+    /// # Errors
+    ///
+    /// It is on no bpffs, and none can be mounted there.
+    pub fn examine(root: &Path) -> Result<(), DatapathError> {
+        is_on_bpffs(root).map(drop)
+    }
+
     /// Whether a daemon holds the directory.
     #[must_use]
     pub fn are_held(root: &Path) -> bool {
@@ -304,14 +313,19 @@ fn namespace_inode() -> io::Result<u64> {
     fs::metadata("/proc/thread-self/ns/net").map(|found| found.ino())
 }
 
-fn mount_bpffs(root: &Path) -> Result<(), DatapathError> {
+/// `false`: it would be if one were mounted by convention.
+fn is_on_bpffs(root: &Path) -> Result<bool, DatapathError> {
     let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let is_bpffs = is_bpffs(there).map_err(|s| DatapathError::pins("examined", there, s))?;
-    if is_bpffs {
-        return Ok(());
-    }
-    if !root.starts_with(BPFFS) {
+    if !is_bpffs && !root.starts_with(BPFFS) {
         return Err(DatapathError::NoBpffs { path: root.to_owned() });
+    }
+    Ok(is_bpffs)
+}
+
+fn mount_bpffs(root: &Path) -> Result<(), DatapathError> {
+    if is_on_bpffs(root)? {
+        return Ok(());
     }
     let (kind, target) = (c"bpf".as_ptr(), CString::new(BPFFS).expect("no zero in it"));
     let options = c"mode=0700".as_ptr().cast();
