@@ -377,7 +377,7 @@ fn an_instance_is_preferred_or_demanded() {
 fn many_of_the_heaviest_weight_are_not_too_many() {
     const MANY: usize = 70_000;
     let mut rng = fastrand::Rng::with_seed(1);
-    let wheel = p2c::Wheel::new((0..MANY).map(|_| u16::MAX));
+    let wheel = Wheel::new((0..MANY).map(|_| u16::MAX));
     let drawn: Vec<_> = (0..100).filter_map(|_| wheel.draw(|_| true, &mut rng)).collect();
     assert_eq!(drawn.len(), 100);
     assert!(drawn.iter().any(|&it| it < MANY / 2) && drawn.iter().any(|&it| it >= MANY / 2));
