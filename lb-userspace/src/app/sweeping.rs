@@ -68,11 +68,22 @@ pub(super) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
             Err(panic) => return error!(%panic, "flows are no longer swept"),
         };
         let took = began.elapsed();
-        let Sweep { population, expired, orphans, corrected, named, sample, heard, ports, .. } =
-            sweep;
+        let Sweep {
+            population,
+            expired,
+            orphans,
+            corrected,
+            flows,
+            named,
+            sample,
+            heard,
+            ports,
+            ..
+        } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
         let began = Some(began);
-        swept.send_replace(Swept { population, named, sample, heard, ports, began });
+        let last = swept.send_replace(Swept { population, named, sample, heard, ports, began });
+        sweeper.reuse(flows, last.heard, last.ports);
         time::sleep(pause_after(took)).await;
     }
 }

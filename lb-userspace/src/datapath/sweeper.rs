@@ -47,6 +47,18 @@ pub struct Sweeper {
     orphans: Orphans,
     /// Slots that were being written, by their flow's number, with the word and since when.
     held: HashMap<u32, (u64, u64)>,
+    /// Lists of an earlier sweep, to be used again.
+    spare: Spare,
+}
+
+/// The lists that have a place for each load slot: megabytes, which an allocator of many threads had
+/// better not be asked for each second.
+#[derive(Default)]
+struct Spare {
+    before: Vec<Option<u64>>,
+    flows: Vec<u64>,
+    heard: Vec<Heard>,
+    ports: Vec<[u64; 2]>,
 }
 
 /// What one sweep found and did.
@@ -116,7 +128,13 @@ impl Sweeper {
         let watch = DriftWatch::new(load.slots());
         let held = HashMap::new();
         let orphans = Orphans::default();
-        Self { flows, load, lifetimes, watch, orphans, held }
+        Self { flows, load, lifetimes, watch, orphans, held, spare: Spare::default() }
+    }
+
+    /// Takes the lists of a sweep back that nobody reads any more.
+    pub fn reuse(&mut self, flows: Vec<u64>, heard: Vec<Heard>, ports: Vec<[u64; 2]>) {
+        let before = mem::take(&mut self.spare.before);
+        self.spare = Spare { before, flows, heard, ports };
     }
 
     /// One walk through all flows; `now` as [`clock::now`](super::clock::now) reads it.
@@ -124,17 +142,18 @@ impl Sweeper {
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
         let slots = self.load.slots();
-        let (heard, ports) = (vec![Heard::default(); slots], vec![[0; 2]; slots]);
-        let sweep = Sweep { flows: vec![0; slots], heard, ports, ..Sweep::default() };
-        let declared = self.lifetimes.declared().filter(|declared| declared.is_due(now));
-        let mut walk = Walk {
-            now,
-            lifetimes: self.lifetimes.table(),
-            declared,
-            undeclared: 0,
-            before: self.readings(),
-            sweep,
+        let Spare { mut before, flows: counts, heard, ports } = mem::take(&mut self.spare);
+        before.clear();
+        before.extend(self.readings());
+        let sweep = Sweep {
+            flows: cleared(counts, slots),
+            heard: cleared(heard, slots),
+            ports: cleared(ports, slots),
+            ..Sweep::default()
         };
+        let declared = self.lifetimes.declared().filter(|declared| declared.is_due(now));
+        let mut walk =
+            Walk { now, lifetimes: self.lifetimes.table(), declared, undeclared: 0, before, sweep };
         // In the order in which flows move, so that none is met in neither part.
         for part in [Part::Pending, Part::Established] {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
@@ -156,6 +175,7 @@ impl Sweeper {
         }
         sweep.orphans = self.orphans.sweep(&flows);
         self.reconcile(&before, &mut sweep);
+        self.spare.before = before;
         sweep
     }
 
@@ -275,8 +295,14 @@ impl Sweeper {
         }
     }
 
-    fn readings(&self) -> Vec<Option<u64>> {
+    fn readings(&self) -> impl Iterator<Item = Option<u64>> + '_ {
         let slots = 0..self.load.slots() as u32;
-        slots.map(|slot| Some(self.load.reading(LoadSlot(slot)))).collect()
+        slots.map(|slot| Some(self.load.reading(LoadSlot(slot))))
     }
+}
+
+fn cleared<T: Clone + Default>(mut list: Vec<T>, length: usize) -> Vec<T> {
+    list.clear();
+    list.resize(length, T::default());
+    list
 }
