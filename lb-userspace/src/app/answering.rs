@@ -124,7 +124,8 @@ mod tests {
     fn an_address_in_a_link_s_network_is_told_while_nobody_answers_for_it() {
         let text = "[node]\ninterfaces = ['eth0']\n[[services]]\nname = 'a'\n\
                     addresses = ['10.1.0.100', 'fd01::100', '203.0.113.1']\n\
-                    ports = [{ port = 80 }]\nload_balancer.servers = [{ address = '10.2.0.1:80' }]\n";
+                    ports = [{ port = 80, handlers = ['http'] }]\n\
+                    load_balancer.servers = [{ address = '10.2.0.1:80' }]\n";
         let config = config::parse(std::path::Path::new("lb.toml"), text);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let interfaces = [("lo", true), ("eth0", false), ("eth1", false)];

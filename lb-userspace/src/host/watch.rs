@@ -233,7 +233,7 @@ mod tests {
         both.extend(message(libc::RTM_NEWLINK, &[0; 16]));
         let expected = Changes { links: true, addresses: true, ..Changes::default() };
         assert_eq!(changes_in(&both), expected);
-        assert_eq!(changes_in(&both[..60]), Changes { addresses: true, ..Changes::default() });
+        assert_eq!(changes_in(&both[..59]), Changes { addresses: true, ..Changes::default() });
         assert_eq!(changes_in(&[0; 64]), Changes::default());
         assert_eq!(changes_in(&[1]), Changes::default());
     }
