@@ -23,7 +23,8 @@ fn a_valid_file_is_summed_up() {
     let output = check(&example);
     assert_eq!(output.status.code(), Some(0));
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let expected = "ok: 3 services, 2 steered ports, 2 proxied ports, 6 servers, 0 certificates\n";
+    let expected = "ok: 3 services, 2 steered ports, 2 proxied ports, 6 servers, 0 certificates\n\
+                    nat: up to 30720 flows at a time to each port of a server\n";
     assert_eq!(stdout, expected);
     assert!(output.stderr.is_empty());
 }

@@ -21,7 +21,7 @@ const KEPT: f64 = 32.0;
 const TABLE: [(&str, usize, f64); 12] = [
     ("fields", 10, 12.0),
     ("too-many-fields", 10, 4.0),
-    ("cookies", 10, 4.0),
+    ("cookies", 10, 12.0),
     ("large-values", 10, 12.0),
     ("uploads", 8, 16.0),
     ("tiny-uploads", 8, 16.0),

@@ -144,7 +144,7 @@ const ROWS: &[Row] = &[
         answer: "HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nhi",
         ends: false,
         seen: (OK, "hi", &["content-length: 2", "!connection"]),
-        is_kept: true,
+        is_kept: false,
     },
     Row {
         request: GET,
