@@ -265,8 +265,8 @@ const FEW: u32 = 256;
 #[test]
 fn who_runs_out_of_files_takes_nobody_down() -> Result<()> {
     // A client that is gone looks like one that waits for its answer: not for long, here.
-    let briefly = "[proxy]\ntermination_delay = \"100ms\"\n\n";
-    let services = |lab: &Lab| Ok(briefly.to_owned() + &by_http(lab)?);
+    let briefly = "[proxy]\ntermination_delay = \"100ms\"";
+    let services = |lab: &Lab| Ok(by_http(lab)?.replace("[proxy]", briefly));
     let stage = Stage::up_short_of_files(FEW, services)?;
     let mut streams = established(&stage, ENOUGH)?;
     let connect = || -> Result<Vec<TcpStream>> {
