@@ -217,7 +217,7 @@ pub(super) fn allowance(worker: &Worker) -> Allowance {
 
 pub(super) fn fault(failure: &Failure) -> Fault {
     match failure {
-        Failure::Unsent(_) | Failure::Closed => Fault::Closed,
+        Failure::Unsent(_) | Failure::Closed | Failure::Reset => Fault::Closed,
         Failure::Refused => Fault::Refused,
         Failure::Body(fault) => *fault,
         Failure::SlowBody => Fault::SlowBody,

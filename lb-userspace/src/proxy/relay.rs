@@ -91,12 +91,18 @@ pub(super) async fn relay<C: Side, B: Side>(
     backend: (B, Bytes),
     silence: Silence,
 ) -> io::Result<()> {
-    let (mut client, to_backend) = (client.0, Direction::new(client.1));
-    let (mut backend, to_client) = (backend.0, Direction::new(backend.1));
-    let moved = move_both(&mut client, &mut backend, to_backend, to_client, silence).await;
+    let (mut client, mut to_backend) = (client.0, Direction::new(client.1));
+    let (mut backend, mut to_client) = (backend.0, Direction::new(backend.1));
+    let (up, down) = (&mut to_backend, &mut to_client);
+    let moved = move_both(&mut client, &mut backend, up, down, silence).await;
     if moved.is_err() {
-        reset(&client);
-        reset(&backend);
+        // Who was told of an orderly end has all, or will have it: a reset would take it back.
+        if to_client.stage != Stage::Ended {
+            reset(&client);
+        }
+        if to_backend.stage != Stage::Ended {
+            reset(&backend);
+        }
     }
     moved
 }
@@ -112,8 +118,8 @@ pub(super) fn reset<S: Side>(side: &S) {
 async fn move_both<C: Side, B: Side>(
     client: &mut C,
     backend: &mut B,
-    mut to_backend: Direction,
-    mut to_client: Direction,
+    to_backend: &mut Direction,
+    to_client: &mut Direction,
     silence: Silence,
 ) -> io::Result<()> {
     let mut alarm = Alarm::default();

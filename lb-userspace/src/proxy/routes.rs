@@ -43,7 +43,8 @@ pub enum Error {
 #[derive(Default)]
 pub struct Routes {
     frontends: HashMap<(IpAddr, u16), Arc<Frontend>>,
-    /// Those that take requests, at one of their ports.
+    /// Those that take requests, at one of their ports: one that serves more than redirects, and
+    /// that asks for certificates if any does.
     services: HashMap<Arc<str>, Arc<Site>>,
 }
 
@@ -97,7 +98,12 @@ impl Routes {
             for port in proxied(running) {
                 let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators));
                 if site.is_http {
-                    services.entry(running.service.name.clone()).or_insert_with(|| site.clone());
+                    let named = services
+                        .entry(running.service.name.clone())
+                        .or_insert_with(|| site.clone());
+                    if site.is_stricter(named) {
+                        *named = site.clone();
+                    }
                 }
                 for &address in &running.service.addresses {
                     for number in port.numbers() {
@@ -186,10 +192,17 @@ impl Site {
         Silence { idle: self.idle_timeout, termination: settings.termination_delay }
     }
 
+    /// Whether requests that come by the service's name are rather judged by this port's rules.
+    fn is_stricter(&self, other: &Self) -> bool {
+        let rank = |site: &Self| (site.redirect.is_none(), site.client_auth.is_some());
+        rank(self) > rank(other)
+    }
+
     /// Whether all servers that may get a connection are known to speak HTTP/2 without TLS.
     pub fn speaks_h2c(&self) -> bool {
-        let mut up = self.running().backends.iter().filter(|backend| backend.is_up()).peekable();
-        up.peek().is_some() && up.all(|backend| backend.speaks_h2c())
+        let backends = self.running().backends.iter();
+        let mut open = backends.filter(|backend| backend.is_open()).peekable();
+        open.peek().is_some() && open.all(|backend| backend.speaks_h2c())
     }
 
     pub fn running(&self) -> &Arc<RunningService> {

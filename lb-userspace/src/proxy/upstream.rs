@@ -75,6 +75,8 @@ pub(super) enum Failure {
     Unsent(Box<Request<RequestBody>>),
     /// The connection ended before a whole response header.
     Closed,
+    /// The request's stream alone did, and not because it was refused.
+    Reset,
     /// The server says that it did nothing about it (RFC 9113 8.7).
     Refused,
     /// The client did not deliver the request it began.

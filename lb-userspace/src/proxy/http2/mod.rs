@@ -48,6 +48,7 @@ pub(super) async fn send(
     mut request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Refusal> {
     let mut why = Fault::Closed;
+    let mut was_repeated = false;
     for _ in 0..MOST {
         let stream = by(deadline, worker.http2.stream(worker, address)).await;
         let stream = match stream.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
@@ -63,7 +64,9 @@ pub(super) async fn send(
                 why = Fault::Refused;
                 spare.whole().await.map_err(|fault| Refusal::Final(of_lost_body(fault)))?
             }
-            Err(Failure::Closed) if was_kept => {
+            // As by HTTP/1, once: the connection may have been closed before the request came.
+            Err(Failure::Closed) if was_kept && !was_repeated => {
+                was_repeated = true;
                 spare.again().ok_or(Refusal::Final(Fault::Closed))?
             }
             Err(failure) => return Err(Refusal::Final(fault(&failure))),
@@ -119,7 +122,11 @@ fn failure(error: &hyper::Error, progress: Option<&Progress>, stream: &Stream) -
             stream.connection().refused();
             Failure::Refused
         }
-        _ => Failure::classify(error, progress),
+        _ => match Failure::classify(error, progress) {
+            // The server had the request, and may have done something.
+            Failure::Closed if cause.is_some_and(h2::Error::is_reset) => Failure::Reset,
+            failure => failure,
+        },
     }
 }
 

@@ -25,6 +25,7 @@ const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
+const INTERNAL_ERROR: u32 = 2;
 const REFUSED_STREAM: u32 = 7;
 /// `:status: 200`, by the static table.
 const OK: u8 = 0x88;
@@ -38,6 +39,8 @@ pub enum Does {
     RefusesAtOnce,
     /// When all of the body has come.
     RefusesAtLast,
+    /// When all of the body has come, which it may have done something with.
+    Fails,
     /// The connection goes away, and has looked at none of its requests from this one on.
     GoesAwayAtOnce,
     GoesAwayAtLast,
@@ -156,6 +159,7 @@ impl Connection {
         let Some(&(does, body)) = self.streams.get(&id) else { return Ok(()) };
         match does {
             Does::RefusesAtLast => self.refuse(id).await,
+            Does::Fails => self.reset(id, INTERNAL_ERROR).await,
             Does::GoesAwayAtLast => self.go_away(id).await,
             Does::Answers | Does::GoesAwayInOrder => {
                 let text = format!("{} {body}", self.number);
@@ -168,8 +172,12 @@ impl Connection {
     }
 
     async fn refuse(&mut self, id: u32) -> std::io::Result<()> {
+        self.reset(id, REFUSED_STREAM).await
+    }
+
+    async fn reset(&mut self, id: u32, reason: u32) -> std::io::Result<()> {
         self.forget(id);
-        self.send(RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes()).await
+        self.send(RST_STREAM, 0, id, &reason.to_be_bytes()).await
     }
 
     async fn go_away(&mut self, id: u32) -> std::io::Result<()> {

@@ -112,6 +112,32 @@ async fn what_a_server_did_not_look_at_is_sent_again_with_its_body() {
     }
 }
 
+/// A request that a server fails is not tried on every connection and server there is.
+#[tokio::test]
+async fn what_a_server_failed_is_sent_once() {
+    let failed = Arc::<AtomicUsize>::default();
+    let script = {
+        let failed = failed.clone();
+        move |_, request| match request {
+            0 => Does::Answers,
+            _ => {
+                failed.fetch_add(1, Ordering::SeqCst);
+                Does::Fails
+            }
+        }
+    };
+    let servers = [frames::server(100, script.clone()).await, frames::server(100, script).await];
+    let lab = start(&servers.each_ref().map(|server| server.listening.address)).start();
+    for _ in 0..20 {
+        let before = failed.load(Ordering::SeqCst);
+        let status = Raw::connect(lab.address).await.get("/", "").await.status().to_owned();
+        let sent = failed.load(Ordering::SeqCst) - before;
+        assert!((status.as_str(), sent) == ("200", 0) || (status.as_str(), sent) == ("502", 1));
+    }
+    assert!(failed.load(Ordering::SeqCst) >= 18);
+    lab.finish().await;
+}
+
 #[tokio::test]
 async fn another_server_takes_what_one_refuses_for_good() {
     for does in [Does::RefusesAtLast, Does::GoesAwayAtLast] {
