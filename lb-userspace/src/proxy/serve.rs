@@ -89,8 +89,14 @@ async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, o
         return Box::pin(relayed(&worker, &site, stream, &origin, session.as_ref())).await;
     }
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let is_told = site.terminator.as_ref().is_some_and(|it| it.forwards_client_cert);
-    let certificate = is_told.then(|| client_cert::element(stream.get_ref().1)).flatten();
+    // A request may be for another service here than the one that the handshake named.
+    let tells = |site: &Arc<Site>| {
+        site.terminator.as_ref().is_some_and(|terminator| terminator.forwards_client_cert)
+    };
+    let session = stream.get_ref().1;
+    // Most show none, and a port may have ten thousand services.
+    let is_told = session.peer_certificates().is_some() && frontend.sites().any(tells);
+    let certificate = is_told.then(|| client_cert::element(session)).flatten();
     let client = Client::secured(worker, origin, &site, certificate);
     if is_http2 {
         Box::pin(http::serve2(client, stream, Bytes::new())).await;

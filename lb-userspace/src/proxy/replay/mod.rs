@@ -24,7 +24,7 @@ use super::{
     answer::Fault,
     body::RequestBody,
     exchange::{Course, Exchange, count, exchange},
-    headers::Names,
+    headers::{Names, X_FORWARDED_CLIENT_CERT},
     http::Client,
     routes::Site,
     spare::Spare,
@@ -121,6 +121,10 @@ impl<'a> Replayable<'a> {
         let src = source_header(source, directions.state.as_deref());
         let names = self.names();
         self.spare.set(&names.replay_src, Some(src));
+        // What one service is told of the client's certificate is not another's to know.
+        if directions.app.is_some() && self.client.certificate(&target).is_none() {
+            self.spare.set(&X_FORWARDED_CLIENT_CERT, None);
+        }
         count(&target);
         let wish = wish(directions, source);
         let answered = self.exchange(&target, &wish, directions.timeout).await?;

@@ -263,3 +263,46 @@ async fn servers_are_told_who_the_client_is_where_that_is_wanted() {
     std::fs::remove_file(ca).unwrap();
     lab.finish().await;
 }
+
+/// What is told of a client's certificate goes by the service that answers, not by the name that the
+/// handshake was for, and not along with a replay.
+#[tokio::test]
+async fn a_certificate_is_told_by_what_the_service_wants() {
+    let (silent, told) = (backend::echo().await, backend::echo().await);
+    let replaying = backend::http(|_| async {
+        let response = hyper::Response::builder().header("fly-replay", "app=service-0");
+        response.body(backend::full("")).unwrap()
+    })
+    .await;
+    let authority = Authority::new();
+    let ca = ca_file(&authority, "wants");
+    let names = ["silent.example.com", "told.example.com", "replaying.example.com"];
+    let servers = [silent.address, told.address, replaying.address];
+    let mut plans: Vec<_> = servers.iter().map(|&server| Plan::https(&[server])).collect();
+    for (plan, name) in plans.iter_mut().zip(names) {
+        plan.hostnames = vec![name.into()];
+        demanding(plan, ca.clone(), true);
+    }
+    for plan in &mut plans[1..] {
+        plan.tls.as_mut().unwrap().forward_client_cert = true;
+    }
+    let mut start = Start::new(plans[0].clone());
+    start.plans = plans;
+    let (cert, key) = client::certificate(&names);
+    start.certificates = vec![(cert.clone(), key)];
+    let lab = start.start();
+    for handshake in names {
+        let config = client_config(&cert, Some(&authority.issue("Ann")));
+        let stream = client::tls(lab.address, handshake, config).await.unwrap();
+        let mut client = Raw::over(stream);
+        for (asked, is_told) in names.into_iter().zip([false, true, false]) {
+            client.send(&format!("GET / HTTP/1.1\r\nHost: {asked}\r\n\r\n")).await;
+            let body = client.reply().await.body;
+            assert!(body.contains("host: "), "{asked}: {body}");
+            let found = body.contains("x-forwarded-client-cert: Hash=");
+            assert_eq!(found, is_told, "{handshake}, then {asked}: {body}");
+        }
+    }
+    std::fs::remove_file(ca).unwrap();
+    lab.finish().await;
+}
