@@ -1,7 +1,7 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `interface, lack, service, settings, load, fleet, tables ← {control, health, balance, proxy, datapath, host,
-//! admin} ← app`: the modules in braces do not import each other; `app` carries values and
+//! `interface, lack, service, settings, load, fleet, tables ← {admin, balance, config, control,
+//! datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each other; `app` carries values and
 //! channels between them.
 
 pub mod admin;

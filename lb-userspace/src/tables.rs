@@ -79,8 +79,8 @@ pub struct Region<'a> {
     pub members: &'a [u32],
 }
 
-/// The regions of a [`Ring`] with `length` slots that `words` begin with, the nearest first: as many as
-/// are all there.
+/// Returns the regions, nearest first, of the [`Ring`] with `length` slots at the start of `words`:
+/// as many as are complete.
 pub fn regions(words: &[u32], length: u32) -> impl Iterator<Item = Region<'_>> {
     let mut rest = Some((words, length));
     std::iter::from_fn(move || {

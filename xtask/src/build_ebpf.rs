@@ -34,7 +34,8 @@ pub struct Options<'a> {
     pub bench: bool,
     /// A clock and random numbers that `fuzz` sets.
     pub fuzz: bool,
-    /// Architecture whose registers BPF's tracing arguments come from, as in `CARGO_CFG_TARGET_ARCH`.
+    /// The architecture whose registers carry the arguments of BPF tracing programs, as in
+    /// `CARGO_CFG_TARGET_ARCH`.
     pub arch: &'a str,
 }
 
@@ -84,7 +85,7 @@ pub fn build_to(options: Options<'_>, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the objects and puts copies into `directory`: `lb.bpf.o`, the daemon's, and `decap.bpf.o`,
+/// Builds the objects and puts copies into `directory`: `lb.bpf.o` for the daemon and `decap.bpf.o`
 /// for backends.
 pub fn build_into(options: Options<'_>, directory: &Path) -> Result<()> {
     let balancer = build(options)?;

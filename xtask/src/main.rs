@@ -62,8 +62,12 @@ enum Task {
         /// Such as 6.12; 6.1 and 6.12 where none is named.
         versions: Vec<String>,
     },
-    /// Check who imports whom, and sizes.
-    Tidy,
+    /// Check who imports whom, sizes and names.
+    Tidy {
+        /// Also where the house is not in order yet.
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,7 +90,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name, arguments } => bench::bench(&name, &arguments),
         Task::Fuzz { arguments } => fuzz::fuzz(&arguments),
         Task::Kernels { versions } => kernels::kernels(&versions),
-        Task::Tidy => tidy::tidy(),
+        Task::Tidy { all } => tidy::tidy(all),
     }
 }
 

@@ -14,7 +14,7 @@ type Step = (&'static str, fn() -> Result<()>);
 
 const STEPS: [Step; 5] = [
     ("format", format),
-    ("tidy", tidy::tidy),
+    ("tidy", || tidy::tidy(false)),
     ("lints", lints),
     ("build", build),
     ("tests", tests),

@@ -1,7 +1,7 @@
 //! Who may import whom.
 
 use super::{
-    Finding,
+    finding::Finding,
     source::{Source, in_name},
 };
 
@@ -253,9 +253,8 @@ mod tests {
         let text = "use crate::{\n    control::{plan, health},\n    load::Load,\n};\n";
         assert_eq!(
             messages("lb-userspace/src/health/probe.rs", text),
-            [
-                "lb-userspace/src/health/probe.rs:2: `health` must not use `control`: it is not below it"
-            ]
+            ["lb-userspace/src/health/probe.rs:2: `health` must not use `control`: it is not \
+              below it"]
         );
         assert_eq!(messages("lb-userspace/src/app.rs", text), [""; 0]);
     }

@@ -1,6 +1,6 @@
 //! How long files and functions may be, and what things must not be called.
 
-use super::{Finding, source::Source};
+use super::{finding::Finding, source::Source};
 
 const FILE: usize = 400;
 const FUNCTION: usize = 60;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Finding;
+use super::finding::Finding;
 
 pub struct Source {
     /// Relative to the workspace, with forward slashes.
     pub path: PathBuf,
+    pub text: String,
     /// The file's lines as they are.
     pub lines: usize,
     /// Comments and the contents of literals replaced by spaces; lines are kept.
@@ -15,7 +16,8 @@ pub struct Source {
 
 impl Source {
     pub fn new(path: &Path, text: &str) -> Self {
-        Self { path: path.to_path_buf(), lines: text.lines().count(), code: blank(text) }
+        let lines = text.lines().count();
+        Self { path: path.to_path_buf(), text: text.into(), lines, code: blank(text) }
     }
 
     /// Whether it is the file, or lies in the directory, that `prefix` names.
