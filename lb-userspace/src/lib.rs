@@ -1,8 +1,8 @@
 //! The `lb` load balancer's userspace half.
 //!
 //! `interface, lack, service, settings, load, fleet, tables ← {admin, balance, config, control,
-//! datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each other; `app` carries values and
-//! channels between them.
+//! datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each other;
+//! `app` carries values and channels between them.
 
 pub mod admin;
 pub mod app;

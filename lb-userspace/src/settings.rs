@@ -211,8 +211,8 @@ pub struct ProxySettings {
     pub idle_timeout: Duration,
     /// How peers that vanished are noticed.
     pub keepalive: Keepalive,
-    /// How long a relay or tunnel lives without a byte after one side has ended, or an exchange after
-    /// the client has ended its side. Default: no limit for relays, 10 s for requests.
+    /// How long a relay or tunnel lives without a byte after one side has ended, or an exchange
+    /// after the client has ended its side. Default: no limit for relays, 10 s for requests.
     pub termination_delay: Option<Duration>,
     /// Of a request, in bytes; larger ones are answered with 431. Default 64 KiB.
     pub max_header_size: usize,
