@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
 use super::{
-    Drain, Drained, Explanation, FlowList, FlowQuery, Question, Status, TraceLine, TraceQuery,
+    explain::{Explanation, Question, TraceLine, TraceQuery},
+    flows::{FlowList, FlowQuery},
+    order::{Drain, Drained},
+    status::Status,
 };
 
 /// For the whole exchange.

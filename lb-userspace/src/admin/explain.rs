@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Transport;
+use super::selector::Transport;
 
 /// The JSON of `POST /v1/explain`: a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowState, Selector, Transport};
+use super::selector::{FlowState, Selector, Transport};
 
 /// The JSON of `POST /v1/flows`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

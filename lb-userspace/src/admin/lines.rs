@@ -9,7 +9,7 @@ use std::{
 use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::mpsc;
 
-use super::TraceLine;
+use super::explain::TraceLine;
 
 /// Ends with its sender. Dropped when the asker leaves, which the sender then sees.
 pub(super) struct Lines(mpsc::Receiver<TraceLine>);

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Explanation, FlowList, FlowQuery, Question, TraceLine, TraceQuery};
+use super::{
+    explain::{Explanation, Question, TraceLine, TraceQuery},
+    flows::{FlowList, FlowQuery},
+};
 
 /// The JSON of `PUT /v1/drain`: a server of a service takes nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,7 +34,13 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Asked, Error, Order, Orders, Status, lines::Lines, lock::Lock};
+use super::{
+    Error,
+    lines::Lines,
+    lock::Lock,
+    order::{Asked, Order, Orders},
+    status::Status,
+};
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;

@@ -3,15 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
-
 use super::{
-    Errors, LoadError, node, read_text,
+    LoadError,
+    diagnostic::Errors,
+    node, read_text,
     reader::{Report, Value},
     root,
     scalar::absolute_path,
     section::Section,
 };
+use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
 
 /// Where the daemon of a configuration listens and keeps what outlives it.
 #[derive(Clone, Debug, PartialEq, Eq)]

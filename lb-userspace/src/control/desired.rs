@@ -11,9 +11,11 @@ use std::{
 use lb_common::abi::{Address, ListKey, QuicKey, RangeKey, Vip, VipKey, address_flags, status};
 
 use super::{
-    Error, Slots, Tables,
+    Error,
     fragment::{Fragment, Kitchen, Placed, Steered},
+    model::Tables,
     retiring::{Departure, Leaver, Retiring, Standing},
+    slots::Slots,
 };
 use crate::{
     fleet::{Fleet, RunningService},

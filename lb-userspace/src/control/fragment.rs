@@ -9,7 +9,8 @@ use std::{
 use lb_common::abi::{self, Address, ListKey, QuicKey, RangeKey, ServerId, Vip, VipKey, path};
 
 use super::{
-    Error, Member, Slots, access, entry, family::Family, ports::prefixes, recipe::Recipe, regions,
+    Error, access, entry, family::Family, maglev::Member, ports::prefixes, recipe::Recipe, regions,
+    slots::Slots,
 };
 use crate::{
     fleet::{Backend, RunningService},

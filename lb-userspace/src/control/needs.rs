@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Member, family::Family, recipe::Recipe};
+use super::{family::Family, maglev::Member, recipe::Recipe};
 use crate::{
     service::{Server, Service},
     tables::Capacity,

@@ -2,7 +2,12 @@
 
 use lb_common::abi::{Ring, Service, status};
 
-use super::{Desired, Error, Tables, crew, desired::Touched, fragment::Steered};
+use super::{
+    Error, crew,
+    desired::{Desired, Touched},
+    fragment::Steered,
+    model::Tables,
+};
 use crate::tables::Command;
 
 /// Words of rings that a plan may hold before the rest is left to the next: 64 MiB.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use lb_common::abi::{self, Address, RangeKey, Vip, VipKey, path};
 
-use super::{Assigned, Tables, family::Family, ports::prefixes};
+use super::{assigned::Assigned, family::Family, model::Tables, ports::prefixes};
 use crate::{
     service::{Forwarding, Path, Port, Service},
     tables::{Command, regions},

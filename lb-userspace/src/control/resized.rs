@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lb_common::abi::strategy::MAGLEV;
 
-use super::{Desired, Plan, Tables, fragment::Steered, maglev};
+use super::{desired::Desired, fragment::Steered, maglev, model::Tables, plan::Plan};
 use crate::{settings::MAGLEV_SIZES, tables::Command};
 
 /// The maglev rings that a plan replaces by ones of another length.

@@ -10,8 +10,8 @@ use std::{
 use lb_common::abi::{QuicKey, status};
 
 use super::{
-    Slots,
     fragment::{Claim, Fragment, Placed},
+    slots::Slots,
 };
 use crate::{
     fleet::RunningService,

@@ -9,9 +9,11 @@ use std::{
 use lb_common::abi;
 
 use super::{
-    Assigned, Change, Error, Tables,
+    Error,
+    assigned::{Assigned, Change},
     family::Family,
     ids::{Ids, Use},
+    model::Tables,
 };
 use crate::{load::LoadSlot, tables::Capacity};
 

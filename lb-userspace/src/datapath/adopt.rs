@@ -19,7 +19,7 @@ use aya_obj::{EbpfSectionKind, Object};
 use lb_common::abi::maps;
 use tracing::{info, warn};
 
-use super::{DatapathConfig, DatapathError, counters::per_cpu, pins::Pins};
+use super::{counters::per_cpu, error::DatapathError, load::DatapathConfig, pins::Pins};
 
 /// The maps that make up the flow table. They refer to each other by place and hash, so their sizes
 /// are exact.

@@ -11,7 +11,7 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    DatapathError,
+    error::DatapathError,
     intact::Stamp,
     link::{Link, Mode},
     pins::PinnedXdp,

@@ -10,7 +10,7 @@ use std::{io, mem};
 use aya::Pod;
 
 use super::{
-    DatapathError,
+    error::DatapathError,
     sys::{self, Batch, Cmd},
     table::Table,
 };

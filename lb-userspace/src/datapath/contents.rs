@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use lb_common::abi::{Backend, RING_WORDS, Ring, Service, status};
 
-use super::{DatapathError, Tables, table::Table};
+use super::{error::DatapathError, table::Table, tables::Tables};
 use crate::tables::{Capacity, Command};
 
 impl Tables {

@@ -8,7 +8,7 @@ use lb_common::{
     verdict::Reason,
 };
 
-use super::DatapathError;
+use super::error::DatapathError;
 
 /// Frames since the datapath was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

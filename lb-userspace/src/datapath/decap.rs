@@ -17,9 +17,9 @@ use lb_common::{
 };
 
 use super::{
-    DatapathError,
     attach::{self, Attachment},
     counters::per_cpu,
+    error::DatapathError,
     ifindex,
     load::{raise_memlock, take_map},
     object,

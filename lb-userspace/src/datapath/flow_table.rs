@@ -18,7 +18,7 @@ use lb_common::{
 };
 
 use super::{
-    DatapathError,
+    error::DatapathError,
     load::take_map,
     mapped::{Mapped, copy, half},
     named::Named,

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use super::DatapathError;
+use super::error::DatapathError;
 
 /// # Errors
 ///

@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    DatapathError, Kernel,
     attach::{self, Attachment},
+    error::DatapathError,
     ifindex,
-    kernel::Names,
+    kernel::{Kernel, Names},
     link::{Target, open_pinned},
     permits::PERMITS,
     seed::SEED,

@@ -10,8 +10,8 @@ use lb_common::abi::{maps, programs};
 use tracing::info;
 
 use super::{
-    DatapathError,
     attach::{self, Attachment, Listening},
+    error::DatapathError,
     ifindex,
     intact::{NamedMap, Stamp},
     link::Target,

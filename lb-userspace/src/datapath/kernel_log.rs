@@ -5,7 +5,7 @@ use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
-use super::{DatapathError, Kernel};
+use super::{error::DatapathError, kernel::Kernel};
 
 impl Kernel {
     /// The messages go through the `log` crate, to be run beside everything else. Call it once, in

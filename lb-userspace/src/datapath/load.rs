@@ -7,7 +7,7 @@ use lb_common::abi::{RING_WORDS, WAYS, globals, maps, programs};
 use tracing::debug;
 
 use super::{
-    DatapathError,
+    error::DatapathError,
     loaded::{sk_lookup, xdp},
     object,
 };

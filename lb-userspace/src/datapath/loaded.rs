@@ -8,7 +8,7 @@ use aya::{
 };
 use lb_common::abi::programs;
 
-use super::DatapathError;
+use super::error::DatapathError;
 
 /// The loaded object, which more than one thread works with.
 pub(super) type Programs = Arc<Mutex<Ebpf>>;

@@ -16,7 +16,7 @@ use aya::{
     maps::{Map, MapData},
 };
 
-use super::DatapathError;
+use super::error::DatapathError;
 
 /// `map_flags` of an array that can be mapped.
 pub(super) const BPF_F_MMAPABLE: u32 = 1 << 10;

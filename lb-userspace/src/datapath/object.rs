@@ -3,7 +3,7 @@
 use lb_common::abi::{self, globals};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
-use super::DatapathError;
+use super::error::DatapathError;
 
 /// The ELF file that `cargo xtask build-ebpf` makes, embedded.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.bpf.o"));

@@ -10,8 +10,8 @@ use aya::maps::{Map, MapData};
 use lb_common::abi::maps;
 
 use super::{
-    DatapathError,
     adopt::{Fate, Plan, copy_array, duplicate},
+    error::DatapathError,
     mapped::{BPF_F_MMAPABLE, Mapped},
     pins::Pins,
 };

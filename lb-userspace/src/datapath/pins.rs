@@ -26,7 +26,7 @@ use lb_common::abi::ABI_VERSION;
 use tracing::{info, warn};
 
 use super::{
-    DatapathError,
+    error::DatapathError,
     ifindex::interface_name,
     link::{self, Link, Mode, Target},
 };

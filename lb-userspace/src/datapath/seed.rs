@@ -9,8 +9,8 @@ use aya::maps::{Array, Map, MapData};
 use lb_common::abi::globals;
 
 use super::{
-    DatapathError,
     adopt::{self, Plan, duplicate},
+    error::DatapathError,
     pins::Pins,
 };
 

@@ -11,7 +11,7 @@ use std::{
 use aya::{Pod, maps::Map, maps::MapData};
 
 use super::{
-    DatapathError,
+    error::DatapathError,
     sys::{self, Cmd, Element},
 };
 

@@ -17,8 +17,8 @@ use lb_common::abi::{
 };
 
 use super::{
-    DatapathError,
     counters::per_cpu,
+    error::DatapathError,
     load::take_map,
     mapped::{Mapped, half},
     table::Table,

@@ -4,7 +4,8 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use lb_common::abi::programs;
 
 use super::{
-    DatapathError, Kernel,
+    error::DatapathError,
+    kernel::Kernel,
     loaded::{lock, xdp},
 };
 

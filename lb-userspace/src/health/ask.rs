@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Failure;
+use super::probe::Failure;
 use crate::service::Probe;
 
 /// What a response's header section may take.

@@ -14,7 +14,11 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Failure, Finder, Health, Target, probe};
+use super::{
+    probe::{Failure, Target, probe},
+    state::Health,
+    tunnel::Finder,
+};
 use crate::{
     lack::{Cause, Lacks, Undone},
     service::{HealthCheck, Path, Service, Speech},

@@ -20,8 +20,9 @@ use rtnetlink::packet_route::{
 use tracing::{debug, warn};
 
 use super::{
-    Host, HostError, Interface,
-    error::errno,
+    Host,
+    error::{HostError, errno},
+    interfaces::Interface,
     journal::{Journal, sysctl},
     netlink::{Netlink, collect, protocol},
 };

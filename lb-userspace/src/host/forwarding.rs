@@ -14,7 +14,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use tracing::{debug, info};
 
 use super::{
-    Host, HostError,
+    Host,
+    error::HostError,
     journal::{Journal, sysctl},
 };
 

@@ -8,7 +8,8 @@ use rtnetlink::packet_route::link::{
 };
 
 use super::{
-    Host, HostError,
+    Host,
+    error::HostError,
     netlink::{Netlink, collect},
 };
 

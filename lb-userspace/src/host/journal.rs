@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
-use super::HostError;
+use super::error::HostError;
 
 const SYSCTLS: &str = "/proc/sys";
 const NETNS: &str = "/proc/thread-self/ns/net";

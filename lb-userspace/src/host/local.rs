@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 use super::{
-    Host, HostError,
+    Host,
+    error::HostError,
     netlink::{Netlink, collect},
 };
 

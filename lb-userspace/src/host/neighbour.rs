@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::{
-    HostError,
-    error::errno,
+    error::{HostError, errno},
     netlink::{Netlink, collect, protocol},
 };
 use rtnetlink::packet_route::{

@@ -18,8 +18,9 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Host, HostError,
+    Host,
     confirming::{Confirming, Step},
+    error::HostError,
     neighbour::{Entry, Hop, State},
     netlink::Netlink,
     turn,

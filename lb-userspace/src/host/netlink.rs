@@ -8,7 +8,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-use super::HostError;
+use super::error::HostError;
 
 /// Marks the routes and neighbours that are ours: `proto 76` in iproute2's listings (76 is `L`;
 /// /etc/iproute2/rt_protos does not use it). What carries it is removed without asking.

@@ -3,7 +3,7 @@
 
 use std::{fs, ops::RangeInclusive, path::Path};
 
-use super::HostError;
+use super::error::HostError;
 
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";

@@ -17,8 +17,8 @@ use rtnetlink::{
 use tracing::debug;
 
 use super::{
-    Host, HostError,
-    error::errno,
+    Host,
+    error::{HostError, errno},
     netlink::{Netlink, protocol, route},
 };
 

@@ -8,8 +8,8 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Host, HostError,
-    error::errno,
+    Host,
+    error::{HostError, errno},
     netlink::{Netlink, route},
 };
 

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use tokio::sync::Mutex;
 
-use super::{HostError, Interface, LocalAddress, Way, neighbour::Hop, netlink::Netlink};
+use super::{
+    error::HostError, interfaces::Interface, local::LocalAddress, neighbour::Hop, netlink::Netlink,
+    source::Way,
+};
 
 /// Asks the network namespace of the thread that opened it. Needs no privilege.
 pub struct Surroundings {

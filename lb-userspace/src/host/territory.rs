@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::HostError;
+use super::error::HostError;
 
 /// The network namespace of the thread that takes it, locked (flock(2) on its nsfs inode) for as
 /// long as its holder lives, crashes included. It needs no name and leaves no file.

@@ -13,7 +13,7 @@ use rtnetlink::{
     },
 };
 
-use super::HostError;
+use super::error::HostError;
 
 const GROUPS: [MulticastGroup; 10] = [
     MulticastGroup::Link,

@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::{
     Concurrency, ConcurrencyKind, HealthCheck, HttpOptions, Pool, Port, Probe, Protocol, Queue,
-    Server, Service, Steering, Strategy,
+    Server, Service, steering::Steering, strategy::Strategy,
 };
 
 impl Service {

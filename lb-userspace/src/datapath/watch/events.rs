@@ -10,7 +10,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use lb_common::abi::{Decision, maps};
 use tokio::io::unix::AsyncFd;
 
-use crate::datapath::DatapathError;
+use crate::datapath::error::DatapathError;
 
 /// The queue of decisions. Its descriptor is readable while there are any.
 pub struct Events {

@@ -18,7 +18,8 @@ use aya::{
 use lb_common::abi::{Decision, TraceFilter, maps, programs};
 
 use super::{
-    DatapathError, ifindex,
+    error::DatapathError,
+    ifindex,
     load::take_map,
     loaded::{Programs, lock},
     trial,
