@@ -9,8 +9,8 @@ use crate::{
     verdict::Reason,
 };
 
-/// Opens a flow to the backend that was picked for it. [`Way::Refuse`]: there is no source port, and no
-/// other backend that has one.
+/// Opens a flow to the backend that was picked for it. Refuses where neither it nor another backend
+/// has a free source port.
 #[inline(always)]
 pub(crate) fn open<P: Packet, T: Tables>(
     packet: &P,

@@ -41,8 +41,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<OsString>,
     },
-    /// Everything that must hold: format, layers, lints, tests without and with root.
-    Test,
+    /// Run everything that must hold: format, layers, lints, dependencies, documentation, tests
+    /// without and with root.
+    Test {
+        /// Only what needs no root.
+        #[arg(long)]
+        unprivileged: bool,
+    },
     /// Measure: `xdp` nanoseconds a packet, `proxy` CPU time beside other proxies, `lab` real
     /// traffic, `control` changes.
     Bench {
@@ -86,7 +91,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf { log, out } => build_object(log, out),
         Task::Demo { keep, json } => demo::demo(keep, json),
         Task::Lab { arguments } => lab::lab(&arguments),
-        Task::Test => test::test(),
+        Task::Test { unprivileged } => test::test(unprivileged),
         Task::Bench { name, arguments } => bench::bench(&name, &arguments),
         Task::Fuzz { arguments } => fuzz::fuzz(&arguments),
         Task::Kernels { versions } => kernels::kernels(&versions),

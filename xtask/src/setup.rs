@@ -1,5 +1,7 @@
 //! Installing what building, the lab and the benches take. Quick when nothing is missing.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, anyhow, bail};
 
 use crate::{
@@ -13,6 +15,9 @@ use crate::{
 const COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// The release whose features `llvm-N` say which LLVMs it knows.
 const LINKER_VERSION: &str = "0.13.0";
+
+/// Its library of licences and its reading of `deny.toml` change with its version.
+const DENY_VERSION: &str = "0.20.2";
 
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
@@ -45,6 +50,7 @@ const STREAM: &str = "libnginx-mod-stream";
 /// `cargo xtask setup`: everything.
 pub fn all() -> Result<()> {
     let toolchain = toolchain()?;
+    deny()?;
     lab()?;
     load()?;
     eprintln!("setup: kernel objects are built by {toolchain}");
@@ -64,6 +70,22 @@ pub fn lab() -> Result<()> {
 pub fn load() -> Result<()> {
     install(&LOAD)?;
     apt::install(&apt::missing(&[STREAM]))
+}
+
+/// The program that checks the dependencies, built when there is none.
+pub fn deny() -> Result<PathBuf> {
+    let own = own_tools().join("bin/cargo-deny");
+    if let Some(found) = programs("cargo-deny").chain([own.clone()]).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    eprintln!("setup: building cargo-deny {DENY_VERSION} (some minutes, once)");
+    let mut cargo = process::cargo();
+    cargo
+        .args(["install", "cargo-deny", "--locked", "--version", DENY_VERSION, "--root"])
+        .arg(own_tools())
+        .env_remove("CARGO_TARGET_DIR");
+    run(&mut cargo)?;
+    Ok(own)
 }
 
 /// The tools of guests.

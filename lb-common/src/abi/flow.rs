@@ -329,8 +329,8 @@ pub mod flow_state {
     pub const RESET: u32 = 128;
 }
 
-/// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`](super::FlowKey) in the
-/// upper half, [`Flow::number`] in the lower. 0: free. Its bucket: [`Trail`](crate::trail::Trail).
+/// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`] in the upper half,
+/// [`Flow::number`] in the lower. 0: free. Its bucket: [`Trail`](crate::trail::Trail).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Answer(pub u64);
 
