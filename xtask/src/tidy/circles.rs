@@ -164,7 +164,7 @@ mod tests {
         let found = messages(&[
             ("x/src/lib.rs", "mod a;\nmod b;\n#[cfg(test)]\nmod tests;\n"),
             ("x/src/a.rs", "use crate::b::B;\n#[cfg(test)]\nmod tests { use super::*; }\n"),
-            ("x/src/b.rs", "pub struct B;\n#[cfg(test)]\nmod tests { use crate::a::A; }\n"),
+            ("x/src/b.rs", "pub(super) struct B;\n#[cfg(test)]\nmod tests { use crate::a::A; }\n"),
             ("x/src/tests.rs", "use super::a;\n"),
         ]);
         assert_eq!(found, [""; 0]);

@@ -306,6 +306,9 @@ impl<'a> Visit<'a> for Reader<'_> {
         self.scope.module.pop();
     }
 
+    /// `pub(super)` names a module and uses nothing of it.
+    fn visit_visibility(&mut self, _: &'a syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'a syn::Path) {
         let written: Path = path.segments.iter().map(|part| part.ident.to_string()).collect();
         if (written.len() > 1 || path.leading_colon.is_none())
