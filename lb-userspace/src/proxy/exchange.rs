@@ -98,7 +98,7 @@ pub(super) async fn exchange(
         let (index, mut admission) = admitted?;
         let backend = &service.backends[index];
         if is_shared {
-            admission.share(&worker.http2, backend.slot);
+            admission.share(|permit| worker.http2.count(backend.slot, permit));
         }
         note_missed(client, wish, backend, request.headers_mut(), spare);
         let stopwatch = Stopwatch::start(site);

@@ -10,9 +10,7 @@ use hyper::{
 use super::{
     fields::{self, Found, X_FORWARDED_PORT, is_odd, is_of_proxies},
     origin::Origin,
-    replay,
     scheme::{self, X_FORWARDED_PROTO, X_FORWARDED_SSL},
-    worker::Worker,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -122,16 +120,22 @@ impl Facts {
     /// Headers that they become.
     pub const MOST: usize = 7;
 
-    pub fn new(worker: &Worker, origin: &Origin, is_tls: bool) -> Self {
-        let client = origin.client.ip();
+    /// Of the connection between `origin`'s ends, to a node in `region`.
+    pub fn new(
+        names: Arc<Names>,
+        region: Option<HeaderValue>,
+        origin: &Origin,
+        is_tls: bool,
+        is_trusted: bool,
+    ) -> Self {
         Self {
-            names: worker.names.clone(),
-            region: worker.region.clone(),
-            client_ip: HeaderValue::try_from(client.to_string())
+            names,
+            region,
+            client_ip: HeaderValue::try_from(origin.client.ip().to_string())
                 .expect("an address consists of visible characters"),
             port: HeaderValue::from(origin.server.port()),
             is_tls,
-            is_trusted: worker.settings.is_trusted(client),
+            is_trusted,
         }
     }
 
@@ -155,7 +159,8 @@ impl Facts {
         if found.ours {
             headers.remove(&names.region);
             headers.remove(&names.preferred_instance_unavailable);
-            replay::strip(headers, names);
+            headers.remove(&names.replay_src);
+            headers.remove(&names.replay_failed);
         }
     }
 

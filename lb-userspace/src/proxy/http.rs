@@ -107,8 +107,10 @@ impl Client {
         certificate: Option<HeaderValue>,
         idle: Duration,
     ) -> Rc<Self> {
-        let facts = Facts::new(&worker, &origin, terminator.is_some());
         let (peer, local, server) = (origin.client.ip(), origin.local, origin.server);
+        let (names, region) = (worker.names.clone(), worker.region.clone());
+        let is_trusted = worker.settings.is_trusted(peer);
+        let facts = Facts::new(names, region, &origin, terminator.is_some(), is_trusted);
         let is_dated = worker.with_routes(|routes| {
             let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
             !sites.any(|site| site.rewrite.is_pristine)

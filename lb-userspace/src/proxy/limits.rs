@@ -5,6 +5,7 @@
 //! finds either reached waits behind those who came before, for all workers together.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     rc::Rc,
     sync::{
@@ -16,9 +17,9 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::{answer::Fault, http2::Connections, routes::Site, worker::Worker};
+use super::answer::Fault;
 use crate::{
-    balance::{Ask, Unavailable, Wish},
+    balance::{Ask, Balancer, Unavailable, Wish},
     fleet::RunningService,
     load::{Load, LoadSlot, Permit},
 };
@@ -28,6 +29,14 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(10);
 /// Picks in a row that another worker may beat us to before we line up.
 const RACES: usize = 4;
+
+/// What a worker picks a service's backend with.
+pub(super) struct Picking<'a> {
+    pub balancer: &'a Balancer,
+    pub rng: &'a RefCell<fastrand::Rng>,
+    /// The count of what goes to a backend over a shared connection already, where there is one.
+    pub counted: &'a dyn Fn(LoadSlot) -> Option<Rc<Permit>>,
+}
 
 /// One for each service, shared by all workers. Its lock is taken only where someone waits.
 pub(super) struct Gate {
@@ -71,10 +80,10 @@ enum Count {
 }
 
 impl Admission {
-    /// Lets what goes to the same backend by HTTP/2 count as one with it.
-    pub fn share(&mut self, with: &Connections, slot: LoadSlot) {
+    /// Counts as one with all that `join` joins it to: what goes over the same connection.
+    pub fn share(&mut self, join: impl FnOnce(Permit) -> Rc<Permit>) {
         self.backend = self.backend.take().map(|count| match count {
-            Count::Alone(permit) => Count::Together { _permit: with.count(slot, permit) },
+            Count::Alone(permit) => Count::Together { _permit: join(permit) },
             together @ Count::Together { .. } => together,
         });
     }
@@ -116,23 +125,21 @@ impl Gate {
     /// is kept, and nobody is waited for.
     pub async fn admit(
         self: &Arc<Self>,
-        worker: &Worker,
-        site: &Site,
+        picking: &Picking<'_>,
         ask: &Ask<'_>,
         earlier: Option<Admission>,
     ) -> Result<(usize, Admission), Fault> {
-        match self.admit_now(worker, site, ask, earlier) {
+        match self.admit_now(picking, ask, earlier) {
             Some(admitted) => admitted,
             // Apart, so that who needs not wait holds none of it.
-            None => Box::pin(self.queue(worker, site, ask)).await,
+            None => Box::pin(self.queue(picking, ask)).await,
         }
     }
 
     /// The same, where nobody needs to wait. `None`: it is a matter of [`queue`](Self::queue).
     fn admit_now(
         self: &Arc<Self>,
-        worker: &Worker,
-        site: &Site,
+        picking: &Picking<'_>,
         ask: &Ask<'_>,
         earlier: Option<Admission>,
     ) -> Option<Result<(usize, Admission), Fault>> {
@@ -141,7 +148,7 @@ impl Gate {
             return None;
         }
         let kept = earlier.and_then(|mut earlier| earlier.service.take());
-        match self.try_admit(worker, site, ask, kept) {
+        match self.try_admit(picking, ask, kept) {
             Ok(admitted) => Some(Ok(admitted)),
             Err(Denied::Busy(_)) if !is_retry && self.queue_length() > 0 => None,
             Err(Denied::Busy(fault) | Denied::No(fault)) => Some(Err(fault)),
@@ -151,21 +158,19 @@ impl Gate {
     /// Waits for its turn.
     async fn queue(
         self: &Arc<Self>,
-        worker: &Worker,
-        site: &Site,
+        picking: &Picking<'_>,
         ask: &Ask<'_>,
     ) -> Result<(usize, Admission), Fault> {
-        let place = self.line_up(&worker.load, ask.wish)?;
+        let place = self.line_up(ask.load, ask.wish)?;
         let within = self.service.service.queue.timeout;
-        let waited = timeout(within, self.wait(&place, worker, site, ask)).await;
+        let waited = timeout(within, self.wait(&place, picking, ask)).await;
         waited.unwrap_or(Err(Fault::QueueTimeout))
     }
 
     async fn wait(
         self: &Arc<Self>,
         place: &Place<'_>,
-        worker: &Worker,
-        site: &Site,
+        picking: &Picking<'_>,
         ask: &Ask<'_>,
     ) -> Result<(usize, Admission), Fault> {
         loop {
@@ -182,7 +187,7 @@ impl Gate {
                     continue;
                 }
             }
-            let fault = match self.try_admit(worker, site, ask, None) {
+            let fault = match self.try_admit(picking, ask, None) {
                 Ok(admitted) => return Ok(admitted),
                 Err(Denied::No(fault)) => return Err(fault),
                 Err(Denied::Busy(fault)) => fault,
@@ -194,28 +199,28 @@ impl Gate {
 
     fn try_admit(
         self: &Arc<Self>,
-        worker: &Worker,
-        site: &Site,
+        picking: &Picking<'_>,
         ask: &Ask<'_>,
         kept: Option<Served>,
     ) -> Result<(usize, Admission), Denied> {
         let service = match kept {
             Some(kept) => Some(kept),
-            None => self.enter_service(&worker.load)?,
+            None => self.enter_service(ask.load)?,
         };
         let hard = self.service.service.concurrency.hard_limit.map_or(u64::MAX, u64::from);
         for _ in 0..RACES {
-            let index =
-                site.balancer.pick(ask, &mut worker.rng.borrow_mut()).map_err(|why| match why {
+            let index = picking.balancer.pick(ask, &mut picking.rng.borrow_mut()).map_err(
+                |why| match why {
                     Unavailable::Full => Denied::Busy(why.into()),
                     Unavailable::Down | Unavailable::Elsewhere => Denied::No(why.into()),
-                })?;
+                },
+            )?;
             let backend = &self.service.backends[index];
             let free =
-                if (ask.is_free)(backend.slot) { worker.http2.counted(backend.slot) } else { None };
+                if (ask.is_free)(backend.slot) { (picking.counted)(backend.slot) } else { None };
             let count = free
                 .map(|permit| Count::Together { _permit: permit })
-                .or_else(|| worker.load.enter_below(backend.slot, hard).map(Count::Alone));
+                .or_else(|| ask.load.enter_below(backend.slot, hard).map(Count::Alone));
             if count.is_some() {
                 backend.taken.fetch_add(1, Ordering::Relaxed);
                 let gate = self.clone();

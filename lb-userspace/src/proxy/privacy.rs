@@ -8,15 +8,19 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::worker::Worker;
 use crate::service::Private;
 
 /// Tells the name of the interface by which an accepted connection came in.
 pub type Ingress = fn(BorrowedFd<'_>) -> io::Result<String>;
 
-/// Whether the connection from `peer`, the socket's own, may go to a service that is `private`.
-/// Where the system does not tell enough, it may not.
-pub(super) fn admits(worker: &Worker, private: &Private, stream: &TcpStream, peer: IpAddr) -> bool {
+/// Returns whether the connection from `peer`, the socket's own, may go to a service that is
+/// `private`. Denied if the ingress interface cannot be determined.
+pub(super) fn admits(
+    ingress: Ingress,
+    private: &Private,
+    stream: &TcpStream,
+    peer: IpAddr,
+) -> bool {
     let Private { interfaces, networks } = private;
     if !networks.is_empty() && !networks.iter().any(|network| network.contains(&peer)) {
         return false;
@@ -24,7 +28,7 @@ pub(super) fn admits(worker: &Worker, private: &Private, stream: &TcpStream, pee
     if interfaces.is_empty() {
         return true;
     }
-    match (worker.ingress)(stream.as_fd()) {
+    match ingress(stream.as_fd()) {
         Ok(name) => interfaces.iter().any(|interface| interface.matches(&name)),
         Err(error) => {
             tracing::warn!(%peer, %error, "cannot tell by which interface a connection came in");

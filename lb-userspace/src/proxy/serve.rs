@@ -30,7 +30,7 @@ pub(super) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
         refuse(&stream);
         return;
     };
-    let admits = |private| privacy::admits(&worker, private, &stream, origin.client.ip());
+    let admits = |private| privacy::admits(worker.ingress, private, &stream, origin.client.ip());
     if !frontend.private.as_ref().is_none_or(admits) {
         refuse(&stream);
         return;

@@ -2,7 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{answer::Fault, limits::Admission, routes::Site, stopwatch::Stopwatch, worker::Worker};
+use super::{
+    answer::Fault,
+    limits::{Admission, Picking},
+    routes::Site,
+    stopwatch::Stopwatch,
+    worker::Worker,
+};
 use crate::{
     balance::{Ask, Wish},
     load::LoadSlot,
@@ -39,7 +45,12 @@ impl<'a> Tries<'a> {
         let Self { worker, site, client, wish, .. } = *self;
         let (load, now) = (&worker.load, Stopwatch::start(site).tick());
         let ask = Ask { load, client, tried: &self.tried, wish, now, is_free };
-        let admitted = site.gate.admit(worker, site, &ask, self.earlier.take()).await;
+        let picking = Picking {
+            balancer: &site.balancer,
+            rng: &worker.rng,
+            counted: &|slot| worker.http2.counted(slot),
+        };
+        let admitted = site.gate.admit(&picking, &ask, self.earlier.take()).await;
         admitted.map_err(|why| self.why(why))
     }
 

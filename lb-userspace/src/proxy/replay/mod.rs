@@ -14,7 +14,7 @@ use std::{
 };
 
 use hyper::{
-    HeaderMap, Request, Response,
+    Request, Response,
     body::{Body as _, Incoming},
     header::HeaderValue,
 };
@@ -267,10 +267,4 @@ fn failed(directions: &Directions, source: &Backend, fault: Fault, elapsed: Dura
     };
     let _ = write!(text, "reason={reason};elapsed_ms={}", elapsed.as_millis());
     text
-}
-
-/// What only we may say of a replay.
-pub(super) fn strip(headers: &mut HeaderMap, names: &Names) {
-    headers.remove(&names.replay_src);
-    headers.remove(&names.replay_failed);
 }

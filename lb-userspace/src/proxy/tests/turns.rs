@@ -20,7 +20,7 @@ use super::{
         answer::Fault,
         descriptors::Descriptors,
         headers::Names,
-        limits::Admission,
+        limits::{Admission, Picking},
         routes::Site,
         worker::{Shared, Worker},
     },
@@ -63,7 +63,9 @@ impl Waiter {
                 wish: &Wish::NONE,
                 is_free: &|_| false,
             };
-            site.gate.admit(&worker, &site, &ask, None).await
+            let picking =
+                Picking { balancer: &site.balancer, rng: &worker.rng, counted: &|_| None };
+            site.gate.admit(&picking, &ask, None).await
         });
         Self { admitted, calls: Arc::default() }
     }
