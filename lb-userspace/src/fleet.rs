@@ -48,6 +48,16 @@ impl RunningService {
         }
     }
 
+    /// Counts a request or connection that it takes.
+    pub fn count(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one of them that failed.
+    pub fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// To be called after a change of its backends, so that those who follow it look again.
     pub fn touch(&self) {
         self.revision.fetch_add(1, Ordering::Release);

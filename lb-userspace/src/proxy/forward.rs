@@ -13,7 +13,7 @@ use super::{
     answer::Fault,
     body::{RequestBody, ResponseBody},
     complaint::complain,
-    exchange::{Exchange, count, count_failed},
+    exchange::Exchange,
     fields::{self, Coded, Found, is_offered},
     framing, headers, host,
     http::Client,
@@ -60,7 +60,7 @@ pub(super) fn receive(
     let found = Found::in_request(request.headers(), &client.facts.names().prefix);
     framing::check(&request, active.seen, found).map_err(refuse)?;
     let site = site(client, &mut request).map_err(refuse)?;
-    count(&site);
+    site.running().count();
     active.set_idle(site.idle(&client.worker.settings));
     if let Some(redirect) = site.redirect.filter(|_| !client.facts.is_https(request.headers())) {
         let host = host::of(&request).expect("a site was found by it");
@@ -170,7 +170,7 @@ async fn forward(
 /// What the client gets where a request came to nothing.
 fn failed(client: &Client, site: &Site, fault: Fault, version: Version) -> Response<Bytes> {
     if fault.is_ours() {
-        count_failed(site);
+        site.running().count_failed();
         complain(site.running(), fault);
     }
     client.refuse(fault, version)

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     answer::Fault, complaint::complain, forward::Switched, http2::Stream, limits::Admission,
-    relay::Silence, upstream::Upstream, worker::Worker,
+    relay::Silence, upstream::Upstream, upstreams::Upstreams,
 };
 use crate::{
     fleet::{Backend, RunningService},
@@ -35,7 +35,7 @@ pub(super) enum Carrier {
 pub(super) struct Lease {
     carrier: Carrier,
     backend: Arc<Backend>,
-    worker: Rc<Worker>,
+    upstreams: Rc<Upstreams>,
     service: Arc<RunningService>,
     admission: Admission,
 }
@@ -44,11 +44,11 @@ impl Lease {
     pub fn new(
         carrier: Carrier,
         backend: Arc<Backend>,
-        worker: Rc<Worker>,
+        upstreams: Rc<Upstreams>,
         service: Arc<RunningService>,
         admission: Admission,
     ) -> Self {
-        Self { carrier, backend, worker, service, admission }
+        Self { carrier, backend, upstreams, service, admission }
     }
 
     /// Polls `work` along with the connection that it waits for, where that has no task of its own.
@@ -80,13 +80,13 @@ impl Lease {
             && upstream.is_reusable()
         {
             let Backend { slot, server, .. } = &*self.backend;
-            self.worker.pools.put(*slot, server.address, upstream);
+            self.upstreams.pools.put(*slot, server.address, upstream);
         }
     }
 
     /// The response broke off.
     pub fn fail(self) {
-        self.service.failed.fetch_add(1, Ordering::Relaxed);
+        self.service.count_failed();
         complain(&self.service, Fault::BrokeOff);
     }
 

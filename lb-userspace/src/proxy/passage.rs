@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    rc::Rc,
     sync::Arc,
 };
 
@@ -12,21 +11,19 @@ use tokio::net::TcpStream;
 
 use super::{
     answer::Fault,
-    exchange::{count, count_failed, dial_fault},
     limits::Admission,
     relay::{Side, relay},
     routes::Site,
     stopwatch::Stopwatch,
     tries::Tries,
-    upstream::dial,
-    worker::Worker,
+    upstreams::Upstreams,
 };
 use crate::balance::Wish;
 
 /// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
 /// connection counts as that backend's load until both sides have ended.
 pub(super) async fn through<S>(
-    worker: &Rc<Worker>,
+    upstreams: &Upstreams,
     site: &Arc<Site>,
     client: (S, Bytes),
     peer: IpAddr,
@@ -34,12 +31,12 @@ pub(super) async fn through<S>(
 where
     S: Side,
 {
-    count(site);
-    let passage = connect(worker, site, peer).await.map_err(|fault| {
-        count_failed(site);
+    site.running().count();
+    let passage = connect(upstreams, site, peer).await.map_err(|fault| {
+        site.running().count_failed();
         io::Error::other(fault)
     })?;
-    let silence = site.silence(&worker.settings);
+    let silence = site.silence(upstreams.settings());
     relay(client, (passage.stream, Bytes::new()), silence).await
 }
 
@@ -51,24 +48,23 @@ pub(super) struct Passage {
 }
 
 pub(super) async fn connect(
-    worker: &Worker,
+    upstreams: &Upstreams,
     site: &Site,
     client: IpAddr,
 ) -> Result<Passage, Fault> {
     let wish = Wish::NONE;
-    let mut tries = Tries::new(worker, site, client, &wish);
+    let mut tries = Tries::new(upstreams, site, client, &wish);
     loop {
         let (index, admission) = tries.next(&|_| false).await?;
         let backend = &site.running().backends[index];
         let address = backend.server.address;
         let stopwatch = Stopwatch::start(site);
-        match dial(address, worker).await {
+        match upstreams.dialer.dial(address).await {
             Ok(stream) => {
                 stopwatch.connected(backend);
                 return Ok(Passage { stream, address, _admission: admission });
             }
-            Err(error) => {
-                let why = dial_fault(worker, address, &error);
+            Err(why) => {
                 stopwatch.failed(backend, why);
                 tries.failed(index, admission, why);
             }

@@ -136,7 +136,9 @@ async fn relayed<S>(
 {
     let announce = |version| proxy_protocol::announce(version, origin, session);
     let ahead = site.proxy_proto.map(announce).unwrap_or_default();
-    if let Err(error) = passage::through(worker, site, (stream, ahead), origin.client.ip()).await {
+    if let Err(error) =
+        passage::through(&worker.upstreams, site, (stream, ahead), origin.client.ip()).await
+    {
         tracing::debug!(peer = %origin.client, %error, "relay ended");
     }
 }

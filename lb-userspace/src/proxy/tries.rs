@@ -7,7 +7,7 @@ use super::{
     limits::{Admission, Picking},
     routes::Site,
     stopwatch::Stopwatch,
-    worker::Worker,
+    upstreams::Upstreams,
 };
 use crate::{
     balance::{Ask, Wish},
@@ -18,7 +18,7 @@ use crate::{
 const MOST: usize = 3;
 
 pub(super) struct Tries<'a> {
-    worker: &'a Worker,
+    upstreams: &'a Upstreams,
     site: &'a Site,
     client: IpAddr,
     wish: &'a Wish,
@@ -29,8 +29,8 @@ pub(super) struct Tries<'a> {
 }
 
 impl<'a> Tries<'a> {
-    pub fn new(worker: &'a Worker, site: &'a Site, client: IpAddr, wish: &'a Wish) -> Self {
-        Self { worker, site, client, wish, tried: Vec::new(), fault: None, earlier: None }
+    pub fn new(upstreams: &'a Upstreams, site: &'a Site, client: IpAddr, wish: &'a Wish) -> Self {
+        Self { upstreams, site, client, wish, tried: Vec::new(), fault: None, earlier: None }
     }
 
     /// The next backend that has room, by its index, and a place there. Nobody is waited for on the
@@ -42,13 +42,13 @@ impl<'a> Tries<'a> {
         if self.tried.len() >= MOST {
             return Err(self.why(Fault::Unreachable));
         }
-        let Self { worker, site, client, wish, .. } = *self;
-        let (load, now) = (&worker.load, Stopwatch::start(site).tick());
+        let Self { upstreams, site, client, wish, .. } = *self;
+        let (load, now) = (&upstreams.load, Stopwatch::start(site).tick());
         let ask = Ask { load, client, tried: &self.tried, wish, now, is_free };
         let picking = Picking {
             balancer: &site.balancer,
-            rng: &worker.rng,
-            counted: &|slot| worker.http2.counted(slot),
+            rng: &upstreams.rng,
+            counted: &|slot| upstreams.http2.counted(slot),
         };
         let admitted = site.gate.admit(&picking, &ask, self.earlier.take()).await;
         admitted.map_err(|why| self.why(why))

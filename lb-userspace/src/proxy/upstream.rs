@@ -2,8 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -17,11 +15,10 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     task::{AbortHandle, spawn_local},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use super::{
@@ -31,8 +28,6 @@ use super::{
     body::{Progress, RequestBody},
     gather::Gathering,
     hearing::Hearing,
-    listen::notice_loss,
-    worker::Worker,
 };
 
 type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;
@@ -88,30 +83,6 @@ pub(super) enum Failure {
     /// The response's header section is too large, or has too many lines.
     TooLarge,
     Overdue,
-}
-
-/// Opens a TCP connection to a backend.
-pub(super) async fn dial(address: SocketAddr, worker: &Worker) -> io::Result<TcpStream> {
-    let settings = &worker.settings;
-    let mut socket = new_socket(address, worker);
-    // Those that idle make way.
-    if socket.is_err() && worker.pools.clear() {
-        socket = new_socket(address, worker);
-    }
-    let stream = timeout(settings.dial_timeout, socket?.connect(address)).await??;
-    stream.set_nodelay(true)?;
-    notice_loss(&SockRef::from(&stream), &settings.keepalive)?;
-    Ok(stream)
-}
-
-/// One that is not among those that are kept back.
-fn new_socket(address: SocketAddr, worker: &Worker) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if worker.descriptors.allows(&socket) {
-        Ok(socket)
-    } else {
-        Err(io::Error::from_raw_os_error(libc::EMFILE))
-    }
 }
 
 impl Upstream {

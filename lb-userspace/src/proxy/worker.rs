@@ -25,13 +25,12 @@ use super::{
     drain::{Drain, Phase},
     handshakes::Handshakes,
     headers::Names,
-    http2::{self, Connections},
-    pool::Pools,
     postgres::Cancels,
     privacy::Ingress,
     purge,
     routes::Routes,
     serve, splice,
+    upstreams::Upstreams,
 };
 use crate::{lack::Undone, load::Load, settings::ProxySettings};
 
@@ -54,14 +53,11 @@ pub(super) struct Worker {
     pub settings: Arc<ProxySettings>,
     pub names: Arc<Names>,
     pub region: Option<HeaderValue>,
-    pub load: Load,
     pub ingress: Ingress,
     pub cancels: Arc<Cancels>,
     pub handshakes: Arc<Handshakes>,
     pub descriptors: Arc<Descriptors>,
-    pub pools: Pools,
-    pub http2: Connections,
-    pub rng: RefCell<fastrand::Rng>,
+    pub upstreams: Rc<Upstreams>,
     pub drain: Rc<Drain>,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
 }
@@ -69,18 +65,17 @@ pub(super) struct Worker {
 impl Worker {
     pub fn new(shared: Shared) -> Rc<Self> {
         let settings = shared.settings;
+        let descriptors = shared.descriptors.clone();
+        let upstreams = Upstreams::new(settings.clone(), shared.load, descriptors);
         Rc::new(Self {
-            http2: Connections::default(),
-            pools: Pools::new(settings.max_idle_per_backend, settings.upstream_idle_timeout),
             settings,
             names: shared.names,
             region: shared.region,
-            load: shared.load,
             ingress: shared.ingress,
             cancels: shared.cancels,
             handshakes: shared.handshakes,
             descriptors: shared.descriptors,
-            rng: RefCell::new(fastrand::Rng::new()),
+            upstreams: Rc::new(upstreams),
             drain: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes)),
         })
@@ -117,9 +112,10 @@ async fn serve_until_drained(
     listener: TcpListener,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    let sweeper = worker.clone();
-    spawn_local(async move { sweeper.pools.keep_swept().await });
-    spawn_local(http2::keep_swept(worker.clone()));
+    let (pools, http2) = (worker.upstreams.pools.clone(), worker.upstreams.http2.clone());
+    let idle = worker.settings.upstream_idle_timeout;
+    spawn_local(async move { pools.keep_swept().await });
+    spawn_local(async move { http2.keep_swept(idle).await });
     spawn_local(purge::keep_purged(worker.drain.clone()));
     select! {
         () = accept(&worker, &listener) => {}

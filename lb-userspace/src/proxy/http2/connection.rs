@@ -21,9 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::super::{
-    answer::Fault, body::RequestBody, exchange::dial_fault, upstream::dial, worker::Worker,
-};
+use super::super::{answer::Fault, body::RequestBody, dialer::Dialer};
 
 /// The largest header section of a response, in bytes.
 const MAX_HEADER: u32 = 64 * 1024;
@@ -114,14 +112,13 @@ impl Connection {
     /// Opens one and awaits the server's settings: only they say how many requests may be sent, and
     /// that it speaks HTTP/2. Whoever waits for a stream is told of every change.
     pub async fn open(
-        worker: &Worker,
+        dialer: &Dialer,
         address: SocketAddr,
         waiting: Rc<Notify>,
     ) -> Result<Rc<Self>, Fault> {
-        let stream = dial(address, worker).await;
-        let stream = stream.map_err(|error| dial_fault(worker, address, &error))?;
-        let opened = Self::over(stream, address, worker.settings.idle_timeout, waiting).await?;
-        let greeted = timeout(worker.settings.dial_timeout, opened.greeted()).await;
+        let stream = dialer.dial(address).await?;
+        let opened = Self::over(stream, address, dialer.settings.idle_timeout, waiting).await?;
+        let greeted = timeout(dialer.settings.dial_timeout, opened.greeted()).await;
         greeted.map_err(|_| Fault::SlowDial)??;
         Ok(opened)
     }
@@ -194,6 +191,10 @@ impl Connection {
 
     fn is_closed(&self) -> bool {
         self.link.has_ended.get() || self.sender.is_closed()
+    }
+
+    pub fn is_used(&self) -> bool {
+        self.streams.get() > 0
     }
 
     /// Whether it may be asked for streams again; one that may not is let go of.

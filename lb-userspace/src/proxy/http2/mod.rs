@@ -4,23 +4,23 @@
 mod connection;
 mod pool;
 
-use std::{future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, task::Poll};
+use std::{future::poll_fn, net::SocketAddr, pin::pin, task::Poll};
 
 use h2::Reason;
 use hyper::{Request, Uri, Version, header};
 use tokio::time::Instant;
 
-pub(super) use self::pool::{Connections, Stream, keep_swept};
+pub(super) use self::pool::{Connections, Stream};
 use super::{
     alarm::Alarm,
     answer::Fault,
     body::{Progress, RequestBody},
-    exchange::{Answered, Refusal, allowance, by, fault},
     lease::Carrier,
+    outcome::{Answered, Refusal, by},
     routes::Site,
     spare::Spare,
     upstream::{Clock, Failure},
-    worker::Worker,
+    upstreams::Upstreams,
 };
 use crate::service::ConcurrencyKind;
 
@@ -41,7 +41,7 @@ pub(super) fn shares(site: &Site, request: &Request<RequestBody>) -> bool {
 
 /// Sends `request`, which has HTTP/1.1's form, and awaits the response's header section.
 pub(super) async fn send(
-    worker: &Rc<Worker>,
+    upstreams: &Upstreams,
     address: SocketAddr,
     deadline: Option<Instant>,
     spare: &Spare<'_>,
@@ -50,14 +50,14 @@ pub(super) async fn send(
     let mut why = Fault::Closed;
     let mut was_repeated = false;
     for _ in 0..MOST {
-        let stream = by(deadline, worker.http2.stream(worker, address)).await;
+        let stream = by(deadline, upstreams.http2.stream(&upstreams.dialer, address)).await;
         let stream = match stream.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
             Ok(stream) => stream,
             Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
         };
         readdress(&mut request).ok_or(Refusal::Final(Fault::BadHost))?;
         let was_kept = stream.is_kept();
-        request = match send_over(worker, stream, request).await {
+        request = match send_over(upstreams, stream, request).await {
             Ok(answered) => return Ok(answered),
             Err(Failure::Unsent(unsent)) => restored(unsent),
             Err(Failure::Refused) => {
@@ -69,7 +69,7 @@ pub(super) async fn send(
                 was_repeated = true;
                 spare.again().ok_or(Refusal::Final(Fault::Closed))?
             }
-            Err(failure) => return Err(Refusal::Final(fault(&failure))),
+            Err(failure) => return Err(Refusal::Final((&failure).into())),
         };
     }
     Err(Refusal::Elsewhere(request, why))
@@ -81,7 +81,7 @@ fn of_lost_body(fault: Fault) -> Fault {
 }
 
 async fn send_over(
-    worker: &Worker,
+    upstreams: &Upstreams,
     stream: Stream,
     request: Box<Request<RequestBody>>,
 ) -> Result<Answered, Failure> {
@@ -90,7 +90,7 @@ async fn send_over(
         // The stream is open until all of the body is sent, too.
         progress.hold(stream.clone());
     }
-    let mut clock = Clock::new(progress.clone(), allowance(worker));
+    let mut clock = Clock::new(progress.clone(), upstreams.allowance());
     let mut alarm = Alarm::default();
     let mut sender = stream.sender();
     let mut sending = pin!(sender.try_send_request(*request));

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    super::{answer::Fault, body::RequestBody, worker::Worker},
+    super::{answer::Fault, body::RequestBody, dialer::Dialer},
     connection::Connection,
 };
 use crate::{
@@ -83,11 +83,11 @@ impl Drop for Place {
 
 impl Connections {
     /// A stream to the server at `address`, on a connection that has room or is opened for it.
-    pub async fn stream(&self, worker: &Worker, address: SocketAddr) -> Result<Stream, Fault> {
+    pub async fn stream(&self, dialer: &Dialer, address: SocketAddr) -> Result<Stream, Fault> {
         let server = self.server(address);
         match server.free() {
             Some(stream) => Ok(stream),
-            None => Box::pin(server.wait(worker, address)).await,
+            None => Box::pin(server.wait(dialer, address)).await,
         }
     }
 
@@ -120,6 +120,27 @@ impl Connections {
             !server.open.borrow().is_empty() || Rc::strong_count(server) > 1
         });
     }
+
+    /// Closes those that nobody uses; answers whether there were any.
+    pub fn close_idle(&self) -> bool {
+        let mut had_any = false;
+        for server in self.servers.borrow().values() {
+            server.open.borrow_mut().retain(|connection| {
+                had_any |= !connection.is_used();
+                connection.is_used()
+            });
+        }
+        had_any
+    }
+
+    /// Sweeps from time to time, for ever.
+    pub async fn keep_swept(&self, idle: Duration) {
+        const OFTEN: Duration = Duration::from_secs(1);
+        loop {
+            sleep(OFTEN.min(idle)).await;
+            self.sweep(idle);
+        }
+    }
 }
 
 impl Server {
@@ -145,9 +166,9 @@ impl Server {
         Stream(Rc::new(Place { connection, server: self.clone(), is_kept }))
     }
 
-    async fn wait(self: &Rc<Self>, worker: &Worker, address: SocketAddr) -> Result<Stream, Fault> {
+    async fn wait(self: &Rc<Self>, dialer: &Dialer, address: SocketAddr) -> Result<Stream, Fault> {
         let (failures, _) = self.failed.get();
-        let waited = timeout(worker.settings.dial_timeout, async {
+        let waited = timeout(dialer.settings.dial_timeout, async {
             let _waiting = Counted::new(&self.waiting);
             loop {
                 let news = self.news.notified();
@@ -163,7 +184,7 @@ impl Server {
         });
         match waited.await {
             Ok(Some(waited)) => waited,
-            Ok(None) => self.open(worker, address).await,
+            Ok(None) => self.open(dialer, address).await,
             Err(_) if self.is_at_most() => Err(Unavailable::Full.into()),
             Err(_) => Err(Fault::SlowDial),
         }
@@ -180,9 +201,9 @@ impl Server {
         self.open.borrow().len() + self.dialling.get() >= MOST
     }
 
-    async fn open(self: &Rc<Self>, worker: &Worker, address: SocketAddr) -> Result<Stream, Fault> {
+    async fn open(self: &Rc<Self>, dialer: &Dialer, address: SocketAddr) -> Result<Stream, Fault> {
         let dialling = Dialling::new(self);
-        let opened = Connection::open(worker, address, self.news.clone()).await;
+        let opened = Connection::open(dialer, address, self.news.clone()).await;
         let stream = match opened {
             Ok(connection) => {
                 self.each.set(connection.capacity());
@@ -233,15 +254,5 @@ struct Told<'s>(&'s Notify);
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         self.0.notify_waiters();
-    }
-}
-
-/// Sweeps from time to time, for ever.
-pub(in super::super) async fn keep_swept(worker: Rc<Worker>) {
-    const OFTEN: Duration = Duration::from_secs(1);
-    let idle = worker.settings.upstream_idle_timeout;
-    loop {
-        sleep(OFTEN.min(idle)).await;
-        worker.http2.sweep(idle);
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 use super::{announcement, message::CancelKey};
 use crate::{
     fleet::Backend,
-    proxy::{lease, origin::Origin, routes::Site, upstream::dial, worker::Worker},
+    proxy::{lease, origin::Origin, routes::Site, worker::Worker},
 };
 
 /// The keys of the sessions of all workers: a cancel request may come to any of them.
@@ -94,9 +94,10 @@ pub(super) async fn deliver(
 
 async fn send(worker: &Worker, site: &Site, backend: &Backend, key: &CancelKey, origin: &Origin) {
     let address = backend.server.address;
-    let _permit = lease::enter(&worker.load, backend);
+    let _permit = lease::enter(&worker.upstreams.load, backend);
     let sent = async {
-        let mut stream = dial(address, worker).await?;
+        let mut stream =
+            worker.upstreams.dialer.dial(address).await.map_err(std::io::Error::other)?;
         let message = [&announcement(site, origin, None)[..], &key.request()].concat();
         stream.write_all(&message).await?;
         // The server closes when it has signalled the session.

@@ -30,7 +30,6 @@ use self::{
     message::{CancelKey, HEAD, Start, TLS_HANDSHAKE},
 };
 use super::{
-    exchange::{count, count_failed},
     origin::Origin,
     passage, proxy_protocol,
     relay::relay,
@@ -157,11 +156,11 @@ async fn session(
     startup: Bytes,
     origin: &Origin,
 ) -> io::Result<()> {
-    count(site);
-    let passage = match passage::connect(worker, site, origin.client.ip()).await {
+    site.running().count();
+    let passage = match passage::connect(&worker.upstreams, site, origin.client.ip()).await {
         Ok(passage) => passage,
         Err(fault) => {
-            count_failed(site);
+            site.running().count_failed();
             refuse(&mut stream, Refusal::Unavailable(fault)).await?;
             return Err(io::Error::other(fault));
         }

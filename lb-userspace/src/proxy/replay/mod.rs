@@ -23,7 +23,7 @@ use self::parse::{Directions, Fallback};
 use super::{
     answer::Fault,
     body::RequestBody,
-    exchange::{Course, Exchange, count, exchange},
+    exchange::{Course, Exchange, exchange},
     headers::{Names, X_FORWARDED_CLIENT_CERT},
     http::Client,
     routes::Site,
@@ -99,7 +99,10 @@ impl<'a> Replayable<'a> {
             Some(first) => first,
             None => self.spare.whole().await?,
         };
-        exchange(self.client, site, &Course { wish, within }, &mut self.spare, request).await
+        let upstreams = &self.client.worker.upstreams;
+        let (names, peer) = (self.names(), self.client.peer);
+        let course = Course { upstreams, names, peer, wish, within };
+        exchange(site, &course, &mut self.spare, request).await
     }
 
     /// Nobody will ask for the body again.
@@ -125,7 +128,7 @@ impl<'a> Replayable<'a> {
         if directions.app.is_some() && self.client.certificate(&target).is_none() {
             self.spare.set(&X_FORWARDED_CLIENT_CERT, None);
         }
-        count(&target);
+        target.running().count();
         let wish = wish(directions, source);
         let answered = self.exchange(&target, &wish, directions.timeout).await?;
         Ok((target, answered))

@@ -56,15 +56,18 @@ impl Waiter {
         let (worker, site) = (worker.clone(), site.clone());
         let admitted = Box::pin(async move {
             let ask = Ask {
-                load: &worker.load,
+                load: &worker.upstreams.load,
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 tried: &[],
                 now: Tick::default(),
                 wish: &Wish::NONE,
                 is_free: &|_| false,
             };
-            let picking =
-                Picking { balancer: &site.balancer, rng: &worker.rng, counted: &|_| None };
+            let picking = Picking {
+                balancer: &site.balancer,
+                rng: &worker.upstreams.rng,
+                counted: &|_| None,
+            };
             site.gate.admit(&picking, &ask, None).await
         });
         Self { admitted, calls: Arc::default() }
