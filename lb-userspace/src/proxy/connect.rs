@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
 use super::{
-    answer::Fault, body::ResponseBody, fields::is_protocol, forward::Switched, http::Client,
-    relay::relay, watch::Watch,
+    answer::Fault, client::Client, fields::is_protocol, lease::Switched, relay::relay,
+    response_body::ResponseBody, watch::Watch,
 };
 
 /// The stream behind the request, which becomes an upgrade. `None` where it is any other, or for a

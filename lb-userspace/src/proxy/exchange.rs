@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 use super::{
     answer::Fault,
-    body::{Progress, RequestBody},
     headers::Names,
     http2,
     lease::{Carrier, Lease},
     outcome::{Answered, Refusal, by},
+    request_body::{Progress, RequestBody},
     routes::Site,
     spare::Spare,
     stopwatch::Stopwatch,

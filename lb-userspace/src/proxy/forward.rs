@@ -7,34 +7,24 @@ use hyper::{
     body::{Body, Bytes, Incoming},
     header::{self, HeaderValue},
 };
-use tokio::{net::TcpStream, time::timeout_at};
+use tokio::time::timeout_at;
 
 use super::{
     answer::Fault,
-    body::{RequestBody, ResponseBody},
+    client::Client,
     complaint::complain,
     exchange::Exchange,
     fields::{self, Coded, Found, is_offered},
-    framing, headers, host,
-    http::Client,
-    http2, interim,
-    lease::Lease,
-    limits::Admission,
-    relay::Silence,
+    framing, headers, host, http2, interim,
+    lease::{Lease, Switched},
     replay::Replayable,
+    request_body::RequestBody,
+    response_body::ResponseBody,
     routes::Site,
     watch::Active,
     wish::wish,
 };
 use crate::balance::Wish;
-
-/// The backend's side of an upgraded connection.
-pub(super) struct Switched {
-    pub backend: (TcpStream, Bytes),
-    /// Counted until the upgraded connection has ended.
-    pub admission: Admission,
-    pub silence: Silence,
-}
 
 type Answer = (Response<ResponseBody>, Option<Box<Switched>>);
 

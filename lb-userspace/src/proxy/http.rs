@@ -4,25 +4,22 @@ use std::{
     cell::RefCell,
     convert::Infallible,
     future::{Future, poll_fn},
-    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
 use hyper::{
-    HeaderMap, Request, Response, Version,
+    Request, Version,
     body::{Body, Bytes, Incoming},
-    header::{self, HeaderValue},
     rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     select,
     task::spawn_local,
@@ -30,22 +27,17 @@ use tokio::{
 };
 
 use super::{
-    answer::Fault,
-    connect,
-    forward::{self, Switched},
-    framing,
-    headers::Facts,
-    last_words::{linger, say_last},
-    origin::Origin,
+    answer::{self, Fault},
+    client::Client,
+    connect, forward, framing,
+    lease::Switched,
+    linger::linger,
     pace::{self, Pace},
     preface,
     relay::{self, Side, relay},
-    routes::Site,
     sections::{Sectioned, Sections},
-    tls::Terminator,
     watch::{Limits, Patience, Watch},
     watched::Watched,
-    worker::Worker,
 };
 
 /// While draining: for the first request of a connection that has just been accepted.
@@ -63,132 +55,6 @@ const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 const SEND_BUFFER: usize = 32 * 1024;
 /// What is read ahead of, or written behind, an HTTP/1 connection, beside a header section.
 const BUFFER: usize = 64 * 1024;
-
-/// A client's connection as its requests see it.
-pub(super) struct Client {
-    pub worker: Rc<Worker>,
-    pub facts: Facts,
-    pub peer: IpAddr,
-    local: SocketAddr,
-    /// The address that the client asked, from its own point of view.
-    pub server: SocketAddr,
-    /// Who ended its TLS.
-    terminator: Option<Arc<Terminator>>,
-    /// What servers are told of the certificate that it showed, where any are.
-    certificate: Option<HeaderValue>,
-    /// Until its first request says of which service it is.
-    idle: Duration,
-    /// hyper adds `Date` to each response without one: no service here is pristine.
-    is_dated: bool,
-}
-
-impl Client {
-    /// Without TLS.
-    pub fn plain(worker: Rc<Worker>, origin: Origin) -> Rc<Self> {
-        let idle = worker.settings.idle_timeout;
-        Self::new(worker, origin, None, None, idle)
-    }
-
-    /// Of `site`, as far as its handshake says.
-    pub fn secured(
-        worker: Rc<Worker>,
-        origin: Origin,
-        site: &Site,
-        certificate: Option<HeaderValue>,
-    ) -> Rc<Self> {
-        let idle = site.idle(&worker.settings);
-        Self::new(worker, origin, site.terminator.clone(), certificate, idle)
-    }
-
-    fn new(
-        worker: Rc<Worker>,
-        origin: Origin,
-        terminator: Option<Arc<Terminator>>,
-        certificate: Option<HeaderValue>,
-        idle: Duration,
-    ) -> Rc<Self> {
-        let (peer, local, server) = (origin.client.ip(), origin.local, origin.server);
-        let (names, region) = (worker.names.clone(), worker.region.clone());
-        let is_trusted = worker.settings.is_trusted(peer);
-        let facts = Facts::new(names, region, &origin, terminator.is_some(), is_trusted);
-        let is_dated = worker.with_routes(|routes| {
-            let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
-            !sites.any(|site| site.rewrite.is_pristine)
-        });
-        Rc::new(Self {
-            worker,
-            facts,
-            peer,
-            local,
-            server,
-            terminator,
-            certificate,
-            idle,
-            is_dated,
-        })
-    }
-
-    /// Answers a request with why it gets no other answer.
-    pub fn refuse(&self, fault: Fault, version: Version) -> Response<Bytes> {
-        tracing::debug!(client = %self.peer, server = %self.local, reason = fault.word(), "refused");
-        fault.answer(self.facts.names(), version)
-    }
-
-    /// Adds the time to a response of `site` that has none, where hyper does not.
-    pub fn date(&self, site: &Site, headers: &mut HeaderMap) {
-        if !self.is_dated && !site.rewrite.is_pristine && !headers.contains_key(header::DATE) {
-            let now = httpdate::fmt_http_date(std::time::SystemTime::now());
-            let now = HeaderValue::try_from(now).expect("letters, digits and signs");
-            headers.insert(header::DATE, now);
-        }
-    }
-
-    /// The service for a name here, by the routes that apply now. Without a name: the one that takes
-    /// every name.
-    pub fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
-        self.worker.with_routes(|routes| {
-            let site = routes.find(self.local).and_then(|frontend| match name {
-                Some(_) => frontend.site(name),
-                None => frontend.site_of_any(),
-            });
-            let missing = if name.is_some() { Fault::UnknownHost } else { Fault::BadHost };
-            match site.ok_or(missing)? {
-                site if site.is_http => Ok(site.clone()),
-                // Its own connections are not looked into.
-                _ => Err(Fault::Misdirected),
-            }
-        })
-    }
-
-    /// Whether this connection was asked for all that `site` asks of its clients.
-    pub fn is_entitled(&self, site: &Site) -> bool {
-        let asked = self.terminator.as_ref().and_then(|terminator| terminator.client_auth.as_ref());
-        site.client_auth.is_none() || asked == site.client_auth.as_ref()
-    }
-
-    fn ended(&self, ended: hyper::Result<()>) -> Ended {
-        let Err(error) = ended else {
-            return Ended::Well;
-        };
-        tracing::debug!(client = %self.peer, %error, "connection ended");
-        if error.is_parse() { Ended::Malformed(Fault::of_parser(&error)) } else { Ended::Broken }
-    }
-
-    fn limits(&self) -> Limits {
-        let settings = &self.worker.settings;
-        Limits {
-            header: settings.header_timeout,
-            termination: settings.termination_delay.unwrap_or(TERMINATION),
-        }
-    }
-
-    /// What `site` is told of the certificate that the client showed.
-    pub fn certificate(&self, site: &Site) -> Option<HeaderValue> {
-        let certificate = self.certificate.as_ref()?;
-        let terminator = site.terminator.as_ref()?;
-        terminator.forwards_client_cert.then(|| certificate.clone())
-    }
-}
 
 /// Without TLS the first bytes say whether the client speaks HTTP/2 (RFC 9113 3.3).
 pub(super) async fn serve_plain(client: Rc<Client>, mut stream: TcpStream) {
@@ -246,7 +112,7 @@ where
         .max_buf_size(client.worker.settings.max_header_size.max(BUFFER))
         .auto_date_header(client.is_dated)
         .serve_connection(io, service);
-    let patience = Patience::new(watch.clone(), client.limits());
+    let patience = Patience::new(watch.clone(), limits(&client));
     let shut_down = |c: Pin<&mut _>| http1::Connection::graceful_shutdown(c);
     let pace = pace.map(|(_, pace)| pace);
     let ended = drive(&client, patience, pace, &mut connection, shut_down).await;
@@ -271,6 +137,22 @@ where
         }
         _ => {}
     }
+}
+
+fn limits(client: &Client) -> Limits {
+    let settings = &client.worker.settings;
+    Limits {
+        header: settings.header_timeout,
+        termination: settings.termination_delay.unwrap_or(TERMINATION),
+    }
+}
+
+fn came_to(client: &Client, ended: hyper::Result<()>) -> Ended {
+    let Err(error) = ended else {
+        return Ended::Well;
+    };
+    tracing::debug!(client = %client.peer, %error, "connection ended");
+    if error.is_parse() { Ended::Malformed(Fault::of_parser(&error)) } else { Ended::Broken }
 }
 
 /// How a client's connection came to its end.
@@ -332,7 +214,7 @@ where
         // Finds clients that vanished while a response is under way.
         .keep_alive_interval(client.worker.settings.idle_timeout)
         .serve_connection(io, service);
-    let patience = Patience::new(watch, client.limits());
+    let patience = Patience::new(watch, limits(&client));
     let shut_down = |c: Pin<&mut _>| http2::Connection::graceful_shutdown(c);
     drive(&client, patience, None, &mut connection, shut_down).await;
 }
@@ -354,7 +236,7 @@ where
         loop {
             // First of all, for what has arrived is still to be answered.
             if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(client.ended(ended));
+                return Poll::Ready(came_to(client, ended));
             }
             if is_draining || last_call.as_mut().poll(cx).is_pending() {
                 let is_over = pace.as_ref().is_some_and(|pace| pace.poll_over(cx).is_ready());
@@ -387,6 +269,18 @@ where
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
     drop(switched.admission);
+}
+
+/// Answers what never became a request, and ends the connection.
+async fn say_last<S>(client: &Client, fault: Fault, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = answer::to_bytes(client.refuse(fault, Version::HTTP_11));
+    let within = client.worker.settings.idle_timeout;
+    if let Ok(Ok(())) = timeout(within, stream.write_all(&answer)).await {
+        linger(stream).await;
+    }
 }
 
 /// Streams of an HTTP/2 connection run on the worker that accepted it.

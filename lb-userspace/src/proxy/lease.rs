@@ -6,9 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
+use hyper::body::Bytes;
+use tokio::net::TcpStream;
+
 use super::{
-    answer::Fault, complaint::complain, forward::Switched, http2::Stream, limits::Admission,
-    relay::Silence, upstream::Upstream, upstreams::Upstreams,
+    answer::Fault, complaint::complain, http2::Stream, limits::Admission, relay::Silence,
+    upstream::Upstream, upstreams::Upstreams,
 };
 use crate::{
     fleet::{Backend, RunningService},
@@ -98,4 +101,12 @@ impl Lease {
         let backend = upstream.into_stream().await?;
         Some(Box::new(Switched { backend, admission: self.admission, silence }))
     }
+}
+
+/// The backend's side of an upgraded connection.
+pub(super) struct Switched {
+    pub backend: (TcpStream, Bytes),
+    /// Counted until the upgraded connection has ended.
+    pub admission: Admission,
+    pub silence: Silence,
 }

@@ -4,11 +4,12 @@
 //! `SO_REUSEPORT` group, its own pools of backend connections. Nothing on a request's way takes a
 //! lock shared between workers: [`Routes`] are a snapshot swapped whole, counts are atomics.
 
+mod accept;
 mod alarm;
 mod answer;
 mod bell;
-mod body;
 mod certificates;
+mod client;
 mod client_cert;
 mod complaint;
 mod connect;
@@ -29,9 +30,9 @@ mod host;
 mod http;
 mod http2;
 mod interim;
-mod last_words;
 mod lease;
 mod limits;
+mod linger;
 mod listen;
 mod names;
 mod origin;
@@ -48,6 +49,8 @@ mod purge;
 mod redirect;
 mod relay;
 mod replay;
+mod request_body;
+mod response_body;
 mod rewrite;
 mod routes;
 mod scheme;
@@ -171,7 +174,7 @@ impl Proxy {
             routes,
             load,
             ingress,
-            cancels: Arc::default(),
+            cancel_keys: Arc::default(),
             handshakes: Arc::default(),
             descriptors: self.descriptors,
         };
@@ -183,7 +186,7 @@ impl Proxy {
             let (shared, phase) = (shared.clone(), phase.subscribe());
             let name = format!("proxy-{index}");
             thread::Builder::new().name(name).spawn(move || {
-                if let Err(error) = worker::run(listener, shared, phase) {
+                if let Err(error) = accept::run(listener, shared, phase) {
                     tracing::error!(%error, "proxy worker ended");
                 }
             })?;

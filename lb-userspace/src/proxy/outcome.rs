@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     answer::Fault,
-    body::{Progress, RequestBody},
     lease::Carrier,
+    request_body::{Progress, RequestBody},
     upstream::Failure,
 };
 

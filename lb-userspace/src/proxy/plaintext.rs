@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     answer::{self, Fault},
     headers::Names,
-    last_words::linger,
+    linger::linger,
     preface,
 };
 

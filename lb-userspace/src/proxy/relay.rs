@@ -24,7 +24,6 @@ use tokio::{
 use super::{
     alarm::Alarm,
     splice::{Rest, Splice},
-    tls::Secured,
 };
 
 /// Bytes copied at a time.
@@ -52,12 +51,6 @@ pub(super) trait Side: AsyncRead + AsyncWrite + Unpin {
 impl Side for TcpStream {
     fn socket(&self) -> Option<&TcpStream> {
         Some(self)
-    }
-}
-
-impl Side for Secured {
-    fn carrier(&self) -> Option<&TcpStream> {
-        Some(self.get_ref().0)
     }
 }
 

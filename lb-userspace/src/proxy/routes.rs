@@ -15,7 +15,7 @@ use super::{
     redirect::Redirect,
     relay::Silence,
     rewrite::Rewrite,
-    tls::{Terminator, Terminators},
+    tls::{Secure, Terminator, Terminators},
 };
 use crate::{
     balance::Balancer,
@@ -198,15 +198,20 @@ impl Site {
         rank(self) > rank(other)
     }
 
-    /// Whether all servers that may get a connection are known to speak HTTP/2 without TLS.
-    pub fn speaks_h2c(&self) -> bool {
+    pub fn running(&self) -> &Arc<RunningService> {
+        self.balancer.service()
+    }
+}
+
+impl Secure for Arc<Site> {
+    fn terminator(&self) -> Option<&Terminator> {
+        self.terminator.as_deref()
+    }
+
+    fn speaks_h2c(&self) -> bool {
         let backends = self.running().backends.iter();
         let mut open = backends.filter(|backend| backend.is_open()).peekable();
         open.peek().is_some() && open.all(|backend| backend.speaks_h2c())
-    }
-
-    pub fn running(&self) -> &Arc<RunningService> {
-        self.balancer.service()
     }
 }
 

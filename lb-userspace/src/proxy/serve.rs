@@ -7,8 +7,8 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    client_cert,
-    http::{self, Client},
+    client::Client,
+    client_cert, http,
     origin::Origin,
     passage, postgres, privacy,
     proxy_protocol::{self, Announced},
@@ -115,7 +115,13 @@ async fn greeted(
     let (peer, local) = (origin.client, origin.local);
     let handshake = timeout(
         worker.settings.handshake_timeout,
-        tls::accept(stream, frontend, origin.server.ip(), &worker.handshakes, &worker.names),
+        tls::accept(
+            stream,
+            |name| frontend.site(name).cloned(),
+            origin.server.ip(),
+            &worker.handshakes,
+            &worker.names,
+        ),
     );
     match handshake.await {
         Ok(Ok(accepted)) => return Some(accepted),
@@ -134,8 +140,7 @@ async fn relayed<S>(
 ) where
     S: Side,
 {
-    let announce = |version| proxy_protocol::announce(version, origin, session);
-    let ahead = site.proxy_proto.map(announce).unwrap_or_default();
+    let ahead = proxy_protocol::announce(site.proxy_proto, origin, session);
     if let Err(error) =
         passage::through(&worker.upstreams, site, (stream, ahead), origin.client.ip()).await
     {

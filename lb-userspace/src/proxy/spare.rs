@@ -8,9 +8,8 @@ use hyper::{
 };
 use tokio::time::timeout;
 
-use super::{
-    answer::Fault, body::RequestBody, headers::Facts, http::Client, tape::Tape, watch::Watch,
-};
+use super::{answer::Fault, headers::Facts, request_body::RequestBody, tape::Tape, watch::Watch};
+use crate::settings::ProxySettings;
 
 /// Nearly all of them are thrown away, so that it is only what is needed to make the request anew.
 pub(super) struct Spare<'a> {
@@ -39,10 +38,10 @@ impl<'a> Spare<'a> {
     /// on.
     pub fn of(
         request: &mut Request<RequestBody>,
-        client: &'a Client,
+        facts: &'a Facts,
+        settings: &ProxySettings,
         watch: &'a Rc<Watch>,
     ) -> Self {
-        let settings = &client.worker.settings;
         let body = match request.body().progress() {
             None => Kept::Nothing,
             Some(_) => {
@@ -52,7 +51,7 @@ impl<'a> Spare<'a> {
         };
         let fields = request.headers().iter();
         Self {
-            facts: &client.facts,
+            facts,
             watch,
             method: request.method().clone(),
             target: request.uri().clone(),

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use tokio::time::Instant;
 
-use super::{answer::Fault, body::Progress, routes::Site};
+use super::{answer::Fault, request_body::Progress, routes::Site};
 use crate::{fleet::Backend, load::Tick};
 
 /// From when on ticks count.

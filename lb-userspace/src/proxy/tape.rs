@@ -3,16 +3,18 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    pin::Pin,
     rc::Rc,
+    task::{Context, Poll},
 };
 
 use hyper::{
     HeaderMap,
-    body::{Bytes, Frame},
+    body::{Body as _, Bytes, Frame, Incoming, SizeHint},
 };
 use tokio::sync::Notify;
 
-use super::{body::Supply, watch::Watch};
+use super::watch::Watch;
 
 /// What is smaller is copied together: by itself it would hold all that was read along with it.
 const SMALL: usize = 4 * 1024;
@@ -41,6 +43,36 @@ impl From<Part> for Frame<Bytes> {
             Part::Data(data) => Self::data(data),
             Part::Trailers(trailers) => Self::trailers(trailers),
         }
+    }
+}
+
+/// What was kept of a body that is sent again, and then what is still to come of it.
+pub(super) struct Supply {
+    pub kept: VecDeque<Part>,
+    pub rest: Incoming,
+}
+
+impl Supply {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match self.kept.pop_front() {
+            Some(part) => Poll::Ready(Some(Ok(part.into()))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.kept.is_empty() && self.rest.is_end_stream()
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        let kept: u64 = self.kept.iter().map(Part::length).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(kept));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint
     }
 }
 

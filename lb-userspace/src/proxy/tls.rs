@@ -18,7 +18,7 @@ use super::{
     handshakes::{Handshakes, Kind},
     headers::Names,
     plaintext,
-    routes::{Frontend, Site},
+    relay::Side,
     tickets::Tickets,
 };
 use crate::service::{ClientAuth, TlsOptions, TlsVersion};
@@ -44,6 +44,14 @@ enum Offers {
     /// What the servers speak, who get the bytes as they are. A client that asks for what we do not
     /// know goes on without: its servers may.
     ByServers { h2: Arc<ServerConfig>, http1: Arc<ServerConfig>, none: Arc<ServerConfig> },
+}
+
+/// What a client that names a host may be served by.
+pub(super) trait Secure {
+    fn terminator(&self) -> Option<&Terminator>;
+
+    /// Whether all servers that may get a connection are known to speak HTTP/2 without TLS.
+    fn speaks_h2c(&self) -> bool;
 }
 
 /// Makes one [`Terminator`] for each distinct set of options.
@@ -102,7 +110,7 @@ impl Offers {
         Self::ByServers { h2: with(&[H2]), http1: with(&[HTTP_1_1]), none: with(&[]) }
     }
 
-    fn to(&self, hello: &ClientHello<'_>, site: &Site) -> &Arc<ServerConfig> {
+    fn to(&self, hello: &ClientHello<'_>, site: &impl Secure) -> &Arc<ServerConfig> {
         let asks = |name: &[u8]| hello.alpn().is_some_and(|mut asked| asked.any(|it| it == name));
         match self {
             Self::Fixed(config) => config,
@@ -114,12 +122,13 @@ impl Offers {
 }
 
 impl Terminator {
-    /// For a client of `site` that connected to `address`. `None`: there is no certificate for it.
+    /// Returns how to go on with a client of `site` that connected to `address`. `None`: there is no
+    /// certificate for it.
     fn config(
         &self,
         hello: &ClientHello<'_>,
         address: IpAddr,
-        site: &Site,
+        site: &impl Secure,
     ) -> Option<Arc<ServerConfig>> {
         let subject = hello.server_name().map_or(Subject::Address(address), Subject::Name);
         if !self.resolver.covers(subject) {
@@ -187,16 +196,16 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// A client's stream after the handshake. Boxed: it is more than a kilobyte, and changes hands.
 pub(super) type Secured = Box<TlsStream<TcpStream>>;
 
-/// The handshake, with a client that connected to `address` as it sees it. The site is the one that the
-/// client named by SNI; a name that no site or no certificate answers for gets the alert
-/// `unrecognized_name`. HTTP without TLS is answered under `names`.
-pub(super) async fn accept(
+/// Completes the handshake with a client that connected to `address`, as it sees it, and returns
+/// what `find` found for the name that it sent in SNI. A name for which there is nothing, or no
+/// certificate, gets the alert `unrecognized_name`. HTTP without TLS is answered under `names`.
+pub(super) async fn accept<S: Secure>(
     stream: TcpStream,
-    frontend: &Frontend,
+    find: impl FnOnce(Option<&str>) -> Option<S>,
     address: IpAddr,
     handshakes: &Arc<Handshakes>,
     names: &Names,
-) -> io::Result<(Secured, Arc<Site>)> {
+) -> io::Result<(Secured, S)> {
     let handshake = handshakes.begin();
     // What is wrong with the stream shows again.
     let is_plain = plaintext::speaks(&stream).await.unwrap_or(false);
@@ -205,7 +214,7 @@ pub(super) async fn accept(
         plaintext::refuse(stream, names).await?;
         return Err(io::Error::other("plain text where TLS is expected"));
     }
-    match shake(stream, frontend, address).await {
+    match shake(stream, find, address).await {
         Ok(accepted) => {
             handshake.complete();
             Ok(accepted)
@@ -217,18 +226,18 @@ pub(super) async fn accept(
     }
 }
 
-async fn shake(
+async fn shake<S: Secure>(
     stream: TcpStream,
-    frontend: &Frontend,
+    find: impl FnOnce(Option<&str>) -> Option<S>,
     address: IpAddr,
-) -> Result<(Secured, Arc<Site>), (Kind, io::Error)> {
+) -> Result<(Secured, S), (Kind, io::Error)> {
     let classified = |error| (Kind::classify(&error), error);
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = start.await.map_err(classified)?;
     let hello = start.client_hello();
-    let found = frontend.site(hello.server_name()).and_then(|site| {
-        let terminator = site.terminator.as_ref()?;
-        Some((site.clone(), terminator.config(&hello, address, site)?))
+    let found = find(hello.server_name()).and_then(|site| {
+        let config = site.terminator()?.config(&hello, address, &site)?;
+        Some((site, config))
     });
     let Some((site, config)) = found else {
         let error = io::Error::other("no site or certificate for the name asked for");
@@ -238,4 +247,10 @@ async fn shake(
         return Err((Kind::UnrecognizedName, error));
     };
     Ok((Box::new(start.into_stream(config).await.map_err(classified)?), site))
+}
+
+impl Side for Secured {
+    fn carrier(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
 }

@@ -25,9 +25,9 @@ use super::{
     alarm::Alarm,
     answer::Fault,
     bell::Bell,
-    body::{Progress, RequestBody},
     gather::Gathering,
     hearing::Hearing,
+    request_body::{Progress, RequestBody},
 };
 
 type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;

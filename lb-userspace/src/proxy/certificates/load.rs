@@ -12,8 +12,10 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use super::{Error, Key, Validity};
+use super::{error::Error, validity::Validity};
 use crate::settings::CertificateFiles;
+
+pub(super) type Key = Arc<CertifiedKey>;
 
 /// A pair that is sound.
 pub(super) struct Loaded {

@@ -13,7 +13,7 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
-use super::{Error, Key, Subject};
+use super::{error::Error, load::Key, subject::Subject};
 
 /// Certificates that are kept. Clients may ask for any name, and a name that was forgotten gets a new
 /// one when it is asked for again.

@@ -14,9 +14,11 @@ use arc_swap::ArcSwap;
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
-    Certificates, Error, Validity, directory,
+    by_subject::Certificates,
+    directory,
+    error::Error,
     load::{Loaded, load},
-    validity::Stage,
+    validity::{Stage, Validity},
 };
 use crate::settings::{CertificateFiles, CertificateSource};
 

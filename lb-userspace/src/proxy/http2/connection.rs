@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::super::{answer::Fault, body::RequestBody, dialer::Dialer};
+use super::super::{answer::Fault, dialer::Dialer, request_body::RequestBody};
 
 /// The largest header section of a response, in bytes.
 const MAX_HEADER: u32 = 64 * 1024;

@@ -14,9 +14,9 @@ pub(super) use self::pool::{Connections, Stream};
 use super::{
     alarm::Alarm,
     answer::Fault,
-    body::{Progress, RequestBody},
     lease::Carrier,
     outcome::{Answered, Refusal, by},
+    request_body::{Progress, RequestBody},
     routes::Site,
     spare::Spare,
     upstream::{Clock, Failure},
@@ -88,7 +88,7 @@ async fn send_over(
     let progress = request.body().progress();
     if let Some(progress) = &progress {
         // The stream is open until all of the body is sent, too.
-        progress.hold(stream.clone());
+        progress.hold(stream.held());
     }
     let mut clock = Clock::new(progress.clone(), upstreams.allowance());
     let mut alarm = Alarm::default();

@@ -1,6 +1,7 @@
 //! A worker's connections to servers: as many as its requests need streams.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     collections::HashMap,
     net::SocketAddr,
@@ -15,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    super::{answer::Fault, body::RequestBody, dialer::Dialer},
+    super::{answer::Fault, dialer::Dialer, request_body::RequestBody},
     connection::Connection,
 };
 use crate::{
@@ -58,6 +59,11 @@ struct Place {
 }
 
 impl Stream {
+    /// The place, to be held beside.
+    pub fn held(&self) -> Rc<dyn Any> {
+        self.0.clone()
+    }
+
     pub fn sender(&self) -> SendRequest<RequestBody> {
         self.0.connection.sender()
     }

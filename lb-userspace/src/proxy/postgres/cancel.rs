@@ -1,11 +1,6 @@
-//! Which server gave out which key, and cancel requests on their way to it.
+//! A cancel request on its way to the server of its session.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::{
@@ -13,58 +8,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{announcement, message::CancelKey};
+use super::message::CancelKey;
 use crate::{
     fleet::Backend,
-    proxy::{lease, origin::Origin, routes::Site, worker::Worker},
+    proxy::{lease, origin::Origin, proxy_protocol, routes::Site, worker::Worker},
 };
-
-/// The keys of the sessions of all workers: a cancel request may come to any of them.
-///
-/// It is locked once when a session begins, once when it ends, and for a cancel request; never for
-/// a query.
-pub(in super::super) struct Cancels {
-    shards: [Mutex<HashMap<CancelKey, SocketAddr>>; 16],
-    hasher: RandomState,
-}
-
-impl Default for Cancels {
-    fn default() -> Self {
-        Self { shards: Default::default(), hasher: RandomState::new() }
-    }
-}
-
-impl Cancels {
-    pub(super) fn enter(self: &Arc<Self>, key: CancelKey, server: SocketAddr) -> Entry {
-        self.with(&key, |keys| keys.insert(key.clone(), server));
-        Entry { cancels: self.clone(), key }
-    }
-
-    fn find(&self, key: &CancelKey) -> Option<SocketAddr> {
-        self.with(key, |keys| keys.get(key).copied())
-    }
-
-    fn with<T>(
-        &self,
-        key: &CancelKey,
-        act: impl FnOnce(&mut HashMap<CancelKey, SocketAddr>) -> T,
-    ) -> T {
-        let shard = self.hasher.hash_one(key) as usize % self.shards.len();
-        act(&mut self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// A key that is known until this is dropped.
-pub(super) struct Entry {
-    cancels: Arc<Cancels>,
-    key: CancelKey,
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.cancels.with(&self.key, |keys| keys.remove(&self.key));
-    }
-}
 
 /// Brings the request to the server that gave out `key`. Where nobody here knows it, another node
 /// may hold the session: each server of `sites` gets it, and all but one will ignore it. Returns
@@ -75,7 +23,7 @@ pub(super) async fn deliver(
     key: &CancelKey,
     origin: &Origin,
 ) {
-    let holder = worker.cancels.find(key);
+    let holder = worker.cancel_keys.find(key);
     let all = sites.iter().flat_map(|site| {
         let backends = site.running().backends.iter();
         backends.map(move |backend| (site, backend))
@@ -98,7 +46,9 @@ async fn send(worker: &Worker, site: &Site, backend: &Backend, key: &CancelKey, 
     let sent = async {
         let mut stream =
             worker.upstreams.dialer.dial(address).await.map_err(std::io::Error::other)?;
-        let message = [&announcement(site, origin, None)[..], &key.request()].concat();
+        let message =
+            [&proxy_protocol::announce(site.proxy_proto, origin, None)[..], &key.request()]
+                .concat();
         stream.write_all(&message).await?;
         // The server closes when it has signalled the session.
         stream.read(&mut [0]).await

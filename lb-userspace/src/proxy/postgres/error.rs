@@ -4,7 +4,6 @@ use std::io;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::close;
 use crate::{balance::Unavailable, proxy::answer::Fault};
 
 /// Why there will be no session.
@@ -58,6 +57,7 @@ where
 {
     stream.write_all(&refusal.message()).await?;
     stream.flush().await?;
-    close(stream).await;
+    // In order, whatever its other end thinks of it.
+    let _ = stream.shutdown().await;
     Ok(())
 }

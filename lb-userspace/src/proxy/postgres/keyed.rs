@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     super::relay::Side,
-    cancel::{Cancels, Entry},
+    keys::{CancelKeys, Entry},
     message::KeyScan,
 };
 
@@ -23,14 +23,14 @@ use super::{
 pub(super) struct Keyed {
     stream: TcpStream,
     address: SocketAddr,
-    cancels: Arc<Cancels>,
+    keys: Arc<CancelKeys>,
     scan: KeyScan,
     entry: Option<Entry>,
 }
 
 impl Keyed {
-    pub fn new(stream: TcpStream, cancels: Arc<Cancels>, address: SocketAddr) -> Self {
-        Self { stream, address, cancels, scan: KeyScan::default(), entry: None }
+    pub fn new(stream: TcpStream, keys: Arc<CancelKeys>, address: SocketAddr) -> Self {
+        Self { stream, address, keys, scan: KeyScan::default(), entry: None }
     }
 }
 
@@ -49,7 +49,7 @@ impl AsyncRead for Keyed {
         if !this.scan.is_over()
             && let Some(key) = this.scan.feed(&buf.filled()[before..])
         {
-            this.entry = Some(this.cancels.enter(key, this.address));
+            this.entry = Some(this.keys.enter(key, this.address));
         }
         read
     }

@@ -3,7 +3,7 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-use super::receive::Malformed;
+use super::malformed::Malformed;
 
 /// The signature, version and command, family, length.
 const FIXED: usize = 16;

@@ -8,10 +8,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::facts;
-
-/// The longest header that is read, in bytes: far more than any with the facts of a TLS session.
-const LONGEST: usize = 4096;
+use super::{
+    facts,
+    malformed::{LONGEST, Malformed},
+};
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +22,6 @@ pub(crate) enum Announced {
         client: SocketAddr,
         server: SocketAddr,
     },
-}
-
-/// Why what came is no header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
-    #[error("no PROXY protocol header where one is demanded")]
-    NoHeader,
-    #[error("a PROXY protocol header of more than {LONGEST} bytes")]
-    TooLong,
-    #[error("a PROXY protocol header for datagrams")]
-    Datagrams,
-    #[error("a PROXY protocol header whose facts are malformed")]
-    Facts,
-    #[error("a PROXY protocol header with a wrong checksum")]
-    Sum,
 }
 
 /// Reads `bytes` as the beginning of a connection: what the header says and how long it is.

@@ -1,8 +1,16 @@
+use std::net::SocketAddr;
+
 use proptest::prelude::*;
+use proxy_header::ProxyHeader;
 
 use super::{
-    receive::{Announced, Malformed, parse},
-    *,
+    announce::announce,
+    malformed::Malformed,
+    receive::{Announced, parse},
+};
+use crate::{
+    proxy::{origin::Origin, session::Session},
+    service::ProxyProtocol,
 };
 
 fn origin(client: &str, server: &str) -> Origin {
@@ -36,7 +44,7 @@ fn version_1_is_a_line_of_text() {
         ),
         ("192.0.2.7:1", "[2001:db8::1]:2", "PROXY TCP6 ::ffff:192.0.2.7 2001:db8::1 1 2\r\n"),
     ] {
-        let bytes = announce(ProxyProtocol::V1, &origin(client, server), Some(&session()));
+        let bytes = announce(Some(ProxyProtocol::V1), &origin(client, server), Some(&session()));
         assert_eq!(bytes, line.as_bytes(), "{client}");
     }
 }
@@ -44,7 +52,7 @@ fn version_1_is_a_line_of_text() {
 #[test]
 fn version_2_tells_what_tls_knows() {
     let origin = origin("192.0.2.7:4711", "203.0.113.1:5000");
-    let bytes = announce(ProxyProtocol::V2, &origin, Some(&session()));
+    let bytes = announce(Some(ProxyProtocol::V2), &origin, Some(&session()));
     let (header, length) = ProxyHeader::parse(&bytes, Default::default()).unwrap();
     assert_eq!(length, bytes.len());
     assert_eq!(header.alpn(), Some(&b"h2"[..]));
@@ -55,14 +63,14 @@ fn version_2_tells_what_tls_knows() {
     assert_eq!(ssl.cipher(), Some("TLS_AES_256_GCM_SHA384"));
 
     let anonymous = Session { client_name: None, alpn: None, server_name: None, ..session() };
-    let bytes = announce(ProxyProtocol::V2, &origin, Some(&anonymous));
+    let bytes = announce(Some(ProxyProtocol::V2), &origin, Some(&anonymous));
     let (header, _) = ProxyHeader::parse(&bytes, Default::default()).unwrap();
     let ssl = header.ssl().unwrap();
     assert!(ssl.client_ssl() && !ssl.client_cert_conn());
     assert_ne!(ssl.verify(), 0, "nothing was verified");
     assert_eq!((header.alpn(), header.authority(), ssl.cn()), (None, None, None));
 
-    let plain = announce(ProxyProtocol::V2, &origin, None);
+    let plain = announce(Some(ProxyProtocol::V2), &origin, None);
     assert_eq!(plain.len(), 28, "a connection without TLS has no facts");
 }
 
@@ -195,7 +203,7 @@ proptest! {
         version in prop_oneof![Just(ProxyProtocol::V1), Just(ProxyProtocol::V2)],
         rest in any::<Vec<u8>>(),
     ) {
-        let header = announce(version, &Origin::new(server, client), Some(&session()));
+        let header = announce(Some(version), &Origin::new(server, client), Some(&session()));
         for cut in 0..header.len() {
             prop_assert_eq!(parse(&header[..cut]), Ok(None));
         }

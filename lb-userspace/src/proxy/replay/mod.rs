@@ -22,10 +22,10 @@ use hyper::{
 use self::parse::{Directions, Fallback};
 use super::{
     answer::Fault,
-    body::RequestBody,
+    client::Client,
     exchange::{Course, Exchange, exchange},
     headers::{Names, X_FORWARDED_CLIENT_CERT},
-    http::Client,
+    request_body::RequestBody,
     routes::Site,
     spare::Spare,
     watch::Watch,
@@ -53,7 +53,8 @@ impl<'a> Replayable<'a> {
         watch: &'a Rc<Watch>,
         mut request: Box<Request<RequestBody>>,
     ) -> Self {
-        let spare = Spare::of(&mut request, client, watch);
+        let settings = &client.worker.settings;
+        let spare = Spare::of(&mut request, &client.facts, settings, watch);
         client.facts.describe(request.headers_mut());
         Self { client, spare, first: Some(request) }
     }

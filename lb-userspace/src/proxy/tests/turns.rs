@@ -101,7 +101,7 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
         routes: Arc::new(ArcSwap::from_pointee(routes)),
         load: Load::local(1),
         ingress: |_| Ok("lo".to_owned()),
-        cancels: Arc::default(),
+        cancel_keys: Arc::default(),
         handshakes: Arc::default(),
         descriptors: Arc::new(Descriptors::measure(&listener, 2, 0, Arc::default()).unwrap()),
     };

@@ -1,6 +1,7 @@
-//! Bodies on their way through, frame by frame and unboxed.
+//! A request's body on its way to the backend, frame by frame and unboxed.
 
 use std::{
+    any::Any,
     cell::Cell,
     collections::VecDeque,
     pin::Pin,
@@ -15,12 +16,9 @@ use tokio::time::Instant;
 
 use super::{
     answer::Fault,
-    fields,
-    http2::Stream,
     interim::{Hold, Word},
-    lease::Lease,
-    tape::{Part, Tape},
-    watch::{Active, Watch},
+    tape::{Supply, Tape},
+    watch::Watch,
 };
 
 /// A request's body on its way to the backend.
@@ -33,12 +31,6 @@ pub(super) struct RequestBody {
     tape: Option<Rc<Tape>>,
     /// The backend has not said that it wants it.
     hold: Option<Box<Hold>>,
-}
-
-/// What was kept of a body that is sent again, and then what is still to come of it.
-pub(super) struct Supply {
-    pub kept: VecDeque<Part>,
-    pub rest: Incoming,
 }
 
 /// Why a request's body cannot be read to its end.
@@ -58,7 +50,7 @@ pub(super) struct Progress {
     allowed: Duration,
     watch: Rc<Watch>,
     /// By HTTP/2: what it is sent over.
-    stream: Cell<Option<Stream>>,
+    stream: Cell<Option<Rc<dyn Any>>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -87,7 +79,7 @@ impl Progress {
     }
 
     /// Keeps `stream` counted as long as the body is under way.
-    pub fn hold(&self, stream: Stream) {
+    pub fn hold(&self, stream: Rc<dyn Any>) {
         self.stream.set(Some(stream));
     }
 
@@ -202,30 +194,6 @@ impl RequestBody {
     }
 }
 
-impl Supply {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match self.kept.pop_front() {
-            Some(part) => Poll::Ready(Some(Ok(part.into()))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.kept.is_empty() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let kept: u64 = self.kept.iter().map(Part::length).sum();
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(kept));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(kept));
-        }
-        hint
-    }
-}
-
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(tape), Some((supply, _))) = (self.tape.take(), self.part.take()) {
@@ -279,103 +247,5 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         let part = self.part.as_ref();
         part.map_or(SizeHint::with_exact(0), |(supply, _)| supply.size_hint())
-    }
-}
-
-/// A response's body on its way to the client.
-pub(super) struct ResponseBody {
-    source: Source,
-    /// The client's request is being answered until this is dropped.
-    active: Active,
-}
-
-enum Source {
-    Own(Bytes),
-    Backend(Incoming, Option<Lease>),
-    /// It broke off, and the client is yet to be told.
-    Broken(Option<hyper::Error>),
-}
-
-impl ResponseBody {
-    pub fn own(text: Bytes, active: Active) -> Self {
-        Self { source: Source::Own(text), active }
-    }
-
-    /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
-    pub fn backend(incoming: Incoming, mut lease: Lease, active: Active) -> Self {
-        let lease = if incoming.is_end_stream() {
-            lease.give_back();
-            None
-        } else {
-            Some(lease)
-        };
-        Self { source: Source::Backend(incoming, lease), active }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let this = &mut *self;
-        let (incoming, lease) = match &mut this.source {
-            Source::Own(text) if text.is_empty() => return Poll::Ready(None),
-            Source::Own(text) => {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(text)))));
-            }
-            Source::Backend(incoming, lease) => (incoming, lease),
-            Source::Broken(error) => return Poll::Ready(error.take().map(Err)),
-        };
-        let polled = match lease {
-            Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(&mut *incoming).poll_frame(cx),
-        };
-        if let Some(pace) = &this.active.pace {
-            pace.polled(polled.is_ready());
-        }
-        let mut frame = ready!(polled);
-        if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {
-            fields::strip_trailers(trailers);
-        }
-        match frame {
-            Some(Err(error)) => {
-                tracing::debug!(%error, "response from backend broke off");
-                if let Some(lease) = lease.take() {
-                    lease.fail();
-                }
-                // hyper forgets what it has not sent yet when it hears of it: that goes first.
-                this.source = Source::Broken(Some(error));
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Some(Ok(ref part)) if !incoming.is_end_stream() && !part.is_trailers() => {}
-            // Nothing follows trailers, and hyper asks no more.
-            Some(Ok(_)) | None => {
-                if let Some(mut lease) = lease.take() {
-                    lease.give_back();
-                }
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(text) => text.is_empty(),
-            Source::Backend(incoming, _) => incoming.is_end_stream(),
-            Source::Broken(error) => error.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Own(text) => SizeHint::with_exact(text.len() as u64),
-            Source::Backend(incoming, _) => incoming.size_hint(),
-            Source::Broken(_) => SizeHint::default(),
-        }
     }
 }
