@@ -1,78 +1,21 @@
-//! The userspace proxy: serve → proxy_protocol → tls | postgres → http | relay → pick → backend.
+//! The userspace proxy: connection → PROXY protocol → TLS → HTTP | relay → pick → backend.
+//!
+//! In rooms, each of which imports only those before it:
+//! `net → http → tls → routing → downstream → upstream → server`.
 //!
 //! One worker per core, each with its own current-thread runtime, its own listener in the
 //! `SO_REUSEPORT` group, its own pools of backend connections. Nothing on a request's way takes a
 //! lock shared between workers: [`Routes`] are a snapshot swapped whole, counts are atomics.
 
-mod accept;
-mod alarm;
-mod answer;
-mod bell;
-mod certificates;
-mod client;
-mod client_cert;
-mod complaint;
-mod connect;
-mod descriptors;
-mod dialer;
-mod drain;
-mod exchange;
-mod field_count;
-mod fields;
-mod forward;
-mod fragments;
-mod framing;
-mod gather;
-mod handshakes;
-mod headers;
-mod hearing;
-mod host;
+mod downstream;
 mod http;
-mod http2;
-mod interim;
-mod lease;
-mod limits;
-mod linger;
-mod listen;
-mod names;
-mod origin;
-mod outcome;
-mod pace;
-mod passage;
-mod plaintext;
-mod pool;
-mod postgres;
-mod preface;
-mod privacy;
-mod proxy_protocol;
-mod purge;
-mod redirect;
-mod relay;
-mod replay;
-mod request_body;
-mod response_body;
-mod rewrite;
-mod routes;
-mod scheme;
-mod sections;
-mod serve;
-mod session;
-mod spare;
-mod splice;
-mod stopwatch;
-mod tape;
+mod net;
+mod routing;
+mod server;
 #[cfg(test)]
 mod tests;
-mod tickets;
 mod tls;
-mod tries;
 mod upstream;
-mod upstreams;
-mod watch;
-mod watched;
-mod wish;
-mod witness;
-mod worker;
 
 use std::{
     io,
@@ -87,14 +30,22 @@ use hyper::header::HeaderValue;
 use socket2::SockRef;
 use tokio::{sync::watch as channel, time::timeout};
 
-pub use self::{
-    certificates::{CertificateStore, Error as CertificateError, Held, Validity},
-    handshakes::Handshakes,
-    privacy::Ingress,
-    routes::{Error as RoutesError, Routes},
-    tls::examine_client_ca,
+use self::{
+    http::headers::Names,
+    net::{descriptors::Descriptors, drain::Phase},
+    server::worker::Shared,
 };
-use self::{descriptors::Descriptors, drain::Phase, headers::Names, worker::Shared};
+pub use self::{
+    routing::{
+        access::Ingress,
+        routes::{Error as RoutesError, Routes},
+    },
+    tls::{
+        certificates::{CertificateStore, Error as CertificateError, Held, Validity},
+        handshake_stats::Handshakes,
+        terminator::examine_client_ca,
+    },
+};
 use crate::{lack::Lacks, load::Load, settings::ProxySettings};
 
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +87,8 @@ impl Proxy {
         kept: u64,
         lacks: Arc<Lacks>,
     ) -> io::Result<Self> {
-        listen::raise_limit();
-        let listeners = listen::group(workers.max(1), address)?;
+        net::listener::raise_limit();
+        let listeners = net::listener::group(workers.max(1), address)?;
         let descriptors = Descriptors::measure(&listeners[0], listeners.len(), kept, lacks)?;
         Ok(Self { listeners, descriptors: Arc::new(descriptors) })
     }
@@ -182,11 +133,11 @@ impl Proxy {
         let kept = shared.descriptors.kept;
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
-            listen::notice_loss(&SockRef::from(&listener), &shared.settings.keepalive)?;
+            net::listener::notice_loss(&SockRef::from(&listener), &shared.settings.keepalive)?;
             let (shared, phase) = (shared.clone(), phase.subscribe());
             let name = format!("proxy-{index}");
             thread::Builder::new().name(name).spawn(move || {
-                if let Err(error) = accept::run(listener, shared, phase) {
+                if let Err(error) = server::accept::run(listener, shared, phase) {
                     tracing::error!(%error, "proxy worker ended");
                 }
             })?;

@@ -126,7 +126,7 @@ const CONFINED: [Confined; 10] = [
         // address of a link.
         to: &[
             "lb-userspace/src/datapath",
-            "lb-userspace/src/proxy/purge.rs",
+            "lb-userspace/src/proxy/net/memory_purge.rs",
             "lb-userspace/src/health/tunnel/wire.rs",
         ],
         why: "unsafe code has its few places",

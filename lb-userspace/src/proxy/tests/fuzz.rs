@@ -25,17 +25,20 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::super::{
-    answer::Fault,
-    fragments::Fragments,
-    headers::Names,
-    host::{self, Host},
-    postgres::message::{CancelKey, KeyScan, Start, parse_start},
-    preface,
-    proxy_protocol::receive::parse,
-    replay,
-    watch::Watch,
-    watched::Watched,
+use crate::proxy::{
+    downstream::{activity::Watch, stream::Watched},
+    http::{
+        fault::Fault,
+        fly_replay,
+        h2_frames::Fragments,
+        headers::Names,
+        host::{self, Host},
+        preface,
+    },
+    server::{
+        postgres::message::{CancelKey, KeyScan, Start, parse_start},
+        proxy_protocol::receive::parse,
+    },
 };
 
 const RUNS: usize = 5_000;
@@ -278,9 +281,9 @@ fn directions_of_backends() {
     check!().with_iterations(RUNS).with_type::<Input>().for_each(|(choice, rest, _)| {
         let bytes = after(BEGUN, *choice, rest);
         let text = String::from_utf8_lossy(&bytes);
-        if let Ok(directions) = replay::parse::parse(&text) {
+        if let Ok(directions) = fly_replay::parse(&text) {
             let one_more = format!("{};state=x", text.trim_end().trim_end_matches(';'));
-            let again = replay::parse::parse(&one_more);
+            let again = fly_replay::parse(&one_more);
             assert!(
                 directions.state.is_some() || text.contains("state") || again.is_ok(),
                 "{text}"

@@ -14,17 +14,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{
-    super::{
-        CertificateStore, Routes,
-        answer::Fault,
-        descriptors::Descriptors,
-        headers::Names,
-        limits::{Admission, Picking},
+use super::lab::{PATIENCE, Plan, run, settings};
+use crate::proxy::{
+    CertificateStore, Routes,
+    http::{fault::Fault, headers::Names},
+    net::descriptors::Descriptors,
+    routing::{
+        admission::{Admission, Picking},
         routes::Site,
-        worker::{Shared, Worker},
     },
-    lab::{PATIENCE, Plan, run, settings},
+    server::worker::{Shared, Worker},
 };
 use crate::{
     balance::{Ask, Wish},

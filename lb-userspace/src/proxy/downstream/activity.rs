@@ -1,0 +1,352 @@
+//! What a client connection is doing, and until when it may go on doing nothing else.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
+
+use super::{interim::Outbox, request_deadline::Pace};
+use crate::proxy::{
+    http::{fault::Fault, headers::Names, request_scanner::Witness},
+    net::timer::Alarm,
+};
+
+/// Time allowed in each state, beside the idle one.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub header: Duration,
+    /// For the next byte of an answer, once the client has ended its side.
+    pub termination: Duration,
+}
+
+/// Shared by a connection's I/O, its requests and the task that drives it.
+pub(crate) struct Watch {
+    pub names: Arc<Names>,
+    /// How long it may do nothing, by the service of its last request.
+    idle: Cell<Duration>,
+    /// Requests that are being answered.
+    active: Cell<u32>,
+    /// No request has come yet.
+    is_fresh: Cell<bool>,
+    first: Notify,
+    /// Some of a request's header section has arrived, or the first request is awaited.
+    in_header: Cell<bool>,
+    /// Only of HTTP/1.
+    witness: Option<RefCell<Witness>>,
+    /// The latest request's body has not been read to its end.
+    owes_body: Cell<bool>,
+    /// The client does not take what we have for it.
+    stalled: Cell<bool>,
+    /// Only of HTTP/1: all that was answered has been written. What hyper writes now it says of its
+    /// own accord, which is kept from the client: the answer is to be one of ours.
+    is_settled: Cell<bool>,
+    has_withheld: Cell<bool>,
+    /// Only of HTTP/1: what the backend says first.
+    outbox: OnceCell<Arc<Outbox>>,
+    /// Only of HTTP/1: the client has ended its side amid an exchange, and hyper is yet to hear of it.
+    held: Cell<Option<Waker>>,
+    is_half_closed: Cell<bool>,
+    /// The latest request came by HTTP/1.0.
+    is_old: Cell<bool>,
+    /// hyper has written all that it had: something else may be said before what it says next.
+    is_between: Cell<bool>,
+    /// Bytes of requests' bodies that are kept for another try.
+    pub taped: Cell<u64>,
+    /// Changes whenever the time allowed starts anew.
+    epoch: Cell<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Stalled,
+    Busy,
+    /// Busy for a client that awaits the answer, or is gone.
+    HalfClosed,
+    Header,
+    Idle,
+}
+
+impl Watch {
+    /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
+    pub fn http1(names: Arc<Names>, idle: Duration) -> Rc<Self> {
+        Self::new(names, idle, true)
+    }
+
+    /// HTTP/2: bytes without a request mean nothing by themselves.
+    pub fn http2(names: Arc<Names>, idle: Duration) -> Rc<Self> {
+        Self::new(names, idle, false)
+    }
+
+    fn new(names: Arc<Names>, idle: Duration, tracks_header: bool) -> Rc<Self> {
+        Rc::new(Self {
+            names,
+            idle: Cell::new(idle),
+            active: Cell::new(0),
+            is_fresh: Cell::new(true),
+            first: Notify::new(),
+            in_header: Cell::new(tracks_header),
+            witness: tracks_header.then(RefCell::default),
+            owes_body: Cell::new(false),
+            stalled: Cell::new(false),
+            is_settled: Cell::new(tracks_header),
+            has_withheld: Cell::new(false),
+            outbox: OnceCell::new(),
+            held: Cell::default(),
+            is_half_closed: Cell::new(false),
+            is_old: Cell::new(false),
+            is_between: Cell::new(true),
+            taped: Cell::new(0),
+            epoch: Cell::new(0),
+        })
+    }
+
+    /// A request's header section is complete; it is active until the guard is dropped.
+    pub fn begin(self: &Rc<Self>, has_body: bool) -> Active {
+        self.owes_body.set(has_body);
+        if self.is_fresh.replace(false) {
+            self.first.notify_waiters();
+        }
+        self.in_header.set(false);
+        self.is_settled.set(false);
+        self.active.set(self.active.get() + 1);
+        let witness = self.witness.as_ref();
+        let seen = witness.map_or(Ok(()), |witness| witness.borrow_mut().finish());
+        Active { watch: self.clone(), seen, pace: None }
+    }
+
+    /// How long the client may leave us waiting.
+    pub fn idle(&self) -> Duration {
+        self.idle.get()
+    }
+
+    pub fn is_http1(&self) -> bool {
+        self.witness.is_some()
+    }
+
+    pub fn set_old(&self, is_old: bool) {
+        self.is_old.set(is_old);
+    }
+
+    pub fn is_old(&self) -> bool {
+        self.is_old.get()
+    }
+
+    /// For what the backend of the request that is being answered says first.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outbox.get_or_init(Arc::default).clone()
+    }
+
+    /// Has the client told what backends have said so far.
+    pub fn poll_outbox<W: AsyncWrite>(
+        &self,
+        to: Pin<&mut W>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.outbox.get() {
+            None => Poll::Ready(Ok(())),
+            Some(outbox) if self.is_between.get() => outbox.poll_empty(to, cx),
+            Some(outbox) => {
+                outbox.clear();
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh.get()
+    }
+
+    /// Returns when the first request has begun.
+    pub async fn first_request(&self) {
+        let first = self.first.notified();
+        if self.is_fresh.get() {
+            first.await;
+        }
+    }
+
+    pub fn owes_body(&self) -> bool {
+        self.owes_body.get()
+    }
+
+    pub fn body_done(&self) {
+        self.owes_body.set(false);
+    }
+
+    fn end(&self) {
+        self.active.set(self.active.get() - 1);
+        // Of a pipelined request some has come, perhaps.
+        let witness = self.witness.as_ref().filter(|_| self.active.get() == 0);
+        if witness.is_some_and(|witness| witness.borrow().is_within()) {
+            self.in_header.set(true);
+        }
+        self.restart();
+    }
+
+    fn restart(&self) {
+        self.epoch.set(self.epoch.get().wrapping_add(1));
+    }
+
+    /// How many of `bytes`, which have come, hyper may have.
+    pub fn read(&self, bytes: &[u8]) -> usize {
+        let Some(witness) = &self.witness else {
+            return bytes.len();
+        };
+        if self.active.get() == 0 {
+            self.in_header.set(true);
+        }
+        witness.borrow_mut().look(bytes)
+    }
+
+    /// The client has ended its side. Whether hyper hears of it later: behind a whole request the client
+    /// awaits the answer, which hyper would give up.
+    pub fn holds_end(&self, cx: &Context<'_>) -> bool {
+        let witness = self.witness.as_ref().filter(|_| !self.is_settled());
+        let holds = witness.is_some_and(|witness| !witness.borrow().is_in_body());
+        if holds {
+            self.is_half_closed.set(true);
+            self.held.set(Some(cx.waker().clone()));
+        }
+        holds
+    }
+
+    /// Whether a header section has begun and is not complete, and all that was said before it has
+    /// reached the client.
+    pub fn is_amid_header(&self) -> bool {
+        let witness = self.witness.as_ref().filter(|_| self.state() == State::Header);
+        witness.is_some_and(|witness| witness.borrow().is_within())
+    }
+
+    /// Progress, however little, starts the client's time anew.
+    pub fn wrote(&self, is_pending: bool) {
+        let was_pending = self.stalled.replace(is_pending);
+        if was_pending && !is_pending {
+            self.restart();
+        }
+    }
+
+    /// So does a byte of the answer for one that has ended its side.
+    pub fn sent(&self) {
+        if self.is_half_closed.get() {
+            self.restart();
+        }
+    }
+
+    pub fn has_withheld(&self) -> bool {
+        self.has_withheld.get()
+    }
+
+    /// hyper has written all that it had.
+    pub fn set_between(&self, is_between: bool) {
+        self.is_between.set(is_between);
+    }
+
+    /// All that hyper had to write has been sent.
+    pub fn flushed(&self) {
+        if self.active.get() == 0 && self.witness.is_some() {
+            self.is_settled.set(true);
+            self.held.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether what hyper writes is nothing that we answered.
+    pub fn withholds(&self) -> bool {
+        let is_settled = self.is_settled.get();
+        self.has_withheld.set(is_settled);
+        is_settled
+    }
+
+    /// Whether the client has had all answers, each whole, and can be told something else.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled.get()
+    }
+
+    fn state(&self) -> State {
+        if self.stalled.get() {
+            State::Stalled
+        } else if self.active.get() > 0 {
+            if self.is_half_closed.get() { State::HalfClosed } else { State::Busy }
+        } else if self.in_header.get() {
+            State::Header
+        } else {
+            State::Idle
+        }
+    }
+}
+
+/// A request that is being answered.
+pub(crate) struct Active {
+    watch: Rc<Watch>,
+    /// What the witness says of its header section.
+    pub seen: Result<(), Fault>,
+    pub pace: Option<Rc<Pace>>,
+}
+
+impl Active {
+    pub fn watch(&self) -> &Rc<Watch> {
+        &self.watch
+    }
+
+    /// How long the client may do nothing, from here on.
+    pub fn set_idle(&self, idle: Duration) {
+        self.watch.idle.set(idle);
+        if let Some(pace) = &self.pace {
+            pace.set_idle(idle);
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.watch.end();
+    }
+}
+
+/// Held by the task that drives the connection; polled after each round.
+pub(crate) struct Patience {
+    watch: Rc<Watch>,
+    limits: Limits,
+    alarm: Alarm,
+    seen: (State, u32),
+    since: Instant,
+}
+
+impl Patience {
+    pub fn new(watch: Rc<Watch>, limits: Limits) -> Self {
+        Self {
+            seen: (watch.state(), watch.epoch.get()),
+            watch,
+            limits,
+            alarm: Alarm::default(),
+            since: Instant::now(),
+        }
+    }
+
+    pub fn watch(&self) -> &Rc<Watch> {
+        &self.watch
+    }
+
+    /// Ready when the client has had its time. A request that is being answered has no limit here.
+    pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = (self.watch.state(), self.watch.epoch.get());
+        if now != self.seen {
+            self.seen = now;
+            if now.0 != State::Busy {
+                self.since = Instant::now();
+            }
+        }
+        let allowed = match now.0 {
+            State::Busy => return Poll::Pending,
+            State::HalfClosed => self.limits.termination.min(self.watch.idle()),
+            State::Header => self.limits.header,
+            State::Stalled | State::Idle => self.watch.idle(),
+        };
+        self.alarm.poll(cx, self.since + allowed)
+    }
+}

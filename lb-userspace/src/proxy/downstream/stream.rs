@@ -1,0 +1,146 @@
+//! A client's stream as hyper has it: what passes is seen, what hyper says of its own accord is kept
+//! back, and what backends say first is put between.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::activity::Watch;
+use crate::proxy::{http::h2_frames::Fragments, net::coalesce};
+
+/// A client's stream that tells its [`Watch`] what happens, and can give back what was read of it.
+pub(crate) struct Watched<T> {
+    pub stream: T,
+    ahead: Bytes,
+    watch: Rc<Watch>,
+    /// Only of HTTP/2.
+    fragments: Option<Box<Fragments>>,
+    /// What came last belongs to a malformed body: nothing more is read.
+    is_spoilt: bool,
+}
+
+impl<T> Watched<T> {
+    /// `ahead` was read from `stream` already.
+    pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
+        let fragments = (!watch.is_http1()).then(Box::default);
+        Self { stream, ahead, watch, fragments, is_spoilt: false }
+    }
+
+    /// What was read behind `before`. Of a malformed body hyper has what is sound, and then an error.
+    fn saw(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        if let Some(fragments) = &mut self.fragments {
+            return fragments.mark(&mut buf.filled_mut()[before..]);
+        }
+        let read = buf.filled().len() - before;
+        let sound = self.watch.read(&buf.filled()[before..]);
+        if sound < read {
+            self.is_spoilt = true;
+            buf.set_filled(before + sound);
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Watched<T> {
+    fn wrote<R>(&self, wrote: Poll<R>) -> Poll<R> {
+        self.watch.wrote(wrote.is_pending());
+        if wrote.is_ready() {
+            self.watch.sent();
+        }
+        wrote
+    }
+
+    /// Before what hyper writes.
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let told = self.watch.poll_outbox(Pin::new(&mut self.stream), cx);
+        if told.is_pending() {
+            self.watch.wrote(true);
+        }
+        told
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.ahead.has_remaining() {
+            let length = self.ahead.len().min(buf.remaining());
+            let ahead = self.ahead.split_to(length);
+            buf.put_slice(&ahead);
+        } else if !self.is_spoilt {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if buf.filled().len() == before {
+                return if self.watch.holds_end(cx) { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+        }
+        self.saw(buf, before);
+        if self.is_spoilt && buf.filled().len() == before {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "a malformed body");
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(self.poll_outbox(cx))?;
+        self.watch.set_between(false);
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.watch.withholds() {
+            return Poll::Ready(Ok(bufs.iter().map(|piece| piece.len()).sum()));
+        }
+        ready!(self.poll_outbox(cx))?;
+        self.watch.set_between(false);
+        let wrote = coalesce::poll_write(Pin::new(&mut self.stream), cx, bufs);
+        self.wrote(wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper calls this when it has nothing left.
+        self.watch.set_between(true);
+        ready!(self.poll_outbox(cx))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch.wrote(flushed.is_pending());
+        if flushed.is_ready() {
+            self.watch.flushed();
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watch.has_withheld() {
+            // The answer is still to be given.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,118 @@
+//! Descriptors: how many clients' connections there may be, and how many are kept back.
+//!
+//! The kernel gives out the lowest free number, so a number tells how many are taken at least: what
+//! has one from [`Descriptors::ceiling`] on is one too many, and nobody needs to count the others.
+
+use std::{
+    io,
+    net::TcpListener as StdListener,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::time::sleep;
+
+use crate::lack::{Lacks, Undone};
+
+/// Between looks at whether there is room again.
+const LOOK: Duration = Duration::from_millis(10);
+/// What each worker has open for itself, and may open at the same time as others.
+const WORKER: u64 = 6;
+
+/// Shared by all workers.
+pub(crate) struct Descriptors {
+    pub lacks: Arc<Lacks>,
+    /// Numbers from here on are for checks, the admin socket and files.
+    pub ceiling: RawFd,
+    /// How many there are.
+    pub kept: u64,
+    /// Connections of clients at a time. As many again are left for those to servers.
+    most: u64,
+    clients: AtomicU64,
+    /// Somebody got a number that is kept back.
+    is_short: AtomicBool,
+}
+
+impl Descriptors {
+    /// `kept` of them are kept back, or half of what is free where that is less.
+    pub fn measure(
+        listener: &StdListener,
+        workers: usize,
+        kept: u64,
+        lacks: Arc<Lacks>,
+    ) -> io::Result<Self> {
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let limit = limit.min(RawFd::MAX as u64);
+        let taken = lowest_free(listener)? as u64 + WORKER * workers as u64;
+        let free = limit.saturating_sub(taken);
+        let kept = kept.min(free / 2);
+        let ceiling = limit - kept;
+        let most = (ceiling.saturating_sub(taken) / 2).max(1);
+        tracing::debug!(limit, taken, ceiling, most, "descriptors");
+        let (clients, is_short) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { lacks, ceiling: ceiling as RawFd, kept, most, clients, is_short })
+    }
+
+    /// Waits until another client may be accepted.
+    pub async fn room(&self, listener: &impl AsFd) {
+        if self.has_room(listener) {
+            return;
+        }
+        if let Some(others) = self.lacks.note(Undone::Accept) {
+            let (clients, most) = (self.clients.load(Ordering::Relaxed), self.most);
+            tracing::warn!(
+                clients,
+                most,
+                others,
+                "clients wait to be accepted: too few descriptors are left (raise the limit of \
+                 open files)"
+            );
+        }
+        while !self.has_room(listener) {
+            sleep(LOOK).await;
+        }
+    }
+
+    pub fn has_room(&self, listener: &impl AsFd) -> bool {
+        if self.is_short.load(Ordering::Relaxed) {
+            let has = lowest_free(listener).is_ok_and(|number| number < self.ceiling);
+            self.is_short.store(!has, Ordering::Relaxed);
+            return has && self.clients.load(Ordering::Relaxed) < self.most;
+        }
+        self.clients.load(Ordering::Relaxed) < self.most
+    }
+
+    /// Counts a client's connection until the guard is dropped.
+    pub fn enter(self: &Arc<Self>, client: &impl AsRawFd) -> Place {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        self.allows(client);
+        Place(self.clone())
+    }
+
+    /// Whether this one is not among those that are kept back.
+    pub fn allows(&self, descriptor: &impl AsRawFd) -> bool {
+        let allowed = descriptor.as_raw_fd() < self.ceiling;
+        if !allowed {
+            self.is_short.store(true, Ordering::Relaxed);
+        }
+        allowed
+    }
+}
+
+/// The number that the next one gets.
+fn lowest_free(any: &impl AsFd) -> io::Result<RawFd> {
+    any.as_fd().try_clone_to_owned().map(|copy| copy.as_raw_fd())
+}
+
+pub(crate) struct Place(Arc<Descriptors>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,69 @@
+//! How a worker's connections learn that it is time to go, and how it learns that they have gone.
+
+use std::{cell::Cell, rc::Rc};
+
+use tokio::sync::Notify;
+
+/// What the workers are told, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// No new connections; those that are here end at their next good moment.
+    Draining,
+    /// What is left is cut off.
+    Cut,
+}
+
+/// One per worker.
+#[derive(Default)]
+pub(crate) struct Drain {
+    draining: Cell<bool>,
+    begun: Notify,
+    live: Cell<usize>,
+    emptied: Notify,
+}
+
+impl Drain {
+    pub fn begin(&self) {
+        self.draining.set(true);
+        self.begun.notify_waiters();
+    }
+
+    /// Returns when draining has begun.
+    pub async fn begun(&self) {
+        let begun = self.begun.notified();
+        if !self.draining.get() {
+            begun.await;
+        }
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub fn enter(self: &Rc<Self>) -> Live {
+        self.live.set(self.live.get() + 1);
+        Live(self.clone())
+    }
+
+    /// Connections that are left.
+    pub fn live(&self) -> usize {
+        self.live.get()
+    }
+
+    /// Returns when no connection is left.
+    pub async fn emptied(&self) {
+        while self.live.get() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+pub(crate) struct Live(Rc<Drain>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let left = self.0.live.get() - 1;
+        self.0.live.set(left);
+        if left == 0 {
+            self.0.emptied.notify_one();
+        }
+    }
+}

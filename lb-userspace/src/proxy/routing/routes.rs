@@ -1,0 +1,273 @@
+//! Which service answers at an address and port, for a name. An immutable snapshot: built once
+//! per configuration, swapped whole.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::admission::Gate;
+use crate::proxy::{
+    http::{redirect::Redirect, response_headers::Rewrite},
+    net::relay::Silence,
+    tls::{
+        certificates::{CertificateStore, Error as CertificateError},
+        hostname_map::ByName,
+        terminator::{Secure, Terminator, Terminators},
+    },
+};
+use crate::{
+    balance::Balancer,
+    fleet::{Fleet, RunningService},
+    service::{ClientAuth, Handler, Opening, Path, Port, Private, ProxyProtocol},
+    settings::{Geography, ProxySettings},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "services \"{first}\" and \"{second}\" both claim {address} for {}; \
+         give them different addresses, ports or hostnames",
+        hostname.as_deref().unwrap_or("every name")
+    )]
+    Claimed { address: SocketAddr, hostname: Option<Arc<str>>, first: Arc<str>, second: Arc<str> },
+    #[error(
+        "service \"{service}\" on {address} begins with another handler, or is private in another way, \
+         than another service there; those that share an address and port must agree in both"
+    )]
+    Mixed { address: SocketAddr, service: Arc<str> },
+}
+
+/// Every address and port that the proxy serves.
+#[derive(Default)]
+pub struct Routes {
+    frontends: HashMap<(IpAddr, u16), Arc<Frontend>>,
+    /// Those that take requests, at one of their ports: one that serves more than redirects, and
+    /// that asks for certificates if any does.
+    services: HashMap<Arc<str>, Arc<Site>>,
+}
+
+/// One address and port: the services there, by name.
+pub(crate) struct Frontend {
+    pub opening: Opening,
+    /// Who may come here at all. `None`: everybody.
+    pub private: Option<Private>,
+    sites: ByName<Arc<Site>>,
+    /// For clients that name no host.
+    nameless: Option<Arc<Site>>,
+}
+
+/// A service at one of its ports.
+pub(crate) struct Site {
+    pub balancer: Balancer,
+    pub gate: Arc<Gate>,
+    /// HTTP is spoken, else bytes are relayed.
+    pub is_http: bool,
+    /// Requests by http are sent to https.
+    pub redirect: Option<Redirect>,
+    idle_timeout: Option<Duration>,
+    /// HTTP/2 is spoken to backends.
+    pub h2_backend: bool,
+    pub rewrite: Rewrite,
+    /// What the backend is told of a relayed connection.
+    pub proxy_proto: Option<ProxyProtocol>,
+    /// `None` as well where it could not be made: a handshake needs one, and is refused.
+    pub terminator: Option<Arc<Terminator>>,
+    /// What the port asks of its clients, also where there is no terminator to ask it.
+    pub client_auth: Option<ClientAuth>,
+}
+
+impl Routes {
+    /// Lays out `fleet`'s ports that have handlers.
+    ///
+    /// # Errors
+    /// [`Error`] for services that get in each other's way.
+    pub fn new(
+        fleet: &Fleet,
+        certificates: &Arc<CertificateStore>,
+        geography: Geography,
+        ticket_rotation: Duration,
+    ) -> Result<Self, Error> {
+        let geography = Arc::new(geography);
+        let mut services = HashMap::new();
+        let mut terminators = Terminators::new(certificates.clone(), ticket_rotation);
+        let mut frontends = HashMap::new();
+        for running in &fleet.services {
+            let gate = Gate::new(running.clone());
+            for port in proxied(running) {
+                let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators));
+                if site.is_http {
+                    let named = services
+                        .entry(running.service.name.clone())
+                        .or_insert_with(|| site.clone());
+                    if site.is_stricter(named) {
+                        *named = site.clone();
+                    }
+                }
+                for &address in &running.service.addresses {
+                    for number in port.numbers() {
+                        let address = SocketAddr::new(address, number);
+                        claim(&mut frontends, address, port.opening(), &site)?;
+                    }
+                }
+            }
+        }
+        let frontends = frontends.into_iter();
+        let frontends = frontends.map(|(at, mut frontend): (_, Frontend)| {
+            frontend.nameless = nameless(&frontend.sites);
+            (at, Arc::new(frontend))
+        });
+        Ok(Self { frontends: frontends.collect(), services })
+    }
+
+    /// The service `name`, where it takes requests.
+    pub(crate) fn service(&self, name: &str) -> Option<&Arc<Site>> {
+        self.services.get(name)
+    }
+
+    /// `local` is what a connection's `getsockname` says, IPv4 in IPv6 or not.
+    pub(crate) fn find(&self, local: SocketAddr) -> Option<&Arc<Frontend>> {
+        self.frontends.get(&(local.ip().to_canonical(), local.port()))
+    }
+}
+
+impl Frontend {
+    /// For a client that names the host `name`, or none.
+    pub fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
+        match name {
+            Some(name) => self.sites.find(Some(name)),
+            None => self.nameless.as_ref(),
+        }
+    }
+
+    /// For a request that names no host: the service that takes every name.
+    pub fn site_of_any(&self) -> Option<&Arc<Site>> {
+        self.sites.find(None)
+    }
+
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.sites.values()
+    }
+}
+
+impl Site {
+    fn new(
+        running: &Arc<RunningService>,
+        gate: &Arc<Gate>,
+        geography: &Arc<Geography>,
+        port: &Port,
+        terminators: &mut Terminators,
+    ) -> Self {
+        // It costs its own port: the others have nothing to do with its files.
+        let terminator = port.tls.as_ref().and_then(|options| {
+            let made = terminators.terminator(options);
+            let refused = |error: &CertificateError| {
+                let service = &running.service.name;
+                tracing::error!(%service, %port, %error, "all TLS handshakes here are refused");
+            };
+            made.inspect_err(refused).ok()
+        });
+        Self {
+            balancer: Balancer::new(running.clone(), geography.clone()),
+            gate: gate.clone(),
+            is_http: port.has(Handler::Http),
+            redirect: port.force_https.map(|it| Redirect::new(it, &running.service)),
+            idle_timeout: port.idle_timeout,
+            h2_backend: port.http.h2_backend,
+            rewrite: Rewrite::new(&port.http),
+            proxy_proto: port.proxy_proto,
+            terminator,
+            client_auth: port.tls.as_ref().and_then(|options| options.client_auth.clone()),
+        }
+    }
+
+    /// How long a client may do nothing between requests, or leave us waiting within one.
+    pub fn idle(&self, settings: &ProxySettings) -> Duration {
+        self.idle_timeout.unwrap_or(settings.idle_timeout)
+    }
+
+    /// How long a relay may be silent.
+    pub fn silence(&self, settings: &ProxySettings) -> Silence {
+        Silence { idle: self.idle_timeout, termination: settings.termination_delay }
+    }
+
+    /// Whether requests that come by the service's name are rather judged by this port's rules.
+    fn is_stricter(&self, other: &Self) -> bool {
+        let rank = |site: &Self| (site.redirect.is_none(), site.client_auth.is_some());
+        rank(self) > rank(other)
+    }
+
+    pub fn running(&self) -> &Arc<RunningService> {
+        self.balancer.service()
+    }
+}
+
+impl Secure for Arc<Site> {
+    fn terminator(&self) -> Option<&Terminator> {
+        self.terminator.as_deref()
+    }
+
+    fn speaks_h2c(&self) -> bool {
+        let backends = self.running().backends.iter();
+        let mut open = backends.filter(|backend| backend.is_open()).peekable();
+        open.peek().is_some() && open.all(|backend| backend.speaks_h2c())
+    }
+}
+
+fn proxied(running: &RunningService) -> impl Iterator<Item = &Port> {
+    let ports = running.service.ports.iter();
+    ports.filter(|port| port.path() == Path::Proxy)
+}
+
+fn claim(
+    frontends: &mut HashMap<(IpAddr, u16), Frontend>,
+    address: SocketAddr,
+    opening: Opening,
+    site: &Arc<Site>,
+) -> Result<(), Error> {
+    let service = &site.running().service;
+    let at = (address.ip().to_canonical(), address.port());
+    let frontend = frontends.entry(at).or_insert_with(|| Frontend {
+        opening,
+        private: service.private.clone(),
+        sites: ByName::default(),
+        nameless: None,
+    });
+    if frontend.opening != opening || frontend.private != service.private {
+        let service = service.name.clone();
+        return Err(Error::Mixed { address, service });
+    }
+    let hostnames = if opening.is_named() { &*service.hostnames } else { &[] };
+    let named = hostnames.iter().map(|name| Some(name.clone()));
+    let any = hostnames.is_empty().then_some(None);
+    for hostname in named.chain(any) {
+        let slot = frontend.sites.entry(hostname.as_deref());
+        let owner = slot.or_insert_with(|| site.clone());
+        if !Arc::ptr_eq(owner, site) {
+            return Err(Error::Claimed {
+                address,
+                hostname,
+                first: owner.running().service.name.clone(),
+                second: service.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The site that takes every name. Without one any of those here, where it makes no difference which:
+/// it is the only one, or each request will name its own (`Host`) and all end TLS alike.
+fn nameless(sites: &ByName<Arc<Site>>) -> Option<Arc<Site>> {
+    if let Some(any) = sites.find(None) {
+        return Some(any.clone());
+    }
+    let first = sites.values().next()?;
+    let is_alike = |site: &Arc<Site>| {
+        let terminators = (site.terminator.as_ref(), first.terminator.as_ref());
+        let ends_tls_alike = matches!(terminators, (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        Arc::ptr_eq(site, first) || site.is_http && first.is_http && ends_tls_alike
+    };
+    sites.values().all(is_alike).then(|| first.clone())
+}

@@ -1,0 +1,162 @@
+//! A connection's way: address → announcement → handshake → protocol → HTTP or relay.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+
+use hyper::body::Bytes;
+use socket2::SockRef;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::{
+    client::Client,
+    http, postgres,
+    proxy_protocol::{self, Announced},
+    worker::Worker,
+};
+use crate::proxy::{
+    net::{endpoints::Origin, relay::Side},
+    routing::{
+        access,
+        routes::{Frontend, Site},
+    },
+    tls::{
+        client_cert,
+        session_info::Session,
+        terminator::{self, Secured},
+    },
+    upstream::tcp,
+};
+use crate::service::Opening;
+
+/// Serves one accepted connection to its end.
+pub(crate) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let mut origin = Origin::new(local, peer);
+    let Some(frontend) = worker.with_routes(|routes| routes.find(origin.local).cloned()) else {
+        refuse(&stream);
+        return;
+    };
+    let admits = |private| access::admits(worker.ingress, private, &stream, origin.client.ip());
+    if !frontend.private.as_ref().is_none_or(admits) {
+        refuse(&stream);
+        return;
+    }
+    if worker.settings.is_announced(origin.client.ip()) {
+        origin = match announced(&worker, origin, &mut stream).await {
+            Some(announced) => announced,
+            None => return,
+        };
+    }
+    match frontend.opening {
+        // Boxed, so that each connection's task is as large as what it does, and not as the largest.
+        Opening::Tls => encrypted(worker, &frontend, stream, origin).await,
+        Opening::Postgres => {
+            let served = Box::pin(postgres::serve(&worker, &frontend, stream, &origin));
+            if let Err(error) = served.await {
+                tracing::debug!(peer = %origin.client, %error, "PostgreSQL connection ended");
+            }
+        }
+        Opening::Http => {
+            let client = Client::plain(worker, origin);
+            http::serve_plain(client, stream).await;
+        }
+        Opening::Raw => {
+            if let Some(site) = frontend.site(None) {
+                Box::pin(relayed(&worker, site, stream, &origin, None)).await;
+            }
+        }
+    }
+}
+
+/// The connection as the proxy in front of us announces it.
+async fn announced(worker: &Worker, origin: Origin, stream: &mut TcpStream) -> Option<Origin> {
+    let proxy = origin.client;
+    let within = worker.settings.handshake_timeout;
+    match timeout(within, proxy_protocol::receive(stream)).await {
+        Ok(Ok(Announced::Itself)) => return Some(origin),
+        Ok(Ok(Announced::Client { client, server })) => {
+            return Some(origin.announced(client, server));
+        }
+        Ok(Err(error)) => tracing::debug!(%proxy, %error, "connection refused"),
+        Err(_) => tracing::debug!(%proxy, "the PROXY protocol header took too long"),
+    }
+    refuse(stream);
+    None
+}
+
+async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, origin: Origin) {
+    // Boxed: nothing of a handshake is held once it is over.
+    let greeted = Box::pin(greeted(&worker, frontend, stream, &origin)).await;
+    let Some((stream, site)) = greeted else {
+        return;
+    };
+    if !site.is_http {
+        let session = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
+        return Box::pin(relayed(&worker, &site, stream, &origin, session.as_ref())).await;
+    }
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    // A request may be for another service here than the one that the handshake named.
+    let tells = |site: &Arc<Site>| {
+        site.terminator.as_ref().is_some_and(|terminator| terminator.forwards_client_cert)
+    };
+    let session = stream.get_ref().1;
+    // Most show none, and a port may have ten thousand services.
+    let is_told = session.peer_certificates().is_some() && frontend.sites().any(tells);
+    let certificate = is_told.then(|| client_cert::element(session)).flatten();
+    let client = Client::secured(worker, origin, &site, certificate);
+    if is_http2 {
+        Box::pin(http::serve2(client, stream, Bytes::new())).await;
+    } else {
+        Box::pin(http::serve1(client, stream, Bytes::new())).await;
+    }
+}
+
+/// The stream after its handshake. `None`: there will be none.
+async fn greeted(
+    worker: &Worker,
+    frontend: &Frontend,
+    stream: TcpStream,
+    origin: &Origin,
+) -> Option<(Secured, Arc<Site>)> {
+    let (peer, local) = (origin.client, origin.local);
+    let handshake = timeout(
+        worker.settings.handshake_timeout,
+        terminator::accept(
+            stream,
+            |name| frontend.site(name).cloned(),
+            origin.server.ip(),
+            &worker.handshakes,
+            &worker.names,
+        ),
+    );
+    match handshake.await {
+        Ok(Ok(accepted)) => return Some(accepted),
+        Ok(Err(error)) => tracing::debug!(%peer, %local, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, %local, "TLS handshake took too long"),
+    }
+    None
+}
+
+async fn relayed<S>(
+    worker: &Rc<Worker>,
+    site: &Arc<Site>,
+    stream: S,
+    origin: &Origin,
+    session: Option<&Session>,
+) where
+    S: Side,
+{
+    let ahead = proxy_protocol::announce(site.proxy_proto, origin, session);
+    if let Err(error) =
+        tcp::through(&worker.upstreams, site, (stream, ahead), origin.client.ip()).await
+    {
+        tracing::debug!(peer = %origin.client, %error, "relay ended");
+    }
+}
+
+/// Nothing is served here: the client gets a reset, as from a closed port.
+fn refuse(stream: &TcpStream) {
+    // Without it the client sees an orderly end, which is only less clear.
+    let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}

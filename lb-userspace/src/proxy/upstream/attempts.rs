@@ -1,0 +1,69 @@
+//! The backends that are tried for one request or connection, one after the other.
+
+use std::net::IpAddr;
+
+use super::{latency_probe::Stopwatch, upstreams::Upstreams};
+use crate::proxy::{
+    http::fault::Fault,
+    routing::{
+        admission::{Admission, Picking},
+        routes::Site,
+    },
+};
+use crate::{
+    balance::{Ask, Wish},
+    load::LoadSlot,
+};
+
+/// At most so many.
+const MOST: usize = 3;
+
+pub(crate) struct Tries<'a> {
+    upstreams: &'a Upstreams,
+    site: &'a Site,
+    client: IpAddr,
+    wish: &'a Wish,
+    /// By index.
+    tried: Vec<usize>,
+    fault: Option<Fault>,
+    earlier: Option<Admission>,
+}
+
+impl<'a> Tries<'a> {
+    pub fn new(upstreams: &'a Upstreams, site: &'a Site, client: IpAddr, wish: &'a Wish) -> Self {
+        Self { upstreams, site, client, wish, tried: Vec::new(), fault: None, earlier: None }
+    }
+
+    /// The next backend that has room, by its index, and a place there. Nobody is waited for on the
+    /// way from one to the next.
+    pub async fn next(
+        &mut self,
+        is_free: &dyn Fn(LoadSlot) -> bool,
+    ) -> Result<(usize, Admission), Fault> {
+        if self.tried.len() >= MOST {
+            return Err(self.why(Fault::Unreachable));
+        }
+        let Self { upstreams, site, client, wish, .. } = *self;
+        let (load, now) = (&upstreams.load, Stopwatch::start(site).tick());
+        let ask = Ask { load, client, tried: &self.tried, wish, now, is_free };
+        let picking = Picking {
+            balancer: &site.balancer,
+            rng: &upstreams.rng,
+            counted: &|slot| upstreams.http2.counted(slot),
+        };
+        let admitted = site.gate.admit(&picking, &ask, self.earlier.take()).await;
+        admitted.map_err(|why| self.why(why))
+    }
+
+    /// The backend could not be reached.
+    pub fn failed(&mut self, index: usize, admission: Admission, fault: Fault) {
+        self.tried.push(index);
+        self.earlier = Some(admission);
+        self.fault = Some(fault);
+    }
+
+    /// What the last backend failed by says more than `otherwise`, which ends the tries.
+    pub fn why(&self, otherwise: Fault) -> Fault {
+        self.fault.unwrap_or(otherwise)
+    }
+}

@@ -1,0 +1,84 @@
+//! A worker's idle backend connections. The most recently used goes first, so that the others may
+//! grow old and be closed.
+
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
+
+use tokio::time::Instant;
+
+use super::connection::Upstream;
+use crate::load::LoadSlot;
+
+pub(crate) struct Pools {
+    /// By slot; the longest idle first. A slot may come to belong to another address.
+    idle: RefCell<Vec<Vec<Idle>>>,
+    max_idle: usize,
+    idle_timeout: Duration,
+}
+
+struct Idle {
+    upstream: Box<Upstream>,
+    address: SocketAddr,
+    since: Instant,
+}
+
+impl Pools {
+    pub fn new(max_idle: usize, idle_timeout: Duration) -> Self {
+        Self { idle: RefCell::default(), max_idle, idle_timeout }
+    }
+
+    /// A connection that can take a request, as far as we know by now.
+    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Box<Upstream>> {
+        let mut pools = self.idle.borrow_mut();
+        let pool = pools.get_mut(slot.0 as usize)?;
+        loop {
+            let mut idle = pool.pop()?;
+            if idle.address == address && self.is_usable(&mut idle) {
+                return Some(idle.upstream);
+            }
+        }
+    }
+
+    /// Keeps `upstream`, or closes it where enough are kept.
+    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Box<Upstream>) {
+        let mut pools = self.idle.borrow_mut();
+        let index = slot.0 as usize;
+        if pools.len() <= index {
+            pools.resize_with(index + 1, Vec::new);
+        }
+        if pools[index].len() < self.max_idle {
+            let since = Instant::now();
+            pools[index].push(Idle { upstream, address, since });
+        }
+    }
+
+    /// Closes connections that have been idle for too long, or that the backend closed.
+    pub fn sweep(&self) {
+        for pool in self.idle.borrow_mut().iter_mut() {
+            pool.retain_mut(|idle| self.is_usable(idle));
+            if pool.is_empty() {
+                pool.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Closes all; answers whether there were any.
+    pub fn clear(&self) -> bool {
+        let mut pools = self.idle.borrow_mut();
+        let had_any = pools.iter().any(|pool| !pool.is_empty());
+        pools.clear();
+        had_any
+    }
+
+    fn is_usable(&self, idle: &mut Idle) -> bool {
+        idle.since.elapsed() < self.idle_timeout && idle.upstream.is_reusable()
+    }
+
+    /// Sweeps from time to time, for ever.
+    pub async fn keep_swept(&self) {
+        const OFTEN: Duration = Duration::from_secs(1);
+        loop {
+            tokio::time::sleep(OFTEN.min(self.idle_timeout)).await;
+            self.sweep();
+        }
+    }
+}

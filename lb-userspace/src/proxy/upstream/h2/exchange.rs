@@ -1,0 +1,151 @@
+//! HTTP/2 without TLS to backends (RFC 9113 3.3): many requests share a connection, so that it has
+//! tasks of its own.
+
+use std::{future::poll_fn, net::SocketAddr, pin::pin, task::Poll};
+
+use h2::Reason;
+use hyper::{Request, Uri, Version, header};
+use tokio::time::Instant;
+
+use super::pool::Stream;
+use crate::proxy::{
+    downstream::request_body::{Progress, RequestBody},
+    http::fault::Fault,
+    net::timer::Alarm,
+    routing::routes::Site,
+    upstream::{
+        h1::connection::{Clock, Failure},
+        lease::Carrier,
+        outcome::{Answered, Refusal, by},
+        request_copy::Spare,
+        upstreams::Upstreams,
+    },
+};
+use crate::service::ConcurrencyKind;
+
+/// Times that a request is sent to one server, where it did nothing about the earlier ones.
+const MOST: usize = 3;
+
+/// Whether `request` goes to `site`'s backends by HTTP/2. An upgrade does not: it is a thing of
+/// HTTP/1.1.
+pub(crate) fn takes(site: &Site, request: &Request<RequestBody>) -> bool {
+    site.h2_backend && !request.headers().contains_key(header::UPGRADE)
+}
+
+/// Whether all such requests of a worker to one backend count as one connection there.
+pub(crate) fn shares(site: &Site, request: &Request<RequestBody>) -> bool {
+    let kind = || site.running().service.concurrency.kind;
+    takes(site, request) && kind() == ConcurrencyKind::Connections
+}
+
+/// Sends `request`, which has HTTP/1.1's form, and awaits the response's header section.
+pub(crate) async fn send(
+    upstreams: &Upstreams,
+    address: SocketAddr,
+    deadline: Option<Instant>,
+    spare: &Spare<'_>,
+    mut request: Box<Request<RequestBody>>,
+) -> Result<Answered, Refusal> {
+    let mut why = Fault::Closed;
+    let mut was_repeated = false;
+    for _ in 0..MOST {
+        let stream = by(deadline, upstreams.http2.stream(&upstreams.dialer, address)).await;
+        let stream = match stream.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
+            Ok(stream) => stream,
+            Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
+        };
+        readdress(&mut request).ok_or(Refusal::Final(Fault::BadHost))?;
+        let was_kept = stream.is_kept();
+        request = match send_over(upstreams, stream, request).await {
+            Ok(answered) => return Ok(answered),
+            Err(Failure::Unsent(unsent)) => restored(unsent),
+            Err(Failure::Refused) => {
+                why = Fault::Refused;
+                spare.whole().await.map_err(|fault| Refusal::Final(of_lost_body(fault)))?
+            }
+            // As by HTTP/1, once: the connection may have been closed before the request came.
+            Err(Failure::Closed) if was_kept && !was_repeated => {
+                was_repeated = true;
+                spare.again().ok_or(Refusal::Final(Fault::Closed))?
+            }
+            Err(failure) => return Err(Refusal::Final((&failure).into())),
+        };
+    }
+    Err(Refusal::Elsewhere(request, why))
+}
+
+/// The server did nothing, and so did we: the client may send the request again.
+fn of_lost_body(fault: Fault) -> Fault {
+    if fault == Fault::ReplayTooLarge { Fault::Refused } else { fault }
+}
+
+async fn send_over(
+    upstreams: &Upstreams,
+    stream: Stream,
+    request: Box<Request<RequestBody>>,
+) -> Result<Answered, Failure> {
+    let progress = request.body().progress();
+    if let Some(progress) = &progress {
+        // The stream is open until all of the body is sent, too.
+        progress.hold(stream.held());
+    }
+    let mut clock = Clock::new(progress.clone(), upstreams.allowance());
+    let mut alarm = Alarm::default();
+    let mut sender = stream.sender();
+    let mut sending = pin!(sender.try_send_request(*request));
+    let sent = poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            return Poll::Ready(Ok(sent));
+        }
+        alarm.poll(cx, clock.deadline()).map(|()| Err(clock.late()))
+    });
+    let sent = sent.await?;
+    let response = sent.map_err(|mut error| match error.take_message() {
+        Some(request) => Failure::Unsent(Box::new(request)),
+        None => failure(&error.into_error(), progress.as_deref(), &stream),
+    })?;
+    let carrier = Carrier::Shared { _stream: stream };
+    Ok(Answered { response: Box::new(response), carrier, progress })
+}
+
+/// Why no response came over `stream`.
+fn failure(error: &hyper::Error, progress: Option<&Progress>, stream: &Stream) -> Failure {
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<h2::Error>());
+    match cause.filter(|cause| cause.is_remote()) {
+        // Its number is above the last one that the server says it has looked at.
+        Some(cause) if cause.is_go_away() => {
+            stream.connection().end();
+            Failure::Refused
+        }
+        Some(cause) if cause.reason() == Some(Reason::REFUSED_STREAM) => {
+            stream.connection().refused();
+            Failure::Refused
+        }
+        _ => match Failure::classify(error, progress) {
+            // The server had the request, and may have done something.
+            Failure::Closed if cause.is_some_and(h2::Error::is_reset) => Failure::Reset,
+            failure => failure,
+        },
+    }
+}
+
+/// From HTTP/1.1's form to HTTP/2's: the authority is in the target, and nothing speaks of the
+/// connection (RFC 9113 8.2.2).
+fn readdress(request: &mut Request<RequestBody>) -> Option<()> {
+    let headers = request.headers_mut();
+    let host = headers.remove(header::HOST)?;
+    headers.remove(header::CONNECTION);
+    headers.remove(header::TRANSFER_ENCODING);
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let target = Uri::builder().scheme("http").authority(host.as_bytes()).path_and_query(path);
+    *request.uri_mut() = target.build().ok()?;
+    *request.version_mut() = Version::HTTP_2;
+    Some(())
+}
+
+/// The form that the request came in, for the next backend.
+fn restored(mut request: Box<Request<RequestBody>>) -> Box<Request<RequestBody>> {
+    crate::proxy::http::host::to_origin_form(&mut request);
+    *request.version_mut() = Version::HTTP_11;
+    request
+}

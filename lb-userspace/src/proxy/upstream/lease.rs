@@ -1,0 +1,112 @@
+//! A backend connection in use: counted as load for exactly so long.
+
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use hyper::body::Bytes;
+use tokio::net::TcpStream;
+
+use super::{
+    failure_log::complain, h1::connection::Upstream, h2::pool::Stream, upstreams::Upstreams,
+};
+use crate::proxy::{http::fault::Fault, net::relay::Silence, routing::admission::Admission};
+use crate::{
+    fleet::{Backend, RunningService},
+    load::{Load, Permit},
+};
+
+/// Counts a connection to `backend` taken into use, whatever its limits.
+pub(crate) fn enter(load: &Load, backend: &Backend) -> Permit {
+    backend.taken.fetch_add(1, Ordering::Relaxed);
+    load.enter(backend.slot)
+}
+
+/// What carries an exchange.
+pub(crate) enum Carrier {
+    /// Given back.
+    Gone,
+    /// A connection of HTTP/1.1.
+    Own(Box<Upstream>),
+    /// A stream of HTTP/2, counted as long as it is held.
+    Shared { _stream: Stream },
+}
+
+/// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
+pub(crate) struct Lease {
+    carrier: Carrier,
+    backend: Arc<Backend>,
+    upstreams: Rc<Upstreams>,
+    service: Arc<RunningService>,
+    admission: Admission,
+}
+
+impl Lease {
+    pub fn new(
+        carrier: Carrier,
+        backend: Arc<Backend>,
+        upstreams: Rc<Upstreams>,
+        service: Arc<RunningService>,
+        admission: Admission,
+    ) -> Self {
+        Self { carrier, backend, upstreams, service, admission }
+    }
+
+    /// Polls `work` along with the connection that it waits for, where that has no task of its own.
+    pub fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match &mut self.carrier {
+            Carrier::Own(upstream) => upstream.poll_with(cx, work),
+            Carrier::Shared { .. } | Carrier::Gone => work(cx),
+        }
+    }
+
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// The client still sends its request while the response is under way.
+    pub fn detach(&mut self) {
+        if let Carrier::Own(upstream) = &mut self.carrier {
+            upstream.detach();
+        }
+    }
+
+    /// The exchange is complete: the connection may serve another.
+    pub fn give_back(&mut self) {
+        if let Carrier::Own(mut upstream) = std::mem::replace(&mut self.carrier, Carrier::Gone)
+            && upstream.is_reusable()
+        {
+            let Backend { slot, server, .. } = &*self.backend;
+            self.upstreams.pools.put(*slot, server.address, upstream);
+        }
+    }
+
+    /// The response broke off.
+    pub fn fail(self) {
+        self.service.count_failed();
+        complain(&self.service, Fault::BrokeOff);
+    }
+
+    /// The connection after `101 Switching Protocols`. The admission goes with it.
+    pub async fn into_switched(self, silence: Silence) -> Option<Box<Switched>> {
+        let Carrier::Own(upstream) = self.carrier else {
+            return None;
+        };
+        let backend = upstream.into_stream().await?;
+        Some(Box::new(Switched { backend, admission: self.admission, silence }))
+    }
+}
+
+/// The backend's side of an upgraded connection.
+pub(crate) struct Switched {
+    pub backend: (TcpStream, Bytes),
+    /// Counted until the upgraded connection has ended.
+    pub admission: Admission,
+    pub silence: Silence,
+}

@@ -1,0 +1,70 @@
+//! A connection handed to a backend as a whole.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use hyper::body::Bytes;
+use tokio::net::TcpStream;
+
+use super::{attempts::Tries, latency_probe::Stopwatch, upstreams::Upstreams};
+use crate::balance::Wish;
+use crate::proxy::{
+    http::fault::Fault,
+    net::relay::{Side, relay},
+    routing::{admission::Admission, routes::Site},
+};
+
+/// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
+/// connection counts as that backend's load until both sides have ended.
+pub(crate) async fn through<S>(
+    upstreams: &Upstreams,
+    site: &Arc<Site>,
+    client: (S, Bytes),
+    peer: IpAddr,
+) -> io::Result<()>
+where
+    S: Side,
+{
+    site.running().count();
+    let passage = connect(upstreams, site, peer).await.map_err(|fault| {
+        site.running().count_failed();
+        io::Error::other(fault)
+    })?;
+    let silence = site.silence(upstreams.settings());
+    relay(client, (passage.stream, Bytes::new()), silence).await
+}
+
+/// A connection to a backend, counted as its load.
+pub(crate) struct Passage {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    _admission: Admission,
+}
+
+pub(crate) async fn connect(
+    upstreams: &Upstreams,
+    site: &Site,
+    client: IpAddr,
+) -> Result<Passage, Fault> {
+    let wish = Wish::NONE;
+    let mut tries = Tries::new(upstreams, site, client, &wish);
+    loop {
+        let (index, admission) = tries.next(&|_| false).await?;
+        let backend = &site.running().backends[index];
+        let address = backend.server.address;
+        let stopwatch = Stopwatch::start(site);
+        match upstreams.dialer.dial(address).await {
+            Ok(stream) => {
+                stopwatch.connected(backend);
+                return Ok(Passage { stream, address, _admission: admission });
+            }
+            Err(why) => {
+                stopwatch.failed(backend, why);
+                tries.failed(index, admission, why);
+            }
+        }
+    }
+}
