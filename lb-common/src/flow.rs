@@ -17,6 +17,7 @@ use crate::{
 /// Where the IP header starts: VLAN tags are taken off before anything is parsed.
 pub const L3: usize = EthHdr::LEN;
 
+pub const ETHERTYPE_ARP: u16 = 0x0806;
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 

@@ -14,6 +14,7 @@ use crate::{
     checksum::Delta,
     flow::{Family, ICMP, L3, TCP, UDP},
     flow_table::{self, Found, Trail},
+    neighbours::{SOLICITATION, solicited_in_vain},
     next_hop,
     packet::Packet,
     rewrite::{self, Turn},
@@ -76,6 +77,9 @@ fn answer<P: Packet, T: Tables>(
         return relay(packet, tables, family, desk);
     }
     match class {
+        Class::Discovery if kind == SOLICITATION && solicited_in_vain(packet, tables) => {
+            Err(Reason::NotAnswered)
+        }
         Class::Discovery => Ok(Way::Pass),
         _ if !tables.owns(&key.dst) => Ok(Way::Pass),
         Class::Echo => echo(packet, family),

@@ -21,6 +21,7 @@ pub mod guard;
 pub mod icmp;
 pub mod in_place;
 mod mss;
+mod neighbours;
 pub mod next_hop;
 mod obstacle;
 mod odd;

@@ -9,13 +9,13 @@ use crate::{
     arrival::{Desk, Extent, NOBODY, wish},
     encap,
     flow::{
-        ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, UDP, parse, parse_plain, sequence,
-        tcp_flags,
+        ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, UDP, parse,
+        parse_plain, sequence, tcp_flags,
     },
     flow_table::{self, Found, Trail},
     fragment, gone, guard, icmp,
     in_place::FlowRef,
-    mss, next_hop,
+    mss, neighbours, next_hop,
     obstacle::{is_too_large, obstacle},
     odd, open, opening,
     packet::Packet,
@@ -50,6 +50,9 @@ fn decide<P: Packet, T: Tables>(
     let way = match packet.at::<EthHdr>(0).map(|eth| u16::from_be(eth.ether_type)) {
         Some(ETHERTYPE_IPV4) => usual(packet, tables, Family::V4, exit)?,
         Some(ETHERTYPE_IPV6) => usual(packet, tables, Family::V6, exit)?,
+        Some(ETHERTYPE_ARP) if neighbours::asked_in_vain(packet, tables) => {
+            return Err(Reason::NotAnswered);
+        }
         _ => Way::Other,
     };
     if way.is_decided() {

@@ -97,6 +97,8 @@ reasons! {
     IcmpUnsupported = "icmp_unsupported",
     /// An ICMP error that quotes no flow of ours.
     IcmpUnknownFlow = "icmp_unknown_flow",
+    /// ARP or neighbour discovery asks for an announced address, and is not to be answered.
+    NotAnswered = "not_answered",
     /// The driver left no room to put a VLAN tag back.
     NoHeadroom = "no_headroom",
     /// A map entry points at another that is not there: a fault of ours.

@@ -66,7 +66,7 @@ pub fn commands(model: &Model) -> Vec<Command> {
     commands.extend(model.ranges.iter().map(|(key, vip)| Command::SetRange(*key, *vip)));
     commands.extend(model.quic_ids.iter().map(|(key, id)| Command::SetQuicId(*key, *id)));
     let flags = |address: &Address| model.address(address).expect("one of the model's");
-    let addresses = model.addresses.iter();
+    let addresses = model.addresses.keys();
     commands.extend(addresses.map(|address| Command::SetAddress(*address, flags(address))));
     commands
 }

@@ -128,6 +128,7 @@ impl<'a> Steered<'a> {
             maglev_size: node.maglev_table_size,
             encap: &node.encap,
             geography: &lb::settings::Geography::default(),
+            silent: false,
             now: Instant::now(),
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots)?;

@@ -32,7 +32,7 @@ pub use source::{ListKey, Meter, SourceKey, access};
 use crate::reason::Reason;
 
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Map names, as in the ELF's symbol table.
 pub mod maps {

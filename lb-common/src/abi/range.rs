@@ -46,6 +46,8 @@ impl RangeKey {
 pub mod address_flags {
     /// Some service of the address has a port range.
     pub const RANGES: u32 = 1;
+    /// Nobody is told where the address is: neither ARP nor neighbour discovery is answered.
+    pub const SILENT: u32 = 2;
 }
 
 const _: () = assert!(size_of::<RangeKey>() == 32);

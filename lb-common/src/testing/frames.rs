@@ -1,6 +1,6 @@
 //! Frames with right lengths and checksums, and ways to spoil them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use etherparse::{
     EtherType, IpNumber, IpPayloadSlice, NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket,
@@ -151,6 +151,21 @@ pub fn arp() -> Frame {
     bytes.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
     bytes.extend_from_slice(&[0; 20]);
     Frame(bytes)
+}
+
+/// Of ARP for IPv4 by that operation: 1 asks, 2 answers.
+#[must_use]
+pub fn arp_about(operation: u16, from: Ipv4Addr, target: Ipv4Addr) -> Frame {
+    let (from, target) = (from.octets(), target.octets());
+    let addresses = [&CLIENT_MAC[..], &from, &[0; 6], &target].concat();
+    arp().patch(20, &operation.to_be_bytes()).patch(22, &addresses)
+}
+
+/// A neighbour solicitation for `target`, without options.
+#[must_use]
+pub fn solicitation(link: Link, src: Ipv6Addr, dst: Ipv6Addr, target: Ipv6Addr) -> Frame {
+    let body = [&[0; 4][..], &target.octets()].concat();
+    icmp(Link { ttl: 255, ..link }, src.into(), dst.into(), [135, 0], &body)
 }
 
 impl Frame {

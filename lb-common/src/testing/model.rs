@@ -36,7 +36,8 @@ pub struct Model {
     pub vips: HashMap<VipKey, Vip>,
     pub ranges: HashMap<RangeKey, Vip>,
     pub quic_ids: HashMap<QuicKey, u32>,
-    pub addresses: Vec<Address>,
+    /// With what they have beside their ranges.
+    pub addresses: HashMap<Address, u32>,
     pub services: Vec<Service>,
     pub current_rings: Vec<Ring>,
     pub rings: Vec<u32>,
@@ -121,7 +122,7 @@ impl Model {
             vips: HashMap::new(),
             ranges: HashMap::new(),
             quic_ids: HashMap::new(),
-            addresses: Vec::new(),
+            addresses: HashMap::new(),
             services: Vec::new(),
             current_rings: Vec::new(),
             rings: Vec::new(),
@@ -290,10 +291,9 @@ impl Tables for Model {
     }
 
     fn address(&self, address: &Address) -> Option<u32> {
-        self.addresses.contains(address).then(|| {
-            let has_range = self.ranges.keys().any(|key| key.address == *address);
-            if has_range { address_flags::RANGES } else { 0 }
-        })
+        let flags = self.addresses.get(address)?;
+        let has_range = self.ranges.keys().any(|key| key.address == *address);
+        Some(flags | if has_range { address_flags::RANGES } else { 0 })
     }
 
     fn service(&self, id: u32) -> Option<&Service> {

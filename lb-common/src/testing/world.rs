@@ -11,11 +11,13 @@ use super::{
 };
 use crate::abi::{
     Address, Backend, Hop, QuicKey, RangeKey, Reach, Ring, SERVICE_TAG, ServerId, Service, Vip,
-    VipKey, path, status,
+    VipKey, address_flags, path, status,
 };
 
 /// One announced address per family; ports by what stands behind them.
 pub const VIPS: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
+/// Others, which nobody is to find by asking on a link. Nothing stands behind them.
+pub const SILENT_VIPS: [&str; 2] = ["203.0.113.66", "2001:db8::66"];
 /// Steered, TCP.
 pub const TCP_PORT: u16 = 80;
 /// Steered, UDP.
@@ -111,7 +113,9 @@ pub fn model_of(buckets: u32, now: u64) -> Model {
 pub fn filled(mut model: Model, now: u64) -> Model {
     model.now.set(now);
     for (family, vip) in VIPS.into_iter().enumerate() {
-        model.addresses.push(Address::of(ip(vip)));
+        model.addresses.insert(Address::of(ip(vip)), 0);
+        let silent = Address::of(ip(SILENT_VIPS[family]));
+        model.addresses.insert(silent, address_flags::SILENT);
         let service = model.services.len() as u32;
         let backend = model.backends.len() as u32;
         let members = [

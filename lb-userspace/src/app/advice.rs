@@ -90,6 +90,11 @@ const REASONS: &[(&str, &str, &str)] = &[
         "nothing, if there are few of them",
     ),
     (
+        "not_answered",
+        "a host on the link asks for an announced address by ARP or neighbour discovery",
+        "nothing: `answer_neighbours = \"never\"` in [node] wants it so",
+    ),
+    (
         "denied",
         "the service's lists do not let this source in",
         "add its prefix to `allow`, or take it out of `deny`",

@@ -80,7 +80,10 @@ impl Announcing {
         let services = &config.services;
         let announced: BTreeSet<_> = services.iter().flat_map(|it| &it.addresses).collect();
         let (local, interfaces) = (host.local_addresses().await?, host.interfaces().await?);
-        let mut findings = self.unanswered(config, &interfaces, &local);
+        let how = config.node.answer_neighbours;
+        let ignore = |name: &str| host.arp_ignore(name);
+        let found = unanswered(how, services, &interfaces, &local, ignore)?;
+        let mut findings = self.tell(found);
         let shared = local.into_iter().filter(|local| announced.contains(&local.address));
         let shared: BTreeSet<_> = shared.collect();
         let new: Vec<_> = shared.difference(&self.shared).cloned().collect();
@@ -93,14 +96,7 @@ impl Announcing {
     }
 
     /// One that is left by its interface later is the life of a VRRP node, and only remarked.
-    fn unanswered(
-        &mut self,
-        config: &Config,
-        interfaces: &[Interface],
-        local: &[LocalAddress],
-    ) -> Vec<Finding> {
-        let how = config.node.answer_neighbours;
-        let found = unanswered(how, &config.services, interfaces, local);
+    fn tell(&mut self, found: BTreeSet<Unanswered>) -> Vec<Finding> {
         let is_first = self.unanswered.is_none();
         let before = self.unanswered.replace(found.clone()).unwrap_or_default();
         let words = found.difference(&before).map(Unanswered::words);

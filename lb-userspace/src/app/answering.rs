@@ -24,8 +24,8 @@ pub(super) struct Unanswered {
 enum Setting {
     Assigned,
     Never,
-    /// The same, although an interface has it.
-    Held,
+    /// The host's own `arp_ignore` is in the way.
+    Ignored(u32),
 }
 
 impl Unanswered {
@@ -45,9 +45,11 @@ impl Unanswered {
                 "{place}, and this host never answers {asking} for it (`answer_neighbours = \
                  \"never\"` in [node]): hosts on that link find it here only by a route of theirs"
             ),
-            Setting::Held => format!(
-                "{place}, an interface has it, and so the kernel answers {asking} for it in spite \
-                 of `answer_neighbours = \"never\"` in [node]: take it off the interface"
+            Setting::Ignored(value) => format!(
+                "{place}, and this host does not answer {asking} for it there, whatever \
+                 `answer_neighbours` in [node] says: `arp_ignore` is {value}, which is not lb's. \
+                 Set `net.ipv4.conf.{interface}.arp_ignore` and `net.ipv4.conf.all.arp_ignore` to \
+                 0 (`sysctl`, and where it is set at boot), or put the address on {interface}"
             ),
         }
     }
@@ -59,12 +61,8 @@ pub(super) fn unanswered(
     services: &[impl AsRef<Service>],
     interfaces: &[Interface],
     local: &[LocalAddress],
-) -> BTreeSet<Unanswered> {
-    let how = match how {
-        AnswerNeighbours::Always => return BTreeSet::new(),
-        AnswerNeighbours::Assigned => Setting::Assigned,
-        AnswerNeighbours::Never => Setting::Never,
-    };
+    arp_ignore: impl Fn(&str) -> Result<u32, HostError>,
+) -> Result<BTreeSet<Unanswered>, HostError> {
     let is_lo = |index| interfaces.iter().any(|it| it.index == index && it.loopback);
     let mut found = BTreeSet::new();
     for address in services.iter().flat_map(|service| service.as_ref().addresses.iter().copied()) {
@@ -72,19 +70,35 @@ pub(super) fn unanswered(
         let has = |it: &&LocalAddress| {
             it.address == address && (address.is_ipv4() || !is_lo(it.interface))
         };
-        let how = match (how, local.iter().any(|it| has(&it))) {
-            (Setting::Assigned, true) => continue,
-            (Setting::Never, true) => Setting::Held,
-            _ => how,
-        };
+        let held: Vec<_> = local.iter().filter(has).map(|it| it.interface).collect();
         let around = local.iter().filter(|it| it.is_around(address) && it.address != address);
         for link in around.filter(|it| !is_lo(it.interface)) {
             let interface = interfaces.iter().find(|it| it.index == link.interface);
             let interface = interface.map_or_else(String::new, |it| it.name.clone());
+            let how = match how {
+                AnswerNeighbours::Never => Setting::Never,
+                AnswerNeighbours::Assigned if held.is_empty() => Setting::Assigned,
+                _ if address.is_ipv6() => continue,
+                _ => match arp_ignore(&interface)? {
+                    value if is_heeded(value, link.interface, &held) => Setting::Ignored(value),
+                    _ => continue,
+                },
+            };
             found.insert(Unanswered { address, interface, how });
         }
     }
-    found
+    Ok(found)
+}
+
+/// Whether the kernel ignores ARP at an interface for an address that these have (`arp_ignore` in
+/// net/ipv4/arp.c).
+fn is_heeded(arp_ignore: u32, at: u32, held: &[u32]) -> bool {
+    match arp_ignore {
+        1 | 2 => !held.contains(&at),
+        3 => held.is_empty(),
+        8 => true,
+        _ => false,
+    }
 }
 
 /// What the network of this host makes doubtful, in words. Nothing where it cannot be seen, or is
@@ -92,7 +106,7 @@ pub(super) fn unanswered(
 pub fn link_doubts(config: &Config) -> Vec<String> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let seen = runtime.ok().and_then(|runtime| runtime.block_on(survey()).ok());
-    let Some((interfaces, local)) = seen else {
+    let Some((here, interfaces, local)) = seen else {
         return Vec::new();
     };
     let Config { node, services, .. } = config;
@@ -100,13 +114,15 @@ pub fn link_doubts(config: &Config) -> Vec<String> {
     if !interfaces.iter().any(is_named) {
         return Vec::new();
     }
-    let found = unanswered(node.answer_neighbours, services, &interfaces, &local);
-    found.iter().map(Unanswered::words).collect()
+    let ignore = |name: &str| here.arp_ignore(name);
+    let found = unanswered(node.answer_neighbours, services, &interfaces, &local, ignore);
+    found.unwrap_or_default().iter().map(Unanswered::words).collect()
 }
 
-async fn survey() -> Result<(Vec<Interface>, Vec<LocalAddress>), HostError> {
+async fn survey() -> Result<(Surroundings, Vec<Interface>, Vec<LocalAddress>), HostError> {
     let here = Surroundings::open()?;
-    Ok((here.interfaces().await?, here.local_addresses().await?))
+    let (interfaces, local) = (here.interfaces().await?, here.local_addresses().await?);
+    Ok((here, interfaces, local))
 }
 
 #[cfg(test)]
@@ -139,13 +155,16 @@ mod tests {
             })
             .collect();
         let links = ["10.1.0.1/24", "fd01::1/64", "10.3.0.1/24"];
-        let told = |how, more: &[(&str, u32)]| {
+        let told_with = |ignore, how, more: &[(&str, u32)]| {
             let mut addresses = vec![local("127.0.0.1/8", 1)];
             addresses.extend(links.map(|link| local(link, 2)));
             addresses.extend(more.iter().map(|(text, interface)| local(text, *interface)));
-            let found = unanswered(how, &config.services, &interfaces, &addresses);
+            let ignore = |_: &str| Ok(ignore);
+            let found = unanswered(how, &config.services, &interfaces, &addresses, ignore);
+            let found = found.expect("none fails");
             found.iter().map(|it| format!("{} {}", it.address, it.interface)).collect::<Vec<_>>()
         };
+        let told = |how, more: &[(&str, u32)]| told_with(0, how, more);
         use AnswerNeighbours::{Always, Assigned, Never};
         let both = ["10.1.0.100 eth0", "fd01::100 eth0"];
         assert_eq!(told(Assigned, &[]), both);
@@ -161,5 +180,19 @@ mod tests {
             told(Assigned, &[("10.1.0.7/16", 3)])[..2],
             ["10.1.0.100 eth0", "10.1.0.100 eth1"]
         );
+        let elsewhere = [("10.1.0.100/32", 3), held[1]];
+        for (ignore, free, here, there) in [
+            (0, false, false, false),
+            (1, true, false, true),
+            (2, true, false, true),
+            (3, true, false, false),
+            (4, false, false, false),
+            (8, true, true, true),
+        ] {
+            let ignored = |more: &[_]| !told_with(ignore, Always, more).is_empty();
+            let seen = [ignored(&[]), ignored(&held), ignored(&elsewhere)];
+            assert_eq!(seen, [free, here, there], "arp_ignore = {ignore}");
+            assert_eq!(!told_with(ignore, Assigned, &elsewhere).is_empty(), there);
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     host::{Interface, Stack, Vlan, stacks},
     load::{Load, LoadSlot},
     service::{Path, Port},
-    settings::{Config, Encap, FlowTimeouts, Geography, Node},
+    settings::{AnswerNeighbours, Config, Encap, FlowTimeouts, Geography, Node},
     tables::Command,
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Steering {
     maglev_size: Option<u32>,
     encap: Encap,
     geography: Geography,
+    /// Nobody is told on a link where the announced addresses are.
+    silent: bool,
     /// When the last plan's packets are through.
     settled: Instant,
 }
@@ -105,6 +107,7 @@ impl Steering {
             maglev_size: *maglev_size,
             encap: *encap,
             geography: config.geography(),
+            silent: config.node.answer_neighbours == AnswerNeighbours::Never,
             settled,
         })
     }
@@ -170,6 +173,7 @@ impl Steering {
             maglev_size: self.maglev_size,
             encap: &self.encap,
             geography: &self.geography,
+            silent: self.silent,
             now: std::time::Instant::now(),
         };
         self.desired.update(fleet, &circumstances, &mut self.slots)?;

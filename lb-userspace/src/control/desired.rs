@@ -49,6 +49,8 @@ pub struct Desired {
     retiring: Retiring,
     /// Of the sources that the parts were made with.
     sources: u64,
+    /// Whether nobody is told on a link where the addresses are.
+    silent: bool,
 }
 
 /// Keys whose entries may differ from what the kernel has.
@@ -81,6 +83,8 @@ pub struct Circumstances<'a> {
     pub maglev_size: Option<u32>,
     pub encap: &'a Encap,
     pub geography: &'a Geography,
+    /// Neither ARP nor neighbour discovery is answered for any address.
+    pub silent: bool,
     pub now: Instant,
 }
 
@@ -130,6 +134,9 @@ impl Desired {
             })
         });
         let changed: Vec<_> = changed.cloned().collect();
+        if std::mem::replace(&mut self.silent, circumstances.silent) != circumstances.silent {
+            self.touched.addresses.extend(self.addresses.keys());
+        }
         self.remove_missing(fleet, circumstances.now, slots);
         let Circumstances { sources, maglev_size, encap, geography, now, .. } = *circumstances;
         for running in changed {
@@ -194,7 +201,8 @@ impl Desired {
     pub(super) fn address(&self, address: &Address) -> Option<u32> {
         self.addresses.find(address)?;
         let has_ranges = self.ranged.find(address).is_some();
-        Some(if has_ranges { address_flags::RANGES } else { 0 })
+        let ranges = if has_ranges { address_flags::RANGES } else { 0 };
+        Some(ranges | if self.silent { address_flags::SILENT } else { 0 })
     }
 
     fn remove_missing(&mut self, fleet: &Fleet, now: Instant, slots: &mut Slots) {
@@ -360,7 +368,6 @@ impl<K: Hash + Eq + Copy, V> Shared<K, V> {
         self.0.get(key).map(|entry| &entry.0)
     }
 
-    #[cfg(test)]
     pub(super) fn keys(&self) -> impl Iterator<Item = K> + '_ {
         self.0.keys().copied()
     }

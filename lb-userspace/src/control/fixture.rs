@@ -80,6 +80,7 @@ pub(super) struct World {
     pub(super) sources: HashMap<IpAddr, Source>,
     pub(super) geography: Geography,
     pub(super) maglev_size: Option<u32>,
+    pub(super) silent: bool,
     pub(super) revision: u64,
     pub(super) desired: Desired,
     pub(super) actual: Tables,
@@ -95,6 +96,7 @@ impl World {
             sources: HashMap::new(),
             geography: Geography::default(),
             maglev_size: MAGLEV,
+            silent: false,
             revision: 1,
             desired: Desired::default(),
             actual: Tables::new(RINGS),
@@ -124,6 +126,7 @@ impl World {
             maglev_size: self.maglev_size,
             encap: &ENCAP,
             geography: &self.geography,
+            silent: self.silent,
             now: self.now,
         };
         self.desired.update(&self.fleet, &circumstances, &mut self.slots).unwrap();

@@ -25,6 +25,7 @@ use super::{
     interfaces::Interface,
     journal::{Journal, sysctl},
     netlink::{Netlink, collect, protocol},
+    surroundings::Surroundings,
 };
 use crate::settings::AnswerNeighbours;
 
@@ -73,13 +74,16 @@ impl Host {
         self.set_proxies(proxies).await
     }
 
-    /// Where a setting of the host's own keeps it from answering ARP, with its value.
+    /// The `arp_ignore` that the host itself has set for an interface.
     ///
     /// # Errors
     ///
     /// /proc/sys cannot be read.
-    pub fn arp_ignored(&self, interface: &str) -> Result<Option<u32>, HostError> {
-        Ok(effective(interface, "arp_ignore")?.filter(|&value| value > 0))
+    pub fn arp_ignore(&self, interface: &str) -> Result<u32, HostError> {
+        let [all, own] = ["all", interface].map(arp_ignore_of);
+        let ours = self.journal.before(&format!("net/ipv4/conf/{interface}/arp_ignore"));
+        let own = ours.map_or(own, |was| Ok(was.parse().unwrap_or(0)))?;
+        Ok(all?.max(own))
     }
 
     /// An entry that cannot be made now may be at the next call.
@@ -114,6 +118,24 @@ impl Host {
         }
         Ok(())
     }
+}
+
+impl Surroundings {
+    /// The `arp_ignore` of an interface, less what a daemon may have set that runs here.
+    ///
+    /// # Errors
+    ///
+    /// /proc/sys cannot be read.
+    pub fn arp_ignore(&self, interface: &str) -> Result<u32, HostError> {
+        let [all, own] = ["all", interface].map(arp_ignore_of);
+        let is_ours = |value: &u32| value.to_string() == RESERVED[0].1;
+        Ok(all?.max(Some(own?).filter(|own| !is_ours(own)).unwrap_or(0)))
+    }
+}
+
+fn arp_ignore_of(device: &str) -> Result<u32, HostError> {
+    let text = sysctl(&format!("net/ipv4/conf/{device}/arp_ignore"))?;
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 fn is_key(key: &str) -> bool {

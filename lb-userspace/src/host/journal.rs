@@ -107,6 +107,12 @@ impl Journal {
         self.content.changes.iter().map(|change| change.key.as_str())
     }
 
+    /// What a changed sysctl was before.
+    pub(super) fn before(&self, key: &str) -> Option<&str> {
+        let change = self.content.changes.iter().find(|change| change.key == key);
+        change.map(|change| change.was.as_str())
+    }
+
     /// Undoes the changes of the sysctls that `unwanted` answers yes to.
     ///
     /// # Errors

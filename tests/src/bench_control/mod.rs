@@ -159,6 +159,7 @@ impl Bench {
             sources: &self.setting.sources,
             sources_revision: self.setting.revision,
             maglev_size: self.maglev_size,
+            silent: false,
             now: std::time::Instant::now(),
         };
         let slots = &mut self.setting.slots;

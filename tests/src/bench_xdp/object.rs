@@ -239,7 +239,7 @@ fn fill(ebpf: &mut Ebpf) -> Result<HashMap<MapData, VipKey, Vip>> {
     }
     let flags = |address| model.address(address).expect("one of the model's");
     let mut addresses: HashMap<_, Address, u32> = map(ebpf, maps::ADDRESSES)?.try_into()?;
-    for address in &model.addresses {
+    for address in model.addresses.keys() {
         addresses.insert(address, flags(address), 0)?;
     }
     array::<Service>(map(ebpf, maps::SERVICES)?, &model.services)?;

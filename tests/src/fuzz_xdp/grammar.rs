@@ -272,14 +272,22 @@ fn any_address(dice: &mut Dice, like: IpAddr) -> IpAddr {
     }
 }
 
-/// Any other ICMP message.
+/// Any other ICMP message, or a question who has an address.
 fn message(dice: &mut Dice) -> Frame {
     let family = dice.below(2);
     let src = any_address(dice, ip(VIPS[family][0]));
     let dst = any_address(dice, src);
-    match dice.below(4) {
-        0 => frames::echo_request(link(dice), src, dst),
-        1 => frames::echo_reply(link(dice), src, dst),
+    match (dice.below(5), src, dst) {
+        (0, ..) => frames::echo_request(link(dice), src, dst),
+        (1, ..) => frames::echo_reply(link(dice), src, dst),
+        (2, IpAddr::V4(from), IpAddr::V4(target)) => {
+            frames::arp_about(dice.pick(&[1, 1, 1, 2]), from, target)
+        }
+        (2, IpAddr::V6(from), IpAddr::V6(to)) => {
+            let target = if dice.one_in(2) { dst } else { any_address(dice, dst) };
+            let IpAddr::V6(target) = target else { return frames::arp() };
+            frames::solicitation(link(dice), from, to, target)
+        }
         _ => {
             let kind =
                 [dice.pick(&[0, 1, 3, 5, 8, 13, 128, 129, 133, 135, 255]), dice.half() as u8];

@@ -4,7 +4,7 @@
 use lb_common::{
     abi::{
         Address, Backend, ListKey, Prefixes, QuicKey, RangeKey, Reach, Ring, ServerId, Service,
-        Vip, VipKey, access, mode, path, service_flags, status, strategy,
+        Vip, VipKey, access, address_flags, mode, path, service_flags, status, strategy,
     },
     testing::{Model, model::Count, modes::TUNNEL_PORT, world::BACKEND_PORT},
 };
@@ -64,7 +64,8 @@ pub fn create(dice: &mut Dice) -> Model {
     model.ports.extend((0..LOADS).map(|_| Count::default()));
     model.rings = vec![0; (SERVICES * RING_WORDS) as usize];
     for vip in VIPS.as_flattened() {
-        model.addresses.push(address(vip));
+        let silent = if dice.one_in(3) { address_flags::SILENT } else { 0 };
+        model.addresses.insert(address(vip), silent);
         let key = VipKey::new(address(vip), PROXY_PORT.to_be_bytes(), 6);
         model.vips.insert(key, Vip { service: 0, path: path::PROXY });
     }

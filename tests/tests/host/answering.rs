@@ -118,7 +118,7 @@ fn a_host_that_is_stricter_by_itself_stays_so() {
         bench.here.set_sysctl(ignore, "1").expect("sysctl");
         host.answer_neighbours(Assigned, &[&e0], &none).await.expect("assigned");
         assert_eq!(bench.sysctl(ignore), "1");
-        assert_eq!(host.arp_ignored("e0").expect("read"), Some(1));
+        assert_eq!(host.arp_ignore("e0").expect("read"), 1);
         bench.here.set_sysctl(ignore, "0").expect("sysctl");
         bench.here.set_sysctl("net/ipv4/conf/all/arp_ignore", "2").expect("sysctl");
         host.answer_neighbours(Assigned, &[&e0], &none).await.expect("assigned");
@@ -126,6 +126,7 @@ fn a_host_that_is_stricter_by_itself_stays_so() {
         bench.here.set_sysctl("net/ipv4/conf/all/arp_ignore", "0").expect("sysctl");
         host.answer_neighbours(Assigned, &[&e0], &none).await.expect("assigned");
         assert_eq!(bench.sysctl(ignore), "3");
+        assert_eq!(host.arp_ignore("e0").expect("read"), 0, "what is ours is not the host's own");
         host.close().await.expect("close");
     });
     assert_eq!(bench.sysctl(ignore), "0");

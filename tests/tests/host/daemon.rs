@@ -168,5 +168,66 @@ fn an_address_in_a_link_s_network_is_told_of_and_answered_for_on_demand() -> Res
     for vip in vips {
         echo(vip)?.with_context(|| vip.to_owned())?;
     }
+    daemon.stop()?;
+
+    // The host is stricter than that.
+    let all = "net/ipv4/conf/all/arp_ignore";
+    let told = |text: &str| text.contains(vips[0]) && text.contains("`arp_ignore` is 1");
+    lab.lb.set_sysctl(all, "1")?;
+    let mut check = lab.lb.command(program("lb")?);
+    let checked = check.arg("check").arg(lab.directory().join("lb.toml")).output()?;
+    ensure!(told(&String::from_utf8_lossy(&checked.stderr)), "{checked:?}");
+    let daemon = Daemon::start_with(&lab, "answer_neighbours = \"always\"", &services)?;
+    ensure!(told(&daemon.log()), "{}", daemon.log());
+    daemon.stop()?;
+    lab.lb.set_sysctl(all, "0")
+}
+
+/// The kernel answers while an interface has the address, unless the questions do not get there; also
+/// those of who has the answer already, and asks by unicast whether it is still so.
+#[test]
+fn an_address_of_an_interface_is_answered_for_unless_never() -> Result<()> {
+    let lab = Lab::up()?;
+    let _servers = servers::start_all(&lab)?;
+    let vips = ["10.101.0.100", "fd65:1::100"];
+    let services = steered("tcp", "tcp", PORT, &servers::addresses(&lab, servers::TCP));
+    let services = services.replace(&VIP4.to_string(), vips[0]);
+    let services = services.replace(&VIP6.to_string(), vips[1]);
+    for (vip, length) in vips.iter().zip([32, 128]) {
+        lab.lb.ip(&format!("address add {vip}/{length} dev up0 nodad"))?;
+    }
+    let found = |vip: &str| {
+        let shown = lab.client.ip(&format!("neigh show {vip} dev eth0"))?;
+        anyhow::Ok(shown.contains("REACHABLE"))
+    };
+    let ask = |vip: &str| {
+        lab.client.within(|| tcp_echo((vip.parse::<IpAddr>()?, PORT).into(), "hello").map(drop))
+    };
+    let daemon = Daemon::start(&lab, &services)?;
+    for vip in vips {
+        ask(vip)?.with_context(|| vip.to_owned())?;
+        // Stale entries are confirmed by unicast, after five seconds.
+        let entry = lab.client.ip(&format!("neigh show {vip} dev eth0"))?;
+        let mac = entry.split_whitespace().nth(2).context("a MAC address")?;
+        let probe = format!("neigh replace {vip} lladdr {mac} dev eth0 nud probe");
+        lab.client.ip(&probe)?;
+        poll("its owner answers for it", || found(vip))?;
+    }
+    ensure!(daemon.status()?.dropped("not_answered") == 0);
+    daemon.stop()?;
+
+    let daemon = Daemon::start_with(&lab, "answer_neighbours = \"never\"", &services)?;
+    for vip in vips {
+        let entry = lab.client.ip(&format!("neigh show {vip} dev eth0"))?;
+        let mac = entry.split_whitespace().nth(2).context("a MAC address")?;
+        let probe = format!("neigh replace {vip} lladdr {mac} dev eth0 nud probe");
+        lab.client.ip(&probe)?;
+        poll("nobody answers for it", || {
+            let shown = lab.client.ip(&format!("neigh show {vip} dev eth0"))?;
+            Ok(shown.contains("FAILED"))
+        })?;
+        ensure!(ask(vip)?.is_err(), "nobody answers for {vip}");
+    }
+    ensure!(daemon.status()?.dropped("not_answered") >= 4);
     daemon.stop()
 }

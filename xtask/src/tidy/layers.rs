@@ -24,7 +24,7 @@ const CRATES: [Layers; 2] = [
                 "tables", "trail", "verdict", "vlan",
             ],
             &["checksum", "cookie", "flow_table", "obstacle"],
-            &["next_hop", "pending", "quic", "rewrite", "track"],
+            &["neighbours", "next_hop", "pending", "quic", "rewrite", "track"],
             &["affinity", "answer", "decap", "encap", "fragment", "mss", "open"],
             &["pick"],
             &["admit", "guard", "shortage"],

@@ -1,16 +1,87 @@
 //! What we must not touch: the host's own traffic, and the proxy's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Ends, Link, Row, Verdict, from_backend, tagged, ttl};
-use crate::testing::{
-    frames::{Frame, arp, echo_request, icmp_error, other_protocol, tcp, udp},
-    world::PROXY_PORT,
+use crate::{
+    testing::{
+        frames::{
+            Frame, arp, arp_about, echo_request, icmp, icmp_error, other_protocol, solicitation,
+            tcp, udp,
+        },
+        world::PROXY_PORT,
+    },
+    verdict::Reason,
 };
 
 pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     for_the_proxy(rows, ends);
     for_the_host(rows, ends);
+    match (ends.client, ends.vip, ends.silent) {
+        (IpAddr::V4(client), IpAddr::V4(vip), IpAddr::V4(silent)) => {
+            asked_by_arp(rows, client, [vip, silent]);
+        }
+        (IpAddr::V6(client), IpAddr::V6(vip), IpAddr::V6(silent)) => {
+            solicited(rows, client, [vip, silent]);
+        }
+        _ => unreachable!("one family"),
+    }
+}
+
+/// Who asks for an address is answered by the host's stack, or not at all.
+fn asked_by_arp(rows: &mut Vec<Row>, client: Ipv4Addr, [vip, silent]: [Ipv4Addr; 2]) {
+    let ask = |target| arp_about(1, client, target);
+    let drop = |text: &str, frame| Row::drop(text, frame, Reason::NotAnswered);
+    rows.extend([
+        Row::pass("ARP asks for an announced address", ask(vip)),
+        Row::pass("ARP asks for somebody else's address", ask(client)),
+        drop("ARP asks for one that is not answered for", ask(silent)),
+        drop("the same behind a tag", ask(silent).tagged(0x8100, 30)),
+        drop("the same behind two", ask(silent).tagged(0x8100, 41).tagged(0x88a8, 40)),
+        drop("the same over IEEE 802", ask(silent).patch(14, &[0, 6])),
+        drop("the same in a frame as long as Ethernet wants", ask(silent).padded(60)),
+        Row::pass("the same behind three tags", {
+            let frame = ask(silent).tagged(0x8100, 42).tagged(0x8100, 41);
+            frame.tagged(0x88a8, 40)
+        }),
+        Row::pass("an ARP answer to one that is not answered for", arp_about(2, client, silent)),
+        Row::pass("an ARP request that is cut short", ask(silent).cut(41)),
+        Row::pass("a request for another protocol", ask(silent).patch(16, &[0x86, 0xdd])),
+    ]);
+}
+
+fn solicited(rows: &mut Vec<Row>, client: Ipv6Addr, [vip, silent]: [Ipv6Addr; 2]) {
+    let group = |of: Ipv6Addr| {
+        let [.., a, b, c] = of.octets();
+        let (a, b) = (0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, a, b)
+    };
+    let any = Ipv6Addr::UNSPECIFIED;
+    let ask = |dst, target| solicitation(Link::default(), client, dst, target);
+    let drop = |text: &str, frame| Row::drop(text, frame, Reason::NotAnswered);
+    let advertisement = [&[0x20, 0, 0, 0][..], &silent.octets()].concat();
+    rows.extend([
+        Row::pass("a solicitation of an announced address", ask(group(vip), vip)),
+        Row::pass("whether an announced address is still there", ask(vip, vip)),
+        drop("a solicitation of one that is not answered for", ask(group(silent), silent)),
+        drop("whether one that is not answered for is still there", ask(silent, silent)),
+        drop(
+            "whether anybody has one that is not answered for",
+            solicitation(Link::default(), any, group(silent), silent),
+        ),
+        drop(
+            "a solicitation behind a tag",
+            solicitation(tagged(30), client, group(silent), silent),
+        ),
+        Row::pass(
+            "an advertisement to one that is not answered for",
+            icmp(ttl(255), client.into(), silent.into(), [136, 0], &advertisement),
+        ),
+        Row::pass(
+            "a solicitation that is cut short",
+            icmp(ttl(255), client.into(), group(silent).into(), [135, 0], &[0; 16]),
+        ),
+    ]);
 }
 
 fn for_the_proxy(rows: &mut Vec<Row>, e: &Ends) {

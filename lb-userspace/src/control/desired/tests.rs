@@ -80,6 +80,12 @@ fn a_range_takes_its_prefixes_and_marks_its_addresses() {
     assert_eq!(world.kernel.vips.len(), 3);
     assert_eq!(world.kernel.addresses[&address(DUAL[0])], address_flags::RANGES);
     assert_eq!(world.kernel.addresses[&address("203.0.113.9")], 0);
+    for (silent, flag) in [(true, address_flags::SILENT), (false, 0)] {
+        world.silent = silent;
+        world.follow();
+        assert_eq!(world.kernel.addresses[&address(DUAL[0])], address_flags::RANGES | flag);
+        assert_eq!(world.kernel.addresses[&address("203.0.113.9")], flag);
+    }
     let single = service("ranged", &DUAL, vec![port(80, &[])], &SERVERS);
     world.fleet.services[0] = fixture::run(single, &mut world.slots);
     world.follow();
@@ -317,6 +323,7 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         maglev_size: fixture::MAGLEV,
         encap: &fixture::ENCAP,
         geography: &Geography::default(),
+        silent: false,
         now: world.now,
     };
     let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);
