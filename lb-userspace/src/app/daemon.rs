@@ -43,7 +43,7 @@ use crate::{
     host::{Host, HostWatch},
     lack::Lacks,
     load::Load,
-    proxy::{self, CertificateStore, Handshakes},
+    proxy::{self, CertificateStore, HandshakeStats},
     settings::Config,
 };
 
@@ -135,7 +135,7 @@ impl Daemon {
     fn start_tasks(
         &self,
         handles: Handles,
-        handshakes: Arc<Handshakes>,
+        handshakes: Arc<HandshakeStats>,
         certificates: Arc<CertificateStore>,
         orders: Orders,
         tasks: &mut JoinSet<()>,

@@ -27,7 +27,7 @@ use crate::{
     fleet::{Backend, Fleet, RunningService},
     lack::{Lacks, Undone},
     load::Load,
-    proxy::{CertificateStore, Handshakes},
+    proxy::{CertificateStore, HandshakeStats},
     service::{Handler, Path, Service},
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Report {
     /// The flows that the last sweep saw.
     pub(super) swept: watch::Receiver<Swept>,
     pub(super) max_flows: u32,
-    pub(super) handshakes: Arc<Handshakes>,
+    pub(super) handshakes: Arc<HandshakeStats>,
     pub(super) certificates: Arc<CertificateStore>,
     pub(super) max_half_open: u32,
     pub(super) source_ports: Room,

@@ -31,25 +31,25 @@ use socket2::SockRef;
 use tokio::{sync::watch as channel, time::timeout};
 
 use self::{
-    http::headers::Names,
+    http::headers::HeaderNames,
     net::{descriptors::Descriptors, drain::Phase},
-    server::worker::Shared,
+    server::worker::SharedState,
 };
 pub use self::{
     routing::{
         access::Ingress,
-        routes::{Error as RoutesError, Routes},
+        routes::{Routes, RoutesError},
     },
     tls::{
-        certificates::{CertificateStore, Error as CertificateError, Held, Validity},
-        handshake_stats::Handshakes,
+        certificates::{CertificateError, CertificateStore, Held, Validity},
+        handshake_stats::HandshakeStats,
         terminator::examine_client_ca,
     },
 };
 use crate::{lack::Lacks, load::Load, settings::ProxySettings};
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ProxyError {
     #[error("header prefix {0:?} does not begin a header name; something like \"Fly-\" does")]
     Prefix(Arc<str>),
     #[error("region {0:?} cannot be a header's value; use visible ASCII characters")]
@@ -105,7 +105,7 @@ impl Proxy {
     /// to the next connection, and to the next request of those that are open.
     ///
     /// # Errors
-    /// [`Error`] for settings that cannot become headers, or when a thread cannot be started.
+    /// [`ProxyError`] for settings that cannot become headers, or when a thread cannot be started.
     pub fn start(
         self,
         settings: Arc<ProxySettings>,
@@ -113,12 +113,12 @@ impl Proxy {
         routes: Arc<ArcSwap<Routes>>,
         load: Load,
         ingress: Ingress,
-    ) -> Result<Running, Error> {
+    ) -> Result<Running, ProxyError> {
         let prefix = &settings.header_prefix;
-        let names = Names::new(prefix).map_err(|_| Error::Prefix(prefix.clone()))?;
+        let names = HeaderNames::new(prefix).map_err(|_| ProxyError::Prefix(prefix.clone()))?;
         let region =
-            region.map(|name| HeaderValue::from_str(&name).map_err(|_| Error::Region(name)));
-        let shared = Shared {
+            region.map(|name| HeaderValue::from_str(&name).map_err(|_| ProxyError::Region(name)));
+        let shared = SharedState {
             settings,
             names: Arc::new(names),
             region: region.transpose()?,
@@ -149,7 +149,7 @@ impl Proxy {
 /// The workers. Dropping it cuts every connection off.
 pub struct Running {
     phase: channel::Sender<Phase>,
-    handshakes: Arc<Handshakes>,
+    handshakes: Arc<HandshakeStats>,
     kept: u64,
 }
 
@@ -162,7 +162,7 @@ impl Running {
 
     /// How TLS handshakes ended.
     #[must_use]
-    pub fn handshakes(&self) -> &Arc<Handshakes> {
+    pub fn handshakes(&self) -> &Arc<HandshakeStats> {
         &self.handshakes
     }
 

@@ -12,23 +12,23 @@ use std::{
 
 use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
 
-use super::{interim::Outbox, request_deadline::Pace};
+use super::{interim::Outbox, request_deadline::RequestDeadline};
 use crate::proxy::{
-    http::{fault::Fault, headers::Names, request_scanner::Witness},
-    net::timer::Alarm,
+    http::{fault::Fault, headers::HeaderNames, request_scanner::RequestScanner},
+    net::timer::LazyTimer,
 };
 
 /// Time allowed in each state, beside the idle one.
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct ClientLimits {
     pub header: Duration,
     /// For the next byte of an answer, once the client has ended its side.
     pub termination: Duration,
 }
 
 /// Shared by a connection's I/O, its requests and the task that drives it.
-pub(crate) struct Watch {
-    pub names: Arc<Names>,
+pub(crate) struct Activity {
+    pub names: Arc<HeaderNames>,
     /// How long it may do nothing, by the service of its last request.
     idle: Cell<Duration>,
     /// Requests that are being answered.
@@ -39,7 +39,7 @@ pub(crate) struct Watch {
     /// Some of a request's header section has arrived, or the first request is awaited.
     in_header: Cell<bool>,
     /// Only of HTTP/1.
-    witness: Option<RefCell<Witness>>,
+    scanner: Option<RefCell<RequestScanner>>,
     /// The latest request's body has not been read to its end.
     owes_body: Cell<bool>,
     /// The client does not take what we have for it.
@@ -58,7 +58,7 @@ pub(crate) struct Watch {
     /// hyper has written all that it had: something else may be said before what it says next.
     is_between: Cell<bool>,
     /// Bytes of requests' bodies that are kept for another try.
-    pub taped: Cell<u64>,
+    pub buffered: Cell<u64>,
     /// Changes whenever the time allowed starts anew.
     epoch: Cell<u32>,
 }
@@ -73,18 +73,18 @@ enum State {
     Idle,
 }
 
-impl Watch {
+impl Activity {
     /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
-    pub fn http1(names: Arc<Names>, idle: Duration) -> Rc<Self> {
+    pub fn http1(names: Arc<HeaderNames>, idle: Duration) -> Rc<Self> {
         Self::new(names, idle, true)
     }
 
     /// HTTP/2: bytes without a request mean nothing by themselves.
-    pub fn http2(names: Arc<Names>, idle: Duration) -> Rc<Self> {
+    pub fn http2(names: Arc<HeaderNames>, idle: Duration) -> Rc<Self> {
         Self::new(names, idle, false)
     }
 
-    fn new(names: Arc<Names>, idle: Duration, tracks_header: bool) -> Rc<Self> {
+    fn new(names: Arc<HeaderNames>, idle: Duration, tracks_header: bool) -> Rc<Self> {
         Rc::new(Self {
             names,
             idle: Cell::new(idle),
@@ -92,7 +92,7 @@ impl Watch {
             is_fresh: Cell::new(true),
             first: Notify::new(),
             in_header: Cell::new(tracks_header),
-            witness: tracks_header.then(RefCell::default),
+            scanner: tracks_header.then(RefCell::default),
             owes_body: Cell::new(false),
             stalled: Cell::new(false),
             is_settled: Cell::new(tracks_header),
@@ -102,13 +102,13 @@ impl Watch {
             is_half_closed: Cell::new(false),
             is_old: Cell::new(false),
             is_between: Cell::new(true),
-            taped: Cell::new(0),
+            buffered: Cell::new(0),
             epoch: Cell::new(0),
         })
     }
 
     /// A request's header section is complete; it is active until the guard is dropped.
-    pub fn begin(self: &Rc<Self>, has_body: bool) -> Active {
+    pub fn begin(self: &Rc<Self>, has_body: bool) -> ActiveRequest {
         self.owes_body.set(has_body);
         if self.is_fresh.replace(false) {
             self.first.notify_waiters();
@@ -116,9 +116,9 @@ impl Watch {
         self.in_header.set(false);
         self.is_settled.set(false);
         self.active.set(self.active.get() + 1);
-        let witness = self.witness.as_ref();
-        let seen = witness.map_or(Ok(()), |witness| witness.borrow_mut().finish());
-        Active { watch: self.clone(), seen, pace: None }
+        let scanner = self.scanner.as_ref();
+        let seen = scanner.map_or(Ok(()), |scanner| scanner.borrow_mut().finish());
+        ActiveRequest { activity: self.clone(), seen, request_deadline: None }
     }
 
     /// How long the client may leave us waiting.
@@ -127,7 +127,7 @@ impl Watch {
     }
 
     pub fn is_http1(&self) -> bool {
-        self.witness.is_some()
+        self.scanner.is_some()
     }
 
     pub fn set_old(&self, is_old: bool) {
@@ -182,8 +182,8 @@ impl Watch {
     fn end(&self) {
         self.active.set(self.active.get() - 1);
         // Of a pipelined request some has come, perhaps.
-        let witness = self.witness.as_ref().filter(|_| self.active.get() == 0);
-        if witness.is_some_and(|witness| witness.borrow().is_within()) {
+        let scanner = self.scanner.as_ref().filter(|_| self.active.get() == 0);
+        if scanner.is_some_and(|scanner| scanner.borrow().is_within()) {
             self.in_header.set(true);
         }
         self.restart();
@@ -195,20 +195,20 @@ impl Watch {
 
     /// How many of `bytes`, which have come, hyper may have.
     pub fn read(&self, bytes: &[u8]) -> usize {
-        let Some(witness) = &self.witness else {
+        let Some(scanner) = &self.scanner else {
             return bytes.len();
         };
         if self.active.get() == 0 {
             self.in_header.set(true);
         }
-        witness.borrow_mut().look(bytes)
+        scanner.borrow_mut().look(bytes)
     }
 
     /// The client has ended its side. Whether hyper hears of it later: behind a whole request the client
     /// awaits the answer, which hyper would give up.
     pub fn holds_end(&self, cx: &Context<'_>) -> bool {
-        let witness = self.witness.as_ref().filter(|_| !self.is_settled());
-        let holds = witness.is_some_and(|witness| !witness.borrow().is_in_body());
+        let scanner = self.scanner.as_ref().filter(|_| !self.is_settled());
+        let holds = scanner.is_some_and(|scanner| !scanner.borrow().is_in_body());
         if holds {
             self.is_half_closed.set(true);
             self.held.set(Some(cx.waker().clone()));
@@ -219,8 +219,8 @@ impl Watch {
     /// Whether a header section has begun and is not complete, and all that was said before it has
     /// reached the client.
     pub fn is_amid_header(&self) -> bool {
-        let witness = self.witness.as_ref().filter(|_| self.state() == State::Header);
-        witness.is_some_and(|witness| witness.borrow().is_within())
+        let scanner = self.scanner.as_ref().filter(|_| self.state() == State::Header);
+        scanner.is_some_and(|scanner| scanner.borrow().is_within())
     }
 
     /// Progress, however little, starts the client's time anew.
@@ -249,7 +249,7 @@ impl Watch {
 
     /// All that hyper had to write has been sent.
     pub fn flushed(&self) {
-        if self.active.get() == 0 && self.witness.is_some() {
+        if self.active.get() == 0 && self.scanner.is_some() {
             self.is_settled.set(true);
             self.held.take().into_iter().for_each(Waker::wake);
         }
@@ -281,60 +281,60 @@ impl Watch {
 }
 
 /// A request that is being answered.
-pub(crate) struct Active {
-    watch: Rc<Watch>,
-    /// What the witness says of its header section.
+pub(crate) struct ActiveRequest {
+    activity: Rc<Activity>,
+    /// What the scanner says of its header section.
     pub seen: Result<(), Fault>,
-    pub pace: Option<Rc<Pace>>,
+    pub request_deadline: Option<Rc<RequestDeadline>>,
 }
 
-impl Active {
-    pub fn watch(&self) -> &Rc<Watch> {
-        &self.watch
+impl ActiveRequest {
+    pub fn activity(&self) -> &Rc<Activity> {
+        &self.activity
     }
 
     /// How long the client may do nothing, from here on.
     pub fn set_idle(&self, idle: Duration) {
-        self.watch.idle.set(idle);
-        if let Some(pace) = &self.pace {
-            pace.set_idle(idle);
+        self.activity.idle.set(idle);
+        if let Some(request_deadline) = &self.request_deadline {
+            request_deadline.set_idle(idle);
         }
     }
 }
 
-impl Drop for Active {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.watch.end();
+        self.activity.end();
     }
 }
 
 /// Held by the task that drives the connection; polled after each round.
-pub(crate) struct Patience {
-    watch: Rc<Watch>,
-    limits: Limits,
-    alarm: Alarm,
+pub(crate) struct ClientTimeout {
+    activity: Rc<Activity>,
+    limits: ClientLimits,
+    timer: LazyTimer,
     seen: (State, u32),
     since: Instant,
 }
 
-impl Patience {
-    pub fn new(watch: Rc<Watch>, limits: Limits) -> Self {
+impl ClientTimeout {
+    pub fn new(activity: Rc<Activity>, limits: ClientLimits) -> Self {
         Self {
-            seen: (watch.state(), watch.epoch.get()),
-            watch,
+            seen: (activity.state(), activity.epoch.get()),
+            activity,
             limits,
-            alarm: Alarm::default(),
+            timer: LazyTimer::default(),
             since: Instant::now(),
         }
     }
 
-    pub fn watch(&self) -> &Rc<Watch> {
-        &self.watch
+    pub fn activity(&self) -> &Rc<Activity> {
+        &self.activity
     }
 
     /// Ready when the client has had its time. A request that is being answered has no limit here.
     pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let now = (self.watch.state(), self.watch.epoch.get());
+        let now = (self.activity.state(), self.activity.epoch.get());
         if now != self.seen {
             self.seen = now;
             if now.0 != State::Busy {
@@ -343,10 +343,10 @@ impl Patience {
         }
         let allowed = match now.0 {
             State::Busy => return Poll::Pending,
-            State::HalfClosed => self.limits.termination.min(self.watch.idle()),
+            State::HalfClosed => self.limits.termination.min(self.activity.idle()),
             State::Header => self.limits.header,
-            State::Stalled | State::Idle => self.watch.idle(),
+            State::Stalled | State::Idle => self.activity.idle(),
         };
-        self.alarm.poll(cx, self.since + allowed)
+        self.timer.poll(cx, self.since + allowed)
     }
 }

@@ -2,7 +2,7 @@
 //! what the client is to hear already.
 //!
 //! hyper tells of interim responses of HTTP/1.1 backends and sends none but `100`. The others are
-//! put between its own writes on an HTTP/1.1 client's connection (`watch`). Streams of HTTP/2 and
+//! put between its own writes on an HTTP/1.1 client's connection (`activity`). Streams of HTTP/2 and
 //! backends by HTTP/2 have no such place.
 
 use std::{
@@ -22,7 +22,7 @@ use tokio::{io::AsyncWrite, time::Instant};
 
 use crate::proxy::{
     http::{fields, headers},
-    net::timer::Alarm,
+    net::timer::LazyTimer,
 };
 
 /// A backend that has not said `100` within is taken for one that never does: it waits for the body.
@@ -88,7 +88,7 @@ impl Outbox {
 /// client.
 pub(crate) fn listen<B>(
     request: &mut Request<B>,
-    word: Option<Arc<Word>>,
+    word: Option<Arc<ContinueSignal>>,
     outbox: Option<Arc<Outbox>>,
 ) {
     if word.is_none() && outbox.is_none() {
@@ -106,12 +106,12 @@ pub(crate) fn listen<B>(
 
 /// That the backend wants the body.
 #[derive(Default)]
-pub(crate) struct Word {
+pub(crate) struct ContinueSignal {
     is_given: AtomicBool,
     awaited: AtomicWaker,
 }
 
-impl Word {
+impl ContinueSignal {
     fn give(&self) {
         self.is_given.store(true, Ordering::Release);
         self.awaited.wake();
@@ -120,14 +120,14 @@ impl Word {
 
 /// What a body waits for whose client asks first (`Expect: 100-continue`, RFC 9110 10.1.1).
 #[derive(Default)]
-pub(crate) struct Hold {
-    word: Arc<Word>,
+pub(crate) struct ContinueWait {
+    word: Arc<ContinueSignal>,
     until: Option<Instant>,
-    alarm: Alarm,
+    timer: LazyTimer,
 }
 
-impl Hold {
-    pub fn word(&self) -> Arc<Word> {
+impl ContinueWait {
+    pub fn word(&self) -> Arc<ContinueSignal> {
         self.word.clone()
     }
 
@@ -138,6 +138,6 @@ impl Hold {
             return Poll::Ready(());
         }
         let until = *self.until.get_or_insert_with(|| Instant::now() + SILENCE);
-        self.alarm.poll(cx, until)
+        self.timer.poll(cx, until)
     }
 }

@@ -14,7 +14,7 @@ use hyper::{
 };
 use tokio::sync::Notify;
 
-use super::activity::Watch;
+use super::activity::Activity;
 
 /// What is smaller is copied together: by itself it would hold all that was read along with it.
 const SMALL: usize = 4 * 1024;
@@ -23,12 +23,12 @@ const TOGETHER: u64 = 4;
 
 /// A part of a body.
 #[derive(Clone)]
-pub(crate) enum Part {
+pub(crate) enum BodyPart {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
-impl Part {
+impl BodyPart {
     pub fn length(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
@@ -37,22 +37,22 @@ impl Part {
     }
 }
 
-impl From<Part> for Frame<Bytes> {
-    fn from(part: Part) -> Self {
+impl From<BodyPart> for Frame<Bytes> {
+    fn from(part: BodyPart) -> Self {
         match part {
-            Part::Data(data) => Self::data(data),
-            Part::Trailers(trailers) => Self::trailers(trailers),
+            BodyPart::Data(data) => Self::data(data),
+            BodyPart::Trailers(trailers) => Self::trailers(trailers),
         }
     }
 }
 
 /// What was kept of a body that is sent again, and then what is still to come of it.
-pub(crate) struct Supply {
-    pub kept: VecDeque<Part>,
+pub(crate) struct BodySource {
+    pub kept: VecDeque<BodyPart>,
     pub rest: Incoming,
 }
 
-impl Supply {
+impl BodySource {
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         match self.kept.pop_front() {
             Some(part) => Poll::Ready(Some(Ok(part.into()))),
@@ -65,7 +65,7 @@ impl Supply {
     }
 
     pub fn size_hint(&self) -> SizeHint {
-        let kept: u64 = self.kept.iter().map(Part::length).sum();
+        let kept: u64 = self.kept.iter().map(BodyPart::length).sum();
         let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(kept));
@@ -77,31 +77,31 @@ impl Supply {
 }
 
 /// Runs beside a body as long as that is short enough, and takes back what of it was not read.
-pub(crate) struct Tape {
-    parts: RefCell<VecDeque<Part>>,
+pub(crate) struct ReplayBuffer {
+    parts: RefCell<VecDeque<BodyPart>>,
     /// Small parts that came last.
     small: RefCell<Vec<u8>>,
     /// Bytes that may still be kept. `None`: too many came, or nobody will ask any more.
     room: Cell<Option<u64>>,
     limit: u64,
     /// The client's connection, and bytes that are kept of what came over it.
-    watch: Rc<Watch>,
+    activity: Rc<Activity>,
     held: Cell<u64>,
     /// What was not read, and how much more was allowed.
-    rest: RefCell<Option<(Supply, u64)>>,
+    rest: RefCell<Option<(BodySource, u64)>>,
     /// It is given back, or will be of no use.
     settled: Notify,
 }
 
-impl Tape {
-    /// For at most `limit` bytes from the client that `watch` is about.
-    pub fn new(limit: u64, watch: &Rc<Watch>) -> Rc<Self> {
+impl ReplayBuffer {
+    /// For at most `limit` bytes from the client that `activity` is about.
+    pub fn new(limit: u64, activity: &Rc<Activity>) -> Rc<Self> {
         Rc::new(Self {
             parts: RefCell::default(),
             small: RefCell::default(),
             room: Cell::new(Some(limit)),
             limit,
-            watch: watch.clone(),
+            activity: activity.clone(),
             held: Cell::new(0),
             rest: RefCell::default(),
             settled: Notify::new(),
@@ -113,11 +113,11 @@ impl Tape {
             return;
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        let together = self.watch.taped.get() + length;
+        let together = self.activity.buffered.get() + length;
         match room.checked_sub(length) {
             Some(left) if together <= TOGETHER.saturating_mul(self.limit) => {
                 self.room.set(Some(left));
-                self.watch.taped.set(together);
+                self.activity.buffered.set(together);
                 self.held.set(self.held.get() + length);
             }
             _ => return self.stop(),
@@ -126,21 +126,21 @@ impl Tape {
             return self.small.borrow_mut().extend_from_slice(data);
         }
         self.join_small();
-        let trailers = || frame.trailers_ref().cloned().map(Part::Trailers);
-        let part = frame.data_ref().cloned().map(Part::Data).or_else(trailers);
+        let trailers = || frame.trailers_ref().cloned().map(BodyPart::Trailers);
+        let part = frame.data_ref().cloned().map(BodyPart::Data).or_else(trailers);
         self.parts.borrow_mut().extend(part);
     }
 
     fn join_small(&self) {
         let small = self.small.take();
         if !small.is_empty() {
-            self.parts.borrow_mut().push_back(Part::Data(small.into()));
+            self.parts.borrow_mut().push_back(BodyPart::Data(small.into()));
         }
     }
 
     /// What it had is not its own any more.
     fn let_go(&self) {
-        self.watch.taped.set(self.watch.taped.get() - self.held.take());
+        self.activity.buffered.set(self.activity.buffered.get() - self.held.take());
     }
 
     /// Forgets what it has.
@@ -153,14 +153,14 @@ impl Tape {
     }
 
     /// The body is given up. `rest` of it was not read, `allowed` bytes more might have come.
-    pub fn give_back(&self, rest: Supply, allowed: u64) {
+    pub fn give_back(&self, rest: BodySource, allowed: u64) {
         *self.rest.borrow_mut() = Some((rest, allowed));
         self.settled.notify_one();
     }
 
     /// All of the body, when it has been given up: what was read and what was not, and how much may
     /// come of it. `None`: not all of it is there.
-    pub async fn rewind(&self) -> Option<(Supply, u64)> {
+    pub async fn rewind(&self) -> Option<(BodySource, u64)> {
         loop {
             let room = self.room.get()?;
             let Some((mut rest, allowed)) = self.rest.take() else {
@@ -170,15 +170,15 @@ impl Tape {
             self.join_small();
             self.let_go();
             let mut kept = self.parts.take();
-            let read: u64 = kept.iter().map(Part::length).sum();
+            let read: u64 = kept.iter().map(BodyPart::length).sum();
             self.room.set(Some(room + read));
             kept.append(&mut rest.kept);
-            return Some((Supply { kept, ..rest }, allowed.saturating_add(read)));
+            return Some((BodySource { kept, ..rest }, allowed.saturating_add(read)));
         }
     }
 }
 
-impl Drop for Tape {
+impl Drop for ReplayBuffer {
     fn drop(&mut self) {
         self.let_go();
     }

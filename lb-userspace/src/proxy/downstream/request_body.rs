@@ -15,22 +15,22 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::{
-    activity::Watch,
-    interim::{Hold, Word},
-    replay_buffer::{Supply, Tape},
+    activity::Activity,
+    interim::{ContinueSignal, ContinueWait},
+    replay_buffer::{BodySource, ReplayBuffer},
 };
 use crate::proxy::http::fault::Fault;
 
 /// A request's body on its way to the backend.
 pub(crate) struct RequestBody {
     /// `None`: there is none.
-    part: Option<(Supply, Rc<Progress>)>,
+    part: Option<(BodySource, Rc<BodyProgress>)>,
     /// Bytes that may still come.
     allowed: u64,
     /// Runs beside it while it may have to be sent again.
-    tape: Option<Rc<Tape>>,
+    buffer: Option<Rc<ReplayBuffer>>,
     /// The backend has not said that it wants it.
-    hold: Option<Box<Hold>>,
+    hold: Option<Box<ContinueWait>>,
 }
 
 /// Why a request's body cannot be read to its end.
@@ -43,12 +43,12 @@ pub(crate) enum Broken {
 }
 
 /// How far a request's body has come. Shared with the request that waits for it.
-pub(crate) struct Progress {
+pub(crate) struct BodyProgress {
     stage: Cell<Stage>,
     moved: Cell<Instant>,
     /// Between two parts.
     allowed: Duration,
-    watch: Rc<Watch>,
+    activity: Rc<Activity>,
     /// By HTTP/2: what it is sent over.
     stream: Cell<Option<Rc<dyn Any>>>,
 }
@@ -67,13 +67,13 @@ enum Stage {
     Broken(Fault),
 }
 
-impl Progress {
-    fn new(watch: &Rc<Watch>) -> Rc<Self> {
+impl BodyProgress {
+    fn new(activity: &Rc<Activity>) -> Rc<Self> {
         Rc::new(Self {
             stage: Cell::new(Stage::Offered),
             moved: Cell::new(Instant::now()),
-            allowed: watch.idle(),
-            watch: watch.clone(),
+            allowed: activity.idle(),
+            activity: activity.clone(),
             stream: Cell::new(None),
         })
     }
@@ -122,7 +122,7 @@ impl Progress {
         self.stage.set(stage);
         if stage == Stage::Done {
             self.stream.take();
-            self.watch.body_done();
+            self.activity.body_done();
         }
         if stage != Stage::Awaited {
             self.moved.set(Instant::now());
@@ -131,19 +131,19 @@ impl Progress {
 }
 
 impl RequestBody {
-    /// At most `allowed` bytes from the client that `watch` is about.
-    pub fn new(incoming: Incoming, watch: &Rc<Watch>, allowed: u64) -> Self {
-        let supply = Supply { kept: VecDeque::new(), rest: incoming };
-        let part = (!supply.is_at_end()).then(|| (supply, Progress::new(watch)));
-        Self { part, allowed, tape: None, hold: None }
+    /// At most `allowed` bytes from the client that `activity` is about.
+    pub fn new(incoming: Incoming, activity: &Rc<Activity>, allowed: u64) -> Self {
+        let supply = BodySource { kept: VecDeque::new(), rest: incoming };
+        let part = (!supply.is_at_end()).then(|| (supply, BodyProgress::new(activity)));
+        Self { part, allowed, buffer: None, hold: None }
     }
 
     pub fn empty() -> Self {
-        Self { part: None, allowed: 0, tape: None, hold: None }
+        Self { part: None, allowed: 0, buffer: None, hold: None }
     }
 
     /// Waits until the backend wants it: the word for that. `None`: there is nothing to wait with.
-    pub fn hold(&mut self) -> Option<Arc<Word>> {
+    pub fn hold(&mut self) -> Option<Arc<ContinueSignal>> {
         let (_, progress) = self.part.as_ref()?;
         progress.stage.set(Stage::Held);
         Some(self.hold.insert(Box::default()).word())
@@ -159,45 +159,45 @@ impl RequestBody {
     }
 
     /// Keeps what is read from here on, up to `limit` bytes. `None`: it is known to be more.
-    pub fn taped(&mut self, limit: u64) -> Option<Rc<Tape>> {
+    pub fn buffered(&mut self, limit: u64) -> Option<Rc<ReplayBuffer>> {
         if self.size_hint().lower() > limit {
             return None;
         }
         let (_, progress) = self.part.as_ref()?;
-        self.tape = Some(Tape::new(limit, &progress.watch));
-        self.tape.clone()
+        self.buffer = Some(ReplayBuffer::new(limit, &progress.activity));
+        self.buffer.clone()
     }
 
-    /// The same body again, kept by the same tape, when it is given up. `None`: it was not kept
+    /// The same body again, kept by the same buffer, when it is given up. `None`: it was not kept
     /// whole.
-    pub async fn rewound(tape: &Rc<Tape>, watch: &Rc<Watch>) -> Option<Self> {
-        let (supply, allowed) = tape.rewind().await?;
-        let part = Some((supply, Progress::new(watch)));
-        Some(Self { part, allowed, tape: Some(tape.clone()), hold: None })
+    pub async fn rewound(buffer: &Rc<ReplayBuffer>, activity: &Rc<Activity>) -> Option<Self> {
+        let (supply, allowed) = buffer.rewind().await?;
+        let part = Some((supply, BodyProgress::new(activity)));
+        Some(Self { part, allowed, buffer: Some(buffer.clone()), hold: None })
     }
 
     fn take(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, Broken> {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.allowed = self.allowed.checked_sub(length).ok_or(Broken::TooLarge)?;
         if let (Some(trailers), Some((_, progress))) = (frame.trailers_mut(), &self.part) {
-            progress.watch.names.check_trailers(trailers);
+            progress.activity.names.check_trailers(trailers);
         }
-        if let Some(tape) = &self.tape {
-            tape.record(&frame);
+        if let Some(buffer) = &self.buffer {
+            buffer.record(&frame);
         }
         Ok(frame)
     }
 
     /// `None` where there is no body.
-    pub fn progress(&self) -> Option<Rc<Progress>> {
+    pub fn progress(&self) -> Option<Rc<BodyProgress>> {
         self.part.as_ref().map(|(_, progress)| progress.clone())
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Some(tape), Some((supply, _))) = (self.tape.take(), self.part.take()) {
-            tape.give_back(supply, self.allowed);
+        if let (Some(buffer), Some((supply, _))) = (self.buffer.take(), self.part.take()) {
+            buffer.give_back(supply, self.allowed);
         }
     }
 }

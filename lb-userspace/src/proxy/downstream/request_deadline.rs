@@ -2,7 +2,7 @@
 //!
 //! hyper asks a response's body for more only when the client has taken what there is, so that the
 //! body itself never learns of a client that takes nothing. Whoever drives the response looks at
-//! its `Pace` after each round and gives it up when its time has passed: for HTTP/1 the task of the
+//! its `RequestDeadline` after each round and gives it up when its time has passed: for HTTP/1 the task of the
 //! connection, for HTTP/2 that of the stream, for which the client's socket says nothing.
 
 use std::{
@@ -16,24 +16,24 @@ use std::{
 
 use tokio::{task_local, time::Instant};
 
-use crate::proxy::net::timer::Alarm;
+use crate::proxy::net::timer::LazyTimer;
 
 task_local! {
     /// Of the stream whose task this is.
-    static STREAM: Rc<Pace>;
+    static STREAM: Rc<RequestDeadline>;
 }
 
 #[derive(Default)]
-pub(crate) struct Pace {
+pub(crate) struct RequestDeadline {
     /// `request_timeout` after the request's header.
     deadline: Cell<Option<Instant>>,
     /// When a part of the response was handed to the client that it must take before the next.
     offered: Cell<Option<Instant>>,
     idle: Cell<Duration>,
-    alarm: RefCell<Alarm>,
+    timer: RefCell<LazyTimer>,
 }
 
-impl Pace {
+impl RequestDeadline {
     /// A request begins. Without `idle`, somebody else looks after clients that take nothing.
     pub fn begin(&self, total: Option<Duration>, idle: Duration) {
         self.deadline.set(total.map(|total| Instant::now() + total));
@@ -73,7 +73,7 @@ impl Pace {
     pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
         let taken = self.offered.get().map(|since| since + self.idle.get());
         match [self.deadline.get(), taken].into_iter().flatten().min() {
-            Some(deadline) => self.alarm.borrow_mut().poll(cx, deadline),
+            Some(deadline) => self.timer.borrow_mut().poll(cx, deadline),
             None => Poll::Pending,
         }
     }
@@ -81,22 +81,22 @@ impl Pace {
 
 /// Runs a stream of HTTP/2 until it ends or its time has passed; then it is reset.
 pub(crate) async fn in_time(stream: impl Future) {
-    let pace = Rc::<Pace>::default();
+    let request_deadline = Rc::<RequestDeadline>::default();
     STREAM
-        .scope(pace.clone(), async {
+        .scope(request_deadline.clone(), async {
             let mut stream = pin!(stream);
             poll_fn(|cx| {
                 if stream.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                pace.poll_over(cx)
+                request_deadline.poll_over(cx)
             })
             .await;
         })
         .await;
 }
 
-/// The pace of the stream that runs now.
-pub(crate) fn of_stream() -> Rc<Pace> {
+/// The request_deadline of the stream that runs now.
+pub(crate) fn of_stream() -> Rc<RequestDeadline> {
     STREAM.try_with(Rc::clone).unwrap_or_default()
 }

@@ -11,25 +11,25 @@ use std::{
 use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::Watch;
-use crate::proxy::{http::h2_frames::Fragments, net::coalesce};
+use super::activity::Activity;
+use crate::proxy::{http::h2_frames::TargetFragments, net::coalesce};
 
-/// A client's stream that tells its [`Watch`] what happens, and can give back what was read of it.
-pub(crate) struct Watched<T> {
+/// A client's stream that tells its [`Activity`] what happens, and can give back what was read of it.
+pub(crate) struct ObservedStream<T> {
     pub stream: T,
     ahead: Bytes,
-    watch: Rc<Watch>,
+    activity: Rc<Activity>,
     /// Only of HTTP/2.
-    fragments: Option<Box<Fragments>>,
+    fragments: Option<Box<TargetFragments>>,
     /// What came last belongs to a malformed body: nothing more is read.
     is_spoilt: bool,
 }
 
-impl<T> Watched<T> {
+impl<T> ObservedStream<T> {
     /// `ahead` was read from `stream` already.
-    pub fn new(stream: T, ahead: Bytes, watch: Rc<Watch>) -> Self {
-        let fragments = (!watch.is_http1()).then(Box::default);
-        Self { stream, ahead, watch, fragments, is_spoilt: false }
+    pub fn new(stream: T, ahead: Bytes, activity: Rc<Activity>) -> Self {
+        let fragments = (!activity.is_http1()).then(Box::default);
+        Self { stream, ahead, activity, fragments, is_spoilt: false }
     }
 
     /// What was read behind `before`. Of a malformed body hyper has what is sound, and then an error.
@@ -38,7 +38,7 @@ impl<T> Watched<T> {
             return fragments.mark(&mut buf.filled_mut()[before..]);
         }
         let read = buf.filled().len() - before;
-        let sound = self.watch.read(&buf.filled()[before..]);
+        let sound = self.activity.read(&buf.filled()[before..]);
         if sound < read {
             self.is_spoilt = true;
             buf.set_filled(before + sound);
@@ -46,26 +46,26 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> Watched<T> {
+impl<T: AsyncWrite + Unpin> ObservedStream<T> {
     fn wrote<R>(&self, wrote: Poll<R>) -> Poll<R> {
-        self.watch.wrote(wrote.is_pending());
+        self.activity.wrote(wrote.is_pending());
         if wrote.is_ready() {
-            self.watch.sent();
+            self.activity.sent();
         }
         wrote
     }
 
     /// Before what hyper writes.
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let told = self.watch.poll_outbox(Pin::new(&mut self.stream), cx);
+        let told = self.activity.poll_outbox(Pin::new(&mut self.stream), cx);
         if told.is_pending() {
-            self.watch.wrote(true);
+            self.activity.wrote(true);
         }
         told
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for ObservedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -79,7 +79,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         } else if !self.is_spoilt {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
             if buf.filled().len() == before {
-                return if self.watch.holds_end(cx) { Poll::Pending } else { Poll::Ready(Ok(())) };
+                return if self.activity.holds_end(cx) {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(Ok(()))
+                };
             }
         }
         self.saw(buf, before);
@@ -91,17 +95,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for ObservedStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.watch.withholds() {
+        if self.activity.withholds() {
             return Poll::Ready(Ok(buf.len()));
         }
         ready!(self.poll_outbox(cx))?;
-        self.watch.set_between(false);
+        self.activity.set_between(false);
         let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(wrote)
     }
@@ -111,11 +115,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.watch.withholds() {
+        if self.activity.withholds() {
             return Poll::Ready(Ok(bufs.iter().map(|piece| piece.len()).sum()));
         }
         ready!(self.poll_outbox(cx))?;
-        self.watch.set_between(false);
+        self.activity.set_between(false);
         let wrote = coalesce::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.wrote(wrote)
     }
@@ -126,18 +130,18 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper calls this when it has nothing left.
-        self.watch.set_between(true);
+        self.activity.set_between(true);
         ready!(self.poll_outbox(cx))?;
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch.wrote(flushed.is_pending());
+        self.activity.wrote(flushed.is_pending());
         if flushed.is_ready() {
-            self.watch.flushed();
+            self.activity.flushed();
         }
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.watch.has_withheld() {
+        if self.activity.has_withheld() {
             // The answer is still to be given.
             return Poll::Ready(Ok(()));
         }

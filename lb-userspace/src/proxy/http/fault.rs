@@ -6,7 +6,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::headers::{self, Names};
+use super::headers::{self, HeaderNames};
 use crate::balance::Unavailable;
 
 /// In seconds: room comes and goes by the moment.
@@ -206,7 +206,7 @@ impl Fault {
     }
 
     /// For a request that came by `version`.
-    pub fn answer(self, names: &Names, version: Version) -> Response<Bytes> {
+    pub fn answer(self, names: &HeaderNames, version: Version) -> Response<Bytes> {
         let status = self.status();
         let mut response = plain(status, format!("{status}: {self}\n").into());
         let why = HeaderValue::from_static(self.word());

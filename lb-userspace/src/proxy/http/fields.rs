@@ -15,7 +15,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// What there is among a message's headers. One look at all names is cheaper than a search for
 /// each, and most messages have few of them.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundFields {
     connection: bool,
     keep_alive: bool,
     proxy_connection: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Found {
     pub odd: bool,
 }
 
-impl Found {
+impl FoundFields {
     /// Names like ours are those that begin with `prefix`, in lower case.
     pub fn in_request(headers: &HeaderMap, prefix: &str) -> Self {
         let mut found = Self::default();
@@ -95,7 +95,7 @@ pub(crate) fn plain(name: &str) -> String {
 
 /// Whether `name` says where a message ends, or what concerns its connection.
 pub(crate) fn frames(name: &str) -> bool {
-    Found::default().note(name)
+    FoundFields::default().note(name)
 }
 
 /// Whether `name` is one by which proxies tell of their client.
@@ -105,7 +105,7 @@ pub(crate) fn is_of_proxies(name: &str) -> bool {
 
 /// Takes out what concerns one connection only (RFC 9110 7.6.1), and returns the protocols that an
 /// `Upgrade` offers.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, found: Found) -> Option<HeaderValue> {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, found: FoundFields) -> Option<HeaderValue> {
     let named = if found.connection { connection_options(headers) } else { Vec::new() };
     for name in named.iter().filter(|name| **name != header::HOST) {
         if *name != header::UPGRADE {
@@ -239,7 +239,7 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
         header::TE,
         header::TRAILER,
     ];
-    let found = Found::in_others(trailers);
+    let found = FoundFields::in_others(trailers);
     strip_hop_by_hop(trailers, found);
     for name in BEFORE {
         trailers.remove(name);
@@ -252,16 +252,19 @@ pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// A body with another transfer coding than chunks.
-pub(crate) struct Coded;
+pub(crate) struct UnsupportedCoding;
 
 /// Readies a response's headers for the client.
 ///
 /// # Errors
-/// [`Coded`]: we ask for no coding (RFC 9112 7.4), and nothing would tell the client how to read it.
-pub(crate) fn towards_client(headers: &mut HeaderMap, is_switching: bool) -> Result<(), Coded> {
-    let found = Found::in_others(headers);
+/// [`UnsupportedCoding`]: we ask for no coding (RFC 9112 7.4), and nothing would tell the client how to read it.
+pub(crate) fn towards_client(
+    headers: &mut HeaderMap,
+    is_switching: bool,
+) -> Result<(), UnsupportedCoding> {
+    let found = FoundFields::in_others(headers);
     if found.coding && !is_chunked_alone(headers) {
-        return Err(Coded);
+        return Err(UnsupportedCoding);
     }
     let upgrade = strip_hop_by_hop(headers, found);
     if found.te {

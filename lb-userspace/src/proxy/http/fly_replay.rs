@@ -35,7 +35,7 @@ pub(crate) enum Fallback {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub(crate) enum MalformedDirections {
     #[error("a field is not `name=value`")]
     Field,
     #[error("a quote does not end")]
@@ -51,15 +51,15 @@ pub(crate) enum Malformed {
 }
 
 /// # Errors
-/// [`Malformed`]: nothing is guessed, for the request would go astray.
-pub(crate) fn parse(text: &str) -> Result<Directions, Malformed> {
+/// [`MalformedDirections`]: nothing is guessed, for the request would go astray.
+pub(crate) fn parse(text: &str) -> Result<Directions, MalformedDirections> {
     let mut directions = Directions::default();
     let mut seen = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
         let (name, value, after) = field(rest)?;
         if seen.contains(&name) {
-            return Err(Malformed::Twice);
+            return Err(MalformedDirections::Twice);
         }
         seen.push(name);
         directions.set(name, value)?;
@@ -67,56 +67,59 @@ pub(crate) fn parse(text: &str) -> Result<Directions, Malformed> {
     }
     let leads = ["region", "instance", "prefer_instance", "app"];
     if !directions.elsewhere && !leads.iter().any(|name| seen.contains(name)) {
-        return Err(Malformed::Nowhere);
+        return Err(MalformedDirections::Nowhere);
     }
     Ok(directions)
 }
 
 /// The first field's name and value, and what follows it.
-fn field(text: &str) -> Result<(&str, &str, &str), Malformed> {
-    let (name, value) = text.split_once('=').ok_or(Malformed::Field)?;
+fn field(text: &str) -> Result<(&str, &str, &str), MalformedDirections> {
+    let (name, value) = text.split_once('=').ok_or(MalformedDirections::Field)?;
     let value = value.trim_start();
     let (value, after) = match value.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"').ok_or(Malformed::Quote)?,
+        Some(quoted) => quoted.split_once('"').ok_or(MalformedDirections::Quote)?,
         None => value.find(';').map_or((value, ""), |end| value.split_at(end)),
     };
     let after = after.trim_start();
     let after = match after.strip_prefix(';') {
         Some(after) => after.trim_start(),
         None if after.is_empty() => after,
-        None => return Err(Malformed::Field),
+        None => return Err(MalformedDirections::Field),
     };
     Ok((name.trim(), value.trim(), after))
 }
 
 impl Directions {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), Malformed> {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), MalformedDirections> {
         let text = || Some(value).filter(|it| !it.is_empty()).map(Box::from);
-        let needed = || text().ok_or(Malformed::Value).map(Some);
+        let needed = || text().ok_or(MalformedDirections::Value).map(Some);
         match name {
             "region" => {
                 self.regions = regions(value);
                 if self.regions.is_empty() {
-                    return Err(Malformed::Value);
+                    return Err(MalformedDirections::Value);
                 }
             }
             "instance" => self.instance = needed()?,
             "prefer_instance" => self.prefer_instance = needed()?,
             "app" => self.app = needed()?,
             "state" => self.state = text(),
-            "elsewhere" => self.elsewhere = value.parse().map_err(|_| Malformed::Value)?,
+            "elsewhere" => {
+                self.elsewhere = value.parse().map_err(|_| MalformedDirections::Value)?;
+            }
             "timeout" => {
-                let timeout = humantime::parse_duration(value).map_err(|_| Malformed::Value)?;
+                let timeout =
+                    humantime::parse_duration(value).map_err(|_| MalformedDirections::Value)?;
                 self.timeout = Some(timeout);
             }
             "fallback" => {
                 self.fallback = Some(match value {
                     "force_self" => Fallback::ForceSelf,
                     "prefer_self" => Fallback::PreferSelf,
-                    _ => return Err(Malformed::Value),
+                    _ => return Err(MalformedDirections::Value),
                 });
             }
-            _ => return Err(Malformed::Unknown),
+            _ => return Err(MalformedDirections::Unknown),
         }
         Ok(())
     }
@@ -152,24 +155,24 @@ mod tests {
     #[test]
     fn what_leads_nowhere_is_refused() {
         for (text, why) in [
-            ("", Malformed::Nowhere),
-            ("state=x", Malformed::Nowhere),
-            ("elsewhere=false", Malformed::Nowhere),
-            ("timeout=5s;fallback=force_self", Malformed::Nowhere),
-            ("region", Malformed::Field),
-            (";region=sjc", Malformed::Unknown),
-            ("region=\"sjc\"x", Malformed::Field),
-            ("region=\"sjc", Malformed::Quote),
-            ("region=", Malformed::Value),
-            ("region=\" , \"", Malformed::Value),
-            ("instance=", Malformed::Value),
-            ("app=\"\"", Malformed::Value),
-            ("elsewhere=yes", Malformed::Value),
-            ("region=sjc;timeout=soon", Malformed::Value),
-            ("region=sjc;fallback=self", Malformed::Value),
-            ("region=sjc;planet=mars", Malformed::Unknown),
-            ("Region=sjc", Malformed::Unknown),
-            ("region=sjc;region=iad", Malformed::Twice),
+            ("", MalformedDirections::Nowhere),
+            ("state=x", MalformedDirections::Nowhere),
+            ("elsewhere=false", MalformedDirections::Nowhere),
+            ("timeout=5s;fallback=force_self", MalformedDirections::Nowhere),
+            ("region", MalformedDirections::Field),
+            (";region=sjc", MalformedDirections::Unknown),
+            ("region=\"sjc\"x", MalformedDirections::Field),
+            ("region=\"sjc", MalformedDirections::Quote),
+            ("region=", MalformedDirections::Value),
+            ("region=\" , \"", MalformedDirections::Value),
+            ("instance=", MalformedDirections::Value),
+            ("app=\"\"", MalformedDirections::Value),
+            ("elsewhere=yes", MalformedDirections::Value),
+            ("region=sjc;timeout=soon", MalformedDirections::Value),
+            ("region=sjc;fallback=self", MalformedDirections::Value),
+            ("region=sjc;planet=mars", MalformedDirections::Unknown),
+            ("Region=sjc", MalformedDirections::Unknown),
+            ("region=sjc;region=iad", MalformedDirections::Twice),
         ] {
             assert_eq!(parse(text), Err(why), "{text:?}");
         }

@@ -11,16 +11,16 @@ use hyper::{
 
 use super::{
     fault::Fault,
-    fields::{Found, is_chunked_alone},
+    fields::{FoundFields, is_chunked_alone},
     host,
 };
 
 /// Refuses what hyper lets through and somebody else may understand otherwise. `seen` is what the
-/// witness says of the header section.
+/// scanner says of the header section.
 pub(crate) fn check(
     request: &Request<Incoming>,
     seen: Result<(), Fault>,
-    found: Found,
+    found: FoundFields,
 ) -> Result<(), Fault> {
     let headers = request.headers();
     seen?;
@@ -109,7 +109,7 @@ pub(crate) fn wants_length(method: &Method) -> bool {
 
 /// Says the framing towards the backend once, and as it is: `length` bytes, or chunks.
 /// Where the length is `usual`, so is one of nothing.
-pub(crate) fn frame(headers: &mut HeaderMap, found: Found, usual: bool, length: Option<u64>) {
+pub(crate) fn frame(headers: &mut HeaderMap, found: FoundFields, usual: bool, length: Option<u64>) {
     match length {
         Some(length) => {
             let is_said = || found.framing && headers.contains_key(header::CONTENT_LENGTH);

@@ -8,17 +8,17 @@ use hyper::{
 };
 
 use super::{
-    fields::{self, Found, X_FORWARDED_PORT, is_odd, is_of_proxies},
+    fields::{self, FoundFields, X_FORWARDED_PORT, is_odd, is_of_proxies},
     scheme::{self, X_FORWARDED_PROTO, X_FORWARDED_SSL},
 };
-use crate::proxy::net::endpoints::Origin;
+use crate::proxy::net::endpoints::Endpoints;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_CLIENT_CERT: HeaderName =
     HeaderName::from_static("x-forwarded-client-cert");
 
 /// The headers under the configured prefix, `Fly-` unless set otherwise.
-pub(crate) struct Names {
+pub(crate) struct HeaderNames {
     /// What they begin with, in lower case.
     pub prefix: Box<str>,
     client_ip: HeaderName,
@@ -35,7 +35,7 @@ pub(crate) struct Names {
     pub error: HeaderName,
 }
 
-impl Names {
+impl HeaderNames {
     pub fn new(prefix: &str) -> Result<Self, InvalidHeaderName> {
         // Made once for the process. Names in static memory are cloned without being counted.
         let name = |rest: &str| {
@@ -106,8 +106,8 @@ impl Names {
 }
 
 /// What every request of one client connection is told about it.
-pub(crate) struct Facts {
-    names: Arc<Names>,
+pub(crate) struct ClientFacts {
+    names: Arc<HeaderNames>,
     region: Option<HeaderValue>,
     client_ip: HeaderValue,
     port: HeaderValue,
@@ -116,35 +116,35 @@ pub(crate) struct Facts {
     is_trusted: bool,
 }
 
-impl Facts {
+impl ClientFacts {
     /// Headers that they become.
     pub const MOST: usize = 7;
 
-    /// Of the connection between `origin`'s ends, to a node in `region`.
+    /// Of the connection between `endpoints`, to a node in `region`.
     pub fn new(
-        names: Arc<Names>,
+        names: Arc<HeaderNames>,
         region: Option<HeaderValue>,
-        origin: &Origin,
+        endpoints: &Endpoints,
         is_tls: bool,
         is_trusted: bool,
     ) -> Self {
         Self {
             names,
             region,
-            client_ip: HeaderValue::try_from(origin.client.ip().to_string())
+            client_ip: HeaderValue::try_from(endpoints.client.ip().to_string())
                 .expect("an address consists of visible characters"),
-            port: HeaderValue::from(origin.server.port()),
+            port: HeaderValue::from(endpoints.server.port()),
             is_tls,
             is_trusted,
         }
     }
 
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &HeaderNames {
         &self.names
     }
 
     /// Takes out what only we may say.
-    fn strip(&self, headers: &mut HeaderMap, found: Found) {
+    fn strip(&self, headers: &mut HeaderMap, found: FoundFields) {
         let names = &*self.names;
         let is_told = found.of_proxies && !self.is_trusted;
         if found.odd || is_told {
@@ -219,7 +219,7 @@ impl Facts {
 }
 
 /// What a request asks for beside its target.
-pub(crate) struct Asked {
+pub(crate) struct RequestOptions {
     /// The protocols that it offers to switch to.
     pub upgrade: Option<Box<HeaderValue>>,
     /// To be told before the body is sent that it is wanted.
@@ -229,13 +229,13 @@ pub(crate) struct Asked {
 }
 
 /// Readies the headers of a request that came by `version` for an HTTP/1.1 backend, but for what
-/// [`Facts::describe`] adds.
+/// [`ClientFacts::describe`] adds.
 pub(crate) fn towards_backend(
     headers: &mut HeaderMap,
-    found: Found,
-    facts: &Facts,
+    found: FoundFields,
+    facts: &ClientFacts,
     version: Version,
-) -> Asked {
+) -> RequestOptions {
     let wants_trailers = found.te && fields::accepts_trailers(headers);
     let upgrade = fields::strip_hop_by_hop(headers, found);
     // HTTP/1.0 does not know it (RFC 9110 7.8).
@@ -257,7 +257,7 @@ pub(crate) fn towards_backend(
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    Asked { upgrade, word, trailers: found.trailer }
+    RequestOptions { upgrade, word, trailers: found.trailer }
 }
 
 /// Header lines as HTTP/1.1 writes them.

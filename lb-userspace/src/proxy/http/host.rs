@@ -9,12 +9,12 @@ use hyper::{
 
 /// A validated `Host` or `:authority` (RFC 9110 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Host<'a> {
+pub(crate) struct Authority<'a> {
     authority: &'a str,
     name_length: usize,
 }
 
-impl<'a> Host<'a> {
+impl<'a> Authority<'a> {
     /// A name or address with an optional port; no user information.
     pub fn parse(authority: &'a str) -> Option<Self> {
         let name_length = match authority.strip_prefix('[') {
@@ -44,16 +44,16 @@ impl<'a> Host<'a> {
 
 /// The authority of a request: `:authority` or an absolute target where there is one, else the one
 /// `Host`. `None` where it is missing, double or malformed.
-pub(crate) fn of<B>(request: &Request<B>) -> Option<Host<'_>> {
+pub(crate) fn of<B>(request: &Request<B>) -> Option<Authority<'_>> {
     if let Some(authority) = request.uri().authority() {
-        return Host::parse(authority.as_str());
+        return Authority::parse(authority.as_str());
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next()?.to_str().ok()?;
     if hosts.next().is_some() {
         return None;
     }
-    Host::parse(host)
+    Authority::parse(host)
 }
 
 /// Whether the request names one host only: one line, which HTTP/1.1 must have (RFC 9112 3.2), and
@@ -118,7 +118,7 @@ mod tests {
             ("[2001:db8::1]:443", "[2001:db8::1]"),
             ("a_b.test", "a_b.test"),
         ] {
-            assert_eq!(Host::parse(authority).unwrap().name(), name);
+            assert_eq!(Authority::parse(authority).unwrap().name(), name);
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
             "a,b",
             "a?b",
         ] {
-            assert_eq!(Host::parse(authority), None, "{authority:?}");
+            assert_eq!(Authority::parse(authority), None, "{authority:?}");
         }
     }
 }

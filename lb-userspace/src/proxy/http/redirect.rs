@@ -6,7 +6,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::host::Host;
+use super::host::Authority;
 use crate::service::{self, Handler, Service};
 
 /// The port that a URL need not name.
@@ -14,12 +14,12 @@ const HTTPS: u16 = 443;
 
 /// Where requests of a port are sent to, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Redirect {
+pub(crate) struct HttpsRedirect {
     status: StatusCode,
     port: u16,
 }
 
-impl Redirect {
+impl HttpsRedirect {
     /// As `configured` for a port of `service`.
     pub fn new(configured: service::Redirect, service: &Service) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Redirect {
     /// `https://host:port/path?query`. The host is the validated one without the port that was asked,
     /// and the path begins with `/`, so that nothing in the request can lead to another host or into
     /// another header.
-    pub fn answer(self, host: &Host<'_>, uri: &Uri) -> Response<Bytes> {
+    pub fn answer(self, host: &Authority<'_>, uri: &Uri) -> Response<Bytes> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path } else { "/" };
         let location = match self.port {
@@ -91,7 +91,7 @@ mod tests {
             };
             assert_eq!(https_port(&service), expected, "{ports:?}");
             let told = service::Redirect { status: 308, port: NonZeroU16::new(9) };
-            assert_eq!(Redirect::new(told, &service).port, 9);
+            assert_eq!(HttpsRedirect::new(told, &service).port, 9);
         }
     }
 }

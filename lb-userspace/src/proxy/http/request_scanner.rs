@@ -22,7 +22,7 @@ const KEPT: usize = 40;
 const DIGITS: usize = 16;
 
 /// Looks on as a client's bytes arrive.
-pub(crate) struct Witness {
+pub(crate) struct RequestScanner {
     /// How the current line begins.
     start: [u8; KEPT],
     /// Bytes of the current line so far.
@@ -65,7 +65,7 @@ struct Head {
     wrong: Option<Fault>,
 }
 
-impl Default for Witness {
+impl Default for RequestScanner {
     fn default() -> Self {
         Self {
             start: [0; KEPT],
@@ -81,7 +81,7 @@ impl Default for Witness {
     }
 }
 
-impl Witness {
+impl RequestScanner {
     /// Whether some of a header section has come, and not yet all.
     pub fn is_within(&self) -> bool {
         self.stage == Stage::Within
@@ -297,11 +297,11 @@ mod tests {
     fn it_sees_the_same_however_the_bytes_arrive() {
         for &(text, expected) in TABLE {
             for size in 1..=text.len() {
-                let mut witness = Witness::default();
+                let mut scanner = RequestScanner::default();
                 for part in text.as_bytes().chunks(size) {
-                    witness.look(part);
+                    scanner.look(part);
                 }
-                let finished: Vec<_> = expected.iter().map(|_| witness.finish()).collect();
+                let finished: Vec<_> = expected.iter().map(|_| scanner.finish()).collect();
                 assert_eq!(finished, expected, "{text:?} in parts of {size}");
             }
         }
@@ -333,26 +333,26 @@ mod tests {
             let text = [HEAD, chunks, "GET / HTTP/1.1\r\n\r\n"].concat();
             let expected = sound.map_or(text.len(), |sound| HEAD.len() + sound);
             for size in 1..=text.len() {
-                let mut witness = Witness::default();
+                let mut scanner = RequestScanner::default();
                 let parts = text.as_bytes().chunks(size);
-                let passed: usize = parts.map(|part| witness.look(part)).sum();
+                let passed: usize = parts.map(|part| scanner.look(part)).sum();
                 assert_eq!(passed, expected, "{chunks:?} in parts of {size}");
-                assert_eq!(witness.finish(), Ok(()), "{chunks:?}");
+                assert_eq!(scanner.finish(), Ok(()), "{chunks:?}");
             }
         }
     }
 
     #[test]
     fn a_header_section_that_has_begun_is_seen_behind_a_body() {
-        let mut witness = Witness::default();
-        let within = |witness: &mut Witness, part: &str| {
-            witness.look(part.as_bytes());
-            witness.is_within()
+        let mut scanner = RequestScanner::default();
+        let within = |scanner: &mut RequestScanner, part: &str| {
+            scanner.look(part.as_bytes());
+            scanner.is_within()
         };
-        assert!(within(&mut witness, "POST / HTTP/1.1\r\nContent-Length: 4\r\n"));
-        assert!(!within(&mut witness, "\r\nGE"));
-        assert!(!within(&mut witness, "T "));
-        assert!(!within(&mut witness, "\r\n"));
-        assert!(within(&mut witness, "G"));
+        assert!(within(&mut scanner, "POST / HTTP/1.1\r\nContent-Length: 4\r\n"));
+        assert!(!within(&mut scanner, "\r\nGE"));
+        assert!(!within(&mut scanner, "T "));
+        assert!(!within(&mut scanner, "\r\n"));
+        assert!(within(&mut scanner, "G"));
     }
 }

@@ -8,14 +8,14 @@ use hyper::{
 use crate::service::HttpOptions;
 
 /// The port's `http_options.response`.
-pub(crate) struct Rewrite {
+pub(crate) struct ResponseHeaders {
     /// Without a value: removed.
     headers: Vec<(HeaderName, Vec<HeaderValue>)>,
     /// Nothing of our own is added.
     pub is_pristine: bool,
 }
 
-impl Rewrite {
+impl ResponseHeaders {
     /// What the configuration checked already is not asked again.
     pub fn new(options: &HttpOptions) -> Self {
         let headers = options.response_headers.iter().filter_map(|(name, values)| {

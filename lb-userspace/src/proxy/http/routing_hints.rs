@@ -2,14 +2,14 @@
 
 use hyper::HeaderMap;
 
-use super::headers::Names;
+use super::headers::HeaderNames;
 use crate::balance::{Place, Target, Wish};
 
 /// Names in one list, at most: more is no preference but a burden.
 const MOST_REGIONS: usize = 16;
 
 /// `Fly-Force-Instance-Id` goes before `Fly-Prefer-Instance-Id`.
-pub(crate) fn wish(headers: &HeaderMap, names: &Names) -> Wish {
+pub(crate) fn hints(headers: &HeaderMap, names: &HeaderNames) -> Wish {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let instance = |name| text(name).filter(|id| !id.is_empty());
     let target = match (instance(&names.force_instance), instance(&names.prefer_instance)) {

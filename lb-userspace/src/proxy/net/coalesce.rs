@@ -37,9 +37,9 @@ pub(crate) fn poll_write<W: AsyncWrite>(
 }
 
 /// A socket that is written to so.
-pub(crate) struct Gathering(pub TcpStream);
+pub(crate) struct CoalescedWrites(pub TcpStream);
 
-impl AsyncRead for Gathering {
+impl AsyncRead for CoalescedWrites {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -49,7 +49,7 @@ impl AsyncRead for Gathering {
     }
 }
 
-impl AsyncWrite for Gathering {
+impl AsyncWrite for CoalescedWrites {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -88,10 +88,10 @@ impl Descriptors {
     }
 
     /// Counts a client's connection until the guard is dropped.
-    pub fn enter(self: &Arc<Self>, client: &impl AsRawFd) -> Place {
+    pub fn enter(self: &Arc<Self>, client: &impl AsRawFd) -> ClientPlace {
         self.clients.fetch_add(1, Ordering::Relaxed);
         self.allows(client);
-        Place(self.clone())
+        ClientPlace(self.clone())
     }
 
     /// Whether this one is not among those that are kept back.
@@ -109,9 +109,9 @@ fn lowest_free(any: &impl AsFd) -> io::Result<RawFd> {
     any.as_fd().try_clone_to_owned().map(|copy| copy.as_raw_fd())
 }
 
-pub(crate) struct Place(Arc<Descriptors>);
+pub(crate) struct ClientPlace(Arc<Descriptors>);
 
-impl Drop for Place {
+impl Drop for ClientPlace {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
     }

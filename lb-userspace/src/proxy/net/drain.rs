@@ -16,14 +16,14 @@ pub(crate) enum Phase {
 
 /// One per worker.
 #[derive(Default)]
-pub(crate) struct Drain {
+pub(crate) struct DrainSignal {
     draining: Cell<bool>,
     begun: Notify,
     live: Cell<usize>,
     emptied: Notify,
 }
 
-impl Drain {
+impl DrainSignal {
     pub fn begin(&self) {
         self.draining.set(true);
         self.begun.notify_waiters();
@@ -56,7 +56,7 @@ impl Drain {
     }
 }
 
-pub(crate) struct Live(Rc<Drain>);
+pub(crate) struct Live(Rc<DrainSignal>);
 
 impl Drop for Live {
     fn drop(&mut self) {

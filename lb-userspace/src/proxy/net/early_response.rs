@@ -11,13 +11,13 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(crate) struct Hearing<T> {
+pub(crate) struct EarlyResponseStream<T> {
     stream: T,
     /// Writing failed: nothing more is written, and the end shows in what is read.
     is_deaf: bool,
 }
 
-impl<T> Hearing<T> {
+impl<T> EarlyResponseStream<T> {
     pub fn new(stream: T) -> Self {
         Self { stream, is_deaf: false }
     }
@@ -50,7 +50,7 @@ impl<T> Hearing<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Hearing<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for EarlyResponseStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -60,7 +60,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Hearing<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Hearing<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for EarlyResponseStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// IPv4 addresses are never in IPv6 clothes here, unlike in what the sockets say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub(crate) struct Endpoints {
     /// Our address that was connected to: services are found by it.
     pub local: SocketAddr,
     /// The client. A proxy in front of us may have told who that is.
@@ -13,7 +13,7 @@ pub(crate) struct Origin {
     pub server: SocketAddr,
 }
 
-impl Origin {
+impl Endpoints {
     pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
         let local = canonical(local);
         Self { local, client: canonical(peer), server: local }

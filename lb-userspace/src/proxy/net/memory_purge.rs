@@ -8,14 +8,14 @@ use std::{rc::Rc, time::Duration};
 use libmimalloc_sys::mi_collect;
 use tokio::time::sleep;
 
-use super::drain::Drain;
+use super::drain::DrainSignal;
 
 const OFTEN: Duration = Duration::from_secs(1);
 /// Also while connections stay, whose requests may have been large.
 const AT_LEAST_EVERY: u32 = 30;
 
 /// Gives back the calling worker's free memory when a good part of its connections has gone, for ever.
-pub(crate) async fn keep_purged(drain: Rc<Drain>) {
+pub(crate) async fn keep_purged(drain: Rc<DrainSignal>) {
     let (mut most, mut rounds) = (0, 0);
     loop {
         sleep(OFTEN).await;

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     splice::{Rest, Splice},
-    timer::Alarm,
+    timer::LazyTimer,
 };
 
 /// Bytes copied at a time.
@@ -36,7 +36,7 @@ thread_local! {
 }
 
 /// An end of a relay.
-pub(crate) trait Side: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait RelayStream: AsyncRead + AsyncWrite + Unpin {
     /// The socket, where the bytes in it are those to be relayed.
     fn socket(&self) -> Option<&TcpStream> {
         None
@@ -48,25 +48,25 @@ pub(crate) trait Side: AsyncRead + AsyncWrite + Unpin {
     }
 }
 
-impl Side for TcpStream {
+impl RelayStream for TcpStream {
     fn socket(&self) -> Option<&TcpStream> {
         Some(self)
     }
 }
 
 /// A stream of an HTTP/2 connection.
-impl Side for TokioIo<Upgraded> {}
+impl RelayStream for TokioIo<Upgraded> {}
 
 /// How long a relay may be silent. Without limits it lasts as long as both sides are there, which TCP
 /// keep-alive asks them: whoever waits for an answer has nothing to say meanwhile.
 #[derive(Clone, Copy)]
-pub(crate) struct Silence {
+pub(crate) struct RelayTimeouts {
     pub idle: Option<Duration>,
     /// Once one side has ended.
     pub termination: Option<Duration>,
 }
 
-impl Silence {
+impl RelayTimeouts {
     fn allowed(self, is_half_closed: bool) -> Option<Duration> {
         let termination = self.termination.filter(|_| is_half_closed);
         self.idle.into_iter().chain(termination).min()
@@ -78,16 +78,16 @@ impl Silence {
 /// that what came is all. The bytes given with a side were read from it already.
 ///
 /// # Errors
-/// The first error of either side; `TimedOut` after too long a `silence`.
-pub(crate) async fn relay<C: Side, B: Side>(
+/// The first error of either side; `TimedOut` after too long a silence.
+pub(crate) async fn relay<C: RelayStream, B: RelayStream>(
     client: (C, Bytes),
     backend: (B, Bytes),
-    silence: Silence,
+    timeouts: RelayTimeouts,
 ) -> io::Result<()> {
     let (mut client, mut to_backend) = (client.0, Direction::new(client.1));
     let (mut backend, mut to_client) = (backend.0, Direction::new(backend.1));
     let (up, down) = (&mut to_backend, &mut to_client);
-    let moved = move_both(&mut client, &mut backend, up, down, silence).await;
+    let moved = move_both(&mut client, &mut backend, up, down, timeouts).await;
     if moved.is_err() {
         // Who was told of an orderly end has all, or will have it: a reset would take it back.
         if to_client.stage != Stage::Ended {
@@ -101,21 +101,21 @@ pub(crate) async fn relay<C: Side, B: Side>(
 }
 
 /// Has the connection reset when it is dropped.
-pub(crate) fn reset<S: Side>(side: &S) {
+pub(crate) fn reset<S: RelayStream>(side: &S) {
     if let Some(carrier) = side.carrier() {
         // Without it the end is orderly.
         let _ = SockRef::from(carrier).set_linger(Some(Duration::ZERO));
     }
 }
 
-async fn move_both<C: Side, B: Side>(
+async fn move_both<C: RelayStream, B: RelayStream>(
     client: &mut C,
     backend: &mut B,
     to_backend: &mut Direction,
     to_client: &mut Direction,
-    silence: Silence,
+    timeouts: RelayTimeouts,
 ) -> io::Result<()> {
-    let mut alarm = Alarm::default();
+    let mut timer = LazyTimer::default();
     let mut moved = Instant::now();
     poll_fn(|cx| {
         let before = (to_backend.state(), to_client.state());
@@ -127,10 +127,10 @@ async fn move_both<C: Side, B: Side>(
         if before != (to_backend.state(), to_client.state()) {
             moved = Instant::now();
         }
-        let Some(allowed) = silence.allowed(up.is_ready() || down.is_ready()) else {
+        let Some(allowed) = timeouts.allowed(up.is_ready() || down.is_ready()) else {
             return Poll::Pending;
         };
-        ready!(alarm.poll(cx, moved + allowed));
+        ready!(timer.poll(cx, moved + allowed));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     })
     .await
@@ -167,7 +167,7 @@ impl Direction {
     }
 
     /// Ready when `from` has ended and `to` knows.
-    fn poll<R: Side, W: Side>(
+    fn poll<R: RelayStream, W: RelayStream>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
@@ -227,7 +227,7 @@ impl Direction {
     }
 
     /// Bytes that we need not see.
-    fn poll_splice<R: Side, W: Side>(
+    fn poll_splice<R: RelayStream, W: RelayStream>(
         &mut self,
         cx: &mut Context<'_>,
         from: &R,

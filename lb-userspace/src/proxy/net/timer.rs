@@ -11,13 +11,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Moving the deadline later, as each request does, touches no timer: the timer that is running
 /// rings too early, sees that, and is set anew.
 #[derive(Default)]
-pub(crate) struct Alarm {
+pub(crate) struct LazyTimer {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Whom the running timer wakes.
     waker: Option<Waker>,
 }
 
-impl Alarm {
+impl LazyTimer {
     /// Ready once `deadline` has passed.
     pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));

@@ -17,7 +17,7 @@ const ROUNDS: u32 = 4;
 /// For parts of one task that talk to each other, as a request and the connection that it drives
 /// do. Each wakes the other by the task's waker, and so the whole task would be polled again for
 /// news that it has seen. What rings while the task attends only has it look once more.
-pub(crate) struct Bell {
+pub(crate) struct CoalescingWaker {
     inner: Arc<Inner>,
     waker: Waker,
 }
@@ -28,7 +28,7 @@ struct Inner {
     is_attended: AtomicBool,
     has_rung: AtomicBool,
     /// It rang while nobody attended.
-    has_called: AtomicBool,
+    was_woken: AtomicBool,
 }
 
 impl Wake for Inner {
@@ -39,26 +39,26 @@ impl Wake for Inner {
     fn wake_by_ref(self: &Arc<Self>) {
         self.has_rung.store(true, SeqCst);
         if !self.is_attended.load(SeqCst) {
-            self.has_called.store(true, SeqCst);
+            self.was_woken.store(true, SeqCst);
             self.task.wake();
         }
     }
 }
 
-impl Default for Bell {
+impl Default for CoalescingWaker {
     fn default() -> Self {
         let inner = Arc::new(Inner::default());
         Self { waker: inner.clone().into(), inner }
     }
 }
 
-impl Bell {
+impl CoalescingWaker {
     /// Polls `work` until it is ready or nothing in it calls for another look. Later calls wake the
     /// task of `cx`.
     ///
     /// Who gets something ready must come back, as with every stream: calls up to then are
     /// forgotten.
-    pub fn attend<T>(
+    pub fn poll_inside<T>(
         &self,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -84,7 +84,7 @@ impl Bell {
     }
 
     /// Polls `work` once, which will be attended to right afterwards if it is not ready.
-    pub fn look<T>(&self, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub fn poll_quietly<T>(&self, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         self.inner.is_attended.store(true, SeqCst);
         let polled = work(&mut Context::from_waker(&self.waker));
         self.inner.is_attended.store(false, SeqCst);
@@ -92,13 +92,13 @@ impl Bell {
     }
 
     /// Wakes nobody until it is attended again, and holds no task that has ended.
-    pub fn leave(&self) {
+    pub fn detach(&self) {
         drop(self.inner.task.take());
     }
 
     /// Whether it rang from elsewhere since this was asked last.
-    pub fn has_called(&self) -> bool {
-        self.inner.has_called.load(SeqCst) && self.inner.has_called.swap(false, SeqCst)
+    pub fn was_woken(&self) -> bool {
+        self.inner.was_woken.load(SeqCst) && self.inner.was_woken.swap(false, SeqCst)
     }
 }
 
@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn who_rings_inside_is_polled_again_and_wakes_nobody() {
-        let (bell, (woken, waker)) = (Bell::default(), task());
+        let (bell, (woken, waker)) = (CoalescingWaker::default(), task());
         let mut rounds = 0;
-        let polled = bell.attend(&mut Context::from_waker(&waker), |cx| {
+        let polled = bell.poll_inside(&mut Context::from_waker(&waker), |cx| {
             rounds += 1;
             if rounds < 2 {
                 cx.waker().wake_by_ref();
@@ -139,25 +139,25 @@ mod tests {
 
     #[test]
     fn who_rings_later_wakes_the_task_that_attended_last() {
-        let (bell, (first, one), (second, other)) = (Bell::default(), task(), task());
+        let (bell, (first, one), (second, other)) = (CoalescingWaker::default(), task(), task());
         let mut inside = None;
         for waker in [&one, &other] {
-            let _ = bell.attend(&mut Context::from_waker(waker), |cx| {
+            let _ = bell.poll_inside(&mut Context::from_waker(waker), |cx| {
                 inside = Some(cx.waker().clone());
                 Poll::<()>::Pending
             });
         }
-        assert!(!bell.has_called());
+        assert!(!bell.was_woken());
         inside.unwrap().wake();
-        assert!(bell.has_called() && !bell.has_called());
+        assert!(bell.was_woken() && !bell.was_woken());
         assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
     }
 
     #[test]
     fn who_rings_without_end_lets_others_have_their_turn() {
-        let (bell, (woken, waker)) = (Bell::default(), task());
+        let (bell, (woken, waker)) = (CoalescingWaker::default(), task());
         let mut rounds = 0;
-        let _ = bell.attend(&mut Context::from_waker(&waker), |cx| {
+        let _ = bell.poll_inside(&mut Context::from_waker(&waker), |cx| {
             rounds += 1;
             cx.waker().wake_by_ref();
             Poll::<()>::Pending

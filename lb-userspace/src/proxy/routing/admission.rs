@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const RACES: usize = 4;
 
 /// What a worker picks a service's backend with.
-pub(crate) struct Picking<'a> {
+pub(crate) struct PickContext<'a> {
     pub balancer: &'a Balancer,
     pub rng: &'a RefCell<fastrand::Rng>,
     /// The count of what goes to a backend over a shared connection already, where there is one.
@@ -39,7 +39,7 @@ pub(crate) struct Picking<'a> {
 }
 
 /// One for each service, shared by all workers. Its lock is taken only where someone waits.
-pub(crate) struct Gate {
+pub(crate) struct AdmissionControl {
     service: Arc<RunningService>,
     line: Mutex<VecDeque<Arc<Waiter>>>,
     /// The length of `line`, to be read without the lock.
@@ -67,7 +67,7 @@ pub(crate) struct Admission {
     /// `None` only while dropped.
     backend: Option<Count>,
     service: Option<Served>,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionControl>,
 }
 
 /// In a backend's count.
@@ -113,7 +113,7 @@ enum Denied {
     No(Fault),
 }
 
-impl Gate {
+impl AdmissionControl {
     pub fn new(service: Arc<RunningService>) -> Arc<Self> {
         let (line, waiting) = (Mutex::default(), AtomicUsize::new(0));
         Arc::new(Self { service, line, waiting })
@@ -125,21 +125,21 @@ impl Gate {
     /// is kept, and nobody is waited for.
     pub async fn admit(
         self: &Arc<Self>,
-        picking: &Picking<'_>,
+        context: &PickContext<'_>,
         ask: &Ask<'_>,
         earlier: Option<Admission>,
     ) -> Result<(usize, Admission), Fault> {
-        match self.admit_now(picking, ask, earlier) {
+        match self.admit_now(context, ask, earlier) {
             Some(admitted) => admitted,
             // Apart, so that who needs not wait holds none of it.
-            None => Box::pin(self.queue(picking, ask)).await,
+            None => Box::pin(self.queue(context, ask)).await,
         }
     }
 
     /// The same, where nobody needs to wait. `None`: it is a matter of [`queue`](Self::queue).
     fn admit_now(
         self: &Arc<Self>,
-        picking: &Picking<'_>,
+        context: &PickContext<'_>,
         ask: &Ask<'_>,
         earlier: Option<Admission>,
     ) -> Option<Result<(usize, Admission), Fault>> {
@@ -148,7 +148,7 @@ impl Gate {
             return None;
         }
         let kept = earlier.and_then(|mut earlier| earlier.service.take());
-        match self.try_admit(picking, ask, kept) {
+        match self.try_admit(context, ask, kept) {
             Ok(admitted) => Some(Ok(admitted)),
             Err(Denied::Busy(_)) if !is_retry && self.queue_length() > 0 => None,
             Err(Denied::Busy(fault) | Denied::No(fault)) => Some(Err(fault)),
@@ -158,19 +158,19 @@ impl Gate {
     /// Waits for its turn.
     async fn queue(
         self: &Arc<Self>,
-        picking: &Picking<'_>,
+        context: &PickContext<'_>,
         ask: &Ask<'_>,
     ) -> Result<(usize, Admission), Fault> {
         let place = self.line_up(ask.load, ask.wish)?;
         let within = self.service.service.queue.timeout;
-        let waited = timeout(within, self.wait(&place, picking, ask)).await;
+        let waited = timeout(within, self.wait(&place, context, ask)).await;
         waited.unwrap_or(Err(Fault::QueueTimeout))
     }
 
     async fn wait(
         self: &Arc<Self>,
         place: &Place<'_>,
-        picking: &Picking<'_>,
+        context: &PickContext<'_>,
         ask: &Ask<'_>,
     ) -> Result<(usize, Admission), Fault> {
         loop {
@@ -187,7 +187,7 @@ impl Gate {
                     continue;
                 }
             }
-            let fault = match self.try_admit(picking, ask, None) {
+            let fault = match self.try_admit(context, ask, None) {
                 Ok(admitted) => return Ok(admitted),
                 Err(Denied::No(fault)) => return Err(fault),
                 Err(Denied::Busy(fault)) => fault,
@@ -199,7 +199,7 @@ impl Gate {
 
     fn try_admit(
         self: &Arc<Self>,
-        picking: &Picking<'_>,
+        context: &PickContext<'_>,
         ask: &Ask<'_>,
         kept: Option<Served>,
     ) -> Result<(usize, Admission), Denied> {
@@ -209,7 +209,7 @@ impl Gate {
         };
         let hard = self.service.service.concurrency.hard_limit.map_or(u64::MAX, u64::from);
         for _ in 0..RACES {
-            let index = picking.balancer.pick(ask, &mut picking.rng.borrow_mut()).map_err(
+            let index = context.balancer.pick(ask, &mut context.rng.borrow_mut()).map_err(
                 |why| match why {
                     Unavailable::Full => Denied::Busy(why.into()),
                     Unavailable::Down | Unavailable::Elsewhere => Denied::No(why.into()),
@@ -217,7 +217,7 @@ impl Gate {
             )?;
             let backend = &self.service.backends[index];
             let free =
-                if (ask.is_free)(backend.slot) { (picking.counted)(backend.slot) } else { None };
+                if (ask.is_free)(backend.slot) { (context.counted)(backend.slot) } else { None };
             let count = free
                 .map(|permit| Count::Together { _permit: permit })
                 .or_else(|| ask.load.enter_below(backend.slot, hard).map(Count::Alone));
@@ -297,7 +297,7 @@ impl Gate {
 
 /// A place in line, until dropped.
 struct Place<'g> {
-    gate: &'g Gate,
+    gate: &'g AdmissionControl,
     waiter: Arc<Waiter>,
 }
 

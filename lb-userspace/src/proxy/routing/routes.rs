@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use super::admission::Gate;
+use super::admission::AdmissionControl;
 use crate::proxy::{
-    http::{redirect::Redirect, response_headers::Rewrite},
-    net::relay::Silence,
+    http::{redirect::HttpsRedirect, response_headers::ResponseHeaders},
+    net::relay::RelayTimeouts,
     tls::{
-        certificates::{CertificateStore, Error as CertificateError},
+        certificates::{CertificateError, CertificateStore},
         hostname_map::ByName,
-        terminator::{Secure, Terminator, Terminators},
+        terminator::{Terminator, Terminators, TlsSite},
     },
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum RoutesError {
     #[error(
         "services \"{first}\" and \"{second}\" both claim {address} for {}; \
          give them different addresses, ports or hostnames",
@@ -62,15 +62,15 @@ pub(crate) struct Frontend {
 /// A service at one of its ports.
 pub(crate) struct Site {
     pub balancer: Balancer,
-    pub gate: Arc<Gate>,
+    pub admission: Arc<AdmissionControl>,
     /// HTTP is spoken, else bytes are relayed.
     pub is_http: bool,
     /// Requests by http are sent to https.
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<HttpsRedirect>,
     idle_timeout: Option<Duration>,
     /// HTTP/2 is spoken to backends.
     pub h2_backend: bool,
-    pub rewrite: Rewrite,
+    pub response_headers: ResponseHeaders,
     /// What the backend is told of a relayed connection.
     pub proxy_proto: Option<ProxyProtocol>,
     /// `None` as well where it could not be made: a handshake needs one, and is refused.
@@ -83,19 +83,19 @@ impl Routes {
     /// Lays out `fleet`'s ports that have handlers.
     ///
     /// # Errors
-    /// [`Error`] for services that get in each other's way.
+    /// [`RoutesError`] for services that get in each other's way.
     pub fn new(
         fleet: &Fleet,
         certificates: &Arc<CertificateStore>,
         geography: Geography,
         ticket_rotation: Duration,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, RoutesError> {
         let geography = Arc::new(geography);
         let mut services = HashMap::new();
         let mut terminators = Terminators::new(certificates.clone(), ticket_rotation);
         let mut frontends = HashMap::new();
         for running in &fleet.services {
-            let gate = Gate::new(running.clone());
+            let gate = AdmissionControl::new(running.clone());
             for port in proxied(running) {
                 let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators));
                 if site.is_http {
@@ -155,7 +155,7 @@ impl Frontend {
 impl Site {
     fn new(
         running: &Arc<RunningService>,
-        gate: &Arc<Gate>,
+        gate: &Arc<AdmissionControl>,
         geography: &Arc<Geography>,
         port: &Port,
         terminators: &mut Terminators,
@@ -171,12 +171,12 @@ impl Site {
         });
         Self {
             balancer: Balancer::new(running.clone(), geography.clone()),
-            gate: gate.clone(),
+            admission: gate.clone(),
             is_http: port.has(Handler::Http),
-            redirect: port.force_https.map(|it| Redirect::new(it, &running.service)),
+            redirect: port.force_https.map(|it| HttpsRedirect::new(it, &running.service)),
             idle_timeout: port.idle_timeout,
             h2_backend: port.http.h2_backend,
-            rewrite: Rewrite::new(&port.http),
+            response_headers: ResponseHeaders::new(&port.http),
             proxy_proto: port.proxy_proto,
             terminator,
             client_auth: port.tls.as_ref().and_then(|options| options.client_auth.clone()),
@@ -189,8 +189,8 @@ impl Site {
     }
 
     /// How long a relay may be silent.
-    pub fn silence(&self, settings: &ProxySettings) -> Silence {
-        Silence { idle: self.idle_timeout, termination: settings.termination_delay }
+    pub fn timeouts(&self, settings: &ProxySettings) -> RelayTimeouts {
+        RelayTimeouts { idle: self.idle_timeout, termination: settings.termination_delay }
     }
 
     /// Whether requests that come by the service's name are rather judged by this port's rules.
@@ -204,7 +204,7 @@ impl Site {
     }
 }
 
-impl Secure for Arc<Site> {
+impl TlsSite for Arc<Site> {
     fn terminator(&self) -> Option<&Terminator> {
         self.terminator.as_deref()
     }
@@ -226,7 +226,7 @@ fn claim(
     address: SocketAddr,
     opening: Opening,
     site: &Arc<Site>,
-) -> Result<(), Error> {
+) -> Result<(), RoutesError> {
     let service = &site.running().service;
     let at = (address.ip().to_canonical(), address.port());
     let frontend = frontends.entry(at).or_insert_with(|| Frontend {
@@ -237,7 +237,7 @@ fn claim(
     });
     if frontend.opening != opening || frontend.private != service.private {
         let service = service.name.clone();
-        return Err(Error::Mixed { address, service });
+        return Err(RoutesError::Mixed { address, service });
     }
     let hostnames = if opening.is_named() { &*service.hostnames } else { &[] };
     let named = hostnames.iter().map(|name| Some(name.clone()));
@@ -246,7 +246,7 @@ fn claim(
         let slot = frontend.sites.entry(hostname.as_deref());
         let owner = slot.or_insert_with(|| site.clone());
         if !Arc::ptr_eq(owner, site) {
-            return Err(Error::Claimed {
+            return Err(RoutesError::Claimed {
                 address,
                 hostname,
                 first: owner.running().service.name.clone(),

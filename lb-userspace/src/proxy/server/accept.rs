@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     connection,
-    worker::{Shared, Worker},
+    worker::{SharedState, Worker},
 };
 use crate::lack::Undone;
 use crate::proxy::net::{drain::Phase, memory_purge, splice};
@@ -27,7 +27,7 @@ use crate::proxy::net::{drain::Phase, memory_purge, splice};
 /// [`Phase::Draining`] and no connection is left.
 pub(crate) fn run(
     listener: StdListener,
-    shared: Shared,
+    shared: SharedState,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     splice::stay_below(shared.descriptors.ceiling);
@@ -48,7 +48,7 @@ async fn serve_until_drained(
     listener: TcpListener,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    let (pools, http2) = (worker.upstreams.pools.clone(), worker.upstreams.http2.clone());
+    let (pools, http2) = (worker.upstreams.h1_pool.clone(), worker.upstreams.h2_pool.clone());
     let idle = worker.settings.upstream_idle_timeout;
     spawn_local(async move { pools.keep_swept().await });
     spawn_local(async move { http2.keep_swept(idle).await });

@@ -15,8 +15,8 @@ use hyper::{
 
 use super::worker::Worker;
 use crate::proxy::{
-    http::{fault::Fault, headers::Facts},
-    net::endpoints::Origin,
+    http::{fault::Fault, headers::ClientFacts},
+    net::endpoints::Endpoints,
     routing::routes::Site,
     tls::terminator::Terminator,
 };
@@ -24,7 +24,7 @@ use crate::proxy::{
 /// A client's connection as its requests see it.
 pub(crate) struct Client {
     pub worker: Rc<Worker>,
-    pub facts: Facts,
+    pub facts: ClientFacts,
     pub peer: IpAddr,
     local: SocketAddr,
     /// The address that the client asked, from its own point of view.
@@ -41,36 +41,36 @@ pub(crate) struct Client {
 
 impl Client {
     /// Without TLS.
-    pub fn plain(worker: Rc<Worker>, origin: Origin) -> Rc<Self> {
+    pub fn plain(worker: Rc<Worker>, endpoints: Endpoints) -> Rc<Self> {
         let idle = worker.settings.idle_timeout;
-        Self::new(worker, origin, None, None, idle)
+        Self::new(worker, endpoints, None, None, idle)
     }
 
     /// Of `site`, as far as its handshake says.
     pub fn secured(
         worker: Rc<Worker>,
-        origin: Origin,
+        endpoints: Endpoints,
         site: &Site,
         certificate: Option<HeaderValue>,
     ) -> Rc<Self> {
         let idle = site.idle(&worker.settings);
-        Self::new(worker, origin, site.terminator.clone(), certificate, idle)
+        Self::new(worker, endpoints, site.terminator.clone(), certificate, idle)
     }
 
     fn new(
         worker: Rc<Worker>,
-        origin: Origin,
+        endpoints: Endpoints,
         terminator: Option<Arc<Terminator>>,
         certificate: Option<HeaderValue>,
         idle: Duration,
     ) -> Rc<Self> {
-        let (peer, local, server) = (origin.client.ip(), origin.local, origin.server);
+        let (peer, local, server) = (endpoints.client.ip(), endpoints.local, endpoints.server);
         let (names, region) = (worker.names.clone(), worker.region.clone());
         let is_trusted = worker.settings.is_trusted(peer);
-        let facts = Facts::new(names, region, &origin, terminator.is_some(), is_trusted);
+        let facts = ClientFacts::new(names, region, &endpoints, terminator.is_some(), is_trusted);
         let is_dated = worker.with_routes(|routes| {
             let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
-            !sites.any(|site| site.rewrite.is_pristine)
+            !sites.any(|site| site.response_headers.is_pristine)
         });
         Rc::new(Self {
             worker,
@@ -93,7 +93,10 @@ impl Client {
 
     /// Adds the time to a response of `site` that has none, where hyper does not.
     pub fn date(&self, site: &Site, headers: &mut HeaderMap) {
-        if !self.is_dated && !site.rewrite.is_pristine && !headers.contains_key(header::DATE) {
+        if !self.is_dated
+            && !site.response_headers.is_pristine
+            && !headers.contains_key(header::DATE)
+        {
             let now = httpdate::fmt_http_date(std::time::SystemTime::now());
             let now = HeaderValue::try_from(now).expect("letters, digits and signs");
             headers.insert(header::DATE, now);

@@ -9,19 +9,19 @@ use tokio::{net::TcpStream, time::timeout};
 use super::{
     client::Client,
     http, postgres,
-    proxy_protocol::{self, Announced},
+    proxy_protocol::{self, ReceivedHeader},
     worker::Worker,
 };
 use crate::proxy::{
-    net::{endpoints::Origin, relay::Side},
+    net::{endpoints::Endpoints, relay::RelayStream},
     routing::{
         access,
         routes::{Frontend, Site},
     },
     tls::{
         client_cert,
-        session_info::Session,
-        terminator::{self, Secured},
+        session_info::TlsSession,
+        terminator::{self, SecuredStream},
     },
     upstream::tcp,
 };
@@ -32,51 +32,55 @@ pub(crate) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let mut origin = Origin::new(local, peer);
-    let Some(frontend) = worker.with_routes(|routes| routes.find(origin.local).cloned()) else {
+    let mut endpoints = Endpoints::new(local, peer);
+    let Some(frontend) = worker.with_routes(|routes| routes.find(endpoints.local).cloned()) else {
         refuse(&stream);
         return;
     };
-    let admits = |private| access::admits(worker.ingress, private, &stream, origin.client.ip());
+    let admits = |private| access::admits(worker.ingress, private, &stream, endpoints.client.ip());
     if !frontend.private.as_ref().is_none_or(admits) {
         refuse(&stream);
         return;
     }
-    if worker.settings.is_announced(origin.client.ip()) {
-        origin = match announced(&worker, origin, &mut stream).await {
+    if worker.settings.is_announced(endpoints.client.ip()) {
+        endpoints = match announced(&worker, endpoints, &mut stream).await {
             Some(announced) => announced,
             None => return,
         };
     }
     match frontend.opening {
         // Boxed, so that each connection's task is as large as what it does, and not as the largest.
-        Opening::Tls => encrypted(worker, &frontend, stream, origin).await,
+        Opening::Tls => encrypted(worker, &frontend, stream, endpoints).await,
         Opening::Postgres => {
-            let served = Box::pin(postgres::serve(&worker, &frontend, stream, &origin));
+            let served = Box::pin(postgres::serve(&worker, &frontend, stream, &endpoints));
             if let Err(error) = served.await {
-                tracing::debug!(peer = %origin.client, %error, "PostgreSQL connection ended");
+                tracing::debug!(peer = %endpoints.client, %error, "PostgreSQL connection ended");
             }
         }
         Opening::Http => {
-            let client = Client::plain(worker, origin);
+            let client = Client::plain(worker, endpoints);
             http::serve_plain(client, stream).await;
         }
         Opening::Raw => {
             if let Some(site) = frontend.site(None) {
-                Box::pin(relayed(&worker, site, stream, &origin, None)).await;
+                Box::pin(relayed(&worker, site, stream, &endpoints, None)).await;
             }
         }
     }
 }
 
 /// The connection as the proxy in front of us announces it.
-async fn announced(worker: &Worker, origin: Origin, stream: &mut TcpStream) -> Option<Origin> {
-    let proxy = origin.client;
+async fn announced(
+    worker: &Worker,
+    endpoints: Endpoints,
+    stream: &mut TcpStream,
+) -> Option<Endpoints> {
+    let proxy = endpoints.client;
     let within = worker.settings.handshake_timeout;
     match timeout(within, proxy_protocol::receive(stream)).await {
-        Ok(Ok(Announced::Itself)) => return Some(origin),
-        Ok(Ok(Announced::Client { client, server })) => {
-            return Some(origin.announced(client, server));
+        Ok(Ok(ReceivedHeader::Itself)) => return Some(endpoints),
+        Ok(Ok(ReceivedHeader::Client { client, server })) => {
+            return Some(endpoints.announced(client, server));
         }
         Ok(Err(error)) => tracing::debug!(%proxy, %error, "connection refused"),
         Err(_) => tracing::debug!(%proxy, "the PROXY protocol header took too long"),
@@ -85,15 +89,20 @@ async fn announced(worker: &Worker, origin: Origin, stream: &mut TcpStream) -> O
     None
 }
 
-async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, origin: Origin) {
+async fn encrypted(
+    worker: Rc<Worker>,
+    frontend: &Frontend,
+    stream: TcpStream,
+    endpoints: Endpoints,
+) {
     // Boxed: nothing of a handshake is held once it is over.
-    let greeted = Box::pin(greeted(&worker, frontend, stream, &origin)).await;
+    let greeted = Box::pin(greeted(&worker, frontend, stream, &endpoints)).await;
     let Some((stream, site)) = greeted else {
         return;
     };
     if !site.is_http {
-        let session = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
-        return Box::pin(relayed(&worker, &site, stream, &origin, session.as_ref())).await;
+        let session = site.proxy_proto.map(|_| TlsSession::of(stream.get_ref().1));
+        return Box::pin(relayed(&worker, &site, stream, &endpoints, session.as_ref())).await;
     }
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     // A request may be for another service here than the one that the handshake named.
@@ -104,7 +113,7 @@ async fn encrypted(worker: Rc<Worker>, frontend: &Frontend, stream: TcpStream, o
     // Most show none, and a port may have ten thousand services.
     let is_told = session.peer_certificates().is_some() && frontend.sites().any(tells);
     let certificate = is_told.then(|| client_cert::element(session)).flatten();
-    let client = Client::secured(worker, origin, &site, certificate);
+    let client = Client::secured(worker, endpoints, &site, certificate);
     if is_http2 {
         Box::pin(http::serve2(client, stream, Bytes::new())).await;
     } else {
@@ -117,15 +126,15 @@ async fn greeted(
     worker: &Worker,
     frontend: &Frontend,
     stream: TcpStream,
-    origin: &Origin,
-) -> Option<(Secured, Arc<Site>)> {
-    let (peer, local) = (origin.client, origin.local);
+    endpoints: &Endpoints,
+) -> Option<(SecuredStream, Arc<Site>)> {
+    let (peer, local) = (endpoints.client, endpoints.local);
     let handshake = timeout(
         worker.settings.handshake_timeout,
         terminator::accept(
             stream,
             |name| frontend.site(name).cloned(),
-            origin.server.ip(),
+            endpoints.server.ip(),
             &worker.handshakes,
             &worker.names,
         ),
@@ -142,16 +151,16 @@ async fn relayed<S>(
     worker: &Rc<Worker>,
     site: &Arc<Site>,
     stream: S,
-    origin: &Origin,
-    session: Option<&Session>,
+    endpoints: &Endpoints,
+    session: Option<&TlsSession>,
 ) where
-    S: Side,
+    S: RelayStream,
 {
-    let ahead = proxy_protocol::announce(site.proxy_proto, origin, session);
+    let ahead = proxy_protocol::announce(site.proxy_proto, endpoints, session);
     if let Err(error) =
-        tcp::through(&worker.upstreams, site, (stream, ahead), origin.client.ip()).await
+        tcp::through(&worker.upstreams, site, (stream, ahead), endpoints.client.ip()).await
     {
-        tracing::debug!(peer = %origin.client, %error, "relay ended");
+        tracing::debug!(peer = %endpoints.client, %error, "relay ended");
     }
 }
 

@@ -15,10 +15,10 @@ use tokio::task::spawn_local;
 
 use super::client::Client;
 use crate::proxy::{
-    downstream::activity::Watch,
+    downstream::activity::Activity,
     http::{fault::Fault, fields::is_protocol},
     net::relay::relay,
-    upstream::{lease::Switched, response_body::ResponseBody},
+    upstream::{lease::UpgradedBackend, response_body::ResponseBody},
 };
 
 /// The stream behind the request, which becomes an upgrade. `None` where it is any other, or for a
@@ -57,26 +57,26 @@ pub(crate) fn agree(
     client: &Rc<Client>,
     mut response: Response<ResponseBody>,
     upgrade: OnUpgrade,
-    switched: Option<Box<Switched>>,
-    watch: &Rc<Watch>,
+    switched: Option<Box<UpgradedBackend>>,
+    activity: &Rc<Activity>,
 ) -> Response<ResponseBody> {
     let Some(switched) = switched else {
         if !response.status().is_success() {
             return response;
         }
         let refusal = client.refuse(Fault::BadResponse, Version::HTTP_2);
-        return refusal.map(|text| ResponseBody::own(text, watch.begin(false)));
+        return refusal.map(|text| ResponseBody::own(text, activity.begin(false)));
     };
     *response.status_mut() = StatusCode::OK;
     for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
         response.headers_mut().remove(name);
     }
-    let active = watch.begin(false);
+    let active = activity.begin(false);
     let client = client.clone();
     spawn_local(async move {
         let Ok(stream) = upgrade.await else { return };
         let stream = (TokioIo::new(stream), hyper::body::Bytes::new());
-        if let Err(error) = relay(stream, switched.backend, switched.silence).await {
+        if let Err(error) = relay(stream, switched.backend, switched.timeouts).await {
             tracing::debug!(client = %client.peer, %error, "upgraded stream ended");
         }
         drop((switched.admission, active));

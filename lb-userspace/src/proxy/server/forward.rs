@@ -9,30 +9,30 @@ use hyper::{
 };
 use tokio::time::timeout_at;
 
-use super::{client::Client, replay::Replayable};
+use super::{client::Client, replay::ReplayableRequest};
 use crate::balance::Wish;
 use crate::proxy::{
-    downstream::{activity::Active, interim, request_body::RequestBody},
+    downstream::{activity::ActiveRequest, interim, request_body::RequestBody},
     http::{
         fault::Fault,
-        fields::{self, Coded, Found, is_offered},
+        fields::{self, FoundFields, UnsupportedCoding, is_offered},
         framing, headers, host,
-        routing_hints::wish,
+        routing_hints::hints,
     },
     routing::routes::Site,
     upstream::{
         exchange::Exchange,
-        failure_log::complain,
+        failure_log::log_failure,
         h2::exchange,
-        lease::{Lease, Switched},
+        lease::{Lease, UpgradedBackend},
         response_body::ResponseBody,
     },
 };
 
-type Answer = (Response<ResponseBody>, Option<Box<Switched>>);
+type Answer = (Response<ResponseBody>, Option<Box<UpgradedBackend>>);
 
 /// A request that goes to a backend of `site`.
-pub(crate) struct Errand {
+pub(crate) struct ReceivedRequest {
     site: Arc<Site>,
     request: Box<Request<RequestBody>>,
     /// The client's.
@@ -46,11 +46,11 @@ pub(crate) struct Errand {
 pub(crate) fn receive(
     client: &Client,
     mut request: Request<Incoming>,
-    active: &Active,
-) -> Result<Errand, Box<Response<Bytes>>> {
+    active: &ActiveRequest,
+) -> Result<ReceivedRequest, Box<Response<Bytes>>> {
     let version = request.version();
     let refuse = |fault| Box::new(client.refuse(fault, version));
-    let found = Found::in_request(request.headers(), &client.facts.names().prefix);
+    let found = FoundFields::in_request(request.headers(), &client.facts.names().prefix);
     framing::check(&request, active.seen, found).map_err(refuse)?;
     let site = site(client, &mut request).map_err(refuse)?;
     site.running().count();
@@ -72,7 +72,7 @@ pub(crate) fn receive(
     let length = length.filter(|&length| length == 0 || !asked.trailers);
     framing::frame(headers, found, wants_length, length);
     let allowed = client.worker.settings.max_request_body;
-    let request = request.map(|body| RequestBody::new(body, active.watch(), allowed));
+    let request = request.map(|body| RequestBody::new(body, active.activity(), allowed));
     let mut request = Box::new(request);
     if request.body().is_too_large() {
         return Err(Box::new(failed(client, &site, Fault::BodyTooLarge, version)));
@@ -80,9 +80,9 @@ pub(crate) fn receive(
     let is_heard = !exchange::takes(&site, &request);
     let holds = asked.word && version > Version::HTTP_10 && is_heard;
     let word = if holds { request.body_mut().hold() } else { None };
-    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.watch().outbox());
+    let outbox = (version == Version::HTTP_11 && is_heard).then(|| active.activity().outbox());
     interim::listen(&mut request, word, outbox);
-    Ok(Errand { site, request, version, upgrade: asked.upgrade })
+    Ok(ReceivedRequest { site, request, version, upgrade: asked.upgrade })
 }
 
 fn site<B>(client: &Client, request: &mut Request<B>) -> Result<Arc<Site>, Fault> {
@@ -103,10 +103,10 @@ fn site<B>(client: &Client, request: &mut Request<B>) -> Result<Arc<Site>, Fault
 /// Answers a request that was [received](receive), by a backend or by ourselves.
 pub(crate) async fn answer(
     client: &Rc<Client>,
-    received: Result<Errand, Box<Response<Bytes>>>,
-    active: Active,
+    received: Result<ReceivedRequest, Box<Response<Bytes>>>,
+    active: ActiveRequest,
 ) -> Answer {
-    let Errand { site, request, version, upgrade } = match received {
+    let ReceivedRequest { site, request, version, upgrade } = match received {
         Ok(errand) => errand,
         Err(refusal) => return (refusal.map(|text| ResponseBody::own(text, active)), None),
     };
@@ -120,12 +120,12 @@ pub(crate) async fn answer(
         };
     let mut response = match readied(client, &site, response) {
         Ok(response) => response,
-        Err(Coded) => {
+        Err(UnsupportedCoding) => {
             let refusal = failed(client, &site, Fault::UnknownCoding, version);
             return (refusal.map(|text| ResponseBody::own(text, active)), None);
         }
     };
-    if is_bodiless && active.watch().is_http1() {
+    if is_bodiless && active.activity().is_http1() {
         // The body may come or not: nobody knows where another request would begin.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -139,22 +139,25 @@ async fn forward(
     client: &Rc<Client>,
     site: &Arc<Site>,
     request: Box<Request<RequestBody>>,
-    active: &Active,
+    active: &ActiveRequest,
 ) -> Result<Exchange, Fault> {
     let heeded = site.balancer.heeds_wishes();
     let names = client.facts.names();
-    let wish = if heeded { wish(request.headers(), names) } else { Wish::NONE };
+    let wish = if heeded { hints(request.headers(), names) } else { Wish::NONE };
     let progress = request.body().progress();
-    let mut replayable = Replayable::new(client, active.watch(), request);
+    let mut replayable = ReplayableRequest::new(client, active.activity(), request);
     let mut exchange = pin!(replayable.send(site, &wish));
-    let timed = active.pace.as_ref().and_then(|pace| Some((pace, pace.deadline()?)));
-    let Some((pace, deadline)) = timed else {
+    let timed = active
+        .request_deadline
+        .as_ref()
+        .and_then(|request_deadline| Some((request_deadline, request_deadline.deadline()?)));
+    let Some((request_deadline, deadline)) = timed else {
         return exchange.await;
     };
     let is_clients = || progress.is_some_and(|progress| progress.waits_for_client());
     let late = |_| {
         // The answer that says so has time again.
-        pace.end();
+        request_deadline.end();
         if is_clients() { Fault::SlowBody } else { Fault::SlowResponse }
     };
     timeout_at(deadline, exchange.as_mut()).await.map_err(late)?
@@ -164,7 +167,7 @@ async fn forward(
 fn failed(client: &Client, site: &Site, fault: Fault, version: Version) -> Response<Bytes> {
     if fault.is_ours() {
         site.running().count_failed();
-        complain(site.running(), fault);
+        log_failure(site.running(), fault);
     }
     client.refuse(fault, version)
 }
@@ -174,14 +177,14 @@ fn readied(
     client: &Client,
     site: &Site,
     mut response: Box<Response<Incoming>>,
-) -> Result<Box<Response<Incoming>>, Coded> {
+) -> Result<Box<Response<Incoming>>, UnsupportedCoding> {
     let is_switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     // Ours, whatever the backend's is (RFC 9110 2.5). hyper lowers it for a client that asks it to.
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     fields::towards_client(headers, is_switching)?;
     client.facts.names().disown(headers);
-    site.rewrite.apply(headers);
+    site.response_headers.apply(headers);
     client.date(site, headers);
     Ok(response)
 }
@@ -193,18 +196,18 @@ async fn switch(
     response: Box<Response<Incoming>>,
     lease: Lease,
     offered: Option<Box<HeaderValue>>,
-    active: Active,
+    active: ActiveRequest,
 ) -> Answer {
-    let silence = site.silence(&client.worker.settings);
+    let timeouts = site.timeouts(&client.worker.settings);
     let switched_to = response.headers().get(header::UPGRADE);
     let is_offered = offered.zip(switched_to).is_some_and(|(offered, to)| is_offered(to, &offered));
-    let switched = if is_offered { lease.into_switched(silence).await } else { None };
+    let switched = if is_offered { lease.into_switched(timeouts).await } else { None };
     if switched.is_none() {
         let refusal = failed(client, site, Fault::BadResponse, Version::HTTP_11);
         return (refusal.map(|text| ResponseBody::own(text, active)), None);
     }
-    if let Some(pace) = &active.pace {
-        pace.end();
+    if let Some(request_deadline) = &active.request_deadline {
+        request_deadline.end();
     }
     (response.map(|_| ResponseBody::own(Bytes::new(), active)), switched)
 }

@@ -29,10 +29,10 @@ use tokio::{
 use super::{client::Client, extended_connect, forward};
 use crate::proxy::{
     downstream::{
-        activity::{Limits, Patience, Watch},
+        activity::{Activity, ClientLimits, ClientTimeout},
         header_sections::{Sectioned, Sections},
-        request_deadline::{self, Pace},
-        stream::Watched,
+        request_deadline::{self, RequestDeadline},
+        stream::ObservedStream,
     },
     http::{
         fault::{self, Fault},
@@ -40,9 +40,9 @@ use crate::proxy::{
     },
     net::{
         linger::linger,
-        relay::{self, Side, relay},
+        relay::{self, RelayStream, relay},
     },
-    upstream::lease::Switched,
+    upstream::lease::UpgradedBackend,
 };
 
 /// While draining: for the first request of a connection that has just been accepted.
@@ -85,21 +85,22 @@ pub(crate) async fn serve_plain(client: Rc<Client>, mut stream: TcpStream) {
 /// Serves HTTP/1 on a stream of which `ahead` was read already.
 pub(crate) async fn serve1<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
-    S: Side + 'static,
+    S: RelayStream + 'static,
 {
-    let watch = Watch::http1(client.worker.names.clone(), client.idle);
-    let switched: Rc<RefCell<Option<Box<Switched>>>> = Rc::default();
-    let pace = client.worker.settings.request_timeout.map(|total| (total, Rc::<Pace>::default()));
+    let activity = Activity::http1(client.worker.names.clone(), client.idle);
+    let switched: Rc<RefCell<Option<Box<UpgradedBackend>>>> = Rc::default();
+    let total = client.worker.settings.request_timeout;
+    let request_deadline = total.map(|total| (total, Rc::<RequestDeadline>::default()));
     let service = service_fn({
-        let (client, watch, switched) = (client.clone(), watch.clone(), switched.clone());
-        let pace = pace.clone();
+        let (client, activity, switched) = (client.clone(), activity.clone(), switched.clone());
+        let request_deadline = request_deadline.clone();
         move |request: Request<Incoming>| {
             let (client, switched) = (client.clone(), switched.clone());
-            let mut active = watch.begin(!request.body().is_end_stream());
-            watch.set_old(request.version() < Version::HTTP_11);
-            if let Some((total, pace)) = &pace {
-                pace.begin(Some(*total), Duration::ZERO);
-                active.pace = Some(pace.clone());
+            let mut active = activity.begin(!request.body().is_end_stream());
+            activity.set_old(request.version() < Version::HTTP_11);
+            if let Some((total, request_deadline)) = &request_deadline {
+                request_deadline.begin(Some(*total), Duration::ZERO);
+                active.request_deadline = Some(request_deadline.clone());
             }
             let received = forward::receive(&client, request, &active);
             async move {
@@ -109,44 +110,54 @@ where
             }
         }
     });
-    let io = TokioIo::new(Watched::new(stream, ahead, watch.clone()));
-    // Our own clock (see `Patience`) knows idle from slow and sets no timer for each request.
+    let io = TokioIo::new(ObservedStream::new(stream, ahead, activity.clone()));
+    // Our own clock (see `ClientTimeout`) knows idle from slow and sets no timer for each request.
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_header_size(client.worker.settings.max_header_size)
         .max_buf_size(client.worker.settings.max_header_size.max(BUFFER))
         .auto_date_header(client.is_dated)
         .serve_connection(io, service);
-    let patience = Patience::new(watch.clone(), limits(&client));
+    let client_timeout = ClientTimeout::new(activity.clone(), limits(&client));
     let shut_down = |c: Pin<&mut _>| http1::Connection::graceful_shutdown(c);
-    let pace = pace.map(|(_, pace)| pace);
-    let ended = drive(&client, patience, pace, &mut connection, shut_down).await;
-    let is_late = watch.is_amid_header();
+    let request_deadline = request_deadline.map(|(_, request_deadline)| request_deadline);
+    let ended = drive(&client, client_timeout, request_deadline, &mut connection, shut_down).await;
     let parts = connection.into_parts();
-    let stream = parts.io.into_inner().stream;
-    match (ended, switched.take()) {
+    let stream = (parts.io.into_inner().stream, parts.read_buf);
+    end(&client, &activity, ended, stream, switched.take()).await;
+}
+
+/// Ends an HTTP/1 connection as its last exchange wants it, or relays it after an upgrade.
+async fn end<S: RelayStream>(
+    client: &Client,
+    activity: &Activity,
+    ended: Ended,
+    (stream, read): (S, Bytes),
+    switched: Option<Box<UpgradedBackend>>,
+) {
+    match (ended, switched) {
         (Ended::Well, Some(switched)) => {
-            Box::pin(tunnel(&client, (stream, parts.read_buf), *switched)).await;
+            Box::pin(tunnel(client, (stream, read), *switched)).await;
         }
-        (Ended::Well, None) if watch.owes_body() => Box::pin(linger(stream)).await,
-        (Ended::Malformed(fault), _) if watch.is_settled() => {
-            Box::pin(say_last(&client, fault, stream)).await;
+        (Ended::Well, None) if activity.owes_body() => Box::pin(linger(stream)).await,
+        (Ended::Malformed(fault), _) if activity.is_settled() => {
+            Box::pin(say_last(client, fault, stream)).await;
         }
         (Ended::Malformed(_), _) => Box::pin(linger(stream)).await,
-        (Ended::OutOfTime, _) if is_late => {
-            Box::pin(say_last(&client, Fault::SlowHeader, stream)).await;
+        (Ended::OutOfTime, _) if activity.is_amid_header() => {
+            Box::pin(say_last(client, Fault::SlowHeader, stream)).await;
         }
         // Its answer may have no other end than the connection's, which is not to look like one.
-        (Ended::Broken | Ended::OutOfTime, _) if watch.is_old() && !watch.is_settled() => {
+        (Ended::Broken | Ended::OutOfTime, _) if activity.is_old() && !activity.is_settled() => {
             relay::reset(&stream);
         }
         _ => {}
     }
 }
 
-fn limits(client: &Client) -> Limits {
+fn limits(client: &Client) -> ClientLimits {
     let settings = &client.worker.settings;
-    Limits {
+    ClientLimits {
         header: settings.header_timeout,
         termination: settings.termination_delay.unwrap_or(TERMINATION),
     }
@@ -176,21 +187,21 @@ pub(crate) async fn serve2<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let watch = Watch::http2(client.worker.names.clone(), client.idle);
+    let activity = Activity::http2(client.worker.names.clone(), client.idle);
     let sections = Sections::new(client.worker.settings.max_header_size);
     let service = service_fn({
-        let (client, watch) = (client.clone(), watch.clone());
+        let (client, activity) = (client.clone(), activity.clone());
         move |mut request: Request<Incoming>| {
-            let (client, watch) = (client.clone(), watch.clone());
-            let mut active = watch.begin(!request.body().is_end_stream());
+            let (client, activity) = (client.clone(), activity.clone());
+            let mut active = activity.begin(!request.body().is_end_stream());
             // Now, and not when its task runs: until then others would come.
             let share = sections.enter(&mut request);
             // Boxed: on its way into a task of its own the future is moved several times.
             Box::pin(async move {
                 let settings = &client.worker.settings;
-                let pace = request_deadline::of_stream();
-                pace.begin(settings.request_timeout, settings.idle_timeout);
-                active.pace = Some(pace);
+                let request_deadline = request_deadline::of_stream();
+                request_deadline.begin(settings.request_timeout, settings.idle_timeout);
+                active.request_deadline = Some(request_deadline);
                 active.seen = match &share {
                     Ok(_) => framing::check_section(&request, settings.max_header_size),
                     Err(fault) => Err(*fault),
@@ -200,15 +211,15 @@ where
                 let (response, switched) = forward::answer(&client, received, active).await;
                 Ok::<_, Infallible>(match upgrade {
                     Some(upgrade) => {
-                        extended_connect::agree(&client, response, upgrade, switched, &watch)
+                        extended_connect::agree(&client, response, upgrade, switched, &activity)
                     }
                     None => response,
                 })
             })
         }
     });
-    let io = TokioIo::new(Sectioned::new(Watched::new(stream, ahead, watch.clone())));
-    let mut connection = http2::Builder::new(Local)
+    let io = TokioIo::new(Sectioned::new(ObservedStream::new(stream, ahead, activity.clone())));
+    let mut connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .enable_connect_protocol()
@@ -221,23 +232,23 @@ where
         // Finds clients that vanished while a response is under way.
         .keep_alive_interval(client.worker.settings.idle_timeout)
         .serve_connection(io, service);
-    let patience = Patience::new(watch, limits(&client));
+    let client_timeout = ClientTimeout::new(activity, limits(&client));
     let shut_down = |c: Pin<&mut _>| http2::Connection::graceful_shutdown(c);
-    drive(&client, patience, None, &mut connection, shut_down).await;
+    drive(&client, client_timeout, None, &mut connection, shut_down).await;
 }
 
 /// Polls a connection to its end, or until its client has had its time.
 async fn drive<C>(
     client: &Client,
-    mut patience: Patience,
-    pace: Option<Rc<Pace>>,
+    mut client_timeout: ClientTimeout,
+    request_deadline: Option<Rc<RequestDeadline>>,
     connection: &mut C,
     shut_down: impl Fn(Pin<&mut C>),
 ) -> Ended
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
-    let mut last_call = pin!(last_call(client, patience.watch().clone()));
+    let mut last_call = pin!(last_call(client, client_timeout.activity().clone()));
     let mut is_draining = false;
     poll_fn(|cx| {
         loop {
@@ -246,8 +257,10 @@ where
                 return Poll::Ready(came_to(client, ended));
             }
             if is_draining || last_call.as_mut().poll(cx).is_pending() {
-                let is_over = pace.as_ref().is_some_and(|pace| pace.poll_over(cx).is_ready());
-                if is_over || patience.poll_over(cx).is_ready() {
+                let is_over = request_deadline
+                    .as_ref()
+                    .is_some_and(|request_deadline| request_deadline.poll_over(cx).is_ready());
+                if is_over || client_timeout.poll_over(cx).is_ready() {
                     return Poll::Ready(Ended::OutOfTime);
                 }
                 return Poll::Pending;
@@ -260,19 +273,19 @@ where
 }
 
 /// Returns when the worker drains and the connection has had the chance to make a request.
-async fn last_call(client: &Client, watch: Rc<Watch>) {
+async fn last_call(client: &Client, activity: Rc<Activity>) {
     client.worker.drain.begun().await;
-    if watch.is_fresh() {
-        let _ = timeout(LAST_CALL, watch.first_request()).await;
+    if activity.is_fresh() {
+        let _ = timeout(LAST_CALL, activity.first_request()).await;
     }
 }
 
 /// The connection after `101 Switching Protocols`.
-async fn tunnel<S>(client: &Client, stream: (S, Bytes), switched: Switched)
+async fn tunnel<S>(client: &Client, stream: (S, Bytes), switched: UpgradedBackend)
 where
-    S: Side,
+    S: RelayStream,
 {
-    if let Err(error) = relay(stream, switched.backend, switched.silence).await {
+    if let Err(error) = relay(stream, switched.backend, switched.timeouts).await {
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
     drop(switched.admission);
@@ -292,9 +305,9 @@ where
 
 /// Streams of an HTTP/2 connection run on the worker that accepted it.
 #[derive(Clone)]
-pub(crate) struct Local;
+pub(crate) struct LocalExecutor;
 
-impl<F: Future + 'static> Executor<F> for Local {
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         // Boxed: on its way into a task it would be moved several times, and it holds a response.
         spawn_local(request_deadline::in_time(Box::pin(future)));

@@ -19,16 +19,16 @@ use hyper::{
 
 use super::client::Client;
 use crate::proxy::{
-    downstream::{activity::Watch, request_body::RequestBody},
+    downstream::{activity::Activity, request_body::RequestBody},
     http::{
         fault::Fault,
         fly_replay::{self, Directions, Fallback},
-        headers::{Names, X_FORWARDED_CLIENT_CERT},
+        headers::{HeaderNames, X_FORWARDED_CLIENT_CERT},
     },
     routing::routes::Site,
     upstream::{
-        exchange::{Course, Exchange, exchange},
-        request_copy::Spare,
+        exchange::{Exchange, RequestContext, exchange},
+        request_copy::RequestCopy,
     },
 };
 use crate::{
@@ -40,24 +40,24 @@ use crate::{
 const MOST: usize = 5;
 
 /// A request that may be replayed, on its way.
-pub(crate) struct Replayable<'a> {
+pub(crate) struct ReplayableRequest<'a> {
     client: &'a Rc<Client>,
-    spare: Spare<'a>,
+    copy: RequestCopy<'a>,
     /// The request until it is sent for the first time.
     first: Option<Box<Request<RequestBody>>>,
 }
 
-impl<'a> Replayable<'a> {
+impl<'a> ReplayableRequest<'a> {
     /// Of a request that nothing was said of the client in yet.
     pub fn new(
         client: &'a Rc<Client>,
-        watch: &'a Rc<Watch>,
+        activity: &'a Rc<Activity>,
         mut request: Box<Request<RequestBody>>,
     ) -> Self {
         let settings = &client.worker.settings;
-        let spare = Spare::of(&mut request, &client.facts, settings, watch);
+        let copy = RequestCopy::of(&mut request, &client.facts, settings, activity);
         client.facts.describe(request.headers_mut());
-        Self { client, spare, first: Some(request) }
+        Self { client, copy, first: Some(request) }
     }
 
     /// Sends it to `site`, and wherever the answers say.
@@ -87,7 +87,7 @@ impl<'a> Replayable<'a> {
         }
     }
 
-    fn names(&self) -> &'a Names {
+    fn names(&self) -> &'a HeaderNames {
         self.client.facts.names()
     }
 
@@ -99,17 +99,17 @@ impl<'a> Replayable<'a> {
     ) -> Result<Exchange, Fault> {
         let request = match self.first.take() {
             Some(first) => first,
-            None => self.spare.whole().await?,
+            None => self.copy.whole().await?,
         };
         let upstreams = &self.client.worker.upstreams;
         let (names, peer) = (self.names(), self.client.peer);
-        let course = Course { upstreams, names, peer, wish, within };
-        exchange(site, &course, &mut self.spare, request).await
+        let context = RequestContext { upstreams, names, peer, wish, within };
+        exchange(site, &context, &mut self.copy, request).await
     }
 
     /// Nobody will ask for the body again.
     fn settle(&self, answered: Exchange) -> Exchange {
-        self.spare.forget_body();
+        self.copy.forget_body();
         answered.settle()
     }
 
@@ -125,10 +125,10 @@ impl<'a> Replayable<'a> {
         };
         let src = source_header(source, directions.state.as_deref());
         let names = self.names();
-        self.spare.set(&names.replay_src, Some(src));
+        self.copy.set(&names.replay_src, Some(src));
         // What one service is told of the client's certificate is not another's to know.
         if directions.app.is_some() && self.client.certificate(&target).is_none() {
-            self.spare.set(&X_FORWARDED_CLIENT_CERT, None);
+            self.copy.set(&X_FORWARDED_CLIENT_CERT, None);
         }
         target.running().count();
         let wish = wish(directions, source);
@@ -150,9 +150,9 @@ impl<'a> Replayable<'a> {
         failed: &str,
     ) -> Result<Exchange, Fault> {
         let names = self.names();
-        self.spare.set(&names.replay_src, None);
+        self.copy.set(&names.replay_src, None);
         if let Ok(failed) = HeaderValue::from_str(failed) {
-            self.spare.set(&names.replay_failed, Some(failed));
+            self.copy.set(&names.replay_failed, Some(failed));
         }
         let place = Place::Server(source.server.address);
         let target = match fallback {
@@ -168,7 +168,7 @@ impl<'a> Replayable<'a> {
 }
 
 /// Drops a response that nobody will see, and with it the request: what was not read of its body
-/// goes back to the tape. Where all of the response is at hand, its connection can serve others.
+/// goes back to the buffer. Where all of the response is at hand, its connection can serve others.
 fn discard(answered: Exchange) {
     /// Parts of a response that are read for that.
     const PARTS: usize = 16;
@@ -188,7 +188,10 @@ fn discard(answered: Exchange) {
 }
 
 /// What the response says of another place, if it does.
-fn directions(response: &Response<Incoming>, names: &Names) -> Result<Option<Directions>, Fault> {
+fn directions(
+    response: &Response<Incoming>,
+    names: &HeaderNames,
+) -> Result<Option<Directions>, Fault> {
     let Some(value) = response.headers().get(&names.replay) else {
         return Ok(None);
     };

@@ -7,44 +7,44 @@ use hyper::header::HeaderValue;
 
 use super::postgres::CancelKeys;
 use crate::proxy::{
-    http::headers::Names,
-    net::{descriptors::Descriptors, drain::Drain},
+    http::headers::HeaderNames,
+    net::{descriptors::Descriptors, drain::DrainSignal},
     routing::{access::Ingress, routes::Routes},
-    tls::handshake_stats::Handshakes,
+    tls::handshake_stats::HandshakeStats,
     upstream::upstreams::Upstreams,
 };
 use crate::{load::Load, settings::ProxySettings};
 
 /// What workers share: nothing that is locked while requests are served.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     pub settings: Arc<ProxySettings>,
-    pub names: Arc<Names>,
+    pub names: Arc<HeaderNames>,
     pub region: Option<HeaderValue>,
     pub routes: Arc<ArcSwap<Routes>>,
     pub load: Load,
     pub ingress: Ingress,
     pub cancel_keys: Arc<CancelKeys>,
-    pub handshakes: Arc<Handshakes>,
+    pub handshakes: Arc<HandshakeStats>,
     pub descriptors: Arc<Descriptors>,
 }
 
 /// A worker's own state, and its handles to what is shared.
 pub(crate) struct Worker {
     pub settings: Arc<ProxySettings>,
-    pub names: Arc<Names>,
+    pub names: Arc<HeaderNames>,
     pub region: Option<HeaderValue>,
     pub ingress: Ingress,
     pub cancel_keys: Arc<CancelKeys>,
-    pub handshakes: Arc<Handshakes>,
+    pub handshakes: Arc<HandshakeStats>,
     pub descriptors: Arc<Descriptors>,
     pub upstreams: Rc<Upstreams>,
-    pub drain: Rc<Drain>,
+    pub drain: Rc<DrainSignal>,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
 }
 
 impl Worker {
-    pub fn new(shared: Shared) -> Rc<Self> {
+    pub fn new(shared: SharedState) -> Rc<Self> {
         let settings = shared.settings;
         let descriptors = shared.descriptors.clone();
         let upstreams = Upstreams::new(settings.clone(), shared.load, descriptors);

@@ -26,13 +26,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::proxy::{
-    downstream::{activity::Watch, stream::Watched},
+    downstream::{activity::Activity, stream::ObservedStream},
     http::{
         fault::Fault,
         fly_replay,
-        h2_frames::Fragments,
-        headers::Names,
-        host::{self, Host},
+        h2_frames::TargetFragments,
+        headers::HeaderNames,
+        host::{self, Authority},
         preface,
     },
     server::{
@@ -133,7 +133,7 @@ fn hosts_and_authorities() {
     check!().with_iterations(RUNS).with_type::<Input>().for_each(|(choice, rest, _)| {
         let bytes = after(BEGUN, *choice, rest);
         let Ok(text) = std::str::from_utf8(&bytes) else { return };
-        let Some(host) = Host::parse(text) else { return };
+        let Some(host) = Authority::parse(text) else { return };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
         assert!(text.bytes().all(plain), "{text:?}");
         assert!(text.starts_with(host.name()) && !host.name().is_empty());
@@ -212,8 +212,8 @@ fn frames_with_fragments() {
     check!().with_iterations(RUNS).with_type::<Input>().for_each(|(choice, rest, cut)| {
         let bytes = [&[0; 24], &*after(BEGUN, *choice, rest)].concat();
         let (mut whole, mut parted) = (bytes.clone(), bytes.clone());
-        Fragments::default().mark(&mut whole);
-        let mut fragments = Fragments::default();
+        TargetFragments::default().mark(&mut whole);
+        let mut fragments = TargetFragments::default();
         let (first, second) = parted.split_at_mut(cut % (bytes.len() + 1));
         fragments.mark(first);
         fragments.mark(second);
@@ -245,7 +245,8 @@ impl AsyncRead for Parts<'_> {
 
 /// What is said of each request that hyper finds in `text`, which arrives in parts.
 async fn watched(text: &str, size: usize) -> Vec<Result<(), Fault>> {
-    let watch = Watch::http1(Arc::new(Names::new("Fly-").unwrap()), std::time::Duration::MAX);
+    let watch =
+        Activity::http1(Arc::new(HeaderNames::new("Fly-").unwrap()), std::time::Duration::MAX);
     let said = Rc::<RefCell<Vec<_>>>::default();
     let service = service_fn(|request: Request<Incoming>| {
         let seen = watch.begin(false).seen;
@@ -262,7 +263,7 @@ async fn watched(text: &str, size: usize) -> Vec<Result<(), Fault>> {
         }
     });
     let stream = tokio::io::join(Parts { left: text.as_bytes(), size }, tokio::io::sink());
-    let stream = Watched::new(stream, Bytes::new(), watch.clone());
+    let stream = ObservedStream::new(stream, Bytes::new(), watch.clone());
     // Most of it is no HTTP.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     said.take()

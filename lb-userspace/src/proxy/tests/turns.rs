@@ -17,13 +17,13 @@ use arc_swap::ArcSwap;
 use super::lab::{PATIENCE, Plan, run, settings};
 use crate::proxy::{
     CertificateStore, Routes,
-    http::{fault::Fault, headers::Names},
+    http::{fault::Fault, headers::HeaderNames},
     net::descriptors::Descriptors,
     routing::{
-        admission::{Admission, Picking},
+        admission::{Admission, PickContext},
         routes::Site,
     },
-    server::worker::{Shared, Worker},
+    server::worker::{SharedState, Worker},
 };
 use crate::{
     balance::{Ask, Wish},
@@ -62,12 +62,12 @@ impl Waiter {
                 wish: &Wish::NONE,
                 is_free: &|_| false,
             };
-            let picking = Picking {
+            let context = PickContext {
                 balancer: &site.balancer,
                 rng: &worker.upstreams.rng,
                 counted: &|_| None,
             };
-            site.gate.admit(&picking, &ask, None).await
+            site.admission.admit(&context, &ask, None).await
         });
         Self { admitted, calls: Arc::default() }
     }
@@ -93,9 +93,9 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     let routes = Routes::new(&fleet, &certificates, Geography::default(), PATIENCE).unwrap();
     let site = routes.service("service-0").unwrap().clone();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let shared = Shared {
+    let shared = SharedState {
         settings: Arc::new(settings()),
-        names: Arc::new(Names::new("Fly-").unwrap()),
+        names: Arc::new(HeaderNames::new("Fly-").unwrap()),
         region: None,
         routes: Arc::new(ArcSwap::from_pointee(routes)),
         load: Load::local(1),

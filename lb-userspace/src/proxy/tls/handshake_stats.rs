@@ -12,7 +12,7 @@ use rustls::{Error, PeerIncompatible};
 
 /// Why there was no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum HandshakeFailure {
     /// No service or certificate has the name.
     UnrecognizedName,
     /// Anything but TLS.
@@ -35,20 +35,20 @@ pub(crate) enum Kind {
     Timeout,
 }
 
-const KINDS: [(Kind, &str); 10] = [
-    (Kind::UnrecognizedName, "unrecognized_name"),
-    (Kind::NotTls, "not_tls"),
-    (Kind::Version, "no_common_version"),
-    (Kind::Algorithm, "no_common_algorithm"),
-    (Kind::Protocol, "no_application_protocol"),
-    (Kind::ClientCertificate, "bad_client_certificate"),
-    (Kind::Alert, "refused_by_client"),
-    (Kind::Misbehaviour, "protocol_violation"),
-    (Kind::Closed, "closed_by_client"),
-    (Kind::Timeout, "timeout"),
+const KINDS: [(HandshakeFailure, &str); 10] = [
+    (HandshakeFailure::UnrecognizedName, "unrecognized_name"),
+    (HandshakeFailure::NotTls, "not_tls"),
+    (HandshakeFailure::Version, "no_common_version"),
+    (HandshakeFailure::Algorithm, "no_common_algorithm"),
+    (HandshakeFailure::Protocol, "no_application_protocol"),
+    (HandshakeFailure::ClientCertificate, "bad_client_certificate"),
+    (HandshakeFailure::Alert, "refused_by_client"),
+    (HandshakeFailure::Misbehaviour, "protocol_violation"),
+    (HandshakeFailure::Closed, "closed_by_client"),
+    (HandshakeFailure::Timeout, "timeout"),
 ];
 
-impl Kind {
+impl HandshakeFailure {
     /// What an error of rustls, wrapped by tokio-rustls, or of the stream itself was.
     pub fn classify(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -82,12 +82,12 @@ impl Kind {
 
 /// All workers' counts. Monotonic.
 #[derive(Default)]
-pub struct Handshakes {
+pub struct HandshakeStats {
     completed: AtomicU64,
     failed: [AtomicU64; KINDS.len()],
 }
 
-impl Handshakes {
+impl HandshakeStats {
     #[must_use]
     pub fn completed(&self) -> u64 {
         self.completed.load(Ordering::Relaxed)
@@ -99,18 +99,18 @@ impl Handshakes {
     }
 
     pub(crate) fn begin(self: &Arc<Self>) -> Handshake {
-        Handshake { counts: self.clone(), end: Err(Kind::Timeout) }
+        Handshake { counts: self.clone(), end: Err(HandshakeFailure::Timeout) }
     }
 
-    fn failed_word(&self, kind: Kind) -> &AtomicU64 {
+    fn failed_word(&self, kind: HandshakeFailure) -> &AtomicU64 {
         &self.failed[kind as usize]
     }
 }
 
 /// A handshake that is under way. One that is given up counts as timed out.
 pub(crate) struct Handshake {
-    counts: Arc<Handshakes>,
-    end: Result<(), Kind>,
+    counts: Arc<HandshakeStats>,
+    end: Result<(), HandshakeFailure>,
 }
 
 impl Handshake {
@@ -118,7 +118,7 @@ impl Handshake {
         self.end = Ok(());
     }
 
-    pub fn fail(mut self, kind: Kind) {
+    pub fn fail(mut self, kind: HandshakeFailure) {
         self.end = Err(kind);
     }
 }
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_counted_in_its_own_place() {
-        let counts = Arc::new(Handshakes::default());
+        let counts = Arc::new(HandshakeStats::default());
         for (place, (kind, name)) in KINDS.iter().enumerate() {
             assert_eq!(*kind as usize, place);
             counts.begin().fail(*kind);

@@ -11,7 +11,7 @@ use tokio::{
 use crate::proxy::{
     http::{
         fault::{self, Fault},
-        headers::Names,
+        headers::HeaderNames,
         preface,
     },
     net::linger::linger,
@@ -33,7 +33,7 @@ pub(crate) async fn speaks(stream: &TcpStream) -> io::Result<bool> {
 }
 
 /// Answers a request, and ends the connection. What is no request after all gets no answer.
-pub(crate) async fn refuse(mut stream: TcpStream, names: &Names) -> io::Result<()> {
+pub(crate) async fn refuse(mut stream: TcpStream, names: &HeaderNames) -> io::Result<()> {
     let answer = match read(&mut stream).await? {
         Spoken::Http1 => fault::to_bytes(Fault::PlainHttp.answer(names, Version::HTTP_11)),
         Spoken::Http2 => [&SETTINGS[..], &GOAWAY, REASON].concat(),

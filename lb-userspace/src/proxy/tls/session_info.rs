@@ -8,7 +8,7 @@ const LONGEST: usize = 255;
 
 /// No part is longer than 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Session {
+pub(crate) struct TlsSession {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
     /// In OpenSSL's spelling, which is what receivers of the PROXY protocol expect.
@@ -20,7 +20,7 @@ pub(crate) struct Session {
     pub client_name: Option<Box<str>>,
 }
 
-impl Session {
+impl TlsSession {
     /// After the handshake.
     pub fn of(connection: &ServerConnection) -> Self {
         let suite = connection.negotiated_cipher_suite();

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use rustls::{crypto::aws_lc_rs::Ticketer, server::ProducesTickets};
 
-use super::certificates::Error;
+use super::certificates::CertificateError;
 
 /// One set of keys for new tickets, and the one before for old ones. A ticket is honoured for one
 /// period at least and two at most.
@@ -31,14 +31,14 @@ struct Keys {
 
 impl Tickets {
     /// `period` at most six hours, after which rustls would change keys by itself.
-    pub fn new(period: Duration) -> Result<Arc<Self>, Error> {
+    pub fn new(period: Duration) -> Result<Arc<Self>, CertificateError> {
         Self::at(Instant::now(), period)
     }
 
     /// The same for all workers and configurations of this process: a client may resume on any worker,
     /// and new certificates do not cost everybody a full handshake. The first period counts: settings
     /// are read at the start.
-    pub fn shared(period: Duration) -> Result<Arc<Self>, Error> {
+    pub fn shared(period: Duration) -> Result<Arc<Self>, CertificateError> {
         static SHARED: OnceLock<Arc<Tickets>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {
             return Ok(shared.clone());
@@ -47,8 +47,8 @@ impl Tickets {
         Ok(SHARED.get_or_init(|| made).clone())
     }
 
-    fn at(now: Instant, period: Duration) -> Result<Arc<Self>, Error> {
-        let current = Ticketer::new().map_err(Error::Tickets)?;
+    fn at(now: Instant, period: Duration) -> Result<Arc<Self>, CertificateError> {
+        let current = Ticketer::new().map_err(CertificateError::Tickets)?;
         let keys = Keys { current, previous: None, until: now + period };
         Ok(Arc::new(Self { period, keys: ArcSwap::from_pointee(keys) }))
     }

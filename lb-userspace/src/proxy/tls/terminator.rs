@@ -14,12 +14,14 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    certificates::{CertificateStore, Error, Resolver, SelfSigned, Subject, provider, read_chain},
-    handshake_stats::{Handshakes, Kind},
+    certificates::{
+        CertificateError, CertificateStore, Resolver, SelfSigned, Subject, provider, read_chain,
+    },
+    handshake_stats::{HandshakeFailure, HandshakeStats},
     plaintext,
     session_tickets::Tickets,
 };
-use crate::proxy::{http::headers::Names, net::relay::Side};
+use crate::proxy::{http::headers::HeaderNames, net::relay::RelayStream};
 use crate::service::{ClientAuth, TlsOptions, TlsVersion};
 
 /// In ALPN (RFC 7301 6, RFC 9113 3.1).
@@ -46,7 +48,7 @@ enum Offers {
 }
 
 /// What a client that names a host may be served by.
-pub(crate) trait Secure {
+pub(crate) trait TlsSite {
     fn terminator(&self) -> Option<&Terminator>;
 
     /// Whether all servers that may get a connection are known to speak HTTP/2 without TLS.
@@ -65,7 +67,10 @@ impl Terminators {
         Self { certificates, ticket_rotation, made: Vec::new() }
     }
 
-    pub fn terminator(&mut self, options: &TlsOptions) -> Result<Arc<Terminator>, Error> {
+    pub fn terminator(
+        &mut self,
+        options: &TlsOptions,
+    ) -> Result<Arc<Terminator>, CertificateError> {
         if let Some((_, made)) = self.made.iter().find(|(with, _)| with == options) {
             return Ok(made.clone());
         }
@@ -74,7 +79,7 @@ impl Terminators {
         Ok(made)
     }
 
-    fn make(&self, options: &TlsOptions) -> Result<Terminator, Error> {
+    fn make(&self, options: &TlsOptions) -> Result<Terminator, CertificateError> {
         let self_signed = options.default_self_signed.then(SelfSigned::shared).transpose()?;
         let versions: Vec<_> = options.versions.iter().map(|&it| supported(it)).collect();
         let suites = provider().cipher_suites.into_iter();
@@ -109,7 +114,7 @@ impl Offers {
         Self::ByServers { h2: with(&[H2]), http1: with(&[HTTP_1_1]), none: with(&[]) }
     }
 
-    fn to(&self, hello: &ClientHello<'_>, site: &impl Secure) -> &Arc<ServerConfig> {
+    fn to(&self, hello: &ClientHello<'_>, site: &impl TlsSite) -> &Arc<ServerConfig> {
         let asks = |name: &[u8]| hello.alpn().is_some_and(|mut asked| asked.any(|it| it == name));
         match self {
             Self::Fixed(config) => config,
@@ -127,7 +132,7 @@ impl Terminator {
         &self,
         hello: &ClientHello<'_>,
         address: IpAddr,
-        site: &impl Secure,
+        site: &impl TlsSite,
     ) -> Option<Arc<ServerConfig>> {
         let subject = hello.server_name().map_or(Subject::Address(address), Subject::Name);
         if !self.resolver.covers(subject) {
@@ -149,7 +154,7 @@ fn configure(
     options: &TlsOptions,
     versions: &[&'static SupportedProtocolVersion],
     resolver: Arc<Resolver>,
-) -> Result<ServerConfig, Error> {
+) -> Result<ServerConfig, CertificateError> {
     let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)
         .expect("aws-lc-rs has suites for TLS 1.2 and 1.3, and options name at least one");
@@ -165,13 +170,13 @@ fn configure(
 }
 
 /// Why clients cannot be verified by the authorities in `path`.
-pub fn examine_client_ca(path: &Path) -> Option<Error> {
+pub fn examine_client_ca(path: &Path) -> Option<CertificateError> {
     verifier(&ClientAuth { ca: path.to_owned(), is_required: true }).err()
 }
 
-fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
     let path: &Path = &auth.ca;
-    let unusable = |reason: String| Error::ClientCa { path: path.to_owned(), reason };
+    let unusable = |reason: String| CertificateError::ClientCa { path: path.to_owned(), reason };
     let mut roots = RootCertStore::empty();
     for certificate in read_chain(path)? {
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
@@ -193,23 +198,23 @@ fn supported(version: TlsVersion) -> &'static SupportedProtocolVersion {
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// A client's stream after the handshake. Boxed: it is more than a kilobyte, and changes hands.
-pub(crate) type Secured = Box<TlsStream<TcpStream>>;
+pub(crate) type SecuredStream = Box<TlsStream<TcpStream>>;
 
 /// Completes the handshake with a client that connected to `address`, as it sees it, and returns
 /// what `find` found for the name that it sent in SNI. A name for which there is nothing, or no
 /// certificate, gets the alert `unrecognized_name`. HTTP without TLS is answered under `names`.
-pub(crate) async fn accept<S: Secure>(
+pub(crate) async fn accept<S: TlsSite>(
     stream: TcpStream,
     find: impl FnOnce(Option<&str>) -> Option<S>,
     address: IpAddr,
-    handshakes: &Arc<Handshakes>,
-    names: &Names,
-) -> io::Result<(Secured, S)> {
+    handshakes: &Arc<HandshakeStats>,
+    names: &HeaderNames,
+) -> io::Result<(SecuredStream, S)> {
     let handshake = handshakes.begin();
     // What is wrong with the stream shows again.
     let is_plain = plaintext::speaks(&stream).await.unwrap_or(false);
     if is_plain {
-        handshake.fail(Kind::NotTls);
+        handshake.fail(HandshakeFailure::NotTls);
         plaintext::refuse(stream, names).await?;
         return Err(io::Error::other("plain text where TLS is expected"));
     }
@@ -225,12 +230,12 @@ pub(crate) async fn accept<S: Secure>(
     }
 }
 
-async fn shake<S: Secure>(
+async fn shake<S: TlsSite>(
     stream: TcpStream,
     find: impl FnOnce(Option<&str>) -> Option<S>,
     address: IpAddr,
-) -> Result<(Secured, S), (Kind, io::Error)> {
-    let classified = |error| (Kind::classify(&error), error);
+) -> Result<(SecuredStream, S), (HandshakeFailure, io::Error)> {
+    let classified = |error| (HandshakeFailure::classify(&error), error);
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = start.await.map_err(classified)?;
     let hello = start.client_hello();
@@ -243,12 +248,12 @@ async fn shake<S: Secure>(
         // The alert is a courtesy.
         let _ = start.io.write_all(&UNRECOGNIZED_NAME).await;
         let _ = start.io.shutdown().await;
-        return Err((Kind::UnrecognizedName, error));
+        return Err((HandshakeFailure::UnrecognizedName, error));
     };
     Ok((Box::new(start.into_stream(config).await.map_err(classified)?), site))
 }
 
-impl Side for Secured {
+impl RelayStream for SecuredStream {
     fn carrier(&self) -> Option<&TcpStream> {
         Some(self.get_ref().0)
     }

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{latency_probe::Stopwatch, upstreams::Upstreams};
+use super::{latency_probe::LatencyProbe, upstreams::Upstreams};
 use crate::proxy::{
     http::fault::Fault,
     routing::{
-        admission::{Admission, Picking},
+        admission::{Admission, PickContext},
         routes::Site,
     },
 };
@@ -18,7 +18,7 @@ use crate::{
 /// At most so many.
 const MOST: usize = 3;
 
-pub(crate) struct Tries<'a> {
+pub(crate) struct Attempts<'a> {
     upstreams: &'a Upstreams,
     site: &'a Site,
     client: IpAddr,
@@ -29,7 +29,7 @@ pub(crate) struct Tries<'a> {
     earlier: Option<Admission>,
 }
 
-impl<'a> Tries<'a> {
+impl<'a> Attempts<'a> {
     pub fn new(upstreams: &'a Upstreams, site: &'a Site, client: IpAddr, wish: &'a Wish) -> Self {
         Self { upstreams, site, client, wish, tried: Vec::new(), fault: None, earlier: None }
     }
@@ -44,14 +44,14 @@ impl<'a> Tries<'a> {
             return Err(self.why(Fault::Unreachable));
         }
         let Self { upstreams, site, client, wish, .. } = *self;
-        let (load, now) = (&upstreams.load, Stopwatch::start(site).tick());
+        let (load, now) = (&upstreams.load, LatencyProbe::start(site).tick());
         let ask = Ask { load, client, tried: &self.tried, wish, now, is_free };
-        let picking = Picking {
+        let context = PickContext {
             balancer: &site.balancer,
             rng: &upstreams.rng,
-            counted: &|slot| upstreams.http2.counted(slot),
+            counted: &|slot| upstreams.h2_pool.counted(slot),
         };
-        let admitted = site.gate.admit(&picking, &ask, self.earlier.take()).await;
+        let admitted = site.admission.admit(&context, &ask, self.earlier.take()).await;
         admitted.map_err(|why| self.why(why))
     }
 
@@ -62,7 +62,7 @@ impl<'a> Tries<'a> {
         self.fault = Some(fault);
     }
 
-    /// What the last backend failed by says more than `otherwise`, which ends the tries.
+    /// What the last backend failed by says more than `otherwise`, which ends the attempts.
     pub fn why(&self, otherwise: Fault) -> Fault {
         self.fault.unwrap_or(otherwise)
     }

@@ -16,18 +16,18 @@ use hyper::{
 use tokio::time::Instant;
 
 use super::{
-    attempts::Tries,
-    h1::connection::{Failure, Upstream},
+    attempts::Attempts,
+    h1::connection::{H1Connection, SendFailure},
     h2::exchange,
-    latency_probe::Stopwatch,
+    latency_probe::LatencyProbe,
     lease::{Carrier, Lease},
-    outcome::{Answered, Refusal, by},
-    request_copy::Spare,
+    outcome::{Answered, AttemptError, before},
+    request_copy::RequestCopy,
     upstreams::Upstreams,
 };
 use crate::proxy::{
-    downstream::request_body::{Progress, RequestBody},
-    http::{fault::Fault, headers::Names},
+    downstream::request_body::{BodyProgress, RequestBody},
+    http::{fault::Fault, headers::HeaderNames},
     routing::routes::Site,
 };
 use crate::{balance::Wish, fleet::Backend};
@@ -38,7 +38,7 @@ const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
 pub(crate) struct Exchange {
     pub response: Box<Response<Incoming>>,
     pub lease: Lease,
-    progress: Option<Rc<Progress>>,
+    progress: Option<Rc<BodyProgress>>,
     /// The backend answered instead of asking for the body.
     pub is_bodiless: bool,
 }
@@ -57,9 +57,9 @@ impl Exchange {
 }
 
 /// What a request goes by beside the service.
-pub(crate) struct Course<'a> {
+pub(crate) struct RequestContext<'a> {
     pub upstreams: &'a Rc<Upstreams>,
-    pub names: &'a Names,
+    pub names: &'a HeaderNames,
     /// The client.
     pub peer: IpAddr,
     pub wish: &'a Wish,
@@ -67,48 +67,48 @@ pub(crate) struct Course<'a> {
     pub within: Option<Duration>,
 }
 
-/// Sends `request`, of which `spare` is a copy, to a backend of `site`.
+/// Sends `request`, of which `copy` is a copy, to a backend of `site`.
 pub(crate) async fn exchange(
     site: &Arc<Site>,
-    course: &Course<'_>,
-    spare: &mut Spare<'_>,
+    context: &RequestContext<'_>,
+    copy: &mut RequestCopy<'_>,
     mut request: Box<Request<RequestBody>>,
 ) -> Result<Exchange, Fault> {
-    let (upstreams, service) = (course.upstreams, site.running());
+    let (upstreams, service) = (context.upstreams, site.running());
     let is_shared = exchange::shares(site, &request);
-    let is_free = |slot| is_shared && upstreams.http2.is_counted(slot);
-    let deadline = course.within.map(|within| Instant::now() + within);
-    let mut tries = Tries::new(upstreams, site, course.peer, course.wish);
+    let is_free = |slot| is_shared && upstreams.h2_pool.is_counted(slot);
+    let deadline = context.within.map(|within| Instant::now() + within);
+    let mut attempts = Attempts::new(upstreams, site, context.peer, context.wish);
     loop {
-        let admitted = by(deadline, tries.next(&is_free)).await;
-        let admitted = admitted.unwrap_or_else(|| Err(tries.why(Fault::ReplayTimeout)));
+        let admitted = before(deadline, attempts.next(&is_free)).await;
+        let admitted = admitted.unwrap_or_else(|| Err(attempts.why(Fault::ReplayTimeout)));
         let (index, mut admission) = admitted?;
         let backend = &service.backends[index];
         if is_shared {
-            admission.share(|permit| upstreams.http2.count(backend.slot, permit));
+            admission.share(|permit| upstreams.h2_pool.count(backend.slot, permit));
         }
-        note_missed(course, backend, request.headers_mut(), spare);
-        let stopwatch = Stopwatch::start(site);
+        note_missed(context, backend, request.headers_mut(), copy);
+        let latency = LatencyProbe::start(site);
         let sent = if exchange::takes(site, &request) {
             let address = backend.server.address;
-            Box::pin(exchange::send(upstreams, address, deadline, spare, request)).await
+            Box::pin(exchange::send(upstreams, address, deadline, copy, request)).await
         } else {
-            send(upstreams, backend, deadline, spare, request).await
+            send(upstreams, backend, deadline, copy, request).await
         };
         match sent {
             Ok(Answered { response, carrier, progress }) => {
-                stopwatch.answered(backend, response.status().as_u16(), progress.as_deref());
+                latency.answered(backend, response.status().as_u16(), progress.as_deref());
                 let (upstreams, service) = (upstreams.clone(), service.clone());
                 let lease = Lease::new(carrier, backend.clone(), upstreams, service, admission);
                 return Ok(Exchange { response, lease, progress, is_bodiless: false });
             }
-            Err(Refusal::Elsewhere(unsent, why)) => {
+            Err(AttemptError::Elsewhere(unsent, why)) => {
                 request = unsent;
-                stopwatch.failed(backend, why);
-                tries.failed(index, admission, why);
+                latency.failed(backend, why);
+                attempts.failed(index, admission, why);
             }
-            Err(Refusal::Final(fault)) => {
-                stopwatch.failed(backend, fault);
+            Err(AttemptError::Final(fault)) => {
+                latency.failed(backend, fault);
                 return Err(fault);
             }
         }
@@ -117,41 +117,41 @@ pub(crate) async fn exchange(
 
 /// Tells the backend that another was preferred.
 fn note_missed(
-    course: &Course<'_>,
+    context: &RequestContext<'_>,
     backend: &Backend,
     headers: &mut HeaderMap,
-    spare: &mut Spare<'_>,
+    copy: &mut RequestCopy<'_>,
 ) {
-    let Some(id) = course.wish.preferred_instance() else {
+    let Some(id) = context.wish.preferred_instance() else {
         return;
     };
-    let name = &course.names.preferred_instance_unavailable;
+    let name = &context.names.preferred_instance_unavailable;
     let missed = HeaderValue::from_str(id).ok();
     let missed = missed.filter(|_| backend.server.instance.as_deref() != Some(id));
     headers.remove(name);
     if let Some(id) = &missed {
         headers.insert(name.clone(), id.clone());
     }
-    spare.set(name, missed);
+    copy.set(name, missed);
 }
 
 async fn send(
     upstreams: &Upstreams,
     backend: &Backend,
     deadline: Option<Instant>,
-    spare: &Spare<'_>,
+    copy: &RequestCopy<'_>,
     mut request: Box<Request<RequestBody>>,
-) -> Result<Answered, Refusal> {
+) -> Result<Answered, AttemptError> {
     let address = backend.server.address;
     if request.body().is_held() {
         request.headers_mut().insert(header::EXPECT, CONTINUE);
     }
-    if let Some(kept) = upstreams.pools.take(backend.slot, address) {
+    if let Some(kept) = upstreams.h1_pool.take(backend.slot, address) {
         request = match send_over(upstreams, kept, request).await {
             Ok(answered) => return Ok(answered),
-            Err(Failure::Unsent(unsent)) => unsent,
-            Err(Failure::Closed) => spare.again().ok_or(Refusal::Final(Fault::Closed))?,
-            Err(failure) => return Err(Refusal::Final((&failure).into())),
+            Err(SendFailure::Unsent(unsent)) => unsent,
+            Err(SendFailure::Closed) => copy.again().ok_or(AttemptError::Final(Fault::Closed))?,
+            Err(failure) => return Err(AttemptError::Final((&failure).into())),
         };
     }
     Box::pin(send_fresh(upstreams, address, deadline, request)).await
@@ -162,29 +162,29 @@ async fn send_fresh(
     address: SocketAddr,
     deadline: Option<Instant>,
     request: Box<Request<RequestBody>>,
-) -> Result<Answered, Refusal> {
-    let dialled = by(deadline, upstreams.dialer.dial(address)).await;
-    let opened = match dialled.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
-        Ok(stream) => Upstream::open(stream).await.map_err(|_| Fault::Unreachable),
+) -> Result<Answered, AttemptError> {
+    let dialled = before(deadline, upstreams.dialer.dial(address)).await;
+    let opened = match dialled.ok_or(AttemptError::Final(Fault::ReplayTimeout))? {
+        Ok(stream) => H1Connection::open(stream).await.map_err(|_| Fault::Unreachable),
         Err(fault) => Err(fault),
     };
     let fresh = match opened {
         Ok(fresh) => fresh,
-        Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
+        Err(fault) => return Err(AttemptError::Elsewhere(request, fault)),
     };
     match send_over(upstreams, fresh, request).await {
         Ok(answered) => Ok(answered),
-        Err(Failure::Unsent(unsent)) => Err(Refusal::Elsewhere(unsent, Fault::Closed)),
-        Err(failure) => Err(Refusal::Final((&failure).into())),
+        Err(SendFailure::Unsent(unsent)) => Err(AttemptError::Elsewhere(unsent, Fault::Closed)),
+        Err(failure) => Err(AttemptError::Final((&failure).into())),
     }
 }
 
 async fn send_over(
     upstreams: &Upstreams,
-    mut upstream: Box<Upstream>,
+    mut upstream: Box<H1Connection>,
     request: Box<Request<RequestBody>>,
-) -> Result<Answered, Failure> {
+) -> Result<Answered, SendFailure> {
     let progress = request.body().progress();
-    let response = upstream.send(request, upstreams.allowance()).await?;
+    let response = upstream.send(request, upstreams.response_timeouts()).await?;
     Ok(Answered { response, carrier: Carrier::Own(upstream), progress })
 }

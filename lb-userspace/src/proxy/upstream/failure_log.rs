@@ -48,7 +48,7 @@ impl Complaints {
 }
 
 /// A request to `service` failed by its servers or their number, not by its client.
-pub(crate) fn complain(service: &RunningService, fault: Fault) {
+pub(crate) fn log_failure(service: &RunningService, fault: Fault) {
     let (service, reason) = (&service.service.name, fault.word());
     let admitted = OURS.with_borrow_mut(|ours| ours.admit(service, reason, Instant::now()));
     if let Some(others) = admitted {

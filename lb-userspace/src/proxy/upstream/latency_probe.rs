@@ -4,16 +4,18 @@ use std::sync::LazyLock;
 
 use tokio::time::Instant;
 
-use crate::proxy::{downstream::request_body::Progress, http::fault::Fault, routing::routes::Site};
+use crate::proxy::{
+    downstream::request_body::BodyProgress, http::fault::Fault, routing::routes::Site,
+};
 use crate::{fleet::Backend, load::Tick};
 
 /// From when on ticks count.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// When a backend was asked. `None`: nobody wants to know.
-pub(crate) struct Stopwatch(Option<Instant>);
+pub(crate) struct LatencyProbe(Option<Instant>);
 
-impl Stopwatch {
+impl LatencyProbe {
     pub fn start(site: &Site) -> Self {
         Self(site.balancer.goes_by_latency().then(Instant::now))
     }
@@ -25,7 +27,7 @@ impl Stopwatch {
 
     /// The backend began to answer. The time that the client took for the request's body does not count,
     /// and of a body that is still under way nobody knows whom it waits for.
-    pub fn answered(&self, backend: &Backend, status: u16, progress: Option<&Progress>) {
+    pub fn answered(&self, backend: &Backend, status: u16, progress: Option<&BodyProgress>) {
         let Some(asked) = self.0 else { return };
         let Some(asked) =
             progress.map_or(Some(asked), |it| it.is_done().then(|| it.moved().max(asked)))

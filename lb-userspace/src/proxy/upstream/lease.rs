@@ -10,9 +10,10 @@ use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
 use super::{
-    failure_log::complain, h1::connection::Upstream, h2::pool::Stream, upstreams::Upstreams,
+    failure_log::log_failure, h1::connection::H1Connection, h2::pool::H2Stream,
+    upstreams::Upstreams,
 };
-use crate::proxy::{http::fault::Fault, net::relay::Silence, routing::admission::Admission};
+use crate::proxy::{http::fault::Fault, net::relay::RelayTimeouts, routing::admission::Admission};
 use crate::{
     fleet::{Backend, RunningService},
     load::{Load, Permit},
@@ -29,9 +30,9 @@ pub(crate) enum Carrier {
     /// Given back.
     Gone,
     /// A connection of HTTP/1.1.
-    Own(Box<Upstream>),
+    Own(Box<H1Connection>),
     /// A stream of HTTP/2, counted as long as it is held.
-    Shared { _stream: Stream },
+    Shared { _stream: H2Stream },
 }
 
 /// Dropped in the middle of a response, it closes the connection: HTTP/1.1 cannot cancel otherwise.
@@ -83,30 +84,30 @@ impl Lease {
             && upstream.is_reusable()
         {
             let Backend { slot, server, .. } = &*self.backend;
-            self.upstreams.pools.put(*slot, server.address, upstream);
+            self.upstreams.h1_pool.put(*slot, server.address, upstream);
         }
     }
 
     /// The response broke off.
     pub fn fail(self) {
         self.service.count_failed();
-        complain(&self.service, Fault::BrokeOff);
+        log_failure(&self.service, Fault::BrokeOff);
     }
 
     /// The connection after `101 Switching Protocols`. The admission goes with it.
-    pub async fn into_switched(self, silence: Silence) -> Option<Box<Switched>> {
+    pub async fn into_switched(self, timeouts: RelayTimeouts) -> Option<Box<UpgradedBackend>> {
         let Carrier::Own(upstream) = self.carrier else {
             return None;
         };
         let backend = upstream.into_stream().await?;
-        Some(Box::new(Switched { backend, admission: self.admission, silence }))
+        Some(Box::new(UpgradedBackend { backend, admission: self.admission, timeouts }))
     }
 }
 
 /// The backend's side of an upgraded connection.
-pub(crate) struct Switched {
+pub(crate) struct UpgradedBackend {
     pub backend: (TcpStream, Bytes),
     /// Counted until the upgraded connection has ended.
     pub admission: Admission,
-    pub silence: Silence,
+    pub timeouts: RelayTimeouts,
 }

@@ -5,9 +5,9 @@ use std::{future::Future, rc::Rc};
 use hyper::{Request, Response, body::Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::{h1::connection::Failure, lease::Carrier};
+use super::{h1::connection::SendFailure, lease::Carrier};
 use crate::proxy::{
-    downstream::request_body::{Progress, RequestBody},
+    downstream::request_body::{BodyProgress, RequestBody},
     http::fault::Fault,
 };
 
@@ -15,32 +15,35 @@ use crate::proxy::{
 pub(crate) struct Answered {
     pub response: Box<Response<Incoming>>,
     pub carrier: Carrier,
-    pub progress: Option<Rc<Progress>>,
+    pub progress: Option<Rc<BodyProgress>>,
 }
 
 /// Why a backend did not take the request.
-pub(crate) enum Refusal {
+pub(crate) enum AttemptError {
     /// Another backend may.
     Elsewhere(Box<Request<RequestBody>>, Fault),
     Final(Fault),
 }
 
-impl From<&Failure> for Fault {
-    fn from(failure: &Failure) -> Self {
+impl From<&SendFailure> for Fault {
+    fn from(failure: &SendFailure) -> Self {
         match failure {
-            Failure::Unsent(_) | Failure::Closed | Failure::Reset => Self::Closed,
-            Failure::Refused => Self::Refused,
-            Failure::Body(fault) => *fault,
-            Failure::SlowBody => Self::SlowBody,
-            Failure::Malformed => Self::BadResponse,
-            Failure::TooLarge => Self::LargeResponse,
-            Failure::Overdue => Self::SlowResponse,
+            SendFailure::Unsent(_) | SendFailure::Closed | SendFailure::Reset => Self::Closed,
+            SendFailure::Refused => Self::Refused,
+            SendFailure::Body(fault) => *fault,
+            SendFailure::SlowBody => Self::SlowBody,
+            SendFailure::Malformed => Self::BadResponse,
+            SendFailure::TooLarge => Self::LargeResponse,
+            SendFailure::Overdue => Self::SlowResponse,
         }
     }
 }
 
 /// Awaits `work` until `deadline`, if there is one. `None`: it took longer.
-pub(crate) async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn before<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     match deadline {
         None => Some(work.await),
         Some(deadline) => timeout_at(deadline, work).await.ok(),

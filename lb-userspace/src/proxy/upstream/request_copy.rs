@@ -9,15 +9,15 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::proxy::{
-    downstream::{activity::Watch, replay_buffer::Tape, request_body::RequestBody},
-    http::{fault::Fault, headers::Facts},
+    downstream::{activity::Activity, replay_buffer::ReplayBuffer, request_body::RequestBody},
+    http::{fault::Fault, headers::ClientFacts},
 };
 use crate::settings::ProxySettings;
 
 /// Nearly all of them are thrown away, so that it is only what is needed to make the request anew.
-pub(crate) struct Spare<'a> {
-    facts: &'a Facts,
-    watch: &'a Rc<Watch>,
+pub(crate) struct RequestCopy<'a> {
+    facts: &'a ClientFacts,
+    activity: &'a Rc<Activity>,
     method: Method,
     target: Uri,
     /// Without what `facts` say.
@@ -31,31 +31,31 @@ pub(crate) struct Spare<'a> {
 enum Kept {
     /// It has none.
     Nothing,
-    OnTape(Rc<Tape>),
+    Buffered(Rc<ReplayBuffer>),
     /// It is known to be too large.
     TooLarge,
 }
 
-impl<'a> Spare<'a> {
+impl<'a> RequestCopy<'a> {
     /// Of a request that the client's facts are still to be added to, and whose body is kept from here
     /// on.
     pub fn of(
         request: &mut Request<RequestBody>,
-        facts: &'a Facts,
+        facts: &'a ClientFacts,
         settings: &ProxySettings,
-        watch: &'a Rc<Watch>,
+        activity: &'a Rc<Activity>,
     ) -> Self {
         let body = match request.body().progress() {
             None => Kept::Nothing,
             Some(_) => {
-                let tape = request.body_mut().taped(settings.max_replay_body);
-                tape.map_or(Kept::TooLarge, Kept::OnTape)
+                let buffer = request.body_mut().buffered(settings.max_replay_body);
+                buffer.map_or(Kept::TooLarge, Kept::Buffered)
             }
         };
         let fields = request.headers().iter();
         Self {
             facts,
-            watch,
+            activity,
             method: request.method().clone(),
             target: request.uri().clone(),
             fields: fields.map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -80,7 +80,7 @@ impl<'a> Spare<'a> {
     }
 
     fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(self.fields.len() + Facts::MOST);
+        let mut headers = HeaderMap::with_capacity(self.fields.len() + ClientFacts::MOST);
         for (name, value) in &self.fields {
             headers.append(name, value.clone());
         }
@@ -97,21 +97,21 @@ impl<'a> Spare<'a> {
 
     /// The same request with its whole body, from a server that did nothing about it.
     pub async fn whole(&self) -> Result<Box<Request<RequestBody>>, Fault> {
-        let tape = match &self.body {
+        let buffer = match &self.body {
             Kept::Nothing => return Ok(self.with(RequestBody::empty())),
-            Kept::OnTape(tape) => tape,
+            Kept::Buffered(buffer) => buffer,
             Kept::TooLarge => return Err(Fault::ReplayTooLarge),
         };
         // HTTP/1.1 gives it back at once. By HTTP/2 it may go on to who does not want it.
-        let again = timeout(self.within, RequestBody::rewound(tape, self.watch)).await;
+        let again = timeout(self.within, RequestBody::rewound(buffer, self.activity)).await;
         let body = again.map_err(|_| Fault::SlowBody)?.ok_or(Fault::ReplayTooLarge)?;
         Ok(self.with(body))
     }
 
     /// Nobody will ask for the body again.
     pub fn forget_body(&self) {
-        if let Kept::OnTape(tape) = &self.body {
-            tape.stop();
+        if let Kept::Buffered(buffer) = &self.body {
+            buffer.stop();
         }
     }
 }

@@ -8,13 +8,13 @@ use std::{
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
 use super::lease::Lease;
-use crate::proxy::{downstream::activity::Active, http::fields};
+use crate::proxy::{downstream::activity::ActiveRequest, http::fields};
 
 /// A response's body on its way to the client.
 pub(crate) struct ResponseBody {
     source: Source,
     /// The client's request is being answered until this is dropped.
-    active: Active,
+    active: ActiveRequest,
 }
 
 enum Source {
@@ -25,12 +25,12 @@ enum Source {
 }
 
 impl ResponseBody {
-    pub fn own(text: Bytes, active: Active) -> Self {
+    pub fn own(text: Bytes, active: ActiveRequest) -> Self {
         Self { source: Source::Own(text), active }
     }
 
     /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
-    pub fn backend(incoming: Incoming, mut lease: Lease, active: Active) -> Self {
+    pub fn backend(incoming: Incoming, mut lease: Lease, active: ActiveRequest) -> Self {
         let lease = if incoming.is_end_stream() {
             lease.give_back();
             None
@@ -62,8 +62,8 @@ impl Body for ResponseBody {
             Some(lease) => lease.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
             None => Pin::new(&mut *incoming).poll_frame(cx),
         };
-        if let Some(pace) = &this.active.pace {
-            pace.polled(polled.is_ready());
+        if let Some(request_deadline) = &this.active.request_deadline {
+            request_deadline.polled(polled.is_ready());
         }
         let mut frame = ready!(polled);
         if let Some(trailers) = frame.iter_mut().flatten().find_map(Frame::trailers_mut) {

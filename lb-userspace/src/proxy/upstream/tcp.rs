@@ -9,11 +9,11 @@ use std::{
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
-use super::{attempts::Tries, latency_probe::Stopwatch, upstreams::Upstreams};
+use super::{attempts::Attempts, latency_probe::LatencyProbe, upstreams::Upstreams};
 use crate::balance::Wish;
 use crate::proxy::{
     http::fault::Fault,
-    net::relay::{Side, relay},
+    net::relay::{RelayStream, relay},
     routing::{admission::Admission, routes::Site},
 };
 
@@ -26,19 +26,19 @@ pub(crate) async fn through<S>(
     peer: IpAddr,
 ) -> io::Result<()>
 where
-    S: Side,
+    S: RelayStream,
 {
     site.running().count();
     let passage = connect(upstreams, site, peer).await.map_err(|fault| {
         site.running().count_failed();
         io::Error::other(fault)
     })?;
-    let silence = site.silence(upstreams.settings());
-    relay(client, (passage.stream, Bytes::new()), silence).await
+    let timeouts = site.timeouts(upstreams.settings());
+    relay(client, (passage.stream, Bytes::new()), timeouts).await
 }
 
 /// A connection to a backend, counted as its load.
-pub(crate) struct Passage {
+pub(crate) struct BackendConnection {
     pub stream: TcpStream,
     pub address: SocketAddr,
     _admission: Admission,
@@ -48,22 +48,22 @@ pub(crate) async fn connect(
     upstreams: &Upstreams,
     site: &Site,
     client: IpAddr,
-) -> Result<Passage, Fault> {
+) -> Result<BackendConnection, Fault> {
     let wish = Wish::NONE;
-    let mut tries = Tries::new(upstreams, site, client, &wish);
+    let mut attempts = Attempts::new(upstreams, site, client, &wish);
     loop {
-        let (index, admission) = tries.next(&|_| false).await?;
+        let (index, admission) = attempts.next(&|_| false).await?;
         let backend = &site.running().backends[index];
         let address = backend.server.address;
-        let stopwatch = Stopwatch::start(site);
+        let latency = LatencyProbe::start(site);
         match upstreams.dialer.dial(address).await {
             Ok(stream) => {
-                stopwatch.connected(backend);
-                return Ok(Passage { stream, address, _admission: admission });
+                latency.connected(backend);
+                return Ok(BackendConnection { stream, address, _admission: admission });
             }
             Err(why) => {
-                stopwatch.failed(backend, why);
-                tries.failed(index, admission, why);
+                latency.failed(backend, why);
+                attempts.failed(index, admission, why);
             }
         }
     }

@@ -4,8 +4,8 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use super::{
     dialer::Dialer,
-    h1::{connection::Allowance, pool::Pools},
-    h2::pool::Connections,
+    h1::{connection::ResponseTimeouts, pool::H1Pool},
+    h2::pool::H2Pool,
 };
 use crate::proxy::net::descriptors::Descriptors;
 use crate::{load::Load, settings::ProxySettings};
@@ -15,29 +15,29 @@ pub(crate) struct Upstreams {
     pub rng: RefCell<fastrand::Rng>,
     pub dialer: Dialer,
     /// Of HTTP/1.1.
-    pub pools: Rc<Pools>,
-    pub http2: Rc<Connections>,
+    pub h1_pool: Rc<H1Pool>,
+    pub h2_pool: Rc<H2Pool>,
 }
 
 impl Upstreams {
     pub fn new(settings: Arc<ProxySettings>, load: Load, descriptors: Arc<Descriptors>) -> Self {
         let idle = settings.upstream_idle_timeout;
-        let pools = Rc::new(Pools::new(settings.max_idle_per_backend, idle));
-        let http2 = Rc::new(Connections::default());
+        let h1_pool = Rc::new(H1Pool::new(settings.max_idle_per_backend, idle));
+        let h2_pool = Rc::new(H2Pool::default());
         let close_idle = {
-            let (pools, http2) = (pools.clone(), http2.clone());
+            let (h1_pool, h2_pool) = (h1_pool.clone(), h2_pool.clone());
             // All of them, whatever the first answers.
-            move || pools.clear() | http2.close_idle()
+            move || h1_pool.clear() | h2_pool.close_idle()
         };
         let dialer = Dialer::new(settings, descriptors, close_idle);
-        Self { load, rng: RefCell::new(fastrand::Rng::new()), dialer, pools, http2 }
+        Self { load, rng: RefCell::new(fastrand::Rng::new()), dialer, h1_pool, h2_pool }
     }
 
     pub fn settings(&self) -> &ProxySettings {
         &self.dialer.settings
     }
 
-    pub fn allowance(&self) -> Allowance {
-        Allowance { response_header: self.settings().response_header_timeout }
+    pub fn response_timeouts(&self) -> ResponseTimeouts {
+        ResponseTimeouts { response_header: self.settings().response_header_timeout }
     }
 }

@@ -10,7 +10,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 
-use self::section::Section;
+use self::section::FieldSection;
 
 const PREFACE: u32 = 24;
 const FRAME_HEADER: u32 = 9;
@@ -22,38 +22,38 @@ const PRIORITY: u8 = 0x20;
 const PRIORITY_LENGTH: u32 = 5;
 
 /// Looks on as a client's bytes arrive.
-pub(crate) struct Fragments {
+pub(crate) struct TargetFragments {
     stage: Stage,
     /// Bytes of the stage that are still to come.
     left: u32,
     header: [u8; FRAME_HEADER as usize],
     /// Bytes at the current frame's end that mean nothing.
     padding: u32,
-    section: Section,
+    section: FieldSection,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     FrameHeader,
     Padding,
-    Section,
+    FieldSection,
     /// The preface, a priority, padding, or a frame of another kind.
     Other,
 }
 
-impl Default for Fragments {
+impl Default for TargetFragments {
     fn default() -> Self {
         Self {
             stage: Stage::Other,
             left: PREFACE,
             header: Default::default(),
             padding: 0,
-            section: Section::default(),
+            section: FieldSection::default(),
         }
     }
 }
 
-impl Fragments {
+impl TargetFragments {
     /// Makes what h2 refuses of every fragment in `bytes`, which come next.
     pub fn mark(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
@@ -65,7 +65,7 @@ impl Fragments {
                     self.header[at..at + here].copy_from_slice(part);
                 }
                 Stage::Padding => self.padding = part.first().map_or(0, |&length| length.into()),
-                Stage::Section => self.section.read(part),
+                Stage::FieldSection => self.section.read(part),
                 Stage::Other => {}
             }
             self.left -= here as u32;
@@ -85,15 +85,15 @@ impl Fragments {
             (Stage::FrameHeader, HEADERS) if is_padded => (Stage::Padding, 1),
             (Stage::FrameHeader, HEADERS) => {
                 self.padding = 0;
-                (Stage::Section, length)
+                (Stage::FieldSection, length)
             }
-            (Stage::FrameHeader, CONTINUATION) => (Stage::Section, length),
+            (Stage::FrameHeader, CONTINUATION) => (Stage::FieldSection, length),
             (Stage::FrameHeader, _) => (Stage::Other, length),
-            (Stage::Padding, _) => (Stage::Section, length.saturating_sub(1 + self.padding)),
-            (Stage::Section, HEADERS) => (Stage::Other, std::mem::take(&mut self.padding)),
-            (Stage::Section | Stage::Other, _) => (Stage::FrameHeader, FRAME_HEADER),
+            (Stage::Padding, _) => (Stage::FieldSection, length.saturating_sub(1 + self.padding)),
+            (Stage::FieldSection, HEADERS) => (Stage::Other, std::mem::take(&mut self.padding)),
+            (Stage::FieldSection | Stage::Other, _) => (Stage::FrameHeader, FRAME_HEADER),
         };
-        if self.stage == Stage::Section && kind == HEADERS {
+        if self.stage == Stage::FieldSection && kind == HEADERS {
             self.section.begin(before);
         }
     }

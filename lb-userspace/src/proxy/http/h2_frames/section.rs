@@ -2,7 +2,7 @@
 
 /// A header section, and what the connection remembers of those before.
 #[derive(Default)]
-pub(crate) struct Section {
+pub(crate) struct FieldSection {
     /// Bytes before the first field.
     before: u32,
     step: Step,
@@ -51,7 +51,7 @@ const CODED_PATH: &[u8] = &[0xb9, 0x58, 0xd3, 0x3f];
 const STATIC_PATHS: std::ops::RangeInclusive<u32> = 4..=5;
 const FIRST_DYNAMIC: u32 = 62;
 
-impl Section {
+impl FieldSection {
     /// Another one begins, behind so many other bytes.
     pub fn begin(&mut self, before: u32) {
         (self.before, self.step, self.number) = (before, Step::Field, None);

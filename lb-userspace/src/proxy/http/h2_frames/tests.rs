@@ -94,7 +94,7 @@ fn fragments_of_paths_are_marked_however_they_arrive() {
         let text = [&opening[..], frames].concat();
         let expected = [&opening[..], marked.as_ref().unwrap_or(frames)].concat();
         for size in (1..=text.len()).take(300) {
-            let mut fragments = Fragments::default();
+            let mut fragments = TargetFragments::default();
             let mut passed = text.clone();
             passed.chunks_mut(size).for_each(|part| fragments.mark(part));
             assert!(passed == expected, "row {index} in parts of {size}: {passed:?}");

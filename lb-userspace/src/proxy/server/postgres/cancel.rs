@@ -12,7 +12,7 @@ use super::message::CancelKey;
 use crate::{
     fleet::Backend,
     proxy::{
-        net::endpoints::Origin,
+        net::endpoints::Endpoints,
         routing::routes::Site,
         server::{proxy_protocol, worker::Worker},
         upstream::lease,
@@ -26,7 +26,7 @@ pub(crate) async fn deliver(
     worker: &Worker,
     sites: &[Arc<Site>],
     key: &CancelKey,
-    origin: &Origin,
+    endpoints: &Endpoints,
 ) {
     let holder = worker.cancel_keys.find(key);
     let all = sites.iter().flat_map(|site| {
@@ -41,18 +41,24 @@ pub(crate) async fn deliver(
     if holder.is_some() {
         right.truncate(1);
     }
-    join_all(right.into_iter().map(|(site, backend)| send(worker, site, backend, key, origin)))
+    join_all(right.into_iter().map(|(site, backend)| send(worker, site, backend, key, endpoints)))
         .await;
 }
 
-async fn send(worker: &Worker, site: &Site, backend: &Backend, key: &CancelKey, origin: &Origin) {
+async fn send(
+    worker: &Worker,
+    site: &Site,
+    backend: &Backend,
+    key: &CancelKey,
+    endpoints: &Endpoints,
+) {
     let address = backend.server.address;
     let _permit = lease::enter(&worker.upstreams.load, backend);
     let sent = async {
         let mut stream =
             worker.upstreams.dialer.dial(address).await.map_err(std::io::Error::other)?;
         let message =
-            [&proxy_protocol::announce(site.proxy_proto, origin, None)[..], &key.request()]
+            [&proxy_protocol::announce(site.proxy_proto, endpoints, None)[..], &key.request()]
                 .concat();
         stream.write_all(&message).await?;
         // The server closes when it has signalled the session.

@@ -8,12 +8,12 @@ use crate::{balance::Unavailable, proxy::http::fault::Fault};
 
 /// Why there will be no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum SessionRefusal {
     Unencrypted,
     Unavailable(Fault),
 }
 
-impl Refusal {
+impl SessionRefusal {
     /// <https://www.postgresql.org/docs/18/errcodes-appendix.html>.
     fn code(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl Refusal {
 }
 
 /// Says so and ends the stream.
-pub(crate) async fn refuse<S>(stream: &mut S, refusal: Refusal) -> io::Result<()>
+pub(crate) async fn refuse<S>(stream: &mut S, refusal: SessionRefusal) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
 {

@@ -14,30 +14,30 @@ use tokio::{
 };
 
 use super::{
-    keys::{CancelKeys, Entry},
+    keys::{CancelKeys, RegisteredKey},
     message::KeyScan,
 };
-use crate::proxy::net::relay::Side;
+use crate::proxy::net::relay::RelayStream;
 
 /// While it lives, cancel requests with its key find its server.
-pub(crate) struct Keyed {
+pub(crate) struct KeyScanningStream {
     stream: TcpStream,
     address: SocketAddr,
     keys: Arc<CancelKeys>,
     scan: KeyScan,
-    entry: Option<Entry>,
+    entry: Option<RegisteredKey>,
 }
 
-impl Keyed {
+impl KeyScanningStream {
     pub fn new(stream: TcpStream, keys: Arc<CancelKeys>, address: SocketAddr) -> Self {
         Self { stream, address, keys, scan: KeyScan::default(), entry: None }
     }
 }
 
 /// The scan must see what comes, so there is no socket to splice.
-impl Side for Keyed {}
+impl RelayStream for KeyScanningStream {}
 
-impl AsyncRead for Keyed {
+impl AsyncRead for KeyScanningStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -55,7 +55,7 @@ impl AsyncRead for Keyed {
     }
 }
 
-impl AsyncWrite for Keyed {
+impl AsyncWrite for KeyScanningStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

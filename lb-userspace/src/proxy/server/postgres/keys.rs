@@ -25,9 +25,9 @@ impl Default for CancelKeys {
 }
 
 impl CancelKeys {
-    pub(crate) fn enter(self: &Arc<Self>, key: CancelKey, server: SocketAddr) -> Entry {
+    pub(crate) fn enter(self: &Arc<Self>, key: CancelKey, server: SocketAddr) -> RegisteredKey {
         self.with(&key, |keys| keys.insert(key.clone(), server));
-        Entry { keys: self.clone(), key }
+        RegisteredKey { keys: self.clone(), key }
     }
 
     pub(crate) fn find(&self, key: &CancelKey) -> Option<SocketAddr> {
@@ -45,12 +45,12 @@ impl CancelKeys {
 }
 
 /// A key that is known until this is dropped.
-pub(crate) struct Entry {
+pub(crate) struct RegisteredKey {
     keys: Arc<CancelKeys>,
     key: CancelKey,
 }
 
-impl Drop for Entry {
+impl Drop for RegisteredKey {
     fn drop(&mut self) {
         self.keys.with(&self.key, |keys| keys.remove(&self.key));
     }

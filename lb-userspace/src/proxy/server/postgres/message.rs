@@ -48,7 +48,7 @@ impl CancelKey {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub(crate) enum MalformedMessage {
     #[error("a startup message of {0} bytes")]
     Length(usize),
     #[error("protocol {0}.{1}, which is not PostgreSQL's")]
@@ -59,8 +59,8 @@ pub(crate) enum Malformed {
 /// are missing.
 ///
 /// # Errors
-/// [`Malformed`]: this is not PostgreSQL's protocol.
-pub(crate) fn parse_start(bytes: &[u8]) -> Result<Result<Start, usize>, Malformed> {
+/// [`MalformedMessage`]: this is not PostgreSQL's protocol.
+pub(crate) fn parse_start(bytes: &[u8]) -> Result<Result<Start, usize>, MalformedMessage> {
     let Some((length, rest)) = split_u32(bytes) else {
         return Ok(Err(HEAD - bytes.len()));
     };
@@ -69,7 +69,7 @@ pub(crate) fn parse_start(bytes: &[u8]) -> Result<Result<Start, usize>, Malforme
         return Ok(Err(HEAD - bytes.len()));
     };
     if !(HEAD..=LONGEST_STARTUP).contains(&length) {
-        return Err(Malformed::Length(length));
+        return Err(MalformedMessage::Length(length));
     }
     match code {
         SSL_REQUEST if length == HEAD => Ok(Ok(Start::Tls)),
@@ -78,9 +78,9 @@ pub(crate) fn parse_start(bytes: &[u8]) -> Result<Result<Start, usize>, Malforme
             _ if bytes.len() < length => Err(length - bytes.len()),
             _ => Ok(Start::Cancel(CancelKey(body[..length - HEAD].into()))),
         }),
-        CANCEL_REQUEST | SSL_REQUEST | GSSENC_REQUEST => Err(Malformed::Length(length)),
+        CANCEL_REQUEST | SSL_REQUEST | GSSENC_REQUEST => Err(MalformedMessage::Length(length)),
         _ if code >> 16 == PROTOCOL => Ok(Ok(Start::Session)),
-        _ => Err(Malformed::Version(code >> 16, code & 0xffff)),
+        _ => Err(MalformedMessage::Version(code >> 16, code & 0xffff)),
     }
 }
 

@@ -11,17 +11,17 @@ use tokio::{
 
 use super::{
     cancel,
-    error::{Refusal, refuse},
-    keyed::Keyed,
+    error::{SessionRefusal, refuse},
+    keyed::KeyScanningStream,
     message::{self, CancelKey, HEAD, Start, TLS_HANDSHAKE},
 };
 use crate::proxy::{
-    net::{endpoints::Origin, relay::relay},
+    net::{endpoints::Endpoints, relay::relay},
     routing::routes::{Frontend, Site},
     server::{proxy_protocol, worker::Worker},
     tls::{
-        session_info::Session,
-        terminator::{self, Secured},
+        session_info::TlsSession,
+        terminator::{self, SecuredStream},
     },
     upstream::tcp,
 };
@@ -35,7 +35,7 @@ const UNWILLING: &[u8] = b"N";
 /// What a client wants once it has introduced itself.
 enum Wish {
     Session {
-        stream: Secured,
+        stream: SecuredStream,
         site: Arc<Site>,
         startup: Bytes,
     },
@@ -52,17 +52,17 @@ pub(crate) async fn serve(
     worker: &Rc<Worker>,
     frontend: &Frontend,
     stream: TcpStream,
-    origin: &Origin,
+    endpoints: &Endpoints,
 ) -> io::Result<()> {
     let introduced =
-        timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream, origin));
+        timeout(worker.settings.handshake_timeout, introduce(worker, frontend, stream, endpoints));
     match introduced.await?? {
         Wish::Session { stream, site, startup } => {
-            session(worker, &site, stream, startup, origin).await
+            session(worker, &site, stream, startup, endpoints).await
         }
         Wish::Cancel { key, site, mut stream } => {
             let sites = site.map_or_else(|| frontend.sites().cloned().collect(), |site| vec![site]);
-            cancel::deliver(worker, &sites, &key, origin).await;
+            cancel::deliver(worker, &sites, &key, endpoints).await;
             // In order, whatever its other end thinks of it.
             let _ = stream.shutdown().await;
             Ok(())
@@ -75,7 +75,7 @@ async fn introduce(
     worker: &Worker,
     frontend: &Frontend,
     mut stream: TcpStream,
-    origin: &Origin,
+    endpoints: &Endpoints,
 ) -> io::Result<Wish> {
     let mut asked_for_gss = false;
     let is_direct = loop {
@@ -100,12 +100,12 @@ async fn introduce(
                 return Ok(Wish::Cancel { key, site: None, stream: Box::new(stream) });
             }
             Start::Session => {
-                refuse(&mut stream, Refusal::Unencrypted).await?;
+                refuse(&mut stream, SessionRefusal::Unencrypted).await?;
                 return Err(io::Error::other("a session without TLS"));
             }
         }
     };
-    let address = origin.server.ip();
+    let address = endpoints.server.ip();
     let find = |name: Option<&str>| frontend.site(name).cloned();
     let accepted = terminator::accept(stream, find, address, &worker.handshakes, &worker.names);
     let (mut stream, site) = accepted.await?;
@@ -141,23 +141,24 @@ async fn start<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Start, Bytes
 async fn session(
     worker: &Rc<Worker>,
     site: &Arc<Site>,
-    mut stream: Secured,
+    mut stream: SecuredStream,
     startup: Bytes,
-    origin: &Origin,
+    endpoints: &Endpoints,
 ) -> io::Result<()> {
     site.running().count();
-    let passage = match tcp::connect(&worker.upstreams, site, origin.client.ip()).await {
+    let passage = match tcp::connect(&worker.upstreams, site, endpoints.client.ip()).await {
         Ok(passage) => passage,
         Err(fault) => {
             site.running().count_failed();
-            refuse(&mut stream, Refusal::Unavailable(fault)).await?;
+            refuse(&mut stream, SessionRefusal::Unavailable(fault)).await?;
             return Err(io::Error::other(fault));
         }
     };
-    let facts = site.proxy_proto.map(|_| Session::of(stream.get_ref().1));
+    let facts = site.proxy_proto.map(|_| TlsSession::of(stream.get_ref().1));
     let ahead =
-        [proxy_protocol::announce(site.proxy_proto, origin, facts.as_ref()), startup].concat();
-    let backend = Keyed::new(passage.stream, worker.cancel_keys.clone(), passage.address);
-    let silence = site.silence(&worker.settings);
-    relay((stream, ahead.into()), (backend, Bytes::new()), silence).await
+        [proxy_protocol::announce(site.proxy_proto, endpoints, facts.as_ref()), startup].concat();
+    let backend =
+        KeyScanningStream::new(passage.stream, worker.cancel_keys.clone(), passage.address);
+    let timeouts = site.timeouts(&worker.settings);
+    relay((stream, ahead.into()), (backend, Bytes::new()), timeouts).await
 }

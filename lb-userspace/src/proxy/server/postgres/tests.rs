@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::message::{CancelKey, KeyScan, Malformed, Start, parse_start};
+use super::message::{CancelKey, KeyScan, MalformedMessage, Start, parse_start};
 
 fn message(length: u32, code: u32, body: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], &code.to_be_bytes(), body].concat()
@@ -45,19 +45,27 @@ fn what_a_client_may_begin_with() {
 
 #[test]
 fn what_is_not_postgresql_is_refused() {
-    let rows: &[(&str, Vec<u8>, Malformed)] = &[
-        ("HTTP", b"GET / HTTP/1.1".to_vec(), Malformed::Length(0x4745_5420)),
-        ("length 0", message(0, 80_877_103, &[]), Malformed::Length(0)),
-        ("no code", message(4, 80_877_103, &[]), Malformed::Length(4)),
-        ("a startup message too long", message(10_001, 0x3_0000, &[]), Malformed::Length(10_001)),
-        ("protocol 2", message(296, 0x2_0000, &[]), Malformed::Version(2, 0)),
-        ("protocol 4", message(8, 0x4_0001, &[]), Malformed::Version(4, 1)),
-        ("another request code", message(8, 80_877_105, &[]), Malformed::Version(1234, 5681)),
-        ("SSLRequest with more", message(9, 80_877_103, &[0]), Malformed::Length(9)),
-        ("GSSENCRequest with more", message(12, 80_877_104, &[0; 4]), Malformed::Length(12)),
-        ("a cancel request without key", message(8, 80_877_102, &[]), Malformed::Length(8)),
-        ("a key too short", cancel(&[0; 7]), Malformed::Length(15)),
-        ("a key too long", cancel(&[0; 261]), Malformed::Length(269)),
+    let rows: &[(&str, Vec<u8>, MalformedMessage)] = &[
+        ("HTTP", b"GET / HTTP/1.1".to_vec(), MalformedMessage::Length(0x4745_5420)),
+        ("length 0", message(0, 80_877_103, &[]), MalformedMessage::Length(0)),
+        ("no code", message(4, 80_877_103, &[]), MalformedMessage::Length(4)),
+        (
+            "a startup message too long",
+            message(10_001, 0x3_0000, &[]),
+            MalformedMessage::Length(10_001),
+        ),
+        ("protocol 2", message(296, 0x2_0000, &[]), MalformedMessage::Version(2, 0)),
+        ("protocol 4", message(8, 0x4_0001, &[]), MalformedMessage::Version(4, 1)),
+        (
+            "another request code",
+            message(8, 80_877_105, &[]),
+            MalformedMessage::Version(1234, 5681),
+        ),
+        ("SSLRequest with more", message(9, 80_877_103, &[0]), MalformedMessage::Length(9)),
+        ("GSSENCRequest with more", message(12, 80_877_104, &[0; 4]), MalformedMessage::Length(12)),
+        ("a cancel request without key", message(8, 80_877_102, &[]), MalformedMessage::Length(8)),
+        ("a key too short", cancel(&[0; 7]), MalformedMessage::Length(15)),
+        ("a key too long", cancel(&[0; 261]), MalformedMessage::Length(269)),
     ];
     for (what, bytes, why) in rows {
         assert_eq!(parse_start(bytes), Err(*why), "{what}");

@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 
 use crate::{
-    proxy::{net::endpoints::Origin, tls::session_info::Session},
+    proxy::{net::endpoints::Endpoints, tls::session_info::TlsSession},
     service::ProxyProtocol,
 };
 
@@ -14,11 +14,11 @@ use crate::{
 /// for what is known of a TLS `session`.
 pub(crate) fn announce(
     version: Option<ProxyProtocol>,
-    origin: &Origin,
-    session: Option<&Session>,
+    endpoints: &Endpoints,
+    session: Option<&TlsSession>,
 ) -> Bytes {
     let Some(version) = version else { return Bytes::new() };
-    let address = in_one_family(origin.client, origin.server);
+    let address = in_one_family(endpoints.client, endpoints.server);
     let address = ProxiedAddress::stream(address.0, address.1);
     let mut bytes = Vec::with_capacity(256);
     match version {
@@ -44,7 +44,7 @@ fn in_one_family(client: SocketAddr, server: SocketAddr) -> (SocketAddr, SocketA
     (mapped(client), mapped(server))
 }
 
-fn facts(session: &Session) -> Vec<Tlv<'_>> {
+fn facts(session: &TlsSession) -> Vec<Tlv<'_>> {
     let has_certificate = session.client_name.is_some();
     // We ask for a certificate only to verify it, and end the handshake if that fails.
     let unverified = u32::from(!has_certificate);

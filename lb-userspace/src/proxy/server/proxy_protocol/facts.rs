@@ -3,7 +3,7 @@
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-use super::malformed::Malformed;
+use super::malformed::MalformedHeader;
 
 /// The signature, version and command, family, length.
 const FIXED: usize = 16;
@@ -22,8 +22,8 @@ static SUM: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
 /// Checks a whole `header` of either version with addresses.
 ///
 /// # Errors
-/// [`Malformed::Facts`] and [`Malformed::Sum`].
-pub(crate) fn check(header: &[u8]) -> Result<(), Malformed> {
+/// [`MalformedHeader::Facts`] and [`MalformedHeader::Sum`].
+pub(crate) fn check(header: &[u8]) -> Result<(), MalformedHeader> {
     let begin = match header.get(FIXED - 3) {
         _ if header.starts_with(b"PROXY ") => return Ok(()),
         Some(&IPV4) => FIXED + 2 * (4 + 2),
@@ -39,11 +39,11 @@ pub(crate) fn check(header: &[u8]) -> Result<(), Malformed> {
                 sum.update(&[0; 4]);
                 sum.update(&header[at + 4..]);
                 if sum.finalize().to_be_bytes() != value {
-                    return Err(Malformed::Sum);
+                    return Err(MalformedHeader::Sum);
                 }
             }
             (CRC32C, _) | (UNIQUE_ID, TOO_LONG_ID..) | (SSL, ..SSL_FIXED) => {
-                return Err(Malformed::Facts);
+                return Err(MalformedHeader::Facts);
             }
             (SSL, _) => {
                 let within = Facts { header: &header[..at + value.len()], at: at + SSL_FIXED };
@@ -64,7 +64,7 @@ struct Facts<'h> {
 }
 
 impl<'h> Iterator for Facts<'h> {
-    type Item = Result<(u8, usize, &'h [u8]), Malformed>;
+    type Item = Result<(u8, usize, &'h [u8]), MalformedHeader>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.header.get(self.at..).filter(|rest| !rest.is_empty())?;
@@ -74,6 +74,6 @@ impl<'h> Iterator for Facts<'h> {
             Some((kind, begin, self.header.get(begin..end)?))
         });
         self.at = fact.map_or(self.header.len(), |(_, begin, value)| begin + value.len());
-        Some(fact.ok_or(Malformed::Facts))
+        Some(fact.ok_or(MalformedHeader::Facts))
     }
 }

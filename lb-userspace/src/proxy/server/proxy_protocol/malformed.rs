@@ -5,7 +5,7 @@ pub(crate) const LONGEST: usize = 4096;
 
 /// Why what came is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
+pub(crate) enum MalformedHeader {
     #[error("no PROXY protocol header where one is demanded")]
     NoHeader,
     #[error("a PROXY protocol header of more than {LONGEST} bytes")]

@@ -11,5 +11,5 @@ mod tests;
 
 pub(crate) use self::{
     announce::announce,
-    receive::{Announced, receive},
+    receive::{ReceivedHeader, receive},
 };

@@ -10,12 +10,12 @@ use tokio::{
 
 use super::{
     facts,
-    malformed::{LONGEST, Malformed},
+    malformed::{LONGEST, MalformedHeader},
 };
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Announced {
+pub(crate) enum ReceivedHeader {
     /// The proxy speaks for itself, as in a health check.
     Itself,
     Client {
@@ -28,32 +28,32 @@ pub(crate) enum Announced {
 /// `None`: more is needed to tell.
 ///
 /// # Errors
-/// [`Malformed`]: no continuation of `bytes` is a header that we take.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Announced, usize)>, Malformed> {
+/// [`MalformedHeader`]: no continuation of `bytes` is a header that we take.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(ReceivedHeader, usize)>, MalformedHeader> {
     if !may_become_header(bytes) {
-        return Err(Malformed::NoHeader);
+        return Err(MalformedHeader::NoHeader);
     }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     let (header, length) = match ProxyHeader::parse(bytes, config) {
         Ok(parsed) => parsed,
         Err(proxy_header::Error::BufferTooShort) if bytes.len() >= LONGEST => {
-            return Err(Malformed::TooLong);
+            return Err(MalformedHeader::TooLong);
         }
         Err(proxy_header::Error::BufferTooShort) => return Ok(None),
-        Err(_) => return Err(Malformed::NoHeader),
+        Err(_) => return Err(MalformedHeader::NoHeader),
     };
     if length > LONGEST {
-        return Err(Malformed::TooLong);
+        return Err(MalformedHeader::TooLong);
     }
     let Some(address) = header.proxied_address() else {
-        return Ok(Some((Announced::Itself, length)));
+        return Ok(Some((ReceivedHeader::Itself, length)));
     };
     if address.protocol != Protocol::Stream {
-        return Err(Malformed::Datagrams);
+        return Err(MalformedHeader::Datagrams);
     }
     facts::check(&bytes[..length])?;
     let (client, server) = (address.source, address.destination);
-    Ok(Some((Announced::Client { client, server }, length)))
+    Ok(Some((ReceivedHeader::Client { client, server }, length)))
 }
 
 /// Whether `bytes` and the signature of either version agree as far as both go.
@@ -68,8 +68,8 @@ fn may_become_header(bytes: &[u8]) -> bool {
 /// Takes the header off the beginning of `stream`, and not a byte more.
 ///
 /// # Errors
-/// Those of the stream; `InvalidData` for [`Malformed`]; `UnexpectedEof`.
-pub(crate) async fn receive(stream: &mut TcpStream) -> io::Result<Announced> {
+/// Those of the stream; `InvalidData` for [`MalformedHeader`]; `UnexpectedEof`.
+pub(crate) async fn receive(stream: &mut TcpStream) -> io::Result<ReceivedHeader> {
     let mut bytes = Vec::new();
     let mut ahead = [0; 512];
     loop {

@@ -8,7 +8,7 @@ use crate::settings::CertificateFiles;
 
 /// Its text has the cause in it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CertificateError {
     #[error("cannot read {what} from {path}: {cause}", path = path.display())]
     Pem { what: &'static str, path: PathBuf, cause: pem::Error },
     #[error("cannot read the directory {path}: {cause}", path = path.display())]

@@ -12,7 +12,7 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use super::{error::Error, validity::Validity};
+use super::{error::CertificateError, validity::Validity};
 use crate::settings::CertificateFiles;
 
 pub(crate) type Key = Arc<CertifiedKey>;
@@ -40,13 +40,13 @@ impl Subjects {
 }
 
 /// A certificate that answers for nothing is good as the default one only.
-pub(crate) fn load(pair: &CertificateFiles, is_default: bool) -> Result<Loaded, Error> {
+pub(crate) fn load(pair: &CertificateFiles, is_default: bool) -> Result<Loaded, CertificateError> {
     let key = load_pair(pair)?;
     let subjects = subjects(&key, &pair.cert)?;
     if subjects == Subjects::default() && !is_default {
-        return Err(Error::Nameless(pair.cert.clone()));
+        return Err(CertificateError::Nameless(pair.cert.clone()));
     }
-    let validity = Validity::of(&key.cert).ok_or_else(|| Error::Malformed {
+    let validity = Validity::of(&key.cert).ok_or_else(|| CertificateError::Malformed {
         path: pair.cert.clone(),
         reason: "a certificate of its chain cannot be read".to_owned(),
     })?;
@@ -54,31 +54,35 @@ pub(crate) fn load(pair: &CertificateFiles, is_default: bool) -> Result<Loaded, 
 }
 
 /// All certificates in a file, at least one.
-pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|cause| Error::Pem { what: "certificates", path: path.to_owned(), cause })?;
+        .map_err(|cause| CertificateError::Pem {
+            what: "certificates",
+            path: path.to_owned(),
+            cause,
+        })?;
     if chain.is_empty() {
-        return Err(Error::Empty(path.to_owned()));
+        return Err(CertificateError::Empty(path.to_owned()));
     }
     Ok(chain)
 }
 
-fn load_pair(pair: &CertificateFiles) -> Result<CertifiedKey, Error> {
+fn load_pair(pair: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
     let chain = read_chain(&pair.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|cause| Error::Pem {
+    let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|cause| CertificateError::Pem {
         what: "a key",
         path: pair.key.clone(),
         cause,
     })?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|source| match source {
-        rustls::Error::InconsistentKeys(_) => Error::Mismatch(pair.clone()),
-        cause => Error::Unusable { path: pair.key.clone(), cause },
+        rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch(pair.clone()),
+        cause => CertificateError::Unusable { path: pair.key.clone(), cause },
     })
 }
 
-fn subjects(key: &CertifiedKey, path: &Path) -> Result<Subjects, Error> {
-    let malformed = |reason: String| Error::Malformed { path: path.to_owned(), reason };
+fn subjects(key: &CertifiedKey, path: &Path) -> Result<Subjects, CertificateError> {
+    let malformed = |reason: String| CertificateError::Malformed { path: path.to_owned(), reason };
     let leaf = webpki::EndEntityCert::try_from(&key.cert[0]);
     let leaf = leaf.map_err(|error| malformed(error.to_string()))?;
     let names = leaf.valid_dns_names().map(str::to_ascii_lowercase).collect();

@@ -11,7 +11,7 @@ mod subject;
 mod validity;
 
 pub use self::{
-    error::Error,
+    error::CertificateError,
     store::{CertificateStore, Held},
     validity::Validity,
 };

@@ -13,7 +13,7 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
-use super::{error::Error, load::Key, subject::Subject};
+use super::{error::CertificateError, load::Key, subject::Subject};
 
 /// Certificates that are kept. Clients may ask for any name, and a name that was forgotten gets a new
 /// one when it is asked for again.
@@ -32,7 +32,7 @@ pub(crate) struct SelfSigned {
 impl SelfSigned {
     /// The same for all ports and configurations of this process, so that a client that has accepted
     /// one is not asked again.
-    pub fn shared() -> Result<Arc<Self>, Error> {
+    pub fn shared() -> Result<Arc<Self>, CertificateError> {
         static SHARED: OnceLock<Arc<SelfSigned>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {
             return Ok(shared.clone());
@@ -41,12 +41,14 @@ impl SelfSigned {
         Ok(SHARED.get_or_init(|| made).clone())
     }
 
-    fn new() -> Result<Self, Error> {
+    fn new() -> Result<Self, CertificateError> {
         let pair = KeyPair::generate()?;
         let der = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
         let signing = aws_lc_rs::sign::any_supported_type(&der);
-        let unusable =
-            |cause| Error::Unusable { path: "the self-signed certificate".into(), cause };
+        let unusable = |cause| CertificateError::Unusable {
+            path: "the self-signed certificate".into(),
+            cause,
+        };
         Ok(Self {
             pair,
             signing: signing.map_err(unusable)?,

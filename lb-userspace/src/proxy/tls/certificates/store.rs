@@ -16,7 +16,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use super::{
     by_subject::Certificates,
     directory,
-    error::Error,
+    error::CertificateError,
     load::{Loaded, load},
     validity::{Stage, Validity},
 };
@@ -83,7 +83,7 @@ impl CertificateStore {
     /// Reads all of `sources`. What is not sound costs its own names alone, and is read again when
     /// it changes: each such pair and directory is told beside the store.
     #[must_use]
-    pub fn open(sources: &[CertificateSource]) -> (Arc<Self>, Vec<Error>) {
+    pub fn open(sources: &[CertificateSource]) -> (Arc<Self>, Vec<CertificateError>) {
         let store = Self {
             sources: sources.to_vec(),
             default: sources.iter().find_map(|source| match source {
@@ -140,7 +140,7 @@ impl CertificateStore {
     ///
     /// # Errors
     /// Each directory that cannot be read and each pair that is not sound, once for each change.
-    pub fn refresh(&self) -> Result<(), Vec<Error>> {
+    pub fn refresh(&self) -> Result<(), Vec<CertificateError>> {
         let mut known = self.lock();
         let (look, mut errors) = self.look(&mut known);
         let is_new = look.len() != known.pairs.len()
@@ -198,7 +198,7 @@ impl CertificateStore {
 
     /// The files as they are now, and the directories that could be read last time and no more:
     /// what vanished whole is more likely unmounted than meant, so its pairs stay as they were.
-    fn look(&self, known: &mut Known) -> (Look, Vec<Error>) {
+    fn look(&self, known: &mut Known) -> (Look, Vec<CertificateError>) {
         let (mut look, mut errors) = (Look::new(), Vec::new());
         let mut unreadable = BTreeSet::new();
         let stamped = |files: CertificateFiles| {
@@ -216,7 +216,7 @@ impl CertificateStore {
                         let inside = known.pairs.iter().filter(|(it, _)| it.cert.starts_with(path));
                         look.extend(inside.map(|(files, pair)| (files.clone(), pair.stamps)));
                         if !known.unreadable.contains(path) {
-                            errors.push(Error::Directory { path: path.clone(), cause });
+                            errors.push(CertificateError::Directory { path: path.clone(), cause });
                         }
                         unreadable.insert(path.clone());
                     }
@@ -228,7 +228,7 @@ impl CertificateStore {
     }
 
     /// Loads what differs from what is known, and makes the result current.
-    fn take(&self, known: &mut Known, look: Look) -> Vec<Error> {
+    fn take(&self, known: &mut Known, look: Look) -> Vec<CertificateError> {
         let mut errors = Vec::new();
         let mut before = std::mem::take(&mut known.pairs);
         for (files, stamps) in look {

@@ -22,29 +22,32 @@ use tokio::{
 };
 
 use crate::proxy::{
-    downstream::request_body::{Progress, RequestBody},
+    downstream::request_body::{BodyProgress, RequestBody},
     http::fault::Fault,
-    net::{coalesce::Gathering, early_response::Hearing, timer::Alarm, waker::Bell},
+    net::{
+        coalesce::CoalescedWrites, early_response::EarlyResponseStream, timer::LazyTimer,
+        waker::CoalescingWaker,
+    },
 };
 
-type Driver = Connection<TokioIo<Hearing<Gathering>>, RequestBody>;
+type Driver = Connection<TokioIo<EarlyResponseStream<CoalescedWrites>>, RequestBody>;
 
 /// What is read ahead of a client that takes nothing, and the largest header section of a response.
 const BUFFER: usize = 128 * 1024;
 
 /// The connection is polled inside the task of the request that uses it: no wake-up crosses
 /// tasks, which is most of what a proxied request costs otherwise.
-pub(crate) struct Upstream {
+pub(crate) struct H1Connection {
     sender: SendRequest<RequestBody>,
     driver: Option<Driver>,
     /// The driver has come to its end and must not be polled again.
     is_finished: bool,
     /// It serves no other request, see [`is_spent`].
     is_spent: bool,
-    /// Set where a task of its own drives the connection, see [`Upstream::detach`].
+    /// Set where a task of its own drives the connection, see [`H1Connection::detach`].
     detached: Option<Detached>,
-    alarm: Alarm,
-    bell: Bell,
+    timer: LazyTimer,
+    waker: CoalescingWaker,
 }
 
 struct Detached(AbortHandle);
@@ -57,12 +60,12 @@ impl Drop for Detached {
 
 /// How long a request may take.
 #[derive(Clone, Copy)]
-pub(crate) struct Allowance {
+pub(crate) struct ResponseTimeouts {
     /// From the end of the request to the response's header.
     pub response_header: Duration,
 }
 
-pub(crate) enum Failure {
+pub(crate) enum SendFailure {
     /// Nothing of the request was sent.
     Unsent(Box<Request<RequestBody>>),
     /// The connection ended before a whole response header.
@@ -82,9 +85,9 @@ pub(crate) enum Failure {
     Overdue,
 }
 
-impl Upstream {
+impl H1Connection {
     pub async fn open(stream: TcpStream) -> hyper::Result<Box<Self>> {
-        let io = TokioIo::new(Hearing::new(Gathering(stream)));
+        let io = TokioIo::new(EarlyResponseStream::new(CoalescedWrites(stream)));
         let opened = http1::Builder::new().max_buf_size(BUFFER).handshake(io);
         let (sender, driver) = opened.await?;
         Ok(Box::new(Self {
@@ -93,8 +96,8 @@ impl Upstream {
             is_finished: false,
             is_spent: false,
             detached: None,
-            alarm: Alarm::default(),
-            bell: Bell::default(),
+            timer: LazyTimer::default(),
+            waker: CoalescingWaker::default(),
         }))
     }
 
@@ -106,11 +109,11 @@ impl Upstream {
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         // What has been read with the response's head, most often.
-        if let Poll::Ready(done) = self.bell.look(&mut work) {
+        if let Poll::Ready(done) = self.waker.poll_quietly(&mut work) {
             return Poll::Ready(done);
         }
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
-        self.bell.attend(cx, |cx| {
+        self.waker.poll_inside(cx, |cx| {
             drive(driver, is_finished, cx);
             work(cx)
         })
@@ -122,24 +125,24 @@ impl Upstream {
             return false;
         }
         // Nothing new since it was polled, if nothing called.
-        if self.bell.has_called() || !self.sender.is_ready() {
+        if self.waker.was_woken() || !self.sender.is_ready() {
             let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
-            let _ = self.bell.attend(&mut Context::from_waker(Waker::noop()), |cx| {
+            let _ = self.waker.poll_inside(&mut Context::from_waker(Waker::noop()), |cx| {
                 drive(driver, is_finished, cx);
                 Poll::Ready(())
             });
         }
-        self.bell.leave();
+        self.waker.detach();
         !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
     }
 
     pub async fn send(
         &mut self,
         request: Box<Request<RequestBody>>,
-        allowance: Allowance,
-    ) -> Result<Box<Response<Incoming>>, Failure> {
+        response_timeouts: ResponseTimeouts,
+    ) -> Result<Box<Response<Incoming>>, SendFailure> {
         let progress = request.body().progress();
-        let mut clock = Clock::new(progress.clone(), allowance);
+        let mut clock = ResponseClock::new(progress.clone(), response_timeouts);
         let sending = self.sender.try_send_request(*request);
         let mut sending = pin!(sending);
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
@@ -153,13 +156,13 @@ impl Upstream {
                 *driver = None;
                 return sending.as_mut().poll(cx).map(Ok);
             }
-            let overdue = self.alarm.poll(cx, clock.deadline());
+            let overdue = self.timer.poll(cx, clock.deadline());
             overdue.map(|()| Err(clock.late()))
         };
-        let sent = poll_fn(|cx| self.bell.attend(cx, &mut poll)).await?;
+        let sent = poll_fn(|cx| self.waker.poll_inside(cx, &mut poll)).await?;
         let response = sent.map_err(|mut error| match error.take_message() {
-            Some(request) => Failure::Unsent(Box::new(request)),
-            None => Failure::classify(&error.into_error(), progress.as_deref()),
+            Some(request) => SendFailure::Unsent(Box::new(request)),
+            None => SendFailure::classify(&error.into_error(), progress.as_deref()),
         })?;
         self.is_spent = is_spent(&response);
         Ok(Box::new(response))
@@ -210,18 +213,18 @@ fn is_spent(response: &Response<Incoming>) -> bool {
 }
 
 /// What a request waits for, and until when.
-pub(crate) struct Clock {
-    progress: Option<Rc<Progress>>,
-    allowance: Allowance,
+pub(crate) struct ResponseClock {
+    progress: Option<Rc<BodyProgress>>,
+    response_timeouts: ResponseTimeouts,
     sent: Option<Instant>,
 }
 
-impl Clock {
-    pub fn new(progress: Option<Rc<Progress>>, allowance: Allowance) -> Self {
-        Self { progress, allowance, sent: None }
+impl ResponseClock {
+    pub fn new(progress: Option<Rc<BodyProgress>>, response_timeouts: ResponseTimeouts) -> Self {
+        Self { progress, response_timeouts, sent: None }
     }
 
-    fn in_body(&self) -> Option<&Progress> {
+    fn in_body(&self) -> Option<&BodyProgress> {
         self.progress.as_deref().filter(|progress| !progress.is_done())
     }
 
@@ -230,21 +233,21 @@ impl Clock {
             return progress.deadline();
         }
         let sent = *self.sent.get_or_insert_with(Instant::now);
-        sent + self.allowance.response_header
+        sent + self.response_timeouts.response_header
     }
 
-    pub fn late(&self) -> Failure {
+    pub fn late(&self) -> SendFailure {
         match self.in_body() {
-            Some(progress) if progress.waits_for_client() => Failure::SlowBody,
-            _ => Failure::Overdue,
+            Some(progress) if progress.waits_for_client() => SendFailure::SlowBody,
+            _ => SendFailure::Overdue,
         }
     }
 }
 
-impl Failure {
-    pub fn classify(error: &hyper::Error, progress: Option<&Progress>) -> Self {
+impl SendFailure {
+    pub fn classify(error: &hyper::Error, progress: Option<&BodyProgress>) -> Self {
         tracing::debug!(%error, "request to backend failed");
-        if let Some(fault) = progress.and_then(Progress::fault) {
+        if let Some(fault) = progress.and_then(BodyProgress::fault) {
             Self::Body(fault)
         } else if error.is_parse_too_large() {
             Self::TooLarge

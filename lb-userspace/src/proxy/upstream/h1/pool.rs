@@ -5,10 +5,10 @@ use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
 use tokio::time::Instant;
 
-use super::connection::Upstream;
+use super::connection::H1Connection;
 use crate::load::LoadSlot;
 
-pub(crate) struct Pools {
+pub(crate) struct H1Pool {
     /// By slot; the longest idle first. A slot may come to belong to another address.
     idle: RefCell<Vec<Vec<Idle>>>,
     max_idle: usize,
@@ -16,18 +16,18 @@ pub(crate) struct Pools {
 }
 
 struct Idle {
-    upstream: Box<Upstream>,
+    upstream: Box<H1Connection>,
     address: SocketAddr,
     since: Instant,
 }
 
-impl Pools {
+impl H1Pool {
     pub fn new(max_idle: usize, idle_timeout: Duration) -> Self {
         Self { idle: RefCell::default(), max_idle, idle_timeout }
     }
 
     /// A connection that can take a request, as far as we know by now.
-    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Box<Upstream>> {
+    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Box<H1Connection>> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(slot.0 as usize)?;
         loop {
@@ -39,7 +39,7 @@ impl Pools {
     }
 
     /// Keeps `upstream`, or closes it where enough are kept.
-    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Box<Upstream>) {
+    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Box<H1Connection>) {
         let mut pools = self.idle.borrow_mut();
         let index = slot.0 as usize;
         if pools.len() <= index {

@@ -40,7 +40,7 @@ const LIFE: u32 = 1 << 28;
 
 type Drive = Driver<TokioIo<TcpStream>, RequestBody, Beside>;
 
-pub(crate) struct Connection {
+pub(crate) struct H2Connection {
     sender: SendRequest<RequestBody>,
     link: Rc<Link>,
     /// Keeps what `link` looks at.
@@ -110,7 +110,7 @@ impl<F: Future + 'static> Executor<F> for Beside {
     }
 }
 
-impl Connection {
+impl H2Connection {
     /// Opens one and awaits the server's settings: only they say how many requests may be sent, and
     /// that it speaks HTTP/2. Whoever waits for a stream is told of every change.
     pub async fn open(

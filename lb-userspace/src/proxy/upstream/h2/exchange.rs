@@ -7,17 +7,17 @@ use h2::Reason;
 use hyper::{Request, Uri, Version, header};
 use tokio::time::Instant;
 
-use super::pool::Stream;
+use super::pool::H2Stream;
 use crate::proxy::{
-    downstream::request_body::{Progress, RequestBody},
+    downstream::request_body::{BodyProgress, RequestBody},
     http::fault::Fault,
-    net::timer::Alarm,
+    net::timer::LazyTimer,
     routing::routes::Site,
     upstream::{
-        h1::connection::{Clock, Failure},
+        h1::connection::{ResponseClock, SendFailure},
         lease::Carrier,
-        outcome::{Answered, Refusal, by},
-        request_copy::Spare,
+        outcome::{Answered, AttemptError, before},
+        request_copy::RequestCopy,
         upstreams::Upstreams,
     },
 };
@@ -43,35 +43,35 @@ pub(crate) async fn send(
     upstreams: &Upstreams,
     address: SocketAddr,
     deadline: Option<Instant>,
-    spare: &Spare<'_>,
+    copy: &RequestCopy<'_>,
     mut request: Box<Request<RequestBody>>,
-) -> Result<Answered, Refusal> {
+) -> Result<Answered, AttemptError> {
     let mut why = Fault::Closed;
     let mut was_repeated = false;
     for _ in 0..MOST {
-        let stream = by(deadline, upstreams.http2.stream(&upstreams.dialer, address)).await;
-        let stream = match stream.ok_or(Refusal::Final(Fault::ReplayTimeout))? {
+        let stream = before(deadline, upstreams.h2_pool.stream(&upstreams.dialer, address)).await;
+        let stream = match stream.ok_or(AttemptError::Final(Fault::ReplayTimeout))? {
             Ok(stream) => stream,
-            Err(fault) => return Err(Refusal::Elsewhere(request, fault)),
+            Err(fault) => return Err(AttemptError::Elsewhere(request, fault)),
         };
-        readdress(&mut request).ok_or(Refusal::Final(Fault::BadHost))?;
+        readdress(&mut request).ok_or(AttemptError::Final(Fault::BadHost))?;
         let was_kept = stream.is_kept();
         request = match send_over(upstreams, stream, request).await {
             Ok(answered) => return Ok(answered),
-            Err(Failure::Unsent(unsent)) => restored(unsent),
-            Err(Failure::Refused) => {
+            Err(SendFailure::Unsent(unsent)) => restored(unsent),
+            Err(SendFailure::Refused) => {
                 why = Fault::Refused;
-                spare.whole().await.map_err(|fault| Refusal::Final(of_lost_body(fault)))?
+                copy.whole().await.map_err(|fault| AttemptError::Final(of_lost_body(fault)))?
             }
             // As by HTTP/1, once: the connection may have been closed before the request came.
-            Err(Failure::Closed) if was_kept && !was_repeated => {
+            Err(SendFailure::Closed) if was_kept && !was_repeated => {
                 was_repeated = true;
-                spare.again().ok_or(Refusal::Final(Fault::Closed))?
+                copy.again().ok_or(AttemptError::Final(Fault::Closed))?
             }
-            Err(failure) => return Err(Refusal::Final((&failure).into())),
+            Err(failure) => return Err(AttemptError::Final((&failure).into())),
         };
     }
-    Err(Refusal::Elsewhere(request, why))
+    Err(AttemptError::Elsewhere(request, why))
 }
 
 /// The server did nothing, and so did we: the client may send the request again.
@@ -81,27 +81,27 @@ fn of_lost_body(fault: Fault) -> Fault {
 
 async fn send_over(
     upstreams: &Upstreams,
-    stream: Stream,
+    stream: H2Stream,
     request: Box<Request<RequestBody>>,
-) -> Result<Answered, Failure> {
+) -> Result<Answered, SendFailure> {
     let progress = request.body().progress();
     if let Some(progress) = &progress {
         // The stream is open until all of the body is sent, too.
         progress.hold(stream.held());
     }
-    let mut clock = Clock::new(progress.clone(), upstreams.allowance());
-    let mut alarm = Alarm::default();
+    let mut clock = ResponseClock::new(progress.clone(), upstreams.response_timeouts());
+    let mut timer = LazyTimer::default();
     let mut sender = stream.sender();
     let mut sending = pin!(sender.try_send_request(*request));
     let sent = poll_fn(|cx| {
         if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             return Poll::Ready(Ok(sent));
         }
-        alarm.poll(cx, clock.deadline()).map(|()| Err(clock.late()))
+        timer.poll(cx, clock.deadline()).map(|()| Err(clock.late()))
     });
     let sent = sent.await?;
     let response = sent.map_err(|mut error| match error.take_message() {
-        Some(request) => Failure::Unsent(Box::new(request)),
+        Some(request) => SendFailure::Unsent(Box::new(request)),
         None => failure(&error.into_error(), progress.as_deref(), &stream),
     })?;
     let carrier = Carrier::Shared { _stream: stream };
@@ -109,21 +109,25 @@ async fn send_over(
 }
 
 /// Why no response came over `stream`.
-fn failure(error: &hyper::Error, progress: Option<&Progress>, stream: &Stream) -> Failure {
+fn failure(
+    error: &hyper::Error,
+    progress: Option<&BodyProgress>,
+    stream: &H2Stream,
+) -> SendFailure {
     let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<h2::Error>());
     match cause.filter(|cause| cause.is_remote()) {
         // Its number is above the last one that the server says it has looked at.
         Some(cause) if cause.is_go_away() => {
             stream.connection().end();
-            Failure::Refused
+            SendFailure::Refused
         }
         Some(cause) if cause.reason() == Some(Reason::REFUSED_STREAM) => {
             stream.connection().refused();
-            Failure::Refused
+            SendFailure::Refused
         }
-        _ => match Failure::classify(error, progress) {
+        _ => match SendFailure::classify(error, progress) {
             // The server had the request, and may have done something.
-            Failure::Closed if cause.is_some_and(h2::Error::is_reset) => Failure::Reset,
+            SendFailure::Closed if cause.is_some_and(h2::Error::is_reset) => SendFailure::Reset,
             failure => failure,
         },
     }

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::connection::Connection;
+use super::connection::H2Connection;
 use crate::proxy::{
     downstream::request_body::RequestBody, http::fault::Fault, upstream::dialer::Dialer,
 };
@@ -28,7 +28,7 @@ use crate::{
 const MOST: usize = 256;
 
 #[derive(Default)]
-pub(crate) struct Connections {
+pub(crate) struct H2Pool {
     servers: RefCell<HashMap<SocketAddr, Rc<Server>>>,
     /// Where connections are what is counted: those that are in use.
     counted: RefCell<HashMap<LoadSlot, Weak<Permit>>>,
@@ -36,7 +36,7 @@ pub(crate) struct Connections {
 
 struct Server {
     /// The oldest first, which is used first, so that the others may grow idle.
-    open: RefCell<Vec<Rc<Connection>>>,
+    open: RefCell<Vec<Rc<H2Connection>>>,
     /// Connections that are being opened.
     dialling: Cell<usize>,
     /// Requests that wait for a stream without opening one.
@@ -50,15 +50,15 @@ struct Server {
 
 /// A request's place on a connection, until the last clone is dropped.
 #[derive(Clone)]
-pub(crate) struct Stream(Rc<Place>);
+pub(crate) struct H2Stream(Rc<Place>);
 
 struct Place {
-    connection: Rc<Connection>,
+    connection: Rc<H2Connection>,
     server: Rc<Server>,
     is_kept: bool,
 }
 
-impl Stream {
+impl H2Stream {
     /// The place, to be held beside.
     pub fn held(&self) -> Rc<dyn Any> {
         self.0.clone()
@@ -68,7 +68,7 @@ impl Stream {
         self.0.connection.sender()
     }
 
-    pub fn connection(&self) -> &Connection {
+    pub fn connection(&self) -> &H2Connection {
         &self.0.connection
     }
 
@@ -87,9 +87,9 @@ impl Drop for Place {
     }
 }
 
-impl Connections {
+impl H2Pool {
     /// A stream to the server at `address`, on a connection that has room or is opened for it.
-    pub async fn stream(&self, dialer: &Dialer, address: SocketAddr) -> Result<Stream, Fault> {
+    pub async fn stream(&self, dialer: &Dialer, address: SocketAddr) -> Result<H2Stream, Fault> {
         let server = self.server(address);
         match server.free() {
             Some(stream) => Ok(stream),
@@ -161,18 +161,22 @@ impl Server {
         })
     }
 
-    fn free(self: &Rc<Self>) -> Option<Stream> {
+    fn free(self: &Rc<Self>) -> Option<H2Stream> {
         let open = self.open.borrow();
         let connection = open.iter().find(|connection| connection.has_room())?;
         Some(self.stream(connection.clone()))
     }
 
-    fn stream(self: &Rc<Self>, connection: Rc<Connection>) -> Stream {
+    fn stream(self: &Rc<Self>, connection: Rc<H2Connection>) -> H2Stream {
         let is_kept = connection.enter();
-        Stream(Rc::new(Place { connection, server: self.clone(), is_kept }))
+        H2Stream(Rc::new(Place { connection, server: self.clone(), is_kept }))
     }
 
-    async fn wait(self: &Rc<Self>, dialer: &Dialer, address: SocketAddr) -> Result<Stream, Fault> {
+    async fn wait(
+        self: &Rc<Self>,
+        dialer: &Dialer,
+        address: SocketAddr,
+    ) -> Result<H2Stream, Fault> {
         let (failures, _) = self.failed.get();
         let waited = timeout(dialer.settings.dial_timeout, async {
             let _waiting = Counted::new(&self.waiting);
@@ -207,9 +211,13 @@ impl Server {
         self.open.borrow().len() + self.dialling.get() >= MOST
     }
 
-    async fn open(self: &Rc<Self>, dialer: &Dialer, address: SocketAddr) -> Result<Stream, Fault> {
+    async fn open(
+        self: &Rc<Self>,
+        dialer: &Dialer,
+        address: SocketAddr,
+    ) -> Result<H2Stream, Fault> {
         let dialling = Dialling::new(self);
-        let opened = Connection::open(dialer, address, self.news.clone()).await;
+        let opened = H2Connection::open(dialer, address, self.news.clone()).await;
         let stream = match opened {
             Ok(connection) => {
                 self.each.set(connection.capacity());
