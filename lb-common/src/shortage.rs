@@ -3,7 +3,7 @@
 use crate::{
     abi::{Answer, FlowKey, Slot, WAYS, flow_state},
     arrival::{Desk, Onward},
-    flow::UDP,
+    flow::{TCP, UDP},
     flow_table::{self, Trail, enter_answer, free_answer, slot_of, stands_for, way_where},
     in_place::FlowRef,
     open::{self, NONE, lay, note_deltas},
@@ -15,6 +15,11 @@ use crate::{
 /// Ends of ours looked at, those first that were given longest ago, for one whose flow is over. Of so
 /// few in all, the one that has been over for longest is taken, and of more the first.
 const AGED: u32 = 256;
+/// How far a new connection's first sequence number must be ahead of the last one's that is known: its
+/// FIN, and what it carried, may have come behind that.
+const AHEAD: u32 = 1 << 16;
+/// In the upper bit of when a flow was over: the backend may refuse another one from its end.
+const WAITS: u64 = 1 << 63;
 /// Times that another backend is looked for, as far as those that are found have no port left either.
 const BACKENDS: u32 = 5;
 
@@ -71,12 +76,12 @@ impl<T: Tables> Step<T> for Aged {
 #[inline(always)]
 fn consider<T: Tables>(tables: &T, onward: &mut Onward, number: u32) -> bool {
     let ends = ends(tables, onward);
-    if number as u64 >= ends || onward.oldest != NONE && ends > AGED as u64 {
+    if number as u64 >= ends || onward.age < WAITS && ends > AGED as u64 {
         return false;
     }
     let Some(flow) = flow_table::entry(tables, onward.flow) else { return false };
     let trail = lay(tables, flow, onward, onward.place.wrapping_add(number));
-    let since = answer_spent(tables, &flow.answer(), trail);
+    let since = answer_spent(tables, &flow.answer(), trail, u32::from_be_bytes(flow.sent()));
     if since < onward.age {
         (onward.oldest, onward.age) = (number, since);
     }
@@ -113,9 +118,9 @@ fn ends<T: Tables>(tables: &T, onward: &Onward) -> u64 {
 
 /// Since when, ns, nothing more is expected of the flow that answers with this key lead to: it is
 /// closed, or a datagram whose answer has come. 0: they lead nowhere. `u64::MAX`: the flow goes on, or
-/// there is no room for another.
+/// there is no room for another. With [`WAITS`]: not for a connection that begins with `first`.
 #[inline(always)]
-fn answer_spent<T: Tables>(tables: &T, key: &FlowKey, trail: Trail) -> u64 {
+fn answer_spent<T: Tables>(tables: &T, key: &FlowKey, trail: Trail, first: u32) -> u64 {
     let Some(bucket) = tables.answers(trail.bucket(tables.answer_mask())) else { return u64::MAX };
     let way = way_where(bucket, |word| trail.differs(word));
     if way >= WAYS {
@@ -124,10 +129,22 @@ fn answer_spent<T: Tables>(tables: &T, key: &FlowKey, trail: Trail) -> u64 {
     let answer = Answer(bucket.word(tables.launder(way)).load());
     let Some(tenant) = tables.tenant(answer.number()) else { return u64::MAX };
     let Some(word) = slot_of(tables, tenant) else { return u64::MAX };
-    if !is_spent(Slot(word.load()), tenant) || !tenant.is_from_backend(key) {
+    let slot = Slot(word.load());
+    if !is_spent(slot, tenant) || !tenant.is_from_backend(key) {
         return u64::MAX;
     }
-    tenant.last()
+    tenant.last() | waits(slot, tenant, first)
+}
+
+/// [`WAITS`] if the backend may keep its end of a closed flow in TIME-WAIT, and does not take a
+/// connection there that begins with this number (RFC 9293, 3.10.7.4), else 0. In arithmetic, since the
+/// kernel's verifier follows each branch for all ends that are looked at.
+#[inline(always)]
+fn waits(slot: Slot, flow: FlowRef, first: u32) -> u64 {
+    let ahead = first.wrapping_sub(u32::from_be_bytes(flow.sent()));
+    let is_behind = (ahead.wrapping_sub(AHEAD) >> 31) as u64;
+    let was_reset = slot.state() & flow_state::RESET != 0;
+    (is_behind & (flow.protocol() == TCP) as u64 & !was_reset as u64) << 63
 }
 
 /// Makes answers with this key lead to the flow with that number, if [`answer_spent`] allows it. The

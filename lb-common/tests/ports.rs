@@ -104,6 +104,40 @@ fn the_port_of_the_flow_that_ended_first_is_the_first_to_be_taken_again() {
     assert_eq!((model.load[0].get(), model.answers()), (8, 8));
 }
 
+/// Who closes first waits, and takes a new connection from the same end if that begins with a later number.
+#[test]
+fn an_end_is_taken_again_where_the_server_s_time_wait_allows_it() {
+    let vip = world::socket(VIPS[0], PORT);
+    let come = |model: &Model, nth, flags, number| {
+        let frame = tcp(Link::default(), client(0, nth), vip, flags, b"").sequenced(number);
+        assert!(is_steered(send(model, &frame)), "{flags} of {nth}");
+    };
+    for (ports, far) in [(4, 0x8000_0000_u32), (300, 0x7000_0000)] {
+        let model = model(ports);
+        let begins = |nth: u16| far.wrapping_sub(u32::from(nth).wrapping_mul(0x1000_0000));
+        (0..ports).for_each(|nth| come(&model, nth, "S", begins(nth)));
+        let sources: Vec<_> = (0..ports).map(|nth| source_of(&model, 0, nth)).collect();
+        for nth in 0..4 {
+            come(&model, nth, "A", begins(nth));
+            back(&model, 0, nth, "FA");
+            come(&model, nth, "FA", begins(nth));
+            model.now.add(SECOND);
+        }
+        // Of few, the first to end is the last whose number is passed. Of many, it has had its turn.
+        let (third, cases) = if ports == 4 { (0, 4) } else { (3, 3) };
+        let taken = [
+            (ports, begins(1) + 0x2_0000, 1),
+            (ports + 1, begins(2) + 0x2_0000, 2),
+            (ports + 2, begins(3) + 0xffff, third),
+            (ports + 3, begins(3) + 0x1_0000, 3),
+        ];
+        for (nth, number, taken) in taken.into_iter().take(cases) {
+            come(&model, nth, "S", number);
+            assert_eq!(source_of(&model, 0, nth), sources[taken], "{ports} ports, {nth}");
+        }
+    }
+}
+
 #[test]
 fn a_closed_flow_keeps_its_port_while_another_is_free() {
     let model = model(16);
