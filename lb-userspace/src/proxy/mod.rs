@@ -101,8 +101,9 @@ impl Proxy {
 
     /// Starts a thread per listener.
     ///
-    /// `region` is the node's. `ingress` is asked about connections to private services. Whoever holds `routes` may store new ones at any time: they apply
-    /// to the next connection, and to the next request of those that are open.
+    /// `region` is the node's. `ingress` is asked about connections to private services. Whoever
+    /// holds `routes` may store new ones at any time: they apply to the next connection, and to the
+    /// next request of those that are open.
     ///
     /// # Errors
     /// [`ProxyError`] for settings that cannot become headers, or when a thread cannot be started.

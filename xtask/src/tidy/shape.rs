@@ -33,10 +33,20 @@ fn full_folders(sources: &[Source]) -> Vec<Finding> {
     .collect()
 }
 
+/// A literal and an address stay whole, however long they are.
 fn long_lines(source: &Source) -> impl Iterator<Item = Finding> {
-    let lines = source.text.lines().map(|line| line.chars().count()).enumerate();
-    lines.filter(|(_, columns)| *columns > COLUMNS).map(|(at, columns)| {
-        source.finding(at + 1, format!("{columns} columns; break a line of more than {COLUMNS}"))
+    let lines = source.text.lines().zip(source.code.lines()).enumerate();
+    lines.filter_map(|(at, (line, code))| {
+        let columns = line.chars().count();
+        let indent = line.len() - line.trim_start().len();
+        let without_literals: usize = code.split_whitespace().map(|word| word.len() + 1).sum();
+        let is_literal = line.contains('"') && indent + without_literals <= COLUMNS;
+        let is_comment = line.trim_start().starts_with("//");
+        let is_whole = if is_comment { line.contains("://") } else { is_literal };
+        (columns > COLUMNS && !is_whole).then(|| {
+            source
+                .finding(at + 1, format!("{columns} columns; break a line of more than {COLUMNS}"))
+        })
     })
 }
 
@@ -104,6 +114,16 @@ mod tests {
             ("y/src/b.rs", "pub trait Gate {}\n"),
         ]);
         assert_eq!(found, ["x/src/b.rs:1: `Gate` is a type of x/src/a.rs:1 too"]);
+    }
+
+    #[test]
+    fn a_long_line_is_found_unless_it_is_a_literal_or_an_address() {
+        let long = "x".repeat(100);
+        let text =
+            format!("// {long}\n// <https://{long}>\nlet a = \"{long}\";\nlet {long} = 1;\n");
+        let found = messages(&[("x/src/a.rs", &text)]);
+        let lines: Vec<_> = found.iter().map(|found| found.split(':').nth(1)).collect();
+        assert_eq!(lines, [Some("1"), Some("4")], "{found:?}");
     }
 
     #[test]

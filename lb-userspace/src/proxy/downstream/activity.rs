@@ -50,7 +50,8 @@ pub(crate) struct Activity {
     has_withheld: Cell<bool>,
     /// Only of HTTP/1: what the backend says first.
     outbox: OnceCell<Arc<Outbox>>,
-    /// Only of HTTP/1: the client has ended its side amid an exchange, and hyper is yet to hear of it.
+    /// Only of HTTP/1: the client has ended its side amid an exchange, and hyper is yet to hear of
+    /// it.
     held: Cell<Option<Waker>>,
     is_half_closed: Cell<bool>,
     /// The latest request came by HTTP/1.0.
@@ -204,8 +205,8 @@ impl Activity {
         scanner.borrow_mut().look(bytes)
     }
 
-    /// The client has ended its side. Whether hyper hears of it later: behind a whole request the client
-    /// awaits the answer, which hyper would give up.
+    /// The client has ended its side. Whether hyper hears of it later: behind a whole request the
+    /// client awaits the answer, which hyper would give up.
     pub fn holds_end(&self, cx: &Context<'_>) -> bool {
         let scanner = self.scanner.as_ref().filter(|_| !self.is_settled());
         let holds = scanner.is_some_and(|scanner| !scanner.borrow().is_in_body());

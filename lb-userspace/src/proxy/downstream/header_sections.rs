@@ -1,9 +1,10 @@
-//! What the header sections of an HTTP/2 connection's requests may take of our memory, all together.
+//! What the header sections of an HTTP/2 connection's requests may take of our memory, all
+//! together.
 //!
-//! h2 reads all that there is before hyper asks for a request, and bounds a section by bytes, where a
-//! field of one byte takes a hundred of ours (sozu-proxy/sozu#1272, h2o/h2o#3597,
-//! php/frankenphp#2459). So the client's frames are looked at on their way to it: it gets no more than
-//! a few sections at a time, and none of too many fields.
+//! h2 reads all that there is before hyper asks for a request, and bounds a section by bytes, where
+//! a field of one byte takes a hundred of ours (sozu-proxy/sozu#1272, h2o/h2o#3597,
+//! php/frankenphp#2459). So the client's frames are looked at on their way to it: it gets no more
+//! than a few sections at a time, and none of too many fields.
 
 use std::{
     cell::Cell,

@@ -1,9 +1,9 @@
-//! What a backend says before its response (RFC 9110 15.2): whether it wants the request's body, and
-//! what the client is to hear already.
+//! What a backend says before its response (RFC 9110 15.2): whether it wants the request's body,
+//! and what the client is to hear already.
 //!
 //! hyper tells of interim responses of HTTP/1.1 backends and sends none but `100`. The others are
-//! put between its own writes on an HTTP/1.1 client's connection (`activity`). Streams of HTTP/2 and
-//! backends by HTTP/2 have no such place.
+//! put between its own writes on an HTTP/1.1 client's connection (`activity`). Streams of HTTP/2
+//! and backends by HTTP/2 have no such place.
 
 use std::{
     io,
@@ -25,7 +25,8 @@ use crate::proxy::{
     net::timer::LazyTimer,
 };
 
-/// A backend that has not said `100` within is taken for one that never does: it waits for the body.
+/// A backend that has not said `100` within is taken for one that never does: it waits for the
+/// body.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Kept for a client that takes nothing, in bytes. More is not passed on.
 const MOST: usize = 64 * 1024;

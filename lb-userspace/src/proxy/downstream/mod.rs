@@ -1,5 +1,5 @@
-//! The client's half of an exchange: its stream, its requests' bodies and its deadlines. Imports `net`
-//! and `http`.
+//! The client's half of an exchange: its stream, its requests' bodies and its deadlines. Imports
+//! `net` and `http`.
 
 pub(crate) mod activity;
 pub(crate) mod header_sections;

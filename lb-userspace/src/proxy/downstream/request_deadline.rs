@@ -2,8 +2,9 @@
 //!
 //! hyper asks a response's body for more only when the client has taken what there is, so that the
 //! body itself never learns of a client that takes nothing. Whoever drives the response looks at
-//! its `RequestDeadline` after each round and gives it up when its time has passed: for HTTP/1 the task of the
-//! connection, for HTTP/2 that of the stream, for which the client's socket says nothing.
+//! its `RequestDeadline` after each round and gives it up when its time has passed: for HTTP/1 the
+//! task of the connection, for HTTP/2 that of the stream, for which the client's socket says
+//! nothing.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,5 +1,5 @@
-//! A client's stream as hyper has it: what passes is seen, what hyper says of its own accord is kept
-//! back, and what backends say first is put between.
+//! A client's stream as hyper has it: what passes is seen, what hyper says of its own accord is
+//! kept back, and what backends say first is put between.
 
 use std::{
     io,
@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::activity::Activity;
 use crate::proxy::{http::h2_frames::TargetFragments, net::coalesce};
 
-/// A client's stream that tells its [`Activity`] what happens, and can give back what was read of it.
+/// A client's stream that tells its [`Activity`] what happens, and can give back what was read of
+/// it.
 pub(crate) struct ObservedStream<T> {
     pub stream: T,
     ahead: Bytes,
@@ -32,7 +33,8 @@ impl<T> ObservedStream<T> {
         Self { stream, ahead, activity, fragments, is_spoilt: false }
     }
 
-    /// What was read behind `before`. Of a malformed body hyper has what is sound, and then an error.
+    /// What was read behind `before`. Of a malformed body hyper has what is sound, and then an
+    /// error.
     fn saw(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         if let Some(fragments) = &mut self.fragments {
             return fragments.mark(&mut buf.filled_mut()[before..]);

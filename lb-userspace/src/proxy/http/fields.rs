@@ -81,8 +81,8 @@ impl FoundFields {
     }
 }
 
-/// Whether there is something in `name` that servers may read like `-`: those that hand headers on as
-/// variables have `_` for it (RFC 3875 4.1.18), many for whatever is neither letter nor digit.
+/// Whether there is something in `name` that servers may read like `-`: those that hand headers on
+/// as variables have `_` for it (RFC 3875 4.1.18), many for whatever is neither letter nor digit.
 pub(crate) fn is_odd(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     name.bytes().fold(false, |is_odd, byte| is_odd | !is_plain(byte))
@@ -151,8 +151,8 @@ fn connection_options(headers: &mut HeaderMap) -> Vec<HeaderName> {
     named
 }
 
-/// The protocols of all `Upgrade` lines, but for those that are HTTP again, or TLS with HTTP in it: a
-/// server that switches to one of them serves requests that we never see.
+/// The protocols of all `Upgrade` lines, but for those that are HTTP again, or TLS with HTTP in it:
+/// a server that switches to one of them serves requests that we never see.
 fn offered(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut offered = Vec::new();
     for value in headers.get_all(header::UPGRADE) {
@@ -221,8 +221,8 @@ pub(crate) fn join_cookie(headers: &mut HeaderMap) {
     cookie.insert(whole.expect("made of header values, semicolon and space"));
 }
 
-/// Takes out of trailers what is of no use or does harm there: what frames, routes or authenticates a
-/// message, says how to read it, or is about the connection (RFC 9110 6.5.1).
+/// Takes out of trailers what is of no use or does harm there: what frames, routes or authenticates
+/// a message, says how to read it, or is about the connection (RFC 9110 6.5.1).
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     const BEFORE: [HeaderName; 13] = [
         header::AUTHORIZATION,
@@ -257,7 +257,8 @@ pub(crate) struct UnsupportedCoding;
 /// Readies a response's headers for the client.
 ///
 /// # Errors
-/// [`UnsupportedCoding`]: we ask for no coding (RFC 9112 7.4), and nothing would tell the client how to read it.
+/// [`UnsupportedCoding`]: we ask for no coding (RFC 9112 7.4), and nothing would tell the client
+/// how to read it.
 pub(crate) fn towards_client(
     headers: &mut HeaderMap,
     is_switching: bool,

@@ -46,9 +46,9 @@ pub(crate) fn check(
     if said.all(|said| parse(said.as_bytes()) == length) { Ok(()) } else { Err(Fault::BadLength) }
 }
 
-/// Whether the target has one of the forms of RFC 9112 3.2 that we serve. `*` is for OPTIONS alone, and
-/// of what other schemes mean we know nothing. hyper takes `x` for an authority, which nothing but
-/// CONNECT asks for, and HTTP/2's `?x` or nothing at all for what begins with a slash.
+/// Whether the target has one of the forms of RFC 9112 3.2 that we serve. `*` is for OPTIONS alone,
+/// and of what other schemes mean we know nothing. hyper takes `x` for an authority, which nothing
+/// but CONNECT asks for, and HTTP/2's `?x` or nothing at all for what begins with a slash.
 fn has_known_target<B>(request: &Request<B>) -> bool {
     let target = request.uri();
     if request.method() == Method::CONNECT {
@@ -101,8 +101,8 @@ fn parse(digits: &[u8]) -> Option<u64> {
     is_plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
-/// Whether servers expect a length with `method`, also without a body (RFC 9110 8.6). HTTP/2 need not
-/// say it.
+/// Whether servers expect a length with `method`, also without a body (RFC 9110 8.6). HTTP/2 need
+/// not say it.
 pub(crate) fn wants_length(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }

@@ -188,7 +188,8 @@ impl ClientFacts {
         told.unwrap_or(self.is_tls)
     }
 
-    /// Tells of the certificate that the client showed, beside those that a trusted proxy was shown.
+    /// Tells of the certificate that the client showed, beside those that a trusted proxy was
+    /// shown.
     pub fn certify(&self, headers: &mut HeaderMap, certificate: HeaderValue) {
         // Strangers' were taken out.
         let earlier = headers.get_all(X_FORWARDED_CLIENT_CERT).iter().map(HeaderValue::as_bytes);

@@ -57,8 +57,8 @@ pub(crate) fn of<B>(request: &Request<B>) -> Option<Authority<'_>> {
 }
 
 /// Whether the request names one host only: one line, which HTTP/1.1 must have (RFC 9112 3.2), and
-/// over HTTP/2 the same as `:authority` (RFC 9113 8.3.1). Over HTTP/1 an absolute target counts, and the
-/// line does not.
+/// over HTTP/2 the same as `:authority` (RFC 9113 8.3.1). Over HTTP/1 an absolute target counts,
+/// and the line does not.
 pub(crate) fn is_one<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());

@@ -29,9 +29,9 @@ impl HttpsRedirect {
         }
     }
 
-    /// `https://host:port/path?query`. The host is the validated one without the port that was asked,
-    /// and the path begins with `/`, so that nothing in the request can lead to another host or into
-    /// another header.
+    /// `https://host:port/path?query`. The host is the validated one without the port that was
+    /// asked, and the path begins with `/`, so that nothing in the request can lead to another host
+    /// or into another header.
     pub fn answer(self, host: &Authority<'_>, uri: &Uri) -> Response<Bytes> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path } else { "/" };

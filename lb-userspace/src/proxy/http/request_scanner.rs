@@ -3,11 +3,11 @@
 //! hyper reads a request that has both framings by the chunks alone, lines of a header section that
 //! end without a carriage return as if they had one, and a target without its fragment; behind the
 //! last chunk it takes a bare line feed for the beginning of a trailer. RFC 9112 (2.2, 6.3) allows
-//! some of it; but a proxy before us may have read the same bytes otherwise, so that none is served.
-//! hyper remains who parses: this only looks on while the client's bytes arrive, and goes past bodies
-//! by their framing to see the requests that are pipelined behind them. A header section that two may
-//! read differently is refused when it is whole; of a chunked body hyper gets no byte from the first
-//! line on that is not as RFC 9112 7.1 has it.
+//! some of it; but a proxy before us may have read the same bytes otherwise, so that none is
+//! served. hyper remains who parses: this only looks on while the client's bytes arrive, and goes
+//! past bodies by their framing to see the requests that are pipelined behind them. A header
+//! section that two may read differently is refused when it is whole; of a chunked body hyper gets
+//! no byte from the first line on that is not as RFC 9112 7.1 has it.
 
 use memchr::memchr;
 

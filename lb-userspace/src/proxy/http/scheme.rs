@@ -8,8 +8,8 @@ use hyper::{
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const X_FORWARDED_SSL: HeaderName = HeaderName::from_static("x-forwarded-ssl");
 
-/// Whether that was https. Of a list, which may span several lines, the first is the client's own: each
-/// further proxy adds how it was asked itself. `None`: nothing that we understand.
+/// Whether that was https. Of a list, which may span several lines, the first is the client's own:
+/// each further proxy adds how it was asked itself. `None`: nothing that we understand.
 pub(crate) fn is_https(headers: &HeaderMap) -> Option<bool> {
     let proto = || of_scheme(first(headers, &X_FORWARDED_PROTO)?);
     let forwarded = || of_scheme(parameter(first(headers, &header::FORWARDED)?, b"proto")?);

@@ -13,8 +13,8 @@ use crate::settings::Keepalive;
 /// Connections that wait for `accept`, per worker. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Lets this process open as many sockets as it may: where a shell or a unit file says nothing, that
-/// is 1024 at first and many times more when asked for.
+/// Lets this process open as many sockets as it may: where a shell or a unit file says nothing,
+/// that is 1024 at first and many times more when asked for.
 pub(crate) fn raise_limit() {
     use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
     let raised = getrlimit(RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -51,9 +51,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Has the kernel end a connection whose peer vanished without a word: probes ask a silent peer, and
-/// what was sent must be acknowledged or taken in the same time. Sockets that a listener accepts
-/// inherit it (Linux).
+/// Has the kernel end a connection whose peer vanished without a word: probes ask a silent peer,
+/// and what was sent must be acknowledged or taken in the same time. Sockets that a listener
+/// accepts inherit it (Linux).
 pub(crate) fn notice_loss(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
     /// The kernel counts milliseconds in an `int`.
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);

@@ -57,8 +57,8 @@ impl RelayStream for TcpStream {
 /// A stream of an HTTP/2 connection.
 impl RelayStream for TokioIo<Upgraded> {}
 
-/// How long a relay may be silent. Without limits it lasts as long as both sides are there, which TCP
-/// keep-alive asks them: whoever waits for an answer has nothing to say meanwhile.
+/// How long a relay may be silent. Without limits it lasts as long as both sides are there, which
+/// TCP keep-alive asks them: whoever waits for an answer has nothing to say meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct RelayTimeouts {
     pub idle: Option<Duration>,

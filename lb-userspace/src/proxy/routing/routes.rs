@@ -257,8 +257,8 @@ fn claim(
     Ok(())
 }
 
-/// The site that takes every name. Without one any of those here, where it makes no difference which:
-/// it is the only one, or each request will name its own (`Host`) and all end TLS alike.
+/// The site that takes every name. Without one any of those here, where it makes no difference
+/// which: it is the only one, or each request will name its own (`Host`) and all end TLS alike.
 fn nameless(sites: &ByName<Arc<Site>>) -> Option<Arc<Site>> {
     if let Some(any) = sites.find(None) {
         return Some(any.clone());

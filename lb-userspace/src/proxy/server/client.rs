@@ -103,8 +103,8 @@ impl Client {
         }
     }
 
-    /// The service for a name here, by the routes that apply now. Without a name: the one that takes
-    /// every name.
+    /// The service for a name here, by the routes that apply now. Without a name: the one that
+    /// takes every name.
     pub fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
             let site = routes.find(self.local).and_then(|frontend| match name {

@@ -49,7 +49,8 @@ pub(crate) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
         };
     }
     match frontend.opening {
-        // Boxed, so that each connection's task is as large as what it does, and not as the largest.
+        // Boxed, so that each connection's task is as large as what it does, and not as the
+        // largest.
         Opening::Tls => encrypted(worker, &frontend, stream, endpoints).await,
         Opening::Postgres => {
             let served = Box::pin(postgres::serve(&worker, &frontend, stream, &endpoints));

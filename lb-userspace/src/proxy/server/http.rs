@@ -47,8 +47,8 @@ use crate::proxy::{
 
 /// While draining: for the first request of a connection that has just been accepted.
 const LAST_CALL: Duration = Duration::from_secs(1);
-/// For an answer to a client that has ended its side, where the settings say nothing: it has gone, most
-/// often.
+/// For an answer to a client that has ended its side, where the settings say nothing: it has gone,
+/// most often.
 const TERMINATION: Duration = Duration::from_secs(10);
 /// Requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;

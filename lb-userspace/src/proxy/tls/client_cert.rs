@@ -1,5 +1,6 @@
-//! What servers are told of a client's certificate: an element of `X-Forwarded-Client-Cert`, as Envoy
-//! writes it. `Hash`, `Cert`, `Subject`, and each `URI` and `DNS` of the subjectAltName, in this order.
+//! What servers are told of a client's certificate: an element of `X-Forwarded-Client-Cert`, as
+//! Envoy writes it. `Hash`, `Cert`, `Subject`, and each `URI` and `DNS` of the subjectAltName, in
+//! this order.
 //!
 //! <https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert>
 
@@ -15,8 +16,8 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-/// The largest certificate, in bytes of DER, that is told whole: it is in every request, and servers take
-/// header sections of 8 KiB at least.
+/// The largest certificate, in bytes of DER, that is told whole: it is in every request, and
+/// servers take header sections of 8 KiB at least.
 const LONGEST_CERT: usize = 3 * 1024;
 
 /// Of the client behind `connection`. `None`: it showed no certificate.
@@ -68,8 +69,8 @@ fn write_encoded(text: &mut String, pem: &str) {
     }
 }
 
-/// Neither can have quotes, backslashes or spaces in it (RFC 3986, RFC 1034). An issuer that writes them
-/// all the same must not be able to begin another element.
+/// Neither can have quotes, backslashes or spaces in it (RFC 3986, RFC 1034). An issuer that writes
+/// them all the same must not be able to begin another element.
 fn write_value(text: &mut String, key: &str, value: &str) {
     let is_sound = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
     if !value.bytes().all(is_sound) {
@@ -104,8 +105,8 @@ fn write_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
             b',' | b'+' | b'<' | b'>' | b';' | b'=' => text.extend(['\\', char::from(byte)]),
             b' ' if is_edge => text.push_str("\\20"),
             b'#' if index == 0 => text.push_str("\\23"),
-            // Quotes and backslashes in hexadecimal digits: whoever reads the header looks for quotes
-            // first, and not all know which backslash belongs to what.
+            // Quotes and backslashes in hexadecimal digits: whoever reads the header looks for
+            // quotes first, and not all know which backslash belongs to what.
             b' '..=b'~' if byte != b'"' && byte != b'\\' => text.push(char::from(byte)),
             _ => {
                 let _ = write!(text, "\\{byte:02X}");

@@ -16,7 +16,8 @@ pub(crate) struct TlsSession {
     pub alpn: Option<Vec<u8>>,
     /// As the client sent it (SNI).
     pub server_name: Option<Box<str>>,
-    /// The common name in the client's certificate, empty where it has none. `None`: no certificate.
+    /// The common name in the client's certificate, empty where it has none. `None`: no
+    /// certificate.
     pub client_name: Option<Box<str>>,
 }
 

@@ -1,8 +1,8 @@
 //! Keys for session tickets (RFC 8446 4.6.1, RFC 5077), which change.
 //!
-//! Whoever has a key can read what was recorded of the sessions that it stands for, as far as they were
-//! resumed without new key material, and pass for a client of theirs: so none lives long, and none is
-//! kept anywhere but in memory.
+//! Whoever has a key can read what was recorded of the sessions that it stands for, as far as they
+//! were resumed without new key material, and pass for a client of theirs: so none lives long, and
+//! none is kept anywhere but in memory.
 
 use std::{
     fmt,
@@ -35,9 +35,9 @@ impl Tickets {
         Self::at(Instant::now(), period)
     }
 
-    /// The same for all workers and configurations of this process: a client may resume on any worker,
-    /// and new certificates do not cost everybody a full handshake. The first period counts: settings
-    /// are read at the start.
+    /// The same for all workers and configurations of this process: a client may resume on any
+    /// worker, and new certificates do not cost everybody a full handshake. The first period
+    /// counts: settings are read at the start.
     pub fn shared(period: Duration) -> Result<Arc<Self>, CertificateError> {
         static SHARED: OnceLock<Arc<Tickets>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {

@@ -87,8 +87,8 @@ impl Terminators {
         let resolver = Arc::new(Resolver::new(self.certificates.clone(), self_signed, suites));
         let mut config = configure(options, &versions, resolver.clone())?;
         config.ticketer = match options.client_auth {
-            // A ticket stands for what was verified when it was given out: one from a port that asks
-            // for no certificate must not open a port that does.
+            // A ticket stands for what was verified when it was given out: one from a port that
+            // asks for no certificate must not open a port that does.
             Some(_) => Tickets::new(self.ticket_rotation)?,
             None => Tickets::shared(self.ticket_rotation)?,
         };
@@ -126,8 +126,8 @@ impl Offers {
 }
 
 impl Terminator {
-    /// Returns how to go on with a client of `site` that connected to `address`. `None`: there is no
-    /// certificate for it.
+    /// Returns how to go on with a client of `site` that connected to `address`. `None`: there is
+    /// no certificate for it.
     fn config(
         &self,
         hello: &ClientHello<'_>,

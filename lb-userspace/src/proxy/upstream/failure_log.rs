@@ -1,6 +1,6 @@
-//! Says in the log that a service fails: for each worker, service and reason once a second at most. A
-//! service that is down fails every request, and a log of all of them helps nobody; neither may it
-//! hide that another service fails as well, or for another reason.
+//! Says in the log that a service fails: for each worker, service and reason once a second at most.
+//! A service that is down fails every request, and a log of all of them helps nobody; neither may
+//! it hide that another service fails as well, or for another reason.
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 

@@ -25,8 +25,8 @@ impl LatencyProbe {
         self.0.map_or(Tick::default(), tick)
     }
 
-    /// The backend began to answer. The time that the client took for the request's body does not count,
-    /// and of a body that is still under way nobody knows whom it waits for.
+    /// The backend began to answer. The time that the client took for the request's body does not
+    /// count, and of a body that is still under way nobody knows whom it waits for.
     pub fn answered(&self, backend: &Backend, status: u16, progress: Option<&BodyProgress>) {
         let Some(asked) = self.0 else { return };
         let Some(asked) =

@@ -1,5 +1,5 @@
-//! The backend's half: connections, pools, one exchange, and another attempt where it fails. Imports
-//! all rooms but `server`.
+//! The backend's half: connections, pools, one exchange, and another attempt where it fails.
+//! Imports all rooms but `server`.
 
 pub(crate) mod attempts;
 pub(crate) mod dialer;

@@ -37,8 +37,8 @@ enum Kept {
 }
 
 impl<'a> RequestCopy<'a> {
-    /// Of a request that the client's facts are still to be added to, and whose body is kept from here
-    /// on.
+    /// Of a request that the client's facts are still to be added to, and whose body is kept from
+    /// here on.
     pub fn of(
         request: &mut Request<RequestBody>,
         facts: &'a ClientFacts,

@@ -1,10 +1,10 @@
-//! Fragments in the `:path` of HTTP/2. h2 cuts them off without a word, and who is before us may have
-//! judged the path with them. A `#` there becomes a `>` on the client's bytes' way to h2, which no path
-//! may have: h2 resets that stream alone. Either sign has as many bits, compressed or not, so that
-//! nothing else of a frame changes.
+//! Fragments in the `:path` of HTTP/2. h2 cuts them off without a word, and who is before us may
+//! have judged the path with them. A `#` there becomes a `>` on the client's bytes' way to h2,
+//! which no path may have: h2 resets that stream alone. Either sign has as many bits, compressed or
+//! not, so that nothing else of a frame changes.
 //!
-//! What is read for that is where header sections are (RFC 9113 4.1, 6.2, 6.10), and where in them the
-//! fields' names and values (RFC 7541 5, 6). What is malformed h2 refuses.
+//! What is read for that is where header sections are (RFC 9113 4.1, 6.2, 6.10), and where in them
+//! the fields' names and values (RFC 7541 5, 6). What is malformed h2 refuses.
 
 mod section;
 #[cfg(test)]

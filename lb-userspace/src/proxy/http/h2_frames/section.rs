@@ -17,8 +17,8 @@ pub(crate) struct FieldSection {
     name: [u8; 5],
     length: u32,
     code: Code,
-    /// Which of the table's fields are paths, the latest in the lowest bit. It has 128 fields at most,
-    /// and where they give way to others they are the oldest.
+    /// Which of the table's fields are paths, the latest in the lowest bit. It has 128 fields at
+    /// most, and where they give way to others they are the oldest.
     paths: u128,
 }
 
@@ -188,8 +188,8 @@ impl FieldSection {
     }
 }
 
-/// How many signs have codes of each length, from one bit on. The codes are numbered in the order of
-/// their lengths (RFC 7541 appendix B), which says where each ends.
+/// How many signs have codes of each length, from one bit on. The codes are numbered in the order
+/// of their lengths (RFC 7541 appendix B), which says where each ends.
 const SIGNS: [u32; 30] = [
     0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19, 29,
     0, 4,

@@ -9,7 +9,8 @@ fn headers(fields: &[u8]) -> Vec<u8> {
     frame(HEADERS, 4, fields)
 }
 
-/// Literals that no table keeps: name by index, value `/a#b` and `/##?x#`, as they are and compressed.
+/// Literals that no table keeps: name by index, value `/a#b` and `/##?x#`, as they are and
+/// compressed.
 const PLAIN: &[u8] = b"\x04\x04/a#b";
 const CODED: &[u8] = b"\x04\x84\x60\x7f\xf5\x1f";
 const CODED_OFTEN: &[u8] = b"\x04\x88\x63\xfe\xbf\xeb\xfc\xf3\xff\x5f";

@@ -21,8 +21,8 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Each with whether it is marked as the default one. Where none is, the only one there is takes
-    /// its place: all that answer for the same are one.
+    /// Each with whether it is marked as the default one. Where none is, the only one there is
+    /// takes its place: all that answer for the same are one.
     pub fn new(loaded: &[(&Loaded, bool)]) -> Self {
         let mut certificates = Self::default();
         for (Loaded { key, subjects, .. }, _) in loaded {

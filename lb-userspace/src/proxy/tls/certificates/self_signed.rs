@@ -15,8 +15,8 @@ use rustls::{
 
 use super::{error::CertificateError, load::Key, subject::Subject};
 
-/// Certificates that are kept. Clients may ask for any name, and a name that was forgotten gets a new
-/// one when it is asked for again.
+/// Certificates that are kept. Clients may ask for any name, and a name that was forgotten gets a
+/// new one when it is asked for again.
 const KEPT: NonZeroUsize = NonZeroUsize::new(4096).expect("more than none");
 /// Of a common name, in characters (RFC 5280 A.1). Clients look at subjectAltName alone.
 const LONGEST_COMMON_NAME: usize = 64;
@@ -30,8 +30,8 @@ pub(crate) struct SelfSigned {
 }
 
 impl SelfSigned {
-    /// The same for all ports and configurations of this process, so that a client that has accepted
-    /// one is not asked again.
+    /// The same for all ports and configurations of this process, so that a client that has
+    /// accepted one is not asked again.
     pub fn shared() -> Result<Arc<Self>, CertificateError> {
         static SHARED: OnceLock<Arc<SelfSigned>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {

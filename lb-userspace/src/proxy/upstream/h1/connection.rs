@@ -101,8 +101,8 @@ impl H1Connection {
         }))
     }
 
-    /// Polls `work`, and moves the bytes that it waits for. The connection's end shows in what it was
-    /// working on.
+    /// Polls `work`, and moves the bytes that it waits for. The connection's end shows in what it
+    /// was working on.
     pub fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -204,8 +204,8 @@ fn drive(driver: &mut Option<Driver>, is_finished: &mut bool, cx: &mut Context<'
 /// Whether the connection that `response` came over must not carry another request.
 ///
 /// hyper speaks the version of the last response from then on, and HTTP/1.0 has neither chunks nor
-/// upgrades: a body of unknown length would be left out without a word. A response with two framings
-/// may end elsewhere for the server than for us (RFC 9112 6.3).
+/// upgrades: a body of unknown length would be left out without a word. A response with two
+/// framings may end elsewhere for the server than for us (RFC 9112 6.3).
 fn is_spent(response: &Response<Incoming>) -> bool {
     let has_length = || response.headers().contains_key(header::CONTENT_LENGTH);
     response.version() < Version::HTTP_11

@@ -61,7 +61,8 @@ struct Link {
     /// Streams that the server allows, when last looked at.
     allowed: Cell<usize>,
     has_ended: Cell<bool>,
-    /// Either of these has changed: for whoever opens the connection, and whoever waits for a stream.
+    /// Either of these has changed: for whoever opens the connection, and whoever waits for a
+    /// stream.
     news: Notify,
     waiting: Rc<Notify>,
 }

@@ -1,0 +1,10 @@
+//! A client's connection as a whole: announced, relayed, upgraded, slow, drained.
+
+mod draining;
+mod extended_connect;
+mod postgres;
+mod proxy_protocol_in;
+mod proxy_protocol_out;
+mod relaying;
+mod slow;
+mod upgrades;
