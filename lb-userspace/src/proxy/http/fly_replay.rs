@@ -182,7 +182,8 @@ mod tests {
         #[test]
         fn any_text_has_an_answer(text in "(region|app|state|timeout|[a-z;=\", ]){0,12}") {
             if let Ok(directions) = parse(&text) {
-                let Directions { regions, instance, prefer_instance, app, elsewhere, .. } = directions;
+                let Directions { regions, instance, prefer_instance, app, elsewhere, .. } =
+                    directions;
                 let leads = instance.is_some() || prefer_instance.is_some() || app.is_some();
                 prop_assert!(leads || elsewhere || !regions.is_empty());
             }

@@ -140,11 +140,13 @@ proptest! {
     /// However the bytes come, the scan finds the same and keeps no more than a key.
     #[test]
     fn a_scan_does_not_depend_on_cuts(
-        kinds in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)), 0..8),
+        kinds in
+            prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..20)), 0..8),
         rest in any::<Vec<u8>>(),
         size in 1..30_usize,
     ) {
-        let mut stream: Vec<u8> = kinds.iter().flat_map(|(kind, body)| typed(*kind, body)).collect();
+        let messages = kinds.iter().flat_map(|(kind, body)| typed(*kind, body));
+        let mut stream: Vec<u8> = messages.collect();
         stream.extend(rest);
         let whole = KeyScan::default().feed(&stream);
         let mut scan = KeyScan::default();

@@ -109,9 +109,11 @@ where
     .await
 }
 
+type Reply = Response<Body>;
+
 fn answering<F, R>(
     answer: F,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Send
+) -> impl Service<Request<Incoming>, Response = Reply, Error = Infallible, Future: Send> + Send
 where
     F: Fn(Request<Incoming>) -> R + Send,
     R: Future<Output = Response<Body>> + Send,
