@@ -94,7 +94,8 @@ impl TargetFragments {
             (Stage::FieldSection | Stage::Other, _) => (Stage::FrameHeader, FRAME_HEADER),
         };
         if self.stage == Stage::FieldSection && kind == HEADERS {
-            self.section.begin(before);
+            let stream = self.header[5..].iter().fold(0, |id, &byte| id << 8 | u32::from(byte));
+            self.section.begin(stream, before);
         }
     }
 }

@@ -3,8 +3,13 @@
 /// A header section, and what the connection remembers of those before.
 #[derive(Default)]
 pub(crate) struct FieldSection {
-    /// Bytes before the first field.
-    before: u32,
+    /// Bytes of a priority that are still to come before the first field.
+    priority: u32,
+    stream: u32,
+    /// The stream that it depends on, as far as it has come.
+    dependency: u32,
+    /// It depends on itself.
+    is_circular: bool,
     step: Step,
     /// A number that takes more than its first byte.
     number: Option<(Kind, u32, u32)>,
@@ -50,16 +55,25 @@ const CODED_PATH: &[u8] = &[0xb9, 0x58, 0xd3, 0x3f];
 /// Fields named so in the static table.
 const STATIC_PATHS: std::ops::RangeInclusive<u32> = 4..=5;
 const FIRST_DYNAMIC: u32 = 62;
+/// Index 0, which is an error (RFC 7541 6.1).
+const NO_FIELD: u8 = 0x80;
+/// The bits of a stream's number.
+const STREAM: u32 = u32::MAX >> 1;
 
 impl FieldSection {
-    /// Another one begins, behind so many other bytes.
-    pub fn begin(&mut self, before: u32) {
-        (self.before, self.step, self.number) = (before, Step::Field, None);
+    /// Begins the section of `stream`, behind a priority of so many bytes.
+    pub fn begin(&mut self, stream: u32, priority: u32) {
+        (self.stream, self.priority, self.dependency) = (stream, priority, 0);
+        (self.is_circular, self.step, self.number) = (false, Step::Field, None);
     }
 
     pub fn read(&mut self, bytes: &mut [u8]) {
-        let mut at = bytes.len().min(self.before as usize);
-        self.before -= at as u32;
+        let mut at = bytes.len().min(self.priority as usize);
+        self.read_priority(&mut bytes[..at]);
+        if self.is_circular && at < bytes.len() {
+            self.is_circular = false;
+            bytes[at] = NO_FIELD;
+        }
         while at < bytes.len() {
             let left = (bytes.len() - at) as u32;
             if let Some((kind, number, shift)) = self.number {
@@ -91,6 +105,22 @@ impl FieldSection {
                 }
             }
             at += 1;
+        }
+    }
+
+    /// A stream that depends on itself would be reset by h2 (RFC 7540 5.3.1) without a look at its
+    /// fields, and the tables of both ends would differ from then on. It depends on another one
+    /// instead, and the first field becomes one that no table has: that ends the connection.
+    fn read_priority(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            self.priority -= 1;
+            if self.priority > 0 {
+                self.dependency = self.dependency << 8 | u32::from(*byte);
+            }
+            if self.priority == 1 && self.dependency & STREAM == self.stream {
+                *byte ^= 1;
+                self.is_circular = true;
+            }
         }
     }
 

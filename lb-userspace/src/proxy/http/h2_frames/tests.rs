@@ -54,6 +54,16 @@ fn table() -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         same(frame(0, 1, NAMED)),
         same([frame(0, 0, b""), frame(6, 0, b"#######8"), frame(4, 0, b"")].concat()),
         (frame(HEADERS, 0x2c, &padded(PLAIN)), Some(frame(HEADERS, 0x2c, &padded(&marked(PLAIN))))),
+        // A priority: the stream depends on itself, or on another one.
+        (
+            frame(HEADERS, 0x24, b"\x00\x00\x00\x01\x10\x82\x84"),
+            Some(frame(HEADERS, 0x24, b"\x00\x00\x00\x00\x10\x80\x84")),
+        ),
+        (
+            frame(HEADERS, 0x24, b"\x80\x00\x00\x01\x10"),
+            Some(frame(HEADERS, 0x24, b"\x80\x00\x00\x00\x10")),
+        ),
+        same(frame(HEADERS, 0x24, b"\x00\x00\x00\x03\x10\x82\x84")),
         (split(NAMED, 3), Some(split(&marked(NAMED), 3))),
         (split(NAMED, 10), Some(split(&marked(NAMED), 10))),
         (
