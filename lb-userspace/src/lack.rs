@@ -14,9 +14,9 @@ const BETWEEN: Duration = Duration::from_secs(10);
 pub enum Cause {
     /// The peer, or the way to it.
     Peer,
-    /// This host has no room for it, or its own rules forbid it.
+    /// This host has no room for it, for whichever peer.
     Resource,
-    /// This host has no route there.
+    /// This host has no way there: no route, or a rule of its own forbids it.
     Route,
 }
 
@@ -31,15 +31,16 @@ impl Cause {
                 // No memory, or none for sockets.
                 | libc::ENOBUFS | libc::ENOMEM
                 // No port of ours is left, or no address.
-                | libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN
-                // A firewall or security module of this host.
-                | libc::EPERM
-                // The address family is switched off here.
-                | libc::EAFNOSUPPORT,
+                | libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN,
             ) => Self::Resource,
             Some(
                 // Blackhole routes give EINVAL, prohibited ones EACCES.
-                libc::ENETUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL | libc::EACCES,
+                libc::ENETUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL | libc::EACCES
+                // A firewall or security module of this host. It may stand for this server alone,
+                // and for as long as it likes.
+                | libc::EPERM
+                // The address family is switched off here.
+                | libc::EAFNOSUPPORT,
             ) => Self::Route,
             _ => Self::Peer,
         }
@@ -135,10 +136,10 @@ mod tests {
             (libc::ENOMEM, Resource),
             (libc::EADDRNOTAVAIL, Resource),
             (libc::EAGAIN, Resource),
-            (libc::EPERM, Resource),
-            (libc::EAFNOSUPPORT, Resource),
             (libc::ENETUNREACH, Route),
             (libc::EACCES, Route),
+            (libc::EPERM, Route),
+            (libc::EAFNOSUPPORT, Route),
             (libc::ECONNREFUSED, Peer),
             (libc::ECONNRESET, Peer),
             (libc::EHOSTUNREACH, Peer),
