@@ -168,11 +168,12 @@ impl RequestBody {
         self.buffer.clone()
     }
 
-    /// The same body again, kept by the same buffer, when it is given up. `None`: it was not kept
-    /// whole.
-    pub async fn rewound(buffer: &Rc<ReplayBuffer>, activity: &Rc<Activity>) -> Option<Self> {
+    /// The same body again, kept by the same buffer, when it is given up. `progress` goes on with
+    /// it: whoever waits for the body sees no other. `None`: it was not kept whole.
+    pub async fn rewound(buffer: &Rc<ReplayBuffer>, progress: &Rc<BodyProgress>) -> Option<Self> {
         let (supply, allowed) = buffer.rewind().await?;
-        let part = Some((supply, BodyProgress::new(activity)));
+        progress.enter(Stage::Offered);
+        let part = Some((supply, progress.clone()));
         Some(Self { part, allowed, buffer: Some(buffer.clone()), hold: None })
     }
 
@@ -196,7 +197,10 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Some(buffer), Some((supply, _))) = (self.buffer.take(), self.part.take()) {
+        let Some((supply, progress)) = self.part.take() else { return };
+        // Nothing more is sent over it.
+        progress.stream.take();
+        if let Some(buffer) = self.buffer.take() {
             buffer.give_back(supply, self.allowed);
         }
     }

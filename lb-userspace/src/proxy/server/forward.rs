@@ -145,7 +145,7 @@ async fn forward(
     let names = client.facts.names();
     let wish = if heeded { hints(request.headers(), names) } else { Wish::NONE };
     let progress = request.body().progress();
-    let mut replayable = ReplayableRequest::new(client, active.activity(), request);
+    let mut replayable = ReplayableRequest::new(client, request);
     let mut exchange = pin!(replayable.send(site, &wish));
     let timed = active
         .request_deadline

@@ -19,7 +19,7 @@ use hyper::{
 
 use super::client::Client;
 use crate::proxy::{
-    downstream::{activity::Activity, request_body::RequestBody},
+    downstream::request_body::RequestBody,
     http::{
         fault::Fault,
         fly_replay::{self, Directions, Fallback},
@@ -49,13 +49,9 @@ pub(crate) struct ReplayableRequest<'a> {
 
 impl<'a> ReplayableRequest<'a> {
     /// Of a request that nothing was said of the client in yet.
-    pub fn new(
-        client: &'a Rc<Client>,
-        activity: &'a Rc<Activity>,
-        mut request: Box<Request<RequestBody>>,
-    ) -> Self {
+    pub fn new(client: &'a Rc<Client>, mut request: Box<Request<RequestBody>>) -> Self {
         let settings = &client.worker.settings;
-        let copy = RequestCopy::of(&mut request, &client.facts, settings, activity);
+        let copy = RequestCopy::of(&mut request, &client.facts, settings);
         client.facts.describe(request.headers_mut());
         Self { client, copy, first: Some(request) }
     }

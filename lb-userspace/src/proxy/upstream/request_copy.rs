@@ -9,7 +9,10 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::proxy::{
-    downstream::{activity::Activity, replay_buffer::ReplayBuffer, request_body::RequestBody},
+    downstream::{
+        replay_buffer::ReplayBuffer,
+        request_body::{BodyProgress, RequestBody},
+    },
     http::{fault::Fault, headers::ClientFacts},
 };
 use crate::settings::ProxySettings;
@@ -17,7 +20,6 @@ use crate::settings::ProxySettings;
 /// Nearly all of them are thrown away, so that it is only what is needed to make the request anew.
 pub(crate) struct RequestCopy<'a> {
     facts: &'a ClientFacts,
-    activity: &'a Rc<Activity>,
     method: Method,
     target: Uri,
     /// Without what `facts` say.
@@ -31,7 +33,7 @@ pub(crate) struct RequestCopy<'a> {
 enum Kept {
     /// It has none.
     Nothing,
-    Buffered(Rc<ReplayBuffer>),
+    Buffered(Rc<ReplayBuffer>, Rc<BodyProgress>),
     /// It is known to be too large.
     TooLarge,
 }
@@ -43,19 +45,17 @@ impl<'a> RequestCopy<'a> {
         request: &mut Request<RequestBody>,
         facts: &'a ClientFacts,
         settings: &ProxySettings,
-        activity: &'a Rc<Activity>,
     ) -> Self {
         let body = match request.body().progress() {
             None => Kept::Nothing,
-            Some(_) => {
+            Some(progress) => {
                 let buffer = request.body_mut().buffered(settings.max_replay_body);
-                buffer.map_or(Kept::TooLarge, Kept::Buffered)
+                buffer.map_or(Kept::TooLarge, |buffer| Kept::Buffered(buffer, progress))
             }
         };
         let fields = request.headers().iter();
         Self {
             facts,
-            activity,
             method: request.method().clone(),
             target: request.uri().clone(),
             fields: fields.map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -97,20 +97,20 @@ impl<'a> RequestCopy<'a> {
 
     /// The same request with its whole body, from a server that did nothing about it.
     pub async fn whole(&self) -> Result<Box<Request<RequestBody>>, Fault> {
-        let buffer = match &self.body {
+        let (buffer, progress) = match &self.body {
             Kept::Nothing => return Ok(self.with(RequestBody::empty())),
-            Kept::Buffered(buffer) => buffer,
+            Kept::Buffered(buffer, progress) => (buffer, progress),
             Kept::TooLarge => return Err(Fault::ReplayTooLarge),
         };
         // HTTP/1.1 gives it back at once. By HTTP/2 it may go on to who does not want it.
-        let again = timeout(self.within, RequestBody::rewound(buffer, self.activity)).await;
+        let again = timeout(self.within, RequestBody::rewound(buffer, progress)).await;
         let body = again.map_err(|_| Fault::SlowBody)?.ok_or(Fault::ReplayTooLarge)?;
         Ok(self.with(body))
     }
 
     /// Nobody will ask for the body again.
     pub fn forget_body(&self) {
-        if let Kept::Buffered(buffer) = &self.body {
+        if let Kept::Buffered(buffer, _) = &self.body {
             buffer.stop();
         }
     }

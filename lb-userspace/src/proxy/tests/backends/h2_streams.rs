@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::{
     Method, Request, Response,
@@ -181,6 +181,36 @@ async fn a_refused_body_of_which_not_all_is_kept_is_a_503() {
         (503, &"backend-refused".parse().unwrap())
     );
     assert_eq!(server.listening.accepted(), 1);
+    lab.finish().await;
+}
+
+/// Whether the client or the server is late is asked of the body that is on its way now, and not of
+/// the one that was refused.
+#[tokio::test]
+async fn after_a_refusal_the_server_that_has_the_whole_body_is_the_late_one() {
+    let server = h2_server::server(100, |connection, _| match connection {
+        0 => Does::RefusesAtOnce,
+        _ => Does::Hangs,
+    })
+    .await;
+    let mut start = start(&[server.listening.address]);
+    start.settings.request_timeout = Some(Duration::from_secs(2));
+    let lab = start.start();
+    let (go_on, rest) = tokio::sync::oneshot::channel::<()>();
+    let part = || Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from_static(b"part")));
+    let rest = futures_util::stream::once(async move {
+        let _ = rest.await;
+        part()
+    });
+    let parts = Box::pin(futures_util::stream::iter([part()]).chain(rest));
+    let mut sender = client::http2(TcpStream::connect(lab.address).await.unwrap()).await;
+    let answer = sender.send_request(client::request("/", StreamBody::new(parts)));
+    let answer = tokio::spawn(answer);
+    lab.until("it was refused once", |_| server.listening.accepted() == 2).await;
+    go_on.send(()).unwrap();
+    let answer = answer.await.unwrap().unwrap();
+    let why = answer.headers()["fly-error"].to_str().unwrap();
+    assert_eq!((answer.status().as_u16(), why), (504, "backend-response-timeout"));
     lab.finish().await;
 }
 
