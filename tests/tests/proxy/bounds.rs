@@ -8,7 +8,7 @@ use lb_tests::{
     cpu,
     process::{Process, poll},
     stage::Stage,
-    topology::{Lab, VIP4},
+    topology::{Lab, VIP4, VIP6},
 };
 
 use super::{VIPS, python_program, python_server, server};
@@ -18,11 +18,11 @@ const PORT: u16 = 9000;
 const KEPT: f64 = 32.0;
 
 /// What is held for each connection at most, in MiB, and how many there are.
-const TABLE: [(&str, usize, f64); 12] = [
-    ("fields", 10, 12.0),
+const TABLE: [(&str, usize, f64); 16] = [
+    ("fields", 10, 10.0),
     ("too-many-fields", 10, 4.0),
-    ("cookies", 10, 12.0),
-    ("large-values", 10, 12.0),
+    ("cookies", 10, 8.0),
+    ("large-values", 10, 10.0),
     ("uploads", 8, 16.0),
     ("tiny-uploads", 8, 16.0),
     ("trailers", 8, 20.0),
@@ -31,14 +31,37 @@ const TABLE: [(&str, usize, f64); 12] = [
     ("http1-download", 10, 1.0),
     ("http1-interim", 10, 1.0),
     ("http1-pipelined", 10, 1.0),
+    ("proxy-header", 300, 0.1),
+    ("hello", 300, 0.2),
+    ("names", 1000, 0.02),
+    ("queue", 200, 0.4),
 ];
 
 fn web(lab: &Lab) -> Result<String> {
+    let servers = server(lab, 0, PORT);
+    let server = servers.split(',').next().context("an address")?.trim();
     Ok(format!(
-        "[proxy]\ndrain_timeout = \"1s\"\n\n[[services]]\nname = \"web\"\naddresses = [\"{VIP4}\"]\n\
-         ports = [{{ port = 80, handlers = [\"http\"] }}]\n\
-         load_balancer.servers = [{}]\n",
-        server(lab, 0, PORT).split(',').next().context("an address")?.trim()
+        r#"[proxy]
+drain_timeout = "1s"
+proxy_proto_from = ["::/0"]
+
+[[services]]
+name = "web"
+addresses = ["{VIP4}", "{VIP6}"]
+ports = [
+  {{ port = 80, handlers = ["http"] }},
+  {{ port = 443, handlers = ["tls", "http"], tls_options = {{ default_self_signed = true }} }},
+]
+load_balancer.servers = [{server}]
+
+[[services]]
+name = "queue"
+addresses = ["{VIP4}"]
+ports = [{{ port = 81, handlers = ["http"] }}]
+concurrency = {{ type = "requests", soft_limit = 1, hard_limit = 1 }}
+queue = {{ length = 1000, timeout = "1m" }}
+load_balancer.servers = [{server}]
+"#
     ))
 }
 
@@ -51,8 +74,8 @@ fn memory(stage: &Stage) -> Result<f64> {
 fn what_clients_make_us_hold_is_bounded_and_goes_back() -> Result<()> {
     let stage = Stage::up_with("workers = 1", web)?;
     let _server = python_server(&stage.lab, "stubborn.py", PORT)?;
-    let vip = VIPS[0].to_string();
     for (name, count, most) in TABLE {
+        let vip = VIPS[usize::from(name == "proxy-header")].to_string();
         let before = memory(&stage)?;
         let mut command = stage.lab.client.command(xtask::python::interpreter());
         command.arg(python_program("hoarder.py")).args([name, &vip, &count.to_string()]);
