@@ -2,13 +2,13 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpListener, TcpStream},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     client::{tcp_echo, udp_echo},
-    config::echoes,
+    config::{echoes, steered},
     process::{PATIENCE, Process, output},
     stage::Stage,
     status::Status,
@@ -99,6 +99,32 @@ fn clients_of_forgotten_connections_are_told() -> Result<()> {
         ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
     }
     ensure!(stage.daemon.status()?.dropped("unknown_flow_reset") >= HELD as u64);
+    end(stage)
+}
+
+/// Nor must the server: no socket of this host has the source port, and its stack says so.
+#[test]
+fn servers_of_forgotten_connections_are_told() -> Result<()> {
+    const OWN_PORT: u16 = 7007;
+    let stage = Stage::up_with(TIMEOUTS, |lab| {
+        let servers = lab.backends[0].addresses().map(|it| SocketAddr::new(it, OWN_PORT));
+        Ok(echoes(lab, PORT) + &steered("own", "tcp", PORT + 1, &servers))
+    })?;
+    let backend = &stage.lab.backends[0];
+    let mut held = Vec::new();
+    for (vip, address) in vips(PORT + 1).into_iter().zip(backend.addresses()) {
+        let listener = backend.netns.within(|| TcpListener::bind((address, OWN_PORT)))??;
+        let client = stage.lab.client.within(|| TcpStream::connect_timeout(&vip, PATIENCE))??;
+        held.push((listener.accept()?.0, client));
+    }
+    stage.daemon.when("they are live", |status| status.live() == 2)?;
+    all_is_forgotten(&stage)?;
+    for (mut line, _) in held {
+        line.set_read_timeout(Some(PATIENCE))?;
+        let told = line.write_all(b"still there?").and_then(|()| line.read(&mut [0; 16]));
+        let error = told.err().context("a reset")?;
+        ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
+    }
     end(stage)
 }
 
