@@ -2,8 +2,11 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    fs,
+    io::Read as _,
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     ops::RangeInclusive,
+    thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +17,7 @@ use lb_tests::{
     daemon::Daemon,
     diagnosis::diagnose,
     iperf,
-    process::poll,
+    process::{PATIENCE, poll, program},
     servers,
     topology::{CLIENT4, CLIENT6, INNER4, INNER6, Lab, VIP4, VIP6, vips},
 };
@@ -110,6 +113,7 @@ fn backends_see_our_address_and_a_port_of_the_configured_range() -> Result<()> {
 fn ports_are_taken_again_and_addresses_take_turns() -> Result<()> {
     const QUESTIONS: usize = 300;
     const MORE: [&str; 2] = ["10.102.0.5", "fd65:2::5"];
+    const NOWHERE: &str = "10.102.0.99";
     let lab = Lab::up()?;
     for (more, bits) in MORE.into_iter().zip([24, 64]) {
         lab.lb.ip(&format!("address add {more}/{bits} dev down0"))?;
@@ -120,10 +124,17 @@ fn ports_are_taken_again_and_addresses_take_turns() -> Result<()> {
         + &steered("echo", "udp", PORT, &first(servers::UDP));
     let (own, own6) = (INNER4, INNER6);
     let node = format!(
-        "source_ports = \"20000-20009\"\nsource_addresses = [\"{own}\", \"{own6}\", \"{}\", \"{}\"]",
+        "source_ports = \"20000-20009\"\n\
+         source_addresses = [\"{own}\", \"{own6}\", \"{}\", \"{}\", \"{NOWHERE}\"]",
         MORE[0], MORE[1]
     );
     let daemon = Daemon::start_with(&lab, &node, &services)?;
+    ensure!(daemon.log().contains(NOWHERE), "{}", daemon.log());
+    let mut check = lab.lb.command(program("lb")?);
+    let checked = check.arg("check").arg(lab.directory().join("lb.toml")).output()?;
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    ensure!(checked.status.success() && told.contains(&format!("names {NOWHERE}")), "{checked:?}");
+    ensure!(MORE.iter().all(|address| !told.contains(&format!("names {address}"))), "{told}");
     for (vip, ours) in vips(PORT).into_iter().zip([own.into(), own6.into()]) {
         let mut seen = BTreeSet::new();
         for _ in 0..4 {
@@ -151,6 +162,45 @@ fn ports_are_taken_again_and_addresses_take_turns() -> Result<()> {
     assert_eq!((echo.no_source_port, status.dropped("ports_exhausted")), (0, 0));
     assert!(echo.connections() >= 2 * QUESTIONS as u64, "{echo:?}");
     daemon.stop()
+}
+
+/// A server that closes first keeps its end in TIME-WAIT. Each of few ports is taken again many times,
+/// at once, by connections whose numbers it takes there: timestamps would decide otherwise.
+#[test]
+fn ends_in_time_wait_are_taken_by_later_numbers() -> Result<()> {
+    const OWN_PORT: u16 = 7007;
+    const CONNECTIONS: usize = 100;
+    let lab = Lab::up()?;
+    lab.client.set_sysctl("net/ipv4/tcp_timestamps", "0")?;
+    let backend = &lab.backends[0];
+    let servers = backend.addresses().map(|address| SocketAddr::new(address, OWN_PORT));
+    for server in servers {
+        let listener = backend.netns.within(|| TcpListener::bind(server))??;
+        thread::spawn(move || listener.incoming().flatten().for_each(drop));
+    }
+    let node = "source_ports = \"20000-20015\"";
+    let daemon = Daemon::start_with(&lab, node, &steered("own", "tcp", PORT, &servers))?;
+    let vip = vips(PORT)[0];
+    for _ in 0..CONNECTIONS {
+        let line = lab.client.within(|| TcpStream::connect_timeout(&vip, PATIENCE))??;
+        ensure!((&line).read(&mut [0])? == 0, "the server closes first");
+    }
+    let waiting = backend.netns.command("ss").args(["-Htan", "state", "time-wait"]).output()?;
+    ensure!(waiting.stdout.iter().filter(|&&byte| byte == b'\n').count() >= 14, "{waiting:?}");
+    // Of a client whose SYN is answered with an ACK.
+    let refused = lab.client.within(resets_sent)??;
+    ensure!(refused <= CONNECTIONS / 20, "{refused} of {CONNECTIONS} had to ask twice");
+    daemon.stop()
+}
+
+/// By the TCP of the network namespace that the thread is in.
+fn resets_sent() -> Result<usize> {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let names = lines.next().context("names")?.split_whitespace();
+    let values = lines.next().context("values")?.split_whitespace();
+    let found = names.zip(values).find(|(name, _)| *name == "OutRsts").context("OutRsts")?;
+    Ok(found.1.parse()?)
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use tokio::runtime;
 
+use super::sources;
 use crate::{
     host::{HostError, Interface, LocalAddress, Surroundings},
     service::Service,
@@ -116,7 +117,9 @@ pub fn link_doubts(config: &Config) -> Vec<String> {
     }
     let ignore = |name: &str| here.arp_ignore(name);
     let found = unanswered(node.answer_neighbours, services, &interfaces, &local, ignore);
-    found.unwrap_or_default().iter().map(Unanswered::words).collect()
+    let found = found.unwrap_or_default();
+    let unanswered = found.iter().map(Unanswered::words);
+    unanswered.chain(sources::doubts(&node.source_addresses, &local)).collect()
 }
 
 async fn survey() -> Result<(Surroundings, Vec<Interface>, Vec<LocalAddress>), HostError> {

@@ -134,9 +134,7 @@ impl Sources {
     }
 
     fn report_missing(&mut self, locals: &[LocalAddress]) {
-        let SourceAddresses::These(wanted) = &self.wanted else { return };
-        let is_here = |it: &&IpAddr| locals.iter().any(|local| local.address == **it);
-        let missing: BTreeSet<_> = wanted.iter().filter(|it| !is_here(it)).copied().collect();
+        let missing = missing(&self.wanted, locals);
         for address in missing.difference(&self.missing) {
             warn!(%address, "this host does not have an address of `source_addresses`: it is left out");
         }
@@ -156,6 +154,32 @@ impl Sources {
             info!(%server, "can steer to this server again");
         }
     }
+}
+
+/// Those that are wanted, and on no interface.
+fn missing(wanted: &SourceAddresses, locals: &[LocalAddress]) -> BTreeSet<IpAddr> {
+    let SourceAddresses::These(wanted) = wanted else { return BTreeSet::new() };
+    let is_here = |it: &&IpAddr| locals.iter().any(|local| local.address == **it);
+    wanted.iter().filter(|it| !is_here(it)).copied().collect()
+}
+
+/// What `source_addresses` names and the host does not have, in words.
+pub(super) fn doubts(wanted: &SourceAddresses, locals: &[LocalAddress]) -> Vec<String> {
+    let missing = missing(wanted, locals);
+    let SourceAddresses::These(wanted) = wanted else { return Vec::new() };
+    let words = missing.iter().map(|address| {
+        let (v4, family) = if address.is_ipv4() { (true, "IPv4") } else { (false, "IPv6") };
+        let is_last = wanted.iter().all(|it| it.is_ipv4() != v4 || missing.contains(it));
+        let so = match is_last {
+            true => format!("nothing is steered to {family} servers of `nat` services"),
+            false => "it is left out".to_owned(),
+        };
+        format!(
+            "`source_addresses` in [node] names {address}, which this host has on no interface: \
+             {so}, until it is there (`ip address add {address}/PREFIX dev IF`)"
+        )
+    });
+    words.collect()
 }
 
 const NONE_HERE: &str = "this host has none of the `source_addresses` of its family";

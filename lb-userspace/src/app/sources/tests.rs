@@ -83,3 +83,18 @@ fn the_same_addresses_have_one_place_until_there_is_none() {
     assert_eq!(more.take_while(Option::is_some).count(), 2046);
     assert_eq!(pool.addresses().len(), 4096);
 }
+
+#[test]
+fn addresses_that_are_nowhere_are_told() {
+    let told = |node: &str| {
+        let wanted = sources(node).wanted;
+        doubts(&wanted, &locals())
+    };
+    assert!(told("").is_empty());
+    assert!(told("source_addresses = 'interface'").is_empty());
+    assert!(told("source_addresses = ['10.0.0.2', '10.9.0.1', 'fd00::1']").is_empty());
+    let some = told("source_addresses = ['10.0.0.2', '10.0.0.9', 'fd00::9']");
+    assert!(some[0].contains("10.0.0.9") && some[0].contains("left out"), "{some:?}");
+    assert!(some[1].contains("fd00::9") && some[1].contains("IPv6 servers"), "{some:?}");
+    assert_eq!(some.len(), 2);
+}
