@@ -49,6 +49,13 @@ fn neighbour_of(end: &str) -> String {
     format!("{}1", &end[..cut])
 }
 
+/// Our addresses that backends see in turn.
+#[must_use]
+pub fn source_pool(model: &Model) -> Vec<IpAddr> {
+    let addresses = model.source_pool.iter();
+    addresses.map(|address| IpAddr::from(address.bytes()).to_canonical()).collect()
+}
+
 /// The model's tables as the daemon would fill them, without the backends.
 #[must_use]
 pub fn commands(model: &Model) -> Vec<Command> {

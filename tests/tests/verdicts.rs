@@ -140,6 +140,8 @@ impl Lab {
             udp: hour,
         };
         let mut datapath = Datapath::load(&config, timeouts).expect("loading the object");
+        let pool = mirror::source_pool(&world::model(0));
+        datapath.tables.set_source_pool(&pool).expect("room");
         for command in mirror::commands(&world::model(0)) {
             datapath.tables.apply(&command).expect("filling the tables");
         }

@@ -46,6 +46,8 @@ pub const QUIC_PORT: u16 = 4433;
 pub const QUIC_BACKEND_PORT: u16 = 4434;
 pub const QUIC_SERVER: [u8; 3] = [0xab, 0, 0xcd];
 pub const QUIC_GONE: [u8; 3] = [0xab, 0, 0xce];
+/// Steered, TCP, from [`SOURCES`] and [`SECOND_SOURCES`] in turn.
+pub const POOL_PORT: u16 = 85;
 /// Steered, to a backend that routing does not reach.
 pub const UNREACHABLE_PORT: u16 = 83;
 
@@ -54,6 +56,7 @@ pub const CLIENTS: [&str; 2] = ["198.51.100.7", "2001:db8:c::7"];
 pub const TAGGED_CLIENTS: [&str; 2] = ["198.51.101.7", "2001:db8:d::7"];
 pub const CLIENT_VLAN: u16 = 30;
 pub const SOURCES: [&str; 2] = ["10.2.0.1", "fd00:2::1"];
+pub const SECOND_SOURCES: [&str; 2] = ["10.2.0.2", "fd00:2::2"];
 pub const BACKENDS: [&str; 2] = ["10.2.0.11", "fd00:2::11"];
 /// Reached by VLAN [`VLAN`] of the backends' side, from these addresses of ours.
 pub const VLAN_BACKENDS: [&str; 2] = ["10.3.0.11", "fd00:3::11"];
@@ -172,6 +175,12 @@ pub fn filled(mut model: Model, now: u64) -> Model {
         let ranged = Vip { service: ranged, path: path::STEER };
         model.ranges.extend(RANGE_PREFIXES.map(|prefix| (key(prefix), ranged)));
         add_quic(&mut model, family, vip);
+        let pooled = add_service(&mut model, family, near, hop(0));
+        steer(&mut model, vip, POOL_PORT, 6, pooled);
+        let pooled = model.backends.last_mut().expect("the one just added");
+        (pooled.pool, pooled.sources) = (model.source_pool.len() as u32, 2);
+        let sources = [SOURCES, SECOND_SOURCES].map(|sources| Address::of(ip(sources[family])));
+        model.source_pool.extend(sources);
         let proxied = Vip { service: 0, path: path::PROXY };
         model.ranges.insert(key((*PROXY_RANGE.start(), 14)), proxied);
         model.vips.insert(vip_key(vip, PROXY_IN_RANGE, 6), proxied);

@@ -137,6 +137,7 @@ impl Kernel {
     /// Makes all tables those of `model`, before its first frame.
     pub fn begin(&mut self, model: &Model) -> Result<()> {
         self.empty()?;
+        self.datapath.tables.set_source_pool(&mirror::source_pool(model))?;
         for (id, backend) in (0..).zip(&model.backends) {
             let (backend, status) = (*backend, model.reach(id).context("one each")?.status());
             self.datapath.tables.apply(&Command::SetBackend { id, backend })?;

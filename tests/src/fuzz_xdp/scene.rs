@@ -22,6 +22,8 @@ pub const BACKENDS: [[&str; 5]; 2] = [
 ];
 /// The addresses of ours that they see.
 pub const SOURCES: [&str; 2] = ["10.2.0.1", "fd00:2::1"];
+/// Others of ours that they may see in turn with that one.
+pub const MORE_SOURCES: [[&str; 2]; 2] = [["10.2.0.2", "10.2.0.3"], ["fd00:2::2", "fd00:2::3"]];
 /// Clients, the last one of a network that nobody knows.
 pub const CLIENTS: [[&str; 7]; 2] = [
     [

@@ -11,7 +11,7 @@ use lb_common::{
 
 use super::{
     dice::Dice,
-    scene::{BACKENDS, CLIENTS, SOURCES, VIPS, address},
+    scene::{BACKENDS, CLIENTS, MORE_SOURCES, SOURCES, VIPS, address},
 };
 
 pub const SERVICES: u32 = 10;
@@ -29,6 +29,8 @@ pub const LOADS: u32 = 10;
 /// Buckets in each part of the flow table.
 pub const BUCKETS: u32 = 8;
 pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 2048..=2053;
+/// Addresses of ours of one family.
+const POOL: u32 = 3;
 const SECOND: u64 = 1_000_000_000;
 
 /// The port of a service, TCP and UDP.
@@ -62,6 +64,7 @@ pub fn create(dice: &mut Dice) -> Model {
     model.now.set(beginning(dice));
     model.load.extend((0..LOADS).map(|_| Count::default()));
     model.ports.extend((0..LOADS).map(|_| Count::default()));
+    model.source_pool.extend((0..2).flat_map(source_pool));
     model.rings = vec![0; (SERVICES * RING_WORDS) as usize];
     for vip in VIPS.as_flattened() {
         let silent = if dice.one_in(3) { address_flags::SILENT } else { 0 };
@@ -146,6 +149,8 @@ pub fn backend(dice: &mut Dice, family: usize, mode: u32) -> Backend {
         mode::GUE => TUNNEL_PORT.to_be_bytes(),
         _ => [0, 0],
     };
+    let sources = if dice.one_in(3) { 2 + dice.below(2) as u32 } else { 1 };
+    let pool = POOL * outer as u32 + dice.below((POOL - sources) as usize + 1) as u32;
     let mut limit = || if dice.one_in(3) { dice.pick(&[0, 1, 2, 5]) } else { u32::MAX };
     let (soft_limit, hard_limit) = (limit(), limit());
     Backend {
@@ -158,8 +163,17 @@ pub fn backend(dice: &mut Dice, family: usize, mode: u32) -> Backend {
         soft_limit,
         hard_limit,
         mtu: if dice.one_in(4) { dice.pick(&[68, 576, 1280, 1400, 9000]) } else { 0 },
+        pool,
+        sources,
+        ends: if dice.one_in(3) { dice.pick(&[1, 6, 12]) } else { 0 },
         ..Backend::default()
     }
+}
+
+/// Our addresses of one family that backends may see in turn.
+fn source_pool(family: usize) -> [Address; POOL as usize] {
+    let [second, third] = MORE_SOURCES[family];
+    [SOURCES[family], second, third].map(address)
 }
 
 /// Some slots, the number of members, and these, in one of the two places that a service has; and

@@ -1,13 +1,18 @@
 //! Flows: opened, known, answered, closed.
 
+use std::net::SocketAddr;
+
 use super::{
-    Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, tagged, to_backend, to_client,
-    ttl,
+    CLIENT_PORT, Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, tagged, to_backend,
+    to_client, ttl,
 };
 use crate::{
     testing::{
-        frames::{Frame, tcp, udp},
-        world::{BACKEND_SIDE, CLIENT_VLAN, TCP_PORT, UDP_PORT, UNREACHABLE_PORT, VLAN, VLAN_PORT},
+        frames::{Frame, icmp_error, tcp, udp},
+        world::{
+            BACKEND_SIDE, CLIENT_VLAN, FIRST_SOURCE_PORT, POOL_PORT, TCP_PORT, UDP_PORT,
+            UNREACHABLE_PORT, VLAN, VLAN_PORT,
+        },
     },
     verdict::Reason,
 };
@@ -36,6 +41,7 @@ pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     closing(rows, ends);
     refused(rows, ends);
     vlans(rows, ends);
+    from_several_addresses(rows, ends);
 }
 
 fn opening(rows: &mut Vec<Row>, e: &Ends) {
@@ -69,6 +75,57 @@ fn opening(rows: &mut Vec<Row>, e: &Ends) {
         Row::new(e.title("a padded short frame"), e.syn().padded(110), TO_BACKEND)
             .out(steered(0, "S").padded(110)),
     ]);
+}
+
+/// Flows have our addresses in turn, and what comes for them is found at each.
+fn from_several_addresses(rows: &mut Vec<Row>, e: &Ends) {
+    let client = |nth| SocketAddr::new(e.client, CLIENT_PORT + nth);
+    let ours = |nth: u16| {
+        let address = if nth.is_multiple_of(2) { e.source } else { e.second_source };
+        SocketAddr::new(address, FIRST_SOURCE_PORT + nth / 2)
+    };
+    let (vip, backend) = (e.vip(POOL_PORT), e.backend());
+    let come = |nth, flags: &str| tcp(Link::default(), client(nth), vip, flags, b"");
+    let leave = |nth, flags: &str| tcp(to_backend(), ours(nth), backend, flags, b"");
+    let before = |flows| (0..flows).map(|nth| come(nth, "S"));
+    for (nth, name) in [(0, "the first"), (1, "the second"), (2, "the first again")] {
+        let back = tcp(from_backend(), backend, ours(nth), "SA", b"");
+        let told = tcp(to_client(), vip, client(nth), "SA", b"");
+        let row = |text: &str, frame, verdict, out| {
+            let title = e.title(&format!("from {name} of two addresses: {text}"));
+            Row::new(title, frame, verdict).out(out).live(u64::from(nth) + 1)
+        };
+        let [too_big, unreachable] =
+            if e.vip.is_ipv4() { [[3, 4], [3, 3]] } else { [[2, 0], [1, 4]] };
+        let (sent, came) = (leave(nth, "A"), tcp(to_backend(), client(nth), vip, "A", b""));
+        let answered = tcp(ttl(60), vip, client(nth), "PA", b"data");
+        let answer = tcp(ttl(60), backend, ours(nth), "PA", b"data");
+        rows.extend([
+            row("SYN", come(nth, "S"), TO_BACKEND, leave(nth, "S")).after(before(nth)),
+            row("SYN-ACK", back, TO_CLIENT, told).after(before(nth + 1)),
+            row(
+                "an error about the client's packet",
+                icmp_error(from_backend(), e.stranger, ours(nth).ip(), too_big, &sent),
+                TO_CLIENT,
+                icmp_error(to_client(), e.vip, e.client, too_big, &came),
+            )
+            .after(before(nth + 1)),
+            row(
+                "an error about the backend's packet",
+                icmp_error(Link::default(), e.stranger, e.vip, unreachable, &answered),
+                TO_BACKEND,
+                icmp_error(to_backend(), ours(nth).ip(), e.backend, unreachable, &answer),
+            )
+            .after(before(nth + 1)),
+        ]);
+    }
+    let other = |address, port| SocketAddr::new(address, port);
+    let stray = |to| tcp(from_backend(), backend, to, "SA", b"");
+    rows.extend([Row::pass(
+        e.title("an answer to the port of a flow at another of our addresses"),
+        stray(other(e.second_source, FIRST_SOURCE_PORT)),
+    )
+    .after(before(1))]);
 }
 
 fn known(rows: &mut Vec<Row>, e: &Ends) {
