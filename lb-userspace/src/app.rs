@@ -62,7 +62,7 @@ pub use self::{
     sweeping::pause_after,
 };
 use crate::{
-    admin::Door,
+    admin::AdminListener,
     datapath::{Datapath, Pins},
     host::{self, Host, HostWatch},
     settings::Config,
@@ -106,7 +106,7 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
 /// program lets all packets pass.
 async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
-    let (signals, door) = (Signals::listen()?, Door::open(&config.admin.listen)?);
+    let (signals, admin) = (Signals::listen()?, AdminListener::open(&config.admin.listen)?);
     let pins = Pins::open(&config.node.pin_dir)?;
     let host = Host::open(&config.node.state_dir).await?;
     let (announcing, watch) = (Announcing::begin(&host, &config).await?, HostWatch::open()?);
@@ -156,7 +156,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         started,
     };
     let handles = Handles {
-        door,
+        admin,
         counters: datapath.counters,
         sweeper: datapath.sweeper,
         swept,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::selector::Transport;
+use super::selector::{Selector, Transport};
 
 /// The JSON of `POST /v1/explain`: a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ pub enum FlowKnown {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceQuery {
     #[serde(flatten)]
-    pub selector: super::Selector,
+    pub selector: Selector,
     /// One packet in so many. 0 and 1: all.
     #[serde(default)]
     pub sample: u32,

@@ -1,6 +1,6 @@
 use std::{
     env, fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
@@ -89,7 +89,7 @@ fn while_serving<T>(
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let door = {
         let _inside = runtime.enter();
-        Door::open(socket).unwrap()
+        AdminListener::open(socket).unwrap()
     };
     let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
     runtime.spawn(door.serve(answer, orders));
@@ -148,8 +148,8 @@ fn a_second_daemon_is_refused() {
         || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let _inside = runtime.enter();
-            let error = Door::open(&socket).unwrap_err();
-            assert!(matches!(error, Error::Running(_)), "{error}");
+            let error = AdminListener::open(&socket).unwrap_err();
+            assert!(matches!(error, AdminError::Running(_)), "{error}");
             assert!(error.to_string().contains("another lb is running"));
             assert!(client::status(&socket).is_ok(), "the first is unharmed");
         },
@@ -174,8 +174,8 @@ fn a_file_that_is_no_socket_is_left_alone() {
     fs::write(&path, "data").unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _inside = runtime.enter();
-    let error = Door::open(&path).unwrap_err();
-    assert!(matches!(error, Error::NoSocket(_)), "{error}");
+    let error = AdminListener::open(&path).unwrap_err();
+    assert!(matches!(error, AdminError::NoSocket(_)), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "data");
 }
 
@@ -186,8 +186,8 @@ fn another_program_s_socket_is_left_alone() {
     let theirs = UnixListener::bind(&path).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _inside = runtime.enter();
-    let error = Door::open(&path).unwrap_err();
-    assert!(matches!(error, Error::Occupied(_)), "{error}");
+    let error = AdminListener::open(&path).unwrap_err();
+    assert!(matches!(error, AdminError::Occupied(_)), "{error}");
     assert!(theirs.local_addr().unwrap().as_pathname().is_some_and(Path::exists));
 }
 
@@ -231,7 +231,10 @@ fn a_socket_that_somebody_removed_is_opened_again() {
             }
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let _inside = runtime.enter();
-            assert!(matches!(Door::open(&socket), Err(Error::Running(_))), "still locked");
+            assert!(
+                matches!(AdminListener::open(&socket), Err(AdminError::Running(_))),
+                "still locked"
+            );
         },
     );
 }
@@ -274,7 +277,7 @@ fn of_many_that_start_at_once_one_runs() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let open = || {
         let _inside = runtime.enter();
-        Door::open(&socket)
+        AdminListener::open(&socket)
     };
     let doors: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();

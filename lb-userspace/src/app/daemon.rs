@@ -35,7 +35,7 @@ use super::{
     uplinks::Uplinks,
 };
 use crate::{
-    admin::{Asked, Door, Drain, Drained, Explanation, Order, Orders, Question},
+    admin::{AdminListener, Asked, Drain, Drained, Explanation, Order, Orders, Question},
     control::Leaver,
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     fleet::Fleet,
@@ -88,7 +88,7 @@ pub(super) struct Daemon {
 
 /// What tasks of their own take over.
 pub(super) struct Handles {
-    pub(super) door: Door,
+    pub(super) admin: AdminListener,
     pub(super) counters: Counters,
     pub(super) sweeper: Sweeper,
     pub(super) swept: watch::Sender<Swept>,
@@ -158,8 +158,8 @@ impl Daemon {
             repaired: self.repairs.counts(),
         };
         tasks.spawn(sweeping::sweep(handles.sweeper, handles.swept));
-        let door = handles.door.serve(move || Ok(report.status()?), orders);
-        tasks.spawn(async { match door.await {} });
+        let admin = handles.admin.serve(move || Ok(report.status()?), orders);
+        tasks.spawn(async { match admin.await {} });
     }
 
     /// Takes in events until the operator says stop.

@@ -7,14 +7,14 @@ use anyhow::Context as _;
 use super::{ledger, notes, privilege};
 use crate::{
     datapath::{Pins, Removed},
-    host::{Host, Undone},
+    host::{Host, UndoneChanges},
 };
 
 /// What was there, and is no more.
 #[derive(Debug, Default)]
 pub struct Detached {
     pub datapath: Removed,
-    pub host: Undone,
+    pub host: UndoneChanges,
 }
 
 /// Takes the data path under `pin_dir` down, and with the help of the notes in `state_dir` undoes

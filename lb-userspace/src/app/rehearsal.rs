@@ -5,7 +5,7 @@ use tokio::runtime;
 
 use super::announcing;
 use crate::{
-    admin::Door,
+    admin::AdminListener,
     config::NamedFile,
     datapath::Pins,
     host::{self, Surroundings},
@@ -33,7 +33,7 @@ async fn look(config: &Config) -> anyhow::Result<Vec<String>> {
     let mut refusals = announcing::refusals(&here, &interfaces, &config.services).await?;
     let tried = [
         host::check_source_ports(&config.node.source_ports).map_err(anyhow::Error::from),
-        Door::examine(&config.admin.listen).map_err(anyhow::Error::from),
+        AdminListener::examine(&config.admin.listen).map_err(anyhow::Error::from),
         Pins::examine(&config.node.pin_dir).map_err(anyhow::Error::from),
     ];
     let refused = tried.into_iter().filter_map(Result::err);

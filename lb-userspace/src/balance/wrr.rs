@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::service::turns;
+use crate::service::wrr_sequence;
 
 /// Turns passed over before looking at every backend for one that is eligible.
 const MISSES: usize = 8;
@@ -19,7 +19,7 @@ pub struct Turns {
 
 impl Turns {
     pub fn new(weights: &[u16]) -> Self {
-        Self { order: turns(weights, LONGEST).into(), next: AtomicUsize::new(0) }
+        Self { order: wrr_sequence(weights, LONGEST).into(), next: AtomicUsize::new(0) }
     }
 
     /// The next eligible one. A turn that is passed over is gone, so that the others keep their

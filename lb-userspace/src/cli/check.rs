@@ -4,7 +4,7 @@ use std::{fmt, path::Path, process::ExitCode};
 
 use crate::{app, config, service, settings::Config};
 
-use super::{complain, fail, print, refuse};
+use super::output::{complain, fail, print, refuse};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load_examined(file, app::examine) {

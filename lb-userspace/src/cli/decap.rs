@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::{
-    fail,
     logging::{self, LogFormat},
+    output::fail,
 };
 use crate::{
     app::{self, DecapOptions},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub(super) struct Flags {
+pub(super) struct DecapFlags {
     /// Where tunnelled packets come in by; may be given again.
     #[arg(long = "interface", value_name = "IF", required = true)]
     interfaces: Vec<String>,
@@ -42,13 +42,13 @@ enum Mode {
     Generic,
 }
 
-pub(super) fn decap(flags: Flags) -> ExitCode {
+pub(super) fn decap(flags: DecapFlags) -> ExitCode {
     let mode = match flags.mode {
         Mode::Auto => XdpMode::Auto,
         Mode::Native => XdpMode::Native,
         Mode::Generic => XdpMode::Generic,
     };
-    let Flags { interfaces, from, .. } = flags;
+    let DecapFlags { interfaces, from, .. } = flags;
     let options = DecapOptions { interfaces, mode, from, gue_port: flags.gue_port.get() };
     match logging::start(flags.log_format).and_then(|()| app::decap(&options)) {
         Ok(()) => ExitCode::SUCCESS,

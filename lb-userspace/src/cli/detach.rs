@@ -7,7 +7,10 @@ use crate::{
     config::Whereabouts,
 };
 
-use super::{fail, print, status};
+use super::{
+    output::{fail, print},
+    status,
+};
 
 pub(super) fn detach(file: Option<&Path>) -> ExitCode {
     let Whereabouts { pin_dir, state_dir, .. } = match status::whereabouts(file) {
@@ -53,7 +56,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{datapath::Removed, host::Undone};
+    use crate::{datapath::Removed, host::UndoneChanges};
 
     #[test]
     fn what_was_there_is_told() {
@@ -62,11 +65,11 @@ mod tests {
         let interfaces = vec![("eth0".to_owned(), "native"), ("eth1".to_owned(), "generic")];
         let detached = Detached {
             datapath: Removed { interfaces, listeners: true, maps: 14 },
-            host: Undone {
+            host: UndoneChanges {
                 routes: BTreeSet::from(
                     ["203.0.113.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()),
                 ),
-                ..Undone::default()
+                ..UndoneChanges::default()
             },
         };
         let text = "\
@@ -77,7 +80,7 @@ routes removed       203.0.113.1, 2001:db8::1
 ";
         assert_eq!(render(&detached, Path::new("/p")), text);
         let unclear = BTreeSet::from(["net/ipv4/conf/eth0/forwarding".to_owned()]);
-        let host = Undone { unclear, ..Undone::default() };
+        let host = UndoneChanges { unclear, ..UndoneChanges::default() };
         let text = render(&Detached { host, ..Detached::default() }, Path::new("/p"));
         assert!(text.starts_with("settings left        net/ipv4/conf/eth0/forwarding\n"), "{text}");
         assert!(text.contains("undo.json"), "{text}");

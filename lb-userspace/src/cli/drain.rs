@@ -4,11 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use crate::admin::{Drain, client};
 
-use super::{complain, fail, print, status};
+use super::{
+    output::{complain, fail, print},
+    status,
+};
 
 /// A server of a service, and what is to become of it.
 #[derive(Debug, clap::Args)]
-pub(super) struct Flags {
+pub(super) struct DrainFlags {
     /// The service's name.
     service: String,
     /// The server's address and port, as `lb status` shows it.
@@ -29,7 +32,7 @@ pub(super) struct Flags {
     socket: Option<PathBuf>,
 }
 
-pub(super) fn drain(flags: Flags) -> ExitCode {
+pub(super) fn drain(flags: DrainFlags) -> ExitCode {
     let socket = match status::socket(flags.socket, flags.config.as_deref()) {
         Ok(socket) => socket,
         Err(code) => return code,

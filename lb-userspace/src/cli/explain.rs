@@ -10,7 +10,10 @@ use crate::admin::{
     DecisionStatus, Endpoint, Explanation, FlowKnown, Leaves, Question, Transport, client,
 };
 
-use super::{fail, print, selector};
+use super::{
+    output::{fail, print},
+    selector,
+};
 
 /// Bits of a TCP header (RFC 9293, 3.1), as the help of `--flags` lists them.
 const FLAGS: [(&str, u8); 8] = [
@@ -25,7 +28,7 @@ const FLAGS: [(&str, u8); 8] = [
 ];
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Flags {
+pub(super) struct ExplainFlags {
     /// The client's address and port.
     #[arg(long, value_name = "IP:PORT")]
     from: Endpoint,
@@ -48,7 +51,7 @@ pub(super) struct Flags {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    door: selector::Door,
+    socket: selector::SocketFlags,
 }
 
 fn flag(text: &str) -> Result<u8, String> {
@@ -57,10 +60,10 @@ fn flag(text: &str) -> Result<u8, String> {
     known.ok_or_else(|| format!("`{text}` is none of {}", FLAGS.map(|(name, _)| name).join(", ")))
 }
 
-pub(super) fn explain(flags: Flags) -> ExitCode {
+pub(super) fn explain(flags: ExplainFlags) -> ExitCode {
     let json = flags.json;
     let shown = question(&flags).and_then(|question| {
-        let socket = match flags.door.path() {
+        let socket = match flags.socket.path() {
             Ok(socket) => socket,
             Err(code) => return Ok(code),
         };
@@ -74,7 +77,7 @@ pub(super) fn explain(flags: Flags) -> ExitCode {
     shown.unwrap_or_else(|error| fail(&error))
 }
 
-fn question(flags: &Flags) -> anyhow::Result<Question> {
+fn question(flags: &ExplainFlags) -> anyhow::Result<Question> {
     let port = |end: Endpoint, flag: &str| match (end.port, flags.proto) {
         (Some(port), _) => Ok(SocketAddr::new(end.address, port)),
         (None, Transport::Icmp) => Ok(SocketAddr::new(end.address, 0)),
@@ -301,7 +304,8 @@ verdict   steered: rewritten and sent on
     #[test]
     fn every_flag_is_in_the_help() {
         use clap::Args as _;
-        let help = Flags::augment_args(clap::Command::new("explain")).render_help().to_string();
+        let help =
+            ExplainFlags::augment_args(clap::Command::new("explain")).render_help().to_string();
         let names = FLAGS.map(|(name, _)| name).join(", ");
         assert!(help.contains(&names), "{help}");
     }

@@ -5,12 +5,13 @@ use std::{process::ExitCode, time::Duration};
 use crate::admin::{FlowList, FlowQuery, client};
 
 use super::{
-    fail, print, selector,
+    output::{fail, print},
+    selector,
     table::columns::{Align, Columns},
 };
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Flags {
+pub(super) struct FlowsFlags {
     #[command(flatten)]
     selector: selector::Selection,
     /// Show so many at most, those opened last.
@@ -20,11 +21,11 @@ pub(super) struct Flags {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    door: selector::Door,
+    socket: selector::SocketFlags,
 }
 
-pub(super) fn flows(flags: Flags) -> ExitCode {
-    let socket = match flags.door.path() {
+pub(super) fn flows(flags: FlowsFlags) -> ExitCode {
+    let socket = match flags.socket.path() {
         Ok(socket) => socket,
         Err(code) => return code,
     };

@@ -23,7 +23,7 @@ pub(super) fn start(format: LogFormat) -> anyhow::Result<()> {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(super::has_colours(&io::stderr())).try_init(),
+        LogFormat::Text => builder.with_ansi(super::output::has_colours(&io::stderr())).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(anyhow::Error::from_boxed)

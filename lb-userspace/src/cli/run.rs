@@ -5,9 +5,8 @@ use std::{path::Path, process::ExitCode};
 use crate::{app, config};
 
 use super::{
-    fail,
     logging::{self, LogFormat},
-    refuse,
+    output::{fail, refuse},
 };
 
 pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {

@@ -37,7 +37,7 @@ impl Selection {
 
 /// Where the daemon is asked.
 #[derive(Debug, clap::Args)]
-pub(super) struct Door {
+pub(super) struct SocketFlags {
     /// The daemon's configuration, which says where its socket is.
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub(super) struct Door {
     socket: Option<PathBuf>,
 }
 
-impl Door {
+impl SocketFlags {
     /// The error has been explained.
     pub(super) fn path(self) -> Result<PathBuf, ExitCode> {
         status::socket(self.socket, self.config.as_deref())

@@ -12,7 +12,10 @@ use crate::{
     config::{self, Whereabouts},
 };
 
-use super::{fail, has_colours, print, refuse, table};
+use super::{
+    output::{fail, has_colours, print, refuse},
+    table,
+};
 
 pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -> ExitCode {
     let found = match whereabouts(file) {

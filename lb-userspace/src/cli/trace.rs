@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use crate::admin::{DecisionStatus, FlowKnown, TraceLine, TraceQuery, client};
 
-use super::{complain, explain, fail, print, selector};
+use super::{
+    explain,
+    output::{complain, fail, print},
+    selector,
+};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Flags {
+pub(super) struct TraceFlags {
     #[command(flatten)]
     selector: selector::Selection,
     /// Tell of one packet in so many.
@@ -20,11 +24,11 @@ pub(super) struct Flags {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    door: selector::Door,
+    socket: selector::SocketFlags,
 }
 
-pub(super) fn trace(flags: Flags) -> ExitCode {
-    let socket = match flags.door.path() {
+pub(super) fn trace(flags: TraceFlags) -> ExitCode {
+    let socket = match flags.socket.path() {
         Ok(socket) => socket,
         Err(code) => return code,
     };

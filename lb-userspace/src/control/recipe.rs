@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use lb_common::abi::Ring;
 
 use super::maglev::{self, Member};
-use crate::service::{Strategy, turns};
+use crate::service::{Strategy, wrr_sequence};
 
 /// Slots for each member in the rings of other strategies than maglev, on average at most: enough
 /// for shares to be right within half a percent of the mean share.
@@ -63,7 +63,7 @@ impl Recipe {
         words.push(self.open().count() as u32);
         words.extend(self.open().map(|index| self.ids[index]));
         for region in &self.farther {
-            let turns = turns(&region.weights, region.longest());
+            let turns = wrr_sequence(&region.weights, region.longest());
             words.push(turns.len() as u32);
             words.extend(turns.iter().map(|&turn| region.ids[turn as usize]));
             words.push(region.ids.len() as u32);
@@ -97,7 +97,7 @@ impl Recipe {
                 let open: Vec<usize> = self.open().collect();
                 let weights: Vec<u16> = open.iter().map(|&it| self.members[it].weight).collect();
                 let longest = open.len() as u32 * SLOTS_PER_MEMBER;
-                turns(&weights, longest).iter().map(|&turn| open[turn as usize]).collect()
+                wrr_sequence(&weights, longest).iter().map(|&turn| open[turn as usize]).collect()
             }
         }
     }

@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::announce::announce;
+use super::proxy_header::announce;
 use crate::{
     fleet::{Backend, Fleet},
     lack::Cause,

@@ -1,15 +1,17 @@
 //! Active checks: a sans-I/O state machine and the probes around it.
 
-mod announce;
-mod ask;
+mod failure;
 mod h2c;
 mod monitor;
 mod probe;
+mod proxy_header;
+mod request;
 mod state;
 mod tunnel;
 
+pub use failure::CheckFailure;
 pub use h2c::Prefaces;
 pub use monitor::{Means, Monitor, Transition};
-pub use probe::{Failure, Target, probe};
+pub use probe::{CheckTarget, probe};
 pub use state::Health;
 pub use tunnel::{Finder, Way, Wrap};

@@ -15,13 +15,14 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    probe::{Failure, Target, probe},
+    failure::CheckFailure,
+    probe::{CheckTarget, probe},
     state::Health,
     tunnel::Finder,
 };
 use crate::{
     lack::{Cause, Lacks, Undone},
-    service::{HealthCheck, Path, Service, Speech},
+    service::{CheckProtocol, HealthCheck, Path, Service},
 };
 
 /// Until a check that could not be made is tried again.
@@ -79,7 +80,7 @@ impl Monitor {
                     target: target(service, check, server.address, means.finder.clone()),
                     up: is_up(&service.name, server.address),
                     check: check.clone(),
-                    speech: service.speech(check),
+                    protocol: service.check_protocol(check),
                     is_steered: service.is_steered(),
                     room: room.clone(),
                     lacks: means.lacks.clone(),
@@ -99,28 +100,28 @@ fn target(
     check: &HealthCheck,
     mut server: SocketAddr,
     finder: Option<Finder>,
-) -> Target {
+) -> CheckTarget {
     if let Some(port) = check.port {
         server.set_port(port.get());
     }
     let by = service.steering.forwarding;
     if !by.is_direct() || !service.is_steered() || check.direct {
-        return Target::itself(server);
+        return CheckTarget::itself(server);
     }
     let reaches = |vip: &&IpAddr| by.is_tunnel() || vip.is_ipv4() == server.is_ipv4();
     let vips = service.addresses.iter().filter(reaches).copied().collect();
     // The proxy reaches them at their own.
     let itself = service.ports.iter().any(|port| port.path() == Path::Proxy);
-    Target { server, itself, vips, by, finder }
+    CheckTarget { server, itself, vips, by, finder }
 }
 
 struct Watch {
     service: Arc<str>,
     server: SocketAddr,
-    target: Target,
+    target: CheckTarget,
     up: bool,
     check: HealthCheck,
-    speech: Speech,
+    protocol: CheckProtocol,
     is_steered: bool,
     room: Arc<Semaphore>,
     lacks: Arc<Lacks>,
@@ -134,7 +135,7 @@ impl Watch {
         loop {
             time::sleep_until(health.due().into()).await;
             let place = self.room.acquire().await;
-            let outcome = probe(&self.check, self.speech, &self.target).await;
+            let outcome = probe(&self.check, self.protocol, &self.target).await;
             drop(place);
             if let Err(failure) = &outcome {
                 debug!(service = %self.service, server = %self.server, %failure, "check failed");
@@ -165,7 +166,7 @@ impl Watch {
     /// Whether a check failed by a lack of this host. A missing route is one where packets are
     /// steered: their flows wait until it is back, and new ones follow the routes by themselves. The
     /// proxy, which cannot, does better with another server.
-    fn is_ours(&self, failure: &Failure) -> bool {
+    fn is_ours(&self, failure: &CheckFailure) -> bool {
         match failure.cause() {
             Cause::Resource => true,
             Cause::Route => self.is_steered,
@@ -173,7 +174,7 @@ impl Watch {
         }
     }
 
-    fn tell(&self, failure: &Failure) {
+    fn tell(&self, failure: &CheckFailure) {
         if let Some(others) = self.lacks.note(Undone::Check) {
             let (service, server) = (&self.service, self.server);
             warn!(

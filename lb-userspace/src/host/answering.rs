@@ -20,11 +20,11 @@ use rtnetlink::packet_route::{
 use tracing::{debug, warn};
 
 use super::{
-    Host,
     error::{HostError, errno},
     interfaces::Interface,
     journal::{Journal, sysctl},
     netlink::{Netlink, collect, protocol},
+    network::Host,
     surroundings::Surroundings,
 };
 use crate::settings::AnswerNeighbours;

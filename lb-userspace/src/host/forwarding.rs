@@ -14,9 +14,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use tracing::{debug, info};
 
 use super::{
-    Host,
     error::HostError,
     journal::{Journal, sysctl},
+    network::Host,
 };
 
 const IPV6: &str = "net/ipv6/conf";

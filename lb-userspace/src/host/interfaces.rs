@@ -8,9 +8,9 @@ use rtnetlink::packet_route::link::{
 };
 
 use super::{
-    Host,
     error::HostError,
     netlink::{Netlink, collect},
+    network::Host,
 };
 
 /// One interface of this network namespace.

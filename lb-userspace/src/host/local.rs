@@ -6,9 +6,9 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
 use super::{
-    Host,
     error::HostError,
     netlink::{Netlink, collect},
+    network::Host,
 };
 
 /// An address that an interface of this host has.

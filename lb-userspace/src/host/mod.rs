@@ -10,6 +10,7 @@ mod local;
 mod neighbour;
 mod neighbours;
 mod netlink;
+mod network;
 mod ports;
 mod routes;
 mod source;
@@ -18,125 +19,16 @@ mod territory;
 mod turn;
 mod watch;
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv6Addr},
-    path::Path,
-};
-
-use tracing::warn;
-
 pub use self::{
     error::HostError,
     interfaces::{Interface, Stack, Vlan, around, passes, stacks},
     local::{LocalAddress, LocalAddresses},
     neighbours::Unreachable,
     netlink::PROTOCOL,
+    network::{Host, UndoneChanges},
     ports::check_source_ports,
     source::Way,
     surroundings::Surroundings,
     turn::turn,
     watch::{Changes, HostWatch},
 };
-use self::{journal::Journal, neighbours::Neighbours, netlink::Netlink, territory::Territory};
-
-/// The network namespace that the daemon runs in, with all that it changed there.
-///
-/// The changes outlive the daemon, as the data path does, which cannot forward without them: the
-/// next [`open`](Self::open) finds them by their mark and in the journal, and goes on with them.
-/// [`close`](Self::close) undoes them.
-pub struct Host {
-    netlink: Netlink,
-    journal: Journal,
-    loopback: u32,
-    /// Addresses with a local route of ours.
-    announced: BTreeSet<IpAddr>,
-    /// Addresses that are to be local, by whatever route.
-    wanted: BTreeSet<IpAddr>,
-    /// Interfaces that are to forward.
-    forwarding: Vec<String>,
-    neighbours: Neighbours,
-    /// Announced addresses that neighbour discovery is answered for, by interface.
-    proxies: BTreeSet<(u32, Ipv6Addr)>,
-    _territory: Territory,
-}
-
-impl Host {
-    /// Takes over the state directory and the network namespace of the calling thread, with what an
-    /// earlier daemon changed. To be called in a tokio runtime.
-    ///
-    /// The marks do not tell daemons apart, so there is one daemon in a namespace, whatever its
-    /// interfaces: what carries our mark is then its predecessor's.
-    ///
-    /// # Errors
-    ///
-    /// Another daemon holds the state directory or the namespace; no privilege; the kernel does not
-    /// answer.
-    pub async fn open(state_dir: &Path) -> Result<Self, HostError> {
-        let territory = Territory::take()?;
-        let mut journal = Journal::open(state_dir)?;
-        let netlink = Netlink::open()?;
-        let announced = netlink.marked_addresses().await?;
-        let neighbours = Neighbours::resume(&netlink).await?;
-        let proxies = netlink.proxies().await?;
-        journal.begin(!announced.is_empty() || neighbours.ours().next().is_some());
-        let mut host = Self {
-            netlink,
-            journal,
-            loopback: 0,
-            announced,
-            wanted: BTreeSet::new(),
-            forwarding: Vec::new(),
-            neighbours,
-            proxies,
-            _territory: territory,
-        };
-        host.loopback = host.find_interfaces(["lo"]).await?[0].index;
-        Ok(host)
-    }
-
-    /// Writes the notes of what is changed, where they could not be written or are gone.
-    pub fn keep_notes(&mut self) {
-        self.journal.keep();
-    }
-
-    /// Leaves the host as it was found. Each step is tried, whatever happens to the others.
-    ///
-    /// # Errors
-    ///
-    /// The first that occurred; later ones are in the log.
-    pub async fn close(mut self) -> Result<Undone, HostError> {
-        let undone = Undone {
-            routes: self.announced.clone(),
-            neighbours: self.neighbours.ours().collect(),
-            settings: self.journal.changed().map(str::to_owned).collect(),
-            unclear: self.journal.unclear().clone(),
-        };
-        let steps = [
-            self.announce(&BTreeSet::new()).await,
-            self.neighbours.forget_all(&self.netlink).await,
-            self.remove_proxies().await,
-            self.journal.undo(),
-        ];
-        let mut failed = steps.into_iter().filter_map(Result::err);
-        let first = failed.next();
-        for error in failed {
-            warn!(%error, "while leaving the host");
-        }
-        first.map_or(Ok(undone), Err)
-    }
-}
-
-/// What was taken back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Undone {
-    /// Announced addresses that had a local route of ours.
-    pub routes: BTreeSet<IpAddr>,
-    /// Next hops that were kept resolved.
-    pub neighbours: BTreeSet<IpAddr>,
-    /// Sysctls, as below /proc/sys.
-    pub settings: BTreeSet<String>,
-    /// Sysctls that were left as they are: the notes on what they were before us, or whether it was
-    /// us, are lost.
-    pub unclear: BTreeSet<String>,
-}

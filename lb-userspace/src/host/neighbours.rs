@@ -18,11 +18,11 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Host,
     confirming::{Confirming, Step},
     error::HostError,
     neighbour::{Entry, Hop, State},
     netlink::Netlink,
+    network::Host,
     turn,
 };
 

@@ -17,9 +17,9 @@ use rtnetlink::{
 use tracing::debug;
 
 use super::{
-    Host,
     error::{HostError, errno},
     netlink::{Netlink, protocol, route},
+    network::Host,
 };
 
 /// `RT_TABLE_LOCAL` in include/uapi/linux/rtnetlink.h: looked up before all others.

@@ -8,9 +8,9 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Host,
     error::{HostError, errno},
     netlink::{Netlink, route},
+    network::Host,
 };
 
 /// The answer of `ip route get`.

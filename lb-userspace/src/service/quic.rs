@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::mix;
+use super::splitmix::mix;
 
 /// The id of a server that is not given one: `length` bytes (1 to 15) of a hash of its address
 /// and port.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{name_of, strategy::Strategy};
+use super::{names::name_of, strategy::Strategy};
 
 /// How the kernel treats the packets of a service. The proxy never sees any of it.
 #[derive(Clone, Debug, PartialEq)]

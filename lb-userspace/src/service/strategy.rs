@@ -1,6 +1,6 @@
 //! How a backend is chosen.
 
-use super::name_of;
+use super::names::name_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::service::ProxyProtocol;
+use crate::{lack::Cause, service::ProxyProtocol};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -21,8 +21,8 @@ fn check(probe: Probe, timeout: Duration) -> HealthCheck {
     HealthCheck { timeout, ..HealthCheck::plain(probe) }
 }
 
-async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), Failure> {
-    super::probe(check, Speech::default(), &Target::itself(server)).await
+async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), CheckFailure> {
+    super::probe(check, CheckProtocol::default(), &CheckTarget::itself(server)).await
 }
 
 fn http(status: Option<u16>) -> Probe {
@@ -67,7 +67,7 @@ async fn tcp_wants_a_listener() {
     let check = check(Probe::Tcp, LONG);
     probe(&check, listener.local_addr().unwrap()).await.unwrap();
     let failure = probe(&check, nobody().await).await.unwrap_err();
-    assert!(matches!(failure, Failure::Connect(_)), "{failure}");
+    assert!(matches!(failure, CheckFailure::Connect(_)), "{failure}");
     assert!(failure.to_string().contains("refused"), "{failure}");
 }
 
@@ -149,14 +149,14 @@ async fn serve_h2() -> (SocketAddr, Arc<Mutex<String>>) {
 #[tokio::test]
 async fn http2_is_spoken_where_the_traffic_speaks_it() {
     let (server, asked) = serve_h2().await;
-    let speech = Speech { h2: true, proxy_proto: None };
-    itself(&check(http(None), LONG), speech, server).await.unwrap();
+    let protocol = CheckProtocol { h2: true, proxy_proto: None };
+    itself(&check(http(None), LONG), protocol, server).await.unwrap();
     let asked = asked.lock().unwrap().clone();
     assert!(asked.starts_with(&format!("http://{server}/healthz?deep=1 ")), "{asked}");
     assert!(asked.contains("lb-health-check") && !asked.contains("connection"), "{asked}");
     let (server, _) = serve_h2().await;
     let failure = probe(&check(http(None), LONG), server).await.unwrap_err();
-    assert!(matches!(failure, Failure::Http(_)), "{failure}");
+    assert!(matches!(failure, CheckFailure::Http(_)), "{failure}");
     assert_eq!(failure.cause(), Cause::Peer);
 }
 
@@ -164,7 +164,7 @@ async fn http2_is_spoken_where_the_traffic_speaks_it() {
 async fn a_proxy_header_goes_first_where_the_traffic_has_one() {
     let listener = TcpListener::bind("[::1]:0").await.unwrap();
     let server = listener.local_addr().unwrap();
-    let announced = |version| Speech { h2: false, proxy_proto: Some(version) };
+    let announced = |version| CheckProtocol { h2: false, proxy_proto: Some(version) };
     for (version, expected) in [
         (ProxyProtocol::V1, &b"PROXY TCP6 ::1 ::1 "[..]),
         (ProxyProtocol::V2, b"\r\n\r\n\0\r\nQUIT\n "),
@@ -202,7 +202,7 @@ async fn time_that_this_host_wasted_is_not_the_servers() {
     };
     let (probed, ()) = tokio::join!(biased; probe(&check, silent), busy);
     let failure = probed.unwrap_err();
-    assert!(matches!(failure, Failure::Neglected(_)), "{failure}");
+    assert!(matches!(failure, CheckFailure::Neglected(_)), "{failure}");
     assert_eq!(failure.cause(), Cause::Resource);
 }
 
@@ -214,5 +214,5 @@ async fn silence_and_nonsense_are_failures() {
     assert_eq!(failure.to_string(), "no answer within 30ms");
     let (mad, _) = serve("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
     let failure = probe(&check(http(None), LONG), mad).await.unwrap_err();
-    assert!(matches!(failure, Failure::Http(_)), "{failure}");
+    assert!(matches!(failure, CheckFailure::Http(_)), "{failure}");
 }

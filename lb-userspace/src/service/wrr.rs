@@ -8,7 +8,7 @@
 /// 0 have no turn. Up to `longest` turns; where the weights ask for more, they are scaled down to
 /// about that, and the lightest keep one.
 #[must_use]
-pub fn turns(weights: &[u16], longest: u32) -> Vec<u32> {
+pub fn wrr_sequence(weights: &[u16], longest: u32) -> Vec<u32> {
     let shares = shares(weights, longest);
     let mut due: Vec<(u64, u32)> = Vec::with_capacity(shares.iter().sum::<u32>() as usize);
     for (member, &share) in (0..).zip(&shares) {
@@ -53,17 +53,17 @@ mod tests {
 
     #[test]
     fn turns_are_spread_evenly() {
-        assert_eq!(turns(&[1, 1, 1], MANY), [0, 1, 2]);
-        assert_eq!(turns(&[5, 1], MANY), [0, 0, 0, 1, 0, 0]);
-        assert_eq!(turns(&[200, 0, 100], MANY), [0, 2, 0]);
-        assert_eq!(turns(&[7], MANY), [0]);
-        assert!(turns(&[], MANY).is_empty() && turns(&[0], MANY).is_empty());
+        assert_eq!(wrr_sequence(&[1, 1, 1], MANY), [0, 1, 2]);
+        assert_eq!(wrr_sequence(&[5, 1], MANY), [0, 0, 0, 1, 0, 0]);
+        assert_eq!(wrr_sequence(&[200, 0, 100], MANY), [0, 2, 0]);
+        assert_eq!(wrr_sequence(&[7], MANY), [0]);
+        assert!(wrr_sequence(&[], MANY).is_empty() && wrr_sequence(&[0], MANY).is_empty());
     }
 
     #[test]
     fn each_has_as_many_turns_as_its_weight() {
         let weights = [1, 2, 3, 997, 1000];
-        let turns = turns(&weights, MANY);
+        let turns = wrr_sequence(&weights, MANY);
         for (member, &weight) in (0..).zip(&weights) {
             assert_eq!(count(&turns, member), usize::from(weight));
         }
@@ -74,7 +74,7 @@ mod tests {
         let mut weights = vec![1000; 1000];
         weights[7] = 1;
         weights[8] = 500;
-        let turns = turns(&weights, MANY);
+        let turns = wrr_sequence(&weights, MANY);
         assert!(turns.len() <= 66_000, "{}", turns.len());
         assert_eq!(count(&turns, 7), 1);
         let (half, whole) = (count(&turns, 8), count(&turns, 9));

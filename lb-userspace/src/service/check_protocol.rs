@@ -1,9 +1,13 @@
 //! How a check speaks to a server: as what the proxy sends there does, unless it is told otherwise.
 
-use super::{Handler, HealthCheck, Port, ProxyProtocol, Service};
+use super::{
+    definition::Service,
+    health_check::HealthCheck,
+    port::{Handler, Port, ProxyProtocol},
+};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Speech {
+pub struct CheckProtocol {
     /// HTTP/2 without TLS, from the first byte on.
     pub h2: bool,
     /// The header that goes before everything else.
@@ -14,13 +18,13 @@ impl Service {
     /// A server that is asked at another port than its clients' need not speak there as it does to
     /// them. Where the service's ports differ, the server takes what is plain.
     #[must_use]
-    pub fn speech(&self, check: &HealthCheck) -> Speech {
+    pub fn check_protocol(&self, check: &HealthCheck) -> CheckProtocol {
         let ports: &[Port] = if check.port.is_some() { &[] } else { &self.ports };
         let mut http = ports.iter().filter(|port| port.has(Handler::Http)).peekable();
         let h2 = http.peek().is_some() && http.all(|port| port.http.h2_backend);
         let first = ports.first().and_then(|port| port.proxy_proto);
         let announced = first.filter(|_| ports.iter().all(|port| port.proxy_proto.is_some()));
-        Speech {
+        CheckProtocol {
             h2: check.h2_backend.unwrap_or(h2),
             proxy_proto: check.proxy_proto.unwrap_or(announced),
         }
@@ -67,7 +71,11 @@ mod tests {
         ] {
             let service = Service::plain("web", Pool::plain(Strategy::P2c, Vec::new()));
             let service = Arc::new(Service { ports, ..service });
-            assert_eq!(service.speech(check), Speech { h2, proxy_proto }, "{service:?}");
+            assert_eq!(
+                service.check_protocol(check),
+                CheckProtocol { h2, proxy_proto },
+                "{service:?}"
+            );
         }
     }
 }

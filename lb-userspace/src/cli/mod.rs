@@ -7,6 +7,7 @@ mod drain;
 mod explain;
 mod flows;
 mod logging;
+mod output;
 mod run;
 mod selector;
 mod status;
@@ -15,16 +16,10 @@ mod table;
 mod tests;
 mod trace;
 
-use std::{
-    io::{self, IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::config::LoadError;
 use logging::LogFormat;
 
 const EXIT_CODES: &str = "\
@@ -67,7 +62,7 @@ enum Command {
     /// The backend needs no tunnel device then, just the announced address (on `lo`). What ends here
     /// and holds a packet for an address of this host is taken out, and all else passes untouched.
     /// Needs root. SIGHUP logs counts.
-    Decap(decap::Flags),
+    Decap(decap::DecapFlags),
     /// Take down what `lb run` leaves behind on purpose: programs, tables, routes, settings.
     ///
     /// The pass-through data path outlives the daemon, so that a restart or an upgrade interrupts
@@ -79,13 +74,13 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Take a server out of service gently: nothing new goes to it, what it has may end.
-    Drain(drain::Flags),
+    Drain(drain::DrainFlags),
     /// Say what would become of a packet, and why: the loaded program decides, and nothing changes.
-    Explain(explain::Flags),
+    Explain(explain::ExplainFlags),
     /// List the connections that are steered now, the latest first.
-    Flows(flows::Flags),
+    Flows(flows::FlowsFlags),
     /// Show what is decided about packets as they pass. Costs nothing while nobody does.
-    Trace(trace::Flags),
+    Trace(trace::TraceFlags),
     /// Ask the running daemon for services, backends, health, live counts and drops.
     Status {
         /// One JSON object instead of a table.
@@ -113,47 +108,4 @@ pub fn main() -> ExitCode {
         Command::Trace(flags) => trace::trace(flags),
         Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }
-}
-
-fn has_colours(stream: &impl IsTerminal) -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !refused
-}
-
-/// Explains on standard error why there is no configuration.
-fn refuse(error: &LoadError) -> ExitCode {
-    match error {
-        LoadError::Invalid(errors) => {
-            let report = errors.render(has_colours(&io::stderr()));
-            let count = errors.diagnostics().len();
-            let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-            complain(&format!("{report}\n\nerror: {count} {mistakes} in the configuration"));
-            ExitCode::from(1)
-        }
-        LoadError::Read { .. } | LoadError::NotText { .. } => {
-            complain(&format!("error: {error}"));
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn fail(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("error: {error:#}"));
-    ExitCode::from(1)
-}
-
-/// On standard output. Whoever closed it, as `head` does, has read enough.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to standard output")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A closed standard error is no reason to panic.
-fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }

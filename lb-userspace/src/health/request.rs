@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::probe::Failure;
+use super::failure::CheckFailure;
 use crate::service::Probe;
 
 /// What a response's header section may take.
@@ -53,7 +53,11 @@ pub(super) fn request(probe: &Probe, server: SocketAddr) -> Result<Question, htt
 
 /// Sends the request and reads the response's header. The body is not read: closing the
 /// connection is all that a long one deserves.
-pub(super) async fn ask<S>(stream: S, request: Question, h2: bool) -> Result<StatusCode, Failure>
+pub(super) async fn ask<S>(
+    stream: S,
+    request: Question,
+    h2: bool,
+) -> Result<StatusCode, CheckFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

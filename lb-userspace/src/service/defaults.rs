@@ -1,10 +1,15 @@
-//! Services of which no more is said than must be: what everything else is then.
+//! The defaults of services, ports, pools and checks.
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::{
-    Concurrency, ConcurrencyKind, HealthCheck, HttpOptions, Pool, Port, Probe, Protocol, Queue,
-    Server, Service, steering::Steering, strategy::Strategy,
+    definition::{Protocol, Service},
+    health_check::{HealthCheck, Probe},
+    limits::{Concurrency, ConcurrencyKind, Queue},
+    pool::{Pool, Server},
+    port::{HttpOptions, Port},
+    steering::Steering,
+    strategy::Strategy,
 };
 
 impl Service {

@@ -35,7 +35,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    Error,
+    error::AdminError,
     lines::Lines,
     lock::Lock,
     order::{Asked, Order, Orders},
@@ -63,7 +63,7 @@ type Source = dyn Fn() -> anyhow::Result<Status> + Send + Sync;
 
 /// The daemon's listening socket, open to its owner alone. Removed when dropped.
 #[derive(Debug)]
-pub struct Door {
+pub struct AdminListener {
     listener: UnixListener,
     path: SocketPath,
 }
@@ -77,7 +77,7 @@ struct SocketPath {
     lock: Lock,
 }
 
-impl Door {
+impl AdminListener {
     /// Opens the socket at `path`, in place of one that a crashed daemon left behind. A directory
     /// that is missing is made.
     ///
@@ -86,7 +86,7 @@ impl Door {
     /// # Errors
     ///
     /// Another daemon has it, something else is there, or the system refuses.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, AdminError> {
         let lock = lock(path)?;
         let (listener, identity) = listen(path)?;
         Ok(Self { listener, path: SocketPath { path: path.to_owned(), identity, lock } })
@@ -97,16 +97,18 @@ impl Door {
     /// # Errors
     ///
     /// Something else is there.
-    pub fn examine(path: &Path) -> Result<(), Error> {
+    pub fn examine(path: &Path) -> Result<(), AdminError> {
         match fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => Err(Error::NoSocket(path.to_owned())),
+            Ok(found) if !found.file_type().is_socket() => {
+                Err(AdminError::NoSocket(path.to_owned()))
+            }
             _ => Ok(()),
         }
     }
 
     /// Opens the socket again where somebody removed it, or the directory that it was in: without
     /// it nobody could ask or order anything until a restart. Answers whether that was so.
-    fn stand(&mut self) -> Result<bool, Error> {
+    fn stand(&mut self) -> Result<bool, AdminError> {
         if self.path.is_in_place() {
             return Ok(false);
         }
@@ -166,7 +168,7 @@ struct Lost {
 }
 
 impl Lost {
-    fn tell(&mut self, path: &Path, stands: Result<bool, Error>) {
+    fn tell(&mut self, path: &Path, stands: Result<bool, AdminError>) {
         let path = path.display();
         match stands {
             Ok(opened) => {
@@ -187,41 +189,41 @@ impl Lost {
 }
 
 /// Makes a directory that is missing.
-fn lock(path: &Path) -> Result<Lock, Error> {
-    let failed = |source| Error::Listen { path: path.to_owned(), source };
+fn lock(path: &Path) -> Result<Lock, AdminError> {
+    let failed = |source| AdminError::Listen { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(failed)?;
     }
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
     let lock = Lock::take(Path::new(&lock)).map_err(failed)?;
-    lock.ok_or_else(|| Error::Running(path.to_owned()))
+    lock.ok_or_else(|| AdminError::Running(path.to_owned()))
 }
 
 /// To be called with the lock. Device and inode of the socket are told beside it.
-fn listen(path: &Path) -> Result<(UnixListener, (u64, u64)), Error> {
+fn listen(path: &Path) -> Result<(UnixListener, (u64, u64)), AdminError> {
     remove_stale(path)?;
     let listen = || {
         let listener = bind(path)?;
         let found = fs::symlink_metadata(path)?;
         Ok((listener, (found.dev(), found.ino())))
     };
-    listen().map_err(|source| Error::Listen { path: path.to_owned(), source })
+    listen().map_err(|source| AdminError::Listen { path: path.to_owned(), source })
 }
 
 /// Whoever holds the lock may remove what lies at the socket's path, but only if it is a socket
 /// that nobody serves: another program may not know of locks.
-fn remove_stale(path: &Path) -> Result<(), Error> {
+fn remove_stale(path: &Path) -> Result<(), AdminError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() && is_served(path) => {
-            return Err(Error::Occupied(path.to_owned()));
+            return Err(AdminError::Occupied(path.to_owned()));
         }
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => return Err(Error::NoSocket(path.to_owned())),
+        Ok(_) => return Err(AdminError::NoSocket(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
-    .map_err(|source| Error::Listen { path: path.to_owned(), source })
+    .map_err(|source| AdminError::Listen { path: path.to_owned(), source })
 }
 
 /// Whether anybody listens there: a deserted socket refuses. Who has no room in the queue just now

@@ -1,0 +1,53 @@
+//! What commands print, and how they exit.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+
+use crate::config::LoadError;
+
+pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
+/// Explains on standard error why there is no configuration.
+pub(super) fn refuse(error: &LoadError) -> ExitCode {
+    match error {
+        LoadError::Invalid(errors) => {
+            let report = errors.render(has_colours(&io::stderr()));
+            let count = errors.diagnostics().len();
+            let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+            complain(&format!("{report}\n\nerror: {count} {mistakes} in the configuration"));
+            ExitCode::from(1)
+        }
+        LoadError::Read { .. } | LoadError::NotText { .. } => {
+            complain(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("error: {error:#}"));
+    ExitCode::from(1)
+}
+
+/// On standard output. Whoever closed it, as `head` does, has read enough.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A closed standard error is no reason to panic.
+pub(super) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

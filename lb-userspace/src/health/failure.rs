@@ -1,0 +1,54 @@
+//! Why a server is not healthy.
+
+use std::{error::Error, io, time::Duration};
+
+use hyper::{StatusCode, http};
+
+use crate::lack::Cause;
+
+/// Why a server is not healthy, for people.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckFailure {
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    #[error(
+        "no answer within {} by `{}`: the server needs the announced addresses{}",
+        humantime::format_duration(*.0), .1,
+        if *.1 == "l2" { "" } else { ", and something that takes off the outer header" }
+    )]
+    Unreached(Duration, &'static str),
+    #[error("the check was not attended to for {}", humantime::format_duration(*.0))]
+    Neglected(Duration),
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error("the way there cannot be found: {0}")]
+    Unguided(io::Error),
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    #[error("no HTTP response: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("answered {got} instead of {wanted}")]
+    Status { got: StatusCode, wanted: String },
+    #[error("the check's request cannot be made: {0}")]
+    Request(#[from] http::Error),
+}
+
+impl CheckFailure {
+    /// What it says of: the server, or this host.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Neglected(_) => Cause::Resource,
+            Self::Unguided(error) if Cause::of(error) == Cause::Route => Cause::Route,
+            Self::Unguided(_) => Cause::Resource,
+            Self::Connect(error) | Self::Broken(error) => Cause::of(error),
+            Self::Http(error) => {
+                let io = error.source().and_then(|source| source.downcast_ref());
+                io.map_or(Cause::Peer, Cause::of)
+            }
+            Self::Timeout(_) | Self::Unreached(..) | Self::Status { .. } | Self::Request(_) => {
+                Cause::Peer
+            }
+        }
+    }
+}

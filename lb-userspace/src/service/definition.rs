@@ -1,0 +1,78 @@
+//! A service as it is configured.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::{
+    limits::{Concurrency, Queue, ServiceLimits},
+    pool::Pool,
+    port::{Path, Port},
+    steering::Steering,
+};
+use crate::interface::InterfacePattern;
+
+/// What clients reach: addresses × ports × protocol, and hostnames on shared addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Unique in the configuration.
+    pub name: Arc<str>,
+    pub protocol: Protocol,
+    /// Anycast addresses. Never empty, no duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// Empty: every name. Lower case; `*.example.com` stands for one label or more.
+    pub hostnames: Vec<Arc<str>>,
+    /// Never empty, no number in two of them.
+    pub ports: Vec<Port>,
+    /// Of the ports without handlers.
+    pub steering: Steering,
+    /// Who reaches it at all. `None`: everybody.
+    pub private: Option<Private>,
+    pub concurrency: Concurrency,
+    /// Of the ports with handlers. `None`: unlimited.
+    pub limits: Option<ServiceLimits>,
+    pub queue: Queue,
+    pub pool: Pool,
+}
+
+impl Service {
+    /// Whether some port is steered by the kernel.
+    #[must_use]
+    pub fn is_steered(&self) -> bool {
+        self.ports.iter().any(|port| port.path() == Path::Steer)
+    }
+}
+
+/// Who reaches a private service: connections that came in by one of the interfaces, from one of the
+/// networks. An empty list sets no condition; not both are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Private {
+    pub interfaces: Vec<InterfacePattern>,
+    pub networks: Vec<IpNet>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// IP protocol number (RFC 9293, RFC 768).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}

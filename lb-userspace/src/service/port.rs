@@ -1,0 +1,139 @@
+//! A service's port, and what is done with connections to it.
+
+use std::{fmt, num::NonZeroU16, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use super::{redirect::Redirect, tls::TlsOptions};
+
+/// Who carries a connection from client to backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// XDP, in the kernel.
+    Steer,
+    /// The userspace proxy.
+    Proxy,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// The port, or the first one of a range.
+    pub port: NonZeroU16,
+    /// The last one of the range: `port` again where there is only one.
+    pub end_port: NonZeroU16,
+    /// In the order in which they act on a connection. Empty: pass-through.
+    pub handlers: Vec<Handler>,
+    /// Present exactly when `handlers` contains [`Handler::Tls`] or [`Handler::PgTls`].
+    pub tls: Option<TlsOptions>,
+    /// Present exactly when `handlers` contains [`Handler::ProxyProto`].
+    pub proxy_proto: Option<ProxyProtocol>,
+    /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
+    pub force_https: Option<Redirect>,
+    /// How long a connection may be silent. `None`: requests as the settings say, relays for as long as
+    /// both sides are there. Only with handlers.
+    pub idle_timeout: Option<Duration>,
+    pub http: HttpOptions,
+}
+
+/// What the `http` handler does beside forwarding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Speak HTTP/2 without TLS to the servers.
+    pub h2_backend: bool,
+    /// Add nothing of our own to responses.
+    pub pristine: bool,
+    /// Set in every response of a server, in lower case. Without a value: removed.
+    pub response_headers: Vec<(Arc<str>, Vec<Arc<str>>)>,
+}
+
+impl Port {
+    /// Every number that belongs to it.
+    #[must_use]
+    pub fn numbers(&self) -> RangeInclusive<u16> {
+        self.port.get()..=self.end_port.get()
+    }
+
+    #[must_use]
+    pub fn path(&self) -> Path {
+        if self.handlers.is_empty() { Path::Steer } else { Path::Proxy }
+    }
+
+    #[must_use]
+    pub fn has(&self, handler: Handler) -> bool {
+        self.handlers.contains(&handler)
+    }
+
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        match self.handlers.first() {
+            Some(Handler::Tls) => Opening::Tls,
+            Some(Handler::Http) => Opening::Http,
+            Some(Handler::PgTls) => Opening::Postgres,
+            Some(Handler::ProxyProto) | None => Opening::Raw,
+        }
+    }
+}
+
+/// `443`, or `20000-20999`.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end_port {
+            end if end == self.port => write!(f, "{end}"),
+            end => write!(f, "{}-{end}", self.port),
+        }
+    }
+}
+
+/// What a client begins a connection with. Services can only share an address and port where all
+/// begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// A TLS handshake, which names the service (SNI).
+    Tls,
+    /// Requests, each of which names the service (`Host`).
+    Http,
+    /// PostgreSQL's request for TLS, and then the handshake.
+    Postgres,
+    /// Anything: no name is seen, so there is one service.
+    Raw,
+}
+
+impl Opening {
+    /// Whether `hostnames` tell services apart.
+    #[must_use]
+    pub fn is_named(self) -> bool {
+        self != Self::Raw
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Handler {
+    Tls,
+    Http,
+    /// TLS as PostgreSQL begins it.
+    PgTls,
+    /// Tell the backend who the client is, ahead of the connection's first byte.
+    ProxyProto,
+}
+
+impl Handler {
+    /// As the configuration writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::PgTls => "pg_tls",
+            Self::ProxyProto => "proxy_proto",
+        }
+    }
+}
+
+/// Version of the PROXY protocol
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    #[default]
+    V1,
+    /// Binary; says more where the client came by TLS.
+    V2,
+}
