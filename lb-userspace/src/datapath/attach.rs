@@ -12,9 +12,9 @@ use tracing::{info, warn};
 
 use super::{
     error::DatapathError,
-    intact::Stamp,
     link::{Link, Mode},
     pins::PinnedXdp,
+    stamp::Stamp,
 };
 use crate::settings::XdpMode;
 

@@ -1,14 +1,7 @@
 //! What somebody else took down of the data path while we run: names in the bpffs, programs at
 //! interfaces, the lookup of the listeners. All of it is still at hand here, and put back.
 
-use std::{
-    fmt, fs,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
-    path::{Path, PathBuf},
-};
+use std::{fmt, os::fd::AsFd as _, path::PathBuf};
 
 use super::{
     attach::{self, Attachment},
@@ -18,26 +11,9 @@ use super::{
     link::{Target, open_pinned},
     permits::PERMITS,
     seed::SEED,
+    stamp::{NamedMap, Stamp},
 };
 use crate::settings::XdpMode;
-
-/// By which a file is known: another one under the same path differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(u64, u64);
-
-impl Stamp {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let found = fs::symlink_metadata(path).ok()?;
-        Some(Self(found.dev(), found.ino()))
-    }
-}
-
-/// A map and its name.
-pub(super) struct NamedMap {
-    name: String,
-    map: OwnedFd,
-    stamp: Option<Stamp>,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {

@@ -13,13 +13,14 @@ use super::{
     attach::{self, Attachment, Listening},
     error::DatapathError,
     ifindex,
-    intact::{NamedMap, Stamp},
     link::Target,
     load::take_map,
     loaded::{Programs, lock, sk_lookup, xdp},
     permits::PERMITS,
     pins::{PinnedXdp, Pins},
     seed::SEED,
+    stamp::{NamedMap, Stamp},
+    trial::{self, Trial},
     watch::Tracer,
 };
 use crate::settings::XdpMode;
@@ -208,6 +209,17 @@ impl Kernel {
             attachment.end();
         }
         self.listening = None;
+    }
+
+    /// Runs the XDP program once over `frame`, as if it came in by the interface `ingress`. All
+    /// its effects on the maps are real; the frame itself goes nowhere.
+    ///
+    /// # Errors
+    ///
+    /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
+    /// exist in this network namespace.
+    pub fn try_frame(&mut self, frame: &[u8], ingress: u32) -> Result<Trial, DatapathError> {
+        trial::run(xdp(&mut lock(&self.programs))?, programs::BALANCE, frame, ingress)
     }
 
     pub(super) fn balancer(&mut self) -> Result<ProgramFd, DatapathError> {

@@ -1,13 +1,8 @@
 //! Frames through the loaded program without an interface (`BPF_PROG_TEST_RUN`).
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use lb_common::abi::programs;
 
-use super::{
-    error::DatapathError,
-    kernel::Kernel,
-    loaded::{lock, xdp},
-};
+use super::error::DatapathError;
 
 /// What the program made of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +20,6 @@ fn context(length: usize, ingress: u32) -> [u8; 24] {
     context[4..8].copy_from_slice(&(length as u32).to_ne_bytes());
     context[12..16].copy_from_slice(&ingress.to_ne_bytes());
     context
-}
-
-impl Kernel {
-    /// Runs the XDP program once over `frame`, as if it came in by the interface `ingress`. All
-    /// its effects on the maps are real; the frame itself goes nowhere.
-    ///
-    /// # Errors
-    ///
-    /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
-    /// exist in this network namespace.
-    pub fn try_frame(&mut self, frame: &[u8], ingress: u32) -> Result<Trial, DatapathError> {
-        run(xdp(&mut lock(&self.programs))?, programs::BALANCE, frame, ingress)
-    }
 }
 
 /// Runs `program`, which has that name, over `frame`.

@@ -1,0 +1,143 @@
+//! Opening the data path: anew, or going on with what an earlier daemon left.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use aya::Ebpf;
+use lb_common::abi::maps;
+
+use super::{
+    adopt::{self, Fate, Plan},
+    counters::{self, Counters},
+    error::DatapathError,
+    flow_table::FlowTable,
+    kernel::{Kernel, Names},
+    lifetimes::Lifetimes,
+    load::{self, DatapathConfig, take_map},
+    mapped::Mapped,
+    object::OBJECT,
+    permits,
+    pins::Pins,
+    seed,
+    sweeper::Sweeper,
+    tables::Tables,
+    watch::Watcher,
+};
+use crate::{load::Load, settings::FlowTimeouts};
+
+/// The loaded kernel program and the handles to its tables. The handles may be moved out to
+/// whoever works with them; what is attached stays so until [`Kernel`] is dropped, or
+/// beyond where it has a name.
+pub struct Datapath {
+    pub kernel: Kernel,
+    pub tables: Tables,
+    pub counters: Counters,
+    pub flows: Arc<FlowTable>,
+    pub sweeper: Sweeper,
+    /// What the sweeper goes by.
+    pub lifetimes: Lifetimes,
+    /// The counts that kernel and proxy share.
+    pub load: Load,
+    pub watcher: Arc<Watcher>,
+    /// The kernel's numbers of our maps. No other map gets one of them until the host restarts.
+    pub maps: BTreeSet<u32>,
+}
+
+impl Datapath {
+    /// Creates the maps and loads the programs. Nothing is attached yet, and all of it ends with
+    /// the value.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, no BPF in the kernel, an object of another build, or one that the verifier
+    /// refuses.
+    pub fn load(config: &DatapathConfig, timeouts: FlowTimeouts) -> Result<Self, DatapathError> {
+        Self::load_object(OBJECT, seed::random()?, config, timeouts)
+    }
+
+    /// The same of another build of the object, and with a known secret that places flows: for what
+    /// must be the same each time.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load).
+    pub fn load_object(
+        elf: &[u8],
+        seed: [u64; 2],
+        config: &DatapathConfig,
+        timeouts: FlowTimeouts,
+    ) -> Result<Self, DatapathError> {
+        let mut ebpf = load::load(elf, config, seed, &[])?;
+        let load = Load::shared(Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?);
+        Self::assemble(ebpf, seed, load, timeouts, None)
+    }
+
+    /// The same, going on with what an earlier daemon left under `pins`. What it attached stays as
+    /// it is, with its own program, until [`Kernel::take_over`]; from then on all of it outlives
+    /// us.
+    ///
+    /// The counts of connections are those of the flows that go on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load).
+    pub fn adopt(
+        config: &DatapathConfig,
+        timeouts: FlowTimeouts,
+        pins: Pins,
+    ) -> Result<Self, DatapathError> {
+        let mut plans = adopt::survey(OBJECT, &pins, config)?;
+        let seed = seed::settle(&pins, &mut plans)?;
+        adopt::announce(&plans, &pins);
+        let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
+        let kept: Vec<_> =
+            kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
+        let mut ebpf = load::load(OBJECT, config, seed, &kept)?;
+        adopt::carry_over(&ebpf, &plans, &pins)?;
+        let mut unnamed = adopt::unnamed(&ebpf, &plans)?;
+        let numbers = adopt::numbers(&ebpf, &plans)?;
+        seed::keep(seed, &mut unnamed)?;
+        let words = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
+        let permits = permits::open(&pins, &plans, words.len(), &mut unnamed)?;
+        let load = Load::counted(words, permits);
+        load.settle();
+        let left = pins.xdp();
+        let maps = plans.into_iter().map(|Plan { name, .. }| name).collect();
+        let names = Names { pins, left, unnamed, maps, named: Vec::new(), taken_over: false };
+        Ok(Self { maps: numbers, ..Self::assemble(ebpf, seed, load, timeouts, Some(names))? })
+    }
+
+    fn assemble(
+        mut ebpf: Ebpf,
+        seed: [u64; 2],
+        load: Load,
+        timeouts: FlowTimeouts,
+        names: Option<Names>,
+    ) -> Result<Self, DatapathError> {
+        let flows = Arc::new(FlowTable::open(&mut ebpf, seed)?);
+        let opened = take_map(&mut ebpf, maps::OPENED)?;
+        let exhausted = take_map(&mut ebpf, maps::EXHAUSTED)?;
+        let counters = Counters::open(
+            take_map(&mut ebpf, maps::COUNTERS)?,
+            counters::duplicate(&opened, maps::OPENED)?,
+            counters::duplicate(&exhausted, maps::EXHAUSTED)?,
+        )?;
+        let tables = Tables::open(&mut ebpf, opened, exhausted)?;
+        let programs = Arc::new(Mutex::new(ebpf));
+        let watcher = Arc::new(Watcher::open(&programs)?);
+        let lifetimes = Lifetimes::new(timeouts);
+        Ok(Self {
+            kernel: Kernel::new(programs, names)?,
+            watcher,
+            tables,
+            counters,
+            sweeper: Sweeper::new(flows.clone(), load.clone(), lifetimes.clone()),
+            lifetimes,
+            flows,
+            load,
+            maps: BTreeSet::new(),
+        })
+    }
+}
