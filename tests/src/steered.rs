@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lb::{
     config,
-    control::{self, Circumstances, Desired, Slots},
+    control::{self, Circumstances, Desired, StableIds},
     datapath::{Datapath, DatapathConfig},
     fleet::{Backend, Fleet, RunningService},
     service::{FlowTimeouts, Service},
@@ -63,10 +63,10 @@ impl Network {
 pub struct Steered<'a> {
     network: &'a Network,
     pub datapath: Datapath,
-    slots: Slots,
+    slots: StableIds,
     fleet: Fleet,
     desired: Desired,
-    actual: control::Tables,
+    actual: control::ActualTables,
 }
 
 impl<'a> Steered<'a> {
@@ -93,10 +93,10 @@ impl<'a> Steered<'a> {
         Ok(Self {
             network,
             datapath: Datapath::load(&config, FlowTimeouts::default())?,
-            slots: Slots::new(capacity),
+            slots: StableIds::new(capacity),
             fleet: Fleet::default(),
             desired: Desired::default(),
-            actual: control::Tables::new(capacity.rings),
+            actual: control::ActualTables::new(capacity.rings),
         })
     }
 

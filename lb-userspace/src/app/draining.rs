@@ -259,7 +259,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{app::assembly, config, control::Slots, tables::Capacity};
+    use crate::{app::assembly, config, control::StableIds, tables::Capacity};
 
     const ONE: &str = r#"
 [node]
@@ -279,7 +279,7 @@ load_balancer.servers = [
     fn fleet() -> Fleet {
         let config = config::parse(Path::new("lb.toml"), ONE).unwrap_or_else(|e| panic!("{e}"));
         let capacity = Capacity { services: 9, backends: 9, loads: 9, rings: 9 };
-        assembly::assemble(&config.services, &mut Slots::new(capacity)).unwrap()
+        assembly::assemble(&config.services, &mut StableIds::new(capacity)).unwrap()
     }
 
     fn order(server: &str, deadline_ms: Option<u64>, undo: bool) -> Drain {

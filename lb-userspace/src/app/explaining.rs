@@ -222,11 +222,11 @@ mod tests {
     use lb_common::abi::Address;
 
     use super::*;
-    use crate::{control::Slots, fleet::Fleet, tables::Capacity};
+    use crate::{control::StableIds, fleet::Fleet, tables::Capacity};
 
     fn names() -> Names {
         let capacity = Capacity { services: 1, backends: 1, loads: 1, rings: 0 };
-        Names::of(&Fleet::default(), &Slots::new(capacity))
+        Names::of(&Fleet::default(), &StableIds::new(capacity))
     }
 
     #[test]

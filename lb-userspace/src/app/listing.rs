@@ -14,7 +14,7 @@ use lb_common::{
 
 use crate::{
     admin::{FlowList, FlowQuery, FlowState, FlowStatus, Selector, Traits, Transport},
-    control::Slots,
+    control::StableIds,
     datapath::{FlowTable, clock},
     fleet::Fleet,
     service::Service,
@@ -28,7 +28,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn of(fleet: &Fleet, slots: &Slots) -> Self {
+    pub(super) fn of(fleet: &Fleet, slots: &StableIds) -> Self {
         let ids = slots.services().map(|(name, id)| (id, name.clone()));
         let services = fleet.services.iter().map(|running| running.service.clone());
         Self { steered: ids.collect(), services: services.collect() }

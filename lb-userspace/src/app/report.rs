@@ -22,7 +22,7 @@ use crate::{
         BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
         LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
     },
-    control::{Leaver, Slots},
+    control::{Leaver, StableIds},
     datapath::{Counters, DatapathError},
     fleet::{Backend, Fleet, RunningService},
     lack::{Lacks, Undone},
@@ -59,7 +59,7 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    pub(super) fn all(fleet: &Fleet, slots: &Slots) -> Vec<Self> {
+    pub(super) fn all(fleet: &Fleet, slots: &StableIds) -> Vec<Self> {
         let reported = |running: &Arc<RunningService>| {
             let name = &running.service.name;
             let backends = running.backends.iter();

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::{ledger::Ledger, resizing, sources::Sources, sweeping::Swept};
 use crate::{
-    control::{self, Circumstances, Departure, Desired, Index, Leaver, Slots},
+    control::{self, Circumstances, Departure, Desired, Index, Leaver, StableIds},
     datapath::{self, DatapathError, Declared, Heard, Lifetimes},
     fleet::Fleet,
     host::{Interface, Stack, Vlan, stacks},
@@ -36,10 +36,10 @@ const GRACE: Duration = Duration::from_millis(50);
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
 pub(super) struct Steering {
-    pub(super) slots: Slots,
+    pub(super) slots: StableIds,
     tables: datapath::Tables,
     desired: Desired,
-    actual: control::Tables,
+    actual: control::ActualTables,
     ledger: Ledger,
     load: Load,
     lifetimes: Lifetimes,
@@ -73,13 +73,13 @@ impl Steering {
     ) -> Result<Self, DatapathError> {
         let capacity = tables.capacity(load.slots())?;
         let contents = tables.contents()?;
-        let actual = control::Tables::holding(capacity.rings, &contents);
+        let actual = control::ActualTables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
         let mut slots = match ledger.assigned() {
-            Some(assigned) => Slots::resume(capacity, &assigned),
+            Some(assigned) => StableIds::resume(capacity, &assigned),
             None => {
                 if !contents.is_empty() {
                     warn!(
@@ -87,7 +87,7 @@ impl Steering {
                     );
                 }
                 let recognised = control::recognise(&config.services, &actual, &contents);
-                Slots::beyond(capacity, &actual, &recognised, has_connections)
+                StableIds::beyond(capacity, &actual, &recognised, has_connections)
             }
         };
         let desired = Desired::resume(&actual, departure, &mut slots);

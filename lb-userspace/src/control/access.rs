@@ -10,7 +10,7 @@ use crate::service::Access;
 const MAPPED: u32 = 96;
 
 /// What a service says of one family's sources.
-pub(super) fn lists(of: &Access, service: u32, family: Family) -> Vec<(ListKey, u32)> {
+pub(crate) fn lists(of: &Access, service: u32, family: Family) -> Vec<(ListKey, u32)> {
     let named = |networks: &[IpNet], access| {
         let networks = networks.iter().filter(|network| Family::of(network.addr()) == family);
         networks.map(|network| (prefix(service, network), access)).collect::<Vec<_>>()

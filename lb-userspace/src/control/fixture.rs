@@ -14,7 +14,7 @@ use lb_common::abi::{
     address_flags, path,
 };
 
-use super::{Circumstances, Desired, Error, Slots, Tables, plan};
+use super::{ActualTables, Circumstances, ControlError, Desired, StableIds, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     service::{Handler, Pool, Port, Server, Service, Strategy},
@@ -22,24 +22,24 @@ use crate::{
     tables::{Capacity, Command, Region, Source, regions},
 };
 
-pub(super) const MAGLEV: Option<u32> = Some(256);
-pub(super) const ENCAP: Encap = Encap {
+pub(crate) const MAGLEV: Option<u32> = Some(256);
+pub(crate) const ENCAP: Encap = Encap {
     source_v4: IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 16),
     source_v6: IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)), 64),
     gue_port: 6080,
 };
 /// Room for few rings at a time, so that tests meet its end.
-pub(super) const RINGS: u32 = 5200;
+pub(crate) const RINGS: u32 = 5200;
 
-pub(super) fn port(port: u16, handlers: &[Handler]) -> Port {
+pub(crate) fn port(port: u16, handlers: &[Handler]) -> Port {
     Port { handlers: handlers.to_vec(), ..Port::plain(NonZeroU16::new(port).unwrap()) }
 }
 
-pub(super) fn range(first: u16, last: u16) -> Port {
+pub(crate) fn range(first: u16, last: u16) -> Port {
     Port { end_port: NonZeroU16::new(last).unwrap(), ..port(first, &[]) }
 }
 
-pub(super) fn service(
+pub(crate) fn service(
     name: &str,
     addresses: &[&str],
     ports: Vec<Port>,
@@ -53,7 +53,7 @@ pub(super) fn service(
     }
 }
 
-pub(super) fn run(service: Service, slots: &mut Slots) -> Arc<RunningService> {
+pub(crate) fn run(service: Service, slots: &mut StableIds) -> Arc<RunningService> {
     let backend = |server: &Server| {
         Arc::new(Backend::new(server.clone(), slots.load(server.address).unwrap()))
     };
@@ -61,35 +61,35 @@ pub(super) fn run(service: Service, slots: &mut Slots) -> Arc<RunningService> {
     Arc::new(RunningService::new(Arc::new(service), backends))
 }
 
-pub(super) const CAPACITY: Capacity =
+pub(crate) const CAPACITY: Capacity =
     Capacity { services: 16, backends: 64, loads: 32, rings: RINGS };
 
-pub(super) fn slots() -> Slots {
-    Slots::new(CAPACITY)
+pub(crate) fn slots() -> StableIds {
+    StableIds::new(CAPACITY)
 }
 
 /// One address of ours.
-pub(super) fn one(address: IpAddr) -> Source {
+pub(crate) fn one(address: IpAddr) -> Source {
     Source::only(address, 30_720)
 }
 
 /// The daemon's half, and the kernel's as the commands leave it.
-pub(super) struct World {
-    pub(super) slots: Slots,
-    pub(super) fleet: Fleet,
-    pub(super) sources: HashMap<IpAddr, Source>,
-    pub(super) geography: Geography,
-    pub(super) maglev_size: Option<u32>,
-    pub(super) silent: bool,
-    pub(super) revision: u64,
-    pub(super) desired: Desired,
-    pub(super) actual: Tables,
-    pub(super) kernel: Kernel,
-    pub(super) now: Instant,
+pub(crate) struct World {
+    pub(crate) slots: StableIds,
+    pub(crate) fleet: Fleet,
+    pub(crate) sources: HashMap<IpAddr, Source>,
+    pub(crate) geography: Geography,
+    pub(crate) maglev_size: Option<u32>,
+    pub(crate) silent: bool,
+    pub(crate) revision: u64,
+    pub(crate) desired: Desired,
+    pub(crate) actual: ActualTables,
+    pub(crate) kernel: Kernel,
+    pub(crate) now: Instant,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             slots: slots(),
             fleet: Fleet::default(),
@@ -99,14 +99,14 @@ impl World {
             silent: false,
             revision: 1,
             desired: Desired::default(),
-            actual: Tables::new(RINGS),
+            actual: ActualTables::new(RINGS),
             kernel: Kernel::default(),
             now: Instant::now(),
         }
     }
 
     /// A world with these services and a source towards each server.
-    pub(super) fn of(services: Vec<Service>) -> Self {
+    pub(crate) fn of(services: Vec<Service>) -> Self {
         let mut world = Self::new();
         for service in services {
             for server in &service.pool.servers {
@@ -119,7 +119,7 @@ impl World {
         world
     }
 
-    pub(super) fn update(&mut self) {
+    pub(crate) fn update(&mut self) {
         let circumstances = Circumstances {
             sources: &self.sources,
             sources_revision: self.revision,
@@ -133,19 +133,19 @@ impl World {
     }
 
     /// Updates, plans and carries out until nothing is left to do; answers what was done.
-    pub(super) fn follow(&mut self) -> Vec<Command> {
+    pub(crate) fn follow(&mut self) -> Vec<Command> {
         self.follow_with(|_| false)
     }
 
-    pub(super) fn follow_with(&mut self, has_connections: impl Fn(u32) -> bool) -> Vec<Command> {
+    pub(crate) fn follow_with(&mut self, has_connections: impl Fn(u32) -> bool) -> Vec<Command> {
         self.try_to_follow(has_connections).unwrap()
     }
 
     /// The same where the rings may not find room.
-    pub(super) fn try_to_follow(
+    pub(crate) fn try_to_follow(
         &mut self,
         has_connections: impl Fn(u32) -> bool,
-    ) -> Result<Vec<Command>, Error> {
+    ) -> Result<Vec<Command>, ControlError> {
         let has_connections = |slot: crate::load::LoadSlot| has_connections(slot.0);
         self.update();
         let has_flows = |slot, _, _| has_connections(slot);
@@ -170,17 +170,17 @@ impl World {
 
 /// What the kernel program would find.
 #[derive(Default)]
-pub(super) struct Kernel {
-    pub(super) addresses: BTreeMap<Address, u32>,
-    pub(super) lists: HashMap<ListKey, u32>,
-    pub(super) vips: BTreeMap<VipKey, Vip>,
-    pub(super) ranges: BTreeMap<RangeKey, Vip>,
-    pub(super) quic_ids: BTreeMap<QuicKey, u32>,
-    pub(super) services: BTreeMap<u32, Steered>,
-    pub(super) current: BTreeMap<u32, Ring>,
+pub(crate) struct Kernel {
+    pub(crate) addresses: BTreeMap<Address, u32>,
+    pub(crate) lists: HashMap<ListKey, u32>,
+    pub(crate) vips: BTreeMap<VipKey, Vip>,
+    pub(crate) ranges: BTreeMap<RangeKey, Vip>,
+    pub(crate) quic_ids: BTreeMap<QuicKey, u32>,
+    pub(crate) services: BTreeMap<u32, Steered>,
+    pub(crate) current: BTreeMap<u32, Ring>,
     rings: BTreeMap<u32, u32>,
-    pub(super) backends: BTreeMap<u32, Entry>,
-    pub(super) statuses: BTreeMap<u32, u32>,
+    pub(crate) backends: BTreeMap<u32, Entry>,
+    pub(crate) statuses: BTreeMap<u32, u32>,
 }
 
 impl Kernel {
@@ -229,7 +229,7 @@ impl Kernel {
     }
 
     /// A ring's slots, the number of members, these, and the rings behind.
-    pub(super) fn words(&self, ring: Ring) -> Vec<u32> {
+    pub(crate) fn words(&self, ring: Ring) -> Vec<u32> {
         let mut words: Vec<u32> = self.rings.range(ring.offset()..).map(|it| *it.1).collect();
         let sizes = regions(&words, ring.length()).map(|it| it.slots.len() + it.members.len() + 2);
         words.truncate(sizes.sum());
@@ -237,7 +237,7 @@ impl Kernel {
         words
     }
 
-    pub(super) fn ring(&self, service: u32) -> Vec<u32> {
+    pub(crate) fn ring(&self, service: u32) -> Vec<u32> {
         self.current.get(&service).map_or_else(Vec::new, |&ring| self.words(ring))
     }
 

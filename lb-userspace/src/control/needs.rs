@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{family::Family, maglev::Member, recipe::Recipe};
+use super::{
+    family::Family,
+    rings::{maglev::Member, spec::Recipe},
+};
 use crate::{
     service::{Server, Service},
     tables::Capacity,
@@ -41,7 +44,7 @@ fn recipe(service: &Service, family: Family, size: Option<u32>) -> Recipe {
 
 impl Service {
     /// Whether flows may go to another region because a nearer one is full.
-    pub(super) fn may_overflow(&self) -> bool {
+    pub(crate) fn may_overflow(&self) -> bool {
         let mut servers = self.pool.servers.iter().map(|server| &server.region);
         let first = servers.next();
         self.steering.limits.hard.is_some() && servers.any(|region| Some(region) != first)

@@ -3,10 +3,11 @@
 use lb_common::abi::{Ring, Service, status};
 
 use super::{
-    Error, crew,
+    actual::ActualTables,
     desired::{Desired, Touched},
-    fragment::Steered,
-    model::Tables,
+    error::ControlError,
+    rings::parallel,
+    service_tables::Steered,
 };
 use crate::tables::Command;
 
@@ -37,7 +38,7 @@ pub struct Plan {
 /// # Errors
 ///
 /// There is no room for a single ring, and there will be none.
-pub fn plan(desired: &Desired, actual: &Tables) -> Result<Plan, Error> {
+pub fn plan(desired: &Desired, actual: &ActualTables) -> Result<Plan, ControlError> {
     let mut plan = Plan::default();
     plan.set_backends(desired, actual);
     plan.set_statuses(desired, actual, |status| status == status::HERE);
@@ -68,7 +69,7 @@ impl Desired {
 }
 
 impl Plan {
-    fn set_backends(&mut self, desired: &Desired, actual: &Tables) {
+    fn set_backends(&mut self, desired: &Desired, actual: &ActualTables) {
         for &id in &desired.touched.backends {
             let Some(placed) = desired.backends.get(&id) else { continue };
             let backend = placed.backend;
@@ -78,7 +79,12 @@ impl Plan {
         }
     }
 
-    fn set_statuses(&mut self, desired: &Desired, actual: &Tables, which: impl Fn(u32) -> bool) {
+    fn set_statuses(
+        &mut self,
+        desired: &Desired,
+        actual: &ActualTables,
+        which: impl Fn(u32) -> bool,
+    ) {
         for &id in &desired.touched.backends {
             let Some(placed) = desired.backends.get(&id) else { continue };
             let status = placed.status;
@@ -91,7 +97,7 @@ impl Plan {
         }
     }
 
-    fn set_services(&mut self, desired: &Desired, actual: &Tables) {
+    fn set_services(&mut self, desired: &Desired, actual: &ActualTables) {
         for &id in &desired.touched.services {
             let Some(&Steered { service, .. }) = desired.services.get(&id) else { continue };
             if actual.services.get(&id).copied().unwrap_or_default() != service {
@@ -101,7 +107,7 @@ impl Plan {
     }
 
     /// Writes the rings that differ, then points their services to them.
-    fn swap_rings(&mut self, desired: &Desired, actual: &Tables) -> Result<(), Error> {
+    fn swap_rings(&mut self, desired: &Desired, actual: &ActualTables) -> Result<(), ControlError> {
         let mut space = None;
         let mut pointers = Vec::new();
         let mut homeless = None;
@@ -114,7 +120,7 @@ impl Plan {
                 self.left.services.extend(batch.iter().map(|&(id, _)| id));
                 continue;
             }
-            let missing = crew::map(batch, |&(id, recipe)| actual.missing(id, recipe));
+            let missing = parallel::map(batch, |&(id, recipe)| actual.missing(id, recipe));
             for (&(id, recipe), missing) in batch.iter().zip(missing) {
                 let Some((words, length)) = missing else { continue };
                 let count = words.len() as u32;
@@ -135,7 +141,7 @@ impl Plan {
         if let Some(words) = homeless.filter(|_| pointers.is_empty())
             && !self.makes_room(desired, actual, words)
         {
-            return Err(Error::RingSpace { words, room: actual.room });
+            return Err(ControlError::RingSpace { words, room: actual.room });
         }
         self.commands.append(&mut pointers);
         Ok(())
@@ -143,7 +149,7 @@ impl Plan {
 
     /// Whether the next plan will find more room: services that are emptied give some back, and
     /// another ring may lie elsewhere, so that the gaps around it become one.
-    fn makes_room(&mut self, desired: &Desired, actual: &Tables, words: u32) -> bool {
+    fn makes_room(&mut self, desired: &Desired, actual: &ActualTables, words: u32) -> bool {
         let is_current = |id: &&u32| actual.current.contains_key(id);
         if desired.touched.services.iter().filter(is_current).any(|id| desired.is_empty(*id)) {
             return true;
@@ -166,7 +172,7 @@ impl Plan {
         true
     }
 
-    fn set_lists(&mut self, desired: &Desired, actual: &Tables) {
+    fn set_lists(&mut self, desired: &Desired, actual: &ActualTables) {
         for prefix in &desired.touched.lists {
             if let Some(&access) = desired.lists.get(prefix)
                 && actual.lists.get(prefix) != Some(&access)
@@ -176,7 +182,7 @@ impl Plan {
         }
     }
 
-    fn remove_lists(&mut self, desired: &Desired, actual: &Tables) {
+    fn remove_lists(&mut self, desired: &Desired, actual: &ActualTables) {
         for prefix in &desired.touched.lists {
             if !desired.lists.contains_key(prefix) && actual.lists.contains_key(prefix) {
                 self.commands.push(Command::RemoveAccess(*prefix));
@@ -184,7 +190,7 @@ impl Plan {
         }
     }
 
-    fn set_vips(&mut self, desired: &Desired, actual: &Tables) {
+    fn set_vips(&mut self, desired: &Desired, actual: &ActualTables) {
         for &key in &desired.touched.vips {
             if let Some(&vip) = desired.vips.find(&key)
                 && actual.vips.get(&key) != Some(&vip)
@@ -209,7 +215,7 @@ impl Plan {
     }
 
     /// A client that came back from elsewhere is led to its server as long as that is there.
-    fn set_quic_ids(&mut self, desired: &Desired, actual: &Tables) {
+    fn set_quic_ids(&mut self, desired: &Desired, actual: &ActualTables) {
         for &key in &desired.touched.quic_ids {
             let (wanted, found) = (desired.quic_ids.find(&key), actual.quic_ids.get(&key));
             match wanted {
@@ -222,7 +228,7 @@ impl Plan {
         }
     }
 
-    fn remove_vips(&mut self, desired: &Desired, actual: &Tables) {
+    fn remove_vips(&mut self, desired: &Desired, actual: &ActualTables) {
         for &address in &desired.touched.addresses {
             if desired.addresses.find(&address).is_none() && actual.addresses.contains_key(&address)
             {
@@ -241,7 +247,7 @@ impl Plan {
         }
     }
 
-    fn empty_services(&mut self, desired: &Desired, actual: &Tables) {
+    fn empty_services(&mut self, desired: &Desired, actual: &ActualTables) {
         for &id in &desired.touched.services {
             let steered = desired.services.get(&id);
             if desired.is_empty(id) && actual.current.contains_key(&id) {
@@ -254,7 +260,7 @@ impl Plan {
     }
 
     /// A plan that changes rings leaves the backends for the next one.
-    fn clear_backends(&mut self, desired: &Desired, actual: &Tables) {
+    fn clear_backends(&mut self, desired: &Desired, actual: &ActualTables) {
         let turns = self.commands.iter().any(|it| matches!(it, Command::SetRing { .. }));
         let waits = turns || !self.left.services.is_empty();
         for &id in &desired.touched.backends {

@@ -10,8 +10,8 @@ use std::{
 use lb_common::abi::{QuicKey, status};
 
 use super::{
-    fragment::{Claim, Fragment, Placed},
-    slots::Slots,
+    ids::stable_ids::StableIds,
+    service_tables::{Claim, Fragment, Placed},
 };
 use crate::{
     fleet::RunningService,
@@ -22,7 +22,7 @@ use crate::{
 /// They keep their entry in `BACKENDS`, and no ring has them, until their flows have ended; past
 /// their deadline the flows are moved or reset.
 #[derive(Default)]
-pub(super) struct Retiring {
+pub(crate) struct Retiring {
     servers: Vec<Retiree>,
 }
 
@@ -37,20 +37,20 @@ struct Retiree {
 
 /// What [`Retiring::advance`] did.
 #[derive(Default)]
-pub(super) struct Advance {
+pub(crate) struct Advance {
     /// Backends whose entry or status differs.
-    pub(super) changed: Vec<u32>,
+    pub(crate) changed: Vec<u32>,
     /// QUIC connection ids that nobody of theirs has any more.
-    pub(super) unnamed: Vec<QuicKey>,
+    pub(crate) unnamed: Vec<QuicKey>,
 }
 
 /// How the configuration sees a server that left, or seems to have.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Standing<'f> {
+pub(crate) struct Standing<'f> {
     /// Its service, if there is one.
-    pub(super) running: Option<&'f RunningService>,
+    pub(crate) running: Option<&'f RunningService>,
     /// It has its place in `BACKENDS` by the configuration again.
-    pub(super) is_back: bool,
+    pub(crate) is_back: bool,
 }
 
 impl<'f> Standing<'f> {
@@ -113,11 +113,11 @@ impl Departure {
 
 impl Retiring {
     /// Everybody of `backends`, until it is known who is wanted. `departure`: as noted, or now.
-    pub(super) fn resume(
+    pub(crate) fn resume(
         backends: &HashMap<u32, Placed>,
         named: &HashMap<QuicKey, u32>,
         departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
-        slots: &mut Slots,
+        slots: &mut StableIds,
     ) -> Self {
         let mut ids: HashMap<u32, Vec<QuicKey>> = HashMap::new();
         named.iter().for_each(|(&key, &id)| ids.entry(id).or_default().push(key));
@@ -138,14 +138,14 @@ impl Retiring {
     }
 
     /// The QUIC connection ids of all of them.
-    pub(super) fn ids(&self) -> impl Iterator<Item = (QuicKey, u32)> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (QuicKey, u32)> {
         let of = |it: &Retiree| it.ids.iter().map(|&key| (key, it.id)).collect::<Vec<_>>();
         self.servers.iter().flat_map(of)
     }
 
     /// Takes an id that somebody else has from now on from whoever has it here; answers whether
     /// anybody did.
-    pub(super) fn yields(&mut self, id: &QuicKey) -> bool {
+    pub(crate) fn yields(&mut self, id: &QuicKey) -> bool {
         let mut theirs = self.servers.iter_mut().map(|it| &mut it.ids);
         let Some(ids) = theirs.find(|ids| ids.contains(id)) else { return false };
         ids.retain(|other| other != id);
@@ -154,7 +154,7 @@ impl Retiring {
 
     /// Takes over the backends of `old` that do not stay, and with them their claims. Answers the ids
     /// that go on naming them.
-    pub(super) fn take_over(
+    pub(crate) fn take_over(
         &mut self,
         old: &Fragment,
         now: Instant,
@@ -184,19 +184,19 @@ impl Retiring {
     }
 
     /// Whether the claim is one that was taken over.
-    pub(super) fn keeps(&self, claim: &Claim) -> bool {
+    pub(crate) fn keeps(&self, claim: &Claim) -> bool {
         let Claim::Backend(_, _, id) = claim else { return false };
         self.servers.iter().any(|retiree| retiree.id == *id)
     }
 
     /// Does what is due.
-    pub(super) fn advance<'f>(
+    pub(crate) fn advance<'f>(
         &mut self,
         now: Instant,
         has_flows: impl Fn(LoadSlot, u32, Instant) -> bool,
         standing: impl Fn(&Arc<str>, u32) -> Standing<'f>,
         backends: &mut HashMap<u32, Placed>,
-        slots: &mut Slots,
+        slots: &mut StableIds,
     ) -> Advance {
         let mut done = Advance::default();
         self.servers.retain_mut(|retiree| {
@@ -226,10 +226,10 @@ impl Retiring {
     }
 
     /// Those whom the configuration does not name any more.
-    pub(super) fn leavers<'f>(
+    pub(crate) fn leavers<'f>(
         &self,
         standing: impl Fn(&Arc<str>, u32) -> Standing<'f>,
-        slots: &Slots,
+        slots: &StableIds,
     ) -> Vec<Leaver> {
         let leaver = |retiree: &Retiree| {
             let &Retiree { ref service, server, id, departure, .. } = retiree;
@@ -242,7 +242,7 @@ impl Retiring {
         self.servers.iter().filter_map(leaver).collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.servers.is_empty()
     }
 }

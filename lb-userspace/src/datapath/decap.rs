@@ -17,13 +17,13 @@ use lb_common::{
 };
 
 use super::{
-    attach::{self, Attachment},
-    counters::per_cpu,
-    error::DatapathError,
-    ifindex,
-    load::{raise_memlock, take_map},
-    object,
-    table::Table,
+    bpf::{error::DatapathError, ifindex, typed_map::Table},
+    maps::counters::per_cpu,
+    program::{
+        attachment::{self, Attachment},
+        image,
+        load::{raise_memlock, take_map},
+    },
 };
 use crate::settings::XdpMode;
 
@@ -48,7 +48,7 @@ impl Decap {
         let mut loader = EbpfLoader::new();
         let port = u32::from(gue_port);
         loader.override_global(names::GUE_PORT, &port, true);
-        let mut ebpf = loader.load(object::DECAP).map_err(DatapathError::load)?;
+        let mut ebpf = loader.load(image::DECAP).map_err(DatapathError::load)?;
         xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(names::PROGRAM, error))?;
         welcome(&mut ebpf, from)?;
         let local = Table::open(take_map(&mut ebpf, names::LOCAL)?, names::LOCAL)?;
@@ -63,7 +63,7 @@ impl Decap {
         let index = ifindex::interface_index(interface)?;
         let program = xdp(&mut self.ebpf)?.fd();
         let program = program.map_err(|error| DatapathError::program(names::PROGRAM, error))?;
-        let attachment = attach::attach_xdp(program.as_fd(), interface, index, mode)?;
+        let attachment = attachment::attach_xdp(program.as_fd(), interface, index, mode)?;
         self.attached.push(attachment);
         Ok(())
     }

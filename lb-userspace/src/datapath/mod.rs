@@ -1,62 +1,33 @@
 //! The kernel half: load, attach, maps, sweeper, counters. The only module that knows aya.
 
-mod adopt;
-mod attach;
-mod batch;
-pub mod clock;
-mod contents;
-mod counters;
+mod bpf;
 mod decap;
-mod declared;
-mod drift;
-mod error;
-mod expiry;
-mod flow_table;
-mod ifindex;
+mod explain;
+mod flows;
 mod ingress;
-mod intact;
-mod kernel;
-#[cfg(feature = "kernel-log")]
-mod kernel_log;
-mod lifetimes;
-mod link;
-mod load;
-mod loaded;
-mod mapped;
-mod named;
-mod object;
+mod maps;
 mod open;
-mod orphans;
-mod permits;
-mod pins;
-mod sample;
-mod seed;
-mod stamp;
-mod sweeper;
-mod sys;
-mod table;
-mod tables;
-mod trial;
-mod watch;
+mod persist;
+mod program;
 
 pub use self::{
-    counters::{Counters, Evictions, Verdicts},
+    bpf::{clock, error::DatapathError, ifindex::interface_name},
     decap::Decap,
-    declared::Declared,
-    error::DatapathError,
-    flow_table::FlowTable,
-    ifindex::interface_name,
+    explain::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},
+    flows::{
+        client_sample::Sample,
+        flow_table::FlowTable,
+        lifetimes::Lifetimes,
+        referenced_ids::Named,
+        sweeper::{Heard, Population, Sweep, Sweeper},
+    },
     ingress::ingress_interface,
-    intact::Damage,
-    kernel::Kernel,
-    lifetimes::Lifetimes,
-    load::DatapathConfig,
-    named::Named,
-    object::OBJECT,
+    maps::{
+        counters::{Counters, Evictions, Verdicts},
+        declared_ports::Declared,
+        kernel_tables::Tables,
+    },
     open::Datapath,
-    pins::{Pins, Removed},
-    sample::Sample,
-    sweeper::{Heard, Population, Sweep, Sweeper},
-    tables::Tables,
-    watch::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},
+    persist::pins::{Pins, Removed},
+    program::{image::OBJECT, kernel::Kernel, load::DatapathConfig, repair::Damage},
 };

@@ -9,21 +9,24 @@ use aya::Ebpf;
 use lb_common::abi::maps;
 
 use super::{
-    adopt::{self, Fate, Plan},
-    counters::{self, Counters},
-    error::DatapathError,
-    flow_table::FlowTable,
-    kernel::{Kernel, Names},
-    lifetimes::Lifetimes,
-    load::{self, DatapathConfig, take_map},
-    mapped::Mapped,
-    object::OBJECT,
-    permits,
-    pins::Pins,
-    seed,
-    sweeper::Sweeper,
-    tables::Tables,
-    watch::Watcher,
+    bpf::{error::DatapathError, mapped_array::Mapped},
+    explain::Watcher,
+    flows::{flow_table::FlowTable, lifetimes::Lifetimes, sweeper::Sweeper},
+    maps::{
+        counters::{self, Counters},
+        kernel_tables::Tables,
+    },
+    persist::{
+        adoption::{self, Fate, Plan},
+        load_share,
+        pins::Pins,
+        seed,
+    },
+    program::{
+        image::OBJECT,
+        kernel::{Kernel, Names},
+        load::{self, DatapathConfig, take_map},
+    },
 };
 use crate::{load::Load, settings::FlowTimeouts};
 
@@ -88,19 +91,19 @@ impl Datapath {
         timeouts: FlowTimeouts,
         pins: Pins,
     ) -> Result<Self, DatapathError> {
-        let mut plans = adopt::survey(OBJECT, &pins, config)?;
+        let mut plans = adoption::survey(OBJECT, &pins, config)?;
         let seed = seed::settle(&pins, &mut plans)?;
-        adopt::announce(&plans, &pins);
+        adoption::announce(&plans, &pins);
         let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
         let kept: Vec<_> =
             kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
         let mut ebpf = load::load(OBJECT, config, seed, &kept)?;
-        adopt::carry_over(&ebpf, &plans, &pins)?;
-        let mut unnamed = adopt::unnamed(&ebpf, &plans)?;
-        let numbers = adopt::numbers(&ebpf, &plans)?;
+        adoption::carry_over(&ebpf, &plans, &pins)?;
+        let mut unnamed = adoption::unnamed(&ebpf, &plans)?;
+        let numbers = adoption::numbers(&ebpf, &plans)?;
         seed::keep(seed, &mut unnamed)?;
         let words = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
-        let permits = permits::open(&pins, &plans, words.len(), &mut unnamed)?;
+        let permits = load_share::open(&pins, &plans, words.len(), &mut unnamed)?;
         let load = Load::counted(words, permits);
         load.settle();
         let left = pins.xdp();

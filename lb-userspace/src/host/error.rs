@@ -65,7 +65,7 @@ pub enum HostError {
 }
 
 impl HostError {
-    pub(super) fn netlink(action: impl Into<String>, error: &rtnetlink::Error) -> Self {
+    pub(crate) fn netlink(action: impl Into<String>, error: &rtnetlink::Error) -> Self {
         let action = action.into();
         match errno(error) {
             Some(libc::EPERM | libc::EACCES) => Self::Privilege { action },
@@ -74,13 +74,13 @@ impl HostError {
         }
     }
 
-    pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File { action, path: path.to_owned(), source }
     }
 }
 
 /// The kernel's answer, positive, where the error is one.
-pub(super) fn errno(error: &rtnetlink::Error) -> Option<i32> {
+pub(crate) fn errno(error: &rtnetlink::Error) -> Option<i32> {
     match error {
         rtnetlink::Error::NetlinkError(message) => Some(message.raw_code().abs()),
         _ => None,

@@ -15,8 +15,8 @@ use tracing::{debug, info};
 
 use super::{
     error::HostError,
-    journal::{Journal, sysctl},
     network::Host,
+    undo_journal::{Journal, sysctl},
 };
 
 const IPV6: &str = "net/ipv6/conf";

@@ -123,7 +123,7 @@ fn passes_within(
 
 impl Netlink {
     /// All interfaces, in the order of their index.
-    pub(super) async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
+    pub(crate) async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
         let links = collect(self.handle.link().get().execute()).await;
         let links = links.map_err(|error| HostError::netlink("list the interfaces", &error))?;
         let mut found: Vec<Interface> = links.iter().filter_map(describe).collect();

@@ -1,34 +1,31 @@
 //! What the host's own network must have: routes, forwarding, neighbours; and undoing it.
 
-mod answering;
-mod confirming;
+mod addresses;
+mod batch;
 mod error;
 mod forwarding;
 mod interfaces;
-mod journal;
-mod local;
-mod neighbour;
+mod namespace_lock;
 mod neighbours;
 mod netlink;
 mod network;
-mod ports;
 mod routes;
-mod source;
+mod source_ports;
+mod source_route;
 mod surroundings;
-mod territory;
-mod turn;
+mod undo_journal;
 mod watch;
 
 pub use self::{
+    addresses::{LocalAddress, LocalAddresses},
+    batch::next_batch,
     error::HostError,
     interfaces::{Interface, Stack, Vlan, around, passes, stacks},
-    local::{LocalAddress, LocalAddresses},
-    neighbours::Unreachable,
+    neighbours::next_hops::Unreachable,
     netlink::PROTOCOL,
     network::{Host, UndoneChanges},
-    ports::check_source_ports,
-    source::Way,
+    source_ports::check_source_ports,
+    source_route::Way,
     surroundings::Surroundings,
-    turn::turn,
     watch::{Changes, HostWatch},
 };

@@ -14,19 +14,19 @@ use super::error::HostError;
 /// /etc/iproute2/rt_protos does not use it). What carries it is removed without asking.
 pub const PROTOCOL: u8 = 76;
 
-pub(super) fn protocol() -> RouteProtocol {
+pub(crate) fn protocol() -> RouteProtocol {
     RouteProtocol::from(PROTOCOL)
 }
 
-pub(super) fn route(header: RouteHeader, attributes: Vec<RouteAttribute>) -> RouteMessage {
+pub(crate) fn route(header: RouteHeader, attributes: Vec<RouteAttribute>) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = header;
     message.attributes = attributes;
     message
 }
 
-pub(super) struct Netlink {
-    pub(super) handle: Handle,
+pub(crate) struct Netlink {
+    pub(crate) handle: Handle,
     connection: JoinHandle<()>,
 }
 
@@ -36,7 +36,7 @@ impl Netlink {
     /// # Errors
     ///
     /// No netlink socket, or a kernel before 4.20.
-    pub(super) fn open() -> Result<Self, HostError> {
+    pub(crate) fn open() -> Result<Self, HostError> {
         let (connection, handle, _) = new_connection_with_strict_check().map_err(|source| {
             HostError::Netlink { action: "open a netlink socket".to_owned(), source }
         })?;
@@ -44,12 +44,12 @@ impl Netlink {
     }
 
     /// The routes that match the header and attributes of `filter`.
-    pub(super) async fn routes(&self, filter: RouteMessage) -> Result<Vec<RouteMessage>, Error> {
+    pub(crate) async fn routes(&self, filter: RouteMessage) -> Result<Vec<RouteMessage>, Error> {
         collect(self.handle.route().get(filter).execute()).await
     }
 }
 
-pub(super) async fn collect<T>(
+pub(crate) async fn collect<T>(
     replies: impl Stream<Item = Result<T, Error>>,
 ) -> Result<Vec<T>, Error> {
     replies.try_collect().await

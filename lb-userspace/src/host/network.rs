@@ -9,8 +9,8 @@ use std::{
 use tracing::warn;
 
 use super::{
-    error::HostError, journal::Journal, neighbours::Neighbours, netlink::Netlink,
-    territory::Territory,
+    error::HostError, namespace_lock::Territory, neighbours::next_hops::Neighbours,
+    netlink::Netlink, undo_journal::Journal,
 };
 
 /// The network namespace that the daemon runs in, with all that it changed there.
@@ -19,18 +19,18 @@ use super::{
 /// next [`open`](Self::open) finds them by their mark and in the journal, and goes on with them.
 /// [`close`](Self::close) undoes them.
 pub struct Host {
-    pub(super) netlink: Netlink,
-    pub(super) journal: Journal,
-    pub(super) loopback: u32,
+    pub(crate) netlink: Netlink,
+    pub(crate) journal: Journal,
+    pub(crate) loopback: u32,
     /// Addresses with a local route of ours.
-    pub(super) announced: BTreeSet<IpAddr>,
+    pub(crate) announced: BTreeSet<IpAddr>,
     /// Addresses that are to be local, by whatever route.
-    pub(super) wanted: BTreeSet<IpAddr>,
+    pub(crate) wanted: BTreeSet<IpAddr>,
     /// Interfaces that are to forward.
-    pub(super) forwarding: Vec<String>,
-    pub(super) neighbours: Neighbours,
+    pub(crate) forwarding: Vec<String>,
+    pub(crate) neighbours: Neighbours,
     /// Announced addresses that neighbour discovery is answered for, by interface.
-    pub(super) proxies: BTreeSet<(u32, Ipv6Addr)>,
+    pub(crate) proxies: BTreeSet<(u32, Ipv6Addr)>,
     _territory: Territory,
 }
 

@@ -97,7 +97,7 @@ impl Netlink {
     }
 
     /// The addresses that a route with our mark makes local, whoever left it.
-    pub(super) async fn marked_addresses(&self) -> Result<BTreeSet<IpAddr>, HostError> {
+    pub(crate) async fn marked_addresses(&self) -> Result<BTreeSet<IpAddr>, HostError> {
         let mut addresses = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let routes = self.local_routes(family, protocol()).await?;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use tokio::sync::Mutex;
 
 use super::{
-    error::HostError, interfaces::Interface, local::LocalAddress, neighbour::Hop, netlink::Netlink,
-    source::Way,
+    addresses::LocalAddress, error::HostError, interfaces::Interface, neighbours::entry::Hop,
+    netlink::Netlink, source_route::Way,
 };
 
 /// Asks the network namespace of the thread that opened it. Needs no privilege.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lb::{
-    control::Slots,
+    control::StableIds,
     fleet::{Backend, Fleet, RunningService},
     service::{Pool, Port, Server, Service, Strategy},
     tables::Source,
@@ -22,14 +22,14 @@ const PORT: NonZeroU16 = NonZeroU16::new(443).expect("not zero");
 
 /// What services are made from.
 pub(super) struct Setting {
-    pub(super) slots: Slots,
+    pub(super) slots: StableIds,
     pub(super) sources: HashMap<IpAddr, Source>,
     pub(super) revision: u64,
     servers: u32,
 }
 
 impl Setting {
-    pub(super) fn new(slots: Slots) -> Self {
+    pub(super) fn new(slots: StableIds) -> Self {
         Self { slots, sources: HashMap::new(), revision: 1, servers: 0 }
     }
 

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb::{
     app::{Ledger, Notes},
-    control::{self, Circumstances, Desired, Slots},
+    control::{self, Circumstances, Desired, StableIds},
     datapath::{Datapath, DatapathConfig, Tables},
     fleet::Fleet,
     service::FlowTimeouts,
@@ -96,7 +96,7 @@ struct Bench {
     setting: Setting,
     fleet: Fleet,
     desired: Desired,
-    actual: control::Tables,
+    actual: control::ActualTables,
     tables: Tables,
     ledger: Ledger,
     directory: Directory,
@@ -127,13 +127,13 @@ impl Bench {
         let directory = Directory::create()?;
         let datapath = Datapath::load(&config, FlowTimeouts::default())
             .context("loading the kernel object (this needs root)")?;
-        let mut setting = Setting::new(Slots::new(capacity));
+        let mut setting = Setting::new(StableIds::new(capacity));
         let fleet = setting.fleet(size);
         Ok(Self {
             setting,
             fleet,
             desired: Desired::default(),
-            actual: control::Tables::new(capacity.rings),
+            actual: control::ActualTables::new(capacity.rings),
             ledger: Ledger::new(Notes::new(directory.path(), BTreeSet::new())),
             directory,
             tables: datapath.tables,

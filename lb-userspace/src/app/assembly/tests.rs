@@ -29,7 +29,7 @@ fn config() -> Config {
 fn fleet() -> Fleet {
     let config = config();
     let capacity = Capacity { services: 4, backends: 4, loads: 4, rings: 0 };
-    let mut slots = Slots::new(capacity);
+    let mut slots = StableIds::new(capacity);
     assemble(&config.services, &mut slots).unwrap()
 }
 

@@ -39,7 +39,7 @@ fn server(n: u16) -> SocketAddr {
 }
 
 /// What was never claimed is let go of at once, and free the next time.
-fn forget_all(slots: &mut Slots) {
+fn forget_all(slots: &mut StableIds) {
     let now = Instant::now();
     for seconds in 0..2 {
         slots.settle(now + Duration::from_secs(seconds), |_| false, |_, _| false);
@@ -50,7 +50,7 @@ fn forget_all(slots: &mut Slots) {
 fn what_a_kill_cuts_short_never_happened() {
     let directory = Directory::new("cut");
     let mut ledger = directory.ledger();
-    let mut slots = Slots::new(CAPACITY);
+    let mut slots = StableIds::new(CAPACITY);
     slots.load(server(1)).unwrap();
     ledger.note(&mut slots);
     let mut told = vec![slots.assigned()];
@@ -79,7 +79,7 @@ fn what_a_kill_cuts_short_never_happened() {
 #[test]
 fn the_next_daemon_writes_behind_nothing_that_was_cut() {
     let directory = Directory::new("next");
-    let mut slots = Slots::new(CAPACITY);
+    let mut slots = StableIds::new(CAPACITY);
     let mut ledger = directory.ledger();
     ledger.note(&mut slots);
     slots.load(server(1)).unwrap();
@@ -87,7 +87,7 @@ fn the_next_daemon_writes_behind_nothing_that_was_cut() {
     let text = fs::read(directory.log()).unwrap();
     fs::write(directory.log(), &text[..text.len() - 1]).unwrap();
     let mut next = directory.ledger();
-    let mut slots = Slots::resume(CAPACITY, &next.assigned().unwrap());
+    let mut slots = StableIds::resume(CAPACITY, &next.assigned().unwrap());
     next.note(&mut slots);
     slots.load(server(2)).unwrap();
     next.note(&mut slots);
@@ -97,13 +97,13 @@ fn the_next_daemon_writes_behind_nothing_that_was_cut() {
 #[test]
 fn a_log_belongs_to_one_writing() {
     let directory = Directory::new("writing");
-    let mut slots = Slots::new(CAPACITY);
+    let mut slots = StableIds::new(CAPACITY);
     let mut ledger = directory.ledger();
     ledger.note(&mut slots);
     slots.load(server(1)).unwrap();
     ledger.note(&mut slots);
     let old = fs::read(directory.log()).unwrap();
-    directory.ledger().note(&mut Slots::new(CAPACITY));
+    directory.ledger().note(&mut StableIds::new(CAPACITY));
     // Killed between the one file and the other.
     fs::write(directory.log(), old).unwrap();
     assert_eq!(directory.ledger().assigned(), Some(Assigned::default()));
@@ -112,7 +112,7 @@ fn a_log_belongs_to_one_writing() {
 #[test]
 fn a_change_costs_a_line_and_a_log_does_not_grow_for_ever() {
     let directory = Directory::new("growth");
-    let mut slots = Slots::new(CAPACITY);
+    let mut slots = StableIds::new(CAPACITY);
     for n in 0..10_000 {
         slots.load(server(n)).unwrap();
     }

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use super::{super::parse, CERTIFICATES, NODE, Row, check};
+use super::{CERTIFICATES, NODE, Row, check};
+use crate::config::parse;
 
 /// Two services of four lines each: `a` from line 1, `b` from line 5. `|` parts what is their own.
 fn two(snippet: &str) -> String {

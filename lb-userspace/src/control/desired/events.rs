@@ -3,8 +3,8 @@
 use lb_common::abi::status;
 use proptest::prelude::*;
 
-use super::super::fixture::{self, World, port, range, service};
 use super::*;
+use crate::control::fixture::{self, World, port, range, service};
 use crate::service::Handler;
 
 /// Something that happens to a fleet.
@@ -76,7 +76,7 @@ fn happen(world: &mut World, event: &Event) {
 }
 
 /// Gives a server an id.
-pub(super) fn identify(server: &mut crate::service::Server) {
+pub(crate) fn identify(server: &mut crate::service::Server) {
     let IpAddr::V4(address) = server.address.ip() else { panic!("IPv6") };
     server.server_id = Some(address.octets()[3..].into());
 }

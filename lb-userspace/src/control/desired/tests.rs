@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use lb_common::abi::{self, ServerId, path, status};
 
-use super::super::fixture::{self, World, port, range, service};
 use super::{events::identify, *};
+use crate::control::fixture::{self, World, port, range, service};
 use crate::{
     service::{Access, Forwarding, Handler, Protocol, Quic, Service, Steering},
     settings::Geography,
@@ -336,7 +336,7 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
             .collect(),
     };
     let mut desired = Desired::default();
-    let full = Error::Full { what: "backends of steered services", room: 64 };
+    let full = ControlError::Full { what: "backends of steered services", room: 64 };
     assert_eq!(desired.update(&fleet, &circumstances, &mut slots), Err(full));
     let fleet = Fleet { services: fleet.services[..2].to_vec() };
     assert_eq!(desired.update(&fleet, &circumstances, &mut slots), Ok(()));

@@ -1,5 +1,5 @@
-use super::super::fixture;
 use super::*;
+use crate::control::fixture;
 use crate::{
     load::LoadSlot,
     service::{Access, Limits, RateLimits, Server, SourceRate, SynFlood},

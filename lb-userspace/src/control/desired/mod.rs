@@ -1,0 +1,379 @@
+//! What the kernel's tables should hold, kept up to date as the fleet changes.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
+    hash::Hash,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use lb_common::abi::{Address, ListKey, QuicKey, RangeKey, Vip, VipKey, address_flags, status};
+
+use super::{
+    actual::ActualTables,
+    error::ControlError,
+    ids::stable_ids::StableIds,
+    retiring::{Departure, Leaver, Retiring, Standing},
+    service_tables::{Fragment, Kitchen, Placed, Steered},
+};
+use crate::{
+    fleet::{Fleet, RunningService},
+    load::LoadSlot,
+    settings::{Encap, Geography},
+    tables::Source,
+};
+
+/// What the kernel's tables should hold.
+///
+/// It is made of a part for each service, and only the parts of services that changed are made
+/// anew: what an update costs does not depend on how many services there are, but for one
+/// comparison each.
+#[derive(Default)]
+pub struct Desired {
+    parts: HashMap<Arc<str>, Part>,
+    /// All addresses of all services.
+    pub(crate) addresses: Shared<Address, ()>,
+    /// Services that share an address and port by host name want the same there.
+    pub(crate) vips: Shared<VipKey, Vip>,
+    /// Prefixes that services name; each belongs to one of them.
+    pub(crate) lists: HashMap<ListKey, u32>,
+    pub(crate) ranges: Shared<RangeKey, Vip>,
+    /// Addresses of `ranges`.
+    ranged: Shared<Address, ()>,
+    pub(crate) quic_ids: Shared<QuicKey, u32>,
+    pub(crate) services: HashMap<u32, Steered>,
+    /// Servers of steered services, up or not, and those that left while they had flows.
+    pub(crate) backends: HashMap<u32, Placed>,
+    pub(crate) touched: Touched,
+    retiring: Retiring,
+    /// Of the sources that the parts were made with.
+    sources: u64,
+    /// Whether nobody is told on a link where the addresses are.
+    silent: bool,
+}
+
+/// Keys whose entries may differ from what the kernel has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Touched {
+    pub(crate) addresses: BTreeSet<Address>,
+    pub(crate) vips: BTreeSet<VipKey>,
+    pub(crate) lists: BTreeSet<ListKey>,
+    pub(crate) ranges: BTreeSet<RangeKey>,
+    pub(crate) quic_ids: BTreeSet<QuicKey>,
+    pub(crate) services: BTreeSet<u32>,
+    pub(crate) backends: BTreeSet<u32>,
+}
+
+struct Part {
+    running: Arc<RunningService>,
+    revision: u64,
+    /// Towards each of its servers.
+    sources: Box<[Option<Source>]>,
+    fragment: Fragment,
+}
+
+/// What [`Desired::update`] goes by, beside the fleet.
+pub struct Circumstances<'a> {
+    /// Towards each server, our address, or our addresses.
+    pub sources: &'a HashMap<IpAddr, Source>,
+    /// Changes whenever `sources` do.
+    pub sources_revision: u64,
+    /// StableIds of a maglev ring. `None`: as many as suit its members.
+    pub maglev_size: Option<u32>,
+    pub encap: &'a Encap,
+    pub geography: &'a Geography,
+    /// Neither ARP nor neighbour discovery is answered for any address.
+    pub silent: bool,
+    pub now: Instant,
+}
+
+impl Desired {
+    /// Goes on with tables that an earlier daemon filled: what they hold is to be compared with
+    /// what is wanted, and servers that nobody wants are treated as those that left.
+    #[must_use]
+    pub fn resume(
+        actual: &ActualTables,
+        departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
+        slots: &mut StableIds,
+    ) -> Self {
+        let touched = Touched {
+            addresses: actual.addresses.keys().copied().collect(),
+            vips: actual.vips.keys().copied().collect(),
+            lists: actual.lists.keys().copied().collect(),
+            ranges: actual.ranges.keys().copied().collect(),
+            quic_ids: actual.quic_ids.keys().copied().collect(),
+            services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
+            backends: actual.backends.keys().copied().collect(),
+        };
+        let status = |id: u32| actual.statuses.get(&id).copied().unwrap_or(status::HERE);
+        let placed = |&id: &u32, backend| (id, Placed { backend, status: status(id) });
+        let backends = actual.backends.iter().map(|(id, &backend)| placed(id, backend)).collect();
+        let retiring = Retiring::resume(&backends, &actual.quic_ids, departure, slots);
+        let mut desired = Self { touched, backends, retiring, ..Self::default() };
+        desired.retiring.ids().for_each(|(key, id)| desired.quic_ids.add(key, id));
+        desired
+    }
+
+    /// Takes in how `fleet` is now.
+    ///
+    /// # Errors
+    ///
+    /// A table has no room. What was taken in before stands.
+    pub fn update(
+        &mut self,
+        fleet: &Fleet,
+        circumstances: &Circumstances<'_>,
+        slots: &mut StableIds,
+    ) -> Result<(), ControlError> {
+        let resourced = self.sources != circumstances.sources_revision;
+        let changed = fleet.services.iter().filter(|running| {
+            let part = self.parts.get(&running.service.name);
+            part.is_none_or(|part| {
+                part.is_outdated(running) || resourced && part.is_resourced(circumstances.sources)
+            })
+        });
+        let changed: Vec<_> = changed.cloned().collect();
+        if std::mem::replace(&mut self.silent, circumstances.silent) != circumstances.silent {
+            self.touched.addresses.extend(self.addresses.keys());
+        }
+        self.remove_missing(fleet, circumstances.now, slots);
+        let Circumstances { sources, maglev_size, encap, geography, now, .. } = *circumstances;
+        for running in changed {
+            // Read before what it stands for: a change in between shows at the next update.
+            let revision = running.revision();
+            let mut kitchen = Kitchen { sources, maglev_size, encap, geography, slots };
+            let fragment = kitchen.fragment(&running)?;
+            self.replace(&running.service.name, Some(&fragment), now, slots);
+            let name = running.service.name.clone();
+            let sources = running.sources(sources).collect();
+            self.parts.insert(name, Part { running, revision, sources, fragment });
+        }
+        self.sources = circumstances.sources_revision;
+        Ok(())
+    }
+
+    /// Servers that no source address was known for.
+    pub fn unroutable(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.parts.values().flat_map(|part| part.fragment.unroutable.iter().copied())
+    }
+
+    /// Lets servers go that left the configuration: at once where they have no flows, else once these
+    /// have ended; past their time they are as if they were down. To be called between updates.
+    /// `has_flows`: whether a server that counts there, and has this index into `BACKENDS`, has any
+    /// that began before then.
+    pub fn retire(
+        &mut self,
+        now: Instant,
+        has_flows: impl Fn(LoadSlot, u32, Instant) -> bool,
+        slots: &mut StableIds,
+    ) {
+        let Self { parts, retiring, backends, .. } = self;
+        let standing = |service: &Arc<str>, id| standing(parts, service, id);
+        let done = retiring.advance(now, has_flows, standing, backends, slots);
+        for &key in &done.unnamed {
+            self.quic_ids.remove(key);
+        }
+        self.touched.quic_ids.extend(done.unnamed);
+        self.touched.backends.extend(done.changed);
+    }
+
+    /// Servers that left the configuration and still have flows.
+    #[must_use]
+    pub fn leavers(&self, slots: &StableIds) -> Vec<Leaver> {
+        self.retiring.leavers(|service, id| standing(&self.parts, service, id), slots)
+    }
+
+    /// Whether [`retire`](Self::retire) is to be called again, even if nothing else happens.
+    #[must_use]
+    pub fn is_retiring(&self) -> bool {
+        !self.retiring.is_empty()
+    }
+
+    /// The name of the service with this id.
+    pub(crate) fn service_of(&self, id: u32) -> Option<Arc<str>> {
+        let mut parts = self.parts.iter();
+        let has = |part: &Part| part.fragment.services.iter().any(|service| service.0 == id);
+        parts.find(|(_, part)| has(part)).map(|(name, _)| name.clone())
+    }
+
+    /// The value of an address of ours.
+    pub(crate) fn address(&self, address: &Address) -> Option<u32> {
+        self.addresses.find(address)?;
+        let has_ranges = self.ranged.find(address).is_some();
+        let ranges = if has_ranges { address_flags::RANGES } else { 0 };
+        Some(ranges | if self.silent { address_flags::SILENT } else { 0 })
+    }
+
+    fn remove_missing(&mut self, fleet: &Fleet, now: Instant, slots: &mut StableIds) {
+        if self.parts.len() == fleet.services.len() && self.has_all(fleet) {
+            return;
+        }
+        let names: HashSet<&Arc<str>> =
+            fleet.services.iter().map(|running| &running.service.name).collect();
+        let gone = self.parts.keys().filter(|name| !names.contains(name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.replace(&name, None, now, slots);
+            self.parts.remove(&name);
+        }
+    }
+
+    fn has_all(&self, fleet: &Fleet) -> bool {
+        fleet.services.iter().all(|running| self.parts.contains_key(&running.service.name))
+    }
+
+    /// Puts `new` in the place of what `name` wanted until now.
+    fn replace(
+        &mut self,
+        name: &Arc<str>,
+        new: Option<&Fragment>,
+        now: Instant,
+        slots: &mut StableIds,
+    ) {
+        if let Some(new) = new {
+            self.add(new);
+        }
+        let Some(old) = self.parts.get_mut(name) else { return };
+        let old = std::mem::take(&mut old.fragment);
+        self.take_out(&old, new);
+        let stays = |id| new.is_some_and(|new| new.backends.iter().any(|entry| entry.0 == id));
+        let is_free = |key: &QuicKey| self.quic_ids.find(key).is_none();
+        for (key, id) in self.retiring.take_over(&old, now, stays, is_free) {
+            self.quic_ids.add(key, id);
+        }
+        for claim in old.claims.iter().filter(|claim| !self.retiring.keeps(claim)) {
+            claim.give_up(slots);
+        }
+    }
+
+    fn add(&mut self, new: &Fragment) {
+        for &address in &new.addresses {
+            self.addresses.add(address, ());
+            self.touched.addresses.insert(address);
+        }
+        for &(key, vip) in &new.vips {
+            self.vips.add(key, vip);
+            self.touched.vips.insert(key);
+        }
+        for &(prefix, access) in &new.lists {
+            self.lists.insert(prefix, access);
+            self.touched.lists.insert(prefix);
+        }
+        for &(key, vip) in &new.ranges {
+            self.ranges.add(key, vip);
+            self.ranged.add(key.address, ());
+            self.touched.ranges.insert(key);
+        }
+        for &(key, backend) in &new.quic_ids {
+            if self.retiring.yields(&key) {
+                self.quic_ids.remove(key);
+            }
+            self.quic_ids.add(key, backend);
+            self.touched.quic_ids.insert(key);
+        }
+        for (id, steered) in &new.services {
+            self.services.insert(*id, steered.clone());
+            self.touched.services.insert(*id);
+        }
+        for &(id, placed) in &new.backends {
+            self.backends.insert(id, placed);
+            self.touched.backends.insert(id);
+        }
+    }
+
+    /// Services and backends belong to one service only, so that those of `new` stay.
+    fn take_out(&mut self, old: &Fragment, new: Option<&Fragment>) {
+        for &address in &old.addresses {
+            self.addresses.remove(address);
+            self.touched.addresses.insert(address);
+        }
+        for &(key, _) in &old.vips {
+            self.vips.remove(key);
+            self.touched.vips.insert(key);
+        }
+        // Lists may be long.
+        let lists = new.map_or(&[][..], |new| &new.lists[..]);
+        let staying: HashSet<ListKey> = lists.iter().map(|entry| entry.0).collect();
+        for &(prefix, _) in old.lists.iter().filter(|entry| !staying.contains(&entry.0)) {
+            self.lists.remove(&prefix);
+            self.touched.lists.insert(prefix);
+        }
+        for &(key, _) in &old.ranges {
+            self.ranges.remove(key);
+            self.ranged.remove(key.address);
+            self.touched.ranges.insert(key);
+        }
+        for &(key, _) in &old.quic_ids {
+            self.quic_ids.remove(key);
+            self.touched.quic_ids.insert(key);
+        }
+        let stays = |id| new.is_some_and(|new| new.services.iter().any(|entry| entry.0 == id));
+        for &(id, _) in old.services.iter().filter(|entry| !stays(entry.0)) {
+            self.services.remove(&id);
+            self.touched.services.insert(id);
+        }
+    }
+}
+
+fn standing<'f>(parts: &'f HashMap<Arc<str>, Part>, service: &Arc<str>, id: u32) -> Standing<'f> {
+    let Some(part) = parts.get(service) else { return Standing::default() };
+    let is_back = part.fragment.backends.iter().any(|entry| entry.0 == id);
+    Standing { running: Some(&part.running), is_back }
+}
+
+impl Part {
+    fn is_outdated(&self, running: &Arc<RunningService>) -> bool {
+        !Arc::ptr_eq(&self.running, running) || self.revision != running.revision()
+    }
+
+    fn is_resourced(&self, sources: &HashMap<IpAddr, Source>) -> bool {
+        !self.running.sources(sources).eq(self.sources.iter().copied())
+    }
+}
+
+impl RunningService {
+    fn sources(&self, sources: &HashMap<IpAddr, Source>) -> impl Iterator<Item = Option<Source>> {
+        let servers = self.backends.iter().map(|backend| backend.server.address.ip());
+        servers.map(|server| sources.get(&server).copied())
+    }
+}
+
+/// Entries that several services may want, with the number of those that do.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared<K, V>(HashMap<K, (V, u32)>);
+
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq + Copy, V> Shared<K, V> {
+    /// The last to come decides on the value.
+    fn add(&mut self, key: K, value: V) {
+        let count = self.0.get(&key).map_or(0, |entry| entry.1);
+        self.0.insert(key, (value, count + 1));
+    }
+
+    fn remove(&mut self, key: K) {
+        if let Entry::Occupied(mut entry) = self.0.entry(key) {
+            entry.get_mut().1 -= 1;
+            if entry.get().1 == 0 {
+                entry.remove();
+            }
+        }
+    }
+
+    pub(crate) fn find(&self, key: &K) -> Option<&V> {
+        self.0.get(key).map(|entry| &entry.0)
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = K> + '_ {
+        self.0.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+pub(crate) mod tests;

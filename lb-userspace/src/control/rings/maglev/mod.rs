@@ -1,0 +1,108 @@
+//! Which backend owns which slot of a ring, so that it hardly changes when backends come and go.
+//!
+//! The promise is Maglev's (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+//! Balancer", NSDI 2016): equal shares by weight, and little moves when members change. The way
+//! there is another, because dealing slots in turn, as the paper does, moves two or three times
+//! the share of a member that leaves when there are many (figure 12 there). Here every slot ranks
+//! the members by weighted rendezvous hashing, which alone would move that share and nothing else,
+//! and members take no more slots than their share ("bounded loads": Mirrokni, Thorup,
+//! Zadimoghaddam, SODA 2018): where more want in, those whose hash is worst go to the next in
+//! their ranking (deferred acceptance: Gale, Shapley, 1962).
+//!
+//! The ring is first dealt to all configured members, as if all were up; then the slots of those
+//! that are not are dealt again among the rest. So a failure moves the failed member's slots and
+//! no others, and a recovery restores the ring that was. The ring remains a function of
+//! configuration and health alone: every node that sees the same has the same ring, whatever
+//! happened before.
+
+mod deal;
+mod ranking;
+
+use std::net::SocketAddr;
+
+use deal::Table;
+use ranking::Ranking;
+
+/// StableIds of a ring, where the configuration does not say how many.
+pub const USUAL: u32 = 32_768;
+/// The same with few members of weights that are not far apart.
+const SMALL: u32 = 8192;
+/// As many can be in a small ring with exact shares, and move little when one of them leaves: see
+/// [`deal`].
+const FEW: u32 = 16;
+/// StableIds of the lightest member of a small ring, at least: its share is right within a percent.
+const LIGHTEST: u32 = 64;
+/// Mean slots for each member, at least.
+pub const SLOTS_PER_MEMBER: u32 = 128;
+
+/// A server with its claim to a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    pub server: SocketAddr,
+    /// 0: no slots.
+    pub weight: u16,
+    /// Down: its slots go to the others.
+    pub up: bool,
+}
+
+/// The owner of each slot, as an index into `members`. Empty when no member can own any.
+///
+/// The ring has `size` slots, or as many as suit the members; a single slot where there is one
+/// member, and more where there are very many, see [`length`]. The servers must differ; their order
+/// does not matter.
+#[must_use]
+pub fn populate(members: &[Member], size: Option<u32>) -> Vec<usize> {
+    let players: Vec<usize> = players(members);
+    let up: Vec<usize> = (0..players.len()).filter(|&at| members[players[at]].up).collect();
+    if up.is_empty() {
+        return Vec::new();
+    }
+    let weights: Vec<u32> = players.iter().map(|&player| members[player].weight.into()).collect();
+    let servers = players.iter().map(|&player| members[player].server);
+    let mut table = Table::new(length(members, size), Ranking::new(servers, &weights));
+    let all: Vec<usize> = (0..players.len()).collect();
+    table.deal(&all, &weights);
+    if up.len() < players.len() {
+        table.vacate(|at| !members[players[at]].up);
+        table.deal(&up, &weights);
+    }
+    table.owners().map(|at| players[at]).collect()
+}
+
+/// The ring's length for these members, up or not.
+///
+/// `size` where that is given, whoever the members are: a change of members does not change every
+/// slot then. `None`: 8,192 slots for up to 16 members of which the lightest has a 128th of all
+/// weight, 32,768 for all others. Where the members would have fewer than 128 slots each on average,
+/// it is doubled until they have. From one length to another everything moves.
+#[must_use]
+pub fn length(members: &[Member], size: Option<u32>) -> u32 {
+    let count = members.iter().filter(|member| member.weight > 0).count() as u32;
+    if count <= 1 {
+        return count;
+    }
+    let size = size.unwrap_or_else(|| if are_few(members, count) { SMALL } else { USUAL });
+    let mut length = size;
+    while length < count.saturating_mul(SLOTS_PER_MEMBER) && length < size << 12 {
+        length *= 2;
+    }
+    length
+}
+
+/// Whether a small ring is as good as another.
+fn are_few(members: &[Member], count: u32) -> bool {
+    let weights = members.iter().map(|member| u32::from(member.weight)).filter(|&it| it > 0);
+    let lightest = weights.clone().min().unwrap_or(0);
+    count <= FEW && weights.sum::<u32>() <= lightest.saturating_mul(SMALL / LIGHTEST)
+}
+
+/// Those with a weight, in the order of their addresses: the order decides ties.
+fn players(members: &[Member]) -> Vec<usize> {
+    let mut order: Vec<usize> =
+        (0..members.len()).filter(|&index| members[index].weight > 0).collect();
+    order.sort_by_key(|&index| members[index].server);
+    order
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! Rings: which server owns which slot, and where a ring lies in the kernel's table.
+
+pub(crate) mod maglev;
+pub(crate) mod parallel;
+pub(crate) mod regions;
+pub(crate) mod resized;
+pub(crate) mod space;
+pub(crate) mod spec;

@@ -1,0 +1,78 @@
+//! Rings that change their length, and with it the place of every new flow.
+
+use std::sync::Arc;
+
+use lb_common::abi::strategy::MAGLEV;
+
+use super::maglev;
+use crate::control::{actual::ActualTables, desired::Desired, plan::Plan, service_tables::Steered};
+use crate::{settings::MAGLEV_SIZES, tables::Command};
+
+/// The maglev rings that a plan replaces by ones of another length.
+///
+/// Servers alone decide on it where the configuration does not: see [`maglev::length`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resized {
+    pub rings: Vec<Ring>,
+    /// The `maglev_table_size` with which every ring keeps the length that it has.
+    pub keeps: Option<u32>,
+    /// The one with which the longest ring has the length that it is to have, and no shorter one
+    /// changes again before it has as many servers.
+    pub settles: Option<u32>,
+}
+
+/// A ring that gets another length.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ring {
+    pub service: Arc<str>,
+    /// StableIds.
+    pub from: u32,
+    pub to: u32,
+}
+
+/// What `plan` does to the length of rings. `None`: nothing. A ring over a single server has one
+/// slot, and there is nothing to move.
+#[must_use]
+pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<Resized> {
+    let changes = plan.commands.iter().filter_map(|command| {
+        let &Command::SetRing { service: id, ring } = command else { return None };
+        let from = length(actual, id, desired.services.get(&id)?)?;
+        (ring.length() > 1 && ring.length() != from).then_some((id, from, ring.length()))
+    });
+    let changes: Vec<_> = changes.collect();
+    let &(_, first, _) = changes.first()?;
+    let longest = changes.iter().map(|&(.., to)| to).max()?;
+    let ring = |&(id, from, to): &(u32, u32, u32)| {
+        Some(Ring { service: desired.service_of(id)?, from, to })
+    };
+    let mut rings: Vec<Ring> = changes.iter().filter_map(ring).collect();
+    // Both families of a service are often alike.
+    rings.sort_unstable();
+    rings.dedup();
+    let fits = |size: &u32| MAGLEV_SIZES.contains(size);
+    Some(Resized {
+        rings,
+        keeps: Some(first).filter(fits).filter(|&size| keeps_all(size, desired, actual)),
+        settles: Some(longest).filter(fits),
+    })
+}
+
+/// Whether with rings of `size` slots every one keeps its length.
+fn keeps_all(size: u32, desired: &Desired, actual: &ActualTables) -> bool {
+    desired.services.iter().all(|(&id, steered)| {
+        let Some(has) = length(actual, id, steered) else { return true };
+        let wants = maglev::length(&steered.recipe.members, Some(size));
+        wants <= 1 || wants == has
+    })
+}
+
+/// The slots of the ring that a service has, where it is by `maglev` and goes on so.
+fn length(actual: &ActualTables, id: u32, steered: &Steered) -> Option<u32> {
+    // A service that is all zero is not noted: it is by maglev.
+    let was = actual.services.get(&id).map_or(MAGLEV, |service| service.strategy);
+    let has = actual.current.get(&id)?.length();
+    (steered.service.strategy == MAGLEV && was == MAGLEV && has > 1).then_some(has)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What a ring is made of, and the ring made of it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use lb_common::abi::Ring;
+
+use super::maglev::{self, Member};
+use crate::service::{Strategy, wrr_sequence};
+
+/// StableIds for each member in the rings of other strategies than maglev, on average at most: enough
+/// for shares to be right within half a percent of the mean share.
+const SLOTS_PER_MEMBER: u32 = 200;
+
+/// A ring before it is worked out, which is the expensive part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recipe {
+    pub(crate) strategy: Strategy,
+    /// StableIds of a maglev ring. `None`: as many as suit the members.
+    pub(crate) size: Option<u32>,
+    pub(crate) members: Vec<Member>,
+    /// Of `members`, in their order.
+    pub(crate) ids: Vec<u32>,
+    /// Where flows go when all members are full, the nearest first; at most [`FARTHER`].
+    pub(crate) farther: Vec<Region>,
+}
+
+/// Regions that a service may have behind its nearest. What is farther away counts to the last.
+pub(crate) const FARTHER: usize = Ring::REGIONS as usize - 1;
+
+/// Those in a farther region that may take new flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Region {
+    /// None is 0.
+    pub(crate) weights: Vec<u16>,
+    /// In the order of `weights`.
+    pub(crate) ids: Vec<u32>,
+}
+
+impl Recipe {
+    /// Differs where the ring does, but by the odds of a 64-bit hash.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Those that may take new flows.
+    fn open(&self) -> impl Iterator<Item = usize> + '_ {
+        let indices = 0..self.members.len();
+        indices.filter(|&index| self.members[index].up && self.members[index].weight > 0)
+    }
+
+    /// Whether nobody can take a new flow.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open().next().is_none()
+    }
+
+    /// The slots, the number of members that take new flows, and their ids, then the same for the
+    /// farther regions: as a [`Ring`] has it. Also how many of the words are slots of the first.
+    pub(crate) fn bake(&self) -> (Vec<u32>, u32) {
+        let mut words: Vec<u32> = self.slots().iter().map(|&owner| self.ids[owner]).collect();
+        let slots = words.len() as u32;
+        words.push(self.open().count() as u32);
+        words.extend(self.open().map(|index| self.ids[index]));
+        for region in &self.farther {
+            let turns = wrr_sequence(&region.weights, region.longest());
+            words.push(turns.len() as u32);
+            words.extend(turns.iter().map(|&turn| region.ids[turn as usize]));
+            words.push(region.ids.len() as u32);
+            words.extend(&region.ids);
+        }
+        words.push(0);
+        (words, slots)
+    }
+
+    /// Words that the ring takes at most, whoever is up, if members may be in other regions (`spread`).
+    pub(crate) fn room(&self, spread: bool) -> u32 {
+        let count = self.members.len() as u32;
+        let weights = self.members.iter().map(|member| u64::from(member.weight));
+        let most = count * (SLOTS_PER_MEMBER + 1);
+        let turns = weights.sum::<u64>().min(most.into()) as u32;
+        let slots = match self.strategy {
+            Strategy::Maglev => maglev::length(&self.members, self.size),
+            Strategy::LeastConn => count,
+            Strategy::P2c | Strategy::PeakEwma | Strategy::Wrr | Strategy::Random => turns,
+        };
+        let behind = if spread { turns + count + 2 * FARTHER as u32 } else { 0 };
+        slots + 1 + count + behind + 1
+    }
+
+    fn slots(&self) -> Vec<usize> {
+        match self.strategy {
+            Strategy::Maglev => maglev::populate(&self.members, self.size),
+            // The kernel goes by the list of members.
+            Strategy::LeastConn => self.open().collect(),
+            Strategy::P2c | Strategy::PeakEwma | Strategy::Wrr | Strategy::Random => {
+                let open: Vec<usize> = self.open().collect();
+                let weights: Vec<u16> = open.iter().map(|&it| self.members[it].weight).collect();
+                let longest = open.len() as u32 * SLOTS_PER_MEMBER;
+                wrr_sequence(&weights, longest).iter().map(|&turn| open[turn as usize]).collect()
+            }
+        }
+    }
+}
+
+impl Region {
+    /// StableIds of its ring at most.
+    fn longest(&self) -> u32 {
+        self.ids.len() as u32 * SLOTS_PER_MEMBER
+    }
+}
+
+#[cfg(test)]
+mod tests;

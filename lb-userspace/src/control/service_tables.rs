@@ -1,0 +1,233 @@
+//! What one service wants of the kernel's tables.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::abi::{self, Address, ListKey, QuicKey, RangeKey, ServerId, Vip, VipKey, path};
+
+use super::{
+    access, entry,
+    error::ControlError,
+    family::Family,
+    ids::stable_ids::StableIds,
+    ports::prefixes,
+    rings::{maglev::Member, regions, spec::Recipe},
+};
+use crate::{
+    fleet::{Backend, RunningService},
+    service::{Path, Service},
+    settings::{Encap, Geography},
+    tables::Source,
+};
+
+/// All that the tables should hold for a service, worked out but for the rings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Fragment {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) vips: Vec<(VipKey, Vip)>,
+    pub(crate) lists: Vec<(ListKey, u32)>,
+    pub(crate) ranges: Vec<(RangeKey, Vip)>,
+    /// Which backend a QUIC connection id names.
+    pub(crate) quic_ids: Vec<(QuicKey, u32)>,
+    pub(crate) services: Vec<(u32, Steered)>,
+    pub(crate) backends: Vec<(u32, Placed)>,
+    /// Servers that no source address was known for: they get no steered flows.
+    pub(crate) unroutable: Vec<SocketAddr>,
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// An entry of `SERVICES` and its ring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steered {
+    pub service: abi::Service,
+    pub recipe: Arc<Recipe>,
+}
+
+/// An entry of `BACKENDS` and its status in `REACH`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placed {
+    pub backend: abi::Backend,
+    pub status: u32,
+}
+
+/// What a fragment holds of [`StableIds`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Claim {
+    Service(Arc<str>, Family),
+    Backend(Arc<str>, SocketAddr, u32),
+    Load(SocketAddr),
+}
+
+impl Claim {
+    pub(crate) fn give_up(&self, slots: &mut StableIds) {
+        match self {
+            Self::Service(service, family) => slots.give_up_service(service, *family),
+            Self::Backend(service, server, _) => slots.give_up_backend(service, *server),
+            Self::Load(server) => slots.give_up_load(*server),
+        }
+    }
+}
+
+/// What fragments are made from, beside their services.
+pub(crate) struct Kitchen<'a> {
+    /// Towards each server, the address of ours that the host's routing would use.
+    pub(crate) sources: &'a HashMap<IpAddr, Source>,
+    pub(crate) maglev_size: Option<u32>,
+    pub(crate) encap: &'a Encap,
+    pub(crate) geography: &'a Geography,
+    pub(crate) slots: &'a mut StableIds,
+}
+
+impl Kitchen<'_> {
+    /// The fragment of `running`, which holds its claims until they are given up.
+    ///
+    /// A service has a ring for each family of its addresses: over the servers of that family, or
+    /// through a tunnel over all. Servers that are down, drain, have no weight or no source
+    /// address get no slots.
+    pub(crate) fn fragment(&mut self, running: &RunningService) -> Result<Fragment, ControlError> {
+        let mut fragment = Fragment::default();
+        let done = self.fill(&mut fragment, running);
+        if done.is_err() {
+            fragment.claims.iter().for_each(|claim| claim.give_up(self.slots));
+        }
+        done.map(|()| fragment)
+    }
+
+    fn fill(
+        &mut self,
+        fragment: &mut Fragment,
+        running: &RunningService,
+    ) -> Result<(), ControlError> {
+        let service = &running.service;
+        fragment.addresses.extend(service.addresses.iter().copied().map(Address::of));
+        for backend in &running.backends {
+            let server = backend.server.address;
+            let slot = self.slots.claim_load(server)?;
+            fragment.claims.push(Claim::Load(server));
+            debug_assert_eq!(slot, backend.slot, "the fleet was made from these slots");
+        }
+        let ids = if service.is_steered() { self.place(fragment, running)? } else { Vec::new() };
+        for family in Family::ALL {
+            if service.addresses.iter().any(|&address| Family::of(address) == family) {
+                self.serve(fragment, running, family, &ids)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every server its place in `BACKENDS`.
+    fn place(
+        &mut self,
+        fragment: &mut Fragment,
+        running: &RunningService,
+    ) -> Result<Vec<u32>, ControlError> {
+        let service = &running.service;
+        let mut ids = Vec::with_capacity(running.backends.len());
+        for backend in &running.backends {
+            let server = backend.server.address;
+            let id = self.slots.backend(&service.name, server)?;
+            fragment.claims.push(Claim::Backend(service.name.clone(), server, id));
+            ids.push(id);
+            match self.sources.get(&server.ip()) {
+                Some(&source) => {
+                    let status = entry::status_of(backend);
+                    let backend = entry::backend(backend, &service.steering, source, self.encap);
+                    fragment.backends.push((id, Placed { backend, status }));
+                }
+                None => fragment.unroutable.push(server),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The VIPs of a family, and what they lead to.
+    fn serve(
+        &mut self,
+        fragment: &mut Fragment,
+        running: &RunningService,
+        family: Family,
+        ids: &[u32],
+    ) -> Result<(), ControlError> {
+        let service = &running.service;
+        let mut steer = Vip { service: 0, path: path::STEER };
+        if service.is_steered() {
+            steer.service = self.slots.service(&service.name, family)?;
+            fragment.claims.push(Claim::Service(service.name.clone(), family));
+            let recipe = Arc::new(self.recipe(running, family, ids));
+            let named = quic_ids(running, steer.service, &recipe);
+            let placed = |id| fragment.backends.iter().any(|placed| placed.0 == id);
+            fragment.quic_ids.extend(named.filter(|&(_, id)| placed(id)));
+            let entry = entry::service(service, family);
+            fragment.services.push((steer.service, Steered { service: entry, recipe }));
+            fragment.lists.extend(access::lists(&service.steering.access, steer.service, family));
+        }
+        fragment.declare(service, family, steer);
+        Ok(())
+    }
+
+    fn recipe(&self, running: &RunningService, family: Family, ids: &[u32]) -> Recipe {
+        let steering = &running.service.steering;
+        let fits = |backend: &Backend| {
+            steering.forwarding.is_tunnel() || Family::of(backend.server.address.ip()) == family
+        };
+        let backends = running.backends.iter().zip(ids).filter(|(backend, _)| fits(backend));
+        let member = |backend: &Backend| Member {
+            server: backend.server.address,
+            weight: backend.server.weight,
+            up: backend.is_open() && self.sources.contains_key(&backend.server.address.ip()),
+        };
+        let rank = |backend: &Backend| self.geography.rank(backend.server.region.as_deref());
+        let members = backends.map(|(backend, &id)| (rank(backend), member(backend), id));
+        let mut members: Vec<_> = members.collect();
+        let mut farther = regions::part(&mut members);
+        if !running.service.may_overflow() {
+            farther.clear();
+        }
+        let (members, ids) = members.into_iter().map(|(_, member, id)| (member, id)).unzip();
+        Recipe { strategy: steering.strategy, size: self.maglev_size, members, ids, farther }
+    }
+}
+
+impl Fragment {
+    /// The ports of a family: single ones by themselves, ranges by their prefixes.
+    fn declare(&mut self, service: &Service, family: Family, steer: Vip) {
+        let addresses = service.addresses.iter().filter(|&&address| Family::of(address) == family);
+        let addresses: Vec<Address> = addresses.copied().map(Address::of).collect();
+        let protocol = u32::from(service.protocol.number());
+        for port in &service.ports {
+            let vip = match port.path() {
+                Path::Steer => steer,
+                Path::Proxy => Vip { service: 0, path: path::PROXY },
+            };
+            if port.port == port.end_port {
+                let number = port.port.get().to_be_bytes();
+                let key = |&address| (VipKey::new(address, number, protocol), vip);
+                self.vips.extend(addresses.iter().map(key));
+                continue;
+            }
+            for (first, bits) in prefixes(port.numbers()) {
+                let first = first.to_be_bytes();
+                let key = |&address| (RangeKey::prefix(address, protocol, first, bits), vip);
+                self.ranges.extend(addresses.iter().map(key));
+            }
+        }
+    }
+}
+
+/// The servers of `recipe` that QUIC connection ids name. One that drains is among them: it keeps
+/// its connections, wherever their clients go.
+fn quic_ids<'a>(
+    running: &'a RunningService,
+    service: u32,
+    recipe: &'a Recipe,
+) -> impl Iterator<Item = (QuicKey, u32)> + 'a {
+    running.backends.iter().filter_map(move |backend| {
+        let id = ServerId::of(backend.server.server_id.as_deref()?)?;
+        let address = backend.server.address;
+        let place = recipe.members.iter().position(|member| member.server == address)?;
+        Some((QuicKey { service, pad: 0, id }, recipe.ids[place]))
+    })
+}

@@ -1,0 +1,117 @@
+//! Many map entries per system call.
+//!
+//! A hash map is read bucket by bucket (`__htab_map_lookup_and_delete_batch` in
+//! kernel/bpf/hashtab.c): the cursor is opaque and goes back in as it came out, ENOENT marks the
+//! end and still brings entries, ENOSPC means that not even one bucket fits. Entries that live
+//! through the whole walk are seen exactly once, for a bucket is read whole under its lock.
+
+use std::{io, mem};
+
+use aya::Pod;
+
+use super::{
+    error::DatapathError,
+    sys::{self, Batch, Cmd},
+    typed_map::Table,
+};
+
+/// Entries asked for at once: 0.5 MiB of flows.
+const ROOM: usize = 4096;
+
+/// A walk over all entries of a [`Table`].
+pub struct Walk<'a, K, V> {
+    table: &'a Table<K, V>,
+    keys: Vec<K>,
+    values: Vec<V>,
+    /// Where the kernel goes on. A hash map wants four bytes of it.
+    cursor: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Start,
+    Middle,
+    End,
+}
+
+impl<K: Pod, V: Pod> Table<K, V> {
+    /// Starts at the first entry.
+    #[must_use]
+    pub fn walk(&self) -> Walk<'_, K, V> {
+        Walk {
+            table: self,
+            keys: zeroed(ROOM),
+            values: zeroed(ROOM),
+            cursor: 0,
+            state: State::Start,
+        }
+    }
+}
+
+impl<K: Pod, V: Pod> Walk<'_, K, V> {
+    /// The next batch of entries, which may be empty; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// The system call failed (EINVAL or EOPNOTSUPP on kernels before 5.6).
+    pub fn next_batch(
+        &mut self,
+    ) -> Result<Option<impl Iterator<Item = (&K, &V)> + '_>, DatapathError> {
+        if self.state == State::End {
+            return Ok(None);
+        }
+        let filled = loop {
+            match self.read()? {
+                Some(filled) => break filled,
+                None => self.grow(),
+            }
+        };
+        Ok(Some(self.keys[..filled].iter().zip(&self.values[..filled])))
+    }
+
+    /// Number of entries read; `None` where a bucket holds more than there is room for.
+    fn read(&mut self) -> Result<Option<usize>, DatapathError> {
+        let mut next = self.cursor;
+        let mut attr = Batch {
+            in_batch: match self.state {
+                State::Start => 0,
+                State::Middle | State::End => &raw const self.cursor as u64,
+            },
+            out_batch: &raw mut next as u64,
+            keys: self.keys.as_mut_ptr() as u64,
+            values: self.values.as_mut_ptr() as u64,
+            count: self.keys.len() as u32,
+            map_fd: sys::number(self.table.fd()),
+            ..Batch::default()
+        };
+        // SAFETY: keys and values have room for `count` elements of the sizes that
+        // Table::open compared, and both cursors are the four bytes a hash map uses.
+        let done = unsafe { sys::bpf(Cmd::LookupBatch, &mut attr) };
+        let errno = done.as_ref().err().map_or(0, errno);
+        self.state = match errno {
+            0 => State::Middle,
+            libc::ENOENT => State::End,
+            libc::ENOSPC => return Ok(None),
+            // EFAULT among them: what was written then is undefined.
+            _ => return Err(self.table.error(io::Error::from_raw_os_error(errno))),
+        };
+        self.cursor = next;
+        Ok(Some(attr.count as usize))
+    }
+
+    fn grow(&mut self) {
+        let room = self.keys.len() * 2;
+        self.keys = zeroed(room);
+        self.values = zeroed(room);
+    }
+}
+
+fn zeroed<T: Pod>(length: usize) -> Vec<T> {
+    // SAFETY: T is Pod: every bit pattern, so also all zeroes, is a value.
+    vec![unsafe { mem::zeroed() }; length]
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}

@@ -1,0 +1,155 @@
+//! BPF links: what holds a program at an interface or a network namespace.
+//!
+//! A link ends with its last reference: the descriptor of a process, or a name in a bpffs. The
+//! program behind it can be replaced in one step (`BPF_LINK_UPDATE`), between two packets.
+
+use std::{
+    ffi::CString,
+    io,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use super::sys::{self, Cmd};
+
+/// `enum bpf_attach_type`.
+const BPF_SK_LOOKUP: u32 = 36;
+const BPF_XDP: u32 = 37;
+/// `enum bpf_link_type`.
+const BPF_LINK_TYPE_NETNS: u32 = 5;
+const BPF_LINK_TYPE_XDP: u32 = 6;
+
+/// Where a link leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An interface by its index; 0 once it is gone.
+    Interface(u32),
+    /// A network namespace by its inode; 0 once it is gone.
+    Namespace(u32),
+    /// Nothing that we attach to.
+    Other,
+}
+
+/// How XDP is attached: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` in linux/if_link.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Generic = 2,
+    Native = 4,
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 2] = [Self::Generic, Self::Native];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::Native => "native",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    fd: OwnedFd,
+}
+
+impl Link {
+    pub(crate) fn to_interface(
+        program: BorrowedFd<'_>,
+        index: u32,
+        mode: Mode,
+    ) -> io::Result<Self> {
+        Self::create(program, index, BPF_XDP, mode as u32)
+    }
+
+    pub(crate) fn to_namespace(program: BorrowedFd<'_>, netns: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::create(program, sys::number(netns), BPF_SK_LOOKUP, 0)
+    }
+
+    fn create(
+        program: BorrowedFd<'_>,
+        target: u32,
+        attach_type: u32,
+        flags: u32,
+    ) -> io::Result<Self> {
+        let program = sys::number(program);
+        let mut attr = sys::LinkCreate { program, target, attach_type, flags };
+        // SAFETY: the command's own part of the union, without pointers; it answers a descriptor.
+        unsafe { sys::bpf_fd(Cmd::LinkCreate, &mut attr) }.map(|fd| Self { fd })
+    }
+
+    /// The one that is pinned at `path`.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        open_pinned(path).map(|fd| Self { fd })
+    }
+
+    /// Gives it a name in a bpffs. From then on it lives without us.
+    pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
+        pin(self.fd.as_fd(), path)
+    }
+
+    /// From here on `program` stands here, in place of the one before.
+    pub(crate) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        let (link, program) = (sys::number(self.fd.as_fd()), sys::number(program));
+        let mut attr = sys::LinkUpdate { link, program, ..sys::LinkUpdate::default() };
+        // SAFETY: the command's own part of the union, without pointers.
+        unsafe { sys::bpf(Cmd::LinkUpdate, &mut attr) }
+    }
+
+    /// Ends it now, whoever else holds it.
+    pub(crate) fn detach(&self) -> io::Result<()> {
+        let mut attr = sys::number(self.fd.as_fd());
+        // SAFETY: the command's part of the union is this one word.
+        unsafe { sys::bpf(Cmd::LinkDetach, &mut attr) }
+    }
+
+    pub(crate) fn target(&self) -> io::Result<Target> {
+        /// The beginning of `struct bpf_link_info`, with the first word of the part that the type
+        /// decides about.
+        #[repr(C)]
+        struct LinkInfo {
+            kind: u32,
+            id: u32,
+            program: u32,
+            pad: u32,
+            target: u32,
+            attach_type: u32,
+        }
+        let mut info = MaybeUninit::<LinkInfo>::zeroed();
+        let mut attr = sys::Info {
+            fd: self.fd.as_raw_fd().cast_unsigned(),
+            length: size_of::<LinkInfo>() as u32,
+            info: info.as_mut_ptr() as u64,
+        };
+        // SAFETY: `info` has room for `length` bytes.
+        unsafe { sys::bpf(Cmd::Info, &mut attr) }?;
+        // SAFETY: integers, all of them zero or written by the kernel.
+        let info = unsafe { info.assume_init() };
+        Ok(match info.kind {
+            BPF_LINK_TYPE_XDP => Target::Interface(info.target),
+            BPF_LINK_TYPE_NETNS => Target::Namespace(info.target),
+            _ => Target::Other,
+        })
+    }
+}
+
+/// The BPF object that is pinned at `path`.
+pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = sys::Pinned { path: path.as_ptr() as u64, ..sys::Pinned::default() };
+    // SAFETY: `path` is a C string that lives through the call, which answers a descriptor.
+    unsafe { sys::bpf_fd(Cmd::OpenPinned, &mut attr) }
+}
+
+/// Gives a BPF object a name in a bpffs.
+pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr =
+        sys::Pinned { path: path.as_ptr() as u64, fd: sys::number(fd), ..sys::Pinned::default() };
+    // SAFETY: `path` is a C string that lives through the call.
+    unsafe { sys::bpf(Cmd::Pin, &mut attr) }
+}

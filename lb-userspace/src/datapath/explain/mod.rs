@@ -1,0 +1,144 @@
+//! Looking at what the kernel program decides: one packet without side effects, or those that
+//! pass. Neither program is loaded before somebody asks, since the verifier takes seconds for it.
+
+mod events;
+mod frame;
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, PerCpuArray, PerCpuValues, RingBuf},
+    programs::{ProgramFd, Xdp},
+    util::nr_cpus,
+};
+use lb_common::abi::{Decision, TraceFilter, maps, programs};
+
+use super::{
+    bpf::{error::DatapathError, ifindex},
+    program::{
+        load::take_map,
+        programs::{Programs, lock},
+        test_run,
+    },
+};
+
+pub use self::{
+    events::Events,
+    frame::{Leaving, Probe, echo},
+};
+
+/// What the loaded pipeline would do with a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    pub decision: Decision,
+    /// The frame as the program left it.
+    pub frame: Vec<u8>,
+}
+
+/// Runs the programs that look on. Its calls block, for seconds where one is loaded.
+pub struct Watcher {
+    programs: Programs,
+    explanation: Mutex<PerCpuArray<MapData, Decision>>,
+    filter: Mutex<Array<MapData, TraceFilter>>,
+    events: Mutex<Option<Events>>,
+}
+
+impl Watcher {
+    pub(crate) fn open(programs: &Programs) -> Result<Self, DatapathError> {
+        let mut ebpf = lock(programs);
+        let failed = |name| move |error| DatapathError::table(name, error);
+        let explanation = PerCpuArray::try_from(take_map(&mut ebpf, maps::EXPLANATION)?)
+            .map_err(failed(maps::EXPLANATION))?;
+        let filter = Array::try_from(take_map(&mut ebpf, maps::TRACE_FILTER)?)
+            .map_err(failed(maps::TRACE_FILTER))?;
+        let ring = RingBuf::try_from(take_map(&mut ebpf, maps::TRACE_EVENTS)?)
+            .map_err(failed(maps::TRACE_EVENTS))?;
+        let lost = PerCpuArray::try_from(take_map(&mut ebpf, maps::TRACE_LOST)?)
+            .map_err(failed(maps::TRACE_LOST))?;
+        Ok(Self {
+            programs: programs.clone(),
+            explanation: Mutex::new(explanation),
+            filter: Mutex::new(filter),
+            events: Mutex::new(Some(Events::new(ring, lost))),
+        })
+    }
+
+    /// Runs the packet path over `frame`, as if it came in by `interface`. Nothing but the answer
+    /// comes of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such interface, the frame is too long for one page, or the kernel refuses the
+    /// program.
+    pub fn explain(&self, frame: &[u8], interface: &str) -> Result<Explained, DatapathError> {
+        let ingress = ifindex::interface_index(interface)?;
+        let failed = |error| DatapathError::table(maps::EXPLANATION, error);
+        let mut place = self.explanation.lock().unwrap_or_else(PoisonError::into_inner);
+        place.set(0, none()?, 0).map_err(failed)?;
+        let mut ebpf = lock(&self.programs);
+        let program = loaded(&mut ebpf, programs::EXPLAIN)?;
+        let trial = test_run::run(program, programs::EXPLAIN, frame, ingress)?;
+        // On whichever CPU it ran.
+        let decisions = place.get(&0, 0).map_err(failed)?;
+        let decision = decisions.iter().find(|decision| decision.at != 0).copied();
+        let missing = DatapathError::Missing { kind: "decision", name: maps::EXPLANATION };
+        Ok(Explained { decision: decision.ok_or(missing)?, frame: trial.frame })
+    }
+
+    /// Makes ready for tracing: the program to put in the place of the other, and where its events
+    /// come. `None`: somebody has them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the program or the filter.
+    pub fn prepare(&self, filter: TraceFilter) -> Result<Option<(Tracer, Events)>, DatapathError> {
+        let mut place = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut events) = self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return Ok(None);
+        };
+        let mut ready = || {
+            let failed = |error| DatapathError::table(maps::TRACE_FILTER, error);
+            place.set(0, filter, 0).map_err(failed)?;
+            let mut ebpf = lock(&self.programs);
+            let program = loaded(&mut ebpf, programs::TRACE)?;
+            let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?));
+            fd.map_err(|error| DatapathError::program(programs::TRACE, error))
+        };
+        let ready = ready().and_then(|fd| events.begin().map(|()| Tracer(fd)));
+        match ready {
+            Ok(tracer) => Ok(Some((tracer, events))),
+            Err(error) => {
+                self.give_back(events);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whoever is done with the events gives them back.
+    pub fn give_back(&self, events: Events) {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
+    }
+}
+
+/// The program that tells what it does.
+pub struct Tracer(pub(crate) ProgramFd);
+
+fn none() -> Result<PerCpuValues<Decision>, DatapathError> {
+    let failed = |error: io::Error| DatapathError::table(maps::EXPLANATION, error);
+    let cpus = nr_cpus().map_err(|(_, error)| failed(error))?;
+    PerCpuValues::try_from(vec![Decision::default(); cpus]).map_err(failed)
+}
+
+fn loaded<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DatapathError> {
+    let program = ebpf.program_mut(name).and_then(|program| <&mut Xdp>::try_from(program).ok());
+    let program = program.ok_or(DatapathError::Missing { kind: "XDP program", name })?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| DatapathError::program(name, error))?;
+    }
+    Ok(program)
+}

@@ -1,0 +1,357 @@
+//! The kernel program's flow table, in this process's memory.
+//!
+//! What the words mean: [`lb_common::abi::Slot`], [`Answer`], [`Flow`]. The rules are the kernel
+//! program's own: a slot belongs to who exchanged it, and an entry was read well if its sequence
+//! was even and the same before and after.
+
+use std::{
+    array,
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use aya::Ebpf;
+use lb_common::{
+    abi::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state, maps, mode},
+    flow_table::{Trail, bucket, hash},
+    tables::Part,
+};
+
+use super::referenced_ids::Named;
+use crate::datapath::{
+    bpf::{
+        error::DatapathError,
+        mapped_array::{Mapped, copy, half},
+    },
+    program::load::take_map,
+};
+
+/// Words of a bucket.
+const BUCKET: usize = WAYS as usize;
+
+/// Every flow that the kernel program knows. Reading and changing it costs no system call.
+pub struct FlowTable {
+    established: Entries,
+    pending: Entries,
+    pub(crate) answers: Mapped<Bucket>,
+    seed: [u64; 2],
+}
+
+/// The entries of one part, and the slots that stand for them. A flow goes by its slot's number.
+pub(crate) struct Entries {
+    pub(crate) slots: Mapped<Bucket>,
+    flows: Mapped<Flow>,
+    part: Part,
+}
+
+/// The field that shares a half word with another, and comes first.
+fn first(half: u32) -> u16 {
+    let [a, b, ..] = half.to_ne_bytes();
+    u16::from_ne_bytes([a, b])
+}
+
+/// What a sweep asks of every flow: no more than it needs, for it asks many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Glimpse {
+    pub(crate) protocol: u32,
+    pub(crate) load: u32,
+    pub(crate) service: u32,
+    /// [`lb_common::abi::mode`].
+    pub(crate) mode: u16,
+    pub(crate) opened: u64,
+    /// The backend has sent a packet.
+    pub(crate) answered: bool,
+    /// The last packet of either direction.
+    pub(crate) last: u64,
+}
+
+impl Entries {
+    fn open(ebpf: &mut Ebpf, part: Part) -> Result<Self, DatapathError> {
+        let (slots, flows) = match part {
+            Part::Established => (maps::FLOW_SLOTS, maps::FLOWS),
+            Part::Pending => (maps::PENDING_SLOTS, maps::PENDING),
+        };
+        let table = Self {
+            slots: Mapped::map(take_map(ebpf, slots)?, slots)?,
+            flows: Mapped::map(take_map(ebpf, flows)?, flows)?,
+            part,
+        };
+        check_buckets(&table.slots, slots)?;
+        if table.flows.entries() != table.slots.len() {
+            return Err(DatapathError::MapKind { name: flows });
+        }
+        Ok(table)
+    }
+
+    /// The words of the entry that a slot stands for.
+    fn entry(&self, number: usize) -> Option<&[AtomicU64]> {
+        let place = match self.part {
+            Part::Established => number,
+            Part::Pending => Slot(self.slots.get(number)?.load(Ordering::Acquire)).place() as usize,
+        };
+        self.flows.entry(place)
+    }
+
+    /// The entry, whole. `None`: it is being written.
+    pub(crate) fn flow(&self, number: usize) -> Option<Flow> {
+        read(self.entry(number)?, copy)
+    }
+
+    /// The same of an entry by its own number.
+    fn at(&self, place: usize) -> Option<Flow> {
+        read(self.flows.entry(place)?, copy)
+    }
+
+    /// Notes what the entry names, also while it is being written: one name too many does no harm.
+    pub(crate) fn note_names(&self, number: usize, named: &mut Named) {
+        let Some(entry) = self.entry(number) else { return };
+        let field = |offset| half(entry, offset).load(Ordering::Relaxed);
+        named.add(field(offset_of!(Flow, service)), field(offset_of!(Flow, backend)));
+    }
+
+    pub(crate) fn glimpse(&self, number: usize) -> Option<Glimpse> {
+        let field = |entry: &[AtomicU64], offset| half(entry, offset).load(Ordering::Relaxed);
+        let time = |entry: &[AtomicU64], offset: usize| entry[offset / 8].load(Ordering::Relaxed);
+        read(self.entry(number)?, |entry| {
+            let answered = time(entry, offset_of!(Flow, answered));
+            Glimpse {
+                protocol: field(entry, offset_of!(Flow, protocol)),
+                load: field(entry, offset_of!(Flow, load)),
+                service: field(entry, offset_of!(Flow, service)),
+                mode: first(field(entry, offset_of!(Flow, mode))),
+                opened: time(entry, offset_of!(Flow, opened)),
+                answered: answered != 0,
+                last: time(entry, offset_of!(Flow, seen)).max(answered),
+            }
+        })
+    }
+
+    /// The words of the bucket that a hash falls on, and the number of its first entry.
+    fn bucket(&self, hash: u64) -> (&[AtomicU64], usize) {
+        bucket_of(&self.slots, hash)
+    }
+
+    /// Gives an entry back: while its slot is still held, for afterwards it may be another's.
+    pub(crate) fn release(&self, number: usize) {
+        if let Some(entry) = self.entry(number) {
+            entry[offset_of!(Flow, opened) / 8].store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether nobody has an entry, or will have it while no packets are under way.
+    fn is_free(&self, place: usize) -> bool {
+        self.flows
+            .entry(place)
+            .is_some_and(|entry| entry[offset_of!(Flow, opened) / 8].load(Ordering::Acquire) == 0)
+    }
+
+    fn write(&self, place: usize, flow: &Flow) {
+        let Some(entry) = self.flows.entry(place) else { return };
+        let sequence = half(entry, offset_of!(Flow, sequence));
+        let odd = sequence.load(Ordering::Relaxed) | 1;
+        sequence.store(odd, Ordering::Relaxed);
+        fence(Ordering::Release);
+        // SAFETY: Flow is Pod, and made of whole words.
+        let words: [u64; size_of::<Flow>() / 8] = unsafe { std::mem::transmute(*flow) };
+        // The first word is the sequence and, in its other half, the protocol.
+        half(entry, offset_of!(Flow, protocol)).store(flow.protocol, Ordering::Relaxed);
+        for (place, word) in entry.iter().zip(words).skip(1) {
+            place.store(word, Ordering::Relaxed);
+        }
+        sequence.store(odd.wrapping_add(1), Ordering::Release);
+    }
+}
+
+impl FlowTable {
+    /// The table of a loaded object whose `SEED` is `seed`.
+    ///
+    /// # Errors
+    ///
+    /// A map is missing, of another kind, or cannot be mapped.
+    pub fn open(ebpf: &mut Ebpf, seed: [u64; 2]) -> Result<Self, DatapathError> {
+        let answers = Mapped::map(take_map(ebpf, maps::ANSWERS)?, maps::ANSWERS)?;
+        check_buckets(&answers, maps::ANSWERS)?;
+        Ok(Self {
+            established: Entries::open(ebpf, Part::Established)?,
+            pending: Entries::open(ebpf, Part::Pending)?,
+            answers,
+            seed,
+        })
+    }
+
+    /// How many entries a part has.
+    #[must_use]
+    pub fn room(&self, part: Part) -> usize {
+        self.part(part).slots.len()
+    }
+
+    /// Copies of all open flows, the established ones first. One that is replaced at this moment is
+    /// left out; one that moves from part to part may be met in both or in neither.
+    pub fn iter(&self) -> impl Iterator<Item = (Part, Slot, Flow)> + '_ {
+        [Part::Established, Part::Pending].into_iter().flat_map(move |part| {
+            let entries = self.part(part);
+            let slots = entries.slots.iter().enumerate();
+            slots.filter_map(move |(number, word)| {
+                let slot = Slot(word.load(Ordering::Acquire));
+                let flow = slot.has(flow_state::OPEN).then(|| entries.flow(number))?;
+                Some((part, slot, flow?))
+            })
+        })
+    }
+
+    /// Words of ANSWERS that lead somewhere.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.answers.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count()
+    }
+
+    /// How many answers there are places for.
+    #[must_use]
+    pub fn room_for_answers(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Forgets every flow. For when no packets are under way: the counts in LOAD stay.
+    pub fn clear(&self) {
+        let slots = self.established.slots.iter().chain(self.pending.slots.iter());
+        // Before the slots, which say whose the entries are.
+        (0..self.pending.slots.len()).for_each(|number| self.pending.release(number));
+        for word in slots.chain(self.answers.iter()) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Enters a flow as the kernel program would, with [`flow_state`] bits, born at `now`. It is
+    /// not counted into LOAD. `None`: there is no room for it where it belongs, or a flow with
+    /// its fingerprint is there. For when no packets are under way: a half-open flow gets the entry
+    /// with its slot's number, if nobody has that, whose turn may come for another at this moment.
+    pub fn enter(&self, part: Part, state: u32, flow: &Flow, now: u64) -> Option<u32> {
+        let entries = self.part(part);
+        let key = hash(&flow.question(), self.seed);
+        let (slots, first) = entries.bucket(key);
+        let way =
+            free_way(slots, |slot| Slot(slot).is_free(), |slot| Slot(slot).misses_all(key) == 0)?;
+        let word = &slots[way];
+        let free = word.load(Ordering::Relaxed);
+        let slot = first + way;
+        let mark = match part {
+            Part::Established => Slot::birth(now),
+            Part::Pending => entries.is_free(slot).then_some(slot as u64)?,
+        };
+        let claimed = Slot(free).claimed(key, mark);
+        word.compare_exchange(free, claimed.0, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        let number = name(part, slot);
+        if flow.mode() == mode::NAT && !self.enter_answer(flow, number) {
+            word.store(claimed.vacant().0, Ordering::Release);
+            return None;
+        }
+        entries.write(slot, &Flow { number, slot: slot as u32, ..*flow });
+        word.store(claimed.open(state).0, Ordering::Release);
+        Some(number)
+    }
+
+    /// Makes the backend's answers to `flow` lead to the entry with `number`; answers whether there
+    /// was room for that. [`enter`](Self::enter) does it where it is wanted.
+    pub fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
+        let trail = Trail::of(&flow.answer(), self.seed);
+        let (words, _) = self.answers_at(trail);
+        let new = trail.answer(number);
+        free_way(words, |word| word == 0, |word| trail.differs(word) == 0)
+            .is_some_and(|way| exchange(&words[way], 0, new.0))
+    }
+
+    /// Takes out the word of ANSWERS that leads to the flow, which has `number`.
+    pub(crate) fn forget_answer(&self, flow: &Flow) {
+        if flow.mode() != mode::NAT {
+            return;
+        }
+        let trail = Trail::of(&flow.answer(), self.seed);
+        let old = trail.answer(flow.number);
+        let (words, _) = self.answers_at(trail);
+        if let Some(word) = words.iter().find(|word| word.load(Ordering::Relaxed) == old.0) {
+            exchange(word, old.0, Answer::FREE.0);
+        }
+    }
+
+    /// Whether the word at `index` of ANSWERS leads to an open flow whose answers fall there.
+    pub(crate) fn is_led_to(&self, index: usize, word: u64) -> bool {
+        let named = Answer(word).number();
+        let part = if named & PENDING == 0 { Part::Established } else { Part::Pending };
+        let (entries, place) = (self.part(part), (named & !PENDING) as usize);
+        // Being written: nothing can be said.
+        let Some(flow) = entries.at(place) else { return true };
+        let slot = entries.slots.get(flow.slot as usize);
+        let slot = Slot(slot.map_or(0, |slot| slot.load(Ordering::Acquire)));
+        let stands = part == Part::Established || slot.place() as usize == place;
+        if !slot.has(flow_state::OPEN) || !stands {
+            return false;
+        }
+        let trail = Trail::of(&flow.answer(), self.seed);
+        let (_, first) = self.answers_at(trail);
+        flow.mode() == mode::NAT && index / BUCKET == first / BUCKET && trail.differs(word) == 0
+    }
+
+    /// The bucket of ANSWERS where a trail begins, and the index of its first word.
+    fn answers_at(&self, trail: Trail) -> (&[AtomicU64], usize) {
+        let first = trail.bucket(self.answers.entries() as u32 - 1) as usize * BUCKET;
+        (&self.answers[first..first + BUCKET], first)
+    }
+
+    pub(crate) const fn part(&self, part: Part) -> &Entries {
+        match part {
+            Part::Established => &self.established,
+            Part::Pending => &self.pending,
+        }
+    }
+}
+
+/// As a seqlock is read (include/linux/seqlock.h).
+fn read<R>(entry: &[AtomicU64], read: impl Fn(&[AtomicU64]) -> R) -> Option<R> {
+    const TRIES: u32 = 4;
+    let sequence = half(entry, offset_of!(Flow, sequence));
+    for _ in 0..TRIES {
+        let before = sequence.load(Ordering::Acquire);
+        let value = read(entry);
+        fence(Ordering::Acquire);
+        if before & 1 == 0 && sequence.load(Ordering::Relaxed) == before {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// An entry's [`Flow::number`].
+pub(crate) const fn name(part: Part, number: usize) -> u32 {
+    match part {
+        Part::Established => number as u32,
+        Part::Pending => number as u32 | PENDING,
+    }
+}
+
+/// Exchanges a word that is exactly `old`; whoever does owns the change.
+pub(crate) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
+    word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+fn bucket_of(words: &Mapped<Bucket>, hash: u64) -> (&[AtomicU64], usize) {
+    let mask = words.entries() as u32 - 1;
+    let first = bucket(hash, mask) as usize * BUCKET;
+    (&words[first..first + BUCKET], first)
+}
+
+/// `None`: no way is free, or the key's fingerprint stands there.
+fn free_way(
+    words: &[AtomicU64],
+    is_free: impl Fn(u64) -> bool,
+    is_same: impl Fn(u64) -> bool,
+) -> Option<usize> {
+    let words: [u64; BUCKET] = array::from_fn(|way| words[way].load(Ordering::Relaxed));
+    if words.iter().any(|&word| is_same(word)) {
+        return None;
+    }
+    words.iter().position(|&word| is_free(word))
+}
+
+fn check_buckets(buckets: &Mapped<Bucket>, name: &'static str) -> Result<(), DatapathError> {
+    if buckets.entries().is_power_of_two() { Ok(()) } else { Err(DatapathError::MapKind { name }) }
+}

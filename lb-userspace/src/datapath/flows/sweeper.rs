@@ -1,0 +1,308 @@
+//! Walks the flow table, ends silent flows and keeps LOAD honest. All of it happens in mapped
+//! memory, beside the kernel program and by its rules.
+
+use std::{
+    collections::HashMap,
+    mem,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use lb_common::{
+    abi::{Flow, Slot, flow_state, mode},
+    flow::{TCP, UDP},
+    tables::Part,
+};
+use tracing::warn;
+
+use super::{
+    client_sample::Sample,
+    count_drift::{DriftWatch, Observation},
+    expiry::is_closed,
+    flow_table::{FlowTable, exchange, name},
+    lifetimes::{Lifetimes, Table},
+    orphan_answers::Orphans,
+    referenced_ids::Named,
+};
+use crate::datapath::maps::declared_ports::Declared;
+use crate::load::{Load, LoadSlot};
+
+/// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
+/// was left behind.
+const STUCK: u64 = 10_000_000_000;
+
+/// For so long, in ns, a client may wait for a server's first packet before that is odd: its SYN has
+/// been sent again by then.
+const ANSWER: u64 = 3_000_000_000;
+
+/// Ends flows. A sweep takes milliseconds of computing: run it where that is fine.
+pub struct Sweeper {
+    flows: Arc<FlowTable>,
+    load: Load,
+    lifetimes: Lifetimes,
+    watch: DriftWatch,
+    orphans: Orphans,
+    /// Slots that were being written, by their flow's number, with the word and since when.
+    held: HashMap<u32, (u64, u64)>,
+    /// Lists of an earlier sweep, to be used again.
+    spare: Spare,
+}
+
+/// The lists that have a place for each load slot: megabytes, which an allocator of many threads had
+/// better not be asked for each second.
+#[derive(Default)]
+struct Spare {
+    before: Vec<Option<u64>>,
+    flows: Vec<u64>,
+    heard: Vec<Heard>,
+    ports: Vec<[u64; 2]>,
+}
+
+/// What one sweep found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Flows that stay, by what they are.
+    pub population: Population,
+    /// Flows removed.
+    pub expired: u64,
+    /// Words of ANSWERS removed that led nowhere.
+    pub orphans: u64,
+    /// Counts in LOAD that were wrong and were put right.
+    pub corrected: u64,
+    /// The flows of each load slot that count there.
+    pub flows: Vec<u64>,
+    /// What the server of each load slot has answered, of what goes to it by TCP and `nat`.
+    pub heard: Vec<Heard>,
+    /// The source ports that flows of each load slot have, closed ones too: TCP's and UDP's.
+    pub ports: Vec<[u64; 2]>,
+    /// What flows name, closed ones too.
+    pub named: Named,
+    /// Clients of flows that were answered through us.
+    pub sample: Sample,
+}
+
+/// Connections to a server that are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Of which a packet of the server came by.
+    pub answered: u64,
+    /// Of which none did, in [`ANSWER`].
+    pub unanswered: u64,
+}
+
+/// What a sweep goes by, and what it has found so far.
+struct Walk {
+    now: u64,
+    lifetimes: Arc<Table>,
+    /// Flows of nothing that it has end.
+    declared: Option<Arc<Declared>>,
+    undeclared: u64,
+    /// LOAD as it was; `None` where it can no longer be compared.
+    before: Vec<Option<u64>>,
+    sweep: Sweep,
+}
+
+/// The flow table's tenants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Population {
+    pub established: u64,
+    /// Flows whose client has not yet shown that it gets the answers.
+    pub half_open: u64,
+    /// Closed flows whose source port is still kept back.
+    pub closed: u64,
+}
+
+impl Population {
+    /// Flows that are not closed.
+    #[must_use]
+    pub const fn live(&self) -> u64 {
+        self.established + self.half_open
+    }
+}
+
+impl Sweeper {
+    pub(crate) fn new(flows: Arc<FlowTable>, load: Load, lifetimes: Lifetimes) -> Self {
+        let watch = DriftWatch::new(load.slots());
+        let held = HashMap::new();
+        let orphans = Orphans::default();
+        Self { flows, load, lifetimes, watch, orphans, held, spare: Spare::default() }
+    }
+
+    /// Takes the lists of a sweep back that nobody reads any more.
+    pub fn reuse(&mut self, flows: Vec<u64>, heard: Vec<Heard>, ports: Vec<[u64; 2]>) {
+        let before = mem::take(&mut self.spare.before);
+        self.spare = Spare { before, flows, heard, ports };
+    }
+
+    /// One walk through all flows; `now` as [`clock::now`](super::clock::now) reads it.
+    pub fn sweep(&mut self, now: u64) -> Sweep {
+        let flows = self.flows.clone();
+        let held = mem::take(&mut self.held);
+        let slots = self.load.slots();
+        let Spare { mut before, flows: counts, heard, ports } = mem::take(&mut self.spare);
+        before.clear();
+        before.extend(self.readings());
+        let sweep = Sweep {
+            flows: cleared(counts, slots),
+            heard: cleared(heard, slots),
+            ports: cleared(ports, slots),
+            ..Sweep::default()
+        };
+        let declared = self.lifetimes.declared().filter(|declared| declared.is_due(now));
+        let mut walk =
+            Walk { now, lifetimes: self.lifetimes.table(), declared, undeclared: 0, before, sweep };
+        // In the order in which flows move, so that none is met in neither part.
+        for part in [Part::Pending, Part::Established] {
+            for (number, word) in flows.part(part).slots.iter().enumerate() {
+                let slot = Slot(word.load(Ordering::Acquire));
+                if !slot.is_free() {
+                    flows.part(part).note_names(number, &mut walk.sweep.named);
+                }
+                if slot.has(flow_state::CLAIMED) {
+                    let name = name(part, number);
+                    self.watch_writer(held.get(&name), name, word, now);
+                } else if slot.has(flow_state::OPEN) {
+                    self.visit(part, number, word, slot, &mut walk);
+                }
+            }
+        }
+        let Walk { before, mut sweep, declared, undeclared, .. } = walk;
+        if declared.is_some() && undeclared == 0 {
+            self.lifetimes.are_all_declared();
+        }
+        sweep.orphans = self.orphans.sweep(&flows);
+        self.reconcile(&before, &mut sweep);
+        self.spare.before = before;
+        sweep
+    }
+
+    /// `seen`: the slot as it was before its entry is read.
+    fn visit(&self, part: Part, number: usize, word: &AtomicU64, seen: Slot, walk: &mut Walk) {
+        let Some(flow) = self.flows.part(part).glimpse(number) else { return };
+        // After the entry: if it is still the same tenant's, so was the entry.
+        let slot = Slot(word.load(Ordering::Acquire));
+        if !slot.has(flow_state::OPEN) {
+            return;
+        }
+        let state = slot.state();
+        // The silence of a tenant that has just left is not the next one's.
+        let undeclared = self.is_undeclared(part, number, walk);
+        walk.undeclared += u64::from(undeclared);
+        let silent = walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
+        let over = slot == seen && (silent || undeclared);
+        if over && self.end(part, number, word, slot) {
+            walk.sweep.expired += 1;
+            return;
+        }
+        let load = flow.load as usize;
+        let flows = walk.sweep.flows.get_mut(load);
+        if let Some(flows) = flows.filter(|_| slot.has(flow_state::COUNTED)) {
+            *flows += 1;
+        }
+        let has_port = u32::from(flow.mode) == mode::NAT;
+        if let Some(ports) = walk.sweep.ports.get_mut(load).filter(|_| has_port) {
+            ports[usize::from(flow.protocol == UDP)] += 1;
+        }
+        // It moved here while we walked, and may have been met where it was.
+        if let (Part::Established, Some(before)) = (part, walk.before.get_mut(load))
+            && slot.is_born_since(walk.now)
+        {
+            *before = None;
+        }
+        if flow.mode == mode::NAT as u16
+            && flow.protocol == TCP
+            && !is_closed(state)
+            && let Some(heard) = walk.sweep.heard.get_mut(load)
+        {
+            let waits = walk.now.saturating_sub(flow.opened) > ANSWER;
+            heard.answered += u64::from(flow.answered);
+            heard.unanswered += u64::from(!flow.answered && waits);
+        }
+        if flow.answered && !is_closed(state) {
+            let client = |flow: Flow| IpAddr::from(flow.client.bytes()).to_canonical();
+            walk.sweep.sample.meet(|| self.flows.part(part).flow(number).map(client));
+        }
+        let population = &mut walk.sweep.population;
+        if is_closed(state) {
+            population.closed += 1;
+        } else if slot.has(flow_state::CONFIRMED) {
+            population.established += 1;
+        } else {
+            population.half_open += 1;
+        }
+    }
+
+    fn is_undeclared(&self, part: Part, number: usize, walk: &Walk) -> bool {
+        let Some(declared) = &walk.declared else { return false };
+        self.flows.part(part).flow(number).is_some_and(|flow| !declared.has(&flow))
+    }
+
+    /// Removes a flow that is over, if nobody has touched its slot since; answers whether it did.
+    ///
+    /// The exchange succeeds only while the tenant is the one that was read before; the place is
+    /// another's only once nothing of it is needed any more.
+    fn end(&self, part: Part, number: usize, word: &AtomicU64, slot: Slot) -> bool {
+        if slot.has(flow_state::CLAIMED) {
+            return false;
+        }
+        let entries = self.flows.part(part);
+        let Some(flow) = entries.flow(number) else { return false };
+        if !exchange(word, slot.0, slot.held().0) {
+            return false;
+        }
+        self.flows.forget_answer(&flow);
+        if slot.has(flow_state::COUNTED) && (flow.load as usize) < self.load.slots() {
+            self.load.leave(LoadSlot(flow.load), 1);
+        }
+        entries.release(number);
+        exchange(word, slot.held().0, slot.vacant().0);
+        true
+    }
+
+    /// Frees a slot whose writer is gone; `before`: what it was when last seen being written, and
+    /// since when. What the writer may have left in ANSWERS is an orphan then, and what it counted
+    /// a drift.
+    fn watch_writer(&mut self, before: Option<&(u64, u64)>, name: u32, word: &AtomicU64, now: u64) {
+        let slot = Slot(word.load(Ordering::Acquire));
+        let same = before.filter(|before| before.0 == slot.0);
+        let since = same.map_or(now, |before| before.1);
+        if now.saturating_sub(since) <= STUCK {
+            self.held.insert(name, (slot.0, since));
+        } else if exchange(word, slot.0, slot.vacant().0) {
+            warn!(number = name, "freed a slot of the flow table that was left half written");
+        }
+    }
+
+    fn reconcile(&mut self, before: &[Option<u64>], sweep: &mut Sweep) {
+        for (index, &before) in before.iter().enumerate() {
+            let slot = LoadSlot(index as u32);
+            let seen = Observation {
+                before,
+                // A slot that `end` took flows from has moved by that: its turn is the next sweep.
+                after: self.load.reading(slot),
+                flows: sweep.flows[index],
+                permits: self.load.permits(slot),
+            };
+            let by = self.watch.correction(index, seen);
+            if by != 0 {
+                self.load.correct(slot, by);
+                sweep.corrected += 1;
+                warn!(slot = index, by, ?seen, "corrected a live count that had drifted");
+            }
+        }
+    }
+
+    fn readings(&self) -> impl Iterator<Item = Option<u64>> + '_ {
+        let slots = 0..self.load.slots() as u32;
+        slots.map(|slot| Some(self.load.reading(LoadSlot(slot))))
+    }
+}
+
+fn cleared<T: Clone + Default>(mut list: Vec<T>, length: usize) -> Vec<T> {
+    list.clear();
+    list.resize(length, T::default());
+    list
+}

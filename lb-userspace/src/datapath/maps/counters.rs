@@ -1,0 +1,148 @@
+//! What the kernel program counted, summed over the CPUs.
+
+use std::os::fd::AsFd as _;
+
+use aya::maps::{Map, MapData, PerCpuArray};
+use lb_common::{
+    abi::{counter, maps},
+    verdict::Reason,
+};
+
+use crate::datapath::bpf::error::DatapathError;
+
+/// Frames since the datapath was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Not for an address of ours.
+    pub pass: u64,
+    /// Up the stack to the proxy.
+    pub proxy: u64,
+    /// Rewritten and sent on, both directions.
+    pub steer: u64,
+    /// Answered by ourselves (ICMP echo).
+    pub reply: u64,
+    drops: [u64; Reason::ALL.len()],
+}
+
+impl Verdicts {
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Every reason with its count, also where that is 0.
+    pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::ALL.iter().map(|&reason| (reason, self.dropped(reason)))
+    }
+}
+
+/// What happened to flows: how full their table was, told by what gave way, and which moved. Counted
+/// since the datapath was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evictions {
+    /// Established flows, long silent, whose slot another took.
+    pub established: u64,
+    /// Half-open flows whose slot another took.
+    pub half_open: u64,
+    /// Confirmed flows that stayed among the half-open ones for want of room, for a while at least.
+    pub crowded: u64,
+    /// Closed flows that went on all the same, and count again.
+    pub revived: u64,
+    /// Flows that a QUIC connection id led to another backend.
+    pub rerouted: u64,
+}
+
+/// Reader of `COUNTERS`, `OPENED` and `EXHAUSTED`.
+pub struct Counters {
+    verdicts: PerCpuArray<MapData, u64>,
+    opened: PerCpuArray<MapData, u64>,
+    exhausted: PerCpuArray<MapData, u64>,
+}
+
+impl Counters {
+    pub(crate) fn open(verdicts: Map, opened: Map, exhausted: Map) -> Result<Self, DatapathError> {
+        Ok(Self {
+            verdicts: per_cpu(verdicts, maps::COUNTERS)?,
+            opened: per_cpu(opened, maps::OPENED)?,
+            exhausted: per_cpu(exhausted, maps::EXHAUSTED)?,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub fn verdicts(&self) -> Result<Verdicts, DatapathError> {
+        let read = |index| sum(&self.verdicts, index, maps::COUNTERS);
+        let mut drops = [0; Reason::ALL.len()];
+        for &reason in Reason::ALL {
+            drops[reason as usize] = read(counter::drop(reason))?;
+        }
+        Ok(Verdicts {
+            pass: read(counter::PASS)?,
+            proxy: read(counter::PROXY)?,
+            steer: read(counter::STEER)?,
+            reply: read(counter::REPLY)?,
+            drops,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// The system call failed.
+    pub fn evictions(&self) -> Result<Evictions, DatapathError> {
+        let read = |index| sum(&self.verdicts, index, maps::COUNTERS);
+        Ok(Evictions {
+            established: read(counter::EVICTED)?,
+            half_open: read(counter::EVICTED_PENDING)?,
+            crowded: read(counter::CROWDED)?,
+            revived: read(counter::REVIVED)?,
+            rerouted: read(counter::REROUTED)?,
+        })
+    }
+
+    /// Flows that the kernel ever opened to the backend with this id, since the id was last freed.
+    ///
+    /// # Errors
+    ///
+    /// There is no such id, or the system call failed.
+    pub fn opened(&self, backend: u32) -> Result<u64, DatapathError> {
+        sum(&self.opened, backend, maps::OPENED)
+    }
+
+    /// New flows that were refused for want of a source port, the backend with this id the last that
+    /// had none; as long ago as [`opened`](Self::opened).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn exhausted(&self, backend: u32) -> Result<u64, DatapathError> {
+        sum(&self.exhausted, backend, maps::EXHAUSTED)
+    }
+}
+
+/// A second handle to the same map.
+pub(crate) fn duplicate(map: &Map, name: &'static str) -> Result<Map, DatapathError> {
+    let Map::PerCpuArray(map) = map else {
+        return Err(DatapathError::MapKind { name });
+    };
+    let fd = map.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|source| DatapathError::table(name, source))?;
+    let copy = MapData::from_fd(fd).map_err(|source| DatapathError::table(name, source))?;
+    Ok(Map::PerCpuArray(copy))
+}
+
+pub(crate) fn per_cpu(
+    map: Map,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, u64>, DatapathError> {
+    PerCpuArray::try_from(map).map_err(|_| DatapathError::MapKind { name })
+}
+
+fn sum(
+    map: &PerCpuArray<MapData, u64>,
+    index: u32,
+    name: &'static str,
+) -> Result<u64, DatapathError> {
+    let values = map.get(&index, 0).map_err(|source| DatapathError::table(name, source))?;
+    Ok(values.iter().copied().fold(0, u64::wrapping_add))
+}

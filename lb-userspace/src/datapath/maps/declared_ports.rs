@@ -1,0 +1,59 @@
+//! What steered services have of addresses and ports: flows to anything else are nobody's any more.
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use lb_common::abi::{Address, Flow};
+
+/// ns for which such flows stay, while their packets are refused already: so that a client which is
+/// sending just then is told.
+const NOTICE: u64 = 2_000_000_000;
+
+/// Until no flow is left that it has not.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// By address and IP protocol number.
+    ports: HashMap<(Address, u32), Vec<RangeInclusive<u16>>>,
+    /// When it began to be so, as [`clock::now`](super::clock::now) reads it.
+    since: u64,
+}
+
+impl Declared {
+    #[must_use]
+    pub fn since(now: u64) -> Self {
+        Self { ports: HashMap::new(), since: now }
+    }
+
+    pub fn add(&mut self, address: Address, protocol: u32, ports: RangeInclusive<u16>) {
+        self.ports.entry((address, protocol)).or_default().push(ports);
+    }
+
+    /// Whether flows to what it has not end `now`.
+    pub(crate) const fn is_due(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) >= NOTICE
+    }
+
+    pub(crate) fn has(&self, flow: &Flow) -> bool {
+        let port = u16::from_be_bytes(flow.vip_port);
+        let ports = self.ports.get(&(flow.vip, flow.protocol));
+        ports.is_some_and(|ports| ports.iter().any(|range| range.contains(&port)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_of_an_address_and_a_protocol() {
+        let address = |last| Address::v4([203, 0, 113, last]);
+        let mut declared = Declared::since(NOTICE);
+        declared.add(address(1), 6, 80..=80);
+        declared.add(address(1), 6, 3000..=3999);
+        let has = |vip, protocol, port: u16| {
+            declared.has(&Flow { vip, protocol, vip_port: port.to_be_bytes(), ..Flow::default() })
+        };
+        assert!(has(address(1), 6, 80) && has(address(1), 6, 3999));
+        assert!(!has(address(1), 6, 81) && !has(address(1), 17, 80) && !has(address(2), 6, 80));
+        assert!(!declared.is_due(NOTICE) && declared.is_due(2 * NOTICE));
+    }
+}

@@ -1,0 +1,201 @@
+//! Carries out control's commands on the kernel's tables.
+
+use std::{
+    mem::offset_of,
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use lb_common::abi::{
+    Address, Backend, ListKey, QuicKey, RangeKey, Reach, Ring, RingWords, Service, Vip, VipKey,
+    VlanDevice, maps, status,
+};
+
+use super::counters::per_cpu;
+use crate::datapath::{
+    bpf::{
+        error::DatapathError,
+        mapped_array::{Mapped, half},
+        typed_map::Table,
+    },
+    program::load::take_map,
+};
+use crate::tables::Command;
+
+/// The tables that control fills. The kernel program reads them while they change.
+pub struct Tables {
+    pub(crate) vips: Table<VipKey, Vip>,
+    pub(crate) ranges: Table<RangeKey, Vip>,
+    pub(crate) quic_ids: Table<QuicKey, u32>,
+    pub(crate) addresses: Table<Address, u32>,
+    pub(crate) services: Table<u32, Service>,
+    pub(crate) rings: Mapped<RingWords>,
+    pub(crate) backends: Table<u32, Backend>,
+    pub(crate) current_rings: Mapped<Ring>,
+    pub(crate) lists: Table<ListKey, u32>,
+    reach: Mapped<Reach>,
+    vlans: Table<u32, VlanDevice>,
+    source_pool: Mapped<Address>,
+    opened: PerCpuArray<MapData, u64>,
+    exhausted: PerCpuArray<MapData, u64>,
+}
+
+impl Tables {
+    pub(crate) fn open(
+        ebpf: &mut Ebpf,
+        opened: Map,
+        exhausted: Map,
+    ) -> Result<Self, DatapathError> {
+        Ok(Self {
+            vips: Table::open(take_map(ebpf, maps::VIPS)?, maps::VIPS)?,
+            ranges: Table::open(take_map(ebpf, maps::RANGES)?, maps::RANGES)?,
+            quic_ids: Table::open(take_map(ebpf, maps::QUIC_IDS)?, maps::QUIC_IDS)?,
+            addresses: Table::open(take_map(ebpf, maps::ADDRESSES)?, maps::ADDRESSES)?,
+            services: Table::open(take_map(ebpf, maps::SERVICES)?, maps::SERVICES)?,
+            current_rings: Mapped::map(take_map(ebpf, maps::CURRENT_RINGS)?, maps::CURRENT_RINGS)?,
+            rings: Mapped::map(take_map(ebpf, maps::RINGS)?, maps::RINGS)?,
+            backends: Table::open(take_map(ebpf, maps::BACKENDS)?, maps::BACKENDS)?,
+            lists: Table::open(take_map(ebpf, maps::LISTS)?, maps::LISTS)?,
+            reach: Mapped::map(take_map(ebpf, maps::REACH)?, maps::REACH)?,
+            vlans: Table::open(take_map(ebpf, maps::VLANS)?, maps::VLANS)?,
+            source_pool: Mapped::map(take_map(ebpf, maps::SOURCE_POOL)?, maps::SOURCE_POOL)?,
+            opened: per_cpu(opened, maps::OPENED)?,
+            exhausted: per_cpu(exhausted, maps::EXHAUSTED)?,
+        })
+    }
+
+    /// One step. A list is applied in its order; where a step fails, those before it stand.
+    ///
+    /// # Errors
+    ///
+    /// A table has no room or no such slot, or the system call failed.
+    pub fn apply(&mut self, command: &Command) -> Result<(), DatapathError> {
+        match command {
+            Command::SetBackend { id, backend } => self.set_backend(*id, backend),
+            Command::ClearBackend { id } => self.clear_backend(*id),
+            Command::WriteRing { offset, words, .. } => self.write_ring(*offset, words),
+            Command::SetStatus { id, status } => self.set_status(*id, *status),
+            Command::SetRing { service, ring } => self.set_ring(*service, *ring),
+            Command::SetService { id, service } => self.services.insert(id, service),
+            Command::SetVip(key, vip) => self.vips.insert(key, vip),
+            Command::RemoveVip(key) => self.vips.delete(key).map(drop),
+            Command::SetRange(key, vip) => self.ranges.insert(key, vip),
+            Command::RemoveRange(key) => self.ranges.delete(key).map(drop),
+            Command::SetQuicId(key, backend) => self.quic_ids.insert(key, backend),
+            Command::RemoveQuicId(key) => self.quic_ids.delete(key).map(drop),
+            Command::SetAddress(address, flags) => self.addresses.insert(address, flags),
+            Command::RemoveAddress(address) => self.addresses.delete(address).map(drop),
+            Command::SetAccess(prefix, access) => self.lists.insert(prefix, access),
+            Command::RemoveAccess(prefix) => self.lists.delete(prefix).map(drop),
+        }
+    }
+
+    /// Tells the program of a VLAN device: routing may name it, XDP sends through its parent.
+    /// `tags` are as in [`lb_common::abi::Hop`], the outer one first.
+    ///
+    /// # Errors
+    ///
+    /// There are more VLAN devices than the table has room for, or the system call failed.
+    pub fn set_vlan(
+        &mut self,
+        ifindex: u32,
+        parent: u32,
+        [vlan, inner_vlan]: [u16; 2],
+    ) -> Result<(), DatapathError> {
+        let device = VlanDevice { parent, vlan, inner_vlan };
+        self.vlans.insert(&ifindex, &device)
+    }
+
+    /// No packet looks there yet: what makes the ring current comes after.
+    fn write_ring(&self, offset: u32, words: &[u32]) -> Result<(), DatapathError> {
+        let places = self.rings.halves().get(offset as usize..).unwrap_or_default();
+        let places = places.get(..words.len()).ok_or(DatapathError::Full { name: maps::RINGS })?;
+        for (place, &word) in places.iter().zip(words) {
+            place.store(word, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// One aligned store: a packet finds the old ring or the new one, whose words are there before.
+    fn set_ring(&self, service: u32, ring: Ring) -> Result<(), DatapathError> {
+        let entry = self.current_rings.entry(service as usize);
+        let [word] = entry.ok_or(DatapathError::Full { name: maps::CURRENT_RINGS })? else {
+            return Err(DatapathError::MapKind { name: maps::CURRENT_RINGS });
+        };
+        word.store(ring.word(), Ordering::Release);
+        Ok(())
+    }
+
+    /// The hop last: a packet in between may cache the earlier owner's next hop once more only
+    /// while it still reads the earlier backend.
+    fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), DatapathError> {
+        self.backends.insert(&id, backend)?;
+        self.forget_hop(id)
+    }
+
+    fn clear_backend(&mut self, id: u32) -> Result<(), DatapathError> {
+        self.backends.insert(&id, &Backend::default())?;
+        self.set_status(id, status::HERE)?;
+        self.forget_hop(id)?;
+        zero(&mut self.opened, id, maps::OPENED)?;
+        zero(&mut self.exhausted, id, maps::EXHAUSTED)
+    }
+
+    /// Makes SOURCE_POOL begin with these: what backends name in it must be there before they do.
+    /// Word by word: where an address takes another's place, packets find one of them, or of IPv6
+    /// for some ns the halves of two, which costs a flow.
+    ///
+    /// # Errors
+    ///
+    /// There are more than it has room for.
+    pub fn set_source_pool(&mut self, pool: &[IpAddr]) -> Result<(), DatapathError> {
+        for (index, &address) in pool.iter().enumerate() {
+            let entry = self.source_pool.entry(index);
+            let entry = entry.ok_or(DatapathError::Full { name: maps::SOURCE_POOL })?;
+            for (place, word) in entry.iter().zip(Address::of(address).words()) {
+                place.store(word, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_status(&self, id: u32, status: u32) -> Result<(), DatapathError> {
+        half(self.reach(id)?, offset_of!(Reach, status)).store(status, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn status(&self, id: u32) -> Result<u32, DatapathError> {
+        Ok(half(self.reach(id)?, offset_of!(Reach, status)).load(Ordering::Acquire))
+    }
+
+    /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.
+    ///
+    /// # Errors
+    ///
+    /// There is no such id.
+    pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
+        const AT: usize = offset_of!(Reach, at) / size_of::<u64>();
+        self.reach(id)?[AT].store(0, Ordering::Release);
+        Ok(())
+    }
+
+    fn reach(&self, id: u32) -> Result<&[AtomicU64], DatapathError> {
+        self.reach.entry(id as usize).ok_or(DatapathError::Full { name: maps::REACH })
+    }
+}
+
+fn zero(
+    map: &mut PerCpuArray<MapData, u64>,
+    id: u32,
+    name: &'static str,
+) -> Result<(), DatapathError> {
+    let cpus = nr_cpus().map_err(|(_, source)| DatapathError::table(name, source))?;
+    let zeroes = PerCpuValues::try_from(vec![0; cpus])
+        .map_err(|source| DatapathError::table(name, source))?;
+    map.set(id, zeroes, 0).map_err(|source| DatapathError::table(name, source))
+}

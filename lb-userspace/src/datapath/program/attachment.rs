@@ -1,0 +1,163 @@
+//! Putting the programs where packets and lookups pass. Every attachment is a BPF link: it ends
+//! with its owner, by drop or, when the daemon dies, by the kernel, unless it has a name.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::PathBuf,
+};
+
+use tracing::{info, warn};
+
+use crate::datapath::{
+    bpf::{
+        error::DatapathError,
+        link::{Link, Mode},
+    },
+    persist::{pins::PinnedXdp, stamp::Stamp},
+};
+use crate::settings::XdpMode;
+
+/// The network namespace of the calling thread.
+const THIS_NETNS: &str = "/proc/thread-self/ns/net";
+
+/// One interface with a program of ours on it; detaches when dropped, unless it has a name.
+pub(crate) struct Attachment {
+    pub(crate) interface: String,
+    pub(crate) index: u32,
+    pub(crate) mode: Mode,
+    pub(crate) link: Link,
+    /// Its name in the bpffs.
+    pub(crate) name: Option<PathBuf>,
+    /// Of that name.
+    pub(crate) stamp: Option<Stamp>,
+    /// Whether the program is ours, or still that of an earlier daemon.
+    pub(crate) current: bool,
+}
+
+impl Attachment {
+    /// An earlier daemon's, whose program stays for now.
+    pub(crate) fn inherit(interface: &str, left: PinnedXdp, wanted: XdpMode) -> Self {
+        let PinnedXdp { index, mode, link, path } = left;
+        if !wants(wanted, mode) {
+            warn!(
+                interface,
+                mode = mode.name(),
+                "XDP stays in the mode it has, since a change would interrupt it: \
+                 `lb detach` first"
+            );
+        }
+        let interface = interface.to_owned();
+        let stamp = Stamp::of(&path);
+        Self { interface, index, mode, link, name: Some(path), stamp, current: false }
+    }
+}
+
+fn wants(wanted: XdpMode, mode: Mode) -> bool {
+    match wanted {
+        XdpMode::Auto => true,
+        XdpMode::Native => mode == Mode::Native,
+        XdpMode::Generic => mode == Mode::Generic,
+    }
+}
+
+/// # Errors
+///
+/// Another program is attached, or the driver refuses.
+pub(crate) fn attach_xdp(
+    program: BorrowedFd<'_>,
+    interface: &str,
+    index: u32,
+    mode: XdpMode,
+) -> Result<Attachment, DatapathError> {
+    let attach = |mode| attach_as(program, interface, index, mode);
+    let attachment = match mode {
+        XdpMode::Native => attach(Mode::Native),
+        XdpMode::Generic => attach(Mode::Generic),
+        XdpMode::Auto => attach(Mode::Native).or_else(|error| {
+            if !matches!(error, DatapathError::Attach { .. }) {
+                return Err(error);
+            }
+            warn!(
+                interface,
+                reason = %error,
+                "falling back to generic XDP, which is slower; `xdp = \"generic\"` silences this"
+            );
+            attach(Mode::Generic)
+        }),
+    }?;
+    info!(interface, mode = attachment.mode.name(), "attached XDP");
+    Ok(attachment)
+}
+
+fn attach_as(
+    program: BorrowedFd<'_>,
+    interface: &str,
+    index: u32,
+    mode: Mode,
+) -> Result<Attachment, DatapathError> {
+    let link = Link::to_interface(program, index, mode)
+        .map_err(|error| attach_error(interface, mode.name(), error))?;
+    let interface = interface.to_owned();
+    Ok(Attachment { interface, index, mode, link, name: None, stamp: None, current: true })
+}
+
+fn attach_error(interface: &str, mode: &'static str, source: io::Error) -> DatapathError {
+    let (code, interface) = (source.raw_os_error(), interface.to_owned());
+    match code {
+        Some(libc::ENODEV) => DatapathError::UnknownInterface { interface },
+        // EEXIST: a program in the other mode.
+        Some(libc::EBUSY | libc::EEXIST) => DatapathError::Occupied { interface },
+        Some(libc::EPERM) => DatapathError::Privilege,
+        // What kernels before 5.9 say to a command they do not know is what drivers say, too.
+        Some(libc::ENOSYS) => DatapathError::NoLink { interface, source },
+        _ => {
+            let why = why_not(code).to_owned();
+            DatapathError::Attach { interface, mode, why, source }
+        }
+    }
+}
+
+/// The refusals of drivers that an operator meets (for veth: `veth_xdp_set` in
+/// drivers/net/veth.c).
+fn why_not(code: Option<i32>) -> &'static str {
+    match code {
+        Some(libc::ERANGE | libc::EINVAL) => {
+            "its MTU, or on a veth the peer's, is too large for one page per frame (at most about \
+             3506 bytes on a veth): lower it, or use `xdp = \"generic\"`"
+        }
+        Some(libc::ENOSPC) => {
+            "the veth has more receive queues than its peer has transmit queues: make them equal, \
+             or use `xdp = \"generic\"`"
+        }
+        Some(libc::EOPNOTSUPP) => {
+            "its driver has no native XDP: use `xdp = \"generic\"` or \"auto\""
+        }
+        Some(libc::ENOMEM) => "the driver found no memory or queues for it",
+        _ => "the driver refuses",
+    }
+}
+
+/// The proxy's listener group behind `sk_lookup`; ends when dropped, unless it has a name.
+pub(crate) struct Listening {
+    pub(crate) link: Link,
+    /// Of its name in the bpffs.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) current: bool,
+}
+
+/// Lets the program decide for the network namespace of the calling thread.
+///
+/// # Errors
+///
+/// The namespace takes no further program (64 are its limit).
+pub(crate) fn attach_lookup(program: BorrowedFd<'_>) -> Result<Listening, DatapathError> {
+    let netns = File::open(THIS_NETNS).map_err(DatapathError::Listener)?;
+    let link =
+        Link::to_namespace(program, netns.as_fd()).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => DatapathError::Privilege,
+            _ => DatapathError::Listener(error),
+        })?;
+    Ok(Listening { link, stamp: None, current: true })
+}

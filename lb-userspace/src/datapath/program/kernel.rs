@@ -1,0 +1,295 @@
+//! The loaded programs, and where they are attached.
+
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
+
+use aya::{
+    maps::{MapData, SockMap},
+    programs::ProgramFd,
+};
+use lb_common::abi::{maps, programs};
+use tracing::info;
+
+use super::{
+    attachment::{self, Attachment, Listening},
+    load::take_map,
+    programs::{Programs, lock, sk_lookup, xdp},
+    test_run::{self, Trial},
+};
+use crate::datapath::{
+    bpf::{error::DatapathError, ifindex, link::Target},
+    explain::Tracer,
+    persist::{
+        load_share::PERMITS,
+        pins::{PinnedXdp, Pins},
+        seed::SEED,
+        stamp::{NamedMap, Stamp},
+    },
+};
+use crate::settings::XdpMode;
+
+/// The programs, and where they are attached.
+///
+/// With a directory of [`Pins`] the data path is made of two parts until [`take_over`]: what an
+/// earlier daemon left, which goes on as it is, and ours.
+///
+/// [`take_over`]: Self::take_over
+pub struct Kernel {
+    pub(crate) programs: Programs,
+    /// Stands at the interfaces in place of the balancer, which it is with a report of each packet.
+    tracer: Option<Tracer>,
+    listeners: SockMap<MapData>,
+    pub(crate) attached: Vec<Attachment>,
+    pub(crate) listening: Option<Listening>,
+    pub(crate) names: Option<Names>,
+}
+
+/// What there is in the bpffs, and what is to come there.
+pub(crate) struct Names {
+    pub(crate) pins: Pins,
+    /// Interfaces of an earlier daemon that nobody asked for yet.
+    pub(crate) left: Vec<PinnedXdp>,
+    /// Maps without a name.
+    pub(crate) unnamed: Vec<(String, OwnedFd)>,
+    /// All maps of the object.
+    pub(crate) maps: Vec<String>,
+    /// Once they all have their names.
+    pub(crate) named: Vec<NamedMap>,
+    pub(crate) taken_over: bool,
+}
+
+impl Kernel {
+    pub(crate) fn new(programs: Programs, names: Option<Names>) -> Result<Self, DatapathError> {
+        let listeners = take_map(&mut lock(&programs), maps::LISTENERS)?;
+        let listeners = SockMap::try_from(listeners)
+            .map_err(|_| DatapathError::MapKind { name: maps::LISTENERS })?;
+        Ok(Self { programs, tracer: None, listeners, attached: Vec::new(), listening: None, names })
+    }
+
+    /// From here on a program sees every frame that arrives on `interface`: ours, or until
+    /// [`take_over`](Self::take_over) that of an earlier daemon.
+    ///
+    /// # Errors
+    ///
+    /// The interface does not exist, carries another XDP program, or its driver refuses.
+    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<(), DatapathError> {
+        let index = ifindex::interface_index(interface)?;
+        let left = self.names.as_mut().map(|names| &mut names.left);
+        let left = left.and_then(|left| {
+            let place = left.iter().position(|left| left.index == index)?;
+            Some(left.swap_remove(place))
+        });
+        let mut attachment = match left {
+            Some(left) => Attachment::inherit(interface, left, mode),
+            None => {
+                let program = self.balancer()?;
+                attachment::attach_xdp(program.as_fd(), interface, index, mode)?
+            }
+        };
+        if let Some(names) = self.names.as_ref().filter(|names| names.taken_over) {
+            names.name(&mut attachment)?;
+        }
+        self.attached.push(attachment);
+        Ok(())
+    }
+
+    /// Takes the program off the interface with this index. Nothing where there is none.
+    pub fn let_go(&mut self, index: u32) {
+        self.attached.retain(|attachment| {
+            if attachment.index == index {
+                attachment.end();
+            }
+            attachment.index != index
+        });
+    }
+
+    /// The interface with this index is called otherwise now.
+    pub fn rename(&mut self, index: u32, name: &str) {
+        for attachment in self.attached.iter_mut().filter(|attached| attached.index == index) {
+            name.clone_into(&mut attachment.interface);
+        }
+    }
+
+    /// The interfaces with the mode, `native` or `generic`, that each got.
+    pub fn attached(&self) -> impl Iterator<Item = (&str, &'static str)> + '_ {
+        let attached = self.attached.iter();
+        attached.map(|attachment| (attachment.interface.as_str(), attachment.mode.name()))
+    }
+
+    /// From here on connections to the proxy's addresses and ports reach the `SO_REUSEPORT` group
+    /// of `listener`, in the network namespace of the calling thread. Any member of the group
+    /// stands for it.
+    ///
+    /// # Errors
+    ///
+    /// The socket does not listen, or the namespace takes no further program.
+    pub fn attach_listener(&mut self, listener: &impl AsRawFd) -> Result<(), DatapathError> {
+        self.listeners
+            .set(0, listener, 0)
+            .map_err(|source| DatapathError::table(maps::LISTENERS, source))?;
+        self.listening = Some(match self.left_listening()? {
+            Some(left) => left,
+            None => attachment::attach_lookup(self.lookup()?.as_fd())?,
+        });
+        Ok(())
+    }
+
+    fn left_listening(&self) -> Result<Option<Listening>, DatapathError> {
+        let Some(names) = &self.names else {
+            return Ok(None);
+        };
+        let Some(link) = names.pins.listeners().map_err(DatapathError::Listener)? else {
+            return Ok(None);
+        };
+        let target = link.target().map_err(DatapathError::Listener)?;
+        let lives = !matches!(target, Target::Namespace(0));
+        Ok(lives.then_some(Listening { link, stamp: None, current: false }))
+    }
+
+    /// Puts our programs in the place of those that an earlier daemon left, each between two
+    /// packets, and gives everything its name, so that it outlives us. The tables must be filled.
+    ///
+    /// Without a directory of names there is nothing to take over.
+    ///
+    /// # Errors
+    ///
+    /// The bpffs or a link refuses. Every interface has one of the two programs then.
+    pub fn take_over(&mut self) -> Result<(), DatapathError> {
+        let (balancer, lookup) = (self.balancer()?, self.lookup()?);
+        let Some(names) = &mut self.names else {
+            return Ok(());
+        };
+        for (name, map) in names.unnamed.drain(..) {
+            names.pins.pin_map(&name, map.as_fd())?;
+        }
+        if let Some(listening) = &mut self.listening {
+            listening.renew(&lookup, &names.pins)?;
+            listening.stamp = Stamp::of(&names.pins.listeners_path());
+        }
+        for attachment in &mut self.attached {
+            attachment.renew(&balancer)?;
+            names.name(attachment)?;
+        }
+        for left in names.left.drain(..) {
+            // Without a name it ends, as nobody else has it.
+            let _ = std::fs::remove_file(&left.path);
+            let name = ifindex::interface_name(left.index);
+            if let Some(interface) = name.filter(|_| left.link.detach().is_ok()) {
+                info!(interface, "detached XDP: this interface is not configured any more");
+            }
+        }
+        let maps: Vec<_> = names.maps.iter().map(String::as_str).chain([PERMITS, SEED]).collect();
+        names.pins.remove_others(&maps);
+        names.hold_maps()?;
+        names.taken_over = true;
+        Ok(())
+    }
+
+    /// From here on `tracer` stands at every interface, each replaced between two packets; `None`:
+    /// the balancer again.
+    ///
+    /// # Errors
+    ///
+    /// A link refuses. The others have the program then that was asked for.
+    pub fn trace(&mut self, tracer: Option<Tracer>) -> Result<(), DatapathError> {
+        self.tracer = tracer;
+        let program = self.balancer()?;
+        let ours = self.attached.iter().filter(|attachment| attachment.current);
+        let replaced = ours.map(|attachment| attachment.replace(&program));
+        replaced.fold(Ok(()), Result::and)
+    }
+
+    /// Whether some of the data path goes on without us: ours, or that of an earlier daemon.
+    #[must_use]
+    pub fn outlives(&self) -> bool {
+        let inherited = self.attached.iter().any(|attachment| attachment.name.is_some());
+        inherited || self.names.as_ref().is_some_and(|names| !names.left.is_empty())
+    }
+
+    /// Takes the program off every interface and the listeners out of the lookup.
+    pub fn detach(&mut self) {
+        for attachment in self.attached.drain(..) {
+            attachment.end();
+        }
+        self.listening = None;
+    }
+
+    /// Runs the XDP program once over `frame`, as if it came in by the interface `ingress`. All
+    /// its effects on the maps are real; the frame itself goes nowhere.
+    ///
+    /// # Errors
+    ///
+    /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
+    /// exist in this network namespace.
+    pub fn try_frame(&mut self, frame: &[u8], ingress: u32) -> Result<Trial, DatapathError> {
+        test_run::run(xdp(&mut lock(&self.programs))?, programs::BALANCE, frame, ingress)
+    }
+
+    pub(crate) fn balancer(&mut self) -> Result<ProgramFd, DatapathError> {
+        if let Some(Tracer(program)) = &self.tracer {
+            return program_fd(Ok(program), programs::TRACE);
+        }
+        let mut programs = lock(&self.programs);
+        program_fd(xdp(&mut programs)?.fd(), programs::BALANCE)
+    }
+
+    pub(crate) fn lookup(&mut self) -> Result<ProgramFd, DatapathError> {
+        let mut programs = lock(&self.programs);
+        program_fd(sk_lookup(&mut programs)?.fd(), programs::STEER)
+    }
+}
+
+/// A handle of its own.
+fn program_fd(
+    program: Result<&ProgramFd, aya::programs::ProgramError>,
+    name: &'static str,
+) -> Result<ProgramFd, DatapathError> {
+    program.and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| DatapathError::program(name, error))
+}
+
+impl Names {
+    pub(crate) fn name(&self, attachment: &mut Attachment) -> Result<(), DatapathError> {
+        if attachment.name.is_none() {
+            let Attachment { link, mode, index, .. } = attachment;
+            let path = self.pins.pin_xdp(link, *mode, *index)?;
+            attachment.stamp = Stamp::of(&path);
+            attachment.name = Some(path);
+        }
+        Ok(())
+    }
+}
+
+impl Attachment {
+    fn renew(&mut self, program: &ProgramFd) -> Result<(), DatapathError> {
+        if !self.current {
+            self.replace(program)?;
+            info!(interface = self.interface, mode = self.mode.name(), "replaced XDP in place");
+            self.current = true;
+        }
+        Ok(())
+    }
+
+    fn replace(&self, program: &ProgramFd) -> Result<(), DatapathError> {
+        let replaced = self.link.update(program.as_fd());
+        replaced
+            .map_err(|source| DatapathError::Replace { interface: self.interface.clone(), source })
+    }
+
+    /// Also under its name.
+    fn end(&self) {
+        let _ = self.link.detach();
+        if let Some(name) = &self.name {
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+impl Listening {
+    fn renew(&mut self, program: &ProgramFd, pins: &Pins) -> Result<(), DatapathError> {
+        if self.current {
+            return pins.pin_listeners(&self.link);
+        }
+        self.link.update(program.as_fd()).map_err(DatapathError::Listener)?;
+        self.current = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! One daemon in a network namespace.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+};
+
+use super::error::HostError;
+
+/// The network namespace of the thread that takes it, locked (flock(2) on its nsfs inode) for as
+/// long as its holder lives, crashes included. It needs no name and leaves no file.
+pub(crate) struct Territory {
+    _lock: File,
+}
+
+impl Territory {
+    pub(crate) fn take() -> Result<Self, HostError> {
+        let path = Path::new("/proc/thread-self/ns/net");
+        let file = File::open(path).map_err(|source| HostError::file("open", path, source))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(HostError::NamespaceTaken),
+            Err(TryLockError::Error(source)) => Err(HostError::file("lock", path, source)),
+        }
+    }
+}

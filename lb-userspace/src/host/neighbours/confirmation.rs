@@ -1,0 +1,185 @@
+//! Which neighbour entries are asked again whether they still hold.
+//!
+//! `bpf_fib_lookup` takes an entry that is stale without a word, and what XDP sends does not make
+//! the kernel confirm it: a client or router whose MAC address has changed would be sent to at the
+//! old one until the entry happens to be renewed. So the neighbour is asked itself as soon as its
+//! entry is stale, and where it says nothing everybody on the link is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::entry::{Entry, Hop, State};
+
+/// For so long a neighbour may think about its answer.
+const ANSWER: Duration = Duration::from_millis(500);
+/// So old the last answer of who is sent to all the time may be. The kernel by itself waits for 15
+/// to 45 s (`base_reachable_time`).
+const TRUST: Duration = Duration::from_secs(10);
+/// Neighbours that are asked at a look.
+const AT_ONCE: usize = 64;
+/// Those that never answered are forgotten; a new entry is a new beginning.
+const FORGET: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The neighbour itself.
+    Question,
+    /// Everybody, since it did not answer.
+    Relearn,
+    /// Everybody: the kernel has given up by itself.
+    Seek,
+}
+
+#[derive(Default)]
+pub(crate) struct Confirming {
+    /// Interfaces on whose networks clients may be.
+    links: BTreeSet<u32>,
+    asked: BTreeMap<Hop, Asked>,
+    /// More were to be asked than at once.
+    more: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    everybody: bool,
+}
+
+impl Confirming {
+    pub(crate) fn watch(&mut self, links: BTreeSet<u32>) {
+        self.links = links;
+    }
+
+    /// What is to be done now. `is_busy`: packets go there all the time.
+    pub(crate) fn steps(
+        &mut self,
+        entries: &BTreeMap<Hop, Entry>,
+        is_busy: impl Fn(&Hop) -> bool,
+        now: Instant,
+    ) -> Vec<(Hop, Entry, Step)> {
+        self.asked.retain(|hop, asked| entries.contains_key(hop) && now < asked.at + FORGET);
+        let (mut steps, mut aged) = (Vec::new(), Vec::new());
+        for (&hop, &entry) in entries {
+            let busy = is_busy(&hop);
+            let others = entry.managed && !entry.ours;
+            if others || !(busy || self.links.contains(&hop.interface)) {
+                continue;
+            }
+            let asked = self.asked.get(&hop).filter(|asked| !asked.everybody);
+            match entry.state {
+                State::Doubtful => steps.push((hop, entry, Step::Question)),
+                State::Confirmed => {
+                    self.asked.remove(&hop);
+                    if busy && entry.confirmed > TRUST {
+                        aged.push((hop, entry, Step::Question));
+                    }
+                }
+                State::Asked if asked.is_some_and(|asked| now >= asked.at + ANSWER) => {
+                    steps.push((hop, entry, Step::Relearn));
+                }
+                State::Unknown if asked.is_some() => steps.push((hop, entry, Step::Seek)),
+                State::Unknown | State::Sought | State::Asked | State::Fixed => {}
+            }
+        }
+        steps.append(&mut aged);
+        self.more = (steps.len() > AT_ONCE).then(|| now + ANSWER);
+        steps.truncate(AT_ONCE);
+        for (hop, _, step) in &steps {
+            let everybody = *step != Step::Question;
+            self.asked.insert(*hop, Asked { at: now, everybody });
+        }
+        steps
+    }
+
+    /// When to look again, whatever the kernel tells.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let waiting = self.asked.values().filter(|asked| !asked.everybody);
+        waiting.map(|asked| asked.at + ANSWER).chain(self.more).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn hop(interface: u32, host: u8) -> Hop {
+        Hop { interface, address: IpAddr::from([10, 0, 0, host]) }
+    }
+
+    fn entry(state: State) -> Entry {
+        Entry { state, ..Entry::default() }
+    }
+
+    fn watching() -> Confirming {
+        let mut confirming = Confirming::default();
+        confirming.watch([1].into());
+        confirming
+    }
+
+    fn step(
+        confirming: &mut Confirming,
+        hop: Hop,
+        entry: Entry,
+        busy: bool,
+        now: Instant,
+    ) -> Option<Step> {
+        let steps = confirming.steps(&[(hop, entry)].into(), |_| busy, now);
+        steps.first().map(|(.., step)| *step)
+    }
+
+    #[test]
+    fn a_stale_one_is_asked_then_everybody_then_it_is_let_be() {
+        let (mut confirming, start) = (watching(), Instant::now());
+        let mut at = |state, millis| {
+            let now = start + Duration::from_millis(millis);
+            let step = step(&mut confirming, hop(1, 2), entry(state), false, now);
+            (step, confirming.next().is_some())
+        };
+        assert_eq!(at(State::Doubtful, 0), (Some(Step::Question), true));
+        assert_eq!(at(State::Asked, 499), (None, true), "it may still answer");
+        assert_eq!(at(State::Asked, 500), (Some(Step::Relearn), false));
+        assert_eq!(at(State::Sought, 501), (None, false));
+        assert_eq!(at(State::Unknown, 4000), (None, false), "nobody answers");
+        assert_eq!(at(State::Doubtful, 5000), (Some(Step::Question), true), "it came again");
+        assert_eq!(at(State::Confirmed, 5001), (None, false));
+        assert_eq!(at(State::Doubtful, 9000), (Some(Step::Question), true));
+        assert_eq!(at(State::Unknown, 9100), (Some(Step::Seek), false), "the kernel was faster");
+    }
+
+    #[test]
+    fn only_what_packets_go_to_is_asked_and_only_where_it_is_ours_to_ask() {
+        let now = Instant::now();
+        let doubtful = entry(State::Doubtful);
+        let ask = |hop, entry, busy| step(&mut watching(), hop, entry, busy, now);
+        assert_eq!(ask(hop(1, 2), doubtful, false), Some(Step::Question));
+        assert_eq!(ask(hop(2, 2), doubtful, false), None, "another interface");
+        assert_eq!(ask(hop(2, 2), doubtful, true), Some(Step::Question));
+        let managed = Entry { managed: true, ..doubtful };
+        assert_eq!(ask(hop(1, 2), managed, true), None, "another daemon's");
+        assert_eq!(ask(hop(1, 2), Entry { ours: true, ..managed }, true), Some(Step::Question));
+        assert_eq!(ask(hop(1, 2), entry(State::Fixed), true), None, "an administrator's");
+        let old = Entry { confirmed: TRUST * 2, ..entry(State::Confirmed) };
+        assert_eq!(ask(hop(1, 2), old, false), None, "it gets stale in time");
+        assert_eq!(ask(hop(1, 2), old, true), Some(Step::Question));
+        assert_eq!(ask(hop(1, 2), entry(State::Confirmed), true), None, "just heard of");
+        assert_eq!(ask(hop(1, 2), entry(State::Asked), true), None, "asked by the kernel");
+    }
+
+    #[test]
+    fn many_are_asked_bit_by_bit() {
+        let (mut confirming, now) = (watching(), Instant::now());
+        let mut entries: BTreeMap<_, _> =
+            (0..=AT_ONCE as u8).map(|host| (hop(1, host), entry(State::Doubtful))).collect();
+        let first = confirming.steps(&entries, |_| false, now);
+        assert_eq!(first.len(), AT_ONCE);
+        for (hop, ..) in first {
+            entries.insert(hop, entry(State::Confirmed));
+        }
+        assert!(confirming.next().is_some());
+        assert_eq!(confirming.steps(&entries, |_| false, now).len(), 1);
+    }
+}

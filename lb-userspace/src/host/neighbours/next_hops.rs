@@ -1,0 +1,367 @@
+//! Keeps the link-layer address of each backend's next hop known: XDP cannot wait for ARP or
+//! neighbour discovery, a packet to an unresolved neighbour is dropped.
+//!
+//! And that of the gateways to clients. Of clients on a network of ours it is confirmed where there
+//! is an entry (`confirming`).
+//!
+//! The kernel keeps an entry resolved by itself where it is marked `managed` (`NTF_EXT_MANAGED`,
+//! since 5.16). Older kernels ignore the mark; there each [`Host::tend`] asks for a resolution
+//! (`NTF_USE`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{
+    confirmation::{Confirming, Step},
+    entry::{Entry, Hop, State},
+};
+use crate::host::{batch::next_batch, error::HostError, netlink::Netlink, network::Host};
+
+/// The next hops that are kept, and the backends that they are kept for.
+#[derive(Default)]
+pub(crate) struct Neighbours {
+    backends: BTreeSet<IpAddr>,
+    /// The next hop of each, as routing said last.
+    ways: BTreeMap<IpAddr, Hop>,
+    /// The last backend that routing was asked for.
+    asked: Option<IpAddr>,
+    hops: BTreeMap<Hop, Kept>,
+    /// Those towards clients: one of them, and when it was seen.
+    gateways: BTreeMap<Hop, (IpAddr, Instant)>,
+    /// Clients on networks of ours that are answered now, some of them.
+    near: BTreeSet<Hop>,
+    confirming: Confirming,
+    /// Entries of ours that somebody removed, since they were asked for.
+    restored: usize,
+    /// Backends that no route leads to, as reported.
+    lost: BTreeSet<IpAddr>,
+}
+
+#[derive(Default)]
+struct Kept {
+    backends: Vec<IpAddr>,
+    /// We made or marked the entry, and remove it in the end.
+    ours: bool,
+    /// Since when it is unresolved, and whether that was said.
+    silent: Option<(Instant, bool)>,
+}
+
+/// For so long the kernel asks before it gives up (`mcast_solicit`, `retrans_time_ms`).
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// For so long a gateway is kept when no client is seen behind it any more.
+const GATEWAY: Duration = Duration::from_secs(600);
+
+/// A backend that steered packets cannot be sent to at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unreachable {
+    pub backend: IpAddr,
+    /// What does not answer; `None`: no route leads there.
+    pub next_hop: Option<IpAddr>,
+}
+
+impl Host {
+    /// From now on the next hops towards exactly these backends are kept resolved.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, or the kernel refuses.
+    pub async fn keep_neighbours(&mut self, backends: BTreeSet<IpAddr>) -> Result<(), HostError> {
+        self.neighbours.backends = backends;
+        self.tend().await.map(drop)
+    }
+
+    /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not: they
+    /// come and go, and ask for us before they send. Where they are known, that is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not answer.
+    pub async fn find_gateways(&mut self, clients: &[IpAddr]) -> Result<(), HostError> {
+        let now = Instant::now();
+        let known = mem::take(&mut self.neighbours.gateways).into_values();
+        let known = known.filter(|(_, seen)| now.duration_since(*seen) < GATEWAY);
+        self.neighbours.near.clear();
+        for (client, seen) in known.chain(clients.iter().map(|&client| (client, now))) {
+            match self.netlink.way_to(client).await {
+                Ok(way) if way.next_hop != client => {
+                    let hop = Hop { interface: way.interface, address: way.next_hop };
+                    self.neighbours.gateways.insert(hop, (client, seen));
+                }
+                Ok(way) => {
+                    let hop = Hop { interface: way.interface, address: client };
+                    self.neighbours.near.insert(hop);
+                }
+                Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on entries of neighbours on these interfaces are confirmed as soon as they are stale.
+    pub fn confirm_neighbours(&mut self, interfaces: BTreeSet<u32>) {
+        self.neighbours.confirming.watch(interfaces);
+    }
+
+    /// When [`look_at_neighbours`](Self::look_at_neighbours) is to be called, whatever changes.
+    #[must_use]
+    pub fn neighbours_due(&self) -> Option<Instant> {
+        self.neighbours.confirming.next()
+    }
+
+    /// How many entries of ours somebody removed since the last call. They are there again.
+    pub fn restored_neighbours(&mut self) -> usize {
+        mem::take(&mut self.neighbours.restored)
+    }
+
+    /// What [`tend`](Self::tend) does without asking for routes.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, or the kernel does not answer.
+    pub async fn look_at_neighbours(&mut self) -> Result<(), HostError> {
+        self.neighbours.look(&self.netlink).await.map(drop)
+    }
+
+    /// To be called every few seconds: follows changes of routes, resolves what is not resolved,
+    /// and says in the log, once each, which backends cannot be reached and which can again.
+    ///
+    /// # Errors
+    ///
+    /// No privilege, or the kernel does not answer.
+    pub async fn tend(&mut self) -> Result<Vec<Unreachable>, HostError> {
+        let mut unreachable = self.neighbours.follow_routes(&self.netlink).await?;
+        unreachable.extend(self.neighbours.look(&self.netlink).await?);
+        Ok(unreachable)
+    }
+}
+
+impl Neighbours {
+    /// With the entries that carry our mark, whoever left them: the next look drops those that
+    /// no backend needs.
+    pub(crate) async fn resume(netlink: &Netlink) -> Result<Self, HostError> {
+        let marked = netlink.neighbours().await?.into_iter().filter(|(_, entry)| entry.ours);
+        let kept = |(hop, _)| (hop, Kept { ours: true, ..Kept::default() });
+        Ok(Self { hops: marked.map(kept).collect(), ..Self::default() })
+    }
+
+    /// The addresses of the entries that are ours.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = IpAddr> {
+        self.hops.iter().filter(|(_, kept)| kept.ours).map(|(hop, _)| hop.address)
+    }
+
+    /// Finds the next hop of the backends whose turn it is, and drops the hops that none needs any
+    /// more.
+    async fn follow_routes(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
+        let is_known = |backend: &IpAddr| self.ways.contains_key(backend);
+        let (due, kept) = next_batch(self.backends.clone(), is_known, self.asked);
+        let kept = kept.into_iter().map(|backend| (backend, self.ways[&backend]));
+        let mut ways: BTreeMap<IpAddr, Hop> = kept.collect();
+        let mut lost = BTreeSet::new();
+        self.asked = due.last().copied();
+        for backend in due {
+            match netlink.way_to(backend).await {
+                Ok(way) => {
+                    let (interface, address) = (way.interface, way.next_hop);
+                    ways.insert(backend, Hop { interface, address });
+                }
+                Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
+                    if !self.lost.contains(&backend) {
+                        warn!(%backend, %error, "cannot steer to this backend");
+                    }
+                    lost.insert(backend);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.lost = lost;
+        self.ways = ways;
+        let mut behind: BTreeMap<Hop, Vec<IpAddr>> = BTreeMap::new();
+        for (&backend, &hop) in &self.ways {
+            behind.entry(hop).or_default().push(backend);
+        }
+        for &gateway in self.gateways.keys() {
+            behind.entry(gateway).or_default();
+        }
+        self.replace_hops(netlink, behind).await?;
+        let lost = self.lost.iter();
+        Ok(lost.map(|&backend| Unreachable { backend, next_hop: None }).collect())
+    }
+
+    async fn replace_hops(
+        &mut self,
+        netlink: &Netlink,
+        behind: BTreeMap<Hop, Vec<IpAddr>>,
+    ) -> Result<(), HostError> {
+        let unused: Vec<Hop> = self
+            .hops
+            .iter()
+            .filter(|(hop, _)| !behind.contains_key(hop))
+            .map(|(&hop, _)| hop)
+            .collect();
+        for hop in unused {
+            if self.hops.remove(&hop).is_some_and(|kept| kept.ours) {
+                netlink.forget(hop).await?;
+            }
+        }
+        for (hop, backends) in behind {
+            self.hops.entry(hop).or_default().backends = backends;
+        }
+        Ok(())
+    }
+
+    /// Compares the hops with the kernel's entries and has the unresolved ones resolved.
+    async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
+        let (entries, now) = (netlink.neighbours().await?, Instant::now());
+        let mut unreachable = Vec::new();
+        let mut refused = Vec::new();
+        for (&hop, kept) in &mut self.hops {
+            let found = entries.get(&hop).copied();
+            let entry = found.unwrap_or_default();
+            kept.note(hop, entry, now);
+            if kept.wants_resolution(entry) {
+                match netlink.resolve(hop).await {
+                    Ok(()) => {
+                        self.restored += usize::from(kept.ours && found.is_none());
+                        kept.ours = true;
+                    }
+                    Err(error @ HostError::Privilege { .. }) => return Err(error),
+                    // The others are kept all the same, and the next look tries again.
+                    Err(error) => refused.push(error),
+                }
+            }
+            if kept.is_silent() {
+                let next_hop = Some(hop.address);
+                let backends = kept.backends.iter();
+                unreachable.extend(backends.map(|&backend| Unreachable { backend, next_hop }));
+            }
+        }
+        if let Some(error) = refused.pop() {
+            let next_hops = refused.len() + 1;
+            let error: &dyn std::error::Error = &error;
+            warn!(next_hops, error, "the kernel takes no entry for some next hops");
+        }
+        self.confirm(netlink, &entries, now).await;
+        Ok(unreachable)
+    }
+
+    /// An entry that changed meanwhile is seen by the next look.
+    async fn confirm(&mut self, netlink: &Netlink, entries: &BTreeMap<Hop, Entry>, now: Instant) {
+        let is_busy = |hop: &Hop| self.hops.contains_key(hop) || self.near.contains(hop);
+        for (hop, entry, step) in self.confirming.steps(entries, is_busy, now) {
+            let done = match step {
+                Step::Question => netlink.question(hop, entry).await,
+                Step::Relearn => netlink.relearn(hop, entry).await,
+                Step::Seek => netlink.seek(hop, entry).await,
+            };
+            let neighbour = hop.address;
+            match done {
+                Ok(()) => debug!(%neighbour, ?step, "confirming"),
+                Err(error) => debug!(%neighbour, ?step, %error, "cannot confirm"),
+            }
+        }
+    }
+
+    /// Removes the entries that are ours.
+    pub(crate) async fn forget_all(&mut self, netlink: &Netlink) -> Result<(), HostError> {
+        self.backends.clear();
+        self.ways.clear();
+        self.gateways.clear();
+        self.replace_hops(netlink, BTreeMap::new()).await
+    }
+}
+
+impl Kept {
+    /// An administrator's entry, and one that another daemon has the kernel manage, stay as they
+    /// are: our mark would undo the first (`__neigh_update` clears `NUD_PERMANENT`), and our
+    /// removal in the end the second.
+    fn wants_resolution(&self, entry: Entry) -> bool {
+        let others = entry.state == State::Fixed || (entry.managed && !entry.ours && !self.ours);
+        let kept = entry.is_resolved() && entry.managed && entry.exempt;
+        !others && !kept
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent.is_some_and(|(_, told)| told)
+    }
+
+    /// Says once that it does not answer, after the time that an answer may take.
+    fn note(&mut self, hop: Hop, entry: Entry, now: Instant) {
+        let (next_hop, backends) = (hop.address, &self.backends);
+        if entry.is_resolved() {
+            if self.is_silent() {
+                info!(%next_hop, ?backends, "the next hop answers again");
+            }
+            self.silent = None;
+            return;
+        }
+        let (since, told) = *self.silent.get_or_insert((now, false));
+        if told || now < since + SILENCE {
+            return;
+        }
+        self.silent = Some((since, true));
+        if backends.is_empty() {
+            warn!(%next_hop, "the gateway to clients does not answer ARP or neighbour discovery");
+        } else {
+            warn!(
+                %next_hop,
+                ?backends,
+                "the next hop does not answer ARP or neighbour discovery: \
+                 packets to these backends are dropped"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Entry {
+        Entry { state: State::Confirmed, ..Entry::default() }
+    }
+
+    #[test]
+    fn only_what_the_kernel_does_not_keep_by_itself_is_touched() {
+        let kept = Kept::default();
+        assert!(kept.wants_resolution(Entry::default()), "absent");
+        assert!(kept.wants_resolution(plain()), "would age");
+        let fixed = Entry { state: State::Fixed, ..plain() };
+        assert!(!kept.wants_resolution(fixed), "an administrator's");
+        let managed = Entry { managed: true, ..plain() };
+        assert!(!kept.wants_resolution(managed), "another daemon's");
+        let silent = Entry { state: State::Unknown, ..managed };
+        assert!(!kept.wants_resolution(silent), "another daemon's");
+        let ours = Entry { ours: true, ..silent };
+        assert!(kept.wants_resolution(ours), "ours, does not answer");
+        let earlier = Entry { state: State::Confirmed, ..ours };
+        assert!(kept.wants_resolution(earlier), "ours, and the kernel may remove it for others");
+        assert!(!kept.wants_resolution(Entry { exempt: true, ..earlier }), "ours");
+    }
+
+    #[test]
+    fn only_a_long_silence_is_a_complaint() {
+        let hop = Hop { interface: 1, address: IpAddr::from([10, 0, 0, 1]) };
+        let (mut kept, start) = (Kept::default(), Instant::now());
+        let silent = Entry::default();
+        for (entry, seconds, expected) in [
+            (silent, 0, false),
+            (silent, 2, false),
+            (plain(), 3, false),
+            (silent, 4, false),
+            (silent, 7, true),
+            (silent, 9, true),
+            (plain(), 10, false),
+        ] {
+            kept.note(hop, entry, start + Duration::from_secs(seconds));
+            assert_eq!(kept.is_silent(), expected, "after {seconds} s");
+        }
+    }
+}

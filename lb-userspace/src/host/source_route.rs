@@ -1,0 +1,100 @@
+//! How the host's routing would reach a backend: by which interface and next hop, and as whom.
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::{
+    AddressFamily,
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia},
+};
+
+use super::{
+    error::{HostError, errno},
+    netlink::{Netlink, route},
+    network::Host,
+};
+
+/// The answer of `ip route get`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Index of the interface.
+    pub interface: u32,
+    /// The gateway, or the destination itself on a directly connected network. An IPv4
+    /// destination may have an IPv6 gateway (RFC 5549).
+    pub next_hop: IpAddr,
+    /// The address of ours that packets get which do not bring their own.
+    pub source: IpAddr,
+}
+
+impl Host {
+    /// The way that a connection of this host to `to` would take.
+    ///
+    /// # Errors
+    ///
+    /// There is no route, or it ends on this host.
+    pub async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
+        self.netlink.way_to(to).await
+    }
+
+    /// The address that steered packets to this backend get as their source.
+    ///
+    /// # Errors
+    ///
+    /// As of [`way_to`](Self::way_to).
+    pub async fn source_towards(&self, backend: IpAddr) -> Result<IpAddr, HostError> {
+        Ok(self.way_to(backend).await?.source)
+    }
+}
+
+impl Netlink {
+    pub(crate) async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
+        let routes = self.routes(query(to)).await.map_err(|error| match errno(&error) {
+            // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {
+                HostError::NoRoute { to }
+            }
+            _ => HostError::netlink(format!("ask for the route to {to}"), &error),
+        })?;
+        let route = routes.first().ok_or(HostError::NoRoute { to })?;
+        match route.header.kind {
+            RouteType::Unicast => read(route, to).ok_or(HostError::NoRoute { to }),
+            RouteType::Local | RouteType::Anycast => Err(HostError::Local { to }),
+            _ => Err(HostError::NoRoute { to }),
+        }
+    }
+}
+
+fn query(to: IpAddr) -> RouteMessage {
+    let (family, bits) = match to {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    let header = RouteHeader {
+        address_family: family,
+        destination_prefix_length: bits,
+        ..RouteHeader::default()
+    };
+    route(header, vec![RouteAttribute::Destination(to.into())])
+}
+
+fn read(route: &RouteMessage, to: IpAddr) -> Option<Way> {
+    let (mut interface, mut next_hop, mut source) = (None, to, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Gateway(gateway) => next_hop = address(gateway)?,
+            RouteAttribute::Via(RouteVia::Inet(v4)) => next_hop = IpAddr::V4(*v4),
+            RouteAttribute::Via(RouteVia::Inet6(v6)) => next_hop = IpAddr::V6(*v6),
+            RouteAttribute::PrefSource(ours) => source = address(ours),
+            _ => {}
+        }
+    }
+    Some(Way { interface: interface?, next_hop, source: source? })
+}
+
+fn address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}

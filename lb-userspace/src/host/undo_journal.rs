@@ -1,0 +1,301 @@
+//! What was changed on the host and what it was before, kept in a file, so that whoever comes next
+//! can go on with it and in the end undo it.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tracing::{debug, info, warn};
+
+use super::error::HostError;
+
+const SYSCTLS: &str = "/proc/sys";
+const NETNS: &str = "/proc/thread-self/ns/net";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Changed settings, oldest first. Holding it means being the only daemon of its directory.
+pub(crate) struct Journal {
+    path: PathBuf,
+    content: Content,
+    /// As the file has it.
+    saved: Option<Content>,
+    /// The last attempt failed.
+    is_unsaved: bool,
+    /// Why an earlier daemon's changes are not known, where there may be some.
+    lost: Option<String>,
+    _lock: File,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    /// The boot and network namespace that the changes were made in. Elsewhere they mean nothing.
+    scene: String,
+    changes: Vec<Change>,
+    /// Sysctls that are as we want them, by us or by somebody else: an earlier journal was lost.
+    #[serde(default)]
+    unclear: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Change {
+    /// Below /proc/sys.
+    key: String,
+    was: String,
+    set: String,
+}
+
+impl Journal {
+    /// Takes the directory over, and the changes of an earlier daemon of this namespace.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon holds the directory, or it cannot be written to.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, HostError> {
+        fs::create_dir_all(state_dir)
+            .map_err(|source| HostError::file("create", state_dir, source))?;
+        let lock = lock(state_dir)?;
+        let path = state_dir.join("undo.json");
+        let scene = scene()?;
+        let left = read(&path)?.and_then(|content| match content.scene == scene {
+            true => Ok(content),
+            false => Err("is of another boot or network namespace".to_owned()),
+        });
+        let (content, saved, lost) = match left {
+            Ok(content) => (content.clone(), Some(content), None),
+            Err(why) => (Content { scene, ..Content::default() }, None, Some(why)),
+        };
+        Ok(Self { path, content, saved, is_unsaved: false, lost, _lock: lock })
+    }
+
+    /// Begins to keep it. From now on there is a file, so that a missing one means something.
+    /// `succeeds`: an earlier daemon has left something on this host.
+    pub(crate) fn begin(&mut self, succeeds: bool) {
+        self.lost = self.lost.take().filter(|_| succeeds);
+        if let Some(why) = &self.lost {
+            let path = self.path.display();
+            warn!(%path, why, "what an earlier lb changed on this host is not known any more");
+        }
+        self.save();
+    }
+
+    /// Takes note of a sysctl that an earlier daemon may have set to `value`, if it is set so and
+    /// the note was lost.
+    ///
+    /// # Errors
+    ///
+    /// The sysctl cannot be read.
+    pub(crate) fn suspect(&mut self, key: &str, value: &str) -> Result<(), HostError> {
+        let is_noted = self.changed().any(|changed| changed == key);
+        if self.lost.is_some() && !is_noted && sysctl(key)?.as_deref() == Some(value) {
+            self.content.unclear.insert(key.to_owned());
+            self.save();
+        }
+        Ok(())
+    }
+
+    /// The sysctls that we may have changed, and cannot change back.
+    pub(crate) fn unclear(&self) -> &BTreeSet<String> {
+        &self.content.unclear
+    }
+
+    /// The sysctls that are changed.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &str> {
+        self.content.changes.iter().map(|change| change.key.as_str())
+    }
+
+    /// What a changed sysctl was before.
+    pub(crate) fn before(&self, key: &str) -> Option<&str> {
+        let change = self.content.changes.iter().find(|change| change.key == key);
+        change.map(|change| change.was.as_str())
+    }
+
+    /// Undoes the changes of the sysctls that `unwanted` answers yes to.
+    ///
+    /// # Errors
+    ///
+    /// As of [`set`](Self::set).
+    pub(crate) fn restore_if(&mut self, unwanted: impl Fn(&str) -> bool) -> Result<(), HostError> {
+        let keys = self.changed().filter(|key| unwanted(key));
+        let keys: Vec<_> = keys.map(str::to_owned).collect();
+        keys.iter().try_for_each(|key| self.restore(key))
+    }
+
+    /// Sets a sysctl; the note of its earlier value is on disk before, if the disk takes it. A value
+    /// that is right already, or a sysctl that does not exist (IPv6 switched off), is left alone.
+    ///
+    /// # Errors
+    ///
+    /// The sysctl cannot be written.
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), HostError> {
+        let Some(was) = sysctl(key)? else {
+            return Ok(());
+        };
+        if was == value {
+            return Ok(());
+        }
+        let change = Change { key: key.to_owned(), was, set: value.to_owned() };
+        // Somebody undid it: it is noted already.
+        if !self.content.changes.contains(&change) {
+            self.content.changes.push(change);
+            self.save();
+        }
+        debug!(key, value, "set");
+        write(key, value)
+    }
+
+    /// The sysctls that somebody has set back to what they were before us, with our value.
+    ///
+    /// # Errors
+    ///
+    /// A sysctl cannot be read.
+    pub(crate) fn set_back(&self) -> Result<Vec<(String, String)>, HostError> {
+        let mut found = Vec::new();
+        for Change { key, was, set } in &self.content.changes {
+            if sysctl(key)?.as_ref() == Some(was) {
+                found.push((key.clone(), set.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Undoes the changes of one sysctl.
+    ///
+    /// # Errors
+    ///
+    /// As of [`set`](Self::set).
+    pub(crate) fn restore(&mut self, key: &str) -> Result<(), HostError> {
+        for change in self.content.changes.iter().rev() {
+            if change.key == key {
+                revert(change)?;
+            }
+        }
+        self.content.changes.retain(|change| change.key != key);
+        self.save();
+        Ok(())
+    }
+
+    /// Undoes everything, the latest change first.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be removed. A sysctl that cannot be restored is only reported, so that the
+    /// others are.
+    pub(crate) fn undo(&mut self) -> Result<(), HostError> {
+        for change in self.content.changes.drain(..).rev() {
+            if let Err(error) = revert(&change) {
+                warn!(key = change.key, was = change.was, %error, "could not restore");
+            }
+        }
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(HostError::file("remove", &self.path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the file where it is not as it should be: it could not be written, or is gone.
+    pub(crate) fn keep(&mut self) {
+        if !self.path.exists() {
+            self.saved = None;
+        }
+        self.save();
+    }
+
+    /// Whole or not at all. A disk that is full is no reason to leave the host as it should not be:
+    /// clients are served, and [`keep`](Self::keep) tries again.
+    fn save(&mut self) {
+        if self.saved.as_ref() == Some(&self.content) {
+            return;
+        }
+        let draft = self.path.with_extension("json.new");
+        let save = || {
+            if let Some(directory) = self.path.parent() {
+                fs::create_dir_all(directory)?;
+            }
+            let mut file = File::create(&draft)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.content)?)?;
+            file.sync_all()?;
+            fs::rename(&draft, &self.path)
+        };
+        let saved: io::Result<()> = save();
+        match saved {
+            Ok(()) => {
+                if self.is_unsaved {
+                    info!(path = %self.path.display(), "written, now that there is room");
+                }
+                (self.saved, self.is_unsaved) = (Some(self.content.clone()), false);
+            }
+            Err(error) => {
+                let _ = fs::remove_file(&draft);
+                if !std::mem::replace(&mut self.is_unsaved, true) {
+                    let path = self.path.display();
+                    warn!(%path, %error, "cannot note what is changed on this host: if lb ended \
+                          now, `lb detach` would not undo all of it");
+                }
+            }
+        }
+    }
+}
+
+fn lock(state_dir: &Path) -> Result<File, HostError> {
+    let path = state_dir.join("lock");
+    let file = File::create(&path).map_err(|source| HostError::file("create", &path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(HostError::Running { path: state_dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(HostError::file("lock", &path, source)),
+    }
+}
+
+/// The inner error: there is no such file, or it is not what we write.
+fn read(path: &Path) -> Result<Result<Content, String>, HostError> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err("is missing".to_owned()));
+        }
+        other => other.map_err(|source| HostError::file("read", path, source))?,
+    };
+    Ok(serde_json::from_str(&text).map_err(|error| format!("makes no sense: {error}")))
+}
+
+fn scene() -> Result<String, HostError> {
+    let boot = Path::new(BOOT);
+    let boot = fs::read_to_string(boot).map_err(|source| HostError::file("read", boot, source))?;
+    let netns = Path::new(NETNS);
+    let netns = fs::read_link(netns).map_err(|source| HostError::file("read", netns, source))?;
+    Ok(format!("{} {}", boot.trim(), netns.display()))
+}
+
+/// Only where the value is still ours: what somebody set since is theirs.
+fn revert(change: &Change) -> Result<(), HostError> {
+    if sysctl(&change.key)?.as_ref() == Some(&change.set) {
+        debug!(key = change.key, value = change.was, "restored");
+        write(&change.key, &change.was)?;
+    }
+    Ok(())
+}
+
+/// `None`: there is no such sysctl.
+pub(crate) fn sysctl(key: &str) -> Result<Option<String>, HostError> {
+    let path = Path::new(SYSCTLS).join(key);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(HostError::file("read", &path, source)),
+    }
+}
+
+fn write(key: &str, value: &str) -> Result<(), HostError> {
+    let path = Path::new(SYSCTLS).join(key);
+    fs::write(&path, value).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            HostError::Privilege { action: format!("change {}", path.display()) }
+        }
+        _ => HostError::file("write", &path, source),
+    })
+}
