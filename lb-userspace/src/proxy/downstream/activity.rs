@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncWrite, sync::Notify, time::Instant};
+use tokio::{io::AsyncWrite, net::TcpStream, sync::Notify, time::Instant};
 
 use super::{interim::Outbox, request_deadline::RequestDeadline};
 use crate::proxy::{
     http::{fault::Fault, headers::HeaderNames, request_scanner::RequestScanner},
-    net::timer::LazyTimer,
+    net::{reset_watch::ResetWatch, timer::LazyTimer},
 };
 
 /// Time allowed in each state, beside the idle one.
@@ -54,6 +54,7 @@ pub(crate) struct Activity {
     /// it.
     held: Cell<Option<Waker>>,
     is_half_closed: Cell<bool>,
+    reset_watch: RefCell<Option<ResetWatch>>,
     /// The latest request came by HTTP/1.0.
     is_old: Cell<bool>,
     /// hyper has written all that it had: something else may be said before what it says next.
@@ -101,6 +102,7 @@ impl Activity {
             outbox: OnceCell::new(),
             held: Cell::default(),
             is_half_closed: Cell::new(false),
+            reset_watch: RefCell::default(),
             is_old: Cell::new(false),
             is_between: Cell::new(true),
             buffered: Cell::new(0),
@@ -207,11 +209,14 @@ impl Activity {
 
     /// The client has ended its side. Whether hyper hears of it later: behind a whole request the
     /// client awaits the answer, which hyper would give up.
-    pub fn holds_end(&self, cx: &Context<'_>) -> bool {
+    /// Meanwhile `stream` is watched for a reset.
+    pub fn holds_end(&self, stream: Option<&TcpStream>, cx: &Context<'_>) -> bool {
         let scanner = self.scanner.as_ref().filter(|_| !self.is_settled());
         let holds = scanner.is_some_and(|scanner| !scanner.borrow().is_in_body());
         if holds {
-            self.is_half_closed.set(true);
+            if !self.is_half_closed.replace(true) {
+                *self.reset_watch.borrow_mut() = stream.and_then(ResetWatch::new);
+            }
             self.held.set(Some(cx.waker().clone()));
         }
         holds
@@ -266,6 +271,12 @@ impl Activity {
     /// Whether the client has had all answers, each whole, and can be told something else.
     pub fn is_settled(&self) -> bool {
         self.is_settled.get()
+    }
+
+    /// Ready when a client that has ended its side turns out to be gone.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut watch = self.reset_watch.borrow_mut();
+        watch.as_mut().map_or(Poll::Pending, |watch| watch.poll(cx))
     }
 
     fn state(&self) -> State {
@@ -344,6 +355,7 @@ impl ClientTimeout {
         }
         let allowed = match now.0 {
             State::Busy => return Poll::Pending,
+            State::HalfClosed if self.activity.poll_gone(cx).is_ready() => return Poll::Ready(()),
             State::HalfClosed => self.limits.termination.min(self.activity.idle()),
             State::Header => self.limits.header,
             State::Stalled | State::Idle => self.activity.idle(),

@@ -12,7 +12,10 @@ use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use crate::proxy::{http::h2_frames::TargetFragments, net::coalesce};
+use crate::proxy::{
+    http::h2_frames::TargetFragments,
+    net::{coalesce, relay::RelayStream},
+};
 
 /// A client's stream that tells its [`Activity`] what happens, and can give back what was read of
 /// it.
@@ -67,7 +70,7 @@ impl<T: AsyncWrite + Unpin> ObservedStream<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for ObservedStream<T> {
+impl<T: RelayStream> AsyncRead for ObservedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -81,7 +84,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for ObservedStream<T> {
         } else if !self.is_spoilt {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
             if buf.filled().len() == before {
-                return if self.activity.holds_end(cx) {
+                return if self.activity.holds_end(self.stream.carrier(), cx) {
                     Poll::Pending
                 } else {
                     Poll::Ready(Ok(()))

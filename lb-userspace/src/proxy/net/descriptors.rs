@@ -4,6 +4,7 @@
 //! has one from [`Descriptors::ceiling`] on is one too many, and nobody needs to count the others.
 
 use std::{
+    cell::Cell,
     io,
     net::TcpListener as StdListener,
     os::fd::{AsFd, AsRawFd, RawFd},
@@ -23,6 +24,20 @@ use crate::lack::{Lacks, Undone};
 const LOOK: Duration = Duration::from_millis(10);
 /// What each worker has open for itself, and may open at the same time as others.
 const WORKER: u64 = 6;
+
+thread_local! {
+    static CEILING: Cell<RawFd> = const { Cell::new(RawFd::MAX) };
+}
+
+/// What this thread opens beside connections is to have no number from `ceiling` on.
+pub(crate) fn stay_below(ceiling: RawFd) {
+    CEILING.set(ceiling);
+}
+
+/// Whether `descriptor` has none of those.
+pub(crate) fn is_below_ceiling(descriptor: &impl AsRawFd) -> bool {
+    descriptor.as_raw_fd() < CEILING.get()
+}
 
 /// Shared by all workers.
 pub(crate) struct Descriptors {

@@ -10,6 +10,7 @@ pub(crate) mod linger;
 pub(crate) mod listener;
 pub(crate) mod memory_purge;
 pub(crate) mod relay;
+pub(crate) mod reset_watch;
 pub(crate) mod splice;
 pub(crate) mod timer;
 pub(crate) mod waker;

@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::{
+    reset_watch::ResetWatch,
     splice::{Rest, Splice},
     timer::LazyTimer,
 };
@@ -117,12 +118,22 @@ async fn move_both<C: RelayStream, B: RelayStream>(
 ) -> io::Result<()> {
     let mut timer = LazyTimer::default();
     let mut moved = Instant::now();
+    let mut reset_watch: Option<Option<ResetWatch>> = None;
     poll_fn(|cx| {
         let before = (to_backend.state(), to_client.state());
         let up = to_backend.poll(cx, client, backend)?;
         let down = to_client.poll(cx, backend, client)?;
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
+        }
+        if up.is_ready() {
+            // It awaits the rest of the answer, or is gone.
+            let watch = reset_watch
+                .get_or_insert_with(|| client.carrier().and_then(ResetWatch::new))
+                .as_mut();
+            if watch.is_some_and(|watch| watch.poll(cx).is_ready()) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
         }
         if before != (to_backend.state(), to_client.state()) {
             moved = Instant::now();

@@ -2,9 +2,9 @@
 //! kernel fills with pages of the one and sends from there to the other.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::OwnedFd,
     task::{Context, Poll, ready},
 };
 
@@ -14,6 +14,8 @@ use nix::{
     unistd::pipe2,
 };
 use tokio::{io::Interest, net::TcpStream};
+
+use super::descriptors::is_below_ceiling;
 
 /// What a pipe is asked to hold. A user's default limit is as much; where it is less, it is less.
 const CAPACITY: usize = 1 << 20;
@@ -26,12 +28,6 @@ const WORTH: usize = 16 * 1024;
 
 thread_local! {
     static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
-    static CEILING: Cell<RawFd> = const { Cell::new(RawFd::MAX) };
-}
-
-/// No pipe of this thread has a number from `ceiling` on.
-pub(crate) fn stay_below(ceiling: RawFd) {
-    CEILING.set(ceiling);
 }
 
 struct Pipe {
@@ -47,7 +43,7 @@ impl Pipe {
             return Ok(pipe);
         }
         let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-        if read.as_raw_fd().max(write.as_raw_fd()) >= CEILING.get() {
+        if ![&read, &write].into_iter().all(is_below_ceiling) {
             return Err(Errno::EMFILE.into());
         }
         let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(CAPACITY as i32));

@@ -21,7 +21,7 @@ use super::{
     worker::{SharedState, Worker},
 };
 use crate::lack::Undone;
-use crate::proxy::net::{drain::Phase, memory_purge, splice};
+use crate::proxy::net::{descriptors, drain::Phase, memory_purge};
 
 /// Serves `listener` on the calling thread until `phase` says [`Phase::Cut`], or
 /// [`Phase::Draining`] and no connection is left.
@@ -30,7 +30,7 @@ pub(crate) fn run(
     shared: SharedState,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    splice::stay_below(shared.descriptors.ceiling);
+    descriptors::stay_below(shared.descriptors.ceiling);
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {

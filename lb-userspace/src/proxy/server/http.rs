@@ -185,7 +185,7 @@ enum Ended {
 /// Serves HTTP/2 on a stream of which `ahead` was read already.
 pub(crate) async fn serve2<S>(client: Rc<Client>, stream: S, ahead: Bytes)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: RelayStream + 'static,
 {
     let activity = Activity::http2(client.worker.names.clone(), client.idle);
     let sections = Sections::new(client.worker.settings.max_header_size);

@@ -35,6 +35,7 @@ use crate::proxy::{
         host::{self, Authority},
         preface,
     },
+    net::relay::RelayStream,
     server::{
         postgres::message::{CancelKey, KeyScan, Start, parse_start},
         proxy_protocol::receive::parse,
@@ -242,6 +243,8 @@ impl AsyncRead for Parts<'_> {
         Poll::Ready(Ok(()))
     }
 }
+
+impl RelayStream for tokio::io::Join<Parts<'_>, tokio::io::Sink> {}
 
 /// What is said of each request that hyper finds in `text`, which arrives in parts.
 async fn watched(text: &str, size: usize) -> Vec<Result<(), Fault>> {

@@ -2,6 +2,7 @@
 
 mod draining;
 mod extended_connect;
+mod half_closed;
 mod postgres;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
