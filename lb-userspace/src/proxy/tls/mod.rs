@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod client_cert;
+pub(crate) mod client_hello;
 pub(crate) mod handshake_stats;
 pub(crate) mod hostname_map;
 pub(crate) mod plaintext;

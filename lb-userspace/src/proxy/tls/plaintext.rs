@@ -26,15 +26,19 @@ const REASON: &[u8] = b"this port speaks TLS";
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const GOAWAY: [u8; 17] = [0, 0, 8 + REASON.len() as u8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12];
 
-/// Whether the client's first byte is none of TLS, but of a word such as a request begins with.
-pub(crate) async fn speaks(stream: &TcpStream) -> io::Result<bool> {
-    let mut first = [0];
-    Ok(stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase())
+/// Whether a client that begins so speaks no TLS, but a word such as a request begins with.
+pub(crate) fn is_begun(first: &[u8]) -> bool {
+    first.first().is_some_and(u8::is_ascii_uppercase)
 }
 
-/// Answers a request, and ends the connection. What is no request after all gets no answer.
-pub(crate) async fn refuse(mut stream: TcpStream, names: &HeaderNames) -> io::Result<()> {
-    let answer = match read(&mut stream).await? {
+/// Answers a request, of which `begun` was read already, and ends the connection. What is no
+/// request after all gets no answer.
+pub(crate) async fn refuse(
+    mut stream: TcpStream,
+    begun: Vec<u8>,
+    names: &HeaderNames,
+) -> io::Result<()> {
+    let answer = match read(&mut stream, begun).await? {
         Spoken::Http1 => fault::to_bytes(Fault::PlainHttp.answer(names, Version::HTTP_11)),
         Spoken::Http2 => [&SETTINGS[..], &GOAWAY, REASON].concat(),
         Spoken::Other => return Ok(()),
@@ -51,26 +55,32 @@ enum Spoken {
 }
 
 /// A request's header section, so that closing does not reset the answer away.
-async fn read(stream: &mut TcpStream) -> io::Result<Spoken> {
-    let mut read = Vec::with_capacity(1024);
+async fn read(stream: &mut TcpStream, mut read: Vec<u8>) -> io::Result<Spoken> {
+    let mut is_over = false;
     loop {
-        let is_over = stream.read_buf(&mut read).await? == 0;
-        match preface::classify(&read) {
-            Some(true) => return Ok(Spoken::Http2),
-            None if !is_over => continue,
-            _ => {}
+        match classify(&read, is_over) {
+            Some(spoken) => return Ok(spoken),
+            None => is_over = stream.read_buf(&mut read).await? == 0,
         }
-        let line = read.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        if line.len() == read.len() {
-            // The request line is not whole yet.
-            if is_over || read.len() > LONGEST {
-                return Ok(Spoken::Other);
-            }
-        } else if !is_request_line(line) {
-            return Ok(Spoken::Other);
-        } else if is_over || read.len() > LONGEST || is_whole(&read) {
-            return Ok(Spoken::Http1);
-        }
+    }
+}
+
+/// What a client speaks that began with `read`. `None`: there is to be more of it.
+fn classify(read: &[u8], is_over: bool) -> Option<Spoken> {
+    match preface::classify(read) {
+        Some(true) => return Some(Spoken::Http2),
+        None if !is_over => return None,
+        _ => {}
+    }
+    let is_enough = is_over || read.len() > LONGEST;
+    let line = read.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    if line.len() == read.len() {
+        // The request line is not whole yet.
+        is_enough.then_some(Spoken::Other)
+    } else if !is_request_line(line) {
+        Some(Spoken::Other)
+    } else {
+        (is_enough || is_whole(read)).then_some(Spoken::Http1)
     }
 }
 

@@ -5,18 +5,18 @@ use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     server::{
-        Acceptor, ClientHello, NoServerSessionStorage, WebPkiClientVerifier,
-        danger::ClientCertVerifier,
+        ClientHello, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier,
     },
     version,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{
     certificates::{
         CertificateError, CertificateStore, Resolver, SelfSigned, Subject, provider, read_chain,
     },
+    client_hello::{self, Hello},
     handshake_stats::{HandshakeFailure, HandshakeStats},
     plaintext,
     session_tickets::Tickets,
@@ -211,14 +211,19 @@ pub(crate) async fn accept<S: TlsSite>(
     names: &HeaderNames,
 ) -> io::Result<(SecuredStream, S)> {
     let handshake = handshakes.begin();
-    // What is wrong with the stream shows again.
-    let is_plain = plaintext::speaks(&stream).await.unwrap_or(false);
-    if is_plain {
-        handshake.fail(HandshakeFailure::NotTls);
-        plaintext::refuse(stream, names).await?;
-        return Err(io::Error::other("plain text where TLS is expected"));
-    }
-    match shake(stream, find, address).await {
+    let start = match client_hello::read(stream).await {
+        Ok(Hello::Tls(start)) => start,
+        Ok(Hello::Plain(stream, begun)) => {
+            handshake.fail(HandshakeFailure::NotTls);
+            plaintext::refuse(stream, begun, names).await?;
+            return Err(io::Error::other("plain text where TLS is expected"));
+        }
+        Err(error) => {
+            handshake.fail(HandshakeFailure::classify(&error));
+            return Err(error);
+        }
+    };
+    match shake(start, find, address).await {
         Ok(accepted) => {
             handshake.complete();
             Ok(accepted)
@@ -231,13 +236,11 @@ pub(crate) async fn accept<S: TlsSite>(
 }
 
 async fn shake<S: TlsSite>(
-    stream: TcpStream,
+    mut start: StartHandshake<TcpStream>,
     find: impl FnOnce(Option<&str>) -> Option<S>,
     address: IpAddr,
 ) -> Result<(SecuredStream, S), (HandshakeFailure, io::Error)> {
     let classified = |error| (HandshakeFailure::classify(&error), error);
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream);
-    let mut start = start.await.map_err(classified)?;
     let hello = start.client_hello();
     let found = find(hello.server_name()).and_then(|site| {
         let config = site.terminator()?.config(&hello, address, &site)?;
