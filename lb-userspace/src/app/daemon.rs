@@ -21,17 +21,17 @@ use super::{
     assembly,
     draining::{self, Draining, Moment},
     explaining,
-    following::Heard,
-    listing::{self, Names},
+    following::HostChanges,
+    listing::{self, ServiceNames},
     notes::Notes,
     proxy_start,
     repairs::Repairs,
-    report::{Report, Reported},
-    signals::{Order as Signal, Signals},
+    report::{Reported, StatusReport},
+    signals::{SignalOrder, Signals},
     sources::Sources,
-    steering::Steering,
+    steering::Reconciler,
     sweeping::{self, Swept},
-    tracing::{self, Step},
+    tracing::{self, TraceStep},
     uplinks::Uplinks,
 };
 use crate::{
@@ -65,12 +65,12 @@ pub(super) struct Daemon {
     pub(super) announcing: Announcing,
     pub(super) answers: Answers,
     pub(super) watch: HostWatch,
-    pub(super) heard: Heard,
+    pub(super) heard: HostChanges,
     pub(super) repairs: Repairs,
     pub(super) notes: Notes,
     pub(super) uplinks: Uplinks,
     pub(super) fleet: Fleet,
-    pub(super) steering: Steering,
+    pub(super) steering: Reconciler,
     pub(super) sources: Sources,
     pub(super) draining: Draining,
     pub(super) signals: Signals,
@@ -82,7 +82,7 @@ pub(super) struct Daemon {
     /// Servers that left the configuration and have flows.
     pub(super) leavers: Arc<ArcSwap<Vec<Leaver>>>,
     /// Of a trace.
-    pub(super) steps: (mpsc::Sender<Step>, mpsc::Receiver<Step>),
+    pub(super) steps: (mpsc::Sender<TraceStep>, mpsc::Receiver<TraceStep>),
     pub(super) started: Instant,
 }
 
@@ -140,7 +140,7 @@ impl Daemon {
         orders: Orders,
         tasks: &mut JoinSet<()>,
     ) {
-        let report = Report {
+        let report = StatusReport {
             started: self.started,
             interfaces: self.uplinks.shown(),
             services: Reported::all(&self.fleet, &self.steering.slots),
@@ -176,8 +176,8 @@ impl Daemon {
             let (due, host_due) = (self.due(), self.host_due());
             select! {
                 order = self.signals.order() => match order {
-                    Signal::Stop => return,
-                    Signal::Reload => warn!("cannot reload yet: restart lb to apply a changed configuration"),
+                    SignalOrder::Stop => return,
+                    SignalOrder::Reload => warn!("cannot reload yet: restart lb to apply a changed configuration"),
                 },
                 Some(transition) = transitions.recv() => {
                     assembly::note(&self.fleet, &transition);
@@ -270,13 +270,13 @@ impl Daemon {
     }
 
     /// A trace begins or ends.
-    fn trace(&mut self, step: Step) {
+    fn trace(&mut self, step: TraceStep) {
         match step {
-            Step::Begin(tracer, begun) => {
+            TraceStep::Begin(tracer, begun) => {
                 let done = self.kernel.trace(Some(tracer));
                 let _ = begun.send(done.map_err(|error| format!("cannot trace: {error}")));
             }
-            Step::End => self.end_trace(),
+            TraceStep::End => self.end_trace(),
         }
     }
 
@@ -286,8 +286,8 @@ impl Daemon {
         }
     }
 
-    fn names(&self) -> Names {
-        Names::of(&self.fleet, &self.steering.slots)
+    fn names(&self) -> ServiceNames {
+        ServiceNames::of(&self.fleet, &self.steering.slots)
     }
 
     /// For the next daemon, which does without where this fails.

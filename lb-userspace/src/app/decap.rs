@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{
     privilege,
-    signals::{Order, Signals},
+    signals::{SignalOrder, Signals},
 };
 use crate::{datapath::Decap, host::LocalAddresses, settings::XdpMode};
 
@@ -56,7 +56,7 @@ async fn run(options: &DecapOptions) -> anyhow::Result<()> {
         select! {
             order = signals.order() => {
                 report(&decap)?;
-                if order == Order::Stop {
+                if order == SignalOrder::Stop {
                     return Ok(());
                 }
             }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tokio::time::sleep;
 
 use crate::{
-    health::{Finder, Way, Wrap},
+    health::{Finder, TunnelRoute, Wrap},
     host::{HostError, Surroundings},
     service::{Forwarding, Service},
     settings::Encap,
@@ -46,7 +46,7 @@ async fn find(
     encap: &Encap,
     announced: &[IpAddr],
     (server, vip, forwarding): (IpAddr, IpAddr, Forwarding),
-) -> Result<Option<Way>, HostError> {
+) -> Result<Option<TunnelRoute>, HostError> {
     let way = here.way_to(server).await?;
     let source = if vip.is_ipv4() == server.is_ipv4() {
         Some(way.source)
@@ -84,7 +84,7 @@ async fn find(
         }
         Forwarding::Gue => Wrap::Udp { port: encap.gue_port },
     };
-    Ok(Some(Way { source, wrap }))
+    Ok(Some(TunnelRoute { source, wrap }))
 }
 
 fn is_link_local(address: IpAddr) -> bool {

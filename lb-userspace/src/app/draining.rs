@@ -10,7 +10,7 @@ use std::{
 
 use tracing::info;
 
-use super::notes::{Drained, Member};
+use super::notes::{DrainNote, NotedServer};
 use crate::{
     admin::Drain,
     control::{Departure, Leaver},
@@ -22,9 +22,9 @@ use crate::{
 pub(super) struct Draining {
     deadlines: Vec<Deadline>,
     /// All who drain.
-    noted: BTreeMap<Member, Drained>,
+    noted: BTreeMap<NotedServer, DrainNote>,
     /// Those who left the configuration and have flows.
-    left: BTreeMap<Member, Drained>,
+    left: BTreeMap<NotedServer, DrainNote>,
 }
 
 struct Deadline {
@@ -63,9 +63,9 @@ impl Draining {
     /// Those that drain by configuration, and by orders that an earlier daemon noted. Their time
     /// has run on; who is past it is expelled already. What the configuration does not know any
     /// more may still have flows: see [`follow`](Self::follow).
-    pub(super) fn resume(fleet: &Fleet, noted: Vec<Drained>, now: Moment) -> Self {
+    pub(super) fn resume(fleet: &Fleet, noted: Vec<DrainNote>, now: Moment) -> Self {
         let noted = noted.into_iter().map(|it| ((it.service.clone(), it.server), it));
-        let mut before: BTreeMap<Member, Drained> = noted.collect();
+        let mut before: BTreeMap<NotedServer, DrainNote> = noted.collect();
         let mut draining = Self::default();
         for running in &fleet.services {
             for backend in &running.backends {
@@ -75,7 +75,7 @@ impl Draining {
                     // An order does not outlive that its server left.
                     (Some(before), false) if before.left || !before.ordered => continue,
                     (Some(before), _) => {
-                        Drained { ordered: before.ordered && !before.left, left: false, ..before }
+                        DrainNote { ordered: before.ordered && !before.left, left: false, ..before }
                     }
                     (_, true) => drained(&member, now),
                     (_, false) => continue,
@@ -105,7 +105,7 @@ impl Draining {
                 changed = true;
                 let until = until.map(|at| at.saturating_duration_since(now.instant));
                 info!(%service, %server, ?until, "left the configuration; its flows go on");
-                Drained { left: true, ..drained(&member, now) }
+                DrainNote { left: true, ..drained(&member, now) }
             });
             self.left.insert(member, drained);
         }
@@ -116,7 +116,7 @@ impl Draining {
     }
 
     /// For the next daemon.
-    pub(super) fn noted(&self) -> Vec<Drained> {
+    pub(super) fn noted(&self) -> Vec<DrainNote> {
         self.noted.values().chain(self.left.values()).cloned().collect()
     }
 
@@ -142,7 +142,7 @@ impl Draining {
         backend.set_expelled(false);
         let member = (order.service.clone(), order.server);
         let drained =
-            Drained { ordered: true, deadline_ms: order.deadline_ms, ..drained(&member, now) };
+            DrainNote { ordered: true, deadline_ms: order.deadline_ms, ..drained(&member, now) };
         self.set(running, backend, (!order.undo).then_some(drained), now);
         running.touch();
         let (service, server) = (&running.service.name, order.server);
@@ -179,7 +179,7 @@ impl Draining {
         &mut self,
         running: &Arc<RunningService>,
         backend: &Arc<Backend>,
-        drained: Option<Drained>,
+        drained: Option<DrainNote>,
         now: Moment,
     ) {
         self.deadlines.retain(|other| !Arc::ptr_eq(&other.backend, backend));
@@ -199,7 +199,7 @@ impl Draining {
 /// When a server left the configuration, if it has: those that earlier daemons knew to drain do so
 /// since then, others from now on.
 pub(super) fn departure(
-    noted: &[Drained],
+    noted: &[DrainNote],
     service: &str,
     server: SocketAddr,
     now: Moment,
@@ -213,8 +213,8 @@ pub(super) fn departure(
 }
 
 /// By configuration, from `now` on.
-fn drained((service, server): &Member, now: Moment) -> Drained {
-    Drained {
+fn drained((service, server): &NotedServer, now: Moment) -> DrainNote {
+    DrainNote {
         service: service.clone(),
         server: *server,
         since_ms: now.unix_ms(),
@@ -371,14 +371,14 @@ load_balancer.servers = [
         let (fleet, now) = (fleet(), Moment::now());
         let member = |server: &str| ("raw".to_owned(), server.parse().unwrap());
         let configured = drained(&member("10.0.0.1:80"), now);
-        let gone = Drained { ordered: true, ..drained(&member("10.0.0.9:80"), now) };
+        let gone = DrainNote { ordered: true, ..drained(&member("10.0.0.9:80"), now) };
         let mut draining = Draining::resume(&fleet, vec![configured.clone(), gone], now);
         assert_eq!(draining.noted().len(), 2, "it may have flows");
         assert!(draining.follow(&[], now), "it has none");
         let noted = draining.noted();
         assert_eq!(noted.len(), 1, "{noted:?}");
         assert!(fleet.services[0].backends[0].is_open());
-        let ordered = Drained { ordered: true, ..configured };
+        let ordered = DrainNote { ordered: true, ..configured };
         Draining::resume(&fleet, vec![ordered], now);
         assert!(!fleet.services[0].backends[0].is_open());
     }

@@ -14,11 +14,11 @@ use lb_common::{
 
 use super::{
     advice,
-    listing::{Names, backend, mode_name, socket, source},
+    listing::{ServiceNames, backend, mode_name, socket, source},
 };
 use crate::{
     admin::{DecisionStatus, Explanation, FlowKnown, Leaves, Question, Transport},
-    datapath::{Explained, Leaving, Probe, Watcher, echo, interface_name},
+    datapath::{Explained, Leaving, ProbeFrame, Watcher, echo, interface_name},
 };
 
 /// Runs a packet through the loaded program and says what comes of it. Blocks.
@@ -28,7 +28,7 @@ use crate::{
 /// The question makes no sense, in words for the operator.
 pub(super) fn explain(
     watcher: &Watcher,
-    names: &Names,
+    names: &ServiceNames,
     question: &Question,
     interface: &str,
 ) -> Result<Explanation, String> {
@@ -46,8 +46,8 @@ pub(super) fn explain(
         Transport::Udp => UDP,
         Transport::Icmp => echo(&from),
     };
-    let probe = Probe { from, to, protocol, flags: flags.into(), size };
-    let smallest = Probe { size: 0, ..probe }.frame().len() - L3;
+    let probe = ProbeFrame { from, to, protocol, flags: flags.into(), size };
+    let smallest = ProbeFrame { size: 0, ..probe }.frame().len() - L3;
     if (1..smallest).contains(&size) {
         let protocol = question.protocol.name();
         return Err(format!(
@@ -80,7 +80,7 @@ pub(super) fn warn(explanation: Explanation, troubles: &BTreeMap<IpAddr, Arc<str
     Explanation { warning: trouble.map(ToString::to_string), ..explanation }
 }
 
-fn key(probe: &Probe) -> FlowKey {
+fn key(probe: &ProbeFrame) -> FlowKey {
     use lb_common::abi::Address;
     FlowKey {
         src: Address::of(probe.from.ip()),
@@ -121,7 +121,11 @@ pub(super) fn traced_key(decision: &Decision) -> Option<FlowKey> {
 }
 
 /// A decision about the packet with `key`.
-pub(super) fn status(decision: &Decision, key: Option<&FlowKey>, names: &Names) -> DecisionStatus {
+pub(super) fn status(
+    decision: &Decision,
+    key: Option<&FlowKey>,
+    names: &ServiceNames,
+) -> DecisionStatus {
     let flow = key.and_then(|key| flow(decision, key));
     let known = known(decision, flow);
     let is_new = known == FlowKnown::New;
@@ -160,7 +164,7 @@ fn services(
     decision: &Decision,
     key: Option<&FlowKey>,
     flow: Option<&Flow>,
-    names: &Names,
+    names: &ServiceNames,
 ) -> Vec<String> {
     let steered = decision.met & met::VIP != 0 && decision.path == path::STEER;
     let id = flow.map(|flow| flow.service).or(steered.then_some(decision.service));
@@ -224,9 +228,9 @@ mod tests {
     use super::*;
     use crate::{control::StableIds, fleet::Fleet, tables::Capacity};
 
-    fn names() -> Names {
+    fn names() -> ServiceNames {
         let capacity = Capacity { services: 1, backends: 1, loads: 1, rings: 0 };
-        Names::of(&Fleet::default(), &StableIds::new(capacity))
+        ServiceNames::of(&Fleet::default(), &StableIds::new(capacity))
     }
 
     #[test]

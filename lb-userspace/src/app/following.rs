@@ -9,7 +9,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{assembly, daemon::Daemon, repairs::Kind};
+use super::{assembly, daemon::Daemon, repairs::RepairKind};
 use crate::{
     datapath::Damage,
     host::{Changes, HostError, Interface},
@@ -22,13 +22,13 @@ const QUICK: Duration = Duration::from_millis(100);
 const STEADY: Duration = Duration::from_secs(1);
 
 /// What the kernel told of and is still to be looked at.
-pub(super) struct Heard {
+pub(super) struct HostChanges {
     changes: Changes,
     quick: Instant,
     steady: Instant,
 }
 
-impl Heard {
+impl HostChanges {
     pub(super) fn new(now: Instant) -> Self {
         Self { changes: Changes::default(), quick: now, steady: now }
     }
@@ -179,7 +179,7 @@ impl Daemon {
         }
         if self.host.restored_neighbours() > 0 {
             let done = Ok::<_, HostError>(());
-            self.repairs.note(Kind::Neighbour, "next hops", done, Instant::now());
+            self.repairs.note(RepairKind::Neighbour, "next hops", done, Instant::now());
         }
         Ok(())
     }
@@ -197,9 +197,11 @@ impl Daemon {
     pub(super) fn guard(&mut self) {
         for damage in self.kernel.damage() {
             let kind = match damage {
-                Damage::Program { .. } => Kind::Program,
-                Damage::Listeners => Kind::Listeners,
-                Damage::MapName(_) | Damage::LinkName(_) | Damage::ListenersName(_) => Kind::Pin,
+                Damage::Program { .. } => RepairKind::Program,
+                Damage::Listeners => RepairKind::Listeners,
+                Damage::MapName(_) | Damage::LinkName(_) | Damage::ListenersName(_) => {
+                    RepairKind::Pin
+                }
             };
             let (thing, now) = (damage.to_string(), Instant::now());
             if self.repairs.is_due(kind, &thing, now) {
@@ -213,11 +215,11 @@ impl Daemon {
     async fn mend_routes(&mut self) -> anyhow::Result<()> {
         for address in self.host.lost_addresses().await? {
             let (thing, now) = (address.to_string(), Instant::now());
-            if self.repairs.is_due(Kind::Route, &thing, now) {
+            if self.repairs.is_due(RepairKind::Route, &thing, now) {
                 match self.host.restore_address(address).await {
                     // An interface had it until now.
                     Ok(false) => {}
-                    done => self.repairs.note(Kind::Route, &thing, done.map(drop), now),
+                    done => self.repairs.note(RepairKind::Route, &thing, done.map(drop), now),
                 }
             }
         }
@@ -227,9 +229,9 @@ impl Daemon {
     fn mend_settings(&mut self) -> anyhow::Result<()> {
         for (key, value) in self.host.lost_settings()? {
             let now = Instant::now();
-            if self.repairs.is_due(Kind::Setting, &key, now) {
+            if self.repairs.is_due(RepairKind::Setting, &key, now) {
                 let done = self.host.restore_setting(&key, &value);
-                self.repairs.note(Kind::Setting, &key, done, now);
+                self.repairs.note(RepairKind::Setting, &key, done, now);
             }
         }
         Ok(())
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn seldom_things_are_looked_at_soon_and_busy_ones_once_a_second() {
         let start = Instant::now();
-        let mut heard = Heard::new(start);
+        let mut heard = HostChanges::new(start);
         assert_eq!(heard.due(), None);
         let none = Changes::default();
         let (local, routes) =

@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Of services.
-pub(super) struct Names {
+pub(super) struct ServiceNames {
     /// By their index in the kernel's tables.
     steered: HashMap<u32, Arc<str>>,
     services: Vec<Arc<Service>>,
 }
 
-impl Names {
+impl ServiceNames {
     pub(super) fn of(fleet: &Fleet, slots: &StableIds) -> Self {
         let ids = slots.services().map(|(name, id)| (id, name.clone()));
         let services = fleet.services.iter().map(|running| running.service.clone());
@@ -70,7 +70,7 @@ impl Names {
 }
 
 /// The flows that the operator asks for.
-pub(super) fn list(table: &FlowTable, names: &Names, query: &FlowQuery) -> FlowList {
+pub(super) fn list(table: &FlowTable, names: &ServiceNames, query: &FlowQuery) -> FlowList {
     let now = clock::now();
     let wanted = table.iter().filter(|(part, slot, flow)| {
         let traits = traits(flow, names, Some(state(*part, *slot)));
@@ -120,7 +120,11 @@ impl PartialEq for Listed {
 impl Eq for Listed {}
 
 /// What a selector looks at.
-pub(super) fn traits<'a>(flow: &Flow, names: &'a Names, state: Option<FlowState>) -> Traits<'a> {
+pub(super) fn traits<'a>(
+    flow: &Flow,
+    names: &'a ServiceNames,
+    state: Option<FlowState>,
+) -> Traits<'a> {
     Traits {
         client: Some(socket(flow.client, flow.client_port)),
         vip: Some(socket(flow.vip, flow.vip_port)),
@@ -140,7 +144,7 @@ pub(super) fn state(part: Part, slot: Slot) -> FlowState {
     }
 }
 
-fn status(part: Part, slot: Slot, flow: &Flow, names: &Names, now: u64) -> FlowStatus {
+fn status(part: Part, slot: Slot, flow: &Flow, names: &ServiceNames, now: u64) -> FlowStatus {
     let millis = |then: u64| now.saturating_sub(then) / 1_000_000;
     FlowStatus {
         protocol: Transport::of(flow.protocol).unwrap_or(Transport::Tcp),

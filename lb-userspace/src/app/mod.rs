@@ -42,11 +42,11 @@ use self::{
     answers::Answers,
     daemon::{Daemon, Handles},
     draining::{Draining, Moment},
-    following::Heard,
+    following::HostChanges,
     repairs::Repairs,
     signals::Signals,
     sources::Sources,
-    steering::Steering,
+    steering::Reconciler,
     sweeping::Swept,
     uplinks::Uplinks,
 };
@@ -118,7 +118,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let (load, notes) = (datapath.load, Notes::new(&config.node.state_dir, datapath.maps));
     let (swept, sweeps) = watch::channel(Swept::default());
     let (noted, now) = (notes.drains(), Moment::now());
-    let mut steering = Steering::resume(
+    let mut steering = Reconciler::resume(
         datapath.tables,
         load.clone(),
         Ledger::new(notes.clone()),
@@ -138,7 +138,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         announcing,
         answers: Answers::default(),
         watch,
-        heard: Heard::new(started),
+        heard: HostChanges::new(started),
         repairs: Repairs::default(),
         notes,
         uplinks,

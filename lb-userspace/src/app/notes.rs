@@ -16,7 +16,7 @@ const DOWN: &str = "down.json";
 const DRAINS: &str = "drains.json";
 
 /// A server of the service with this name.
-pub(super) type Member = (String, SocketAddr);
+pub(super) type NotedServer = (String, SocketAddr);
 
 #[derive(Clone)]
 pub struct Notes {
@@ -35,7 +35,7 @@ struct Note<T> {
 
 /// A server that drains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Drained {
+pub(super) struct DrainNote {
     pub(super) service: String,
     pub(super) server: SocketAddr,
     /// When that began, in ms of Unix time: it goes on while no daemon runs.
@@ -65,20 +65,20 @@ impl Notes {
     }
 
     /// The servers that did not pass their checks.
-    pub(super) fn down(&self) -> BTreeSet<Member> {
+    pub(super) fn down(&self) -> BTreeSet<NotedServer> {
         self.read(DOWN).unwrap_or_default()
     }
 
-    pub(super) fn write_down(&self, down: &BTreeSet<Member>) -> anyhow::Result<()> {
+    pub(super) fn write_down(&self, down: &BTreeSet<NotedServer>) -> anyhow::Result<()> {
         self.write(DOWN, down)
     }
 
     /// Who drains. It is the operator's word, whatever became of the maps.
-    pub(super) fn drains(&self) -> Vec<Drained> {
+    pub(super) fn drains(&self) -> Vec<DrainNote> {
         self.read_file(DRAINS).unwrap_or_default()
     }
 
-    pub(super) fn write_drains(&self, drains: &[Drained]) -> anyhow::Result<()> {
+    pub(super) fn write_drains(&self, drains: &[DrainNote]) -> anyhow::Result<()> {
         self.write_file(DRAINS, &drains)
     }
 
@@ -156,7 +156,7 @@ mod tests {
         about(&[1, 2]).write_down(&down).unwrap();
         assert_eq!(about(&[2, 3]).down(), down, "one map goes on");
         assert!(about(&[3, 4]).down().is_empty());
-        let drained = Drained {
+        let drained = DrainNote {
             service: "web".to_owned(),
             server: SocketAddr::from(([10, 0, 0, 1], 80)),
             since_ms: 5,

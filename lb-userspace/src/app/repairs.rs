@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(600);
 const FIGHT: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum RepairKind {
     /// What makes an announced address local.
     Route,
     /// A sysctl.
@@ -42,7 +42,7 @@ pub(super) enum Kind {
     Pin,
 }
 
-impl Kind {
+impl RepairKind {
     const ALL: [Self; 6] =
         [Self::Route, Self::Setting, Self::Neighbour, Self::Program, Self::Listeners, Self::Pin];
 
@@ -71,12 +71,12 @@ impl Kind {
 
 /// Repairs by kind, for `lb status`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts(Arc<[AtomicU64; Kind::ALL.len()]>);
+pub(super) struct Counts(Arc<[AtomicU64; RepairKind::ALL.len()]>);
 
 impl Counts {
     pub(super) fn shown(&self) -> Vec<Repaired> {
-        let counts = Kind::ALL.iter().zip(self.0.iter());
-        let shown = |(kind, count): (&Kind, &AtomicU64)| Repaired {
+        let counts = RepairKind::ALL.iter().zip(self.0.iter());
+        let shown = |(kind, count): (&RepairKind, &AtomicU64)| Repaired {
             what: kind.name().to_owned(),
             count: count.load(Ordering::Relaxed),
         };
@@ -86,7 +86,7 @@ impl Counts {
 
 #[derive(Default)]
 pub(super) struct Repairs {
-    cases: BTreeMap<(Kind, String), Case>,
+    cases: BTreeMap<(RepairKind, String), Case>,
     counts: Counts,
 }
 
@@ -105,7 +105,7 @@ impl Repairs {
     }
 
     /// Whether a thing that was found undone is to be put right now.
-    pub(super) fn is_due(&mut self, kind: Kind, thing: &str, now: Instant) -> bool {
+    pub(super) fn is_due(&mut self, kind: RepairKind, thing: &str, now: Instant) -> bool {
         let Some(case) = self.cases.get_mut(&(kind, thing.to_owned())) else {
             return true;
         };
@@ -116,7 +116,7 @@ impl Repairs {
     /// What became of a repair.
     pub(super) fn note(
         &mut self,
-        kind: Kind,
+        kind: RepairKind,
         thing: &str,
         done: Result<(), impl Display>,
         now: Instant,
@@ -178,16 +178,16 @@ mod tests {
         for pause in [0, 1, 2, 4, 8, 16, 16] {
             if pause > 0 {
                 let early = now + SECOND * pause - Duration::from_millis(1);
-                assert!(!repairs.is_due(Kind::Route, "203.0.113.1", early), "{pause}");
+                assert!(!repairs.is_due(RepairKind::Route, "203.0.113.1", early), "{pause}");
                 assert_eq!(repairs.next(), Some(now + SECOND * pause));
             }
             now += SECOND * pause;
-            assert!(repairs.is_due(Kind::Route, "203.0.113.1", now), "{pause}");
+            assert!(repairs.is_due(RepairKind::Route, "203.0.113.1", now), "{pause}");
             assert_eq!(repairs.next(), None);
-            repairs.note(Kind::Route, "203.0.113.1", Ok::<_, String>(()), now);
+            repairs.note(RepairKind::Route, "203.0.113.1", Ok::<_, String>(()), now);
         }
-        assert!(repairs.is_due(Kind::Route, "203.0.113.2", now), "another thing");
-        assert!(repairs.is_due(Kind::Setting, "203.0.113.1", now), "another kind");
+        assert!(repairs.is_due(RepairKind::Route, "203.0.113.2", now), "another thing");
+        assert!(repairs.is_due(RepairKind::Setting, "203.0.113.1", now), "another kind");
         let counted = repairs.counts().shown();
         assert_eq!(counted.iter().map(|it| it.count).collect::<Vec<_>>(), [7, 0, 0, 0, 0, 0]);
     }
@@ -196,13 +196,13 @@ mod tests {
     fn after_a_quiet_time_it_begins_anew_and_failures_do_not_count() {
         let (mut repairs, start) = (Repairs::default(), Instant::now());
         for time in 0..5 {
-            repairs.note(Kind::Setting, "x", Err("read-only"), start + SECOND * time);
+            repairs.note(RepairKind::Setting, "x", Err("read-only"), start + SECOND * time);
         }
-        assert_eq!(repairs.counts().shown()[Kind::Setting as usize].count, 0);
+        assert_eq!(repairs.counts().shown()[RepairKind::Setting as usize].count, 0);
         let later = start + QUIET + SECOND * 5;
-        assert!(repairs.is_due(Kind::Setting, "x", later));
-        repairs.note(Kind::Setting, "x", Ok::<_, String>(()), later);
-        assert!(!repairs.is_due(Kind::Setting, "x", later + SECOND / 2));
-        assert!(repairs.is_due(Kind::Setting, "x", later + SECOND));
+        assert!(repairs.is_due(RepairKind::Setting, "x", later));
+        repairs.note(RepairKind::Setting, "x", Ok::<_, String>(()), later);
+        assert!(!repairs.is_due(RepairKind::Setting, "x", later + SECOND / 2));
+        assert!(repairs.is_due(RepairKind::Setting, "x", later + SECOND));
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Where the daemon's numbers stand.
-pub(super) struct Report {
+pub(super) struct StatusReport {
     pub(super) started: Instant,
     pub(super) interfaces: Shown,
     pub(super) services: Vec<Reported>,
@@ -70,7 +70,7 @@ impl Reported {
     }
 }
 
-impl Report {
+impl StatusReport {
     /// # Errors
     ///
     /// The kernel's counters cannot be read.
@@ -250,7 +250,7 @@ impl Report {
     }
 }
 
-impl Report {
+impl StatusReport {
     /// `None`: its packets need none, or it is not reached now.
     fn source_ports(&self, service: &Service, backend: &Backend) -> Option<SourcePorts> {
         let needs = is_nat(service);

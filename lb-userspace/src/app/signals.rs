@@ -15,7 +15,7 @@ pub(super) struct Signals {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum SignalOrder {
     /// SIGTERM, or SIGINT by Ctrl-C.
     Stop,
     /// SIGHUP.
@@ -31,16 +31,16 @@ impl Signals {
         })
     }
 
-    pub(super) async fn order(&mut self) -> Order {
+    pub(super) async fn order(&mut self) -> SignalOrder {
         select! {
-            _ = self.terminate.recv() => Order::Stop,
-            _ = self.interrupt.recv() => Order::Stop,
-            _ = self.hangup.recv() => Order::Reload,
+            _ = self.terminate.recv() => SignalOrder::Stop,
+            _ = self.interrupt.recv() => SignalOrder::Stop,
+            _ = self.hangup.recv() => SignalOrder::Reload,
         }
     }
 
     /// Returns at the next order to stop.
     pub(super) async fn stop(&mut self) {
-        while self.order().await != Order::Stop {}
+        while self.order().await != SignalOrder::Stop {}
     }
 }

@@ -17,9 +17,9 @@ use tracing::{debug, info, warn};
 use super::{ledger::Ledger, resizing, sources::Sources, sweeping::Swept};
 use crate::{
     control::{self, Circumstances, Departure, Desired, Index, Leaver, StableIds},
-    datapath::{self, DatapathError, Declared, Heard, Lifetimes},
+    datapath::{self, DatapathError, Declared, Lifetimes, ServerAnswers},
     fleet::Fleet,
-    host::{Interface, Stack, Vlan, stacks},
+    host::{Interface, InterfaceStack, Vlan, stacks},
     load::{Load, LoadSlot},
     service::{Path, Port},
     settings::{AnswerNeighbours, Config, Encap, FlowTimeouts, Geography, Node},
@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_millis(50);
 /// to open a flow to it.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
-pub(super) struct Steering {
+pub(super) struct Reconciler {
     pub(super) slots: StableIds,
     tables: datapath::Tables,
     desired: Desired,
@@ -55,7 +55,7 @@ pub(super) struct Steering {
     settled: Instant,
 }
 
-impl Steering {
+impl Reconciler {
     /// Goes on with what the tables hold: nothing that stays as it is is written again, and
     /// everything keeps its index. `departure`: when a server left, if it has.
     ///
@@ -129,7 +129,7 @@ impl Steering {
     }
 
     /// What the server of a load slot has answered, as the last sweep saw it.
-    pub(super) fn heard(&self, slot: LoadSlot) -> Heard {
+    pub(super) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
         self.swept.borrow().heard(slot)
     }
 
@@ -144,7 +144,7 @@ impl Steering {
     ///
     /// There are more of them than the table has room for.
     pub(super) fn set_vlans(&mut self, interfaces: &[Interface]) -> Result<(), DatapathError> {
-        for Stack { index, name, ground, tags } in stacks(interfaces) {
+        for InterfaceStack { index, name, ground, tags } in stacks(interfaces) {
             let tag = |vlan: &Vlan| vlan.id | if vlan.service_tag { SERVICE_TAG } else { 0 };
             match &tags[..] {
                 [outer] => self.tables.set_vlan(index, ground, [tag(outer), 0])?,

@@ -7,7 +7,7 @@ use tracing::{debug, error};
 
 use crate::{
     control::Index,
-    datapath::{Heard, Named, Population, Sample, Sweep, Sweeper, clock},
+    datapath::{Named, Population, Sample, ServerAnswers, Sweep, Sweeper, clock},
     load::LoadSlot,
     service::Protocol,
 };
@@ -24,7 +24,7 @@ pub(super) struct Swept {
     named: Named,
     pub(super) sample: Sample,
     /// By load slot.
-    heard: Vec<Heard>,
+    heard: Vec<ServerAnswers>,
     ports: Vec<[u64; 2]>,
     /// `None`: there was none yet.
     began: Option<Instant>,
@@ -32,7 +32,7 @@ pub(super) struct Swept {
 
 impl Swept {
     /// What the server of a load slot has answered.
-    pub(super) fn heard(&self, slot: LoadSlot) -> Heard {
+    pub(super) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
         self.heard.get(slot.0 as usize).copied().unwrap_or_default()
     }
 

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     explaining::{status, traced_key},
-    listing::Names,
+    listing::ServiceNames,
 };
 use crate::{
     admin::{
@@ -31,7 +31,7 @@ const LINES: usize = 256;
 const BEAT: Duration = Duration::from_secs(1);
 
 /// What a trace asks of the event loop, which has the interfaces.
-pub(super) enum Step {
+pub(super) enum TraceStep {
     /// Put the program in the place of the balancer.
     Begin(Tracer, oneshot::Sender<Result<(), String>>),
     /// Put the balancer back.
@@ -43,9 +43,9 @@ pub(super) type Asker = Asked<TraceQuery, mpsc::Receiver<TraceLine>>;
 /// Traces until the asker leaves.
 pub(super) async fn trace(
     watcher: Arc<Watcher>,
-    names: Names,
+    names: ServiceNames,
     asked: Asker,
-    steps: mpsc::Sender<Step>,
+    steps: mpsc::Sender<TraceStep>,
 ) {
     let Asked { what: query, done } = asked;
     if let Err(error) = names.check(&query.selector) {
@@ -68,7 +68,7 @@ pub(super) async fn trace(
         Err(error) => return drop(done.send(Err(format!("cannot trace: {error:#}")))),
     };
     let (begun, ready) = oneshot::channel();
-    let sent = steps.send(Step::Begin(tracer, begun)).await;
+    let sent = steps.send(TraceStep::Begin(tracer, begun)).await;
     let ready = match sent {
         Ok(()) => ready.await.unwrap_or_else(|_| Err("the daemon is ending".to_owned())),
         Err(_) => Err("the daemon is ending".to_owned()),
@@ -83,7 +83,7 @@ pub(super) async fn trace(
         }
         Err(error) => drop(done.send(Err(error))),
     }
-    let _ = steps.send(Step::End).await;
+    let _ = steps.send(TraceStep::End).await;
     if let Some(events) = events {
         watcher.give_back(events);
     }
@@ -91,7 +91,7 @@ pub(super) async fn trace(
 
 async fn tell(
     events: Option<Events>,
-    names: &Names,
+    names: &ServiceNames,
     selector: &Selector,
     lines: &mpsc::Sender<TraceLine>,
 ) -> Option<Events> {

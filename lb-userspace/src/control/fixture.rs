@@ -84,7 +84,7 @@ pub(crate) struct World {
     pub(crate) revision: u64,
     pub(crate) desired: Desired,
     pub(crate) actual: ActualTables,
-    pub(crate) kernel: Kernel,
+    pub(crate) kernel: FakeKernel,
     pub(crate) now: Instant,
 }
 
@@ -100,7 +100,7 @@ impl World {
             revision: 1,
             desired: Desired::default(),
             actual: ActualTables::new(RINGS),
-            kernel: Kernel::default(),
+            kernel: FakeKernel::default(),
             now: Instant::now(),
         }
     }
@@ -170,7 +170,7 @@ impl World {
 
 /// What the kernel program would find.
 #[derive(Default)]
-pub(crate) struct Kernel {
+pub(crate) struct FakeKernel {
     pub(crate) addresses: BTreeMap<Address, u32>,
     pub(crate) lists: HashMap<ListKey, u32>,
     pub(crate) vips: BTreeMap<VipKey, Vip>,
@@ -183,7 +183,7 @@ pub(crate) struct Kernel {
     pub(crate) statuses: BTreeMap<u32, u32>,
 }
 
-impl Kernel {
+impl FakeKernel {
     fn apply(&mut self, command: &Command) {
         match command.clone() {
             Command::SetBackend { id, backend } => drop(self.backends.insert(id, backend)),

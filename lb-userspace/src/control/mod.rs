@@ -34,7 +34,7 @@ pub use self::{
     ports::prefixes,
     retiring::{Departure, Leaver},
     rings::{
-        maglev::{Member, SLOTS_PER_MEMBER, USUAL as USUAL_RING, populate},
+        maglev::{RingMember, SLOTS_PER_MEMBER, USUAL as USUAL_RING, populate},
         resized::{Resized, resized},
     },
 };

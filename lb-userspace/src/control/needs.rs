@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     family::Family,
-    rings::{maglev::Member, spec::Recipe},
+    rings::{maglev::RingMember, spec::Recipe},
 };
 use crate::{
     service::{Server, Service},
@@ -37,7 +37,7 @@ fn recipe(service: &Service, family: Family, size: Option<u32>) -> Recipe {
     let fits = |server: &&Server| is_tunnel || Family::of(server.address.ip()) == family;
     let servers = service.pool.servers.iter().filter(fits);
     let member =
-        |server: &Server| Member { server: server.address, weight: server.weight, up: true };
+        |server: &Server| RingMember { server: server.address, weight: server.weight, up: true };
     let members = servers.map(member).collect();
     Recipe { strategy: steering.strategy, size, members, ids: Vec::new(), farther: Vec::new() }
 }

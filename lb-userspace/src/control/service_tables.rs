@@ -14,7 +14,7 @@ use super::{
     family::Family,
     ids::stable_ids::StableIds,
     ports::prefixes,
-    rings::{maglev::Member, regions, spec::Recipe},
+    rings::{maglev::RingMember, regions, spec::Recipe},
 };
 use crate::{
     fleet::{Backend, RunningService},
@@ -174,7 +174,7 @@ impl Kitchen<'_> {
             steering.forwarding.is_tunnel() || Family::of(backend.server.address.ip()) == family
         };
         let backends = running.backends.iter().zip(ids).filter(|(backend, _)| fits(backend));
-        let member = |backend: &Backend| Member {
+        let member = |backend: &Backend| RingMember {
             server: backend.server.address,
             weight: backend.server.weight,
             up: backend.is_open() && self.sources.contains_key(&backend.server.address.ip()),

@@ -17,7 +17,7 @@ use lb_common::{
 };
 
 use super::{
-    bpf::{error::DatapathError, ifindex, typed_map::Table},
+    bpf::{error::DatapathError, ifindex, typed_map::TypedMap},
     maps::counters::per_cpu,
     program::{
         attachment::{self, Attachment},
@@ -31,7 +31,7 @@ use crate::settings::XdpMode;
 pub struct Decap {
     ebpf: Ebpf,
     attached: Vec<Attachment>,
-    local: Table<Address, u32>,
+    local: TypedMap<Address, u32>,
     known: BTreeSet<IpAddr>,
     outcomes: PerCpuArray<MapData, u64>,
 }
@@ -51,7 +51,7 @@ impl Decap {
         let mut ebpf = loader.load(image::DECAP).map_err(DatapathError::load)?;
         xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(names::PROGRAM, error))?;
         welcome(&mut ebpf, from)?;
-        let local = Table::open(take_map(&mut ebpf, names::LOCAL)?, names::LOCAL)?;
+        let local = TypedMap::open(take_map(&mut ebpf, names::LOCAL)?, names::LOCAL)?;
         let outcomes = per_cpu(take_map(&mut ebpf, names::OUTCOMES)?, names::OUTCOMES)?;
         Ok(Self { ebpf, attached: Vec::new(), local, known: BTreeSet::new(), outcomes })
     }

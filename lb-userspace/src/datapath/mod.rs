@@ -13,17 +13,17 @@ mod program;
 pub use self::{
     bpf::{clock, error::DatapathError, ifindex::interface_name},
     decap::Decap,
-    explain::{Events, Explained, Leaving, Probe, Tracer, Watcher, echo},
+    explain::{Events, Explained, Leaving, ProbeFrame, Tracer, Watcher, echo},
     flows::{
         client_sample::Sample,
         flow_table::FlowTable,
         lifetimes::Lifetimes,
         referenced_ids::Named,
-        sweeper::{Heard, Population, Sweep, Sweeper},
+        sweeper::{Population, ServerAnswers, Sweep, Sweeper},
     },
     ingress::ingress_interface,
     maps::{
-        counters::{Counters, Evictions, Verdicts},
+        counters::{Counters, Evictions, VerdictCounts},
         declared_ports::Declared,
         kernel_tables::Tables,
     },

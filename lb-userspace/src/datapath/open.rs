@@ -17,14 +17,14 @@ use super::{
         kernel_tables::Tables,
     },
     persist::{
-        adoption::{self, Fate, Plan},
+        adoption::{self, AdoptionPlan, Fate},
         load_share,
         pins::Pins,
         seed,
     },
     program::{
         image::OBJECT,
-        kernel::{Kernel, Names},
+        kernel::{Kernel, PinnedNames},
         load::{self, DatapathConfig, take_map},
     },
 };
@@ -107,8 +107,8 @@ impl Datapath {
         let load = Load::counted(words, permits);
         load.settle();
         let left = pins.xdp();
-        let maps = plans.into_iter().map(|Plan { name, .. }| name).collect();
-        let names = Names { pins, left, unnamed, maps, named: Vec::new(), taken_over: false };
+        let maps = plans.into_iter().map(|AdoptionPlan { name, .. }| name).collect();
+        let names = PinnedNames { pins, left, unnamed, maps, named: Vec::new(), taken_over: false };
         Ok(Self { maps: numbers, ..Self::assemble(ebpf, seed, load, timeouts, Some(names))? })
     }
 
@@ -117,7 +117,7 @@ impl Datapath {
         seed: [u64; 2],
         load: Load,
         timeouts: FlowTimeouts,
-        names: Option<Names>,
+        names: Option<PinnedNames>,
     ) -> Result<Self, DatapathError> {
         let flows = Arc::new(FlowTable::open(&mut ebpf, seed)?);
         let opened = take_map(&mut ebpf, maps::OPENED)?;

@@ -14,4 +14,4 @@ pub use h2c::Prefaces;
 pub use monitor::{Means, Monitor, Transition};
 pub use probe::{CheckTarget, probe};
 pub use state::Health;
-pub use tunnel::{Finder, Way, Wrap};
+pub use tunnel::{Finder, TunnelRoute, Wrap};

@@ -40,7 +40,7 @@ pub struct Vlan {
 
 /// A VLAN device down to an interface that is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stack {
+pub struct InterfaceStack {
     pub index: u32,
     pub name: String,
     /// What it all stands on, by index.
@@ -51,7 +51,7 @@ pub struct Stack {
 
 /// Every VLAN device among `interfaces`, with all its tags.
 #[must_use]
-pub fn stacks(interfaces: &[Interface]) -> Vec<Stack> {
+pub fn stacks(interfaces: &[Interface]) -> Vec<InterfaceStack> {
     let by_index = |index| interfaces.iter().find(|interface| interface.index == index);
     let stack = |interface: &Interface| {
         let mut vlan = interface.vlan?;
@@ -65,7 +65,7 @@ pub fn stacks(interfaces: &[Interface]) -> Vec<Stack> {
             vlan = below;
         }
         let name = interface.name.clone();
-        Some(Stack { index: interface.index, name, ground: vlan.parent, tags })
+        Some(InterfaceStack { index: interface.index, name, ground: vlan.parent, tags })
     };
     interfaces.iter().filter_map(stack).collect()
 }

@@ -15,7 +15,7 @@ use super::{
 
 /// The answer of `ip route get`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct SourceRoute {
     /// Index of the interface.
     pub interface: u32,
     /// The gateway, or the destination itself on a directly connected network. An IPv4
@@ -31,7 +31,7 @@ impl Host {
     /// # Errors
     ///
     /// There is no route, or it ends on this host.
-    pub async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
+    pub async fn way_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
         self.netlink.way_to(to).await
     }
 
@@ -46,7 +46,7 @@ impl Host {
 }
 
 impl Netlink {
-    pub(crate) async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
+    pub(crate) async fn way_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
         let routes = self.routes(query(to)).await.map_err(|error| match errno(&error) {
             // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {
@@ -76,7 +76,7 @@ fn query(to: IpAddr) -> RouteMessage {
     route(header, vec![RouteAttribute::Destination(to.into())])
 }
 
-fn read(route: &RouteMessage, to: IpAddr) -> Option<Way> {
+fn read(route: &RouteMessage, to: IpAddr) -> Option<SourceRoute> {
     let (mut interface, mut next_hop, mut source) = (None, to, None);
     for attribute in &route.attributes {
         match attribute {
@@ -88,7 +88,7 @@ fn read(route: &RouteMessage, to: IpAddr) -> Option<Way> {
             _ => {}
         }
     }
-    Some(Way { interface: interface?, next_hop, source: source? })
+    Some(SourceRoute { interface: interface?, next_hop, source: source? })
 }
 
 fn address(address: &RouteAddress) -> Option<IpAddr> {

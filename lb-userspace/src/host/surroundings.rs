@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{
     addresses::LocalAddress, error::HostError, interfaces::Interface, neighbours::entry::Hop,
-    netlink::Netlink, source_route::Way,
+    netlink::Netlink, source_route::SourceRoute,
 };
 
 /// Asks the network namespace of the thread that opened it. Needs no privilege.
@@ -41,7 +41,7 @@ impl Surroundings {
     /// # Errors
     ///
     /// There is no route, or it ends on this host.
-    pub async fn way_to(&self, to: IpAddr) -> Result<Way, HostError> {
+    pub async fn way_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
         self.netlink.way_to(to).await
     }
 

@@ -9,7 +9,6 @@ mod names;
 mod pool;
 mod port;
 mod quic;
-mod redirect;
 mod splitmix;
 mod steering;
 mod strategy;
@@ -22,9 +21,8 @@ pub use self::{
     health_check::{HealthCheck, Probe},
     limits::{Concurrency, ConcurrencyKind, Queue, ServiceLimits},
     pool::{Pool, Server},
-    port::{Handler, HttpOptions, Opening, Path, Port, ProxyProtocol},
+    port::{Handler, HttpOptions, Opening, Path, Port, ProxyProtocol, Redirect},
     quic::default_server_id,
-    redirect::Redirect,
     splitmix::mix,
     steering::{
         Access, Affinity, FlowTimeouts, Forwarding, Limits, MssClamp, OnBackendDown, Quic, Rate,

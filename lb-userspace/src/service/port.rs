@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU16, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use super::{redirect::Redirect, tls::TlsOptions};
+use super::tls::TlsOptions;
 
 /// Who carries a connection from client to backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,4 +136,19 @@ pub enum ProxyProtocol {
     V1,
     /// Binary; says more where the client came by TLS.
     V2,
+}
+
+/// Where requests by http are sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// 301, 302, 307 or 308. Default 301.
+    pub status: u16,
+    /// Where https is. `None`: where the service has it, or 443.
+    pub port: Option<NonZeroU16>,
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self { status: 301, port: None }
+    }
 }

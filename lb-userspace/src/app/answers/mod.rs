@@ -14,7 +14,7 @@ use tokio::runtime;
 use tracing::{info, warn};
 
 use crate::{
-    datapath::Heard,
+    datapath::ServerAnswers,
     fleet::{Backend, Fleet, RunningService},
     host::{HostError, Interface, Surroundings, passes},
     service::{Forwarding, Protocol, Service},
@@ -51,10 +51,14 @@ impl Answers {
     }
 
     /// Takes in what flows have seen, and says what is new.
-    pub(super) fn follow_flows(&mut self, fleet: &Fleet, heard: impl Fn(&Backend) -> Heard) {
+    pub(super) fn follow_flows(
+        &mut self,
+        fleet: &Fleet,
+        heard: impl Fn(&Backend) -> ServerAnswers,
+    ) {
         let mut now = self.elsewhere.clone();
         for (running, backend) in nat_backends(fleet) {
-            let Heard { answered, unanswered } = heard(backend);
+            let ServerAnswers { answered, unanswered } = heard(backend);
             if answered == 0 && unanswered > 0 && backend.is_up() {
                 let server = backend.server.address;
                 let is_checked = running.service.pool.health_check.is_some();

@@ -35,7 +35,7 @@ fn what_comes_in_where_nobody_looks_is_told() {
     ] {
         let (fleet, mut answers) = (fleet(forwarding), Answers::default());
         answers.follow_routes(&fleet, |_| Some(2), &interfaces, &|it| it.name == watched);
-        answers.follow_flows(&fleet, |_| Heard::default());
+        answers.follow_flows(&fleet, |_| ServerAnswers::default());
         let said = troubles(&answers);
         assert_eq!(said.contains("answers of server 10.0.0.1 come in by `down`"), told, "{said}");
         assert_eq!(said.is_empty(), !told);
@@ -46,7 +46,7 @@ fn what_comes_in_where_nobody_looks_is_told() {
 fn a_server_that_never_answers_is_told_until_it_does() {
     let (nat, mut answers) = (fleet(Forwarding::Nat), Answers::default());
     let mut after = |fleet: &Fleet, answered, unanswered| {
-        answers.follow_flows(fleet, |_| Heard { answered, unanswered });
+        answers.follow_flows(fleet, |_| ServerAnswers { answered, unanswered });
         troubles(&answers).contains("10.0.0.1:80 has answered no connection")
     };
     assert!(!after(&nat, 0, 0), "nobody asked");

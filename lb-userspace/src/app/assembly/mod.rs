@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use super::notes::Member;
+use super::notes::NotedServer;
 use crate::{
     control::{self, StableIds},
     fleet::{Backend, Fleet, RunningService},
@@ -36,14 +36,14 @@ fn start(
 
 /// Servers that did not pass their checks when an earlier daemon ended begin as it saw them: a
 /// restart brings nobody back. Where there are no checks any more, nobody is down.
-pub(super) fn resume_health(fleet: &Fleet, down: &BTreeSet<Member>) {
+pub(super) fn resume_health(fleet: &Fleet, down: &BTreeSet<NotedServer>) {
     for (running, backend) in checked(fleet) {
         backend.set_up(!down.contains(&member(running, backend)));
     }
 }
 
 /// The servers that do not pass their checks.
-pub(super) fn down(fleet: &Fleet) -> BTreeSet<Member> {
+pub(super) fn down(fleet: &Fleet) -> BTreeSet<NotedServer> {
     let down = checked(fleet).filter(|(_, backend)| !backend.is_up());
     down.map(|(running, backend)| member(running, backend)).collect()
 }
@@ -54,7 +54,7 @@ fn checked(fleet: &Fleet) -> impl Iterator<Item = (&RunningService, &Backend)> {
     checked.flat_map(|running| running.backends.iter().map(move |backend| (running, &**backend)))
 }
 
-fn member(running: &RunningService, backend: &Backend) -> Member {
+fn member(running: &RunningService, backend: &Backend) -> NotedServer {
     (running.service.name.to_string(), backend.server.address)
 }
 

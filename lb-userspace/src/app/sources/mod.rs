@@ -12,9 +12,9 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
-use self::pool::Pool;
+use self::pool::SourcePool;
 use crate::{
-    host::{Host, HostError, LocalAddress, Way, next_batch},
+    host::{Host, HostError, LocalAddress, SourceRoute, next_batch},
     settings::{Node, SourceAddresses},
     tables::Source,
 };
@@ -34,9 +34,9 @@ pub(super) struct Sources {
     pub(super) shown: Room,
     /// Changes whenever `known` does.
     pub(super) revision: u64,
-    pub(super) pool: Pool,
+    pub(super) pool: SourcePool,
     /// What routing says.
-    pub(super) ways: HashMap<IpAddr, Way>,
+    pub(super) ways: HashMap<IpAddr, SourceRoute>,
     /// Servers without one, and why, as last reported.
     lost: BTreeMap<IpAddr, String>,
     /// Wanted addresses that the host does not have, as last reported.
@@ -54,7 +54,7 @@ impl Sources {
             known: HashMap::new(),
             shown: Room::default(),
             revision: 0,
-            pool: Pool::default(),
+            pool: SourcePool::default(),
             ways: HashMap::new(),
             lost: BTreeMap::new(),
             missing: BTreeSet::new(),
@@ -111,7 +111,12 @@ impl Sources {
     }
 
     /// `None`: none of those that are wanted is there now.
-    fn choose(&mut self, server: IpAddr, way: &Way, locals: &[LocalAddress]) -> Option<Source> {
+    fn choose(
+        &mut self,
+        server: IpAddr,
+        way: &SourceRoute,
+        locals: &[LocalAddress],
+    ) -> Option<Source> {
         let mut several = match &self.wanted {
             SourceAddresses::Routing => vec![way.source],
             SourceAddresses::Interface => neighbours(way, locals, &self.announced),
@@ -186,7 +191,11 @@ const NONE_HERE: &str = "this host has none of the `source_addresses` of its fam
 
 /// Those on the interface that the way leaves by. What routing would use is not among them where
 /// somebody said otherwise in the route: then it is that one alone.
-fn neighbours(way: &Way, locals: &[LocalAddress], announced: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+fn neighbours(
+    way: &SourceRoute,
+    locals: &[LocalAddress],
+    announced: &BTreeSet<IpAddr>,
+) -> Vec<IpAddr> {
     let there = locals.iter().filter(|local| {
         local.interface == way.interface
             && local.may_share

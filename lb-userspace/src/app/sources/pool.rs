@@ -9,9 +9,9 @@ pub(in crate::app) const MOST: usize = 64;
 
 /// What SOURCE_POOL holds. What was placed once stays: packets may look there at any time.
 #[derive(Default)]
-pub(in crate::app) struct Pool(Vec<IpAddr>);
+pub(in crate::app) struct SourcePool(Vec<IpAddr>);
 
-impl Pool {
+impl SourcePool {
     /// Where these stand, one after the other. `None`: there is no more room, after many changes.
     pub(super) fn place(&mut self, several: &[IpAddr]) -> Option<u32> {
         let found = self.0.windows(several.len()).position(|window| window == several);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config;
 
-const WAY: Way = Way {
+const WAY: SourceRoute = SourceRoute {
     interface: 2,
     next_hop: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11)),
     source: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
@@ -40,7 +40,7 @@ fn placed(sources: &Sources, source: Source) -> Vec<IpAddr> {
     }
 }
 
-fn chosen(node: &str, server: &str, way: &Way) -> Option<Vec<IpAddr>> {
+fn chosen(node: &str, server: &str, way: &SourceRoute) -> Option<Vec<IpAddr>> {
     let mut sources = sources(node);
     let source = sources.choose(ip(server), way, &locals())?;
     assert_eq!(source.ends, 100 * source.count);
@@ -57,7 +57,7 @@ fn all_that_are_next_to_the_server_take_turns() {
     let node = "source_addresses = 'interface'";
     let both = ["10.0.0.1", "10.0.0.2"].map(ip).to_vec();
     assert_eq!(chosen(node, "10.0.0.11", &WAY), Some(both));
-    let said = Way { source: ip("10.9.0.1"), ..WAY };
+    let said = SourceRoute { source: ip("10.9.0.1"), ..WAY };
     assert_eq!(chosen(node, "10.0.0.11", &said), Some(vec![ip("10.9.0.1")]));
 }
 
@@ -67,13 +67,13 @@ fn those_that_are_named_take_turns_while_they_are_here() {
     let here = ["10.9.0.1", "10.0.0.4"].map(ip).to_vec();
     assert_eq!(chosen(node, "10.0.0.11", &WAY), Some(here));
     assert_eq!(chosen("source_addresses = ['10.0.0.77']", "10.0.0.11", &WAY), None);
-    let v6 = Way { source: ip("fd00::1"), next_hop: ip("fd00::11"), ..WAY };
+    let v6 = SourceRoute { source: ip("fd00::1"), next_hop: ip("fd00::11"), ..WAY };
     assert_eq!(chosen(node, "fd00::11", &v6), Some(vec![ip("fd00::1")]), "by routing");
 }
 
 #[test]
 fn the_same_addresses_have_one_place_until_there_is_none() {
-    let mut pool = Pool::default();
+    let mut pool = SourcePool::default();
     let addresses = |n: u8| [ip("10.0.0.1"), [10, 0, 1, n].into()];
     assert_eq!(pool.place(&addresses(1)), Some(0));
     assert_eq!(pool.place(&addresses(2)), Some(2));

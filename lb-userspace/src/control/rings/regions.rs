@@ -1,22 +1,22 @@
 //! Which region new flows go to, and which when that one is full.
 
 use super::{
-    maglev::Member,
-    spec::{FARTHER, Region},
+    maglev::RingMember,
+    spec::{FARTHER, FartherRegion},
 };
 
 /// Takes all out of the ring, as if they were down, but the nearest that are there. Answers the regions
 /// behind these, nearest first.
 ///
 /// A member stands between its rank, which is lower where it is nearer, and its id.
-pub(crate) fn part(members: &mut [(u16, Member, u32)]) -> Vec<Region> {
-    let is_there = |member: &Member| member.up && member.weight > 0;
+pub(crate) fn part(members: &mut [(u16, RingMember, u32)]) -> Vec<FartherRegion> {
+    let is_there = |member: &RingMember| member.up && member.weight > 0;
     let there = members.iter().filter(|(_, member, _)| is_there(member));
     let mut ranks: Vec<u16> = there.map(|(rank, ..)| *rank).collect();
     ranks.sort_unstable();
     ranks.dedup();
     let Some((&nearest, behind)) = ranks.split_first() else { return Vec::new() };
-    let mut farther = vec![Region::default(); behind.len().min(FARTHER)];
+    let mut farther = vec![FartherRegion::default(); behind.len().min(FARTHER)];
     for (rank, member, id) in members.iter_mut().filter(|(rank, ..)| *rank != nearest) {
         if is_there(member) {
             let place = behind.partition_point(|it| it < rank);
@@ -33,11 +33,11 @@ pub(crate) fn part(members: &mut [(u16, Member, u32)]) -> Vec<Region> {
 mod tests {
     use super::*;
 
-    fn member(rank: u16, id: u32, weight: u16, up: bool) -> (u16, Member, u32) {
-        (rank, Member { server: ([10, 0, 0, id as u8], 80).into(), weight, up }, id)
+    fn member(rank: u16, id: u32, weight: u16, up: bool) -> (u16, RingMember, u32) {
+        (rank, RingMember { server: ([10, 0, 0, id as u8], 80).into(), weight, up }, id)
     }
 
-    fn up(members: &[(u16, Member, u32)]) -> Vec<u32> {
+    fn up(members: &[(u16, RingMember, u32)]) -> Vec<u32> {
         members.iter().filter(|member| member.1.up).map(|member| member.2).collect()
     }
 
@@ -53,8 +53,10 @@ mod tests {
         ];
         let farther = part(&mut members);
         assert_eq!(up(&members), [3], "of the nearest, one has no weight and one is down");
-        let region =
-            |weights: &[u16], ids: &[u32]| Region { weights: weights.into(), ids: ids.into() };
+        let region = |weights: &[u16], ids: &[u32]| FartherRegion {
+            weights: weights.into(),
+            ids: ids.into(),
+        };
         assert_eq!(farther, [region(&[5, 6], &[0, 5]), region(&[7], &[4])]);
     }
 

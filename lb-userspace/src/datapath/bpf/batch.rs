@@ -12,7 +12,7 @@ use aya::Pod;
 use super::{
     error::DatapathError,
     sys::{self, Batch, Cmd},
-    typed_map::Table,
+    typed_map::TypedMap,
 };
 
 /// Entries asked for at once: 0.5 MiB of flows.
@@ -20,7 +20,7 @@ const ROOM: usize = 4096;
 
 /// A walk over all entries of a [`Table`].
 pub struct Walk<'a, K, V> {
-    table: &'a Table<K, V>,
+    table: &'a TypedMap<K, V>,
     keys: Vec<K>,
     values: Vec<V>,
     /// Where the kernel goes on. A hash map wants four bytes of it.
@@ -35,7 +35,7 @@ enum State {
     End,
 }
 
-impl<K: Pod, V: Pod> Table<K, V> {
+impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// Starts at the first entry.
     #[must_use]
     pub fn walk(&self) -> Walk<'_, K, V> {
@@ -86,7 +86,7 @@ impl<K: Pod, V: Pod> Walk<'_, K, V> {
             ..Batch::default()
         };
         // SAFETY: keys and values have room for `count` elements of the sizes that
-        // Table::open compared, and both cursors are the four bytes a hash map uses.
+        // TypedMap::open compared, and both cursors are the four bytes a hash map uses.
         let done = unsafe { sys::bpf(Cmd::LookupBatch, &mut attr) };
         let errno = done.as_ref().err().map_or(0, errno);
         self.state = match errno {

@@ -25,7 +25,7 @@ const BPF_LINK_TYPE_XDP: u32 = 6;
 
 /// Where a link leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum LinkTarget {
     /// An interface by its index; 0 once it is gone.
     Interface(u32),
     /// A network namespace by its inode; 0 once it is gone.
@@ -107,7 +107,7 @@ impl Link {
         unsafe { sys::bpf(Cmd::LinkDetach, &mut attr) }
     }
 
-    pub(crate) fn target(&self) -> io::Result<Target> {
+    pub(crate) fn target(&self) -> io::Result<LinkTarget> {
         /// The beginning of `struct bpf_link_info`, with the first word of the part that the type
         /// decides about.
         #[repr(C)]
@@ -130,9 +130,9 @@ impl Link {
         // SAFETY: integers, all of them zero or written by the kernel.
         let info = unsafe { info.assume_init() };
         Ok(match info.kind {
-            BPF_LINK_TYPE_XDP => Target::Interface(info.target),
-            BPF_LINK_TYPE_NETNS => Target::Namespace(info.target),
-            _ => Target::Other,
+            BPF_LINK_TYPE_XDP => LinkTarget::Interface(info.target),
+            BPF_LINK_TYPE_NETNS => LinkTarget::Namespace(info.target),
+            _ => LinkTarget::Other,
         })
     }
 }

@@ -19,13 +19,13 @@ const ANY: u64 = 0;
 
 /// Typed handle to a hash map, an LPM trie whose keys begin with their length, or with `K = u32` to an array. All methods take `&self` and work
 /// beside the kernel program, which changes values in place.
-pub struct Table<K, V> {
+pub struct TypedMap<K, V> {
     map: MapData,
     name: &'static str,
     _types: PhantomData<fn(K) -> V>,
 }
 
-impl<K: Pod, V: Pod> Table<K, V> {
+impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// # Errors
     ///
     /// The map is of another kind, or its key or value of another size.

@@ -6,7 +6,7 @@ use lb_common::flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, TCP, UDP};
 
 /// A packet that somebody asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeFrame {
     pub from: SocketAddr,
     /// Of the same family.
     pub to: SocketAddr,
@@ -22,7 +22,7 @@ pub struct Probe {
 const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 const TTL: u8 = 64;
 
-impl Probe {
+impl ProbeFrame {
     /// The Ethernet frame.
     #[must_use]
     pub fn frame(&self) -> Vec<u8> {
@@ -208,7 +208,7 @@ mod tests {
             for (protocol, expected) in
                 [(TCP, Kind::Segment), (UDP, Kind::Segment), (echo(&from), Kind::Message)]
             {
-                let probe = Probe { from, to, protocol, flags: tcp_flags::SYN, size: 0 };
+                let probe = ProbeFrame { from, to, protocol, flags: tcp_flags::SYN, size: 0 };
                 let frame = probe.frame();
                 let (mut key, mut headers) = (FlowKey::unread(), Headers::unread());
                 let kind = parse(&Bytes(frame.clone()), &mut key, &mut headers);
@@ -219,7 +219,7 @@ mod tests {
                     assert_eq!((leaving.from, leaving.to), (from, to));
                     assert_eq!(u16::from_be_bytes(key.dst_port), 80);
                 }
-                let large = Probe { size: 1200, ..probe };
+                let large = ProbeFrame { size: 1200, ..probe };
                 assert_eq!(large.frame().len(), 14 + 1200);
             }
         }

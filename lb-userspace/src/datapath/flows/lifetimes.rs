@@ -12,13 +12,13 @@ use crate::settings::FlowTimeouts;
 /// what is set as it begins.
 #[derive(Clone)]
 pub struct Lifetimes {
-    table: Arc<ArcSwap<Table>>,
+    table: Arc<ArcSwap<LifetimeTable>>,
     declared: Arc<ArcSwapOption<Declared>>,
 }
 
 /// One lookup by index for each flow: a sweep asks for millions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Table {
+pub(crate) struct LifetimeTable {
     /// The node's first.
     kinds: Vec<Timeouts>,
     /// Index into `kinds`, by service id. Services beyond its end are as the node.
@@ -27,14 +27,14 @@ pub(crate) struct Table {
 
 impl Lifetimes {
     pub(crate) fn new(node: FlowTimeouts) -> Self {
-        let table = Arc::new(ArcSwap::from_pointee(Table::new(node, [])));
+        let table = Arc::new(ArcSwap::from_pointee(LifetimeTable::new(node, [])));
         Self { table, declared: Arc::default() }
     }
 
     /// From the next sweep on flows of `services`, indices into SERVICES, have these timeouts, and
     /// all others those of the node.
     pub fn set(&self, node: FlowTimeouts, services: impl IntoIterator<Item = (u32, FlowTimeouts)>) {
-        let table = Table::new(node, services);
+        let table = LifetimeTable::new(node, services);
         if **self.table.load() != table {
             self.table.store(Arc::new(table));
         }
@@ -54,12 +54,12 @@ impl Lifetimes {
         self.declared.store(None);
     }
 
-    pub(crate) fn table(&self) -> Arc<Table> {
+    pub(crate) fn table(&self) -> Arc<LifetimeTable> {
         self.table.load_full()
     }
 }
 
-impl Table {
+impl LifetimeTable {
     fn new(node: FlowTimeouts, services: impl IntoIterator<Item = (u32, FlowTimeouts)>) -> Self {
         let mut table = Self { kinds: vec![node.into()], of: Vec::new() };
         for (id, timeouts) in services {

@@ -23,7 +23,7 @@ use super::{
     count_drift::{DriftWatch, Observation},
     expiry::is_closed,
     flow_table::{FlowTable, exchange, name},
-    lifetimes::{Lifetimes, Table},
+    lifetimes::{LifetimeTable, Lifetimes},
     orphan_answers::Orphans,
     referenced_ids::Named,
 };
@@ -57,7 +57,7 @@ pub struct Sweeper {
 struct Spare {
     before: Vec<Option<u64>>,
     flows: Vec<u64>,
-    heard: Vec<Heard>,
+    heard: Vec<ServerAnswers>,
     ports: Vec<[u64; 2]>,
 }
 
@@ -75,7 +75,7 @@ pub struct Sweep {
     /// The flows of each load slot that count there.
     pub flows: Vec<u64>,
     /// What the server of each load slot has answered, of what goes to it by TCP and `nat`.
-    pub heard: Vec<Heard>,
+    pub heard: Vec<ServerAnswers>,
     /// The source ports that flows of each load slot have, closed ones too: TCP's and UDP's.
     pub ports: Vec<[u64; 2]>,
     /// What flows name, closed ones too.
@@ -86,7 +86,7 @@ pub struct Sweep {
 
 /// Connections to a server that are open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct ServerAnswers {
     /// Of which a packet of the server came by.
     pub answered: u64,
     /// Of which none did, in [`ANSWER`].
@@ -96,7 +96,7 @@ pub struct Heard {
 /// What a sweep goes by, and what it has found so far.
 struct Walk {
     now: u64,
-    lifetimes: Arc<Table>,
+    lifetimes: Arc<LifetimeTable>,
     /// Flows of nothing that it has end.
     declared: Option<Arc<Declared>>,
     undeclared: u64,
@@ -132,7 +132,7 @@ impl Sweeper {
     }
 
     /// Takes the lists of a sweep back that nobody reads any more.
-    pub fn reuse(&mut self, flows: Vec<u64>, heard: Vec<Heard>, ports: Vec<[u64; 2]>) {
+    pub fn reuse(&mut self, flows: Vec<u64>, heard: Vec<ServerAnswers>, ports: Vec<[u64; 2]>) {
         let before = mem::take(&mut self.spare.before);
         self.spare = Spare { before, flows, heard, ports };
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use lb_common::abi::{Backend, RING_WORDS, Ring, Service, status};
 
 use super::kernel_tables::Tables;
-use crate::datapath::bpf::{error::DatapathError, typed_map::Table};
+use crate::datapath::bpf::{error::DatapathError, typed_map::TypedMap};
 use crate::tables::{Capacity, Command};
 
 impl Tables {
@@ -85,7 +85,7 @@ impl Tables {
 }
 
 /// An array's are all there, in the order of their index.
-fn entries<K: aya::Pod, V: aya::Pod>(table: &Table<K, V>) -> Result<Vec<(K, V)>, DatapathError> {
+fn entries<K: aya::Pod, V: aya::Pod>(table: &TypedMap<K, V>) -> Result<Vec<(K, V)>, DatapathError> {
     let mut all = Vec::new();
     let mut walk = table.walk();
     while let Some(batch) = walk.next_batch()? {

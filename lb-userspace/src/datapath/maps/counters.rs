@@ -12,7 +12,7 @@ use crate::datapath::bpf::error::DatapathError;
 
 /// Frames since the datapath was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdicts {
+pub struct VerdictCounts {
     /// Not for an address of ours.
     pub pass: u64,
     /// Up the stack to the proxy.
@@ -24,7 +24,7 @@ pub struct Verdicts {
     drops: [u64; Reason::ALL.len()],
 }
 
-impl Verdicts {
+impl VerdictCounts {
     #[must_use]
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.drops[reason as usize]
@@ -71,13 +71,13 @@ impl Counters {
     /// # Errors
     ///
     /// The system call failed.
-    pub fn verdicts(&self) -> Result<Verdicts, DatapathError> {
+    pub fn verdicts(&self) -> Result<VerdictCounts, DatapathError> {
         let read = |index| sum(&self.verdicts, index, maps::COUNTERS);
         let mut drops = [0; Reason::ALL.len()];
         for &reason in Reason::ALL {
             drops[reason as usize] = read(counter::drop(reason))?;
         }
-        Ok(Verdicts {
+        Ok(VerdictCounts {
             pass: read(counter::PASS)?,
             proxy: read(counter::PROXY)?,
             steer: read(counter::STEER)?,

@@ -49,7 +49,7 @@ pub(crate) struct Shape {
 
 /// A map that the object has, and what becomes of the pinned one of that name.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub(crate) struct AdoptionPlan {
     pub(crate) name: String,
     pub(crate) fate: Fate,
 }
@@ -72,12 +72,12 @@ pub(crate) fn survey(
     elf: &[u8],
     pins: &Pins,
     config: &DatapathConfig,
-) -> Result<Vec<Plan>, DatapathError> {
+) -> Result<Vec<AdoptionPlan>, DatapathError> {
     let wanted = wanted(elf, config)?;
     let pinned = |(name, shape): (String, Shape)| {
         let found = pinned_shape(&pins.maps().join(&name));
         let fate = fate(&name, &shape, found);
-        Plan { name, fate }
+        AdoptionPlan { name, fate }
     };
     let plans = wanted.into_iter().map(pinned).collect();
     Ok(together(RING_TABLE, together(FLOW_TABLE, plans)))
@@ -140,21 +140,21 @@ fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> Fat
 }
 
 /// Whether the flow table goes on.
-pub(crate) fn keeps_flows(plans: &[Plan]) -> bool {
+pub(crate) fn keeps_flows(plans: &[AdoptionPlan]) -> bool {
     plans.iter().any(|plan| plan.name == maps::FLOWS && plan.fate == Fate::Kept)
 }
 
 /// Makes the flow table anew.
-pub(crate) fn replace_flows(plans: &mut [Plan], why: &str) {
+pub(crate) fn replace_flows(plans: &mut [AdoptionPlan], why: &str) {
     for plan in plans.iter_mut().filter(|plan| FLOW_TABLE.contains(&plan.name.as_str())) {
         plan.fate = Fate::Replaced(why.to_owned());
     }
 }
 
 /// A table of several maps goes on as a whole or not at all.
-fn together(table: &[&str], mut plans: Vec<Plan>) -> Vec<Plan> {
-    let is_part = |plan: &&mut Plan| table.contains(&plan.name.as_str());
-    let kept = |plan: &Plan| plan.fate == Fate::Kept;
+fn together(table: &[&str], mut plans: Vec<AdoptionPlan>) -> Vec<AdoptionPlan> {
+    let is_part = |plan: &&mut AdoptionPlan| table.contains(&plan.name.as_str());
+    let kept = |plan: &AdoptionPlan| plan.fate == Fate::Kept;
     let all = plans.iter_mut().filter(is_part).all(|plan| kept(plan));
     for plan in plans.iter_mut().filter(is_part).filter(|plan| !all && kept(plan)) {
         plan.fate = Fate::Replaced("another part of the same table cannot go on".to_owned());
@@ -163,7 +163,7 @@ fn together(table: &[&str], mut plans: Vec<Plan>) -> Vec<Plan> {
 }
 
 /// Tells the operator what will happen, before it does.
-pub(crate) fn announce(plans: &[Plan], pins: &Pins) {
+pub(crate) fn announce(plans: &[AdoptionPlan], pins: &Pins) {
     let path = pins.path().display();
     let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept).count();
     if kept > 0 {
@@ -174,7 +174,8 @@ pub(crate) fn announce(plans: &[Plan], pins: &Pins) {
             warn!(map = plan.name, why, "making this map anew");
         }
     }
-    let ends = |plan: &Plan| plan.name == maps::FLOWS && matches!(plan.fate, Fate::Replaced(_));
+    let ends =
+        |plan: &AdoptionPlan| plan.name == maps::FLOWS && matches!(plan.fate, Fate::Replaced(_));
     if plans.iter().any(ends) {
         warn!("the flow table starts empty: pass-through connections end");
     }
@@ -194,7 +195,7 @@ pub(crate) fn announce(plans: &[Plan], pins: &Pins) {
 /// # Errors
 ///
 /// The kernel does not answer.
-pub(crate) fn numbers(ebpf: &Ebpf, plans: &[Plan]) -> Result<BTreeSet<u32>, DatapathError> {
+pub(crate) fn numbers(ebpf: &Ebpf, plans: &[AdoptionPlan]) -> Result<BTreeSet<u32>, DatapathError> {
     let maps = plans.iter().filter_map(|plan| ebpf.map(&plan.name).and_then(data));
     let numbers = maps.map(|map| map.info().map(|info| info.id()));
     numbers.collect::<Result<_, _>>().map_err(|error| DatapathError::table("a map", error))
@@ -205,9 +206,13 @@ pub(crate) fn numbers(ebpf: &Ebpf, plans: &[Plan]) -> Result<BTreeSet<u32>, Data
 /// # Errors
 ///
 /// A system call failed.
-pub(crate) fn carry_over(ebpf: &Ebpf, plans: &[Plan], pins: &Pins) -> Result<(), DatapathError> {
+pub(crate) fn carry_over(
+    ebpf: &Ebpf,
+    plans: &[AdoptionPlan],
+    pins: &Pins,
+) -> Result<(), DatapathError> {
     for name in [maps::COUNTERS, maps::OPENED, maps::EXHAUSTED, maps::LOAD, maps::PORTS] {
-        let replaced = |plan: &&Plan| matches!(plan.fate, Fate::Replaced(_));
+        let replaced = |plan: &&AdoptionPlan| matches!(plan.fate, Fate::Replaced(_));
         if !plans.iter().filter(replaced).any(|plan| plan.name == name) {
             continue;
         }
@@ -272,10 +277,10 @@ pub(crate) fn copy_array<V: Pod + PartialEq + Default>(
 /// A map is of a kind that we do not use, or no file descriptor is left.
 pub(crate) fn unnamed(
     ebpf: &Ebpf,
-    plans: &[Plan],
+    plans: &[AdoptionPlan],
 ) -> Result<Vec<(String, OwnedFd)>, DatapathError> {
     let new = plans.iter().filter(|plan| plan.fate != Fate::Kept);
-    new.map(|Plan { name, .. }| {
+    new.map(|AdoptionPlan { name, .. }| {
         let map = ebpf.map(name).and_then(data);
         let map = map.ok_or_else(|| DatapathError::UnknownMap { name: name.clone() })?;
         Ok((name.clone(), duplicate(map, "a map")?))

@@ -10,7 +10,7 @@ use aya::maps::{Map, MapData};
 use lb_common::abi::maps;
 
 use super::{
-    adoption::{Fate, Plan, copy_array, duplicate},
+    adoption::{AdoptionPlan, Fate, copy_array, duplicate},
     pins::Pins,
 };
 use crate::datapath::bpf::{
@@ -30,7 +30,7 @@ const ARRAY: u32 = 2;
 /// A map cannot be made, read or mapped.
 pub(crate) fn open(
     pins: &Pins,
-    plans: &[Plan],
+    plans: &[AdoptionPlan],
     slots: usize,
     unnamed: &mut Vec<(String, OwnedFd)>,
 ) -> Result<Mapped<u64>, DatapathError> {

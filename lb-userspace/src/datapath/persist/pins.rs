@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Links stand beside the versions: they hold a program, of whatever version, and are what a
-//! change of versions must not interrupt. Names in a bpffs cannot have dots.
+//! change of versions must not interrupt. PinnedNames in a bpffs cannot have dots.
 
 use std::{
     ffi::CString,
@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::datapath::bpf::{
     error::DatapathError,
     ifindex::interface_name,
-    link::{self, Link, Mode, Target},
+    link::{self, Link, LinkTarget, Mode},
 };
 
 /// Where a bpffs is mounted by convention.
@@ -109,7 +109,7 @@ impl Pins {
         };
         let here = namespace_inode().map_err(DatapathError::Listener)?;
         match link.target().map_err(DatapathError::Listener)? {
-            Target::Namespace(inode) if inode != 0 && u64::from(inode) != here => {
+            LinkTarget::Namespace(inode) if inode != 0 && u64::from(inode) != here => {
                 Err(DatapathError::PinsElsewhere { path: self.root.clone(), inode })
             }
             _ => Ok(()),
@@ -184,7 +184,7 @@ impl Pins {
             let mode = Mode::ALL.into_iter().find(|mode| rest.starts_with(mode.name()))?;
             let path = links.join(name);
             let link = Link::open(&path).ok()?;
-            let Ok(Target::Interface(index)) = link.target() else {
+            let Ok(LinkTarget::Interface(index)) = link.target() else {
                 return None;
             };
             Some(PinnedXdp { index, mode, link, path })

@@ -9,7 +9,7 @@ use aya::maps::{Array, Map, MapData};
 use lb_common::abi::globals;
 
 use super::{
-    adoption::{self, Plan, duplicate},
+    adoption::{self, AdoptionPlan, duplicate},
     pins::Pins,
 };
 use crate::datapath::bpf::error::DatapathError;
@@ -40,7 +40,7 @@ pub(crate) fn random() -> Result<Seed, DatapathError> {
 /// # Errors
 ///
 /// The system has no random numbers.
-pub(crate) fn settle(pins: &Pins, plans: &mut [Plan]) -> Result<Seed, DatapathError> {
+pub(crate) fn settle(pins: &Pins, plans: &mut [AdoptionPlan]) -> Result<Seed, DatapathError> {
     if adoption::keeps_flows(plans) {
         match kept(pins) {
             Some(seed) => return Ok(seed),

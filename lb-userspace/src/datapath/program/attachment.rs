@@ -140,7 +140,7 @@ fn why_not(code: Option<i32>) -> &'static str {
 }
 
 /// The proxy's listener group behind `sk_lookup`; ends when dropped, unless it has a name.
-pub(crate) struct Listening {
+pub(crate) struct LookupAttachment {
     pub(crate) link: Link,
     /// Of its name in the bpffs.
     pub(crate) stamp: Option<Stamp>,
@@ -152,12 +152,12 @@ pub(crate) struct Listening {
 /// # Errors
 ///
 /// The namespace takes no further program (64 are its limit).
-pub(crate) fn attach_lookup(program: BorrowedFd<'_>) -> Result<Listening, DatapathError> {
+pub(crate) fn attach_lookup(program: BorrowedFd<'_>) -> Result<LookupAttachment, DatapathError> {
     let netns = File::open(THIS_NETNS).map_err(DatapathError::Listener)?;
     let link =
         Link::to_namespace(program, netns.as_fd()).map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM) => DatapathError::Privilege,
             _ => DatapathError::Listener(error),
         })?;
-    Ok(Listening { link, stamp: None, current: true })
+    Ok(LookupAttachment { link, stamp: None, current: true })
 }

@@ -10,13 +10,13 @@ use lb_common::abi::{maps, programs};
 use tracing::info;
 
 use super::{
-    attachment::{self, Attachment, Listening},
+    attachment::{self, Attachment, LookupAttachment},
     load::take_map,
     programs::{Programs, lock, sk_lookup, xdp},
     test_run::{self, Trial},
 };
 use crate::datapath::{
-    bpf::{error::DatapathError, ifindex, link::Target},
+    bpf::{error::DatapathError, ifindex, link::LinkTarget},
     explain::Tracer,
     persist::{
         load_share::PERMITS,
@@ -39,12 +39,12 @@ pub struct Kernel {
     tracer: Option<Tracer>,
     listeners: SockMap<MapData>,
     pub(crate) attached: Vec<Attachment>,
-    pub(crate) listening: Option<Listening>,
-    pub(crate) names: Option<Names>,
+    pub(crate) listening: Option<LookupAttachment>,
+    pub(crate) names: Option<PinnedNames>,
 }
 
 /// What there is in the bpffs, and what is to come there.
-pub(crate) struct Names {
+pub(crate) struct PinnedNames {
     pub(crate) pins: Pins,
     /// Interfaces of an earlier daemon that nobody asked for yet.
     pub(crate) left: Vec<PinnedXdp>,
@@ -58,7 +58,10 @@ pub(crate) struct Names {
 }
 
 impl Kernel {
-    pub(crate) fn new(programs: Programs, names: Option<Names>) -> Result<Self, DatapathError> {
+    pub(crate) fn new(
+        programs: Programs,
+        names: Option<PinnedNames>,
+    ) -> Result<Self, DatapathError> {
         let listeners = take_map(&mut lock(&programs), maps::LISTENERS)?;
         let listeners = SockMap::try_from(listeners)
             .map_err(|_| DatapathError::MapKind { name: maps::LISTENERS })?;
@@ -133,7 +136,7 @@ impl Kernel {
         Ok(())
     }
 
-    fn left_listening(&self) -> Result<Option<Listening>, DatapathError> {
+    fn left_listening(&self) -> Result<Option<LookupAttachment>, DatapathError> {
         let Some(names) = &self.names else {
             return Ok(None);
         };
@@ -141,8 +144,8 @@ impl Kernel {
             return Ok(None);
         };
         let target = link.target().map_err(DatapathError::Listener)?;
-        let lives = !matches!(target, Target::Namespace(0));
-        Ok(lives.then_some(Listening { link, stamp: None, current: false }))
+        let lives = !matches!(target, LinkTarget::Namespace(0));
+        Ok(lives.then_some(LookupAttachment { link, stamp: None, current: false }))
     }
 
     /// Puts our programs in the place of those that an earlier daemon left, each between two
@@ -246,7 +249,7 @@ fn program_fd(
     program.and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| DatapathError::program(name, error))
 }
 
-impl Names {
+impl PinnedNames {
     pub(crate) fn name(&self, attachment: &mut Attachment) -> Result<(), DatapathError> {
         if attachment.name.is_none() {
             let Attachment { link, mode, index, .. } = attachment;
@@ -283,7 +286,7 @@ impl Attachment {
     }
 }
 
-impl Listening {
+impl LookupAttachment {
     fn renew(&mut self, program: &ProgramFd, pins: &Pins) -> Result<(), DatapathError> {
         if self.current {
             return pins.pin_listeners(&self.link);

@@ -5,13 +5,13 @@ use std::{fmt, os::fd::AsFd as _, path::PathBuf};
 
 use super::{
     attachment::{self, Attachment},
-    kernel::{Kernel, Names},
+    kernel::{Kernel, PinnedNames},
 };
 use crate::datapath::{
     bpf::{
         error::DatapathError,
         ifindex,
-        link::{Target, open_pinned},
+        link::{LinkTarget, open_pinned},
     },
     persist::{
         load_share::PERMITS,
@@ -55,14 +55,14 @@ impl Kernel {
         let mut found = Vec::new();
         let ours = || self.attached.iter().filter(|attachment| attachment.current);
         for Attachment { interface, index, link, .. } in ours() {
-            let gone = matches!(link.target(), Ok(Target::Interface(0)));
+            let gone = matches!(link.target(), Ok(LinkTarget::Interface(0)));
             // Where the interface is gone itself, it is let go.
             if gone && ifindex::interface_name(*index).is_some() {
                 found.push(Damage::Program { index: *index, interface: interface.clone() });
             }
         }
         let listening = self.listening.as_ref().filter(|listening| listening.current);
-        if listening.is_some_and(|it| matches!(it.link.target(), Ok(Target::Namespace(0)))) {
+        if listening.is_some_and(|it| matches!(it.link.target(), Ok(LinkTarget::Namespace(0)))) {
             found.push(Damage::Listeners);
         }
         let Some(names) = self.names.as_ref().filter(|names| names.taken_over) else {
@@ -150,7 +150,7 @@ impl Kernel {
     }
 }
 
-impl Names {
+impl PinnedNames {
     fn maps_directory(&self) -> PathBuf {
         self.pins.maps()
     }

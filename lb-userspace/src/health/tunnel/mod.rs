@@ -30,7 +30,7 @@ const PIPE: usize = 16 * 1024;
 
 /// From where packets to a server go, and in what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct TunnelRoute {
     /// An address of ours, of the announced address's family, that the server answers to.
     pub source: IpAddr,
     pub wrap: Wrap,
@@ -39,7 +39,9 @@ pub struct Way {
 /// Finds the way to a server for packets to an announced address, as routes and neighbours are now.
 /// `None`: this host has no address that such packets could come from.
 pub type Finder = Arc<
-    dyn Fn(IpAddr, IpAddr, Forwarding) -> BoxFuture<'static, io::Result<Option<Way>>> + Send + Sync,
+    dyn Fn(IpAddr, IpAddr, Forwarding) -> BoxFuture<'static, io::Result<Option<TunnelRoute>>>
+        + Send
+        + Sync,
 >;
 
 /// A connection, from its first packet on. Dropped, it ends by a reset.
@@ -51,7 +53,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Connects to `vip` at `server`.
-    pub async fn open(way: Way, vip: SocketAddr, server: IpAddr) -> io::Result<Self> {
+    pub async fn open(way: TunnelRoute, vip: SocketAddr, server: IpAddr) -> io::Result<Self> {
         let (wire, ours) = Wire::open(way.source, vip, server, way.wrap)?;
         let ends = [ours, vip];
         let mut tunnel = Self { stack: Stack::connect(ends), wire, ends };

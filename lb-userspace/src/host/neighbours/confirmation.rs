@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 const FORGET: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ConfirmStep {
     /// The neighbour itself.
     Question,
     /// Everybody, since it did not answer.
@@ -58,7 +58,7 @@ impl Confirming {
         entries: &BTreeMap<Hop, Entry>,
         is_busy: impl Fn(&Hop) -> bool,
         now: Instant,
-    ) -> Vec<(Hop, Entry, Step)> {
+    ) -> Vec<(Hop, Entry, ConfirmStep)> {
         self.asked.retain(|hop, asked| entries.contains_key(hop) && now < asked.at + FORGET);
         let (mut steps, mut aged) = (Vec::new(), Vec::new());
         for (&hop, &entry) in entries {
@@ -69,17 +69,17 @@ impl Confirming {
             }
             let asked = self.asked.get(&hop).filter(|asked| !asked.everybody);
             match entry.state {
-                State::Doubtful => steps.push((hop, entry, Step::Question)),
+                State::Doubtful => steps.push((hop, entry, ConfirmStep::Question)),
                 State::Confirmed => {
                     self.asked.remove(&hop);
                     if busy && entry.confirmed > TRUST {
-                        aged.push((hop, entry, Step::Question));
+                        aged.push((hop, entry, ConfirmStep::Question));
                     }
                 }
                 State::Asked if asked.is_some_and(|asked| now >= asked.at + ANSWER) => {
-                    steps.push((hop, entry, Step::Relearn));
+                    steps.push((hop, entry, ConfirmStep::Relearn));
                 }
-                State::Unknown if asked.is_some() => steps.push((hop, entry, Step::Seek)),
+                State::Unknown if asked.is_some() => steps.push((hop, entry, ConfirmStep::Seek)),
                 State::Unknown | State::Sought | State::Asked | State::Fixed => {}
             }
         }
@@ -87,7 +87,7 @@ impl Confirming {
         self.more = (steps.len() > AT_ONCE).then(|| now + ANSWER);
         steps.truncate(AT_ONCE);
         for (hop, _, step) in &steps {
-            let everybody = *step != Step::Question;
+            let everybody = *step != ConfirmStep::Question;
             self.asked.insert(*hop, Asked { at: now, everybody });
         }
         steps
@@ -126,7 +126,7 @@ mod tests {
         entry: Entry,
         busy: bool,
         now: Instant,
-    ) -> Option<Step> {
+    ) -> Option<ConfirmStep> {
         let steps = confirming.steps(&[(hop, entry)].into(), |_| busy, now);
         steps.first().map(|(.., step)| *step)
     }
@@ -139,15 +139,19 @@ mod tests {
             let step = step(&mut confirming, hop(1, 2), entry(state), false, now);
             (step, confirming.next().is_some())
         };
-        assert_eq!(at(State::Doubtful, 0), (Some(Step::Question), true));
+        assert_eq!(at(State::Doubtful, 0), (Some(ConfirmStep::Question), true));
         assert_eq!(at(State::Asked, 499), (None, true), "it may still answer");
-        assert_eq!(at(State::Asked, 500), (Some(Step::Relearn), false));
+        assert_eq!(at(State::Asked, 500), (Some(ConfirmStep::Relearn), false));
         assert_eq!(at(State::Sought, 501), (None, false));
         assert_eq!(at(State::Unknown, 4000), (None, false), "nobody answers");
-        assert_eq!(at(State::Doubtful, 5000), (Some(Step::Question), true), "it came again");
+        assert_eq!(at(State::Doubtful, 5000), (Some(ConfirmStep::Question), true), "it came again");
         assert_eq!(at(State::Confirmed, 5001), (None, false));
-        assert_eq!(at(State::Doubtful, 9000), (Some(Step::Question), true));
-        assert_eq!(at(State::Unknown, 9100), (Some(Step::Seek), false), "the kernel was faster");
+        assert_eq!(at(State::Doubtful, 9000), (Some(ConfirmStep::Question), true));
+        assert_eq!(
+            at(State::Unknown, 9100),
+            (Some(ConfirmStep::Seek), false),
+            "the kernel was faster"
+        );
     }
 
     #[test]
@@ -155,16 +159,19 @@ mod tests {
         let now = Instant::now();
         let doubtful = entry(State::Doubtful);
         let ask = |hop, entry, busy| step(&mut watching(), hop, entry, busy, now);
-        assert_eq!(ask(hop(1, 2), doubtful, false), Some(Step::Question));
+        assert_eq!(ask(hop(1, 2), doubtful, false), Some(ConfirmStep::Question));
         assert_eq!(ask(hop(2, 2), doubtful, false), None, "another interface");
-        assert_eq!(ask(hop(2, 2), doubtful, true), Some(Step::Question));
+        assert_eq!(ask(hop(2, 2), doubtful, true), Some(ConfirmStep::Question));
         let managed = Entry { managed: true, ..doubtful };
         assert_eq!(ask(hop(1, 2), managed, true), None, "another daemon's");
-        assert_eq!(ask(hop(1, 2), Entry { ours: true, ..managed }, true), Some(Step::Question));
+        assert_eq!(
+            ask(hop(1, 2), Entry { ours: true, ..managed }, true),
+            Some(ConfirmStep::Question)
+        );
         assert_eq!(ask(hop(1, 2), entry(State::Fixed), true), None, "an administrator's");
         let old = Entry { confirmed: TRUST * 2, ..entry(State::Confirmed) };
         assert_eq!(ask(hop(1, 2), old, false), None, "it gets stale in time");
-        assert_eq!(ask(hop(1, 2), old, true), Some(Step::Question));
+        assert_eq!(ask(hop(1, 2), old, true), Some(ConfirmStep::Question));
         assert_eq!(ask(hop(1, 2), entry(State::Confirmed), true), None, "just heard of");
         assert_eq!(ask(hop(1, 2), entry(State::Asked), true), None, "asked by the kernel");
     }

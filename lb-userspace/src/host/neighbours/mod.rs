@@ -4,3 +4,4 @@ pub(crate) mod answering;
 pub(crate) mod confirmation;
 pub(crate) mod entry;
 pub(crate) mod next_hops;
+pub(crate) mod upkeep;

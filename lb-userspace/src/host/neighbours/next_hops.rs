@@ -10,7 +10,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -18,33 +17,33 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    confirmation::{Confirming, Step},
+    confirmation::{ConfirmStep, Confirming},
     entry::{Entry, Hop, State},
 };
-use crate::host::{batch::next_batch, error::HostError, netlink::Netlink, network::Host};
+use crate::host::{batch::next_batch, error::HostError, netlink::Netlink};
 
 /// The next hops that are kept, and the backends that they are kept for.
 #[derive(Default)]
 pub(crate) struct Neighbours {
-    backends: BTreeSet<IpAddr>,
+    pub(super) backends: BTreeSet<IpAddr>,
     /// The next hop of each, as routing said last.
-    ways: BTreeMap<IpAddr, Hop>,
+    pub(super) ways: BTreeMap<IpAddr, Hop>,
     /// The last backend that routing was asked for.
-    asked: Option<IpAddr>,
+    pub(super) asked: Option<IpAddr>,
     hops: BTreeMap<Hop, Kept>,
     /// Those towards clients: one of them, and when it was seen.
-    gateways: BTreeMap<Hop, (IpAddr, Instant)>,
+    pub(super) gateways: BTreeMap<Hop, (IpAddr, Instant)>,
     /// Clients on networks of ours that are answered now, some of them.
-    near: BTreeSet<Hop>,
-    confirming: Confirming,
+    pub(super) near: BTreeSet<Hop>,
+    pub(super) confirming: Confirming,
     /// Entries of ours that somebody removed, since they were asked for.
-    restored: usize,
+    pub(super) restored: usize,
     /// Backends that no route leads to, as reported.
-    lost: BTreeSet<IpAddr>,
+    pub(super) lost: BTreeSet<IpAddr>,
 }
 
 #[derive(Default)]
-struct Kept {
+pub(super) struct Kept {
     backends: Vec<IpAddr>,
     /// We made or marked the entry, and remove it in the end.
     ours: bool,
@@ -56,7 +55,7 @@ struct Kept {
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// For so long a gateway is kept when no client is seen behind it any more.
-const GATEWAY: Duration = Duration::from_secs(600);
+pub(super) const GATEWAY: Duration = Duration::from_secs(600);
 
 /// A backend that steered packets cannot be sent to at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,83 +63,6 @@ pub struct Unreachable {
     pub backend: IpAddr,
     /// What does not answer; `None`: no route leads there.
     pub next_hop: Option<IpAddr>,
-}
-
-impl Host {
-    /// From now on the next hops towards exactly these backends are kept resolved.
-    ///
-    /// # Errors
-    ///
-    /// No privilege, or the kernel refuses.
-    pub async fn keep_neighbours(&mut self, backends: BTreeSet<IpAddr>) -> Result<(), HostError> {
-        self.neighbours.backends = backends;
-        self.tend().await.map(drop)
-    }
-
-    /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not: they
-    /// come and go, and ask for us before they send. Where they are known, that is confirmed.
-    ///
-    /// # Errors
-    ///
-    /// The kernel does not answer.
-    pub async fn find_gateways(&mut self, clients: &[IpAddr]) -> Result<(), HostError> {
-        let now = Instant::now();
-        let known = mem::take(&mut self.neighbours.gateways).into_values();
-        let known = known.filter(|(_, seen)| now.duration_since(*seen) < GATEWAY);
-        self.neighbours.near.clear();
-        for (client, seen) in known.chain(clients.iter().map(|&client| (client, now))) {
-            match self.netlink.way_to(client).await {
-                Ok(way) if way.next_hop != client => {
-                    let hop = Hop { interface: way.interface, address: way.next_hop };
-                    self.neighbours.gateways.insert(hop, (client, seen));
-                }
-                Ok(way) => {
-                    let hop = Hop { interface: way.interface, address: client };
-                    self.neighbours.near.insert(hop);
-                }
-                Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// From now on entries of neighbours on these interfaces are confirmed as soon as they are stale.
-    pub fn confirm_neighbours(&mut self, interfaces: BTreeSet<u32>) {
-        self.neighbours.confirming.watch(interfaces);
-    }
-
-    /// When [`look_at_neighbours`](Self::look_at_neighbours) is to be called, whatever changes.
-    #[must_use]
-    pub fn neighbours_due(&self) -> Option<Instant> {
-        self.neighbours.confirming.next()
-    }
-
-    /// How many entries of ours somebody removed since the last call. They are there again.
-    pub fn restored_neighbours(&mut self) -> usize {
-        mem::take(&mut self.neighbours.restored)
-    }
-
-    /// What [`tend`](Self::tend) does without asking for routes.
-    ///
-    /// # Errors
-    ///
-    /// No privilege, or the kernel does not answer.
-    pub async fn look_at_neighbours(&mut self) -> Result<(), HostError> {
-        self.neighbours.look(&self.netlink).await.map(drop)
-    }
-
-    /// To be called every few seconds: follows changes of routes, resolves what is not resolved,
-    /// and says in the log, once each, which backends cannot be reached and which can again.
-    ///
-    /// # Errors
-    ///
-    /// No privilege, or the kernel does not answer.
-    pub async fn tend(&mut self) -> Result<Vec<Unreachable>, HostError> {
-        let mut unreachable = self.neighbours.follow_routes(&self.netlink).await?;
-        unreachable.extend(self.neighbours.look(&self.netlink).await?);
-        Ok(unreachable)
-    }
 }
 
 impl Neighbours {
@@ -159,7 +81,10 @@ impl Neighbours {
 
     /// Finds the next hop of the backends whose turn it is, and drops the hops that none needs any
     /// more.
-    async fn follow_routes(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
+    pub(super) async fn follow_routes(
+        &mut self,
+        netlink: &Netlink,
+    ) -> Result<Vec<Unreachable>, HostError> {
         let is_known = |backend: &IpAddr| self.ways.contains_key(backend);
         let (due, kept) = next_batch(self.backends.clone(), is_known, self.asked);
         let kept = kept.into_iter().map(|backend| (backend, self.ways[&backend]));
@@ -218,7 +143,7 @@ impl Neighbours {
     }
 
     /// Compares the hops with the kernel's entries and has the unresolved ones resolved.
-    async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
+    pub(super) async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
         let (entries, now) = (netlink.neighbours().await?, Instant::now());
         let mut unreachable = Vec::new();
         let mut refused = Vec::new();
@@ -253,13 +178,18 @@ impl Neighbours {
     }
 
     /// An entry that changed meanwhile is seen by the next look.
-    async fn confirm(&mut self, netlink: &Netlink, entries: &BTreeMap<Hop, Entry>, now: Instant) {
+    pub(super) async fn confirm(
+        &mut self,
+        netlink: &Netlink,
+        entries: &BTreeMap<Hop, Entry>,
+        now: Instant,
+    ) {
         let is_busy = |hop: &Hop| self.hops.contains_key(hop) || self.near.contains(hop);
         for (hop, entry, step) in self.confirming.steps(entries, is_busy, now) {
             let done = match step {
-                Step::Question => netlink.question(hop, entry).await,
-                Step::Relearn => netlink.relearn(hop, entry).await,
-                Step::Seek => netlink.seek(hop, entry).await,
+                ConfirmStep::Question => netlink.question(hop, entry).await,
+                ConfirmStep::Relearn => netlink.relearn(hop, entry).await,
+                ConfirmStep::Seek => netlink.seek(hop, entry).await,
             };
             let neighbour = hop.address;
             match done {
@@ -282,18 +212,18 @@ impl Kept {
     /// An administrator's entry, and one that another daemon has the kernel manage, stay as they
     /// are: our mark would undo the first (`__neigh_update` clears `NUD_PERMANENT`), and our
     /// removal in the end the second.
-    fn wants_resolution(&self, entry: Entry) -> bool {
+    pub(super) fn wants_resolution(&self, entry: Entry) -> bool {
         let others = entry.state == State::Fixed || (entry.managed && !entry.ours && !self.ours);
         let kept = entry.is_resolved() && entry.managed && entry.exempt;
         !others && !kept
     }
 
-    fn is_silent(&self) -> bool {
+    pub(super) fn is_silent(&self) -> bool {
         self.silent.is_some_and(|(_, told)| told)
     }
 
     /// Says once that it does not answer, after the time that an answer may take.
-    fn note(&mut self, hop: Hop, entry: Entry, now: Instant) {
+    pub(super) fn note(&mut self, hop: Hop, entry: Entry, now: Instant) {
         let (next_hop, backends) = (hop.address, &self.backends);
         if entry.is_resolved() {
             if self.is_silent() {

@@ -6,13 +6,13 @@ use super::ranking::{Ranking, Score};
 
 const FREE: u32 = u32::MAX;
 
-pub(crate) struct Table {
+pub(crate) struct SlotTable {
     ranking: Ranking,
     /// Index of a member, or [`FREE`].
     owners: Vec<u32>,
 }
 
-impl Table {
+impl SlotTable {
     pub(crate) fn new(length: u32, ranking: Ranking) -> Self {
         Self { ranking, owners: vec![FREE; length as usize] }
     }

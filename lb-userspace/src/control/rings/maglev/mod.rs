@@ -20,7 +20,7 @@ mod ranking;
 
 use std::net::SocketAddr;
 
-use deal::Table;
+use deal::SlotTable;
 use ranking::Ranking;
 
 /// StableIds of a ring, where the configuration does not say how many.
@@ -37,7 +37,7 @@ pub const SLOTS_PER_MEMBER: u32 = 128;
 
 /// A server with its claim to a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Member {
+pub struct RingMember {
     pub server: SocketAddr,
     /// 0: no slots.
     pub weight: u16,
@@ -51,7 +51,7 @@ pub struct Member {
 /// member, and more where there are very many, see [`length`]. The servers must differ; their order
 /// does not matter.
 #[must_use]
-pub fn populate(members: &[Member], size: Option<u32>) -> Vec<usize> {
+pub fn populate(members: &[RingMember], size: Option<u32>) -> Vec<usize> {
     let players: Vec<usize> = players(members);
     let up: Vec<usize> = (0..players.len()).filter(|&at| members[players[at]].up).collect();
     if up.is_empty() {
@@ -59,7 +59,7 @@ pub fn populate(members: &[Member], size: Option<u32>) -> Vec<usize> {
     }
     let weights: Vec<u32> = players.iter().map(|&player| members[player].weight.into()).collect();
     let servers = players.iter().map(|&player| members[player].server);
-    let mut table = Table::new(length(members, size), Ranking::new(servers, &weights));
+    let mut table = SlotTable::new(length(members, size), Ranking::new(servers, &weights));
     let all: Vec<usize> = (0..players.len()).collect();
     table.deal(&all, &weights);
     if up.len() < players.len() {
@@ -76,7 +76,7 @@ pub fn populate(members: &[Member], size: Option<u32>) -> Vec<usize> {
 /// weight, 32,768 for all others. Where the members would have fewer than 128 slots each on average,
 /// it is doubled until they have. From one length to another everything moves.
 #[must_use]
-pub fn length(members: &[Member], size: Option<u32>) -> u32 {
+pub fn length(members: &[RingMember], size: Option<u32>) -> u32 {
     let count = members.iter().filter(|member| member.weight > 0).count() as u32;
     if count <= 1 {
         return count;
@@ -90,14 +90,14 @@ pub fn length(members: &[Member], size: Option<u32>) -> u32 {
 }
 
 /// Whether a small ring is as good as another.
-fn are_few(members: &[Member], count: u32) -> bool {
+fn are_few(members: &[RingMember], count: u32) -> bool {
     let weights = members.iter().map(|member| u32::from(member.weight)).filter(|&it| it > 0);
     let lightest = weights.clone().min().unwrap_or(0);
     count <= FEW && weights.sum::<u32>() <= lightest.saturating_mul(SMALL / LIGHTEST)
 }
 
 /// Those with a weight, in the order of their addresses: the order decides ties.
-fn players(members: &[Member]) -> Vec<usize> {
+fn players(members: &[RingMember]) -> Vec<usize> {
     let mut order: Vec<usize> =
         (0..members.len()).filter(|&index| members[index].weight > 0).collect();
     order.sort_by_key(|&index| members[index].server);

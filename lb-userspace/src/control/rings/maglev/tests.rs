@@ -9,17 +9,17 @@ fn server(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 8080))
 }
 
-fn members(weights: &[u16]) -> Vec<Member> {
-    let member = |(n, &weight)| Member { server: server(n), weight, up: true };
+fn members(weights: &[u16]) -> Vec<RingMember> {
+    let member = |(n, &weight)| RingMember { server: server(n), weight, up: true };
     weights.iter().enumerate().map(member).collect()
 }
 
 /// The ring by server, which is what matters to a client.
-fn ring(members: &[Member]) -> Vec<SocketAddr> {
+fn ring(members: &[RingMember]) -> Vec<SocketAddr> {
     ring_of(SIZE, members)
 }
 
-fn ring_of(size: Option<u32>, members: &[Member]) -> Vec<SocketAddr> {
+fn ring_of(size: Option<u32>, members: &[RingMember]) -> Vec<SocketAddr> {
     let owners = populate(members, size).into_iter();
     owners.map(|owner| members[owner].server).collect()
 }

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use lb_common::abi::Ring;
 
-use super::maglev::{self, Member};
+use super::maglev::{self, RingMember};
 use crate::service::{Strategy, wrr_sequence};
 
 /// StableIds for each member in the rings of other strategies than maglev, on average at most: enough
@@ -17,11 +17,11 @@ pub struct Recipe {
     pub(crate) strategy: Strategy,
     /// StableIds of a maglev ring. `None`: as many as suit the members.
     pub(crate) size: Option<u32>,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<RingMember>,
     /// Of `members`, in their order.
     pub(crate) ids: Vec<u32>,
     /// Where flows go when all members are full, the nearest first; at most [`FARTHER`].
-    pub(crate) farther: Vec<Region>,
+    pub(crate) farther: Vec<FartherRegion>,
 }
 
 /// Regions that a service may have behind its nearest. What is farther away counts to the last.
@@ -29,7 +29,7 @@ pub(crate) const FARTHER: usize = Ring::REGIONS as usize - 1;
 
 /// Those in a farther region that may take new flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Region {
+pub struct FartherRegion {
     /// None is 0.
     pub(crate) weights: Vec<u16>,
     /// In the order of `weights`.
@@ -103,7 +103,7 @@ impl Recipe {
     }
 }
 
-impl Region {
+impl FartherRegion {
     /// StableIds of its ring at most.
     fn longest(&self) -> u32 {
         self.ids.len() as u32 * SLOTS_PER_MEMBER

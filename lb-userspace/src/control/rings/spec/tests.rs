@@ -6,7 +6,7 @@ const ALL: [Strategy; 5] =
     [Strategy::Maglev, Strategy::P2c, Strategy::LeastConn, Strategy::Wrr, Strategy::Random];
 
 fn recipe(strategy: Strategy, weights: &[u16]) -> Recipe {
-    let member = |(n, &weight): (usize, &u16)| Member {
+    let member = |(n, &weight): (usize, &u16)| RingMember {
         server: ([10, 0, 0, n as u8], 80).into(),
         weight,
         up: true,
@@ -35,7 +35,8 @@ fn behind_the_slots_stand_those_who_take_new_flows() {
 #[test]
 fn behind_those_stand_the_farther_regions() {
     let mut recipe = recipe(Strategy::LeastConn, &[1, 1]);
-    let region = |weights: &[u16], ids: &[u32]| Region { weights: weights.into(), ids: ids.into() };
+    let region =
+        |weights: &[u16], ids: &[u32]| FartherRegion { weights: weights.into(), ids: ids.into() };
     recipe.farther = vec![region(&[2, 1], &[7, 8]), region(&[5], &[9])];
     let (words, slots) = recipe.bake();
     let (near, far) = words.split_at(5);
@@ -109,7 +110,7 @@ fn what_makes_a_difference_shows_in_the_fingerprint() {
     let mut moved = recipe.clone();
     moved.ids[1] = 7;
     let other = Recipe { strategy: Strategy::Wrr, ..recipe.clone() };
-    let farther = Recipe { farther: vec![Region::default()], ..recipe.clone() };
+    let farther = Recipe { farther: vec![FartherRegion::default()], ..recipe.clone() };
     for changed in [down, moved, other, farther] {
         assert_ne!(recipe.fingerprint(), changed.fingerprint());
     }
