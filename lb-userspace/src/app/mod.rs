@@ -5,6 +5,7 @@ mod announcing;
 mod answering;
 mod answers;
 mod assembly;
+mod certificates;
 mod daemon;
 mod decap;
 mod detach;
@@ -13,6 +14,7 @@ mod doubts;
 mod draining;
 mod explaining;
 mod following;
+mod host_changes;
 mod ledger;
 mod listing;
 mod notes;
@@ -24,6 +26,7 @@ mod repairs;
 mod replanning;
 mod report;
 mod resizing;
+mod serving;
 mod signals;
 mod sizing;
 mod sources;
@@ -42,7 +45,7 @@ use self::{
     answers::Answers,
     daemon::{Daemon, Handles},
     draining::{Draining, Moment},
-    following::HostChanges,
+    host_changes::HostChanges,
     repairs::Repairs,
     signals::Signals,
     sources::Sources,

@@ -6,7 +6,6 @@ use std::{
     thread,
 };
 
-use ::tracing::error;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
@@ -14,17 +13,8 @@ use super::daemon::Daemon;
 use crate::{
     datapath::ingress_interface,
     proxy::{CertificateStore, Proxy, Routes, Running},
-    settings::{CertificateSource, Config},
+    settings::Config,
 };
-
-/// Goes on without those that are not sound, and says so.
-pub(super) fn open_certificates(sources: &[CertificateSource]) -> Arc<CertificateStore> {
-    let (certificates, unsound) = CertificateStore::open(sources);
-    for error in unsound {
-        error!(%error, "going on without this certificate: TLS clients of its names are refused");
-    }
-    certificates
-}
 
 impl Daemon {
     /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
