@@ -1,169 +1,27 @@
 //! Composes the daemon: the one module that sees everything.
+//!
+//! In rooms, each of which imports only those before it:
+//! `process, state → reconcile → operator → daemon`, and `commands` beside the daemon.
 
-mod advice;
-mod announcing;
-mod answering;
-mod answers;
-mod assembly;
-mod certificates;
+mod commands;
 mod daemon;
-mod decap;
-mod detach;
-mod detours;
-mod doubts;
-mod draining;
-mod explaining;
-mod following;
-mod host_changes;
-mod ledger;
-mod listing;
-mod notes;
-mod observing;
-mod privilege;
-mod proxy_start;
-mod rehearsal;
-mod repairs;
-mod replanning;
-mod report;
-mod resizing;
-mod serving;
-mod signals;
-mod sizing;
-mod sources;
-mod steering;
-mod sweeping;
-mod tracing;
-mod uplinks;
+mod operator;
+mod process;
+mod reconcile;
+mod state;
 
-use std::{path::Path, sync::Arc, time::Instant};
-
-use ::tracing::error;
-use tokio::sync::{mpsc, watch};
-
-use self::{
-    announcing::Announcing,
-    answers::Answers,
-    daemon::{Daemon, Handles},
-    draining::{Draining, Moment},
-    host_changes::HostChanges,
-    repairs::Repairs,
-    signals::Signals,
-    sources::Sources,
-    steering::Reconciler,
-    sweeping::Swept,
-    uplinks::Uplinks,
-};
 pub use self::{
-    answering::link_doubts,
-    answers::missed_answers,
-    decap::{DecapOptions, decap},
-    detach::{Detached, detach},
-    doubts::{doubts, flows_per_server},
-    ledger::Ledger,
-    notes::Notes,
-    rehearsal::{examine, refusals},
-    sweeping::pause_after,
+    commands::{
+        decap::{DecapOptions, decap},
+        detach::{Detached, detach},
+    },
+    daemon::start::{is_running, run},
+    operator::{
+        dry_run::{examine, refusals},
+        warnings::{flows_per_server, warnings},
+    },
+    reconcile::{
+        answer_paths::missed_answers, neighbour_answers::link_warnings, sweeping::pause_after,
+    },
+    state::{id_log::IdLog, notes::Notes},
 };
-use crate::{
-    admin::AdminListener,
-    datapath::{Datapath, Pins},
-    host::{self, Host, HostWatch},
-    settings::Config,
-};
-
-/// Whether a daemon holds the data path that has its names in `pin_dir`.
-#[must_use]
-pub fn is_running(pin_dir: &Path) -> bool {
-    Pins::are_held(pin_dir)
-}
-
-/// Runs the daemon until SIGTERM or SIGINT. Blocks. The pass-through data path goes on after it.
-///
-/// # Errors
-///
-/// What kept it from starting; what was done until then is undone, and what an earlier daemon left
-/// goes on.
-pub fn run(config: Config) -> anyhow::Result<()> {
-    privilege::check("lb run")?;
-    host::check_source_ports(&config.node.source_ports)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_daemon(config))
-}
-
-async fn run_daemon(config: Config) -> anyhow::Result<()> {
-    let (mut daemon, handles) = start(config).await?;
-    let served = daemon.serve(handles).await;
-    if daemon.is_first() {
-        if let Err(error) = daemon.undo().await {
-            error!(error = format!("{error:#}"), "while undoing what was done");
-        }
-    } else {
-        daemon.say_what_stays();
-    }
-    served
-}
-
-/// Everything that fails without having changed the host comes first, then what another daemon
-/// would refuse us: the socket, the data path, the namespace. Only who has all of them may take
-/// what is left of an earlier daemon for its own. As long as the tables are empty the kernel
-/// program lets all packets pass.
-async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
-    let started = Instant::now();
-    let (signals, admin) = (Signals::listen()?, AdminListener::open(&config.admin.listen)?);
-    let pins = Pins::open(&config.node.pin_dir)?;
-    let host = Host::open(&config.node.state_dir).await?;
-    let (announcing, watch) = (Announcing::begin(&host, &config).await?, HostWatch::open()?);
-    let sizes = sizing::size(&config);
-    let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
-    let mut kernel = datapath.kernel;
-    let mut uplinks = Uplinks::new(&config.node);
-    uplinks.begin(&mut kernel, &host.interfaces().await?)?;
-    let (load, notes) = (datapath.load, Notes::new(&config.node.state_dir, datapath.maps));
-    let (swept, sweeps) = watch::channel(Swept::default());
-    let (noted, now) = (notes.drains(), Moment::now());
-    let mut steering = Reconciler::resume(
-        datapath.tables,
-        load.clone(),
-        Ledger::new(notes.clone()),
-        datapath.lifetimes,
-        sweeps,
-        &config,
-        |service, server| draining::departure(&noted, service, server, now),
-    )?;
-    let fleet = assembly::assemble(&config.services, &mut steering.slots)?;
-    let draining = Draining::resume(&fleet, noted, now);
-    assembly::resume_health(&fleet, &notes.down());
-    let sources = Sources::new(&config.node, assembly::addresses(&fleet));
-    let daemon = Daemon {
-        config,
-        kernel,
-        host,
-        announcing,
-        answers: Answers::default(),
-        watch,
-        heard: HostChanges::new(started),
-        repairs: Repairs::default(),
-        notes,
-        uplinks,
-        fleet,
-        steering,
-        sources,
-        draining,
-        signals,
-        load,
-        lacks: Arc::default(),
-        flows: datapath.flows,
-        watcher: datapath.watcher,
-        steps: mpsc::channel(1),
-        leavers: Arc::default(),
-        started,
-    };
-    let handles = Handles {
-        admin,
-        counters: datapath.counters,
-        sweeper: datapath.sweeper,
-        swept,
-        max_half_open: sizes.max_half_open,
-    };
-    Ok((daemon, handles))
-}

@@ -9,9 +9,9 @@ use super::output::{complain, fail, print, refuse};
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load_examined(file, app::examine) {
         Ok(config) => {
-            let doubts = app::doubts(&config).into_iter();
-            let doubts = doubts.chain(app::missed_answers(&config));
-            for doubt in doubts.chain(app::link_doubts(&config)) {
+            let warnings = app::warnings(&config).into_iter();
+            let warnings = warnings.chain(app::missed_answers(&config));
+            for doubt in warnings.chain(app::link_warnings(&config)) {
                 complain(&format!("warning: {doubt}"));
             }
             let refusals = app::refusals(&config);

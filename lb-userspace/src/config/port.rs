@@ -5,6 +5,7 @@ use std::{collections::HashSet, path::Path, time::Duration};
 use crate::service::{Handler, Port, ProxyProtocol, Redirect};
 
 use super::{
+    chain::Chain,
     diagnostic::{Diagnostic, Span},
     http::{check_http_options, http_options},
     port_range::port_range,
@@ -26,15 +27,6 @@ impl PortDraft {
     pub(super) fn is_range(&self) -> bool {
         self.port.port != self.port.end_port
     }
-}
-
-/// What `handlers` say.
-#[derive(Default)]
-pub(super) struct Chain {
-    /// In the order in which they act on a connection.
-    pub handlers: Vec<Handler>,
-    /// The word `redirect` is among them.
-    pub redirect: Option<Span>,
 }
 
 /// Relative paths are relative to `directory`.

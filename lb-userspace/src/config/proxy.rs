@@ -6,16 +6,15 @@ use std::{
     time::Duration,
 };
 
-use crate::settings::{CertificateFiles, CertificateSource, Keepalive, ProxySettings};
-
 use super::{
-    NamedFile,
     diagnostic::Diagnostic,
+    named_file::NamedFile,
     network::networks,
     reader::{At, List, Report, Value},
     scalar::duration,
     section::Section,
 };
+use crate::settings::{CertificateFiles, CertificateSource, Keepalive, ProxySettings};
 
 /// Of keys for session tickets.
 const LONGEST_ROTATION: Duration = Duration::from_secs(6 * 60 * 60);

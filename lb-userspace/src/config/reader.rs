@@ -10,9 +10,8 @@ use toml::{
 };
 
 use super::{
-    NamedFile,
     diagnostic::{Diagnostic, Span},
-    section::Section,
+    named_file::NamedFile,
 };
 
 /// Collects the mistakes, and which files are named where.
@@ -88,9 +87,9 @@ impl<T> List<T> {
 /// A value of the tree, under the key that names it in messages.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
-    key: &'a str,
-    node: &'a Spanned<DeValue<'a>>,
-    report: &'a Report,
+    pub(super) key: &'a str,
+    pub(super) node: &'a Spanned<DeValue<'a>>,
+    pub(super) report: &'a Report,
 }
 
 impl<'a> Value<'a> {
@@ -235,19 +234,11 @@ impl<'a> Value<'a> {
         self.list(read)
     }
 
-    fn table(self) -> Option<&'a DeTable<'a>> {
+    pub(super) fn table(self) -> Option<&'a DeTable<'a>> {
         match self.node.get_ref().as_table() {
             Some(table) => Some(table),
             None => self.wrong_type("a table"),
         }
-    }
-
-    /// Reads a table with a fixed set of keys: those that `read` asks for.
-    pub(super) fn section<T>(self, read: impl FnOnce(&mut Section<'a>) -> Option<T>) -> Option<T> {
-        let mut section = Section::new(self.key, self.table()?, self.span(), self.report);
-        let value = read(&mut section);
-        section.refuse_unknown_keys();
-        value
     }
 
     /// Reads a table whose keys are names of the user's own.

@@ -3,8 +3,8 @@
 use crate::service::{Handler, Redirect};
 
 use super::{
+    chain::Chain,
     diagnostic::{Diagnostic, Span},
-    port::Chain,
     reader::Value,
     scalar,
     section::Section,

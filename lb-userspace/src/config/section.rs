@@ -137,6 +137,16 @@ impl<'a> Section<'a> {
     }
 }
 
+impl<'a> Value<'a> {
+    /// Reads a table with a fixed set of keys: those that `read` asks for.
+    pub(super) fn section<T>(self, read: impl FnOnce(&mut Section<'a>) -> Option<T>) -> Option<T> {
+        let mut section = Section::new(self.key, self.table()?, self.span(), self.report);
+        let value = read(&mut section);
+        section.refuse_unknown_keys();
+        value
+    }
+}
+
 fn spells(written: &str, key: &str) -> bool {
     written == key || written == camel_case(key)
 }

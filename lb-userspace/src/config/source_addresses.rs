@@ -6,9 +6,7 @@ use crate::settings::SourceAddresses;
 
 use super::{
     address::anycast,
-    diagnostic::Diagnostic,
-    reader::{List, Report, Value},
-    service::{Draft, Pools},
+    reader::{List, Value},
 };
 
 const INTERFACE: &str = "interface";
@@ -46,37 +44,4 @@ pub(super) fn source_addresses(value: Value<'_>) -> Option<SourcesDraft> {
     }
     value.report().refuse_repeats("address", &list.items);
     Some(SourcesDraft::These(list))
-}
-
-/// Answers to an announced address are not ours to find, and a server has its address itself.
-pub(super) fn check(
-    sources: Option<&SourcesDraft>,
-    pools: &Pools<'_>,
-    drafts: &[Draft<'_>],
-    report: &Report,
-) {
-    let Some(SourcesDraft::These(list)) = sources else { return };
-    for source in &list.items {
-        for draft in drafts {
-            let mut announced = draft.addresses.iter();
-            if let Some(at) = announced.find(|it| it.value == source.value) {
-                let message = format!("`{}` in `source_addresses` is announced", source.value);
-                report.push(
-                    Diagnostic::new(source.span.clone(), message)
-                        .related(at.span.clone(), "by this service")
-                        .help("write an address of this host that no service has"),
-                );
-            }
-            let servers = draft.find_pool(pools).map(|pool| &pool.servers.items);
-            let mut servers = servers.into_iter().flatten().map(|server| &server.value.address);
-            if let Some(at) = servers.find(|it| it.value == source.value) {
-                let message = format!("`{}` in `source_addresses` is a server's", source.value);
-                report.push(
-                    Diagnostic::new(source.span.clone(), message)
-                        .related(at.span.clone(), "given here")
-                        .help("write an address of this host"),
-                );
-            }
-        }
-    }
 }

@@ -2,15 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::service::{ClientAuth, Handler, TlsOptions, TlsVersion};
-
 use super::{
-    NamedFile,
     diagnostic::Diagnostic,
+    named_file::NamedFile,
     proxy::file,
     reader::{At, Report, Value, one_of},
     section::Section,
 };
+use crate::service::{ClientAuth, Handler, TlsOptions, TlsVersion};
 
 #[derive(Default)]
 pub(super) struct TlsDraft {

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    LoadError,
     diagnostic::Errors,
-    node, read_text,
+    load::{read_text, root},
+    load_error::LoadError,
+    node,
     reader::{Report, Value},
-    root,
     scalar::absolute_path,
     section::Section,
 };

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lb::{
-    app::{Ledger, Notes},
+    app::{IdLog, Notes},
     control::{self, Circumstances, Desired, StableIds},
     datapath::{Datapath, DatapathConfig, Tables},
     fleet::Fleet,
@@ -98,7 +98,7 @@ struct Bench {
     desired: Desired,
     actual: control::ActualTables,
     tables: Tables,
-    ledger: Ledger,
+    ledger: IdLog,
     directory: Directory,
     maglev_size: Option<u32>,
 }
@@ -134,7 +134,7 @@ impl Bench {
             fleet,
             desired: Desired::default(),
             actual: control::ActualTables::new(capacity.rings),
-            ledger: Ledger::new(Notes::new(directory.path(), BTreeSet::new())),
+            ledger: IdLog::new(Notes::new(directory.path(), BTreeSet::new())),
             directory,
             tables: datapath.tables,
             maglev_size: size.maglev_size,

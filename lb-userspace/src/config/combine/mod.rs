@@ -1,8 +1,9 @@
 //! What the keys of one service must not say together.
 
+mod family;
 mod steering;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use crate::service::{Handler, Path, Protocol};
 
@@ -171,10 +172,6 @@ fn refuse_loopback_servers(service: &Draft<'_>, pool: &PoolDraft, report: &Repor
             );
         }
     }
-}
-
-fn family(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 /// The words that say which handlers a port has.

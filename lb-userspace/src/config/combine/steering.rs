@@ -12,7 +12,7 @@ use super::{
         reader::Report,
         service::{Draft, PoolChoice},
     },
-    family,
+    family::family,
 };
 
 /// IPv6 links carry at least so much (RFC 8200, 5).

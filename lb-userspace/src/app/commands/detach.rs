@@ -1,0 +1,45 @@
+//! `lb detach`: takes down what outlives the daemon.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::app::{
+    process::privilege,
+    state::{id_log, notes},
+};
+use crate::{
+    datapath::{Pins, Removed},
+    host::{Host, UndoneChanges},
+};
+
+/// What was there, and is no more.
+#[derive(Debug, Default)]
+pub struct Detached {
+    pub datapath: Removed,
+    pub host: UndoneChanges,
+}
+
+/// Takes the data path under `pin_dir` down, and with the help of the notes in `state_dir` undoes
+/// what was changed on the host. Blocks.
+///
+/// # Errors
+///
+/// A daemon runs, which must be stopped first, or the kernel refuses. What was done until then
+/// stays done, and another call goes on.
+pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
+    privilege::check("lb detach")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let pins = pin_dir.exists().then(|| Pins::open(pin_dir)).transpose();
+        let pins = pins.context("cannot detach")?;
+        let mut host = Host::open(state_dir).await.context("cannot detach")?;
+        let datapath = pins.map(Pins::remove).transpose()?.unwrap_or_default();
+        notes::remove(state_dir)?;
+        id_log::remove(state_dir)?;
+        let interfaces: Vec<_> = datapath.interfaces.iter().map(|(name, _)| name).collect();
+        host.suspect_forwarding(&interfaces)?;
+        let host = host.close().await.context("cannot undo all that was changed")?;
+        Ok(Detached { datapath, host })
+    })
+}

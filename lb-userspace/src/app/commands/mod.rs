@@ -1,0 +1,4 @@
+//! Commands that need no running daemon.
+
+pub(crate) mod decap;
+pub(crate) mod detach;

@@ -1,0 +1,44 @@
+//! The proxy's start: its certificates, its listener group and its workers.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+
+use super::state::Daemon;
+use crate::{
+    datapath::ingress_interface,
+    proxy::{CertificateStore, Proxy, Routes, Running},
+    settings::Config,
+};
+
+impl Daemon {
+    /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
+    pub(crate) fn start_proxy(
+        &mut self,
+        certificates: &Arc<CertificateStore>,
+    ) -> anyhow::Result<Running> {
+        let Config { node, proxy, .. } = &self.config;
+        let rotation = self.config.proxy.ticket_rotation;
+        let routes = Routes::new(&self.fleet, certificates, self.config.geography(), rotation)?;
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let workers = node.workers.unwrap_or_else(cores);
+        let bound = Proxy::bind(workers, any, self.kept(), self.lacks.clone());
+        let bound = bound.context("cannot open the proxy's listeners")?;
+        self.kernel.attach_listener(&bound.listeners()[0])?;
+        let routes = Arc::new(ArcSwap::from_pointee(routes));
+        let settings = Arc::new(proxy.clone());
+        Ok(bound.start(
+            settings,
+            node.region.clone(),
+            routes,
+            self.load.clone(),
+            ingress_interface,
+        )?)
+    }
+}

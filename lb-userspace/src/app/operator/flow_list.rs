@@ -1,0 +1,191 @@
+//! The flow table in the operator's words.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use lb_common::{
+    abi::{Address, Flow, Slot, flow_state, mode},
+    tables::Part,
+};
+
+use crate::{
+    admin::{FlowList, FlowQuery, FlowState, FlowStatus, Selector, Traits, Transport},
+    control::StableIds,
+    datapath::{FlowTable, clock},
+    fleet::Fleet,
+    service::Service,
+};
+
+/// Of services.
+pub(crate) struct ServiceNames {
+    /// By their index in the kernel's tables.
+    steered: HashMap<u32, Arc<str>>,
+    services: Vec<Arc<Service>>,
+}
+
+impl ServiceNames {
+    pub(crate) fn of(fleet: &Fleet, slots: &StableIds) -> Self {
+        let ids = slots.services().map(|(name, id)| (id, name.clone()));
+        let services = fleet.services.iter().map(|running| running.service.clone());
+        Self { steered: ids.collect(), services: services.collect() }
+    }
+
+    /// Also of one that is not configured any more, while something speaks of it. `None`: nobody's.
+    pub(crate) fn service(&self, id: u32) -> Option<&str> {
+        self.steered.get(&id).map(|name| &**name)
+    }
+
+    /// The services that declare a port of an announced address: hostnames tell several apart. Also
+    /// of proxied ports, which have no index.
+    pub(crate) fn at(&self, vip: SocketAddr, protocol: u32) -> impl Iterator<Item = &str> {
+        let has_port = move |service: &Service| {
+            service.ports.iter().any(|port| port.numbers().contains(&vip.port()))
+        };
+        let found = self.services.iter().filter(move |service| {
+            u32::from(service.protocol.number()) == protocol
+                && service.addresses.contains(&vip.ip())
+                && has_port(service)
+        });
+        found.map(|service| &*service.name)
+    }
+
+    /// # Errors
+    ///
+    /// What is selected is not there, in words for the operator.
+    pub(crate) fn check(&self, selector: &Selector) -> Result<(), String> {
+        match &selector.service {
+            Some(wanted)
+                if !self.services.iter().any(|service| *service.name == **wanted)
+                    && !self.steered.values().any(|name| **name == **wanted) =>
+            {
+                Err(format!("there is no service \"{wanted}\""))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The flows that the operator asks for.
+pub(crate) fn list(table: &FlowTable, names: &ServiceNames, query: &FlowQuery) -> FlowList {
+    let now = clock::now();
+    let wanted = table.iter().filter(|(part, slot, flow)| {
+        let traits = traits(flow, names, Some(state(*part, *slot)));
+        query.selector.takes(&traits)
+    });
+    // No more of them at a time than are shown: there may be millions.
+    let (mut latest, mut count) = (BinaryHeap::new(), 0_u64);
+    for (part, slot, flow) in wanted {
+        count += 1;
+        latest.push(Reverse(Listed {
+            opened: flow.opened,
+            status: status(part, slot, &flow, names, now),
+        }));
+        if latest.len() > query.limit {
+            latest.pop();
+        }
+    }
+    let shown = latest.into_sorted_vec();
+    let flows: Vec<_> = shown.into_iter().map(|Reverse(listed)| listed.status).collect();
+    FlowList { more: count - flows.len() as u64, flows }
+}
+
+/// In the order of opening.
+struct Listed {
+    opened: u64,
+    status: FlowStatus,
+}
+
+impl Ord for Listed {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.opened.cmp(&other.opened)
+    }
+}
+
+impl PartialOrd for Listed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.opened == other.opened
+    }
+}
+
+impl Eq for Listed {}
+
+/// What a selector looks at.
+pub(crate) fn traits<'a>(
+    flow: &Flow,
+    names: &'a ServiceNames,
+    state: Option<FlowState>,
+) -> Traits<'a> {
+    Traits {
+        client: Some(socket(flow.client, flow.client_port)),
+        vip: Some(socket(flow.vip, flow.vip_port)),
+        backend: Some(backend(flow)),
+        service: names.service(flow.service),
+        protocol: Transport::of(flow.protocol),
+        state,
+    }
+}
+
+/// How far a flow has come, by its slot.
+pub(crate) fn state(part: Part, slot: Slot) -> FlowState {
+    match part {
+        _ if slot.state() & flow_state::CLOSED == flow_state::CLOSED => FlowState::Closed,
+        Part::Pending => FlowState::HalfOpen,
+        Part::Established => FlowState::Established,
+    }
+}
+
+fn status(part: Part, slot: Slot, flow: &Flow, names: &ServiceNames, now: u64) -> FlowStatus {
+    let millis = |then: u64| now.saturating_sub(then) / 1_000_000;
+    FlowStatus {
+        protocol: Transport::of(flow.protocol).unwrap_or(Transport::Tcp),
+        client: socket(flow.client, flow.client_port),
+        vip: socket(flow.vip, flow.vip_port),
+        backend: backend(flow),
+        source: source(flow),
+        service: names.service(flow.service).map(str::to_owned),
+        state: state(part, slot),
+        mode: mode_name(flow.mode()).to_owned(),
+        age_ms: millis(flow.opened),
+        client_idle_ms: millis(flow.seen),
+        backend_idle_ms: (flow.answered != 0).then(|| millis(flow.answered)),
+    }
+}
+
+/// Who serves it, as the configuration calls it.
+pub(crate) fn backend(flow: &Flow) -> SocketAddr {
+    socket(flow.backend_address, flow.server_port())
+}
+
+/// What the backend takes for its client.
+pub(crate) fn source(flow: &Flow) -> Option<SocketAddr> {
+    (flow.mode() == mode::NAT).then(|| socket(flow.source, flow.source_port))
+}
+
+pub(crate) const fn mode_name(mode: u32) -> &'static str {
+    match mode {
+        mode::NAT => "nat",
+        mode::L2 => "l2",
+        mode::IPIP => "ipip",
+        mode::GUE => "gue",
+        _ => "unknown",
+    }
+}
+
+/// From the packet path's form.
+pub(crate) fn socket(address: Address, port: [u8; 2]) -> SocketAddr {
+    SocketAddr::new(ip(address), u16::from_be_bytes(port))
+}
+
+pub(crate) fn ip(address: Address) -> IpAddr {
+    IpAddr::from(address.bytes()).to_canonical()
+}

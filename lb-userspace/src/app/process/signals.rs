@@ -1,0 +1,46 @@
+//! What the operator says by signals.
+
+use std::io;
+
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// Taken from the system from here on, so that none of them ends the process by itself.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalOrder {
+    /// SIGTERM, or SIGINT by Ctrl-C.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub(crate) async fn order(&mut self) -> SignalOrder {
+        select! {
+            _ = self.terminate.recv() => SignalOrder::Stop,
+            _ = self.interrupt.recv() => SignalOrder::Stop,
+            _ = self.hangup.recv() => SignalOrder::Reload,
+        }
+    }
+
+    /// Returns at the next order to stop.
+    pub(crate) async fn stop(&mut self) {
+        while self.order().await != SignalOrder::Stop {}
+    }
+}

@@ -1,0 +1,121 @@
+//! By which way a check's packets go where clients' packets do not go to a server's own address.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use tokio::time::sleep;
+
+use crate::{
+    health::{Finder, TunnelRoute, Wrap},
+    host::{HostError, Surroundings},
+    service::{Forwarding, Service},
+    settings::Encap,
+};
+
+/// Between looks for a link-layer address that is being resolved.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Asks the host anew for each check.
+///
+/// # Errors
+///
+/// No netlink socket.
+pub(crate) fn finder(encap: Encap, services: &[Arc<Service>]) -> Result<Finder, HostError> {
+    let here = Arc::new(Surroundings::open()?);
+    let announced: Arc<[IpAddr]> =
+        services.iter().flat_map(|service| service.addresses.iter().copied()).collect();
+    Ok(Arc::new(move |server, vip, forwarding| {
+        let (here, announced) = (here.clone(), announced.clone());
+        Box::pin(async move {
+            let found = find(&here, &encap, &announced, (server, vip, forwarding)).await;
+            found.map_err(|error| match error {
+                HostError::NoRoute { .. } => io::Error::from_raw_os_error(libc::ENETUNREACH),
+                other => io::Error::other(other),
+            })
+        })
+    }))
+}
+
+async fn find(
+    here: &Surroundings,
+    encap: &Encap,
+    announced: &[IpAddr],
+    (server, vip, forwarding): (IpAddr, IpAddr, Forwarding),
+) -> Result<Option<TunnelRoute>, HostError> {
+    let way = here.way_to(server).await?;
+    let source = if vip.is_ipv4() == server.is_ipv4() {
+        Some(way.source)
+    } else {
+        // One that the server is as near to, or it may answer by a way of its own.
+        let mut local = here.local_addresses().await?.into_iter();
+        let found = local.find(|local| {
+            let address = local.address;
+            local.is_source
+                && local.interface == way.interface
+                && address.is_ipv4() == vip.is_ipv4()
+                && !is_link_local(address)
+                && !announced.contains(&address)
+        });
+        found.map(|local| local.address)
+    };
+    let Some(source) = source else { return Ok(None) };
+    let wrap = match forwarding {
+        Forwarding::Nat => return Ok(None),
+        Forwarding::L2 if way.next_hop != server => return Err(HostError::NoRoute { to: server }),
+        Forwarding::L2 => {
+            let interface = way.interface;
+            // Its next hop is kept resolved; the check's time is the limit.
+            let address = loop {
+                match here.link_address(interface, server).await? {
+                    Some(address) => break address,
+                    None => sleep(LOOK).await,
+                }
+            };
+            Wrap::Frame { interface, address }
+        }
+        Forwarding::Ipip => {
+            let sources = if server.is_ipv4() { encap.source_v4 } else { encap.source_v6 };
+            Wrap::Ip { source: one_of(sources) }
+        }
+        Forwarding::Gue => Wrap::Udp { port: encap.gue_port },
+    };
+    Ok(Some(TunnelRoute { source, wrap }))
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// Its second address, where it has more than one: the first stands for the network.
+fn one_of(network: IpNet) -> IpAddr {
+    let more = u8::from(network.prefix_len() < network.max_prefix_len());
+    match network.network() {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() | u32::from(more)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() | u128::from(more)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outer_source_is_within_what_backends_let_in() {
+        for (network, expected) in [
+            ("172.16.0.0/16", "172.16.0.1"),
+            ("10.0.0.9/32", "10.0.0.9"),
+            ("100::/64", "100::1"),
+            ("fd00::7/128", "fd00::7"),
+        ] {
+            assert_eq!(one_of(network.parse().unwrap()).to_string(), expected);
+        }
+    }
+}

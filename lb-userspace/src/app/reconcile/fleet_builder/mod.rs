@@ -1,0 +1,95 @@
+//! The configured services, brought to life.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use crate::app::state::notes::NotedServer;
+use crate::{
+    control::{self, StableIds},
+    fleet::{Backend, Fleet, RunningService},
+    health::Transition,
+    service::Service,
+};
+
+/// # Errors
+///
+/// More servers than the kernel's tables have room for.
+pub(crate) fn build_fleet(
+    services: &[Arc<Service>],
+    slots: &mut StableIds,
+) -> Result<Fleet, control::ControlError> {
+    let start = |service: &Arc<Service>| start(service, slots).map(Arc::new);
+    let services = services.iter().map(start).collect::<Result<_, _>>()?;
+    Ok(Fleet { services })
+}
+
+fn start(
+    service: &Arc<Service>,
+    slots: &mut StableIds,
+) -> Result<RunningService, control::ControlError> {
+    let servers = service.pool.servers.iter();
+    let backends = servers.map(|server| {
+        let slot = slots.load(server.address)?;
+        Ok(Arc::new(Backend::new(server.clone(), slot)))
+    });
+    Ok(RunningService::new(service.clone(), backends.collect::<Result<_, _>>()?))
+}
+
+/// Servers that did not pass their checks when an earlier daemon ended begin as it saw them: a
+/// restart brings nobody back. Where there are no checks any more, nobody is down.
+pub(crate) fn resume_health(fleet: &Fleet, down: &BTreeSet<NotedServer>) {
+    for (running, backend) in checked(fleet) {
+        backend.set_up(!down.contains(&member(running, backend)));
+    }
+}
+
+/// The servers that do not pass their checks.
+pub(crate) fn down(fleet: &Fleet) -> BTreeSet<NotedServer> {
+    let down = checked(fleet).filter(|(_, backend)| !backend.is_up());
+    down.map(|(running, backend)| member(running, backend)).collect()
+}
+
+fn checked(fleet: &Fleet) -> impl Iterator<Item = (&RunningService, &Backend)> {
+    let services = fleet.services.iter().map(Arc::as_ref);
+    let checked = services.filter(|running| running.service.pool.health_check.is_some());
+    checked.flat_map(|running| running.backends.iter().map(move |backend| (running, &**backend)))
+}
+
+fn member(running: &RunningService, backend: &Backend) -> NotedServer {
+    (running.service.name.to_string(), backend.server.address)
+}
+
+/// Every address that clients reach us at.
+pub(crate) fn addresses(fleet: &Fleet) -> BTreeSet<IpAddr> {
+    let services = fleet.services.iter();
+    services.flat_map(|running| running.service.addresses.iter().copied()).collect()
+}
+
+/// The addresses of all servers that packets are steered to.
+pub(crate) fn steered_servers(fleet: &Fleet) -> BTreeSet<IpAddr> {
+    let steered = fleet.services.iter().filter(|running| running.service.is_steered());
+    let backends = steered.flat_map(|running| &running.backends);
+    backends.map(|backend| backend.server.address.ip()).collect()
+}
+
+/// Notes what a health check found.
+pub(crate) fn note(fleet: &Fleet, transition: &Transition) {
+    let mut services = fleet.services.iter();
+    let Some(running) = services.find(|running| running.service.name == transition.service) else {
+        return;
+    };
+    let backends = running.backends.iter();
+    for backend in backends.filter(|backend| backend.server.address == transition.server) {
+        backend.set_up(transition.up);
+    }
+    running.touch();
+    let up = running.backends.iter().filter(|backend| backend.is_up()).count();
+    let (service, server, why) = (&transition.service, transition.server, &transition.why);
+    if transition.up {
+        tracing::info!(%service, %server, why, up, "backend is up");
+    } else {
+        tracing::warn!(%service, %server, why, up, "backend is down");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! The kernel's tables, the host and the servers as the configuration wants them: one file for each part of it.
+
+pub(crate) mod address_conflicts;
+pub(crate) mod answer_paths;
+pub(crate) mod certificates;
+pub(crate) mod check_routes;
+pub(crate) mod draining;
+pub(crate) mod fleet_builder;
+pub(crate) mod host_changes;
+pub(crate) mod interfaces;
+pub(crate) mod neighbour_answers;
+pub(crate) mod reconciler;
+pub(crate) mod repairs;
+pub(crate) mod ring_changes;
+pub(crate) mod sources;
+pub(crate) mod sweeping;
+pub(crate) mod table_sizes;

@@ -1,0 +1,95 @@
+//! Has the flow table swept, again and again.
+
+use std::time::{Duration, Instant};
+
+use tokio::{sync::watch, task, time};
+use tracing::{debug, error};
+
+use crate::{
+    control::Index,
+    datapath::{Named, Population, Sample, ServerAnswers, Sweep, Sweeper, clock},
+    load::LoadSlot,
+    service::Protocol,
+};
+
+/// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The share of one core that sweeping may take, as its inverse: a large table is swept less often.
+const REST: u32 = 50;
+
+/// What the last sweep saw.
+#[derive(Default)]
+pub(crate) struct Swept {
+    pub(crate) population: Population,
+    named: Named,
+    pub(crate) sample: Sample,
+    /// By load slot.
+    heard: Vec<ServerAnswers>,
+    ports: Vec<[u64; 2]>,
+    /// `None`: there was none yet.
+    began: Option<Instant>,
+}
+
+impl Swept {
+    /// What the server of a load slot has answered.
+    pub(crate) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
+        self.heard.get(slot.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// How many source ports flows of a protocol had towards the server of a load slot.
+    pub(crate) fn ports(&self, slot: LoadSlot, protocol: Protocol) -> u64 {
+        let ports = self.ports.get(slot.0 as usize);
+        ports.map_or(0, |ports| ports[usize::from(protocol == Protocol::Udp)])
+    }
+
+    /// Whether flows may still speak of `index`, if no packet of one that was opened with it was
+    /// under way after `since`.
+    pub(crate) fn may_name(&self, index: Index, since: Instant) -> bool {
+        let is_new = self.began.is_some_and(|began| began > since);
+        !is_new
+            || match index {
+                Index::Service(id) => self.named.has_service(id),
+                Index::Backend(id) => self.named.has_backend(id),
+            }
+    }
+}
+
+/// Sweeps until dropped; `swept` always has what the last sweep saw.
+pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
+    loop {
+        let began = Instant::now();
+        let done = task::spawn_blocking(move || {
+            let sweep = sweeper.sweep(clock::now());
+            (sweeper, sweep)
+        });
+        let sweep;
+        (sweeper, sweep) = match done.await {
+            Ok(done) => done,
+            Err(panic) => return error!(%panic, "flows are no longer swept"),
+        };
+        let took = began.elapsed();
+        let Sweep {
+            population,
+            expired,
+            orphans,
+            corrected,
+            flows,
+            named,
+            sample,
+            heard,
+            ports,
+            ..
+        } = sweep;
+        debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
+        let began = Some(began);
+        let last = swept.send_replace(Swept { population, named, sample, heard, ports, began });
+        sweeper.reuse(flows, last.heard, last.ports);
+        time::sleep(pause_after(took)).await;
+    }
+}
+
+/// Between a sweep that took so long and the next.
+#[must_use]
+pub fn pause_after(took: Duration) -> Duration {
+    PAUSE.max(took * REST)
+}

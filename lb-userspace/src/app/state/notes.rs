@@ -1,0 +1,176 @@
+//! What the next daemon must know of this one, in files of the state directory: which servers were
+//! down, which drain since when, and [whose the indices are](super::ledger).
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::warn;
+
+const DOWN: &str = "down.json";
+const DRAINS: &str = "drains.json";
+
+/// A server of the service with this name.
+pub(crate) type NotedServer = (String, SocketAddr);
+
+#[derive(Clone)]
+pub struct Notes {
+    directory: PathBuf,
+    /// The kernel's numbers of our maps.
+    maps: BTreeSet<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Note<T> {
+    /// The kernel's numbers of the maps that it is about: said of others, it means nothing. They
+    /// may come again after a restart of the host, but never for maps with something in them.
+    maps: BTreeSet<u32>,
+    content: T,
+}
+
+/// A server that drains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DrainNote {
+    pub(crate) service: String,
+    pub(crate) server: SocketAddr,
+    /// When that began, in ms of Unix time: it goes on while no daemon runs.
+    pub(crate) since_ms: u64,
+    /// By order of the operator, which stands until another. Otherwise by configuration.
+    pub(crate) ordered: bool,
+    /// As ordered. `None`: the service's.
+    pub(crate) deadline_ms: Option<u64>,
+    /// It is not configured any more, and drains since it left at the latest.
+    #[serde(default)]
+    pub(crate) left: bool,
+}
+
+impl Notes {
+    #[must_use]
+    pub fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
+        Self { directory: state_dir.to_owned(), maps }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether nobody removed them.
+    pub(crate) fn are_there(&self) -> bool {
+        self.directory.join(DRAINS).exists()
+    }
+
+    /// The servers that did not pass their checks.
+    pub(crate) fn down(&self) -> BTreeSet<NotedServer> {
+        self.read(DOWN).unwrap_or_default()
+    }
+
+    pub(crate) fn write_down(&self, down: &BTreeSet<NotedServer>) -> anyhow::Result<()> {
+        self.write(DOWN, down)
+    }
+
+    /// Who drains. It is the operator's word, whatever became of the maps.
+    pub(crate) fn drains(&self) -> Vec<DrainNote> {
+        self.read_file(DRAINS).unwrap_or_default()
+    }
+
+    pub(crate) fn write_drains(&self, drains: &[DrainNote]) -> anyhow::Result<()> {
+        self.write_file(DRAINS, &drains)
+    }
+
+    /// `None`: as of [`read_file`](Self::read_file), or it is not about our maps.
+    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let note: Note<T> = self.read_file(name)?;
+        (!note.maps.is_disjoint(&self.maps)).then_some(note.content)
+    }
+
+    /// `None`: it is not there, or cannot be understood.
+    fn read_file<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let path = self.directory.join(name);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            text => text.map_err(anyhow::Error::from),
+        };
+        match text.and_then(|text| Ok(serde_json::from_str(&text)?)) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                let (path, error) = (path.display(), format!("{error:#}"));
+                warn!(%path, error, "ignoring a file that makes no sense");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+        self.write_file(name, &Note { maps: self.maps.clone(), content })
+    }
+
+    /// Whole or not at all, as far as a crash of the daemon goes. After a crash of the host there
+    /// are no maps that it could be about.
+    fn write_file(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+        let path = self.directory.join(name);
+        let draft = path.with_extension("json.new");
+        let write = || {
+            // Somebody may have removed it.
+            fs::create_dir_all(&self.directory)?;
+            fs::write(&draft, serde_json::to_vec(content)?)?;
+            fs::rename(&draft, &path)
+        };
+        let written: io::Result<()> = write();
+        if written.is_err() {
+            // Half of it, on a disk that is full.
+            let _ = fs::remove_file(&draft);
+        }
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Forgets who was down and who drains: there are no tables any more.
+pub(crate) fn remove(state_dir: &Path) -> io::Result<()> {
+    [DOWN, DRAINS].iter().try_for_each(|name| remove_file(&state_dir.join(name)))
+}
+
+/// Removes what is there.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_about_certain_maps() {
+        let directory = std::env::temp_dir().join(format!("lb-notes-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let about = |maps: &[u32]| Notes::new(&directory, maps.iter().copied().collect());
+        let down = BTreeSet::from([("web".to_owned(), SocketAddr::from(([10, 0, 0, 1], 80)))]);
+        assert!(about(&[1, 2]).down().is_empty(), "there is none");
+        about(&[1, 2]).write_down(&down).unwrap();
+        assert_eq!(about(&[2, 3]).down(), down, "one map goes on");
+        assert!(about(&[3, 4]).down().is_empty());
+        let drained = DrainNote {
+            service: "web".to_owned(),
+            server: SocketAddr::from(([10, 0, 0, 1], 80)),
+            since_ms: 5,
+            ordered: true,
+            deadline_ms: None,
+            left: false,
+        };
+        assert!(about(&[1, 2]).drains().is_empty(), "there is none");
+        about(&[1, 2]).write_drains(std::slice::from_ref(&drained)).unwrap();
+        assert_eq!(about(&[3, 4]).drains(), [drained], "an order is not about maps");
+        fs::write(directory.join(DOWN), "nonsense").unwrap();
+        assert!(about(&[1, 2]).down().is_empty());
+        remove(&directory).unwrap();
+        remove(&directory).unwrap();
+        fs::remove_dir(&directory).unwrap();
+    }
+}
