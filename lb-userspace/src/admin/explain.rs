@@ -68,8 +68,8 @@ pub struct DecisionStatus {
     /// Those that share the port with it by host names: whose a connection is, the proxy sees.
     pub sharing: Vec<String>,
     pub flow: FlowKnown,
-    /// With a new flow, the slot of the service's ring that says where it goes, and the ring's length.
-    /// None: loads were compared.
+    /// With a new flow, the slot of the service's ring that says where it goes, and the ring's
+    /// length. None: loads were compared.
     pub ring_slot: Option<[u32; 2]>,
     /// With a new flow, how many regions nearer than its backend's had no room.
     pub regions_full: u32,

@@ -100,8 +100,8 @@ pub struct BackendStatus {
     pub weight: u16,
     /// Connections and flows to this address and port now, of all services that share it.
     pub live: u64,
-    /// Of services that are steered by `nat`: open TCP flows to this address and port that it has not
-    /// answered, though it had time to.
+    /// Of services that are steered by `nat`: open TCP flows to this address and port that it has
+    /// not answered, though it had time to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<u64>,
     /// What the service [counts](ServiceStatus::counts), as far as it was brought here.
@@ -114,8 +114,8 @@ pub struct BackendStatus {
 /// Source ports of ours towards a backend, at all addresses together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePorts {
-    /// At the last sweep, by flows of all services to its address and port. Those of closed flows and of
-    /// datagrams that were answered are given to new flows where there is no other.
+    /// At the last sweep, by flows of all services to its address and port. Those of closed flows
+    /// and of datagrams that were answered are given to new flows where there is no other.
     pub used: u64,
     pub room: u64,
 }
@@ -152,8 +152,8 @@ pub struct Flows {
     pub evicted: u64,
     /// Half-open ones whose place another took.
     pub evicted_half_open: u64,
-    /// Established flows that stayed among the half-open ones, where they live as long, because their
-    /// bucket was full.
+    /// Established flows that stayed among the half-open ones, where they live as long, because
+    /// their bucket was full.
     pub crowded: u64,
     /// Flows that went on after a RST or FIN that closed them, and count again.
     #[serde(default)]

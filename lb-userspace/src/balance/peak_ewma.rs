@@ -1,10 +1,11 @@
-//! Two drawn by weight, of which the one is taken that should answer sooner: how long it took of late,
-//! times what it has to do already. As Finagle's and linkerd's p2c with peak EWMA.
+//! Two drawn by weight, of which the one is taken that should answer sooner: how long it took of
+//! late, times what it has to do already. As Finagle's and linkerd's p2c with peak EWMA.
 
 use super::p2c::{Wheel, of_two};
 use crate::load::{Latency, Tick};
 
-/// What a backend costs that has been asked and has not answered yet, µs: nobody is known to be slower.
+/// What a backend costs that has been asked and has not answered yet, µs: nobody is known to be
+/// slower.
 const UNKNOWN: f64 = 1e9;
 
 /// The cost of a backend with that load, of `share` times the mean weight.

@@ -1,7 +1,8 @@
 //! Weighted rendezvous hashing: each client address ranks the backends in its own fixed order.
 //!
-//! D. Thaler, C. Ravishankar, "A Name-Based Mapping Scheme for Rendezvous", 1998; weights by
-//! the logarithmic method of C. Schindelhauer, G. Schomaker, 2005. A backend that leaves moves its own clients only.
+//! D. Thaler, C. Ravishankar, "A Name-Based Mapping Scheme for Rendezvous", 1998; weights by the
+//! logarithmic method of C. Schindelhauer, G. Schomaker, 2005. A backend that leaves moves its own
+//! clients only.
 
 use std::{
     net::{IpAddr, SocketAddr},

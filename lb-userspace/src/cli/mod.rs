@@ -59,9 +59,9 @@ enum Command {
     },
     /// On a backend: take packets out of `ipip` and `gue` tunnels, until SIGTERM or Ctrl-C.
     ///
-    /// The backend needs no tunnel device then, just the announced address (on `lo`). What ends here
-    /// and holds a packet for an address of this host is taken out, and all else passes untouched.
-    /// Needs root. SIGHUP logs counts.
+    /// The backend needs no tunnel device then, just the announced address (on `lo`). What ends
+    /// here and holds a packet for an address of this host is taken out, and all else passes
+    /// untouched. Needs root. SIGHUP logs counts.
     Decap(decap::DecapFlags),
     /// Take down what `lb run` leaves behind on purpose: programs, tables, routes, settings.
     ///

@@ -15,7 +15,12 @@ pub(super) struct TraceFlags {
     #[command(flatten)]
     selector: selector::Selection,
     /// Tell of one packet in so many.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     sample: u32,
     /// End after so many. Default: go on until Ctrl-C.
     #[arg(long, value_name = "N")]

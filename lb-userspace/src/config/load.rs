@@ -8,16 +8,18 @@ use toml::{
 };
 
 use super::{
-    combine, conflict,
-    diagnostic::{Diagnostic, Errors},
-    groups,
-    load_error::LoadError,
-    named_file::NamedFile,
-    node, pool, proxy,
-    reader::{List, Report, Value},
-    section::Section,
-    service::{self, Draft, Pools},
-    unused_sources,
+    checks::{between_services, one_service, source_addresses},
+    tables::{
+        node, pool, proxy, region_groups,
+        service::{self, Draft, Pools},
+    },
+    text::{
+        diagnostic::{Diagnostic, Errors},
+        load_error::LoadError,
+        named_file::NamedFile,
+        reader::{List, Report, Value},
+        section::Section,
+    },
 };
 use crate::settings::Config;
 
@@ -42,7 +44,7 @@ pub fn load_examined(
     Ok(parse_examined(path, &text, examine)?)
 }
 
-pub(super) fn read_text(path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
     let bytes =
         fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
@@ -80,7 +82,7 @@ fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
     Value::new("", &root, report).section(|root| config(root, directory))
 }
 
-pub(super) fn root<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeValue<'t>>> {
+pub(crate) fn root<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeValue<'t>>> {
     let (root, syntax) = DeTable::parse_recoverable(text);
     // What follows the first syntax error is mostly its echo.
     if let Some(error) = syntax.iter().min_by_key(|error| error.span().map(|it| it.start)) {
@@ -101,15 +103,16 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
     }
     let has_certificates = root.has("certificates");
     let proxy = root.optional("proxy", proxy::proxy);
-    let groups = root.optional("regions", |it| it.entries(groups::group)).unwrap_or_default();
+    let groups =
+        root.optional("regions", |it| it.entries(region_groups::group)).unwrap_or_default();
     let pools = root
         .optional("pools", |it| it.entries(|name, value| Some((name.value, pool::pool(value)))));
     let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
-    groups::check(node.as_ref(), &groups, &pools, &drafts, root.report());
+    region_groups::check(node.as_ref(), &groups, &pools, &drafts, root.report());
     let sources = node.as_ref().and_then(|node| node.sources.as_ref());
-    unused_sources::check(sources, &pools, &drafts, root.report());
+    source_addresses::check(sources, &pools, &drafts, root.report());
     let usual = node.as_ref().map(node::Usual::of).unwrap_or_default();
     let services = services(drafts, &pools, has_certificates, usual, root.report());
     Some(Config {
@@ -117,7 +120,7 @@ fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
         admin: admin.unwrap_or_else(node::default_admin),
         certificates: certificates.map_or_else(Vec::new, List::into_values),
         proxy: proxy.unwrap_or_else(proxy::default_proxy),
-        regions: groups.into_iter().map(groups::Group::build).collect(),
+        regions: groups.into_iter().map(region_groups::Group::build).collect(),
         services,
     })
 }
@@ -130,9 +133,9 @@ fn services(
     report: &Report,
 ) -> Vec<Arc<crate::service::Service>> {
     for draft in &drafts {
-        combine::check(draft, pools, certificates, report);
+        one_service::check(draft, pools, certificates, report);
     }
-    conflict::check(&drafts, pools, report);
+    between_services::check(&drafts, pools, report);
     let built = drafts.into_iter().map(|draft| draft.build(pools, usual, report));
     built.flatten().collect()
 }

@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    diagnostic::Errors,
     load::{read_text, root},
-    load_error::LoadError,
-    node,
-    reader::{Report, Value},
-    scalar::absolute_path,
-    section::Section,
+    tables::node,
+    text::{
+        diagnostic::Errors,
+        load_error::LoadError,
+        reader::{Report, Value},
+        scalar::absolute_path,
+        section::Section,
+    },
 };
 use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
 

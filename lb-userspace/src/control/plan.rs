@@ -28,12 +28,13 @@ pub struct Plan {
 /// The commands that lead from `actual` to `desired`: only what differs, and each safe as soon as
 /// those before it are done.
 ///
-/// Lists come before the services that go by them. Backends come before the rings that name them, rings before the services that point to them,
-/// services before the VIPs that lead to them, VIPs before the address is ours; removals go the
-/// other way. A backend that is gone leaves the rings before its flows are told. A new ring is written where no ring stands, so the old one stays readable. What it
-/// takes up is free for the next plan, which must not be carried out before packets in flight are
-/// through: see `datapath`. A backend is cleared by the plan after the one that took it out of
-/// its ring.
+/// Lists come before the services that go by them. Backends come before the rings that name them,
+/// rings before the services that point to them, services before the VIPs that lead to them, VIPs
+/// before the address is ours; removals go the other way. A backend that is gone leaves the rings
+/// before its flows are told. A new ring is written where no ring stands, so the old one stays
+/// readable. What it takes up is free for the next plan, which must not be carried out before
+/// packets in flight are through: see `datapath`. A backend is cleared by the plan after the one
+/// that took it out of its ring.
 ///
 /// # Errors
 ///

@@ -99,9 +99,9 @@ impl Departure {
 
     /// `service`: as it is configured now; `None`: not at all any more.
     ///
-    /// Nothing says when a datagram was the last one, and a sender that never falls silent would keep
-    /// a server for ever that is long switched off. QUIC's connections do end, and their ids say which
-    /// packets are theirs.
+    /// Nothing says when a datagram was the last one, and a sender that never falls silent would
+    /// keep a server for ever that is long switched off. QUIC's connections do end, and their ids
+    /// say which packets are theirs.
     fn until(self, service: Option<&Service>) -> Option<Instant> {
         let Some(service) = service else { return Some(self.seen) };
         let ends = service.protocol != Protocol::Udp || service.steering.quic.is_some();
@@ -152,8 +152,8 @@ impl Retiring {
         true
     }
 
-    /// Takes over the backends of `old` that do not stay, and with them their claims. Answers the ids
-    /// that go on naming them.
+    /// Takes over the backends of `old` that do not stay, and with them their claims. Answers the
+    /// ids that go on naming them.
     pub(crate) fn take_over(
         &mut self,
         old: &Fragment,

@@ -26,8 +26,8 @@ const AT_ONCE: usize = 16;
 /// Over which the first questions spread.
 const SPREAD: Duration = Duration::from_millis(500);
 
-/// What a client sends first, and the frames that it begins and ends with: SETTINGS without any, GOAWAY
-/// without an error (RFC 9113 3.4, 6.5, 6.8).
+/// What a client sends first, and the frames that it begins and ends with: SETTINGS without any,
+/// GOAWAY without an error (RFC 9113 3.4, 6.5, 6.8).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: [u8; FRAME_HEADER] = [0, 0, 0, SETTINGS_TYPE, 0, 0, 0, 0, 0];
 const SETTINGS_TYPE: u8 = 4;
@@ -40,7 +40,8 @@ pub struct Prefaces {
 }
 
 impl Prefaces {
-    /// Asks the servers of services with a port that goes by it, and again as often as they are checked.
+    /// Asks the servers of services with a port that goes by it, and again as often as they are
+    /// checked.
     ///
     /// Call it within a tokio runtime.
     #[must_use]

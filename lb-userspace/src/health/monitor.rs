@@ -164,8 +164,8 @@ impl Watch {
 
 impl Watch {
     /// Whether a check failed by a lack of this host. A missing route is one where packets are
-    /// steered: their flows wait until it is back, and new ones follow the routes by themselves. The
-    /// proxy, which cannot, does better with another server.
+    /// steered: their flows wait until it is back, and new ones follow the routes by themselves.
+    /// The proxy, which cannot, does better with another server.
     fn is_ours(&self, failure: &CheckFailure) -> bool {
         match failure.cause() {
             Cause::Resource => true,

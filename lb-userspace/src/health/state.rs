@@ -21,8 +21,9 @@ pub struct Health {
 }
 
 impl Health {
-    /// Begins as healthy, or not, as `up` says. The first check is due at once, but for a tenth of the interval (one second at most) over
-    /// which `spread`, from 0 to 1, scatters the servers' checks.
+    /// Begins as healthy, or not, as `up` says. The first check is due at once, but for a tenth of
+    /// the interval (one second at most) over which `spread`, from 0 to 1, scatters the servers'
+    /// checks.
     #[must_use]
     pub fn new(check: &HealthCheck, up: bool, now: Instant, spread: f64) -> Self {
         let scatter = (check.interval / 10).min(MAX_SPREAD);

@@ -70,8 +70,8 @@ pub fn stacks(interfaces: &[Interface]) -> Vec<InterfaceStack> {
     interfaces.iter().filter_map(stack).collect()
 }
 
-/// The interfaces at which the kernel sees what arrives at those `of` which the index is given: they
-/// themselves, the bridge or bond that they are ports of, and what stands on any of them.
+/// The interfaces at which the kernel sees what arrives at those `of` which the index is given:
+/// they themselves, the bridge or bond that they are ports of, and what stands on any of them.
 #[must_use]
 pub fn around(interfaces: &[Interface], of: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
     let mut found: BTreeSet<u32> = of.into_iter().collect();

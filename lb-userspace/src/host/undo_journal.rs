@@ -124,8 +124,9 @@ impl Journal {
         keys.iter().try_for_each(|key| self.restore(key))
     }
 
-    /// Sets a sysctl; the note of its earlier value is on disk before, if the disk takes it. A value
-    /// that is right already, or a sysctl that does not exist (IPv6 switched off), is left alone.
+    /// Sets a sysctl; the note of its earlier value is on disk before, if the disk takes it. A
+    /// value that is right already, or a sysctl that does not exist (IPv6 switched off), is left
+    /// alone.
     ///
     /// # Errors
     ///

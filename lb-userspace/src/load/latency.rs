@@ -1,8 +1,8 @@
 //! How long a backend took of late.
 //!
 //! The average rises at once and falls with time: "peak EWMA", of Finagle (Twitter, `PeakEwma` in
-//! `com.twitter.finagle.loadbalancer`) and linkerd. What was slow once is held against a backend until
-//! it has answered faster for a while, or has not been asked for so long.
+//! `com.twitter.finagle.loadbalancer`) and linkerd. What was slow once is held against a backend
+//! until it has answered faster for a while, or has not been asked for so long.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,8 +22,8 @@ impl Tick {
     }
 }
 
-/// The average, and of when it is, in one word: an observation is a load and a store. Of two at the same
-/// time one may be lost.
+/// The average, and of when it is, in one word: an observation is a load and a store. Of two at the
+/// same time one may be lost.
 #[derive(Debug, Default)]
 pub struct Latency(AtomicU64);
 
@@ -39,15 +39,15 @@ impl Latency {
         });
     }
 
-    /// There was no answer, or one that says that the backend is in trouble, after so many µs. Makes
-    /// no backend look faster than it did.
+    /// There was no answer, or one that says that the backend is in trouble, after so many µs.
+    /// Makes no backend look faster than it did.
     pub fn observe_failure(&self, now: Tick, took: u32) {
         let took = (took as f32).max(FAILURE);
         self.update(now, |old| old.map_or(took, |(average, weight)| took.max(average * weight)));
     }
 
-    /// What is to be expected now, µs. It falls while nothing is observed, so that the backend is asked
-    /// again some day. `None`: nothing was observed yet.
+    /// What is to be expected now, µs. It falls while nothing is observed, so that the backend is
+    /// asked again some day. `None`: nothing was observed yet.
     #[must_use]
     pub fn expected(&self, now: Tick) -> Option<f32> {
         let (at, average) = self.read()?;

@@ -93,8 +93,8 @@ impl Load {
     /// Counts one connection of `slot` until the permit is dropped.
     #[must_use]
     pub fn enter(&self, slot: LoadSlot) -> Permit {
-        // The share last and, at the end, first: who is killed in between leaves one too many in the
-        // count, never one too few.
+        // The share last and, at the end, first: who is killed in between leaves one too many in
+        // the count, never one too few.
         self.word(slot).fetch_add(live::IN, Ordering::Relaxed);
         self.share(slot).fetch_add(1, Ordering::Relaxed);
         Permit { load: self.clone(), slot }

@@ -43,8 +43,8 @@ impl Service {
     }
 }
 
-/// Who reaches a private service: connections that came in by one of the interfaces, from one of the
-/// networks. An empty list sets no condition; not both are empty.
+/// Who reaches a private service: connections that came in by one of the interfaces, from one of
+/// the networks. An empty list sets no condition; not both are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Private {
     pub interfaces: Vec<InterfacePattern>,

@@ -27,8 +27,8 @@ pub struct Port {
     pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
     pub force_https: Option<Redirect>,
-    /// How long a connection may be silent. `None`: requests as the settings say, relays for as long as
-    /// both sides are there. Only with handlers.
+    /// How long a connection may be silent. `None`: requests as the settings say, relays for as
+    /// long as both sides are there. Only with handlers.
     pub idle_timeout: Option<Duration>,
     pub http: HttpOptions,
 }

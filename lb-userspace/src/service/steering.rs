@@ -172,12 +172,13 @@ pub struct FlowTimeouts {
     pub closing: Duration,
     /// TCP after FIN both ways: its source port is kept back for so long. Default 10 s.
     pub closed: Duration,
-    /// TCP after a RST, which its receiver may not have taken: until then the flow can go on. Default
-    /// 1 min.
+    /// TCP after a RST, which its receiver may not have taken: until then the flow can go on.
+    /// Default 1 min.
     pub reset: Duration,
     /// UDP before the backend's first answer. Default 30 s.
     pub udp_unanswered: Duration,
-    /// UDP after it, while the client has sent nothing more: a question and its answer. Default 10 s.
+    /// UDP after it, while the client has sent nothing more: a question and its answer. Default 10
+    /// s.
     pub udp_answered: Duration,
     /// UDP once the client has sent more. Default 60 s.
     pub udp: Duration,

@@ -47,6 +47,11 @@ const ORDERS: usize = 16;
 /// Health transitions under way to the event loop.
 const TRANSITIONS: usize = 1024;
 
+/// Sleeps until `due`; is not to be awaited where nothing is.
+async fn until(due: Option<Instant>) {
+    time::sleep_until(due.unwrap_or_else(Instant::now).into()).await;
+}
+
 impl Daemon {
     /// Serves until the operator says stop, and drains.
     ///
@@ -141,12 +146,12 @@ impl Daemon {
                 }
                 Some(order) = orders.recv() => self.obey(order).await,
                 Some(step) = self.steps.1.recv() => self.trace(step),
-                () = time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                () = until(due), if due.is_some() => {
                     self.draining.expel(Instant::now());
                     self.replan().await;
                 }
                 changes = self.watch.changed() => self.heard.add(changes),
-                () = time::sleep_until(host_due.unwrap_or_else(Instant::now).into()), if host_due.is_some() => {
+                () = until(host_due), if host_due.is_some() => {
                     self.heed().await;
                 }
                 _ = tend.tick() => self.tend().await,

@@ -39,8 +39,8 @@ impl Daemon {
         !fleet_builder::steered_servers(&self.fleet).is_empty()
     }
 
-    /// Clients may be on the networks of the interfaces that packets come in by, and of what stands on
-    /// those. Their entries are confirmed, and they ask for the announced addresses.
+    /// Clients may be on the networks of the interfaces that packets come in by, and of what stands
+    /// on those. Their entries are confirmed, and they ask for the announced addresses.
     async fn meet_neighbours(&mut self, present: &[Interface]) -> anyhow::Result<()> {
         let around = self.interfaces.around(present);
         let indices = around.iter().map(|interface| interface.index);

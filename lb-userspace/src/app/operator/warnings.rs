@@ -26,9 +26,9 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// How many flows one port of a `nat` server can have at a time: source addresses times source ports, or
-/// what the flow table has room for. 0: no service needs source ports. With `"interface"`, one
-/// address is certain.
+/// How many flows one port of a `nat` server can have at a time: source addresses times source
+/// ports, or what the flow table has room for. 0: no service needs source ports. With
+/// `"interface"`, one address is certain.
 #[must_use]
 pub fn flows_per_server(config: &Config) -> u64 {
     let node = &config.node;

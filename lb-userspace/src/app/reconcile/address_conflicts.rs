@@ -8,7 +8,8 @@
 //!   by it would be cut off, so it is refused before anything happens.
 //! - It stands on an interface beside the host's own, as VRRP puts it there for ARP's sake. That
 //!   works, but whatever the host itself serves on it ends: a warning.
-//! - It stands on `lo`, an old habit with anycast, which nobody reaches a host by. Nothing is wrong.
+//! - It stands on `lo`, an old habit with anycast, which nobody reaches a host by. Nothing is
+//!   wrong.
 //!
 //! While the daemon runs there is only warning: an address that comes later finds clients served.
 

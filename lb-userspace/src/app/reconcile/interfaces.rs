@@ -79,8 +79,8 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Follows interfaces that came, went or changed their names; answers whether any did, or a bond
-    /// has other ports.
+    /// Follows interfaces that came, went or changed their names; answers whether any did, or a
+    /// bond has other ports.
     pub(crate) fn follow(&mut self, kernel: &mut Kernel, present: &[Interface]) -> bool {
         let mut wanted = self.wanted(present);
         let before = self.attached.clone();

@@ -1,4 +1,5 @@
-//! The kernel's tables, the host and the servers as the configuration wants them: one file for each part of it.
+//! The kernel's tables, the host and the servers as the configuration wants them: one file for each
+//! part of it.
 
 pub(crate) mod address_conflicts;
 pub(crate) mod answer_paths;

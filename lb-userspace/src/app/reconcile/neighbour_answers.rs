@@ -1,5 +1,5 @@
-//! Announced addresses that lie in the network of a link of ours: hosts there ask for them by ARP or
-//! neighbour discovery, and somebody has to answer.
+//! Announced addresses that lie in the network of a link of ours: hosts there ask for them by ARP
+//! or neighbour discovery, and somebody has to answer.
 
 use std::{collections::BTreeSet, net::IpAddr};
 

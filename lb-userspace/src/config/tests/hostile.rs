@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::parse;
+use crate::config::parse;
 
 const EXAMPLE: &str = include_str!("../../../../examples/lb.toml");
 

@@ -2,10 +2,8 @@
 
 use std::{fs, path::Path};
 
-use super::{
-    super::{belonging::HOMES, parse},
-    port, service, valid,
-};
+use super::{port, service, valid};
+use crate::config::{parse, text::key_locations::HOMES};
 
 const REFERENCE: &str = include_str!("../../../../docs/configuration.md");
 

@@ -1,6 +1,7 @@
 use std::{path::Path, time::Duration};
 
-use super::{super::load, NODE, health_check, service, valid};
+use super::{NODE, health_check, service, valid};
+use crate::config::load;
 use crate::{
     service::{
         ClientAuth, ConcurrencyKind, Handler, HealthCheck, Path as Way, Probe, Redirect, Strategy,

@@ -158,10 +158,10 @@ impl Desired {
         self.parts.values().flat_map(|part| part.fragment.unroutable.iter().copied())
     }
 
-    /// Lets servers go that left the configuration: at once where they have no flows, else once these
-    /// have ended; past their time they are as if they were down. To be called between updates.
-    /// `has_flows`: whether a server that counts there, and has this index into `BACKENDS`, has any
-    /// that began before then.
+    /// Lets servers go that left the configuration: at once where they have no flows, else once
+    /// these have ended; past their time they are as if they were down. To be called between
+    /// updates. `has_flows`: whether a server that counts there, and has this index into
+    /// `BACKENDS`, has any that began before then.
     pub fn retire(
         &mut self,
         now: Instant,

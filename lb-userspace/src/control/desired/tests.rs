@@ -234,8 +234,8 @@ fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
     assert!(!world.desired.is_retiring());
 }
 
-/// A daemon that starts with `services` after one that had `raw` with all three servers, where these
-/// left so long ago. All have flows.
+/// A daemon that starts with `services` after one that had `raw` with all three servers, where
+/// these left so long ago. All have flows.
 fn restarted(service: Service, before: std::time::Duration) -> World {
     let mut earlier = World::of(vec![Service { steering: service.steering.clone(), ..raw() }]);
     earlier.follow();

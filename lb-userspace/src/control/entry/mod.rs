@@ -22,8 +22,8 @@ const MOST_SPREAD: u16 = 32;
 /// Of a TCP segment without options, and the IP header before it.
 const V4_HEADERS: u16 = 40;
 const V6_HEADERS: u16 = 60;
-/// ns in which the kernel's coarse clock goes on at most: at 100 Hz. All that comes in between comes at
-/// the same time to it.
+/// ns in which the kernel's coarse clock goes on at most: at 100 Hz. All that comes in between
+/// comes at the same time to it.
 const TICK: u64 = 10_000_000;
 
 /// One family of a service.

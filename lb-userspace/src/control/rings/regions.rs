@@ -5,8 +5,8 @@ use super::{
     spec::{FARTHER, FartherRegion},
 };
 
-/// Takes all out of the ring, as if they were down, but the nearest that are there. Answers the regions
-/// behind these, nearest first.
+/// Takes all out of the ring, as if they were down, but the nearest that are there. Answers the
+/// regions behind these, nearest first.
 ///
 /// A member stands between its rank, which is lower where it is nearer, and its id.
 pub(crate) fn part(members: &mut [(u16, RingMember, u32)]) -> Vec<FartherRegion> {

@@ -42,8 +42,9 @@ impl Space {
         self.insert(offset, length);
     }
 
-    /// Which of `rings`, each with its name, offset and length, should lie elsewhere, and where: so that
-    /// there is a gap of `wanted` then, or else larger gaps and smaller ones. `None`: no move helps.
+    /// Which of `rings`, each with its name, offset and length, should lie elsewhere, and where: so
+    /// that there is a gap of `wanted` then, or else larger gaps and smaller ones. `None`: no move
+    /// helps.
     ///
     /// Moves come to an end: each adds to the sum of the gaps' squares.
     pub(crate) fn relocate(
@@ -115,7 +116,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_is_nobody_elses(lengths in prop::collection::vec((1u32..9, any::<bool>()), 0..60)) {
+        fn what_is_taken_is_nobody_elses(
+            lengths in prop::collection::vec((1u32..9, any::<bool>()), 0..60),
+        ) {
             let mut space = Space::new(64);
             let mut taken: Vec<(u32, u32)> = Vec::new();
             for (length, gives_back) in lengths {

@@ -83,8 +83,8 @@ impl<T: Pod> Mapped<T> {
     /// All halves of all words, in the order of memory.
     pub(crate) fn halves(&self) -> &[AtomicU32] {
         let words: &[AtomicU64] = self;
-        // SAFETY: the same memory for as long, with less to ask of its alignment. Neither we nor the
-        // kernel program take turns with whole words where halves are written.
+        // SAFETY: the same memory for as long, with less to ask of its alignment. Neither we nor
+        // the kernel program take turns with whole words where halves are written.
         unsafe { slice::from_raw_parts(words.as_ptr().cast(), words.len() * 2) }
     }
 }

@@ -17,8 +17,9 @@ use super::{
 
 const ANY: u64 = 0;
 
-/// Typed handle to a hash map, an LPM trie whose keys begin with their length, or with `K = u32` to an array. All methods take `&self` and work
-/// beside the kernel program, which changes values in place.
+/// Typed handle to a hash map, an LPM trie whose keys begin with their length, or with `K = u32` to
+/// an array. All methods take `&self` and work beside the kernel program, which changes values in
+/// place.
 pub struct TypedMap<K, V> {
     map: MapData,
     name: &'static str,
@@ -61,7 +62,8 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
     ///
     /// # Errors
     ///
-    /// The table is full or the index of an array is outside of it (E2BIG), or the system call failed.
+    /// The table is full or the index of an array is outside of it (E2BIG), or the system call
+    /// failed.
     pub fn insert(&self, key: &K, value: &V) -> Result<(), DatapathError> {
         self.write(key, value, ANY).map_err(|error| self.error(error))
     }

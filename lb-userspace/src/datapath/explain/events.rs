@@ -64,8 +64,8 @@ impl Events {
     ///
     /// The system call failed.
     pub fn watch(self) -> io::Result<AsyncFd<Self>> {
-        // SAFETY: the descriptor is the ring's own, open until the ring is dropped, and Events, which
-        // never exchanges its ring, drops it no earlier than the AsyncFd that has it.
+        // SAFETY: the descriptor is the ring's own, open until the ring is dropped, and Events,
+        // which never exchanges its ring, drops it no earlier than the AsyncFd that has it.
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }
 }

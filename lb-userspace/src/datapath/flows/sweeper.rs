@@ -34,8 +34,8 @@ use crate::load::{Load, LoadSlot};
 /// was left behind.
 const STUCK: u64 = 10_000_000_000;
 
-/// For so long, in ns, a client may wait for a server's first packet before that is odd: its SYN has
-/// been sent again by then.
+/// For so long, in ns, a client may wait for a server's first packet before that is odd: its SYN
+/// has been sent again by then.
 const ANSWER: u64 = 3_000_000_000;
 
 /// Ends flows. A sweep takes milliseconds of computing: run it where that is fine.
@@ -51,8 +51,8 @@ pub struct Sweeper {
     spare: Spare,
 }
 
-/// The lists that have a place for each load slot: megabytes, which an allocator of many threads had
-/// better not be asked for each second.
+/// The lists that have a place for each load slot: megabytes, which an allocator of many threads
+/// had better not be asked for each second.
 #[derive(Default)]
 struct Spare {
     before: Vec<Option<u64>>,

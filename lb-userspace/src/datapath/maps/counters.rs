@@ -36,8 +36,8 @@ impl VerdictCounts {
     }
 }
 
-/// What happened to flows: how full their table was, told by what gave way, and which moved. Counted
-/// since the datapath was loaded.
+/// What happened to flows: how full their table was, told by what gave way, and which moved.
+/// Counted since the datapath was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions {
     /// Established flows, long silent, whose slot another took.
@@ -109,8 +109,8 @@ impl Counters {
         sum(&self.opened, backend, maps::OPENED)
     }
 
-    /// New flows that were refused for want of a source port, the backend with this id the last that
-    /// had none; as long ago as [`opened`](Self::opened).
+    /// New flows that were refused for want of a source port, the backend with this id the last
+    /// that had none; as long ago as [`opened`](Self::opened).
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! What goes on from one daemon to the next: names in the bpffs, adopted maps, the secret of the flow table.
+//! What goes on from one daemon to the next: names in the bpffs, adopted maps, the secret of the
+//! flow table.
 
 pub(crate) mod adoption;
 pub(crate) mod load_share;

@@ -28,16 +28,16 @@ pub struct DatapathConfig {
     /// Backends, a server counted once for each service that steers to it.
     pub backends: u32,
     pub services: u32,
-    /// Address, port and protocol each. The announced addresses get as many, and so do the prefixes of
-    /// port ranges.
+    /// Address, port and protocol each. The announced addresses get as many, and so do the prefixes
+    /// of port ranges.
     pub vips: u32,
     /// Ring slots of all services together, old and new rings at the time of a change included.
     pub ring_slots: u32,
-    /// Packets of which fragments are still to come; some 150 bytes each. When there are more, those
-    /// whose fragments came least lately are given up.
+    /// Packets of which fragments are still to come; some 150 bytes each. When there are more,
+    /// those whose fragments came least lately are given up.
     pub fragmented: u32,
-    /// Sources whose rate is measured, and as many that are known; 80 to 100 bytes each. When there are
-    /// more, those that came least lately are forgotten.
+    /// Sources whose rate is measured, and as many that are known; 80 to 100 bytes each. When there
+    /// are more, those that came least lately are forgotten.
     pub sources: u32,
     /// Prefixes that services allow or deny. Only those that there are take memory.
     pub lists: u32,

@@ -114,7 +114,8 @@ impl Device for Packets {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = MTU;
-        // What comes has been looked at by the NIC, or has not left its host: then sums are not made.
+        // What comes has been looked at by the NIC, or has not left its host: then sums are not
+        // made.
         capabilities.checksum.tcp = Checksum::Tx;
         capabilities.checksum.ipv4 = Checksum::Tx;
         capabilities

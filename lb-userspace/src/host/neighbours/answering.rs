@@ -4,9 +4,9 @@
 //! route makes local, on whatever interface it is asked: also by a node that holds the address for
 //! nobody yet. `arp_ignore = 3` (`arp_ignore` in net/ipv4/arp.c) leaves out what is on no
 //! interface, and nothing else of the host's; `arp_announce = 2` keeps the host from naming such an
-//! address as its own when it asks itself. Both hold without us. Neighbour discovery is answered only
-//! for what is on the interface, or stands among its proxy entries, which let the kernel join the
-//! group of the address as well.
+//! address as its own when it asks itself. Both hold without us. Neighbour discovery is answered
+//! only for what is on the interface, or stands among its proxy entries, which let the kernel join
+//! the group of the address as well.
 
 use std::{
     collections::BTreeSet,

@@ -112,8 +112,8 @@ impl Netlink {
         })
     }
 
-    /// Has the kernel ask for the neighbour as it does for packets of its own, which leaves the entry
-    /// what it is otherwise.
+    /// Has the kernel ask for the neighbour as it does for packets of its own, which leaves the
+    /// entry what it is otherwise.
     pub(crate) async fn seek(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
         let request = self.handle.neighbours().add(hop.interface, hop.address);
         let flags = entry.flags() | NeighbourFlags::Use;

@@ -1,4 +1,5 @@
-//! Neighbour entries: next hops of servers, entries of clients, and who answers for announced addresses.
+//! Neighbour entries: next hops of servers, entries of clients, and who answers for announced
+//! addresses.
 
 pub(crate) mod answering;
 pub(crate) mod confirmation;

@@ -19,8 +19,8 @@ impl Host {
         self.tend().await.map(drop)
     }
 
-    /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not: they
-    /// come and go, and ask for us before they send. Where they are known, that is confirmed.
+    /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not:
+    /// they come and go, and ask for us before they send. Where they are known, that is confirmed.
     ///
     /// # Errors
     ///
@@ -47,7 +47,8 @@ impl Host {
         Ok(())
     }
 
-    /// From now on entries of neighbours on these interfaces are confirmed as soon as they are stale.
+    /// From now on entries of neighbours on these interfaces are confirmed as soon as they are
+    /// stale.
     pub fn confirm_neighbours(&mut self, interfaces: BTreeSet<u32>) {
         self.neighbours.confirming.watch(interfaces);
     }

@@ -158,8 +158,8 @@ fn mute(server: SocketAddr, is_checked: bool) -> String {
     let but = if is_checked { ", though its checks succeed" } else { "" };
     format!(
         "server {server} has answered no connection that was steered to it{but}: it does not get \
-         them, or its answers come in by an interface that is not in [node] interfaces, or return by \
-         another way (`tcpdump host {}` on each interface shows it)",
+         them, or its answers come in by an interface that is not in [node] interfaces, or return \
+         by another way (`tcpdump host {}` on each interface shows it)",
         server.ip()
     )
 }

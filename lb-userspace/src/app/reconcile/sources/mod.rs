@@ -1,5 +1,5 @@
-//! Which address of ours each steered packet carries: the one that the host's routing would use, or those
-//! that `source_addresses` says, in turn.
+//! Which address of ours each steered packet carries: the one that the host's routing would use, or
+//! those that `source_addresses` says, in turn.
 
 mod pool;
 

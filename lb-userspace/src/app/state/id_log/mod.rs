@@ -62,7 +62,8 @@ impl IdLog {
         Some(assigned.after(changes(&self.path, writing)))
     }
 
-    /// Writes down what has changed, before anything is done with it. The first time all is written.
+    /// Writes down what has changed, before anything is done with it. The first time all is
+    /// written.
     ///
     /// What cannot be written is no reason to stop: the notes are removed, for what they say is not
     /// true any more, and the next daemon recognises in the tables what it can. The next call tries

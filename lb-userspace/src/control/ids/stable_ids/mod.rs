@@ -26,10 +26,10 @@ pub enum Index {
 
 /// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
-/// Whoever needs an id claims it, and gives it up as often. What nobody claims any more is kept
-/// as long as it is in use, and becomes free two [`settle`](StableIds::settle)s after that or later: the
-/// plan in between clears it in the kernel's tables, and until then packets in flight may still speak of
-/// it, and closed flows until a sweep finds none.
+/// Whoever needs an id claims it, and gives it up as often. What nobody claims any more is kept as
+/// long as it is in use, and becomes free two [`settle`](StableIds::settle)s after that or later:
+/// the plan in between clears it in the kernel's tables, and until then packets in flight may still
+/// speak of it, and closed flows until a sweep finds none.
 pub struct StableIds {
     services: Ids<(Arc<str>, Family)>,
     backends: Ids<(Arc<str>, SocketAddr)>,

@@ -73,8 +73,8 @@ pub fn populate(members: &[RingMember], size: Option<u32>) -> Vec<usize> {
 ///
 /// `size` where that is given, whoever the members are: a change of members does not change every
 /// slot then. `None`: 8,192 slots for up to 16 members of which the lightest has a 128th of all
-/// weight, 32,768 for all others. Where the members would have fewer than 128 slots each on average,
-/// it is doubled until they have. From one length to another everything moves.
+/// weight, 32,768 for all others. Where the members would have fewer than 128 slots each on
+/// average, it is doubled until they have. From one length to another everything moves.
 #[must_use]
 pub fn length(members: &[RingMember], size: Option<u32>) -> u32 {
     let count = members.iter().filter(|member| member.weight > 0).count() as u32;

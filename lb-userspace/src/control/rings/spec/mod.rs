@@ -7,8 +7,8 @@ use lb_common::abi::Ring;
 use super::maglev::{self, RingMember};
 use crate::service::{Strategy, wrr_sequence};
 
-/// StableIds for each member in the rings of other strategies than maglev, on average at most: enough
-/// for shares to be right within half a percent of the mean share.
+/// StableIds for each member in the rings of other strategies than maglev, on average at most:
+/// enough for shares to be right within half a percent of the mean share.
 const SLOTS_PER_MEMBER: u32 = 200;
 
 /// A ring before it is worked out, which is the expensive part.
@@ -73,7 +73,8 @@ impl Recipe {
         (words, slots)
     }
 
-    /// Words that the ring takes at most, whoever is up, if members may be in other regions (`spread`).
+    /// Words that the ring takes at most, whoever is up, if members may be in other regions
+    /// (`spread`).
     pub(crate) fn room(&self, spread: bool) -> u32 {
         let count = self.members.len() as u32;
         let weights = self.members.iter().map(|member| u64::from(member.weight));

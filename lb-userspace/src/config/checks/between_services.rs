@@ -1,0 +1,157 @@
+//! What different services must not say: who owns an address, port and host name.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    ptr,
+};
+
+use crate::service::Protocol;
+
+use super::one_service::chain;
+use crate::config::{
+    tables::{
+        port::PortDraft,
+        service::{Draft, Pools},
+    },
+    text::{
+        diagnostic::{Diagnostic, Span},
+        reader::{At, Report},
+    },
+};
+
+pub(crate) fn check(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
+    let names = services.iter().filter_map(|service| service.name.as_ref());
+    report.refuse_repeats("service", names);
+    refuse_own_addresses_as_servers(services, pools, report);
+    let mut claims = Claims::default();
+    for service in services {
+        if let Err(conflict) = claims.add(service) {
+            report.push(conflict);
+        }
+    }
+}
+
+type Place = (IpAddr, u16, Protocol);
+
+/// A service at one of its places.
+#[derive(Clone, Copy)]
+struct Claim<'s> {
+    service: &'s Draft<'s>,
+    address: &'s At<IpAddr>,
+    port: &'s PortDraft,
+    place: Place,
+}
+
+/// The first service at each place, and at each host name there.
+#[derive(Default)]
+struct Claims<'s> {
+    places: HashMap<Place, Claim<'s>>,
+    /// No name: the service that takes the names that no other takes.
+    names: HashMap<(Place, Option<&'s str>), (&'s Draft<'s>, Span)>,
+}
+
+impl<'s> Claims<'s> {
+    /// Yields the first conflict alone: one mistake shows at every address, port and name.
+    fn add(&mut self, service: &'s Draft<'s>) -> Result<(), Diagnostic> {
+        let Some(protocol) = service.protocol else {
+            return Ok(());
+        };
+        for address in &service.addresses {
+            for port in service.ports.items.iter().map(|item| &item.value) {
+                for number in port.port.numbers() {
+                    let place = (address.value, number, protocol);
+                    self.add_place(Claim { service, address, port, place })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_place(&mut self, claim: Claim<'s>) -> Result<(), Diagnostic> {
+        let first = *self.places.entry(claim.place).or_insert(claim);
+        if !ptr::eq(first.service, claim.service) && !can_share(&first, &claim) {
+            return Err(refuse_place(&first, &claim));
+        }
+        let is_named = claim.port.port.opening().is_named();
+        let Some(names) = claim.service.hostnames.as_ref().filter(|_| is_named) else {
+            return self.add_name(claim, None, &claim.address.span);
+        };
+        names.iter().try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
+    }
+
+    fn add_name(
+        &mut self,
+        claim: Claim<'s>,
+        name: Option<&'s str>,
+        span: &Span,
+    ) -> Result<(), Diagnostic> {
+        let entry = self.names.entry((claim.place, name));
+        let (first, first_span) = entry.or_insert_with(|| (claim.service, span.clone()));
+        if ptr::eq(*first, claim.service) {
+            return Ok(());
+        }
+        let what = name.map_or("every host name".to_owned(), |name| format!("`{name}`"));
+        let (place, owner) = (shown(claim.place), first.label());
+        let message = format!("{what} on {place} already belongs to service `{owner}`");
+        Err(Diagnostic::new(span.clone(), message)
+            .related(first_span.clone(), "first claimed here")
+            .help("give the services different `hostnames`, addresses or ports"))
+    }
+}
+
+/// Names tell services apart only where all are seen in the same way.
+fn can_share(first: &Claim<'_>, second: &Claim<'_>) -> bool {
+    let opening = first.port.port.opening();
+    opening.is_named() && opening == second.port.port.opening() && is_as_private(first, second)
+}
+
+fn is_as_private(first: &Claim<'_>, second: &Claim<'_>) -> bool {
+    let private = |claim: &Claim<'_>| claim.service.private.as_ref().map(|it| it.value.clone());
+    private(first) == private(second)
+}
+
+fn refuse_place(first: &Claim<'_>, second: &Claim<'_>) -> Diagnostic {
+    let (place, owner) = (shown(second.place), first.service.label());
+    if !is_as_private(first, second) {
+        let message = format!("{place} is not private in the same way in service `{owner}`");
+        return Diagnostic::new(second.address.span.clone(), message)
+            .related(first.address.span.clone(), "first claimed here")
+            .help("give the two the same `private`, or different addresses or ports");
+    }
+    let (handlers, first_handlers) = (&second.port.port.handlers, &first.port.port.handlers);
+    if handlers == first_handlers {
+        let message = format!("{place} already belongs to service `{owner}`");
+        return Diagnostic::new(second.address.span.clone(), message)
+            .related(first.address.span.clone(), "first claimed here")
+            .help("use another address or port: only `tls` and `http` can share one by host name");
+    }
+    let (here, there) = (chain(handlers), chain(first_handlers));
+    let message = format!("{place} has {here} here, and {there} in service `{owner}`");
+    Diagnostic::new(second.port.number.clone(), message)
+        .related(first.port.number.clone(), "the same port there")
+        .help("services that share an address and port must begin with the same handler there")
+}
+
+fn shown((address, port, protocol): Place) -> String {
+    format!("{}/{protocol}", SocketAddr::new(address, port))
+}
+
+/// A server at an anycast address would be ourselves, for ever.
+fn refuse_own_addresses_as_servers(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
+    let addresses = services.iter().flat_map(|service| &service.addresses);
+    let own: HashMap<_, _> = addresses.map(|it| (it.value, &it.span)).collect();
+    let used = services.iter().filter_map(|service| service.find_pool(pools));
+    for server in used.flat_map(|pool| &pool.servers.items) {
+        let address = &server.value.address;
+        let Some(span) = own.get(&address.value) else {
+            continue;
+        };
+        let message = format!("`{}` is a service's own address, not a server's", address.value);
+        report.push(
+            Diagnostic::new(address.span.clone(), message)
+                .related((*span).clone(), "announced here")
+                .help("write the address of the machine that runs the server"),
+        );
+    }
+}

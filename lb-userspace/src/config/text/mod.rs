@@ -1,0 +1,9 @@
+//! The text of a configuration: TOML read with places, and mistakes that point to them.
+
+pub(crate) mod diagnostic;
+pub(crate) mod key_locations;
+pub(crate) mod load_error;
+pub(crate) mod named_file;
+pub(crate) mod reader;
+pub(crate) mod scalar;
+pub(crate) mod section;
