@@ -37,6 +37,21 @@ fn no_hint_leads_to_a_key_that_is_not_there() {
     }
 }
 
+/// A key that several tables read has no place of its own, and a table of the whole needs none.
+#[test]
+fn every_key_of_one_table_has_its_place() {
+    const TABLES: [&str; 7] =
+        ["node", "admin", "proxy", "pools", "services", "certificates", "regions"];
+    const SHARED: [&str; 4] = ["proxy_proto", "flow_timeouts", "address", "name"];
+    let keys = keys();
+    let known: Vec<_> = HOMES.iter().flat_map(|(_, keys)| *keys).collect();
+    let is_alone = |key: &&String| keys.iter().filter(|it| it == key).count() == 1;
+    let placed = |key: &&String| known.iter().chain(&SHARED.each_ref()).any(|it| **it == **key);
+    let missing: Vec<_> = keys.iter().filter(is_alone).filter(|key| !placed(key)).collect();
+    let missing: Vec<_> = missing.into_iter().filter(|key| !TABLES.contains(&&***key)).collect();
+    assert_eq!(missing, [""; 0], "not in HOMES");
+}
+
 #[test]
 fn a_key_in_the_wrong_place_is_shown_its_own() {
     for (text, help) in [
@@ -52,12 +67,18 @@ fn a_key_in_the_wrong_place_is_shown_its_own() {
 
 /// Keys are read by calls such as `section.optional("key", …)`.
 fn keys() -> Vec<String> {
-    let calls = ["optional(", "required(", " or(", "limit(", "threshold(", "access_list(service, "];
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
     let mut keys = Vec::new();
-    for entry in fs::read_dir(sources).expect("the sources") {
+    keys_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config"), &mut keys);
+    keys
+}
+
+fn keys_below(directory: &Path, keys: &mut Vec<String>) {
+    let calls = ["optional(", "required(", " or(", "limit(", "threshold(", "access_list(service, "];
+    for entry in fs::read_dir(directory).expect("the sources") {
         let path = entry.expect("an entry").path();
-        if path.is_file() {
+        if path.is_dir() && !path.ends_with("tests") {
+            keys_below(&path, keys);
+        } else if path.is_file() {
             let source = fs::read_to_string(path).expect("a source");
             for rest in calls.iter().flat_map(|call| source.split(call).skip(1)) {
                 let argument = rest.trim_start().strip_prefix('"');
@@ -65,5 +86,4 @@ fn keys() -> Vec<String> {
             }
         }
     }
-    keys
 }
