@@ -3,6 +3,7 @@
 mod announced;
 mod bounds;
 mod certificates;
+mod descriptors;
 mod grpc;
 mod headers;
 mod hostile;

@@ -16,7 +16,7 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit};
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::lack::{Lacks, Undone};
 
@@ -51,6 +51,8 @@ pub(crate) struct Descriptors {
     clients: AtomicU64,
     /// Somebody got a number that is kept back.
     is_short: AtomicBool,
+    /// Somebody needs one that another worker has, perhaps.
+    wanted: Notify,
 }
 
 impl Descriptors {
@@ -70,7 +72,8 @@ impl Descriptors {
         let most = (ceiling.saturating_sub(taken) / 2).max(1);
         tracing::debug!(limit, taken, ceiling, most, "descriptors");
         let (clients, is_short) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { lacks, ceiling: ceiling as RawFd, kept, most, clients, is_short })
+        let (ceiling, wanted) = (ceiling as RawFd, Notify::new());
+        Ok(Self { lacks, ceiling, kept, most, clients, is_short, wanted })
     }
 
     /// Waits until another client may be accepted.
@@ -89,7 +92,32 @@ impl Descriptors {
             );
         }
         while !self.has_room(listener) {
+            if self.is_short.load(Ordering::Relaxed) {
+                self.wanted.notify_waiters();
+            }
             sleep(LOOK).await;
+        }
+    }
+
+    /// Asks `attempt` again when connections to servers that idle have made way, with all workers:
+    /// to close them takes them a turn or two.
+    pub async fn made_room<T>(&self, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        const PAUSES: [u64; 5] = [0, 1, 2, 5, 10];
+        self.wanted.notify_waiters();
+        for pause in PAUSES {
+            sleep(Duration::from_millis(pause)).await;
+            if let Ok(made) = attempt() {
+                return Ok(made);
+            }
+        }
+        attempt()
+    }
+
+    /// Calls `close_idle` whenever somebody needs descriptors, for ever.
+    pub async fn keep_giving(&self, close_idle: impl Fn()) {
+        loop {
+            self.wanted.notified().await;
+            close_idle();
         }
     }
 

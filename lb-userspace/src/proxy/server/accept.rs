@@ -52,6 +52,8 @@ async fn serve_until_drained(
     let idle = worker.settings.upstream_idle_timeout;
     spawn_local(async move { pools.keep_swept().await });
     spawn_local(async move { http2.keep_swept(idle).await });
+    let (descriptors, upstreams) = (worker.descriptors.clone(), worker.upstreams.clone());
+    spawn_local(async move { descriptors.keep_giving(|| upstreams.close_idle()).await });
     spawn_local(memory_purge::keep_purged(worker.drain.clone()));
     select! {
         () = accept(&worker, &listener) => {}

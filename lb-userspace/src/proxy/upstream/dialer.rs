@@ -20,17 +20,11 @@ use crate::{
 pub(crate) struct Dialer {
     pub settings: Arc<ProxySettings>,
     descriptors: Arc<Descriptors>,
-    /// Closes connections that idle, and says whether there were any.
-    close_idle: Box<dyn Fn() -> bool>,
 }
 
 impl Dialer {
-    pub fn new(
-        settings: Arc<ProxySettings>,
-        descriptors: Arc<Descriptors>,
-        close_idle: impl Fn() -> bool + 'static,
-    ) -> Self {
-        Self { settings, descriptors, close_idle: Box::new(close_idle) }
+    pub fn new(settings: Arc<ProxySettings>, descriptors: Arc<Descriptors>) -> Self {
+        Self { settings, descriptors }
     }
 
     /// Opens a connection.
@@ -39,12 +33,11 @@ impl Dialer {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let mut socket = self.socket(address);
-        // Those that idle make way.
-        if socket.is_err() && (self.close_idle)() {
-            socket = self.socket(address);
-        }
-        let stream = timeout(self.settings.dial_timeout, socket?.connect(address)).await??;
+        let socket = match self.socket(address) {
+            Ok(socket) => socket,
+            Err(_) => Box::pin(self.descriptors.made_room(|| self.socket(address))).await?,
+        };
+        let stream = timeout(self.settings.dial_timeout, socket.connect(address)).await??;
         stream.set_nodelay(true)?;
         notice_loss(&SockRef::from(&stream), &self.settings.keepalive)?;
         Ok(stream)

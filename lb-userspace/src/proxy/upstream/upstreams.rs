@@ -24,17 +24,18 @@ impl Upstreams {
         let idle = settings.upstream_idle_timeout;
         let h1_pool = Rc::new(H1Pool::new(settings.max_idle_per_backend, idle));
         let h2_pool = Rc::new(H2Pool::default());
-        let close_idle = {
-            let (h1_pool, h2_pool) = (h1_pool.clone(), h2_pool.clone());
-            // All of them, whatever the first answers.
-            move || h1_pool.clear() | h2_pool.close_idle()
-        };
-        let dialer = Dialer::new(settings, descriptors, close_idle);
+        let dialer = Dialer::new(settings, descriptors);
         Self { load, rng: RefCell::new(fastrand::Rng::new()), dialer, h1_pool, h2_pool }
     }
 
     pub fn settings(&self) -> &ProxySettings {
         &self.dialer.settings
+    }
+
+    /// Closes connections that idle.
+    pub fn close_idle(&self) {
+        self.h1_pool.clear();
+        self.h2_pool.close_idle();
     }
 
     pub fn response_timeouts(&self) -> ResponseTimeouts {

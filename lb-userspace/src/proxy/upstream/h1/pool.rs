@@ -61,12 +61,9 @@ impl H1Pool {
         }
     }
 
-    /// Closes all; answers whether there were any.
-    pub fn clear(&self) -> bool {
-        let mut pools = self.idle.borrow_mut();
-        let had_any = pools.iter().any(|pool| !pool.is_empty());
-        pools.clear();
-        had_any
+    /// Closes all.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
     }
 
     fn is_usable(&self, idle: &mut Idle) -> bool {

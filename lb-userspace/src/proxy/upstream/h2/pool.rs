@@ -127,16 +127,11 @@ impl H2Pool {
         });
     }
 
-    /// Closes those that nobody uses; answers whether there were any.
-    pub fn close_idle(&self) -> bool {
-        let mut had_any = false;
+    /// Closes those that nobody uses.
+    pub fn close_idle(&self) {
         for server in self.servers.borrow().values() {
-            server.open.borrow_mut().retain(|connection| {
-                had_any |= !connection.is_used();
-                connection.is_used()
-            });
+            server.open.borrow_mut().retain(|connection| connection.is_used());
         }
-        had_any
     }
 
     /// Sweeps from time to time, for ever.
