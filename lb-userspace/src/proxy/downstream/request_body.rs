@@ -99,6 +99,11 @@ impl BodyProgress {
         self.stage.get() == Stage::Awaited
     }
 
+    /// Whether the backend has taken nothing of it for `long`.
+    pub fn is_stalled(&self, long: Duration) -> bool {
+        self.stage.get() == Stage::Offered && self.moved.get().elapsed() >= long
+    }
+
     /// The response has come, perhaps instead of the word for which the body waits. A backend that
     /// agrees is one that reads on while it answers; where it does not, there will be no body.
     pub fn is_unwanted(&self, agrees: bool) -> bool {

@@ -47,6 +47,8 @@ pub enum Does {
     /// It goes away in two steps (RFC 9113 6.8), and answers.
     GoesAwayInOrder,
     Hangs,
+    /// Takes no byte of the body, which holds all of the connection's window.
+    Stalls,
 }
 
 pub struct Server {
@@ -120,6 +122,10 @@ impl Connection {
                     }
                 }
                 DATA => {
+                    let stalls = self.streams.get(&id).is_some_and(|it| it.0 == Does::Stalls);
+                    if stalls {
+                        continue;
+                    }
                     if length > 0 {
                         self.send(WINDOW_UPDATE, 0, 0, &length.to_be_bytes()).await?;
                     }

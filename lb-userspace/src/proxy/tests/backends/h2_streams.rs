@@ -214,6 +214,29 @@ async fn after_a_refusal_the_server_that_has_the_whole_body_is_the_late_one() {
     lab.finish().await;
 }
 
+/// golang/go#16510: a server whose connections' windows are no larger than their streams'.
+#[tokio::test]
+async fn an_upload_that_stands_still_holds_up_no_later_one() {
+    let server = h2_server::server(100, |connection, request| match (connection, request) {
+        (0, 0) => Does::Stalls,
+        _ => Does::Answers,
+    })
+    .await;
+    let lab = start(&[server.listening.address]).start();
+    let sender = http2(&lab).await;
+    let stalled = tokio::spawn(sender.clone().send_request(post(200_000)));
+    lab.until("it is under way", |_| server.open.load(Ordering::SeqCst) == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..3 {
+        let upload = sender.clone().send_request(post(100_000)).await.unwrap();
+        assert_eq!(client::text(upload).await, "1 100000");
+        let question = sender.clone().send_request(post(0)).await.unwrap();
+        assert_eq!(client::text(question).await, "0 0", "what has no body needs no window");
+    }
+    stalled.abort();
+    lab.finish().await;
+}
+
 #[tokio::test]
 async fn who_reads_nothing_holds_up_nobody_else() {
     const SLOW: usize = 99;

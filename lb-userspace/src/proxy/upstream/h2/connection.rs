@@ -21,6 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::uploads::Uploads;
 use crate::proxy::{
     downstream::request_body::RequestBody, http::fault::Fault, upstream::dialer::Dialer,
 };
@@ -52,6 +53,7 @@ pub(crate) struct H2Connection {
     /// Streams that there may be in the rest of its life.
     left: Cell<u32>,
     used: Cell<Instant>,
+    pub uploads: Uploads,
 }
 
 /// Between a connection and the tasks that drive it.
@@ -162,6 +164,7 @@ impl H2Connection {
             most: Cell::new(STREAMS),
             left: Cell::new(LIFE),
             used: Cell::new(Instant::now()),
+            uploads: Uploads::default(),
         }))
     }
 

@@ -49,8 +49,12 @@ pub(crate) async fn send(
     let mut why = Fault::Closed;
     let mut was_repeated = false;
     for _ in 0..MOST {
-        let stream = before(deadline, upstreams.h2_pool.stream(&upstreams.dialer, address)).await;
-        let stream = match stream.ok_or(AttemptError::Final(Fault::ReplayTimeout))? {
+        let is_upload = request.body().progress().is_some();
+        let stream = upstreams.h2_pool.stream(&upstreams.dialer, address, is_upload);
+        let stream = match before(deadline, stream)
+            .await
+            .ok_or(AttemptError::Final(Fault::ReplayTimeout))?
+        {
             Ok(stream) => stream,
             Err(fault) => return Err(AttemptError::Elsewhere(request, fault)),
         };
@@ -88,6 +92,7 @@ async fn send_over(
     if let Some(progress) = &progress {
         // The stream is open until all of the body is sent, too.
         progress.hold(stream.held());
+        stream.connection().uploads.add(progress);
     }
     let mut clock = ResponseClock::new(progress.clone(), upstreams.response_timeouts());
     let mut timer = LazyTimer::default();

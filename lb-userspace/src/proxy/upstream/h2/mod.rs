@@ -3,3 +3,4 @@
 pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod pool;
+pub(crate) mod uploads;

@@ -88,12 +88,18 @@ impl Drop for Place {
 }
 
 impl H2Pool {
-    /// A stream to the server at `address`, on a connection that has room or is opened for it.
-    pub async fn stream(&self, dialer: &Dialer, address: SocketAddr) -> Result<H2Stream, Fault> {
+    /// A stream to the server at `address`, on a connection that has room or is opened for it. An
+    /// upload has none beside one that stands still.
+    pub async fn stream(
+        &self,
+        dialer: &Dialer,
+        address: SocketAddr,
+        is_upload: bool,
+    ) -> Result<H2Stream, Fault> {
         let server = self.server(address);
-        match server.free() {
+        match server.free(is_upload) {
             Some(stream) => Ok(stream),
-            None => Box::pin(server.wait(dialer, address)).await,
+            None => Box::pin(server.wait(dialer, address, is_upload)).await,
         }
     }
 
@@ -156,10 +162,15 @@ impl Server {
         })
     }
 
-    fn free(self: &Rc<Self>) -> Option<H2Stream> {
+    fn free(self: &Rc<Self>, is_upload: bool) -> Option<H2Stream> {
         let open = self.open.borrow();
-        let connection = open.iter().find(|connection| connection.has_room())?;
-        Some(self.stream(connection.clone()))
+        let mut with_room = open.iter().filter(|connection| connection.has_room());
+        let connection = if is_upload && !self.is_at_most() {
+            with_room.find(|connection| !connection.uploads.are_stalled())
+        } else {
+            with_room.next()
+        };
+        Some(self.stream(connection?.clone()))
     }
 
     fn stream(self: &Rc<Self>, connection: Rc<H2Connection>) -> H2Stream {
@@ -171,13 +182,14 @@ impl Server {
         self: &Rc<Self>,
         dialer: &Dialer,
         address: SocketAddr,
+        is_upload: bool,
     ) -> Result<H2Stream, Fault> {
         let (failures, _) = self.failed.get();
         let waited = timeout(dialer.settings.dial_timeout, async {
             let _waiting = Counted::new(&self.waiting);
             loop {
                 let news = self.news.notified();
-                if let Some(stream) = self.free() {
+                if let Some(stream) = self.free(is_upload) {
                     return Some(Ok(stream));
                 }
                 match self.failed.get() {
