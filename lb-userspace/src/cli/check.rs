@@ -7,7 +7,7 @@ use crate::{app, config, service, settings::Config};
 use super::output::{complain, fail, print, refuse};
 
 pub(super) fn check(file: &Path) -> ExitCode {
-    match config::load_examined(file, app::examine) {
+    match config::load_checked(file, app::examine) {
         Ok(config) => {
             let warnings = app::warnings(&config).into_iter();
             let warnings = warnings.chain(app::missed_answers(&config));

@@ -4,7 +4,7 @@ use std::{fmt::Display, path::Path, process::ExitCode};
 
 use crate::{
     app::{self, Detached},
-    config::Whereabouts,
+    config::DaemonPaths,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 
 pub(super) fn detach(file: Option<&Path>) -> ExitCode {
-    let Whereabouts { pin_dir, state_dir, .. } = match status::whereabouts(file) {
+    let DaemonPaths { pin_dir, state_dir, .. } = match status::daemon_paths(file) {
         Ok(found) => found,
         Err(code) => return code,
     };

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     admin::client,
     app,
-    config::{self, Whereabouts},
+    config::{self, DaemonPaths},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 
 pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -> ExitCode {
-    let found = match whereabouts(file) {
+    let found = match daemon_paths(file) {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -46,11 +46,11 @@ pub(super) fn socket(socket: Option<PathBuf>, file: Option<&Path>) -> Result<Pat
     if let Some(socket) = socket {
         return Ok(socket);
     }
-    whereabouts(file).map(|found| found.socket)
+    daemon_paths(file).map(|found| found.socket)
 }
 
 /// Of the daemon with the configuration `file`. The error has been explained.
-pub(super) fn whereabouts(file: Option<&Path>) -> Result<Whereabouts, ExitCode> {
-    let found = file.map(config::load_whereabouts).transpose().map_err(|error| refuse(&error))?;
+pub(super) fn daemon_paths(file: Option<&Path>) -> Result<DaemonPaths, ExitCode> {
+    let found = file.map(config::load_daemon_paths).transpose().map_err(|error| refuse(&error))?;
     Ok(found.unwrap_or_default())
 }

@@ -5,20 +5,21 @@
 //! what one service, or several, must not say together.
 
 mod checks;
+mod daemon_paths;
+mod document;
 mod load;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
 mod values;
-mod whereabouts;
 
 pub use self::{
-    load::{load, load_examined, parse},
+    daemon_paths::{DaemonPaths, load_daemon_paths},
+    load::{load, load_checked, parse},
     text::{
         diagnostic::{Diagnostic, Errors, Span},
         load_error::LoadError,
         named_file::NamedFile,
     },
-    whereabouts::{Whereabouts, load_whereabouts},
 };

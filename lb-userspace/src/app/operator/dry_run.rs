@@ -82,7 +82,7 @@ mod tests {
                  load_balancer.servers = [{{ address = '10.0.0.1:80' }}]\n"
             );
             fs::write(&file, text).unwrap();
-            config::load_examined(&file, crate::app::examine).map_err(|error| error.to_string())
+            config::load_checked(&file, crate::app::examine).map_err(|error| error.to_string())
         };
         let pair =
             |cert: &str, key: &str| format!("[[certificates]]\ncert = '{cert}'\nkey = '{key}'\n");

@@ -12,7 +12,7 @@ use super::one_service::chain;
 use crate::config::{
     tables::{
         port::PortDraft,
-        service::{Draft, Pools},
+        service::{Pools, ServiceDraft},
     },
     text::{
         diagnostic::{Diagnostic, Span},
@@ -20,7 +20,7 @@ use crate::config::{
     },
 };
 
-pub(crate) fn check(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
+pub(crate) fn check(services: &[ServiceDraft<'_>], pools: &Pools<'_>, report: &Report) {
     let names = services.iter().filter_map(|service| service.name.as_ref());
     report.refuse_repeats("service", names);
     refuse_own_addresses_as_servers(services, pools, report);
@@ -37,7 +37,7 @@ type Place = (IpAddr, u16, Protocol);
 /// A service at one of its places.
 #[derive(Clone, Copy)]
 struct Claim<'s> {
-    service: &'s Draft<'s>,
+    service: &'s ServiceDraft<'s>,
     address: &'s At<IpAddr>,
     port: &'s PortDraft,
     place: Place,
@@ -48,12 +48,12 @@ struct Claim<'s> {
 struct Claims<'s> {
     places: HashMap<Place, Claim<'s>>,
     /// No name: the service that takes the names that no other takes.
-    names: HashMap<(Place, Option<&'s str>), (&'s Draft<'s>, Span)>,
+    names: HashMap<(Place, Option<&'s str>), (&'s ServiceDraft<'s>, Span)>,
 }
 
 impl<'s> Claims<'s> {
     /// Yields the first conflict alone: one mistake shows at every address, port and name.
-    fn add(&mut self, service: &'s Draft<'s>) -> Result<(), Diagnostic> {
+    fn add(&mut self, service: &'s ServiceDraft<'s>) -> Result<(), Diagnostic> {
         let Some(protocol) = service.protocol else {
             return Ok(());
         };
@@ -138,7 +138,11 @@ fn shown((address, port, protocol): Place) -> String {
 }
 
 /// A server at an anycast address would be ourselves, for ever.
-fn refuse_own_addresses_as_servers(services: &[Draft<'_>], pools: &Pools<'_>, report: &Report) {
+fn refuse_own_addresses_as_servers(
+    services: &[ServiceDraft<'_>],
+    pools: &Pools<'_>,
+    report: &Report,
+) {
     let addresses = services.iter().flat_map(|service| &service.addresses);
     let own: HashMap<_, _> = addresses.map(|it| (it.value, &it.span)).collect();
     let used = services.iter().filter_map(|service| service.find_pool(pools));

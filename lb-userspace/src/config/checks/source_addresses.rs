@@ -2,7 +2,7 @@
 
 use crate::config::{
     tables::{
-        service::{Draft, Pools},
+        service::{Pools, ServiceDraft},
         source_addresses::SourcesDraft,
     },
     text::{diagnostic::Diagnostic, reader::Report},
@@ -12,7 +12,7 @@ use crate::config::{
 pub(crate) fn check(
     sources: Option<&SourcesDraft>,
     pools: &Pools<'_>,
-    drafts: &[Draft<'_>],
+    drafts: &[ServiceDraft<'_>],
     report: &Report,
 ) {
     let Some(SourcesDraft::These(list)) = sources else { return };

@@ -21,9 +21,9 @@ use crate::config::{
 
 pub(crate) fn health_check(value: Value<'_>) -> Option<HealthCheck> {
     value.section(|check| {
-        check.not_yet("scheme", "checks are made over plain HTTP");
+        check.unsupported("scheme", "checks are made over plain HTTP");
         let instead = "any answer from 200 to 399 is healthy unless `status` is given";
-        check.not_yet("follow_redirects", instead);
+        check.unsupported("follow_redirects", instead);
         let probe = probe(check);
         let port = check.optional("port", port);
         let versions =

@@ -54,7 +54,7 @@ fn response(value: Value<'_>) -> Option<(bool, Vec<Header>)> {
 fn header(name: &At<&str>, value: Value<'_>) -> Option<Header> {
     let help = "write the header's value, a list of values, or false to remove it";
     let values = if value.is_list() {
-        value.some_list(help, header_value)?.into_values()
+        value.non_empty_list(help, header_value)?.into_values()
     } else if value.is_boolean() {
         if value.boolean()? {
             return value.refuse(format!("header `{}` cannot be true", name.value), help);

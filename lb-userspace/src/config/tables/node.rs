@@ -53,12 +53,12 @@ pub(crate) struct NodeDraft {
 
 /// What services have of the node where they do not say otherwise.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Usual {
+pub(crate) struct ServiceDefaults {
     timeouts: TimeoutsDraft,
     pub unknown_flows: UnknownFlows,
 }
 
-impl Usual {
+impl ServiceDefaults {
     pub(crate) fn of(node: &NodeDraft) -> Self {
         Self { timeouts: node.timeouts, unknown_flows: node.node.unknown_flows }
     }
@@ -125,7 +125,7 @@ pub(crate) fn node(value: Value<'_>) -> Option<NodeDraft> {
 }
 
 pub(crate) fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
-    let names = value.some_list("name the interface that clients come in by", interface)?;
+    let names = value.non_empty_list("name the interface that clients come in by", interface)?;
     value.report().refuse_repeats("interface", &names.items);
     Some(names.into_values())
 }
@@ -233,7 +233,7 @@ fn outer_source(value: Value<'_>, is_v4: bool) -> Option<IpNet> {
 pub(crate) fn admin(value: Value<'_>) -> Option<Admin> {
     value.section(|admin| {
         let listen = admin.optional("listen", unix_socket);
-        admin.not_yet("metrics", "`lb status --json` prints the counters");
+        admin.unsupported("metrics", "`lb status --json` prints the counters");
         Some(listen.map_or_else(default_admin, |listen| Admin { listen }))
     })
 }

@@ -40,7 +40,7 @@ pub(crate) struct ServerDraft {
 #[derive(Clone, Copy)]
 pub(crate) struct Listening {
     pub internal_port: Option<NonZeroU16>,
-    /// Where there is no `internal_port`; see `Draft::asked_port`.
+    /// Where there is no `internal_port`; see `ServiceDraft::asked_port`.
     pub asked: Option<u16>,
 }
 
@@ -54,9 +54,9 @@ pub(crate) fn pool(value: Value<'_>) -> Option<PoolDraft> {
         pool.optional("response_forwarding", |it| {
             it.section(|forwarding| forwarding.optional("flush_interval", |_| Some(())))
         });
-        pool.not_yet("sticky", "choose by `strategy`");
-        pool.not_yet("pass_host_header", "`Host` is always passed on");
-        pool.not_yet("servers_transport", "servers are reached by plain HTTP/1.1 or TCP");
+        pool.unsupported("sticky", "choose by `strategy`");
+        pool.unsupported("pass_host_header", "`Host` is always passed on");
+        pool.unsupported("servers_transport", "servers are reached by plain HTTP/1.1 or TCP");
         Some(PoolDraft { strategy, servers: servers?, health_check })
     })
 }
@@ -67,7 +67,7 @@ fn strategy(value: Value<'_>) -> Option<At<Strategy>> {
 }
 
 fn servers(value: Value<'_>) -> Option<List<ServerDraft>> {
-    let servers = value.some_list("a service needs at least one server", server)?;
+    let servers = value.non_empty_list("a service needs at least one server", server)?;
     let is_idle = |server: &ServerDraft| server.weight == 0 || server.drain;
     if servers.whole && servers.items.iter().all(|server| is_idle(&server.value)) {
         let message = "every server has weight 0 or drains, so none takes anything new";

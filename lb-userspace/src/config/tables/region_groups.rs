@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     node::NodeDraft,
     pool::PoolDraft,
-    service::{Draft, PoolChoice, Pools},
+    service::{PoolChoice, Pools, ServiceDraft},
 };
 use crate::config::{
     text::{
@@ -16,18 +16,18 @@ use crate::config::{
     values::regions::{ANY, regions},
 };
 
-pub(crate) struct Group {
+pub(crate) struct RegionGroup {
     name: At<Arc<str>>,
     regions: List<Arc<str>>,
 }
 
-impl Group {
+impl RegionGroup {
     pub(crate) fn build(self) -> (Arc<str>, Vec<Arc<str>>) {
         (self.name.value, self.regions.into_values())
     }
 }
 
-pub(crate) fn group(name: &At<&str>, value: Value<'_>) -> Option<Group> {
+pub(crate) fn group(name: &At<&str>, value: Value<'_>) -> Option<RegionGroup> {
     let refuse = |message: &str, help: &str| {
         let message = format!("`{}` {message}", name.value);
         value.report().push(Diagnostic::new(name.span.clone(), message).help(help));
@@ -40,16 +40,17 @@ pub(crate) fn group(name: &At<&str>, value: Value<'_>) -> Option<Group> {
     } else if !is_name(name.value) {
         refuse("in `regions` is not a name", NAME_RULE);
     }
-    value.some_list("a group has at least one region: us = [\"iad\", \"ord\"]", |_| Some(()))?;
+    value
+        .non_empty_list("a group has at least one region: us = [\"iad\", \"ord\"]", |_| Some(()))?;
     let name = At { value: name.value.into(), span: name.span.clone() };
-    Some(Group { name, regions: regions(value)? })
+    Some(RegionGroup { name, regions: regions(value)? })
 }
 
 pub(crate) fn check(
     node: Option<&NodeDraft>,
-    groups: &[Group],
+    groups: &[RegionGroup],
     pools: &Pools<'_>,
-    drafts: &[Draft<'_>],
+    drafts: &[ServiceDraft<'_>],
     report: &Report,
 ) {
     if let Some(node) = node {
@@ -61,7 +62,7 @@ pub(crate) fn check(
     }
 }
 
-fn check_nearby(node: &NodeDraft, groups: &[Group], report: &Report) {
+fn check_nearby(node: &NodeDraft, groups: &[RegionGroup], report: &Report) {
     for near in &node.nearby.items {
         let group = groups.iter().find(|group| group.name.value == near.value);
         let own = node.region.as_ref().filter(|own| own.value == near.value);
@@ -84,7 +85,12 @@ fn check_nearby(node: &NodeDraft, groups: &[Group], report: &Report) {
     }
 }
 
-fn check_group(group: &Group, all: &[Group], homes: &HashMap<&str, &Span>, report: &Report) {
+fn check_group(
+    group: &RegionGroup,
+    all: &[RegionGroup],
+    homes: &HashMap<&str, &Span>,
+    report: &Report,
+) {
     let name = &group.name;
     if let Some(home) = homes.get(&*name.value) {
         report.push(
@@ -110,7 +116,7 @@ fn check_group(group: &Group, all: &[Group], homes: &HashMap<&str, &Span>, repor
 fn homes<'d>(
     node: Option<&'d NodeDraft>,
     pools: &'d Pools<'_>,
-    drafts: &'d [Draft<'_>],
+    drafts: &'d [ServiceDraft<'_>],
 ) -> HashMap<&'d str, &'d Span> {
     let inline = drafts.iter().filter_map(|draft| match draft.pool.as_ref()? {
         PoolChoice::Inline(pool) => Some(pool),

@@ -8,7 +8,7 @@ use crate::service::{
 };
 
 use super::{
-    node::{Usual, interfaces},
+    node::{ServiceDefaults, interfaces},
     pool::{Listening, PoolDraft, pool},
     port::{PortDraft, port},
     steering::{SteeringDraft, steering},
@@ -29,7 +29,7 @@ use crate::config::{
 };
 
 /// A service whose parts were read as far as they could be.
-pub(crate) struct Draft<'a> {
+pub(crate) struct ServiceDraft<'a> {
     /// The header, or the whole of an inline table.
     pub span: Span,
     pub name: Option<At<Arc<str>>>,
@@ -65,19 +65,19 @@ pub(crate) enum PoolChoice<'a> {
 pub(crate) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
 /// Relative paths are relative to `directory`.
-pub(crate) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<'a>> {
+pub(crate) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<ServiceDraft<'a>> {
     value.section(|service| {
         let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
         let protocol = service.optional("protocol", protocol);
         let addresses = service.required("addresses", r#"addresses = ["203.0.113.10"]"#, |it| {
-            it.some_list("name the address that clients reach", address::anycast)
+            it.non_empty_list("name the address that clients reach", address::anycast)
         });
         let hostnames = service.optional("hostnames", |it| {
-            it.some_list("leave it out for a service that takes every name", hostname)
+            it.non_empty_list("leave it out for a service that takes every name", hostname)
         });
         let internal_port = service.optional("internal_port", scalar::port);
         let ports = service.required("ports", "ports = [{ port = 443 }]", |it| {
-            it.some_list("name the port that clients reach", |it| port(it, directory))
+            it.non_empty_list("name the port that clients reach", |it| port(it, directory))
         });
         let private = service.optional("private", private);
         let steering = steering(service);
@@ -85,7 +85,7 @@ pub(crate) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Draft<
         let limits = service.optional("limits", limits);
         let queue = service.optional("queue", queue);
         let pool = pool_choice(service);
-        Some(Draft {
+        Some(ServiceDraft {
             span: service.span(),
             name,
             protocol: or_default(service, "protocol", protocol, Protocol::Tcp),
@@ -123,7 +123,7 @@ fn private(value: Value<'_>) -> Option<At<Private>> {
     value.section(|private| {
         let interfaces = private.optional("interfaces", interfaces);
         let networks = private.optional("networks", |it| {
-            it.some_list("name the networks that clients are in", |_| Some(()))?;
+            it.non_empty_list("name the networks that clients are in", |_| Some(()))?;
             networks(it)
         });
         if !private.has("interfaces") && !private.has("networks") {
@@ -185,7 +185,7 @@ fn pool_choice<'a>(service: &mut Section<'a>) -> Option<PoolChoice<'a>> {
     inline.or(named)
 }
 
-impl<'a> Draft<'a> {
+impl<'a> ServiceDraft<'a> {
     pub(crate) fn label(&self) -> &str {
         self.name.as_ref().map_or("", |name| &name.value)
     }
@@ -238,7 +238,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn build(
         self,
         pools: &Pools<'a>,
-        usual: Usual,
+        usual: ServiceDefaults,
         report: &Report,
     ) -> Option<Arc<Service>> {
         let user = match &self.pool {
@@ -271,7 +271,7 @@ impl<'a> Draft<'a> {
         &self,
         protocol: Protocol,
         strategy: Option<Strategy>,
-        usual: Usual,
+        usual: ServiceDefaults,
     ) -> Steering {
         let draft = &self.steering;
         let on_down = draft.on_backend_down.as_ref().map(|it| it.value);

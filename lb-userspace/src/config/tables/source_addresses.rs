@@ -38,7 +38,7 @@ pub(crate) fn source_addresses(value: Value<'_>) -> Option<SourcesDraft> {
         }
         return value.refuse(format!("`{text}` is not a value of `source_addresses`"), HELP);
     }
-    let list = value.some_list(HELP, anycast)?;
+    let list = value.non_empty_list(HELP, anycast)?;
     if list.items.len() > MOST {
         return value.refuse(format!("`source_addresses` has more than {MOST} addresses"), HELP);
     }

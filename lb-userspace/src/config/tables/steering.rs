@@ -187,7 +187,7 @@ fn access(service: &mut Section<'_>) -> Access {
 }
 
 fn access_list(service: &mut Section<'_>, key: &'static str, help: &str) -> Vec<At<IpNet>> {
-    let list = service.optional(key, |it| it.some_list(help, network));
+    let list = service.optional(key, |it| it.non_empty_list(help, network));
     let items = list.map_or_else(Vec::new, |list| list.items);
     service.report().refuse_repeats("network", &items);
     items

@@ -55,7 +55,7 @@ pub(crate) fn tls_options(value: Value<'_>, directory: &Path) -> Option<TlsDraft
         });
         let versions = tls.optional("versions", |it| {
             let help = "leave it out for both TLSv1.2 and TLSv1.3";
-            Some(it.some_list(help, tls_version)?.into_values())
+            Some(it.non_empty_list(help, tls_version)?.into_values())
         });
         let self_signed = tls.optional("default_self_signed", Value::boolean);
         let client_auth = client_auth(tls, directory);

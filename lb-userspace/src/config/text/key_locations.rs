@@ -1,7 +1,8 @@
-//! Where keys belong that were written somewhere else.
+//! The places of keys, as hints for keys that were written somewhere else.
 
-/// Tables, each with the keys that have a place there and nowhere else.
-pub(crate) const HOMES: &[(&str, &[&str])] = &[
+/// Tables, each with the keys that have a place there and nowhere else. A test compares them with
+/// the keys that the sections ask for.
+pub(crate) const KEY_LOCATIONS: &[(&str, &[&str])] = &[
     (
         "`[node]`",
         &[
@@ -82,7 +83,6 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
         &[
             "handlers",
             "force_https",
-            "idle_timeout",
             "tls_options",
             "http_options",
             "proxy_proto_options",
@@ -103,30 +103,19 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ),
     ("`http_options` of an entry of `ports`", &["h2_backend", "response"]),
     ("`http_options.response` of an entry of `ports`", &["pristine"]),
-    ("`load_balancer` or a pool", &["strategy", "servers", "health_check", "response_forwarding"]),
+    ("`load_balancer` or a pool", &["strategy", "servers", "health_check"]),
     ("an entry of `servers`", &["weight", "drain", "instance", "server_id"]),
-    ("`concurrency`", &["soft_limit", "hard_limit", "type"]),
+    ("`concurrency`", &["soft_limit", "hard_limit"]),
     ("`queue`", &["length"]),
     ("`quic`", &["connection_ids", "server_id_length"]),
     ("`syn_flood`", &["threshold", "remember"]),
     ("`rate_limit`", &["per_source", "per_service"]),
-    ("`rate_limit.per_source`", &["prefix_v4", "prefix_v6"]),
-    ("a limit of `rate_limit`", &["rate", "burst"]),
     ("`private`", &["networks"]),
     ("`response_forwarding`", &["flush_interval"]),
     ("`proxy_proto_options` of an entry of `ports`", &["version"]),
     (
         "`health_check`",
-        &[
-            "interval",
-            "unhealthy_interval",
-            "unhealthy_threshold",
-            "healthy_threshold",
-            "method",
-            "mode",
-            "hostname",
-            "direct",
-        ],
+        &["interval", "unhealthy_interval", "unhealthy_threshold", "healthy_threshold", "method"],
     ),
     (
         "`flow_timeouts`",
@@ -138,7 +127,6 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
             "reset",
             "udp_unanswered",
             "udp_answered",
-            "udp",
         ],
     ),
 ];

@@ -2,6 +2,8 @@
 //!
 //! Whatever yields `None` here has reported why. serde's derive would stop at the first mistake.
 
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::{cell::RefCell, collections::HashMap, fmt::Display, hash::Hash, ops::RangeInclusive};
 
 use toml::{
@@ -19,6 +21,9 @@ use super::{
 pub(crate) struct Report {
     diagnostics: RefCell<Vec<Diagnostic>>,
     files: RefCell<Vec<At<NamedFile>>>,
+    /// Every key that a section was asked for, with that section's name.
+    #[cfg(test)]
+    asked: RefCell<BTreeSet<(String, &'static str)>>,
 }
 
 impl Report {
@@ -31,7 +36,7 @@ impl Report {
     }
 
     /// Refuses what `examine` finds in the files that are named.
-    pub(crate) fn examine_files(&self, examine: impl Fn(&NamedFile) -> Vec<String>) {
+    pub(crate) fn check_files(&self, examine: impl Fn(&NamedFile) -> Vec<String>) {
         for file in &*self.files.borrow() {
             for found in examine(&file.value) {
                 self.push(Diagnostic::new(file.span.clone(), found));
@@ -41,6 +46,16 @@ impl Report {
 
     pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.diagnostics.into_inner()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn record_asked(&self, section: &str, key: &'static str) {
+        self.asked.borrow_mut().insert((section.to_owned(), key));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> BTreeSet<(String, &'static str)> {
+        self.asked.borrow().clone()
     }
 
     /// Refuses every item that repeats an earlier one.
@@ -223,7 +238,7 @@ impl<'a> Value<'a> {
     }
 
     /// A list that must not be empty, which `help` explains.
-    pub(crate) fn some_list<T>(
+    pub(crate) fn non_empty_list<T>(
         self,
         help: &str,
         read: impl Fn(Value<'a>) -> Option<T>,

@@ -7,7 +7,7 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Span},
-    key_locations::HOMES,
+    key_locations::KEY_LOCATIONS,
     reader::{Report, Value, closest},
 };
 
@@ -47,6 +47,8 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl FnOnce(Value<'a>) -> Option<T>,
     ) -> Option<T> {
+        #[cfg(test)]
+        self.report.record_asked(self.name, key);
         self.known.push(key);
         let (_, node) = self.find(key)?;
         read(Value::new(key, node, self.report))
@@ -69,7 +71,7 @@ impl<'a> Section<'a> {
     }
 
     /// A key that users of similar programs expect, and that a later version will know.
-    pub(crate) fn not_yet(&mut self, key: &'static str, today: &str) {
+    pub(crate) fn unsupported(&mut self, key: &'static str, today: &str) {
         self.known.push(key);
         if let Some(span) = self.key_span(key) {
             let message = format!("`{key}` is not supported yet");
@@ -98,7 +100,8 @@ impl<'a> Section<'a> {
     }
 
     fn refuse_unknown_key(&self, written: &str, span: Span) {
-        let home = HOMES.iter().flat_map(|(home, keys)| keys.iter().map(move |key| (home, key)));
+        let home =
+            KEY_LOCATIONS.iter().flat_map(|(home, keys)| keys.iter().map(move |key| (home, key)));
         let home = home.into_iter().find(|(_, key)| spells(written, key));
         let help = match (home, closest(written, &self.known)) {
             (Some((home, key)), _) => format!("`{key}` belongs to {home}"),

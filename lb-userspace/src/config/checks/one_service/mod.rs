@@ -11,12 +11,17 @@ use crate::config::{
     tables::{
         pool::PoolDraft,
         port::PortDraft,
-        service::{Draft, PoolChoice, Pools},
+        service::{PoolChoice, Pools, ServiceDraft},
     },
     text::{diagnostic::Diagnostic, reader::Report},
 };
 
-pub(crate) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, report: &Report) {
+pub(crate) fn check(
+    service: &ServiceDraft<'_>,
+    pools: &Pools<'_>,
+    certificates: bool,
+    report: &Report,
+) {
     report.refuse_repeats("address", &service.addresses);
     report.refuse_repeats("host name", service.hostnames.iter().flatten());
     refuse_repeated_ports(service, report);
@@ -35,7 +40,7 @@ pub(crate) fn check(service: &Draft<'_>, pools: &Pools<'_>, certificates: bool, 
     }
 }
 
-fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
+fn refuse_repeated_ports(service: &ServiceDraft<'_>, report: &Report) {
     let mut owners = BTreeMap::new();
     for draft in service.ports.items.iter().map(|item| &item.value) {
         let numbers = draft.port.numbers();
@@ -59,7 +64,7 @@ fn refuse_repeated_ports(service: &Draft<'_>, report: &Report) {
     }
 }
 
-fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
+fn refuse_udp_handlers(service: &ServiceDraft<'_>, report: &Report) {
     if service.protocol != Some(Protocol::Udp) {
         return;
     }
@@ -72,7 +77,7 @@ fn refuse_udp_handlers(service: &Draft<'_>, report: &Report) {
     }
 }
 
-fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
+fn refuse_useless_hostnames(service: &ServiceDraft<'_>, report: &Report) {
     if let Some(span) = &service.hostnames_key
         && service.ports.whole
         && !service.ports.items.iter().any(|item| item.value.port.opening().is_named())
@@ -85,7 +90,7 @@ fn refuse_useless_hostnames(service: &Draft<'_>, report: &Report) {
 }
 
 /// The kernel keeps nobody waiting.
-fn refuse_useless_limits(service: &Draft<'_>, report: &Report) {
+fn refuse_useless_limits(service: &ServiceDraft<'_>, report: &Report) {
     let limits = service.limits.as_ref().map(|it| (&it.span, "limits"));
     let queue = service.queue.as_ref().map(|it| (&it.span, "queue"));
     for (span, key) in limits.into_iter().chain(queue).filter(|_| service.is_only_steered()) {
@@ -96,7 +101,7 @@ fn refuse_useless_limits(service: &Draft<'_>, report: &Report) {
 }
 
 /// As Fly's private services have it: encryption there is the network's.
-fn refuse_public_handlers(service: &Draft<'_>, report: &Report) {
+fn refuse_public_handlers(service: &ServiceDraft<'_>, report: &Report) {
     let Some(private) = &service.private else {
         return;
     };
@@ -129,7 +134,7 @@ fn refuse_public_handlers(service: &Draft<'_>, report: &Report) {
     }
 }
 
-fn refuse_unknown_pool(service: &Draft<'_>, pools: &Pools<'_>, report: &Report) {
+fn refuse_unknown_pool(service: &ServiceDraft<'_>, pools: &Pools<'_>, report: &Report) {
     let Some(PoolChoice::Named(name)) = &service.pool else {
         return;
     };
@@ -146,7 +151,7 @@ fn refuse_unknown_pool(service: &Draft<'_>, pools: &Pools<'_>, report: &Report) 
     report.push(Diagnostic::new(name.span.clone(), message).help(help));
 }
 
-fn refuse_tls_without_certificate(service: &Draft<'_>, report: &Report) {
+fn refuse_tls_without_certificate(service: &ServiceDraft<'_>, report: &Report) {
     for item in &service.ports.items {
         let draft = &item.value;
         let needs = draft.port.tls.as_ref().is_some_and(|tls| !tls.default_self_signed);
@@ -158,7 +163,7 @@ fn refuse_tls_without_certificate(service: &Draft<'_>, report: &Report) {
     }
 }
 
-fn refuse_loopback_servers(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+fn refuse_loopback_servers(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(port) = service.steered().next() else {
         return;
     };

@@ -9,7 +9,7 @@ use crate::config::{
     tables::{
         pool::PoolDraft,
         port::PortDraft,
-        service::{Draft, PoolChoice},
+        service::{PoolChoice, ServiceDraft},
     },
     text::{
         diagnostic::{Diagnostic, Span},
@@ -20,7 +20,7 @@ use crate::config::{
 /// IPv6 links carry at least so much (RFC 8200, 5).
 const LEAST_V6_MTU: u16 = 1280;
 
-pub(crate) fn check(service: &Draft<'_>, pool: Option<&PoolDraft>, report: &Report) {
+pub(crate) fn check(service: &ServiceDraft<'_>, pool: Option<&PoolDraft>, report: &Report) {
     refuse_unsteered(service, report);
     refuse_requests(service, report);
     refuse_wrong_protocol(service, report);
@@ -36,7 +36,7 @@ pub(crate) fn check(service: &Draft<'_>, pool: Option<&PoolDraft>, report: &Repo
     refuse_server_ids(service, pool, report);
 }
 
-fn refuse_unsteered(service: &Draft<'_>, report: &Report) {
+fn refuse_unsteered(service: &ServiceDraft<'_>, report: &Report) {
     if !service.ports.whole || service.steered().next().is_some() {
         return;
     }
@@ -48,7 +48,7 @@ fn refuse_unsteered(service: &Draft<'_>, report: &Report) {
 }
 
 /// The kernel sees no answers to measure.
-fn refuse_latencies(service: &Draft<'_>, pool: Option<&PoolDraft>, report: &Report) {
+fn refuse_latencies(service: &ServiceDraft<'_>, pool: Option<&PoolDraft>, report: &Report) {
     let strategy = pool.and_then(|pool| pool.strategy.as_ref());
     if let Some(strategy) = strategy.filter(|it| it.value == Strategy::PeakEwma)
         && service.steered().next().is_some()
@@ -59,7 +59,7 @@ fn refuse_latencies(service: &Draft<'_>, pool: Option<&PoolDraft>, report: &Repo
     }
 }
 
-fn refuse_requests(service: &Draft<'_>, report: &Report) {
+fn refuse_requests(service: &ServiceDraft<'_>, report: &Report) {
     let kind = service.concurrency.as_ref().and_then(|it| it.value.kind.as_ref());
     let mut ports = service.ports.items.iter().map(|item| &item.value.port);
     if let Some(kind) = kind.filter(|kind| kind.value == ConcurrencyKind::Requests)
@@ -73,7 +73,7 @@ fn refuse_requests(service: &Draft<'_>, report: &Report) {
 }
 
 /// Keys that have a meaning for one of the protocols only.
-fn refuse_wrong_protocol(service: &Draft<'_>, report: &Report) {
+fn refuse_wrong_protocol(service: &ServiceDraft<'_>, report: &Report) {
     let draft = &service.steering;
     let refuse = |span: &Span, message: &str, help: &str| {
         report.push(Diagnostic::new(span.clone(), message).help(help));
@@ -106,7 +106,7 @@ fn refuse_wrong_protocol(service: &Draft<'_>, report: &Report) {
 }
 
 /// Only NAT rewrites ports.
-fn refuse_changed_ports(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+fn refuse_changed_ports(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let (Some(key), Some(listening)) = (&service.steering.forwarding, service.listening()) else {
         return;
     };
@@ -135,7 +135,7 @@ fn refuse_changed_ports(service: &Draft<'_>, pool: &PoolDraft, report: &Report) 
 }
 
 /// Only tunnels carry packets of one family to backends of the other.
-fn refuse_missing_families(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+fn refuse_missing_families(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(port) = service.steered().next().filter(|_| !service.forwarding().is_tunnel()) else {
         return;
     };
@@ -159,7 +159,7 @@ fn refuse_missing_families(service: &Draft<'_>, pool: &PoolDraft, report: &Repor
 }
 
 /// What is left for a packet within a tunnel must do for IPv6.
-fn refuse_small_mtu(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+fn refuse_small_mtu(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(mtu) = &service.steering.mtu else { return };
     if service.addresses.iter().all(|address| address.value.is_ipv4()) {
         return;
@@ -178,7 +178,7 @@ fn refuse_small_mtu(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
 }
 
 /// Where servers listen on many ports, a check must be told which.
-fn refuse_portless_checks(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+fn refuse_portless_checks(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(listening) = service.listening() else { return };
     if pool.health_check.as_ref().is_none_or(|check| check.port.is_some()) {
         return;
@@ -198,7 +198,7 @@ fn refuse_portless_checks(service: &Draft<'_>, pool: &PoolDraft, report: &Report
     }
 }
 
-fn refuse_useless_server_ids(service: &Draft<'_>, report: &Report) {
+fn refuse_useless_server_ids(service: &ServiceDraft<'_>, report: &Report) {
     if service.quic().is_some() {
         return;
     }
@@ -214,7 +214,7 @@ fn refuse_useless_server_ids(service: &Draft<'_>, report: &Report) {
 }
 
 /// Ids are as long as `quic` says, and no two servers have the same.
-fn refuse_server_ids(service: &Draft<'_>, pool: &PoolDraft, report: &Report) {
+fn refuse_server_ids(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let (Some(quic), Some(listening)) = (service.quic(), service.listening()) else {
         return;
     };

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    load::{read_text, root},
+    document,
+    load::read_text,
     tables::node,
     text::{
         diagnostic::Errors,
@@ -18,13 +19,13 @@ use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
 
 /// Where the daemon of a configuration listens and keeps what outlives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
+pub struct DaemonPaths {
     pub socket: PathBuf,
     pub pin_dir: PathBuf,
     pub state_dir: PathBuf,
 }
 
-impl Default for Whereabouts {
+impl Default for DaemonPaths {
     fn default() -> Self {
         Self {
             socket: node::default_admin().listen,
@@ -38,12 +39,12 @@ impl Default for Whereabouts {
 ///
 /// # Errors
 /// The file cannot be read, is no TOML, or one of these keys makes no sense.
-pub fn load_whereabouts(path: &Path) -> Result<Whereabouts, LoadError> {
+pub fn load_daemon_paths(path: &Path) -> Result<DaemonPaths, LoadError> {
     let text = read_text(path)?;
     Ok(parse(path, &text)?)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Whereabouts, Errors> {
+fn parse(path: &Path, text: &str) -> Result<DaemonPaths, Errors> {
     let report = Report::default();
     let found = read(text, &report);
     let diagnostics = report.into_diagnostics();
@@ -53,8 +54,8 @@ fn parse(path: &Path, text: &str) -> Result<Whereabouts, Errors> {
     }
 }
 
-fn read(text: &str, report: &Report) -> Option<Whereabouts> {
-    let root = root(text, report)?;
+fn read(text: &str, report: &Report) -> Option<DaemonPaths> {
+    let root = document::root(text, report)?;
     let tables = root.get_ref().as_table()?;
     let table = |name: &'static str| {
         let node = tables.get(name)?;
@@ -63,8 +64,8 @@ fn read(text: &str, report: &Report) -> Option<Whereabouts> {
     let path = |of, key, read: fn(Value<'_>) -> Option<PathBuf>| {
         table(of).and_then(|mut it| it.optional(key, read))
     };
-    let default = Whereabouts::default();
-    Some(Whereabouts {
+    let default = DaemonPaths::default();
+    Some(DaemonPaths {
         socket: path("admin", "listen", node::unix_socket).unwrap_or(default.socket),
         pin_dir: path("node", "pin_dir", node::pin_dir).unwrap_or(default.pin_dir),
         state_dir: path("node", "state_dir", absolute_path).unwrap_or(default.state_dir),
@@ -80,13 +81,13 @@ mod tests {
         let file = |text: &str| parse(Path::new("lb.toml"), text);
         let text = "[node]\nstate_dir = '/run/x'\nunheard_of = 1\n[admin]\nfuture = true\n\
                     listen = 'unix:/run/x/a.sock'\n[[services]]\nnonsense = 1\n";
-        let expected = Whereabouts {
+        let expected = DaemonPaths {
             socket: "/run/x/a.sock".into(),
             state_dir: "/run/x".into(),
-            ..Whereabouts::default()
+            ..DaemonPaths::default()
         };
         assert_eq!(file(text), Ok(expected));
-        assert_eq!(file(""), Ok(Whereabouts::default()));
+        assert_eq!(file(""), Ok(DaemonPaths::default()));
         for (text, says) in [
             ("[admin]\nlisten = 'tcp:80'", "does not begin with `unix:`"),
             ("[node]\npin_dir = 5", "`pin_dir` must be"),
