@@ -57,13 +57,13 @@ const STATIC_PATHS: std::ops::RangeInclusive<u32> = 4..=5;
 const FIRST_DYNAMIC: u32 = 62;
 /// Index 0, which is an error (RFC 7541 6.1).
 const NO_FIELD: u8 = 0x80;
-/// The bits of a stream's number.
+/// The bits of a stream's number. The one before them is ignored (RFC 9113 4.1).
 const STREAM: u32 = u32::MAX >> 1;
 
 impl FieldSection {
     /// Begins the section of `stream`, behind a priority of so many bytes.
     pub fn begin(&mut self, stream: u32, priority: u32) {
-        (self.stream, self.priority, self.dependency) = (stream, priority, 0);
+        (self.stream, self.priority, self.dependency) = (stream & STREAM, priority, 0);
         (self.is_circular, self.step, self.number) = (false, Step::Field, None);
     }
 

@@ -5,6 +5,11 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
 }
 
+fn with_reserved_bit(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[5] |= 0x80;
+    frame
+}
+
 fn headers(fields: &[u8]) -> Vec<u8> {
     frame(HEADERS, 4, fields)
 }
@@ -58,6 +63,10 @@ fn table() -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         (
             frame(HEADERS, 0x24, b"\x00\x00\x00\x01\x10\x82\x84"),
             Some(frame(HEADERS, 0x24, b"\x00\x00\x00\x00\x10\x80\x84")),
+        ),
+        (
+            with_reserved_bit(frame(HEADERS, 0x24, b"\x00\x00\x00\x01\x10\x82\x84")),
+            Some(with_reserved_bit(frame(HEADERS, 0x24, b"\x00\x00\x00\x00\x10\x80\x84"))),
         ),
         (
             frame(HEADERS, 0x24, b"\x80\x00\x00\x01\x10"),

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::proxy::tests::actors::{
     backend::{self, full},
-    client,
+    client::{self, Raw},
     lab::{Lab, Plan, Start},
 };
 
@@ -72,6 +72,24 @@ async fn prior_knowledge_works_on_a_plain_port() {
     let body = Full::new(Bytes::from_static(b"hello"));
     let response = sender.send_request(client::request("/", body)).await.unwrap();
     assert!(client::text(response).await.ends_with("\n\nhello"));
+    lab.finish().await;
+}
+
+/// h2 resets such a stream alone, without a look at its fields, and reads the next one's by another
+/// table than the client's.
+#[tokio::test]
+async fn a_stream_that_depends_on_itself_ends_the_connection() {
+    let backend = backend::echo().await;
+    let lab = Lab::http(&[backend.address]);
+    // The bit before a stream's number means nothing.
+    for reserved in [b"\x00", b"\x80"] {
+        let mut client = Raw::connect(lab.address).await;
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let head = [b"\0\0\x08\x01\x25", &reserved[..], b"\0\0\x01"].concat();
+        client.send([&head[..], b"\0\0\0\x01\x10\x82\x84\x86"].concat()).await;
+        let frames = client.rest().await;
+        assert!(frames.windows(5).any(|it| it[2..] == [8, 7, 0]), "no GOAWAY: {frames:?}");
+    }
     lab.finish().await;
 }
 
