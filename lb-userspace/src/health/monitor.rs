@@ -192,7 +192,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::service::{Pool, Port, Probe, Server, Strategy};
+    use crate::service::{Handler, Pool, Port, Probe, Server, Strategy};
 
     fn means() -> Means {
         Means { lacks: Arc::default(), at_once: 1, finder: None }
@@ -256,6 +256,28 @@ mod tests {
         assert!(transitions.try_recv().is_err(), "healthy by its other port");
         drop(health);
         assert_eq!(transitions.recv().await.unwrap().server, server);
+    }
+
+    /// No connection of ours leads to a group. The proxy does better with another server; steered
+    /// flows do not go by our sockets.
+    #[tokio::test]
+    async fn who_cannot_be_reached_from_here_is_down_for_the_proxy_alone() {
+        let group = SocketAddr::from(([224, 0, 0, 1], 9));
+        let steered = service(group, None);
+        let mut proxied = (*steered).clone();
+        proxied.name = "proxied".into();
+        proxied.ports[0].handlers = vec![Handler::Http];
+        let (sender, mut transitions) = mpsc::channel(8);
+        let means = means();
+        let lacks = means.lacks.clone();
+        let both = [&steered, &Arc::new(proxied)];
+        let _monitor = Monitor::start(both, |_, _| true, &sender, means);
+        let down = transitions.recv().await.unwrap();
+        assert_eq!((&*down.service, down.up), ("proxied", false));
+        while lacks.count(Undone::Check) < 2 {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(transitions.try_recv().is_err());
     }
 
     #[tokio::test]
