@@ -95,12 +95,23 @@ def before_http(client, number):
     elif attack == "names":
         context = ssl._create_unverified_context()
         context.wrap_socket(client, server_hostname=f"{'n' * 60}.{'n' * 60}.{number}.example").close()
+    elif attack == "tickets":
+        # A ticket for each, with which every second one comes back.
+        stream = TICKETS.wrap_socket(client, server_hostname="a.example", session=tickets.pop() if tickets else None)
+        if number % 2 == 0:
+            tickets.append(stream.session)
+        elif not stream.session_reused:
+            sys.exit("the ticket was not taken")
+        stream.close()
     else:
         return False
     return True
 
 
-PORTS = {"hello": 443, "names": 443, "queue": 81}
+TICKETS = ssl._create_unverified_context()
+TICKETS.maximum_version = ssl.TLSVersion.TLSv1_2
+tickets = []
+PORTS = {"hello": 443, "names": 443, "tickets": 443, "queue": 81}
 clients = []
 for number in range(count):
     client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)

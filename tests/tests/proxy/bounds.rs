@@ -18,7 +18,7 @@ const PORT: u16 = 9000;
 const KEPT: f64 = 32.0;
 
 /// What is held for each connection at most, in MiB, and how many there are.
-const TABLE: [(&str, usize, f64); 16] = [
+const TABLE: [(&str, usize, f64); 17] = [
     ("fields", 10, 10.0),
     ("too-many-fields", 10, 4.0),
     ("cookies", 10, 8.0),
@@ -34,6 +34,7 @@ const TABLE: [(&str, usize, f64); 16] = [
     ("proxy-header", 300, 0.1),
     ("hello", 300, 0.2),
     ("names", 1000, 0.02),
+    ("tickets", 1000, 0.02),
     ("queue", 200, 0.4),
 ];
 
