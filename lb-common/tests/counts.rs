@@ -14,7 +14,7 @@ use lb_common::{
         buffer::Buffer,
         frames::{Link, tcp, udp},
         model::Count,
-        world::{self, CLIENTS, TCP_PORT, UDP_PORT, VIPS, limits},
+        world::{self, CLIENTS, TCP_PORT, UDP_PORT, VIPS, limits, members},
     },
     verdict::{Reason, Verdict},
 };
@@ -120,7 +120,7 @@ fn every_flow_counts_once() {
         for round in 0..1500 {
             if round % 100 == 99 {
                 let gone = dice.of(&[status::HERE, status::GONE, status::LEAVING]);
-                limits::falling().into_iter().for_each(|id| fall(&mut model, id, gone));
+                members::falling().into_iter().for_each(|id| fall(&mut model, id, gone));
                 model.now.add(7_000_000_000);
             }
             act(&model, &mut dice);
@@ -157,7 +157,7 @@ fn cpus_that_race_never_pass_a_hard_limit_and_leave_no_room_unused() {
     for round in 0..20 {
         let mut model = world::model_of(1024, 1 << 40);
         let hard = 97 + round;
-        for id in limits::members(limits::LEAST_PORT, 0) {
+        for id in members::members(limits::LEAST_PORT, 0) {
             model.backends[id as usize].hard_limit = hard;
         }
         let opened = |cpu: u16| {

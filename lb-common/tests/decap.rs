@@ -9,8 +9,8 @@ use lb_common::{
     testing::{
         Frame, Model,
         buffer::Buffer,
-        frames::{Link, echo_request, tcp, udp},
-        modes::{GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT, TUNNEL_PORT},
+        frames::{Link, TUNNEL_PORT, echo_request, tcp, udp},
+        modes::{GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT},
         tunnels::{Outer, gue, ipip},
         world::{self, BACKENDS, CLIENTS, SOURCES, VIPS},
     },

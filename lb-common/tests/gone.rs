@@ -10,7 +10,9 @@ use lb_common::{
         buffer::Buffer,
         frames::{Link, tcp, udp},
         model::Count,
-        world::{self, BACKENDS, CLIENTS, SOURCES, VIPS, VLAN_BACKENDS, VLAN_SOURCES, limits},
+        world::{
+            self, BACKENDS, CLIENTS, SOURCES, VIPS, VLAN_BACKENDS, VLAN_SOURCES, limits, members,
+        },
     },
     verdict::{Reason, Verdict},
 };
@@ -46,7 +48,7 @@ fn live(model: &Model) -> u64 {
 }
 
 fn make(model: &mut Model, status: u32) {
-    for id in limits::falling() {
+    for id in members::falling() {
         model.reach[id as usize].get_mut().status = status;
     }
 }
@@ -54,7 +56,7 @@ fn make(model: &mut Model, status: u32) {
 /// The first backend of the port is on its way out: no ring has it.
 fn leave(model: &mut Model, family: usize) {
     make(model, status::LEAVING);
-    let [_, second] = limits::members(limits::RESET_PORT, family)[..] else { panic!("two") };
+    let [_, second] = members::members(limits::RESET_PORT, family)[..] else { panic!("two") };
     let place = model.rings.len() as u32;
     model.rings.extend([second, 1, second, 0]);
     let service = service(model, family);

@@ -18,7 +18,7 @@ fn run(row: &Row, left: Onward) -> Result<(), String> {
     for frame in &row.before {
         balance(&mut Buffer::new(&frame.0), &model);
     }
-    for id in world::limits::falling() {
+    for id in world::members::falling() {
         model.reach[id as usize].get_mut().status = row.falling;
     }
     let mut buffer = Buffer::new(&row.frame.0);

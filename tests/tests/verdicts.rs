@@ -187,7 +187,7 @@ impl Lab {
         for frame in &row.before {
             send(frame);
         }
-        for id in world::limits::falling() {
+        for id in world::members::falling() {
             let falls = Command::SetStatus { id, status: row.falling };
             datapath.tables.apply(&falls).expect("a status");
         }

@@ -2,8 +2,6 @@
 
 use core::net::IpAddr;
 
-use super::Prefixes;
-
 /// IPv6 address, or IPv4 address in its mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
 ///
 /// Its bytes are in network order; they are kept in two words so that BPF, which copies byte arrays
@@ -103,6 +101,15 @@ impl Address {
 #[inline(always)]
 const fn leading(bits: u32) -> u64 {
     if bits >= 64 { u64::MAX } else { (!(u64::MAX >> bits)).to_be() }
+}
+
+/// Prefix lengths for the two families.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Prefixes {
+    pub v4: u8,
+    pub v6: u8,
+    pub pad: u16,
 }
 
 #[cfg(test)]

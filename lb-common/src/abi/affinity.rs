@@ -1,6 +1,6 @@
 //! Which backend a source keeps.
 
-use super::Address;
+use super::address::Address;
 
 /// A source of one service's flows.
 #[repr(C)]

@@ -1,6 +1,6 @@
 //! What became of one packet, for people: `lb explain` and `lb trace`.
 
-use super::{Address, Flow, FlowKey, Ring};
+use super::{address::Address, flow::Flow, flow_key::FlowKey, service::Ring};
 
 /// One packet's way through [`crate::pipeline::balance`], as its [`crate::tables::Tables`] saw it.
 #[repr(C, align(8))]

@@ -7,7 +7,7 @@
 //! their entries in turn, and their slots say which. Answers are one index for both, so that no two
 //! flows of a backend ever share a source port.
 
-use super::{Address, CachedHop, FlowKey, mode};
+use super::{address::Address, flow_key::FlowKey, hop::CachedHop, service::mode};
 
 /// Slots, and answers, in a bucket: one cache line.
 pub const WAYS: u32 = 8;

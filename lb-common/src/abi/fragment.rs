@@ -1,6 +1,6 @@
 //! Packets that come in fragments: only the first one carries ports.
 
-use super::Address;
+use super::address::Address;
 
 /// What all fragments of a packet have in common.
 #[repr(C)]

@@ -85,3 +85,14 @@ mod tests {
         assert_eq!(Hop::back(long, short, 3, [4, 0]), Hop::new(src, dst, 3, 4));
     }
 }
+
+/// A VLAN device as its parent, which is none itself, and its tags: see [`Hop::vlan`].
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VlanDevice {
+    pub parent: u32,
+    pub vlan: u16,
+    pub inner_vlan: u16,
+}
+
+const _: () = assert!(size_of::<VlanDevice>() == 8);

@@ -6,245 +6,36 @@
 
 mod address;
 mod affinity;
+mod counters;
 mod decision;
 mod flow;
+mod flow_key;
 mod fragment;
 mod hop;
+mod names;
+#[cfg(feature = "userspace")]
+mod pod;
 mod quic;
 mod range;
 mod service;
 mod source;
 
-pub use address::Address;
+pub use address::{Address, Prefixes};
 pub use affinity::{Affinity, AffinityKey};
+pub use counters::{counter, live};
 pub use decision::{Decision, TraceFilter, met, outcome};
 pub use flow::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state};
+pub use flow_key::FlowKey;
 pub use fragment::{FragmentKey, Fragmented};
-pub use hop::{CachedHop, Hop, SERVICE_TAG};
+pub use hop::{CachedHop, Hop, SERVICE_TAG, VlanDevice};
+pub use names::{globals, maps, programs};
 pub use quic::{QuicKey, ServerId};
 pub use range::{RangeKey, address_flags};
 pub use service::{
-    Backend, GUE_PORT, Prefixes, RING_WORDS, Reach, Ring, RingWords, Service, Vip, VipKey, mode,
-    path, service_flags, status, strategy,
+    Backend, GUE_PORT, RING_WORDS, Reach, Ring, RingWords, Service, Vip, VipKey, mode, path,
+    service_flags, status, strategy,
 };
 pub use source::{ListKey, Meter, SourceKey, access};
 
-use crate::reason::Reason;
-
 /// Stands in the object (`ABI_VERSION`), in the path of its pins, and is compared at load.
 pub const ABI_VERSION: u32 = 9;
-
-/// Map names, as in the ELF's symbol table.
-pub mod maps {
-    /// `number → Flow`, mmapable array: established flows.
-    pub const FLOWS: &str = "FLOWS";
-    /// `bucket → Bucket` of slots, mmapable array: where each of FLOWS is found.
-    pub const FLOW_SLOTS: &str = "FLOW_SLOTS";
-    /// `number → Flow`, mmapable array: half-open flows.
-    pub const PENDING: &str = "PENDING";
-    /// `bucket → Bucket` of slots, mmapable array: where each of PENDING is found.
-    pub const PENDING_SLOTS: &str = "PENDING_SLOTS";
-    /// One `u32`, array: the entries of PENDING whose turn is next, see [`crate::pending`].
-    pub const STRETCHES: &str = "STRETCHES";
-    /// `bucket → Bucket` of answers, mmapable array: where backends' packets lead.
-    pub const ANSWERS: &str = "ANSWERS";
-    /// `VipKey → Vip`, hash.
-    pub const VIPS: &str = "VIPS";
-    /// `RangeKey → Vip`, LPM trie: ports that VIPS does not have, by the prefixes of their ranges.
-    pub const RANGES: &str = "RANGES";
-    /// `QuicKey → backend id`, hash: members of QUIC services, drained ones too, by their server ids.
-    pub const QUIC_IDS: &str = "QUIC_IDS";
-    /// `Address → u32`, hash: the announced addresses, with [`super::address_flags`].
-    pub const ADDRESSES: &str = "ADDRESSES";
-    /// `service id → Service`, array.
-    pub const SERVICES: &str = "SERVICES";
-    /// `service id → Ring`, mmapable array.
-    pub const CURRENT_RINGS: &str = "CURRENT_RINGS";
-    /// Words of rings, [`super::RING_WORDS`] an entry, mmapable array: see [`super::Ring`].
-    pub const RINGS: &str = "RINGS";
-    /// `backend id → Backend`, array.
-    pub const BACKENDS: &str = "BACKENDS";
-    /// `backend id → Reach`, mmapable array.
-    pub const REACH: &str = "REACH";
-    /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy; see
-    /// [`super::live`].
-    pub const LOAD: &str = "LOAD";
-    /// `load slot → u32`, array: which of our ends towards the server, addresses and ports, has its turn.
-    pub const PORTS: &str = "PORTS";
-    /// `index → Address`, array: ours that packets to backends carry in turn, see [`super::Backend`].
-    pub const SOURCE_POOL: &str = "SOURCE_POOL";
-    /// `backend id → u64`, per-CPU array: new flows that were refused since no server of the service had a
-    /// source port left, this one last.
-    pub const EXHAUSTED: &str = "EXHAUSTED";
-    /// `AffinityKey → Affinity`, LRU hash: which backend a source keeps.
-    pub const AFFINITY: &str = "AFFINITY";
-    /// `service id → u32`, per-CPU array: which of the ring's slots has its turn (`wrr`).
-    pub const TURNS: &str = "TURNS";
-    /// `backend id → u64`, per-CPU array: flows ever opened.
-    pub const OPENED: &str = "OPENED";
-    /// `ListKey → u32`, longest prefix match: [`super::access`] of the prefixes that services name.
-    pub const LISTS: &str = "LISTS";
-    /// `service id → Meter`, array: new flows, measured.
-    pub const METERS: &str = "METERS";
-    /// `SourceKey → u64`, LRU hash: when a source's next flow is due, ns.
-    pub const SOURCES: &str = "SOURCES";
-    /// `Address → u64`, LRU hash: when a source last showed that it gets what is sent to it, ns. IPv6
-    /// addresses by their first 64 bits.
-    pub const KNOWN: &str = "KNOWN";
-    /// `counter → u64`, per-CPU array, indexed as [`super::counter`] says.
-    pub const COUNTERS: &str = "COUNTERS";
-    /// `FragmentKey → Fragmented`, LRU hash: packets of which fragments are still to come.
-    pub const FRAGMENTS: &str = "FRAGMENTS";
-    /// One `u32`, array: the number of the next packet whose fragments get an identification.
-    pub const FRAGMENT_IDS: &str = "FRAGMENT_IDS";
-    /// `ifindex → VlanDevice`, hash: VLAN devices, which XDP cannot redirect to.
-    pub const VLANS: &str = "VLANS";
-    /// One [`super::Decision`], per-CPU array: the packet that `lb_explain` saw last.
-    pub const EXPLANATION: &str = "EXPLANATION";
-    /// One [`super::TraceFilter`], array.
-    pub const TRACE_FILTER: &str = "TRACE_FILTER";
-    /// [`super::Decision`]s of `lb_trace`, ring buffer.
-    pub const TRACE_EVENTS: &str = "TRACE_EVENTS";
-    /// One `u64`, per-CPU array: those that found no room there.
-    pub const TRACE_LOST: &str = "TRACE_LOST";
-    /// Slot 0: a listener of the proxy's `SO_REUSEPORT` group.
-    pub const LISTENERS: &str = "LISTENERS";
-}
-
-/// Words of LOAD: how many connections are live in the lower half, how often that changed in the
-/// upper. One atomic add does both, and who finds a word twice alike knows that nothing happened in
-/// between.
-pub mod live {
-    /// One more.
-    pub const IN: u64 = (1 << 32) + 1;
-    /// One less.
-    pub const OUT: u64 = (1 << 32) - 1;
-
-    /// How many there are. What was counted out too often is below 0: very many.
-    #[inline(always)]
-    #[must_use]
-    pub const fn count(word: u64) -> u64 {
-        word & 0xffff_ffff
-    }
-}
-
-/// Program names, as in the ELF's symbol table.
-pub mod programs {
-    pub const BALANCE: &str = "lb_xdp";
-    /// The same without side effects.
-    pub const EXPLAIN: &str = "lb_explain";
-    /// The same with a report of each packet.
-    pub const TRACE: &str = "lb_trace";
-    pub const STEER: &str = "lb_sk_lookup";
-}
-
-/// Read-only globals that the loader sets.
-pub mod globals {
-    pub const ABI_VERSION: &str = "ABI_VERSION";
-    /// `u32`: first source port for steered flows.
-    pub const SOURCE_PORT_FIRST: &str = "SOURCE_PORT_FIRST";
-    /// `u32`: how many source ports follow, the first one included.
-    pub const SOURCE_PORT_COUNT: &str = "SOURCE_PORT_COUNT";
-    /// `u32`: buckets in FLOW_SLOTS, less one. The number is a power of two; FLOWS has eight times
-    /// as many entries.
-    pub const FLOW_MASK: &str = "FLOW_MASK";
-    /// `u32`: the same for PENDING_SLOTS.
-    pub const PENDING_MASK: &str = "PENDING_MASK";
-    /// `u32`: the same for ANSWERS.
-    pub const ANSWER_MASK: &str = "ANSWER_MASK";
-    /// Two `u64`: the secret that places flows in buckets.
-    pub const SEED: &str = "SEED";
-}
-
-/// A transport 5-tuple as it stands in an arriving packet.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct FlowKey {
-    pub src: Address,
-    pub dst: Address,
-    pub src_port: [u8; 2],
-    pub dst_port: [u8; 2],
-    /// IP protocol number. A whole word: stack bytes next to unset padding are stored in ways that
-    /// the kernel's verifier refuses.
-    pub protocol: u32,
-}
-
-/// A VLAN device as its parent, which is none itself, and its tags: see [`Hop::vlan`].
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VlanDevice {
-    pub parent: u32,
-    pub vlan: u16,
-    pub inner_vlan: u16,
-}
-
-/// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per [`Reason`].
-pub mod counter {
-    use super::Reason;
-
-    pub const PASS: u32 = 0;
-    pub const PROXY: u32 = 1;
-    pub const STEER: u32 = 2;
-    pub const REPLY: u32 = 3;
-    /// Half-open flows that gave way to newer ones.
-    pub const EVICTED_PENDING: u32 = 4;
-    /// Established flows that did.
-    pub const EVICTED: u32 = 5;
-    /// Confirmed flows that stayed among the half-open ones for want of room.
-    pub const CROWDED: u32 = 6;
-    /// Closed flows that went on, and count again.
-    pub const REVIVED: u32 = 7;
-    /// Flows that went to another backend since a packet's QUIC connection id named that one.
-    pub const REROUTED: u32 = 8;
-    const DROPS: u32 = 16;
-    pub const LENGTH: u32 = DROPS + Reason::ALL.len() as u32;
-
-    #[inline(always)]
-    #[must_use]
-    pub const fn drop(reason: Reason) -> u32 {
-        DROPS + reason as u32
-    }
-}
-
-const _: () = {
-    assert!(size_of::<FlowKey>() == 40);
-    assert!(size_of::<VlanDevice>() == 8);
-};
-
-#[cfg(feature = "userspace")]
-mod pod {
-    use super::{
-        Address, Backend, Decision, Flow, FlowKey, FragmentKey, Fragmented, ListKey, Meter,
-        QuicKey, RangeKey, Reach, Ring, Service, SourceKey, TraceFilter, Vip, VipKey, VlanDevice,
-    };
-
-    macro_rules! pod {
-        ($($name:ty),*) => {$(
-            // SAFETY: #[repr(C)], Copy, of integers and byte arrays only, and the size assertions
-            // leave no implicit padding: every bit pattern is a value.
-            unsafe impl aya::Pod for $name {}
-        )*};
-    }
-
-    pod!(
-        Address,
-        Backend,
-        Decision,
-        Flow,
-        FlowKey,
-        FragmentKey,
-        Fragmented,
-        ListKey,
-        Meter,
-        QuicKey,
-        RangeKey,
-        Reach,
-        Ring,
-        Service,
-        SourceKey,
-        TraceFilter,
-        Vip,
-        VipKey,
-        VlanDevice
-    );
-}

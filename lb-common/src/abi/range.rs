@@ -1,6 +1,6 @@
 //! Port ranges: as few prefixes of port numbers as they are made of, instead of an entry for each.
 
-use super::{Address, VipKey};
+use super::{address::Address, service::VipKey};
 
 /// A key of an LPM trie: the kernel compares the first [`length`](Self::length) bits behind it.
 ///

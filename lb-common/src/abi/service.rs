@@ -1,6 +1,6 @@
 //! Services, their rings and their backends.
 
-use super::{Address, Hop};
+use super::{address::Address, address::Prefixes, hop::Hop};
 
 /// What clients address.
 #[repr(C)]
@@ -76,15 +76,6 @@ pub struct Service {
     pub source_prefix: Prefixes,
     /// Bytes of a QUIC connection id that name the backend; 0: not QUIC.
     pub server_id_length: u32,
-}
-
-/// Prefix lengths for the two families.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Prefixes {
-    pub v4: u8,
-    pub v6: u8,
-    pub pad: u16,
 }
 
 /// [`Service::mode`] and [`Flow::mode`](super::Flow::mode): how a packet reaches its backend.

@@ -1,6 +1,6 @@
 //! Who sends: lists of prefixes, rates, and sources that are known.
 
-use super::Address;
+use super::address::Address;
 
 /// A prefix that a service names, or an address to be found under one: a key of
 /// `BPF_MAP_TYPE_LPM_TRIE` (`struct bpf_lpm_trie_key` in include/uapi/linux/bpf.h).

@@ -2,7 +2,7 @@
 
 use super::{
     frames::{CLIENT_MAC, Frame, Link, OUR_MAC, tcp},
-    guarded::CHALLENGE_PORTS,
+    world::guarded::CHALLENGE_PORTS,
     world::{CLIENTS, TAGGED_CLIENTS, VIPS, socket},
 };
 use crate::verdict::Reason;

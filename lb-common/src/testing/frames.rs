@@ -7,7 +7,8 @@ use etherparse::{
     TransportSlice, VlanId, err::packet::SliceError,
 };
 
-use super::modes::TUNNEL_PORT;
+/// Where this world's backends take GUE: not where everybody does.
+pub const TUNNEL_PORT: u16 = 5555;
 
 /// An Ethernet frame as it goes over the wire.
 #[derive(Clone, PartialEq, Eq)]

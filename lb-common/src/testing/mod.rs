@@ -3,11 +3,10 @@
 
 pub mod buffer;
 mod count;
+mod crowd;
 pub mod dialogue;
 pub mod frames;
-pub mod guarded;
 pub mod model;
-pub mod modes;
 mod pieces;
 mod segments;
 pub mod sources;
@@ -18,3 +17,4 @@ pub mod world;
 pub use frames::Frame;
 pub use model::Model;
 pub use table::{Row, rows};
+pub use world::{guarded, modes};

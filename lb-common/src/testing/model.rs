@@ -11,7 +11,7 @@ use std::{
 };
 
 pub use super::count::Count;
-use super::sources::Crowd;
+use super::crowd::Crowd;
 use crate::{
     abi::{
         Address, Affinity, AffinityKey, Backend, Bucket, Flow, FlowKey, FragmentKey, Fragmented,

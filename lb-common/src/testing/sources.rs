@@ -1,65 +1,11 @@
-//! Who sends, as ordinary maps.
+//! What the model answers about who sends.
 
-use std::{
-    cell::{Cell, RefCell, UnsafeCell},
-    collections::HashMap,
-    hash::Hash,
-};
-
-use super::Model;
+use super::model::Model;
 use crate::{
-    abi::{Address, ListKey, Meter, SourceKey, access},
+    abi::{Address, ListKey, SourceKey, access},
     in_place::{MeterRef, WordRef},
     sources::Sources,
 };
-
-/// The part of the model that answers for [`Sources`].
-#[derive(Default)]
-pub struct Crowd {
-    /// Prefixes, as the kernel's trie has them.
-    pub lists: HashMap<ListKey, u32>,
-    due: Words<SourceKey>,
-    known: Words<Address>,
-    meters: RefCell<HashMap<u32, Box<UnsafeCell<Meter>>>>,
-}
-
-/// Boxed, so that they stay where they are.
-struct Words<K>(RefCell<HashMap<K, Box<Cell<u64>>>>);
-
-impl<K> Default for Words<K> {
-    fn default() -> Self {
-        Self(RefCell::default())
-    }
-}
-
-impl Crowd {
-    /// When the next flow of each source that is measured is due.
-    #[must_use]
-    pub fn due(&self) -> Vec<(SourceKey, u64)> {
-        self.due.all()
-    }
-
-    /// When each known source was last heard of.
-    #[must_use]
-    pub fn known(&self) -> Vec<(Address, u64)> {
-        self.known.all()
-    }
-}
-
-impl<K: Copy + Eq + Hash> Words<K> {
-    fn all(&self) -> Vec<(K, u64)> {
-        self.0.borrow().iter().map(|(key, word)| (*key, word.get())).collect()
-    }
-
-    fn find(&self, key: &K) -> Option<WordRef> {
-        // SAFETY: nothing is ever removed, and a box does not move.
-        self.0.borrow().get(key).map(|word| unsafe { WordRef::new(word.as_ptr()) })
-    }
-
-    fn add(&self, key: &K, value: u64) {
-        self.0.borrow_mut().insert(*key, Box::new(Cell::new(value)));
-    }
-}
 
 impl Sources for Model {
     fn access(&self, key: &ListKey) -> u32 {

@@ -111,7 +111,7 @@ const CONFINED: [Confined; 10] = [
         name: "unsafe",
         within: "lb-common",
         to: &[
-            "lb-common/src/abi/mod.rs",
+            "lb-common/src/abi/pod.rs",
             "lb-common/src/in_place.rs",
             "lb-common/src/packet.rs",
             "lb-common/src/testing",

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::{Ends, Link, Row, TO_BACKEND, to_backend};
+use super::row::{Ends, Row, TO_BACKEND, to_backend};
+use crate::testing::frames::Link;
 use crate::{
     testing::{
         frames::{Frame, tcp},
-        guarded::{
+        world::guarded::{
             CHALLENGE_PORTS, DENIED_PORT, EXCEPTED_PORT, MEMBERS_PORT, SERVICE_RATE_PORTS,
             SOURCE_RATE_PORTS,
         },
@@ -90,7 +91,7 @@ fn rates(rows: &mut Vec<Row>, e: &Ends) {
 fn challenges(rows: &mut Vec<Row>, e: &Ends) {
     let [_, quiet, few, known] = CHALLENGE_PORTS;
     let to_vip = |port, flags| tcp(Link::default(), e.client(), e.vip(port), flags, b"");
-    let answer = tcp(super::from_backend(), e.backend(), e.source(0), "SA", b"");
+    let answer = tcp(super::row::from_backend(), e.backend(), e.source(0), "SA", b"");
     // It acknowledges what the answer began with: its sequence number and one.
     let acknowledges = to_vip(known, "A").acknowledging(1001);
     rows.extend([

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{
-    CLIENT_PORT, Ends, Link, Row, TO_BACKEND, Verdict, from_backend, tagged, to_backend, to_client,
-};
+use super::row::{CLIENT_PORT, Ends, Row, TO_BACKEND, from_backend, tagged, to_backend, to_client};
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     testing::{
         frames::{Frame, tcp},
@@ -77,7 +77,7 @@ fn backend_side(rows: &mut Vec<Row>, e: &Ends) {
     let answered = |client| tcp(to_client(), e.vip(DOUBLE_PORT), client, "SA", b"");
     rows.extend([
         Row::new(e.title("a backend behind two tags"), ask(e.client()), there).out(out.clone()),
-        Row::new(e.title("its doubly tagged answer"), answer.clone(), super::TO_CLIENT)
+        Row::new(e.title("its doubly tagged answer"), answer.clone(), super::row::TO_CLIENT)
             .after([ask(e.client())])
             .out(answered(e.client())),
         Row::new(e.title("two tags to two others"), dressed(ask(e.double_client())), there)

@@ -1,6 +1,8 @@
 //! Fragments follow the first one of their packet, both ways.
 
-use super::{Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     testing::{
         frames::{Frame, echo_request, tcp, udp},

@@ -1,9 +1,10 @@
 //! Echo, errors about flows, and the rest of ICMP.
 
-use super::{
-    Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, tagged, to_backend, to_client,
-    ttl,
+use super::row::{
+    Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, tagged, to_backend, to_client, ttl,
 };
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     testing::{
         frames::{

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Ends, Link, Row, TO_BACKEND, Verdict, from_backend, tagged, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, from_backend, tagged, to_backend, to_client};
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     abi::{Address, FlowKey},
     flow::slot,
@@ -184,7 +186,7 @@ fn resets(rows: &mut Vec<Row>, e: &Ends) {
         fallen("FIN to it", segment("FA", b"")).after(known()).out(reset.clone()).live(0),
         fallen("the handshake's end to it", segment("A", b"")).after(opened()).out(reset).live(0),
         Row::drop(e.title("RST to it"), segment("R", b""), gone).fallen().after(known()).live(0),
-        Row::new(e.title("its last words pass"), answer("PA"), super::TO_CLIENT)
+        Row::new(e.title("its last words pass"), answer("PA"), super::row::TO_CLIENT)
             .fallen()
             .after(known())
             .out(tcp(to_client(), e.vip(RESET_PORT), e.client(), "PA", b""))

@@ -1,6 +1,7 @@
 //! Frames to an address of ours that nothing well-behaved sends, or that we do not support.
 
-use super::{Ends, Link, Row, TO_BACKEND, tagged, to_backend};
+use super::row::{Ends, Row, TO_BACKEND, tagged, to_backend};
+use crate::testing::frames::Link;
 use crate::{
     testing::{
         frames::{Frame, other_protocol, tcp, udp},

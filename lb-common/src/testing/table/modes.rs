@@ -1,15 +1,17 @@
 //! Packets to backends that answer directly, packets too large, and the size of segments.
 
-use super::{Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     abi::{Address, FlowKey},
     testing::{
-        frames::{CLIENT_MAC, Frame, OUR_MAC, icmp_error, tcp, udp},
-        modes::{
-            CLAMPED_MSS, CLAMPED_PORT, GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT,
-            L2_PORT, NARROW_CLIENTS, NARROW_MTU, NARROW_PORT, TUNNEL_PORT,
-        },
+        frames::{CLIENT_MAC, Frame, OUR_MAC, TUNNEL_PORT, icmp_error, tcp, udp},
         tunnels::{Outer, gue, ipip, too_big},
+        world::modes::{
+            CLAMPED_MSS, CLAMPED_PORT, GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT,
+            L2_PORT, NARROW_CLIENTS, NARROW_MTU, NARROW_PORT,
+        },
         world::{self, BACKENDS, SOURCES},
     },
     verdict::Reason,
@@ -141,7 +143,7 @@ fn tunnel(rows: &mut Vec<Row>, e: &Ends, tunnel: &Tunnel) {
             .live(1),
         Row::drop(
             title("at its last hop"),
-            segment(e, super::ttl(1), tunnel.port, "S", b""),
+            segment(e, super::row::ttl(1), tunnel.port, "S", b""),
             Reason::TtlExceeded,
         )
         .live(0),
@@ -172,7 +174,7 @@ fn without_checksum(rows: &mut Vec<Row>, e: &Ends) {
 fn errors(rows: &mut Vec<Row>, e: &Ends) {
     let kind = if e.vip.is_ipv4() { [3, 4] } else { [2, 0] };
     for port in [L2_PORT, IPIP_PORT, IPIP_OTHER_PORT, GUE_PORT, GUE_OTHER_PORT] {
-        let sent = tcp(super::ttl(60), e.vip(port), e.client(), "PA", b"data");
+        let sent = tcp(super::row::ttl(60), e.vip(port), e.client(), "PA", b"data");
         let error = |link| icmp_error(link, e.stranger, e.vip, kind, &sent);
         let inner = error(Link { ttl: 63, ..Link::default() });
         let name = e.title(&format!("packet too big about an answer, port {port}"));
@@ -216,8 +218,8 @@ fn elsewhere(rows: &mut Vec<Row>, e: &Ends) {
             };
             push(text, segment(e, Link::default(), port, flags, b""), out, live);
         }
-        let segment = tcp(super::ttl(60), e.vip(port), e.client(), "PA", b"data");
-        let datagram = udp(super::ttl(60), e.vip(port), e.client(), b"answer");
+        let segment = tcp(super::row::ttl(60), e.vip(port), e.client(), "PA", b"data");
+        let datagram = udp(super::row::ttl(60), e.vip(port), e.client(), b"answer");
         for (text, protocol, sent) in
             [("an error about TCP", 6, &segment), ("about UDP", 17, &datagram)]
         {

@@ -1,6 +1,7 @@
 //! Options and extension headers before the transport header.
 
-use super::{Ends, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::verdict::Verdict;
 use crate::{
     testing::{
         frames::{Frame, Link, echo_request, tcp, udp},

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Ends, Link, Row, Verdict, from_backend, tagged, ttl};
+use super::row::{Ends, Row, from_backend, tagged, ttl};
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     testing::{
         frames::{

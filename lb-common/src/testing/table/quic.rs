@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{Ends, Link, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::testing::frames::Link;
 use crate::testing::{
     frames::{Frame, udp},
     world::{BACKEND_PORT, QUIC_BACKEND_PORT, QUIC_GONE, QUIC_PORT, QUIC_SERVER, UDP_PORT},

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::{Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     testing::{
         frames::{icmp_error, tcp, udp},

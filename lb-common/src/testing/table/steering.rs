@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 
-use super::{
-    CLIENT_PORT, Ends, Link, Row, TO_BACKEND, TO_CLIENT, Verdict, from_backend, tagged, to_backend,
-    to_client, ttl,
+use super::row::{
+    CLIENT_PORT, Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, tagged, to_backend, to_client, ttl,
 };
+use crate::testing::frames::Link;
+use crate::verdict::Verdict;
 use crate::{
     testing::{
-        frames::{Frame, icmp_error, tcp, udp},
+        frames::{CLIENT_MAC, Frame, OUR_MAC, icmp_error, reset, tcp, udp},
         world::{
             BACKEND_SIDE, CLIENT_VLAN, FIRST_SOURCE_PORT, POOL_PORT, TCP_PORT, UDP_PORT,
             UNREACHABLE_PORT, VLAN, VLAN_PORT,
+            guarded::{DENIED_PORT, EXCEPTED_PORT},
         },
     },
     verdict::Reason,
@@ -322,5 +324,40 @@ fn vlans(rows: &mut Vec<Row>, e: &Ends) {
         )
         .after([behind])
         .out(tcp(to_client(), e.vip(VLAN_PORT), e.client(), "SA", b"")),
+    ]);
+}
+
+/// Segments of flows that nobody knows: answered, dropped, or placed like the first of a flow.
+pub(super) fn add_unknown(rows: &mut Vec<Row>, e: &Ends) {
+    let told = Verdict::Answer(Reason::UnknownFlowReset);
+    let back = Link { src_mac: OUR_MAC, dst_mac: CLIENT_MAC, ..Link::default() };
+    let (client, vip) = (e.client(), e.vip(EXCEPTED_PORT));
+    let come = |flags, payload: &[u8]| tcp(Link::default(), client, vip, flags, payload);
+    let answer = |number, acknowledged| reset(back, vip, client, number, acknowledged);
+    let row = |text: &str, frame: Frame, out: Frame| {
+        Row::new(e.title(text), frame, told).out(out).live(0)
+    };
+    let ranged = tcp(tagged(30), client, vip, "PA", b"data");
+    rows.extend([
+        // All that it acknowledges is what the sender expects next (RFC 9293, 3.10.7.1).
+        row("data of no flow is answered", come("PA", b"data"), answer(2000, None)),
+        row("an ACK of no flow", come("A", b""), answer(2000, None)),
+        row("a FIN of no flow", come("FA", b""), answer(2000, None)),
+        row("a SYN-ACK of no flow", come("SA", b""), answer(2000, None)),
+        row("a FIN that acknowledges nothing", come("F", b"end"), answer(0, Some(1004))),
+        row(
+            "a tagged segment of no flow",
+            ranged,
+            reset(Link { vlan: Some(30), ..back }, vip, client, 2000, None),
+        ),
+        Row::drop(e.title("never a RST for a RST"), come("R", b""), Reason::UnknownFlow).live(0),
+        Row::drop(e.title("nor one that acknowledges"), come("RA", b""), Reason::UnknownFlow)
+            .live(0),
+        Row::drop(
+            e.title("a denied source is told nothing"),
+            tcp(Link::default(), client, e.vip(DENIED_PORT), "PA", b"data"),
+            Reason::Denied,
+        )
+        .live(0),
     ]);
 }

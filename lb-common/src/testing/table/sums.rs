@@ -1,7 +1,8 @@
 //! Segments whose checksum comes out as zero, which each protocol writes in its own way: TCP as it is,
 //! UDP as all ones, since zero stands for none there (RFC 768).
 
-use super::{Ends, Link, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::testing::frames::Link;
 use crate::testing::{
     frames::{Frame, tcp, udp},
     world::{TCP_PORT, UDP_PORT},

@@ -1,11 +1,11 @@
 //! Services whose backends have limits, fall, or are kept.
 
-use super::{
+use super::addresses::{
     BACKEND_PORT, BACKENDS, SOURCES, VIPS, VLAN, VLAN_BACKENDS, VLAN_SOURCES, hop, ip, vip_key,
 };
 use crate::{
     abi::{Address, Backend, Prefixes, Reach, Ring, Service, Vip, path, service_flags, strategy},
-    testing::model::{Count, Model},
+    testing::{count::Count, model::Model},
 };
 
 /// Steered, TCP and UDP, to a backend that takes one flow.
@@ -118,21 +118,4 @@ fn add_one(model: &mut Model, family: usize, shape: &Shape, now: u64) {
         let vip = Vip { service, path: path::STEER };
         model.vips.insert(vip_key(VIPS[family], shape.port, protocol), vip);
     }
-}
-
-/// The backends that fall, by id.
-#[must_use]
-pub fn falling() -> Vec<u32> {
-    let first = |port| (0..VIPS.len()).map(move |family| members(port, family)[0]);
-    first(RESET_PORT).chain(first(MOVE_PORT)).collect()
-}
-
-/// The backends behind a port, by id.
-#[must_use]
-pub fn members(port: u16, family: usize) -> Vec<u32> {
-    let model = super::model(0);
-    let service = model.vips[&vip_key(VIPS[family], port, 6)].service;
-    let ring = model.current_rings[service as usize];
-    let count = (ring.offset() + ring.length()) as usize;
-    model.rings[count + 1..][..model.rings[count] as usize].to_vec()
 }

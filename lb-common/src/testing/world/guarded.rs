@@ -1,11 +1,11 @@
 //! Services that do not take everybody. Each row of the table has one of its own: what is measured
 //! of a source or a service in the loaded object stays there.
 
-use super::{
-    model::Model,
-    world::{CLIENTS, STRANGERS, VIPS, ip, vip_key},
+use super::addresses::{CLIENTS, STRANGERS, VIPS, ip, vip_key};
+use crate::{
+    abi::{Address, ListKey, Prefixes, Ring, Service, Vip, access, path, service_flags},
+    testing::model::Model,
 };
-use crate::abi::{Address, ListKey, Prefixes, Ring, Service, Vip, access, path, service_flags};
 
 /// The clients' network is denied.
 pub const DENIED_PORT: u16 = 110;

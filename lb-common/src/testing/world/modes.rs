@@ -1,10 +1,10 @@
 //! Services whose backends answer directly, and those whose ways are narrow.
 
-use super::{
-    model::Model,
-    world::{BACKENDS, SOURCES, VIPS, hop, ip},
+use super::addresses::{BACKEND_PORT, BACKENDS, SOURCES, VIPS, hop, hop_to_client, ip};
+use crate::{
+    abi::{Address, Backend, Reach, Ring, Service, Vip, VipKey, mode, path},
+    testing::{count::Count, frames::TUNNEL_PORT, model::Model},
 };
-use crate::abi::{Address, Backend, Reach, Ring, Service, Vip, VipKey, mode, path};
 
 /// Services of each mode, TCP and UDP, by their port.
 pub const L2_PORT: u16 = 184;
@@ -19,8 +19,6 @@ pub const NARROW_MTU: u32 = 1400;
 /// `nat`, with an MSS of at most 1300.
 pub const CLAMPED_PORT: u16 = 190;
 pub const CLAMPED_MSS: u16 = 1300;
-/// Where this world's backends take GUE: not where everybody does.
-pub const TUNNEL_PORT: u16 = 5555;
 
 /// The lower half of an outer IPv4 address differs from flow to flow.
 pub const SPREAD: u16 = 16;
@@ -46,7 +44,7 @@ pub(super) fn add(model: &mut Model, family: usize, now: u64) {
         let (service, backend) = (model.services.len() as u32, model.backends.len() as u32);
         let tunnel = match mode {
             mode::GUE => TUNNEL_PORT.to_be_bytes(),
-            mode::NAT => super::world::BACKEND_PORT.to_be_bytes(),
+            mode::NAT => BACKEND_PORT.to_be_bytes(),
             _ => [0, 0],
         };
         let mut hop = hop(0);
@@ -67,14 +65,14 @@ pub(super) fn add(model: &mut Model, family: usize, now: u64) {
         });
         model.reach.push(Reach { hop, at: now, ..Reach::default() }.into());
         model.services.push(Service { mode, mss, ..Service::default() });
-        model.opened.push(super::model::Count::default());
+        model.opened.push(Count::default());
         for protocol in [6, 17] {
             let address = Address::of(ip(VIPS[family]));
             let key = VipKey::new(address, port.to_be_bytes(), protocol);
             model.vips.insert(key, Vip { service, path: path::STEER });
         }
     }
-    let mut narrow = super::world::hop_to_client();
+    let mut narrow = hop_to_client();
     narrow.mtu = NARROW_MTU;
     model.routes.insert(Address::of(ip(NARROW_CLIENTS[family])), narrow);
 }
