@@ -4,27 +4,37 @@ use network_types::eth::EthHdr;
 
 use crate::{
     abi::{FlowKey, SERVICE_TAG, mode},
-    admit,
-    answer::{reset, too_big},
-    arrival::{Desk, Extent, NOBODY, wish},
-    encap,
-    flow::{
-        ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, UDP, parse,
-        parse_plain, sequence, tcp_flags,
+    classify::{
+        admit, backend_gone, extension_headers, flood_guard, fragment, icmp, neighbours,
+        unknown_segment,
     },
-    flow_table::{self, Found, Trail},
-    fragment, gone, guard, icmp,
-    in_place::FlowRef,
-    mss, neighbours, next_hop,
-    obstacle::{is_too_large, obstacle},
-    odd, open, opening,
-    packet::Packet,
-    pending, pick, quic,
-    rewrite::{self, Turn},
-    tables::{Part, Tables},
-    track, unknown,
-    verdict::{Exit, Reason, Verdict, Way},
-    vlan::{self, Tag},
+    context::{
+        map_values::FlowRef,
+        parsed::{Desk, Extent, NOBODY, wish},
+        tables::{Part, Tables},
+        verdict::{Exit, Reason, Verdict, Way},
+    },
+    flow_table::{
+        half_open,
+        table::{self, Found, Trail},
+    },
+    forward::{
+        encap, mss_clamp,
+        nat::{self, Turn},
+        next_hop,
+        obstacle::{is_too_large, obstacle},
+    },
+    lifecycle::{open, opening, tcp_state},
+    reply::{reset, too_big},
+    select::{pick, quic},
+    wire::{
+        packet::Packet,
+        parse::{
+            ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, Headers, Kind, UDP, parse,
+            parse_plain, sequence, tcp_flags,
+        },
+        vlan::{self, Tag},
+    },
 };
 
 /// Decides about a frame and rewrites it accordingly. A frame that passes is byte for byte what
@@ -94,7 +104,7 @@ fn unusual<P: Packet, T: Tables>(
         arrive(packet, tables, desk)?;
     }
     if desk.onward.way == Way::Back {
-        mss::clamp(packet, tables, desk);
+        mss_clamp::clamp(packet, tables, desk);
         give_back(packet, tables, desk)?;
     }
     if desk.onward.way == Way::Oversize {
@@ -119,19 +129,19 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         Kind::Odd | Kind::Foreign => desk.onward.way = Way::Pass,
     }
     if desk.onward.way == Way::Unknown {
-        unknown::settle(tables, desk)?;
+        unknown_segment::settle(tables, desk)?;
     }
     if desk.onward.way == Way::Open && desk.onward.wishes(wish::GUARD) {
-        guard::check(packet, tables, desk)?;
+        flood_guard::check(packet, tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
         quic::reroute(packet, tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
-        gone::settle(tables, desk)?;
+        backend_gone::settle(tables, desk)?;
     }
     if matches!(desk.onward.way, Way::Follow | Way::Promote) {
-        track::revive(packet, tables, desk)?;
+        tcp_state::revive(packet, tables, desk)?;
     }
     if desk.onward.way == Way::Open {
         desk.onward.backend = NOBODY;
@@ -147,13 +157,13 @@ fn arrive<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
         Way::Open | Way::Follow => {}
         Way::Promote => {
             open::promote(tables, desk);
-            guard::remember(tables, desk);
+            flood_guard::remember(tables, desk);
         }
         Way::Refuse => return reset::refuse(packet, desk),
         _ => return Ok(()),
     }
     if desk.onward.wishes(wish::MSS) {
-        mss::clamp(packet, tables, desk);
+        mss_clamp::clamp(packet, tables, desk);
     }
     follow(packet, tables, desk)
 }
@@ -176,9 +186,9 @@ fn usual<P: Packet, T: Tables>(
         // that opens at the same time: it is looked for among answers where it is no client's.
         return Ok(if flags & tcp_flags::ACK == 0 { Way::Other } else { Way::Back });
     }
-    let between = flow_table::between(&key, tables.seed());
-    let hash = flow_table::hash_between(between, &key, tables.seed());
-    if let Some(found) = flow_table::of_client(tables, Part::Established, &key, hash) {
+    let between = table::between(&key, tables.seed());
+    let hash = table::hash_between(between, &key, tables.seed());
+    if let Some(found) = table::of_client(tables, Part::Established, &key, hash) {
         if obstacle(packet, tables, found.flow, found.flow.watched()).is_some()
             && !goes_on(packet, tables, headers.l4, found.flow)
         {
@@ -186,7 +196,7 @@ fn usual<P: Packet, T: Tables>(
         }
         return to_backend(packet, tables, headers, found, exit);
     }
-    match flow_table::of_backend(tables, &key, Trail::between(between, &key, hash)) {
+    match table::of_backend(tables, &key, Trail::between(between, &key, hash)) {
         Some(found) if is_too_large(packet, found.flow) => Ok(Way::Back),
         Some(found) => to_client(packet, tables, headers, found, exit),
         None => Ok(Way::Other),
@@ -205,9 +215,9 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
     arrival.flags = headers.flags;
     arrival.l4 = headers.family.l4() as u32;
     arrival.piece.extent = Extent::Whole;
-    arrival.hash = flow_table::hash(&arrival.key, tables.seed());
+    arrival.hash = table::hash(&arrival.key, tables.seed());
     if arrival.flags & tcp_flags::SYN != 0 || arrival.key.protocol == UDP {
-        pending::fetch(tables, arrival.hash, desk.turn);
+        half_open::fetch(tables, arrival.hash, desk.turn);
     }
     arrival.kind = match parsed {
         Err(_) if !tables.owns(&arrival.key.dst) => Kind::Foreign,
@@ -219,8 +229,8 @@ fn examine<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Res
 /// Reads what is behind options and extension headers, or in other fragments.
 #[inline(always)]
 fn unfold<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let read = odd::walk(packet, tables, &mut desk.arrival)
-        .and_then(|()| odd::read(packet, tables, &mut desk.arrival));
+    let read = extension_headers::walk(packet, tables, &mut desk.arrival)
+        .and_then(|()| extension_headers::read(packet, tables, &mut desk.arrival));
     match read {
         Err(_) if !tables.owns(&desk.arrival.key.dst) => {
             desk.arrival.kind = Kind::Foreign;
@@ -245,7 +255,7 @@ fn goes_on<P: Packet, T: Tables>(packet: &P, tables: &T, l4: u32, flow: FlowRef)
 #[inline(never)]
 fn follow<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
-    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    let flow = table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     match obstacle(packet, tables, flow, 0) {
         Some(Reason::TooBig) => {
             let reach = tables.reach(flow.backend()).ok_or(Reason::Inconsistent)?;
@@ -270,7 +280,7 @@ fn follow<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &mut Desk) -> 
 fn seek<T: Tables>(tables: &T, desk: &mut Desk) {
     let Desk { arrival, onward, .. } = desk;
     let trail = Trail::of(&arrival.key, tables.seed());
-    match flow_table::of_backend(tables, &arrival.key, trail) {
+    match table::of_backend(tables, &arrival.key, trail) {
         Some(found) => onward.flow = found.flow.number(),
         None => onward.way = Way::Other,
     }
@@ -284,7 +294,7 @@ fn give_back<P: Packet, T: Tables>(
     desk: &mut Desk,
 ) -> Result<(), Reason> {
     let Desk { arrival, onward, .. } = desk;
-    let flow = flow_table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
+    let flow = table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     if is_too_large(packet, flow) {
         onward.carried = flow.way_back().mtu;
         onward.way = Way::Oversize;
@@ -292,7 +302,7 @@ fn give_back<P: Packet, T: Tables>(
     }
     let (headers, found) = (arrival.headers(), Found::read(flow));
     if headers.flags & tcp_flags::SYN != 0 {
-        track::answered(packet, headers, found)?;
+        tcp_state::answered(packet, headers, found)?;
     }
     onward.way = to_client(packet, tables, headers, found, &mut onward.exit)?;
     Ok(())
@@ -335,9 +345,9 @@ fn to_backend<P: Packet, T: Tables>(
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
     let flow = found.flow;
-    rewrite::check_ttl(packet, headers.family)?;
+    nat::check_ttl(packet, headers.family)?;
     if headers.flags & ENDS != 0 {
-        track::client(tables, headers.flags, sequence(packet, headers.l4)?, found);
+        tcp_state::client(tables, headers.flags, sequence(packet, headers.l4)?, found);
     } else if headers.flags & tcp_flags::ACK != 0 {
         flow.set_sent(sequence(packet, headers.l4)?);
     }
@@ -347,11 +357,11 @@ fn to_backend<P: Packet, T: Tables>(
     next_hop::of_reach(tables, reach, flow, now)?;
     let hop = reach.hop();
     if flow.mode() == mode::NAT {
-        rewrite::nat(packet, flow.protocol(), headers, Turn::to_backend(flow))?;
+        nat::nat(packet, flow.protocol(), headers, Turn::to_backend(flow))?;
     } else {
         encap::direct(packet, headers.family, flow)?;
     }
-    rewrite::link(packet, hop)?;
+    nat::link(packet, hop)?;
     found.check()?;
     Ok(exit.through(hop))
 }
@@ -366,18 +376,18 @@ fn to_client<P: Packet, T: Tables>(
     exit: &mut Exit,
 ) -> Result<Way, Reason> {
     let flow = found.flow;
-    rewrite::check_ttl(packet, headers.family)?;
+    nat::check_ttl(packet, headers.family)?;
     if headers.flags & ENDS != 0 {
-        track::backend(tables, headers.flags, sequence(packet, headers.l4)?, found);
+        tcp_state::backend(tables, headers.flags, sequence(packet, headers.l4)?, found);
     } else if headers.flags & tcp_flags::ACK != 0 {
         flow.set_replied(sequence(packet, headers.l4)?);
     }
     let now = tables.now();
     flow.set_answered(now);
     next_hop::of_flow(tables, flow, now)?;
-    rewrite::nat(packet, flow.protocol(), headers, Turn::to_client(flow))?;
+    nat::nat(packet, flow.protocol(), headers, Turn::to_client(flow))?;
     let hop = flow.way_back();
-    rewrite::link(packet, hop)?;
+    nat::link(packet, hop)?;
     found.check()?;
     Ok(exit.through(hop))
 }

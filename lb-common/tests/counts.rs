@@ -5,9 +5,9 @@ use std::{collections::HashSet, net::SocketAddr, thread};
 
 use lb_common::{
     abi::{Flow, PENDING, Slot, flow_state, status},
-    chance::{STEP, scramble},
-    flow_table,
+    flows,
     pipeline::balance,
+    prng::{STEP, scramble},
     tables::{Part, Tables},
     testing::{
         Frame, Model,
@@ -80,7 +80,7 @@ fn act(model: &Model, dice: &mut Dice) {
             let flow = model.flow(part, number).expect("an entry");
             // An entry that was never used does not know its place.
             if flow.number() & !PENDING == number {
-                flow_table::remove(model, flow);
+                flows::remove(model, flow);
             }
         }
     }

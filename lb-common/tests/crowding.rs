@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     abi::{Address, Slot, counter, flow_state},
-    flow_table::{entry, remove},
+    flows::{entry, remove},
     pipeline::balance,
     tables::Part,
     testing::{

@@ -1,7 +1,7 @@
 //! The table of frames on the host. lb-tests runs the same table on the loaded object.
 
 use lb_common::{
-    arrival::{Limit, Onward},
+    parsed::{Limit, Onward},
     pipeline::balance,
     testing::{
         Frame, Model, Row,

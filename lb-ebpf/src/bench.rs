@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::FlowKey,
-    flow::{Headers, Kind, parse},
     packet::Packet,
+    parse::{Headers, Kind, parse},
 };
 
 use crate::frame::Frame;

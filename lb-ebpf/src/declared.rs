@@ -13,7 +13,7 @@ use lb_common::{
         ABI_VERSION as ABI, Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey,
         Fragmented, QuicKey, RangeKey, Reach, Ring, RingWords, Service, Vip, VipKey, counter,
     },
-    arrival::Desk,
+    parsed::Desk,
 };
 
 #[map]

@@ -7,16 +7,16 @@
 
 #[cfg(feature = "bench")]
 mod bench;
-#[cfg_attr(feature = "fuzz", path = "pinned.rs")]
-mod chance;
 mod cursors;
 mod declared;
 mod frame;
 mod maps;
+#[cfg_attr(feature = "fuzz", path = "pinned.rs")]
+mod prng;
 mod repeat;
 mod route;
+mod sk_lookup;
 mod sources;
-mod steer;
 mod watch;
 
 use aya_ebpf::{
@@ -85,7 +85,7 @@ fn act(verdict: Verdict, ingress: u32) -> u32 {
 /// Gives connections to ports with handlers to the proxy's listeners.
 #[sk_lookup]
 pub fn lb_sk_lookup(ctx: SkLookupContext) -> u32 {
-    steer::to_proxy(&ctx)
+    sk_lookup::to_proxy(&ctx)
 }
 
 #[cfg(feature = "log")]

@@ -8,16 +8,16 @@ use lb_common::{
         Address, Affinity, AffinityKey, Backend, FragmentKey, Fragmented, Hop, QuicKey, RING_WORDS,
         RangeKey, Reach, Ring, Service, Vip, VipKey, WAYS, live,
     },
-    arrival::Desk,
-    flow_table::entry,
-    in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
-    pending::STRETCH,
+    flows::entry,
+    half_open::STRETCH,
+    map_values::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+    parsed::Desk,
     tables::{Part, Step, Tables},
     verdict::Reason,
 };
 
 pub use crate::declared::LISTENERS;
-use crate::{chance, declared::*, repeat::repeat, route::route};
+use crate::{declared::*, prng, repeat::repeat, route::route};
 
 macro_rules! global {
     ($name:ident) => {
@@ -346,7 +346,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        chance::now()
+        prng::now()
     }
 
     #[inline(always)]
@@ -369,7 +369,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn random(&self) -> u32 {
-        chance::random()
+        prng::random()
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! the fuzzer gives to the model as well.
 
 use aya_ebpf::{macros::map, maps::Array};
-use lb_common::chance::{STEP, scramble};
+use lb_common::prng::{STEP, scramble};
 
 #[repr(C)]
 pub struct Pinned {

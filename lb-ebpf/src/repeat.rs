@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use lb_common::{arrival::Desk, tables::Step};
+use lb_common::{parsed::Desk, tables::Step};
 
 /// `Tables::repeat` by the kernel's own loop, in which the step is a function that is called back.
 #[inline(always)]

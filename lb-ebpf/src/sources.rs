@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     abi::{Address, ListKey, Meter, SourceKey, access},
-    in_place::{MeterRef, WordRef},
-    sources::Sources,
+    map_values::{MeterRef, WordRef},
+    source_tables::Sources,
 };
 
 use crate::maps::Kernel;

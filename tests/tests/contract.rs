@@ -92,7 +92,7 @@ fn programs_are_of_their_kinds() -> Result<()> {
     let object = Parsed::parse(&OBJECT)?;
     let kind = |name| object.programs.get(name).map(|program| &program.section);
     assert!(matches!(kind(programs::BALANCE), Some(ProgramSection::Xdp { .. })));
-    assert!(matches!(kind(programs::STEER), Some(ProgramSection::SkLookup)));
+    assert!(matches!(kind(programs::SK_LOOKUP), Some(ProgramSection::SkLookup)));
     Ok(())
 }
 

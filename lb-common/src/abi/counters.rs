@@ -19,7 +19,7 @@ pub mod live {
 
 /// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per [`Reason`].
 pub mod counter {
-    use crate::reason::Reason;
+    use crate::context::reason::Reason;
 
     pub const PASS: u32 = 0;
     pub const PROXY: u32 = 1;

@@ -84,7 +84,8 @@ pub mod programs {
     pub const EXPLAIN: &str = "lb_explain";
     /// The same with a report of each packet.
     pub const TRACE: &str = "lb_trace";
-    pub const STEER: &str = "lb_sk_lookup";
+    /// Leads connections to the proxy's listeners.
+    pub const SK_LOOKUP: &str = "lb_sk_lookup";
 }
 
 /// Read-only globals that the loader sets.

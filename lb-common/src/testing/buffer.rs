@@ -1,6 +1,6 @@
 //! A frame in ordinary memory, as the packet path sees one.
 
-use crate::packet::Packet;
+use crate::wire::packet::Packet;
 
 /// Bytes kept free in front of a frame, as drivers do.
 const HEADROOM: usize = 64;

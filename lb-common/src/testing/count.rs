@@ -26,7 +26,7 @@ impl Count {
         self.0.fetch_add(by, SeqCst)
     }
 
-    pub(super) fn take_one(&self) {
+    pub(crate) fn take_one(&self) {
         let before = self.0.fetch_sub(1, SeqCst);
         assert!(before > 0, "counted out more often than in");
     }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     abi::{Address, ListKey, Meter, SourceKey},
-    in_place::WordRef,
+    context::map_values::WordRef,
 };
 
 /// The part of the model that answers for [`Sources`].
@@ -16,13 +16,13 @@ use crate::{
 pub struct Crowd {
     /// Prefixes, as the kernel's trie has them.
     pub lists: HashMap<ListKey, u32>,
-    pub(super) due: Words<SourceKey>,
-    pub(super) known: Words<Address>,
-    pub(super) meters: RefCell<HashMap<u32, Box<UnsafeCell<Meter>>>>,
+    pub(crate) due: Words<SourceKey>,
+    pub(crate) known: Words<Address>,
+    pub(crate) meters: RefCell<HashMap<u32, Box<UnsafeCell<Meter>>>>,
 }
 
 /// Boxed, so that they stay where they are.
-pub(super) struct Words<K>(RefCell<HashMap<K, Box<Cell<u64>>>>);
+pub(crate) struct Words<K>(RefCell<HashMap<K, Box<Cell<u64>>>>);
 
 impl<K> Default for Words<K> {
     fn default() -> Self {
@@ -45,16 +45,16 @@ impl Crowd {
 }
 
 impl<K: Copy + Eq + Hash> Words<K> {
-    pub(super) fn all(&self) -> Vec<(K, u64)> {
+    pub(crate) fn all(&self) -> Vec<(K, u64)> {
         self.0.borrow().iter().map(|(key, word)| (*key, word.get())).collect()
     }
 
-    pub(super) fn find(&self, key: &K) -> Option<WordRef> {
+    pub(crate) fn find(&self, key: &K) -> Option<WordRef> {
         // SAFETY: nothing is ever removed, and a box does not move.
         self.0.borrow().get(key).map(|word| unsafe { WordRef::new(word.as_ptr()) })
     }
 
-    pub(super) fn add(&self, key: &K, value: u64) {
+    pub(crate) fn add(&self, key: &K, value: u64) {
         self.0.borrow_mut().insert(*key, Box::new(Cell::new(value)));
     }
 }

@@ -5,7 +5,7 @@ use super::{
     world::guarded::CHALLENGE_PORTS,
     world::{CLIENTS, TAGGED_CLIENTS, VIPS, socket},
 };
-use crate::verdict::Reason;
+use crate::context::verdict::Reason;
 
 /// What became of a frame, as far as both can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

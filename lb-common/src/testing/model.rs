@@ -18,14 +18,15 @@ use crate::{
         Hop, QuicKey, RangeKey, Reach, Ring, Service, Slot, Vip, VipKey, WAYS, address_flags,
         counter, flow_state,
     },
-    arrival::{Arrival, Desk, Onward},
-    chance::{STEP, scramble},
-    flow_table::entry,
-    in_place::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
-    pending::STRETCH,
-    tables::{Part, Step, Tables},
-    verdict::Reason,
-    vlan::Tag,
+    context::{
+        map_values::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
+        parsed::{Arrival, Desk, Onward},
+        prng::{STEP, scramble},
+        tables::{Part, Step, Tables},
+        verdict::Reason,
+    },
+    flow_table::{half_open::STRETCH, table::entry},
+    wire::vlan::Tag,
 };
 
 /// Tables that a test fills and reads as it likes.

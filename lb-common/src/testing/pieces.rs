@@ -122,7 +122,7 @@ impl Frame {
         self.identification().is_some()
     }
 
-    pub(super) fn is_later_v6_fragment(&self) -> bool {
+    pub(crate) fn is_later_v6_fragment(&self) -> bool {
         let v6 = self.0[12..14] == [0x86, 0xdd];
         let place = self.identification().filter(|_| v6);
         place.is_some_and(|id| [self.0[id.start - 2], self.0[id.start - 1] & 0xf8] != [0, 0])
@@ -130,7 +130,7 @@ impl Frame {
 
     /// With an identification that is `by` further on, if it is a fragment.
     #[must_use]
-    pub(super) fn renumbered(self, by: u16) -> Self {
+    pub(crate) fn renumbered(self, by: u16) -> Self {
         let Some(place) = self.identification() else { return self };
         let low = place.end - 2;
         let id = u16::from_be_bytes([self.0[low], self.0[low + 1]]).wrapping_add(by);

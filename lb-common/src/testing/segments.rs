@@ -1,7 +1,7 @@
 //! TCP segments with other numbers.
 
 use super::frames::Frame;
-use crate::checksum::Delta;
+use crate::wire::checksum::Delta;
 
 /// Offsets in a TCP header.
 const SEQUENCE: usize = 4;

@@ -3,8 +3,10 @@
 use super::model::Model;
 use crate::{
     abi::{Address, ListKey, SourceKey, access},
-    in_place::{MeterRef, WordRef},
-    sources::Sources,
+    context::{
+        map_values::{MeterRef, WordRef},
+        source_tables::Sources,
+    },
 };
 
 impl Sources for Model {

@@ -115,7 +115,7 @@ impl Frame {
     }
 
     /// What a tunnel's packet carries, if it is one: behind IP in IP, or UDP to `port`.
-    pub(super) fn inner(&self, port: u16) -> Option<Frame> {
+    pub(crate) fn inner(&self, port: u16) -> Option<Frame> {
         let (protocol, l4) = match [self.0[12], self.0[13]] {
             [0x08, 0x00] => (*self.0.get(L3 + 9)?, L3 + 20),
             [0x86, 0xdd] => (*self.0.get(L3 + 6)?, L3 + 40),

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use lb_common::{
     abi::{Flow, FragmentKey, Fragmented, Reach},
-    arrival::Desk,
+    parsed::Desk,
     tables::Part,
 };
 

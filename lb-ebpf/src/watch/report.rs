@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use lb_common::abi::{Address, Decision, TraceFilter, met};
 
-use super::WATCHED;
+use super::watched::WATCHED;
 
 #[map]
 static TRACE_FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);

@@ -1,6 +1,6 @@
 //! Hashes that every node and every version agree on.
 
-use lb_common::chance::{STEP, scramble};
+use lb_common::prng::{STEP, scramble};
 
 /// The number that SplitMix64 makes from `state`. Rings and server ids are made with it: it never
 /// changes.

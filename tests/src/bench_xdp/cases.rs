@@ -2,7 +2,7 @@
 
 use lb_common::{
     abi::{Address, CachedHop, Flow, FlowKey, mode},
-    flow::{TCP, UDP},
+    parse::{TCP, UDP},
     testing::{
         Frame,
         frames::{Link, tcp, udp},

@@ -14,7 +14,7 @@ use lb_common::{
         Address, Backend, FlowKey, Reach, Ring, RingWords, Service, Vip, VipKey, WAYS, flow_state,
         globals, maps, programs,
     },
-    flow::{Headers, Kind, parse},
+    parse::{Headers, Kind, parse},
     tables::{Part, Tables as _},
     testing::{Frame, buffer::Buffer, world},
 };

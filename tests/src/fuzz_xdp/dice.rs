@@ -1,6 +1,6 @@
 //! Choices that a seed decides.
 
-use lb_common::chance::{STEP, scramble};
+use lb_common::prng::{STEP, scramble};
 
 pub struct Dice(u64);
 

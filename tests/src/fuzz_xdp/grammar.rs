@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     abi::{Flow, FlowKey, PENDING, mode},
-    cookie,
-    flow::TCP,
+    parse::TCP,
+    syn_cookie,
     tables::{Part, Tables as _},
     testing::{
         Frame, Model,
@@ -314,7 +314,7 @@ fn challenge_answer(dice: &mut Dice, model: &Model) -> Frame {
         dst_port: to.port().to_be_bytes(),
         protocol: TCP,
     };
-    let told = cookie::bake(&key, model.now.get(), model.seed()) as u32;
+    let told = syn_cookie::bake(&key, model.now.get(), model.seed()) as u32;
     let number = if dice.one_in(4) { dice.half() } else { told };
     frames::reset(link(dice), from, to, number, dice.one_in(3).then_some(7))
 }

@@ -21,8 +21,8 @@ use lb::{
 };
 use lb_common::{
     abi::{Backend, Flow, FragmentKey, Fragmented, Meter, Reach, Slot, WAYS, counter, maps},
-    arrival::Desk,
-    sources::Sources as _,
+    parsed::Desk,
+    source_tables::Sources as _,
     tables::{Part, Tables as _},
     testing::Model,
 };
@@ -251,7 +251,7 @@ impl Kernel {
         for service in 0..SERVICES {
             let ours = model.meter(service).context("one each")?;
             let [due, window, attacked] = [ours.due(), ours.window(), ours.attacked()]
-                .map(lb_common::in_place::WordRef::load);
+                .map(lb_common::map_values::WordRef::load);
             let ours = Meter { due, window, attacked };
             let theirs = self.meters.get(&service, 0)?;
             compare("METERS", service, format!("{theirs:?}"), format!("{ours:?}"));

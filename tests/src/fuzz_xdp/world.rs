@@ -6,7 +6,7 @@ use lb_common::{
         Address, Backend, ListKey, Prefixes, QuicKey, RangeKey, Reach, Ring, ServerId, Service,
         Vip, VipKey, access, address_flags, mode, path, service_flags, status, strategy,
     },
-    testing::{Model, model::Count, modes::TUNNEL_PORT, world::BACKEND_PORT},
+    testing::{Model, frames::TUNNEL_PORT, model::Count, world::BACKEND_PORT},
 };
 
 use super::{

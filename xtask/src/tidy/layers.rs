@@ -18,17 +18,11 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-common/src",
         layers: &[
-            // What packets are worked on with names types of theirs.
-            &[
-                "abi", "arrival", "chance", "flow", "in_place", "packet", "reason", "sources",
-                "tables", "trail", "verdict", "vlan",
-            ],
-            &["checksum", "cookie", "flow_table", "obstacle"],
-            &["neighbours", "next_hop", "pending", "quic", "rewrite", "track"],
-            &["affinity", "answer", "decap", "encap", "fragment", "mss", "open"],
-            &["pick"],
-            &["admit", "guard", "shortage"],
-            &["gone", "icmp", "odd", "opening", "unknown"],
+            &["abi", "context", "wire"],
+            &["flow_table"],
+            &["forward", "reply", "select"],
+            &["lifecycle"],
+            &["classify"],
             &["pipeline"],
             &["testing"],
         ],
@@ -112,8 +106,8 @@ const CONFINED: [Confined; 10] = [
         within: "lb-common",
         to: &[
             "lb-common/src/abi/pod.rs",
-            "lb-common/src/in_place.rs",
-            "lb-common/src/packet.rs",
+            "lb-common/src/context/map_values.rs",
+            "lb-common/src/wire/packet.rs",
             "lb-common/src/testing",
         ],
         why: "unsafe code has its few places",
@@ -268,8 +262,14 @@ mod tests {
 
     #[test]
     fn the_packet_path_looks_down_only() {
-        assert_eq!(messages("lb-common/src/flow.rs", "use crate::pipeline::balance;").len(), 1);
-        assert_eq!(messages("lb-common/src/abi.rs", "use crate::verdict::Reason;"), [""; 0]);
+        assert_eq!(
+            messages("lb-common/src/wire/parse.rs", "use crate::pipeline::balance;").len(),
+            1
+        );
+        assert_eq!(
+            messages("lb-common/src/abi/flow.rs", "use crate::context::reason::Reason;"),
+            [""; 0]
+        );
     }
 
     #[test]

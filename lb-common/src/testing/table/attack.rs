@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::row::{Ends, Row, TO_BACKEND, to_backend};
 use crate::testing::frames::Link;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{Frame, tcp},
         world::guarded::{
@@ -12,7 +13,6 @@ use crate::{
             SOURCE_RATE_PORTS,
         },
     },
-    verdict::Reason,
 };
 
 impl Ends {
@@ -33,7 +33,7 @@ impl Ends {
     }
 }
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     lists(rows, e);
     rates(rows, e);
     challenges(rows, e);

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use super::row::{CLIENT_PORT, Ends, Row, TO_BACKEND, from_backend, tagged, to_backend, to_client};
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{Frame, tcp},
         world::{
@@ -13,7 +14,6 @@ use crate::{
             PROXY_PORT, TCP_PORT,
         },
     },
-    verdict::Reason,
 };
 
 const TAG: u16 = 0x8100;
@@ -36,7 +36,7 @@ fn behind(frame: Frame) -> Frame {
     frame.tagged(TAG, DOUBLE[1]).tagged(SERVICE_TAG, DOUBLE[0] & ID)
 }
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     client_side(rows, e);
     backend_side(rows, e);
     more(rows, e);

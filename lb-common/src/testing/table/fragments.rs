@@ -1,14 +1,14 @@
 //! Fragments follow the first one of their packet, both ways.
 
 use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{Frame, echo_request, tcp, udp},
         world::{PROXY_PORT, UDP_PORT},
     },
-    verdict::Reason,
 };
 
 const ID: u32 = 0x1234;
@@ -27,7 +27,7 @@ impl Ends {
     }
 }
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     followed(rows, e);
     elsewhere(rows, e);
     refused(rows, e);

@@ -3,19 +3,19 @@
 use super::row::{
     Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, tagged, to_backend, to_client, ttl,
 };
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{
             CLIENT_MAC, Frame, OUR_MAC, echo_reply, echo_request, icmp, icmp_error, tcp, udp,
         },
         world::{TCP_PORT, UDP_PORT},
     },
-    verdict::Reason,
 };
 
-pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     echo(rows, ends);
     errors(rows, ends);
     refused(rows, ends);

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::row::{Ends, Row, TO_BACKEND, from_backend, tagged, to_backend, to_client};
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
     abi::{Address, FlowKey},
-    flow::slot,
+    context::verdict::Reason,
     testing::{
         frames::{CLIENT_MAC, Frame, OUR_MAC, reset, tcp, udp},
         world::{
@@ -17,7 +17,7 @@ use crate::{
             },
         },
     },
-    verdict::Reason,
+    wire::parse::slot,
 };
 
 const TO_SECOND: Verdict = Verdict::Steer { ifindex: BACKEND_SIDE, vlan: VLAN };
@@ -51,7 +51,7 @@ impl Ends {
     }
 }
 
-pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     nobody(rows, ends);
     limits(rows, ends);
     regions(rows, ends);

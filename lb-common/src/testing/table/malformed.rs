@@ -3,16 +3,16 @@
 use super::row::{Ends, Row, TO_BACKEND, tagged, to_backend};
 use crate::testing::frames::Link;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{Frame, other_protocol, tcp, udp},
         world::{TCP_PORT, UDP_PORT},
     },
-    verdict::Reason,
 };
 
 const L3: usize = 14;
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     let l4 = if e.vip.is_ipv4() { 34 } else { 54 };
     let syn = || e.syn();
     let query = || e.datagram(b"query");
@@ -52,7 +52,7 @@ pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
 }
 
 /// The header checksum is not looked at: whoever receives the packet does that.
-pub(super) fn add_v4(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add_v4(rows: &mut Vec<Row>, e: &Ends) {
     let syn = || e.syn();
     let drop = |text: &str, frame, reason| Row::drop(e.title(text), frame, reason).live(0);
     let bare = udp(Link::default(), e.client(), e.vip(UDP_PORT), b"query").patch(40, &[0, 0]);
@@ -73,7 +73,7 @@ pub(super) fn add_v4(rows: &mut Vec<Row>, e: &Ends) {
     ]);
 }
 
-pub(super) fn add_v6(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add_v6(rows: &mut Vec<Row>, e: &Ends) {
     let syn = || e.syn();
     let drop = |text: &str, frame, reason| Row::drop(e.title(text), frame, reason).live(0);
     let next = |protocol| syn().patch(L3 + 6, &[protocol]);

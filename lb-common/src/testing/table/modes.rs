@@ -1,23 +1,25 @@
 //! Packets to backends that answer directly, packets too large, and the size of segments.
 
 use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
     abi::{Address, FlowKey},
+    context::verdict::Reason,
     testing::{
         frames::{CLIENT_MAC, Frame, OUR_MAC, TUNNEL_PORT, icmp_error, tcp, udp},
         tunnels::{Outer, gue, ipip, too_big},
-        world::modes::{
-            CLAMPED_MSS, CLAMPED_PORT, GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT,
-            L2_PORT, NARROW_CLIENTS, NARROW_MTU, NARROW_PORT,
+        world::{
+            self, BACKENDS, SOURCES,
+            modes::{
+                CLAMPED_MSS, CLAMPED_PORT, GUE_OTHER_PORT, GUE_PORT, IPIP_OTHER_PORT, IPIP_PORT,
+                L2_PORT, NARROW_CLIENTS, NARROW_MTU, NARROW_PORT,
+            },
         },
-        world::{self, BACKENDS, SOURCES},
     },
-    verdict::Reason,
 };
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     layer2(rows, e);
     for port in [IPIP_PORT, IPIP_OTHER_PORT, GUE_PORT, GUE_OTHER_PORT] {
         tunnel(rows, e, &Tunnel::new(e, port));

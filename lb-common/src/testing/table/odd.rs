@@ -1,13 +1,13 @@
 //! Options and extension headers before the transport header.
 
 use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
-use crate::verdict::Verdict;
+use crate::context::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{Frame, Link, echo_request, tcp, udp},
         world::{PROXY_PORT, TCP_PORT, UDP_PORT},
     },
-    verdict::Reason,
 };
 
 /// Record route with room for one address, and the end of the list.
@@ -42,7 +42,7 @@ const V6: [(&str, Dress); 6] = [
     ("eight headers", |frame| (0..8).fold(frame, |frame, _| frame.with_extension(60, &PADDED))),
 ];
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     let dresses = if e.vip.is_ipv4() { &V4[..] } else { &V6[..] };
     for (name, dress) in dresses {
         followed(rows, e, name, *dress);

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::row::{Ends, Row, from_backend, tagged, ttl};
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{
             Frame, arp, arp_about, echo_request, icmp, icmp_error, other_protocol, solicitation,
@@ -13,10 +14,9 @@ use crate::{
         },
         world::PROXY_PORT,
     },
-    verdict::Reason,
 };
 
-pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     for_the_proxy(rows, ends);
     for_the_host(rows, ends);
     match (ends.client, ends.vip, ends.silent) {
@@ -136,7 +136,7 @@ fn for_the_host(rows: &mut Vec<Row>, e: &Ends) {
     ]);
 }
 
-pub(super) fn add_not_ip(rows: &mut Vec<Row>) {
+pub(crate) fn add_not_ip(rows: &mut Vec<Row>) {
     let lldp = Frame(vec![0; 60]).patch(12, &[0x88, 0xcc]);
     rows.extend([
         Row::pass("ARP", arp()),

@@ -28,7 +28,7 @@ fn long(kind: u8, version: [u8; 4], id: &[u8]) -> Vec<u8> {
     [&[0xc0 | kind << 4], &version[..], &[id.len() as u8], id, &source, &SEALED].concat()
 }
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     named(rows, e);
     not_named(rows, e);
     held(rows, e);

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 
 use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{icmp_error, tcp, udp},
         world::{PROXY_IN_RANGE, PROXY_RANGE, RANGE, TCP_IN_RANGE},
     },
-    verdict::Reason,
 };
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     steered(rows, e);
     others(rows, e);
 }

@@ -8,7 +8,7 @@ use crate::testing::{
 };
 use crate::{
     abi::status,
-    verdict::{Reason, Verdict},
+    context::verdict::{Reason, Verdict},
 };
 
 pub struct Row {
@@ -28,7 +28,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
+    pub(crate) fn new(name: impl Into<String>, frame: Frame, verdict: Verdict) -> Self {
         Self {
             name: name.into(),
             before: Vec::new(),
@@ -41,20 +41,20 @@ impl Row {
         }
     }
 
-    pub(super) fn pass(name: impl Into<String>, frame: Frame) -> Self {
+    pub(crate) fn pass(name: impl Into<String>, frame: Frame) -> Self {
         Self::new(name, frame, Verdict::Pass)
     }
 
-    pub(super) fn drop(name: impl Into<String>, frame: Frame, reason: Reason) -> Self {
+    pub(crate) fn drop(name: impl Into<String>, frame: Frame, reason: Reason) -> Self {
         Self::new(name, frame, Verdict::Drop(reason))
     }
 
-    pub(super) fn after(mut self, before: impl IntoIterator<Item = Frame>) -> Self {
+    pub(crate) fn after(mut self, before: impl IntoIterator<Item = Frame>) -> Self {
         self.before.extend(before);
         self
     }
 
-    pub(super) fn out(mut self, frame: Frame) -> Self {
+    pub(crate) fn out(mut self, frame: Frame) -> Self {
         self.out = Some(frame);
         self
     }
@@ -75,52 +75,52 @@ impl Row {
         self
     }
 
-    pub(super) fn out_unverified(self, frame: Frame) -> Self {
+    pub(crate) fn out_unverified(self, frame: Frame) -> Self {
         Self { verified: false, ..self.out(frame) }
     }
 
-    pub(super) fn fallen(mut self) -> Self {
+    pub(crate) fn fallen(mut self) -> Self {
         self.falling = status::GONE;
         self
     }
 
-    pub(super) fn leaving(mut self) -> Self {
+    pub(crate) fn leaving(mut self) -> Self {
         self.falling = status::LEAVING;
         self
     }
 
-    pub(super) fn live(mut self, flows: u64) -> Self {
+    pub(crate) fn live(mut self, flows: u64) -> Self {
         self.live = Some(flows);
         self
     }
 }
 
 /// The addresses of one family, and the frames between them.
-pub(super) struct Ends {
-    pub(super) name: &'static str,
-    pub(super) client: IpAddr,
-    pub(super) tagged_client: IpAddr,
-    pub(super) vip: IpAddr,
-    pub(super) silent: IpAddr,
-    pub(super) source: IpAddr,
-    pub(super) second_source: IpAddr,
-    pub(super) backend: IpAddr,
-    pub(super) double_client: IpAddr,
-    pub(super) double_source: IpAddr,
-    pub(super) double_backend: IpAddr,
-    pub(super) vlan_source: IpAddr,
-    pub(super) vlan_backend: IpAddr,
-    pub(super) stranger: IpAddr,
+pub(crate) struct Ends {
+    pub(crate) name: &'static str,
+    pub(crate) client: IpAddr,
+    pub(crate) tagged_client: IpAddr,
+    pub(crate) vip: IpAddr,
+    pub(crate) silent: IpAddr,
+    pub(crate) source: IpAddr,
+    pub(crate) second_source: IpAddr,
+    pub(crate) backend: IpAddr,
+    pub(crate) double_client: IpAddr,
+    pub(crate) double_source: IpAddr,
+    pub(crate) double_backend: IpAddr,
+    pub(crate) vlan_source: IpAddr,
+    pub(crate) vlan_backend: IpAddr,
+    pub(crate) stranger: IpAddr,
 }
 
-pub(super) const CLIENT_PORT: u16 = 40000;
+pub(crate) const CLIENT_PORT: u16 = 40000;
 /// To the backends, by way of an interface that is not the one frames come in by.
-pub(super) const TO_BACKEND: Verdict = Verdict::Steer { ifindex: BACKEND_SIDE, vlan: 0 };
+pub(crate) const TO_BACKEND: Verdict = Verdict::Steer { ifindex: BACKEND_SIDE, vlan: 0 };
 /// Back the way the client's frame came.
-pub(super) const TO_CLIENT: Verdict = Verdict::Steer { ifindex: 1, vlan: 0 };
+pub(crate) const TO_CLIENT: Verdict = Verdict::Steer { ifindex: 1, vlan: 0 };
 
 impl Ends {
-    pub(super) fn new(family: usize) -> Self {
+    pub(crate) fn new(family: usize) -> Self {
         Self {
             name: ["v4", "v6"][family],
             client: world::ip(world::CLIENTS[family]),
@@ -139,59 +139,59 @@ impl Ends {
         }
     }
 
-    pub(super) fn title(&self, text: &str) -> String {
+    pub(crate) fn title(&self, text: &str) -> String {
         format!("{}: {text}", self.name)
     }
 
-    pub(super) fn client(&self) -> SocketAddr {
+    pub(crate) fn client(&self) -> SocketAddr {
         SocketAddr::new(self.client, CLIENT_PORT)
     }
 
-    pub(super) fn tagged_client(&self) -> SocketAddr {
+    pub(crate) fn tagged_client(&self) -> SocketAddr {
         SocketAddr::new(self.tagged_client, CLIENT_PORT)
     }
 
-    pub(super) fn vip(&self, port: u16) -> SocketAddr {
+    pub(crate) fn vip(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.vip, port)
     }
 
-    pub(super) fn backend(&self) -> SocketAddr {
+    pub(crate) fn backend(&self) -> SocketAddr {
         SocketAddr::new(self.backend, world::BACKEND_PORT)
     }
 
-    pub(super) fn vlan_backend(&self) -> SocketAddr {
+    pub(crate) fn vlan_backend(&self) -> SocketAddr {
         SocketAddr::new(self.vlan_backend, world::BACKEND_PORT)
     }
 
-    pub(super) fn vlan_source(&self) -> SocketAddr {
+    pub(crate) fn vlan_source(&self) -> SocketAddr {
         SocketAddr::new(self.vlan_source, world::FIRST_SOURCE_PORT)
     }
 
     /// Our end towards the backend of the `nth` flow, from 0.
-    pub(super) fn source(&self, nth: u16) -> SocketAddr {
+    pub(crate) fn source(&self, nth: u16) -> SocketAddr {
         SocketAddr::new(self.source, world::FIRST_SOURCE_PORT + nth)
     }
 }
 
 /// A frame from the backend to us.
-pub(super) fn from_backend() -> Link {
+pub(crate) fn from_backend() -> Link {
     Link { src_mac: BACKEND_MAC, dst_mac: SOURCE_MAC, ..Link::default() }
 }
 
 /// A frame from us to the backend, one hop later.
-pub(super) fn to_backend() -> Link {
+pub(crate) fn to_backend() -> Link {
     Link { src_mac: SOURCE_MAC, dst_mac: BACKEND_MAC, vlan: None, ttl: 63 }
 }
 
 /// A frame from us to the client, one hop later.
-pub(super) fn to_client() -> Link {
+pub(crate) fn to_client() -> Link {
     Link { src_mac: OUR_MAC, dst_mac: CLIENT_MAC, vlan: None, ttl: 63 }
 }
 
-pub(super) fn ttl(ttl: u8) -> Link {
+pub(crate) fn ttl(ttl: u8) -> Link {
     Link { ttl, ..Link::default() }
 }
 
-pub(super) fn tagged(id: u16) -> Link {
+pub(crate) fn tagged(id: u16) -> Link {
     Link { vlan: Some(id), ..Link::default() }
 }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use super::row::{
     CLIENT_PORT, Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, tagged, to_backend, to_client, ttl,
 };
+use crate::context::verdict::Verdict;
 use crate::testing::frames::Link;
-use crate::verdict::Verdict;
 use crate::{
+    context::verdict::Reason,
     testing::{
         frames::{CLIENT_MAC, Frame, OUR_MAC, icmp_error, reset, tcp, udp},
         world::{
@@ -16,11 +17,10 @@ use crate::{
             guarded::{DENIED_PORT, EXCEPTED_PORT},
         },
     },
-    verdict::Reason,
 };
 
 impl Ends {
-    pub(super) fn syn(&self) -> Frame {
+    pub(crate) fn syn(&self) -> Frame {
         tcp(Link::default(), self.client(), self.vip(TCP_PORT), "S", b"")
     }
 
@@ -32,12 +32,12 @@ impl Ends {
         tcp(from_backend(), self.backend(), self.source(0), flags, payload)
     }
 
-    pub(super) fn datagram(&self, payload: &[u8]) -> Frame {
+    pub(crate) fn datagram(&self, payload: &[u8]) -> Frame {
         udp(Link::default(), self.client(), self.vip(UDP_PORT), payload)
     }
 }
 
-pub(super) fn add(rows: &mut Vec<Row>, ends: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, ends: &Ends) {
     opening(rows, ends);
     known(rows, ends);
     closing(rows, ends);
@@ -328,7 +328,7 @@ fn vlans(rows: &mut Vec<Row>, e: &Ends) {
 }
 
 /// Segments of flows that nobody knows: answered, dropped, or placed like the first of a flow.
-pub(super) fn add_unknown(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add_unknown(rows: &mut Vec<Row>, e: &Ends) {
     let told = Verdict::Answer(Reason::UnknownFlowReset);
     let back = Link { src_mac: OUR_MAC, dst_mac: CLIENT_MAC, ..Link::default() };
     let (client, vip) = (e.client(), e.vip(EXCEPTED_PORT));

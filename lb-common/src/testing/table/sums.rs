@@ -8,7 +8,7 @@ use crate::testing::{
     world::{TCP_PORT, UDP_PORT},
 };
 
-pub(super) fn add(rows: &mut Vec<Row>, e: &Ends) {
+pub(crate) fn add(rows: &mut Vec<Row>, e: &Ends) {
     let l4 = if e.vip.is_ipv4() { 34 } else { 54 };
     let segment = |data: [u8; 2]| {
         let asked = tcp(Link::default(), e.client(), e.vip(TCP_PORT), "PA", &data);

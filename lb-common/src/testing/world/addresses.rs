@@ -88,7 +88,7 @@ pub fn socket(text: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip(text), port)
 }
 
-pub(super) fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
+pub(crate) fn vip_key(vip: &str, port: u16, protocol: u32) -> VipKey {
     VipKey::new(Address::of(ip(vip)), port.to_be_bytes(), protocol)
 }
 

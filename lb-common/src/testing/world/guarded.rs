@@ -22,7 +22,7 @@ pub const CHALLENGE_PORTS: [u16; 4] = [118, 119, 120, 121];
 
 const HOUR: u64 = 3_600_000_000_000;
 
-pub(super) fn add(model: &mut Model, family: usize, backend: u32) {
+pub(crate) fn add(model: &mut Model, family: usize, backend: u32) {
     let mut serve = |port, service| serve(model, family, backend, port, service);
     let listed = service_flags::LISTED | service_flags::RESET_UNKNOWN;
     let listed = Service { flags: listed, ..Service::default() };

@@ -70,7 +70,7 @@ fn shapes() -> [Shape; 9] {
 }
 
 /// The services of both families. What is behind the VLAN counts in a slot of its own.
-pub(super) fn add(model: &mut Model, now: u64) {
+pub(crate) fn add(model: &mut Model, now: u64) {
     for family in 0..VIPS.len() {
         for shape in shapes() {
             add_one(model, family, &shape, now);

@@ -29,7 +29,7 @@ pub const NARROW_CLIENTS: [&str; 2] = ["198.51.103.7", "2001:db8:f::7"];
 /// What this world's links carry.
 const MTU: u32 = 1500;
 
-pub(super) fn add(model: &mut Model, family: usize, now: u64) {
+pub(crate) fn add(model: &mut Model, family: usize, now: u64) {
     let other = 1 - family;
     let kinds = [
         (L2_PORT, mode::L2, family, 0, 0),

@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{
     abi::{Decision, Flow, FlowKey, PENDING, met, outcome, path},
-    flow::{ICMP, ICMPV6, L3, TCP, UDP},
+    parse::{ICMP, ICMPV6, L3, TCP, UDP},
     verdict::Reason,
 };
 

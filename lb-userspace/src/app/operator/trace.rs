@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lb_common::{
     abi::{Address, TraceFilter},
-    flow::{TCP, UDP},
+    parse::{TCP, UDP},
 };
 use tokio::{
     select,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::flow::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, TCP, UDP};
+use lb_common::parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, TCP, UDP};
 
 /// A packet that somebody asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,8 +171,8 @@ pub const fn echo(from: &SocketAddr) -> u32 {
 mod tests {
     use lb_common::{
         abi::FlowKey,
-        flow::{Headers, Kind, parse, tcp_flags},
         packet::Packet,
+        parse::{Headers, Kind, parse, tcp_flags},
     };
 
     use super::*;

@@ -13,7 +13,7 @@ use std::{
 use aya::Ebpf;
 use lb_common::{
     abi::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state, maps, mode},
-    flow_table::{Trail, bucket, hash},
+    flows::{Trail, bucket, hash},
     tables::Part,
 };
 

@@ -13,7 +13,7 @@ use std::{
 
 use lb_common::{
     abi::{Flow, Slot, flow_state, mode},
-    flow::{TCP, UDP},
+    parse::{TCP, UDP},
     tables::Part,
 };
 use tracing::warn;

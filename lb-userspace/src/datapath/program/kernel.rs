@@ -237,7 +237,7 @@ impl Kernel {
 
     pub(crate) fn lookup(&mut self) -> Result<ProgramFd, DatapathError> {
         let mut programs = lock(&self.programs);
-        program_fd(sk_lookup(&mut programs)?.fd(), programs::STEER)
+        program_fd(sk_lookup(&mut programs)?.fd(), programs::SK_LOOKUP)
     }
 }
 

@@ -183,7 +183,9 @@ pub(crate) fn load(
     }
     let mut ebpf = loader.load(elf).map_err(DatapathError::load)?;
     xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::BALANCE, error))?;
-    sk_lookup(&mut ebpf)?.load().map_err(|error| DatapathError::program(programs::STEER, error))?;
+    sk_lookup(&mut ebpf)?
+        .load()
+        .map_err(|error| DatapathError::program(programs::SK_LOOKUP, error))?;
     Ok(ebpf)
 }
 

@@ -26,8 +26,8 @@ pub(crate) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
 }
 
 pub(crate) fn sk_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup, DatapathError> {
-    let program = ebpf.program_mut(programs::STEER);
+    let program = ebpf.program_mut(programs::SK_LOOKUP);
     program
         .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::Missing { kind: "sk_lookup program", name: programs::STEER })
+        .ok_or(DatapathError::Missing { kind: "sk_lookup program", name: programs::SK_LOOKUP })
 }

@@ -1,0 +1,8 @@
+//! How a packet is sent on: rewritten, in a tunnel, by its next hop.
+
+pub mod decap;
+pub mod encap;
+pub mod mss_clamp;
+pub mod nat;
+pub mod next_hop;
+pub mod obstacle;

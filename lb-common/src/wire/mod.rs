@@ -1,0 +1,6 @@
+//! Frames: bounded access, headers, tags, checksums.
+
+pub mod checksum;
+pub mod packet;
+pub mod parse;
+pub mod vlan;
