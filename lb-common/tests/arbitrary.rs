@@ -1,5 +1,5 @@
-//! Whatever the frame, the packet path decides, within the frame. A short run here; a long one takes
-//! as many inputs as it is told (docs/fuzzing.md).
+//! Whatever the frame, the packet path decides, within the frame. A short run here; a long one
+//! takes as many inputs as it is told (docs/fuzzing.md).
 
 use bolero::check;
 use lb_common::{

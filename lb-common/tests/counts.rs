@@ -1,5 +1,5 @@
-//! Whatever comes, in whatever order, on however many CPUs: a flow that is open counts once, no limit
-//! is passed, and no two flows share a source port.
+//! Whatever comes, in whatever order, on however many CPUs: a flow that is open counts once, no
+//! limit is passed, and no two flows share a source port.
 
 use std::{collections::HashSet, net::SocketAddr, thread};
 

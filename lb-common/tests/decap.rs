@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::{
     abi::Address,
-    decap::{Gate, Outcome, strip},
+    decap::{LocalHost, Outcome, strip},
     pipeline::balance,
     testing::{
         Frame, Model,
@@ -36,7 +36,7 @@ impl Backend {
     }
 }
 
-impl Gate for Backend {
+impl LocalHost for Backend {
     fn is_local(&self, address: &Address) -> bool {
         self.local.iter().any(|local| Address::of(*local) == *address)
     }
@@ -211,7 +211,8 @@ fn no_truncation_panics_or_reads_past_the_end() {
 }
 
 proptest! {
-    /// What the balancer sends by any tunnel, the backend gets as the client sent it, but for a hop.
+    /// What the balancer sends by any tunnel, the backend gets as the client sent it, but for a
+    /// hop.
     #[test]
     fn the_packet_comes_out_as_it_went_in(
         v6: bool,

@@ -1,4 +1,5 @@
-//! Flows that go on after a RST or a FIN: they count again, no limit is passed, and each counts once.
+//! Flows that go on after a RST or a FIN: they count again, no limit is passed, and each counts
+//! once.
 
 use std::net::SocketAddr;
 

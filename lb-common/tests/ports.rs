@@ -1,5 +1,5 @@
-//! Our ends towards backends, addresses and ports: who gets which, and what happens when there are no
-//! more.
+//! Our ends towards backends, addresses and ports: who gets which, and what happens when there are
+//! no more.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -104,7 +104,8 @@ fn the_port_of_the_flow_that_ended_first_is_the_first_to_be_taken_again() {
     assert_eq!((model.load[0].get(), model.answers()), (8, 8));
 }
 
-/// Who closes first waits, and takes a new connection from the same end if that begins with a later number.
+/// Who closes first waits, and takes a new connection from the same end if that begins with a later
+/// number.
 #[test]
 fn an_end_is_taken_again_where_the_server_s_time_wait_allows_it() {
     let vip = world::socket(VIPS[0], PORT);
@@ -123,7 +124,8 @@ fn an_end_is_taken_again_where_the_server_s_time_wait_allows_it() {
             come(&model, nth, "FA", begins(nth));
             model.now.add(SECOND);
         }
-        // Of few, the first to end is the last whose number is passed. Of many, it has had its turn.
+        // Of few, the first to end is the last whose number is passed. Of many, it has had its
+        // turn.
         let (third, cases) = if ports == 4 { (0, 4) } else { (3, 3) };
         let taken = [
             (ports, begins(1) + 0x2_0000, 1),

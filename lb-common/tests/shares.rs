@@ -1,4 +1,5 @@
-//! What each backend gets, by strategy: over many flows, its weight's share within two in a hundred.
+//! What each backend gets, by strategy: over many flows, its weight's share within two in a
+//! hundred.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

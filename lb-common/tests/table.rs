@@ -1,7 +1,7 @@
 //! The table of frames on the host. lb-tests runs the same table on the loaded object.
 
 use lb_common::{
-    parsed::{Limit, Onward},
+    parsed::{Forwarding, Limit},
     pipeline::balance,
     testing::{
         Frame, Model, Row,
@@ -12,7 +12,7 @@ use lb_common::{
     verdict::Verdict,
 };
 
-fn run(row: &Row, left: Onward) -> Result<(), String> {
+fn run(row: &Row, left: Forwarding) -> Result<(), String> {
     let mut model = world::model(1 << 40);
     model.left.set(left);
     for frame in &row.before {
@@ -44,7 +44,7 @@ fn run(row: &Row, left: Onward) -> Result<(), String> {
 fn every_row_of_the_table() {
     let rows = rows();
     assert!(rows.len() >= 60, "{} rows", rows.len());
-    for left in [Onward::default(), left()] {
+    for left in [Forwarding::default(), left()] {
         let failed = rows.iter().filter_map(|row| {
             let result = run(row, left);
             result.err().map(|error| format!("{}: {error}", row.name))
@@ -55,8 +55,8 @@ fn every_row_of_the_table() {
 }
 
 /// What another packet may leave behind for the next one on its CPU.
-fn left() -> Onward {
-    let mut left = Onward::default();
+fn left() -> Forwarding {
+    let mut left = Forwarding::default();
     (left.flow, left.service, left.backend, left.load) = (5, 3, 4, 1);
     (left.carried, left.position, left.limit) = (1300, 6, Limit::Hard);
     (left.burden, left.least, left.contested) = (7, 2, 1);

@@ -58,8 +58,8 @@ pub fn bench_round(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn restore(frame: &mut Frame, round: &mut Round) {
-    // What went round the last one comes off. The floors, which put nothing there, take nothing off in
-    // the same way.
+    // What went round the last one comes off. The floors, which put nothing there, take nothing off
+    // in the same way.
     if round.tunnel > 0 {
         // Hidden: LLVM would subtract half of a pointer, which the verifier refuses.
         let length = core::hint::black_box(frame.length());

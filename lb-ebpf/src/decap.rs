@@ -14,7 +14,7 @@ use aya_ebpf::{
 use frame::Frame;
 use lb_common::{
     abi::{Address, GUE_PORT as USUAL_PORT},
-    decap::{Gate, Outcome, strip},
+    decap::{LocalHost, Outcome, strip},
 };
 
 #[map]
@@ -41,7 +41,7 @@ pub fn lb_decap(ctx: XdpContext) -> u32 {
 
 struct Host;
 
-impl Gate for Host {
+impl LocalHost for Host {
     #[inline(always)]
     fn is_local(&self, address: &Address) -> bool {
         LOCAL.get_ptr(address).is_some()

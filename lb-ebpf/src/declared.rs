@@ -1,5 +1,5 @@
-//! The packet path's maps and globals. Sizes here are floors for a bare load; the daemon sets the real
-//! ones. What watches packets, or measures who sends them, has its own beside its code.
+//! The packet path's maps and globals. Sizes here are floors for a bare load; the daemon sets the
+//! real ones. What watches packets, or measures who sends them, has its own beside its code.
 
 use core::mem::size_of;
 
@@ -13,7 +13,7 @@ use lb_common::{
         ABI_VERSION as ABI, Address, Affinity, AffinityKey, Backend, Bucket, Flow, FragmentKey,
         Fragmented, QuicKey, RangeKey, Reach, Ring, RingWords, Service, Vip, VipKey, counter,
     },
-    parsed::Desk,
+    parsed::Scratch,
 };
 
 #[map]
@@ -65,7 +65,7 @@ pub static OPENED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1024, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::LENGTH, 0);
 #[map]
-pub static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+pub static DESK: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]

@@ -11,7 +11,7 @@ use lb_common::{
     flows::entry,
     half_open::STRETCH,
     map_values::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
-    parsed::Desk,
+    parsed::Scratch,
     tables::{Part, Step, Tables},
     verdict::Reason,
 };
@@ -163,9 +163,10 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn launder(&self, value: u32) -> u32 {
+    fn barrier(&self, value: u32) -> u32 {
         let Some(place) = SCRATCH.get_ptr_mut(0) else { return 0 };
-        // SAFETY: this CPU's own, and XDP does not nest; volatile, or the compiler would see through.
+        // SAFETY: this CPU's own, and XDP does not nest; volatile, or the compiler would see
+        // through.
         unsafe {
             place.write_volatile(value);
             place.read_volatile()
@@ -173,14 +174,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
         // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
-        DESK.get_ptr_mut(0).map(|desk| work(unsafe { &mut *desk }))
+        DESK.get_ptr_mut(0).map(|scratch| work(unsafe { &mut *scratch }))
     }
 
     #[inline(always)]
-    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk) {
-        repeat::<Self, S>(self, times, desk);
+    fn repeat<S: Step<Self>>(&self, times: u32, scratch: &mut Scratch) {
+        repeat::<Self, S>(self, times, scratch);
     }
 
     #[inline(always)]
@@ -191,7 +192,8 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn set_fragmented(&self, key: &FragmentKey, whole: &Fragmented) {
-        // Without room, which an LRU map always makes, the fragments to come are dropped and counted.
+        // Without room, which an LRU map always makes, the fragments to come are dropped and
+        // counted.
         let _ = FRAGMENTS.insert(key, whole, 0);
     }
 
@@ -242,8 +244,8 @@ impl Tables for Kernel {
     #[inline(always)]
     fn ring(&self, slot: u32) -> Option<u32> {
         let words = RINGS.get_ptr(slot / RING_WORDS)?.cast::<u32>();
-        // SAFETY: in bounds of the entry; an aligned word, which the daemon writes while no service's
-        // ring is there.
+        // SAFETY: in bounds of the entry; an aligned word, which the daemon writes while no
+        // service's ring is there.
         Some(unsafe { words.add((slot % RING_WORDS) as usize).read_volatile() })
     }
 
@@ -358,7 +360,8 @@ impl Tables for Kernel {
     #[inline(always)]
     fn ingress_takes(&self, length: u32) -> bool {
         let mut mtu = length;
-        // SAFETY: the context is the kernel's own; interface 0 is the one that the frame came in by.
+        // SAFETY: the context is the kernel's own; interface 0 is the one that the frame came in
+        // by.
         unsafe { bpf_check_mtu(self.ctx.cast(), 0, &raw mut mtu, 0, 0) == 0 }
     }
 

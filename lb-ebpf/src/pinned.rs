@@ -1,5 +1,5 @@
-//! [`chance`](crate) for `cargo xtask fuzz`, in its object alone: the time and the random numbers that
-//! the fuzzer gives to the model as well.
+//! [`chance`](crate) for `cargo xtask fuzz`, in its object alone: the time and the random numbers
+//! that the fuzzer gives to the model as well.
 
 use aya_ebpf::{macros::map, maps::Array};
 use lb_common::prng::{STEP, scramble};

@@ -1,11 +1,11 @@
 //! Flows as they lie in memory: entries, the slots that place them, and the index of answers.
 //!
 //! A flow is one entry, found from both sides. What a client sends is found by a bucket of
-//! [`Slot`]s, what a backend answers by a bucket of [`Answer`]s, each of which names an entry. There
-//! are two parts, each with entries and slots of its own: half-open flows and established ones. Way
-//! `w` of bucket `b` of the established ones belongs to entry `b * WAYS + w`; half-open flows take
-//! their entries in turn, and their slots say which. Answers are one index for both, so that no two
-//! flows of a backend ever share a source port.
+//! [`Slot`]s, what a backend answers by a bucket of [`Answer`]s, each of which names an entry.
+//! There are two parts, each with entries and slots of its own: half-open flows and established
+//! ones. Way `w` of bucket `b` of the established ones belongs to entry `b * WAYS + w`; half-open
+//! flows take their entries in turn, and their slots say which. Answers are one index for both, so
+//! that no two flows of a backend ever share a source port.
 
 use super::{address::Address, flow_key::FlowKey, hop::CachedHop, service::mode};
 
@@ -38,8 +38,8 @@ pub struct Flow {
     /// The address of ours that the backend sees: of the packet, or of the tunnel around it.
     pub source: Address,
     /// `nat`: one's complement sum to fold into the IPv4 header checksum of a client's packet,
-    /// addresses only. Its complement serves the way back. `ipip` and `gue`: the sum of all words of
-    /// the outer IPv4 header that are the same in each packet.
+    /// addresses only. Its complement serves the way back. `ipip` and `gue`: the sum of all words
+    /// of the outer IPv4 header that are the same in each packet.
     pub l3_delta: u16,
     /// `nat`: the same for the TCP or UDP checksum: addresses (pseudo header) and ports. `gue`: the
     /// sum of all that is the same in each packet and under the outer UDP checksum.
@@ -52,10 +52,10 @@ pub struct Flow {
     pub service: u32,
     /// [`super::mode`].
     pub mode: u8,
-    /// 1: the client's packets are to be looked at one by one. A UDP flow's may name another backend by
-    /// their QUIC connection ids. An established TCP flow's may be of another connection with the same
-    /// addresses and ports, which is half open and has 1 here, too. A byte by itself, so that it may be
-    /// changed beside whoever writes the entry.
+    /// 1: the client's packets are to be looked at one by one. A UDP flow's may name another
+    /// backend by their QUIC connection ids. An established TCP flow's may be of another connection
+    /// with the same addresses and ports, which is half open and has 1 here, too. A byte by itself,
+    /// so that it may be changed beside whoever writes the entry.
     pub watched: u8,
     /// Bytes that a client's packets grow by on their way to the backend.
     pub overhead: u16,
@@ -127,9 +127,9 @@ impl Flow {
 pub const PENDING: u32 = 1 << 31;
 
 /// What stands for an entry in a bucket: a bit that is always 0, fingerprint (19 bits), generation
-/// (8), mark (28), [`flow_state`] (8), from the top. The mark is an established flow's time of birth,
-/// or of its closing, and a half-open one's place among the entries. Whoever changes the whole word by
-/// compare-and-exchange owns the change.
+/// (8), mark (28), [`flow_state`] (8), from the top. The mark is an established flow's time of
+/// birth, or of its closing, and a half-open one's place among the entries. Whoever changes the
+/// whole word by compare-and-exchange owns the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Slot(pub u64);
 
@@ -210,8 +210,8 @@ impl Slot {
         (self.0 & Self::MARK) >> 8
     }
 
-    /// Whether an established flow was born at `time` (ns) or after it, as far as the unit tells; for
-    /// times of the last months.
+    /// Whether an established flow was born at `time` (ns) or after it, as far as the unit tells;
+    /// for times of the last months.
     #[must_use]
     pub const fn is_born_since(self, time: u64) -> bool {
         let age = Self::birth(time).wrapping_sub(self.mark()) & (Self::MARK >> 8);
@@ -258,8 +258,9 @@ impl Slot {
         Self(self.0 & !Self::STATE | state as u64)
     }
 
-    /// 1 if it is `old` with an end of its flow, noted just before `now` (ns), and no other change; else 0.
-    /// In arithmetic: the kernel's verifier would follow each branch wherever a word is exchanged.
+    /// 1 if it is `old` with an end of its flow, noted just before `now` (ns), and no other change;
+    /// else 0. In arithmetic: the kernel's verifier would follow each branch wherever a word is
+    /// exchanged.
     #[inline(always)]
     #[must_use]
     pub const fn closes(self, old: Self, now: u64) -> u32 {
@@ -330,7 +331,7 @@ pub mod flow_state {
 }
 
 /// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`] in the upper half,
-/// [`Flow::number`] in the lower. 0: free. Its bucket: [`Trail`](crate::trail::Trail).
+/// [`Flow::number`] in the lower. 0: free. Its bucket: [`Placement`](crate::trail::Placement).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Answer(pub u64);
 

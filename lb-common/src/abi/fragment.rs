@@ -27,7 +27,8 @@ pub struct Fragmented {
     /// The identification that the fragments leave with where addresses are rewritten, as it stands
     /// in the packet: behind one address of ours, senders' own ones would meet.
     pub id: u32,
-    /// [`FragmentKey::id`] once more: the map may give the entry to another packet while it is read.
+    /// [`FragmentKey::id`] once more: the map may give the entry to another packet while it is
+    /// read.
     pub original: u32,
     /// Bytes of the packet that the first fragment brought. A later one that begins below is an
     /// attack (RFC 1858, RFC 5722).

@@ -18,7 +18,8 @@ pub mod maps {
     pub const VIPS: &str = "VIPS";
     /// `RangeKey → Vip`, LPM trie: ports that VIPS does not have, by the prefixes of their ranges.
     pub const RANGES: &str = "RANGES";
-    /// `QuicKey → backend id`, hash: members of QUIC services, drained ones too, by their server ids.
+    /// `QuicKey → backend id`, hash: members of QUIC services, drained ones too, by their server
+    /// ids.
     pub const QUIC_IDS: &str = "QUIC_IDS";
     /// `Address → u32`, hash: the announced addresses, with [`super::super::address_flags`].
     pub const ADDRESSES: &str = "ADDRESSES";
@@ -26,7 +27,8 @@ pub mod maps {
     pub const SERVICES: &str = "SERVICES";
     /// `service id → Ring`, mmapable array.
     pub const CURRENT_RINGS: &str = "CURRENT_RINGS";
-    /// Words of rings, [`super::super::RING_WORDS`] an entry, mmapable array: see [`super::super::Ring`].
+    /// Words of rings, [`super::super::RING_WORDS`] an entry, mmapable array: see
+    /// [`super::super::Ring`].
     pub const RINGS: &str = "RINGS";
     /// `backend id → Backend`, array.
     pub const BACKENDS: &str = "BACKENDS";
@@ -35,12 +37,14 @@ pub mod maps {
     /// `load slot → u64`, mmapable array: live connections, changed by XDP and proxy; see
     /// [`super::super::live`].
     pub const LOAD: &str = "LOAD";
-    /// `load slot → u32`, array: which of our ends towards the server, addresses and ports, has its turn.
+    /// `load slot → u32`, array: which of our ends towards the server, addresses and ports, has its
+    /// turn.
     pub const PORTS: &str = "PORTS";
-    /// `index → Address`, array: ours that packets to backends carry in turn, see [`super::super::Backend`].
+    /// `index → Address`, array: ours that packets to backends carry in turn, see
+    /// [`super::super::Backend`].
     pub const SOURCE_POOL: &str = "SOURCE_POOL";
-    /// `backend id → u64`, per-CPU array: new flows that were refused since no server of the service had a
-    /// source port left, this one last.
+    /// `backend id → u64`, per-CPU array: new flows that were refused since no server of the
+    /// service had a source port left, this one last.
     pub const EXHAUSTED: &str = "EXHAUSTED";
     /// `AffinityKey → Affinity`, LRU hash: which backend a source keeps.
     pub const AFFINITY: &str = "AFFINITY";
@@ -48,14 +52,15 @@ pub mod maps {
     pub const TURNS: &str = "TURNS";
     /// `backend id → u64`, per-CPU array: flows ever opened.
     pub const OPENED: &str = "OPENED";
-    /// `ListKey → u32`, longest prefix match: [`super::super::access`] of the prefixes that services name.
+    /// `ListKey → u32`, longest prefix match: [`super::super::access`] of the prefixes that
+    /// services name.
     pub const LISTS: &str = "LISTS";
     /// `service id → Meter`, array: new flows, measured.
     pub const METERS: &str = "METERS";
     /// `SourceKey → u64`, LRU hash: when a source's next flow is due, ns.
     pub const SOURCES: &str = "SOURCES";
-    /// `Address → u64`, LRU hash: when a source last showed that it gets what is sent to it, ns. IPv6
-    /// addresses by their first 64 bits.
+    /// `Address → u64`, LRU hash: when a source last showed that it gets what is sent to it, ns.
+    /// IPv6 addresses by their first 64 bits.
     pub const KNOWN: &str = "KNOWN";
     /// `counter → u64`, per-CPU array, indexed as [`super::super::counter`] says.
     pub const COUNTERS: &str = "COUNTERS";

@@ -7,8 +7,8 @@ use super::{address::Address, address::Prefixes, hop::Hop};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct VipKey {
     pub address: Address,
-    /// In one word with what fills it: the kernel hashes a key by words, and a CPU that reads what it
-    /// has just written in smaller pieces waits for all its stores.
+    /// In one word with what fills it: the kernel hashes a key by words, and a CPU that reads what
+    /// it has just written in smaller pieces waits for all its stores.
     port: u32,
     /// IP protocol number.
     pub protocol: u32,
@@ -126,8 +126,8 @@ pub const GUE_PORT: u16 = 6080;
 ///
 /// From `offset` on lie `length` slots with a backend id each, then a word with the number of
 /// members, then as many ids: every backend that may take new flows, once. Then comes the length of
-/// a ring of the next region, for when all members are full, and that ring just so; 0 ends it. No more
-/// than [`Ring::REGIONS`] rings stand in a row.
+/// a ring of the next region, for when all members are full, and that ring just so; 0 ends it. No
+/// more than [`Ring::REGIONS`] rings stand in a row.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ring(u64);
@@ -182,8 +182,8 @@ pub struct Backend {
     /// `nat`: `[0, 0]` is the port that the client asked for. `gue`: the UDP port that takes
     /// tunnelled packets; `[0, 0]` is [`GUE_PORT`].
     pub port: [u8; 2],
-    /// `ipip` and `gue`: how many of the last bits of `source` differ from flow to flow, so that the
-    /// backend's receive queues share the work. At most 32.
+    /// `ipip` and `gue`: how many of the last bits of `source` differ from flow to flow, so that
+    /// the backend's receive queues share the work. At most 32.
     pub spread: u16,
     /// Index into LOAD and PORTS.
     pub load: u32,
@@ -195,8 +195,8 @@ pub struct Backend {
     pub hard_limit: u32,
     /// Bytes of the largest IP packet towards it, a tunnel's headers included; 0: as routing says.
     pub mtu: u32,
-    /// `nat`: where in SOURCE_POOL the addresses begin that take turns as `source`, and how many they
-    /// are. Up to 1: it is `source`.
+    /// `nat`: where in SOURCE_POOL the addresses begin that take turns as `source`, and how many
+    /// they are. Up to 1: it is `source`.
     pub pool: u32,
     pub sources: u32,
     /// `nat`: ends of ours, addresses and ports, that flows to one port of it can have. Others are

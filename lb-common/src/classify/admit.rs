@@ -7,11 +7,11 @@ use crate::{
     },
     context::{
         map_values::FlowRef,
-        parsed::{Arrival, Desk, Extent, Onward, wish},
+        parsed::{Extent, Forwarding, ParsedPacket, Scratch, wish},
         tables::{Part, Tables},
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
-    flow_table::table::{self, Found, Trail},
+    flow_table::table::{self, Found, Placement},
     forward::nat,
     lifecycle::tcp_state,
     wire::{
@@ -25,45 +25,47 @@ use crate::{
 pub(crate) fn newcomer<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     packet.anchor();
-    desk.onward.wishes = wish::ANY;
-    desk.onward.contested = 0;
-    desk.onward.way = recognise(packet, tables, desk)?;
+    scratch.onward.wishes = wish::ANY;
+    scratch.onward.contested = 0;
+    scratch.onward.way = recognise(packet, tables, scratch)?;
     Ok(())
 }
 
 #[inline(always)]
-fn recognise<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk) -> Result<Way, Reason> {
-    let Desk { arrival, onward, .. } = desk;
-    let Arrival { key, hash, .. } = arrival;
+fn recognise<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    scratch: &mut Scratch,
+) -> Result<NextStep, Reason> {
+    let Scratch { parsed, onward, .. } = scratch;
+    let ParsedPacket { key, hash, .. } = parsed;
     let known = table::of_any_client(tables, Part::Pending, key, *hash)
         .or_else(|| table::of_any_client(tables, Part::Established, key, *hash));
     let Some(found) = known else {
-        return admit(packet, tables, arrival, onward);
+        return admit(packet, tables, parsed, onward);
     };
-    if arrival.flags & tcp_flags::SYN != 0 && tcp_state::gives_way(tables, found.flow) {
-        return admit(packet, tables, arrival, onward);
+    if parsed.flags & tcp_flags::SYN != 0 && tcp_state::gives_way(tables, found.flow) {
+        return admit(packet, tables, parsed, onward);
     }
     onward.flow = found.flow.number();
-    let way = half_open(packet, tables, arrival, found)?;
-    if arrival.key.protocol == TCP
-        && found.flow.watched() != 0
-        && arrival.flags & tcp_flags::SYN == 0
+    let way = half_open(packet, tables, parsed, found)?;
+    if parsed.key.protocol == TCP && found.flow.watched() != 0 && parsed.flags & tcp_flags::SYN == 0
     {
-        discern(packet, tables, desk, way);
-        return Ok(desk.onward.way);
+        discern(packet, tables, scratch, way);
+        return Ok(scratch.onward.way);
     }
     Ok(way)
 }
 
 /// Whose a packet is where two connections have its addresses and ports: the half-open one's if it
-/// proves to be, else the established one's. `way` is that of the flow on the desk.
+/// proves to be, else the established one's. `way` is that of the flow on the scratch.
 #[inline(never)]
-fn discern<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk, way: Way) {
+fn discern<P: Packet, T: Tables>(packet: &P, tables: &T, scratch: &mut Scratch, way: NextStep) {
     packet.anchor();
-    let Desk { arrival, onward, .. } = desk;
+    let Scratch { parsed, onward, .. } = scratch;
     onward.way = way;
     let Some(flow) = table::entry(tables, onward.flow) else { return };
     if onward.flow & PENDING == 0 {
@@ -71,12 +73,12 @@ fn discern<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk, way: W
         flow.set_watched(0);
         return;
     }
-    if tcp_state::is_first(packet, arrival.headers(), flow) {
+    if tcp_state::is_first(packet, parsed.headers(), flow) {
         return;
     }
-    if let Some(elder) = table::of_client(tables, Part::Established, &arrival.key, arrival.hash) {
+    if let Some(elder) = table::of_client(tables, Part::Established, &parsed.key, parsed.hash) {
         onward.flow = elder.flow.number();
-        onward.way = Way::Follow;
+        onward.way = NextStep::Follow;
     }
 }
 
@@ -85,13 +87,13 @@ fn discern<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &mut Desk, way: W
 fn half_open<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &Arrival,
+    parsed: &ParsedPacket,
     found: Found,
-) -> Result<Way, Reason> {
+) -> Result<NextStep, Reason> {
     let pending = found.flow.number() & PENDING != 0;
-    let confirmed = pending && is_confirmed(packet, tables, arrival.headers(), found.flow);
+    let confirmed = pending && is_confirmed(packet, tables, parsed.headers(), found.flow);
     found.check()?;
-    Ok(if confirmed { Way::Promote } else { Way::Follow })
+    Ok(if confirmed { NextStep::Promote } else { NextStep::Follow })
 }
 
 /// Whether the client has shown that it is where it says. Of a backend that answers it directly
@@ -119,34 +121,34 @@ fn is_confirmed<P: Packet, T: Tables>(
 fn admit<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &Arrival,
-    onward: &mut Onward,
-) -> Result<Way, Reason> {
-    let key = &arrival.key;
+    parsed: &ParsedPacket,
+    onward: &mut Forwarding,
+) -> Result<NextStep, Reason> {
+    let key = &parsed.key;
     let vip = match tables.vip(&key.vip()) {
         Some(vip) => vip,
-        None if arrival.flags & tcp_flags::SYN != 0 && answers(tables, arrival, onward) => {
-            return Ok(Way::Back);
+        None if parsed.flags & tcp_flags::SYN != 0 && answers(tables, parsed, onward) => {
+            return Ok(NextStep::Back);
         }
         None => match tables.address(&key.dst) {
             Some(flags) => ranged(tables, key, flags).ok_or(Reason::UndeclaredPort)?,
-            None => return Ok(Way::Pass),
+            None => return Ok(NextStep::Pass),
         },
     };
     if vip.path == path::PROXY {
-        return Ok(Way::Proxy);
+        return Ok(NextStep::Proxy);
     }
-    if arrival.piece.extent == Extent::Later {
+    if parsed.piece.extent == Extent::Later {
         return Err(Reason::FragmentEarly);
     }
     let service = tables.service(vip.service).ok_or(Reason::Inconsistent)?;
     onward.service = vip.service;
     onward.wishes = wishes(service);
-    if !opens(arrival, service)? {
-        return Ok(Way::Unknown);
+    if !opens(parsed, service)? {
+        return Ok(NextStep::Unknown);
     }
-    nat::check_ttl(packet, arrival.family)?;
-    Ok(Way::Open)
+    nat::check_ttl(packet, parsed.family)?;
+    Ok(NextStep::Open)
 }
 
 /// Once for all steps to come, each of which would otherwise be called to find it out for itself.
@@ -181,9 +183,9 @@ pub(crate) fn declared<T: Tables>(tables: &T, key: &FlowKey) -> Option<Vip> {
 
 /// Whether the packet is of a backend that opens its side by itself, and of which flow.
 #[inline(never)]
-fn answers<T: Tables>(tables: &T, arrival: &Arrival, onward: &mut Onward) -> bool {
-    let trail = Trail::of(&arrival.key, tables.seed());
-    let Some(found) = table::of_backend(tables, &arrival.key, trail) else { return false };
+fn answers<T: Tables>(tables: &T, parsed: &ParsedPacket, onward: &mut Forwarding) -> bool {
+    let trail = Placement::of(&parsed.key, tables.seed());
+    let Some(found) = table::of_backend(tables, &parsed.key, trail) else { return false };
     onward.flow = found.flow.number();
     true
 }
@@ -201,12 +203,12 @@ pub(crate) fn ranged<T: Tables>(tables: &T, key: &FlowKey, flags: u32) -> Option
 /// node picks the same one, a flow may also come to us from another node in its middle, or with its
 /// end.
 #[inline(always)]
-fn opens(arrival: &Arrival, service: &Service) -> Result<bool, Reason> {
+fn opens(parsed: &ParsedPacket, service: &Service) -> Result<bool, Reason> {
     use tcp_flags::{ACK, FIN, RST, SYN};
-    if arrival.key.protocol != TCP {
+    if parsed.key.protocol != TCP {
         return Ok(true);
     }
-    match arrival.flags & (SYN | ACK | FIN | RST) {
+    match parsed.flags & (SYN | ACK | FIN | RST) {
         SYN => Ok(true),
         0 => Err(Reason::BadTcpFlags),
         flags if flags & SYN != 0 && flags & (FIN | RST) != 0 => Err(Reason::BadTcpFlags),

@@ -14,7 +14,7 @@ use crate::wire::{
 use crate::{
     abi::FragmentKey,
     context::{
-        parsed::{Arrival, Extent},
+        parsed::{Extent, ParsedPacket},
         tables::Tables,
         verdict::Reason,
     },
@@ -30,12 +30,12 @@ const BYTES: u32 = 256;
 pub(crate) fn walk<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &mut Arrival,
+    parsed: &mut ParsedPacket,
 ) -> Result<(), Reason> {
     packet.anchor();
-    match arrival.family {
-        Family::V4 => options(packet, tables, arrival),
-        Family::V6 => chain(packet, tables, arrival),
+    match parsed.family {
+        Family::V4 => options(packet, tables, parsed),
+        Family::V6 => chain(packet, tables, parsed),
     }
 }
 
@@ -45,23 +45,23 @@ pub(crate) fn walk<P: Packet, T: Tables>(
 pub(crate) fn read<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &mut Arrival,
+    parsed: &mut ParsedPacket,
 ) -> Result<(), Reason> {
     packet.anchor();
-    if arrival.piece.extent == Extent::Later {
-        fragment::recall(tables, arrival)?;
+    if parsed.piece.extent == Extent::Later {
+        fragment::recall(tables, parsed)?;
     } else {
-        transport(packet, arrival).map_err(|reason| explain(reason, arrival))?;
+        transport(packet, parsed).map_err(|reason| explain(reason, parsed))?;
     }
-    arrival.hash = table::hash(&arrival.key, tables.seed());
-    arrival.kind = Kind::Segment;
+    parsed.hash = table::hash(&parsed.key, tables.seed());
+    parsed.kind = Kind::Segment;
     Ok(())
 }
 
 /// What a short transport header means.
 #[inline(always)]
-fn explain(reason: Reason, arrival: &Arrival) -> Reason {
-    match (reason, arrival.piece.extent) {
+fn explain(reason: Reason, parsed: &ParsedPacket) -> Reason {
+    match (reason, parsed.piece.extent) {
         (Reason::Truncated, Extent::First) => Reason::FragmentTiny,
         (Reason::Truncated, _) => Reason::BadTransportHeader,
         _ => reason,
@@ -70,22 +70,22 @@ fn explain(reason: Reason, arrival: &Arrival) -> Reason {
 
 /// [`Reason::Truncated`]: the header is longer than the rest of the packet.
 #[inline(always)]
-fn transport<P: Packet>(packet: &P, arrival: &mut Arrival) -> Result<(), Reason> {
-    let first = arrival.piece.extent == Extent::First;
-    let (rest, l4) = (arrival.rest, arrival.l4);
-    if arrival.key.protocol != TCP && arrival.key.protocol != UDP {
-        return Err(unsupported(arrival));
+fn transport<P: Packet>(packet: &P, parsed: &mut ParsedPacket) -> Result<(), Reason> {
+    let first = parsed.piece.extent == Extent::First;
+    let (rest, l4) = (parsed.rest, parsed.l4);
+    if parsed.key.protocol != TCP && parsed.key.protocol != UDP {
+        return Err(unsupported(parsed));
     }
     if rest < UdpHdr::LEN as u32 {
         return Err(Reason::Truncated);
     }
     let head = packet.at_far::<UdpHdr>(l4).ok_or(Reason::Truncated)?;
-    arrival.key.src_port = head.src;
-    arrival.key.dst_port = head.dst;
-    if arrival.key.protocol == TCP {
+    parsed.key.src_port = head.src;
+    parsed.key.dst_port = head.dst;
+    if parsed.key.protocol == TCP {
         // Data offset and flags, twelve bytes in.
         let bytes = packet.at_far::<[u8; 8]>(l4 + 12).ok_or(Reason::Truncated)?;
-        arrival.flags = u32::from(bytes[1]);
+        parsed.flags = u32::from(bytes[1]);
         let header = u32::from(bytes[0] >> 4) * 4;
         return match header {
             ..20 => Err(Reason::BadTransportHeader),
@@ -94,7 +94,7 @@ fn transport<P: Packet>(packet: &P, arrival: &mut Arrival) -> Result<(), Reason>
         };
     }
     let datagram = u32::from(u16::from_be_bytes(head.len));
-    let bare = arrival.family == Family::V6 && head.check == [0, 0];
+    let bare = parsed.family == Family::V6 && head.check == [0, 0];
     // The first fragment's datagram goes on in others.
     let fits = if first { datagram > rest } else { datagram <= rest };
     if datagram < UdpHdr::LEN as u32 || !fits || bare {
@@ -105,8 +105,8 @@ fn transport<P: Packet>(packet: &P, arrival: &mut Arrival) -> Result<(), Reason>
 
 /// Why a packet that carries something else is not followed.
 #[inline(always)]
-fn unsupported(arrival: &Arrival) -> Reason {
-    match (arrival.key.protocol, arrival.piece.extent, arrival.family) {
+fn unsupported(parsed: &ParsedPacket) -> Reason {
+    match (parsed.key.protocol, parsed.piece.extent, parsed.family) {
         (ICMP, Extent::First, Family::V4) | (ICMPV6, Extent::First, Family::V6) => Reason::Fragment,
         (ICMP, _, Family::V4) => Reason::IpOptions,
         (ICMPV6, _, Family::V6) => Reason::ExtensionHeader,
@@ -119,7 +119,7 @@ fn unsupported(arrival: &Arrival) -> Reason {
 fn options<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &mut Arrival,
+    parsed: &mut ParsedPacket,
 ) -> Result<(), Reason> {
     let ip = packet.at::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
     let header = u32::from(ip.vihl & 0xf) * 4;
@@ -127,14 +127,14 @@ fn options<P: Packet, T: Tables>(
     let id = u32::from(u16::from_ne_bytes(ip.id));
     let frags = u16::from_be_bytes(ip.frags);
     let l4 = L3 as u32 + header;
-    arrival.l4 = l4;
-    arrival.rest = total.wrapping_sub(header);
-    let key = &arrival.key;
-    arrival.piece.key = FragmentKey { src: key.src, dst: key.dst, id, protocol: key.protocol };
-    arrival.piece.place = L3 as u32 + 4;
+    parsed.l4 = l4;
+    parsed.rest = total.wrapping_sub(header);
+    let key = &parsed.key;
+    parsed.piece.key = FragmentKey { src: key.src, dst: key.dst, id, protocol: key.protocol };
+    parsed.piece.place = L3 as u32 + 4;
     scan(packet, tables, L3 as u32 + 20, l4)?;
     let (offset, more) = (u32::from(frags & 0x1fff) * 8, frags & 0x2000 != 0);
-    fragment::place(arrival, offset, more)
+    fragment::place(parsed, offset, more)
 }
 
 /// Every option between `from` and `to` (RFC 791, 3.1).
@@ -147,11 +147,11 @@ fn scan<P: Packet, T: Tables>(packet: &P, tables: &T, from: u32, to: u32) -> Res
     const STRICT_ROUTE: u8 = 137;
     // LLVM would see that it is small and leave out what bounds each access; kernels before 6.8 do
     // not learn that from comparing two registers.
-    let to = tables.launder(to);
+    let to = tables.barrier(to);
     let mut at = from;
     for _ in 0..BYTES {
         // Any, as far as the verifier knows: or it would follow each sequence of lengths.
-        at = tables.launder(at);
+        at = tables.barrier(at);
         if at >= to {
             break;
         }
@@ -178,7 +178,7 @@ fn scan<P: Packet, T: Tables>(packet: &P, tables: &T, from: u32, to: u32) -> Res
 fn chain<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    arrival: &mut Arrival,
+    parsed: &mut ParsedPacket,
 ) -> Result<(), Reason> {
     let ip = packet.at::<Ipv6Hdr>(L3).ok_or(Reason::Truncated)?;
     let first = Family::V6.l4() as u32;
@@ -186,7 +186,7 @@ fn chain<P: Packet, T: Tables>(
     let (mut next, mut at) = (u32::from(ip.next_hdr), first);
     for turn in 0..HEADERS {
         // Any, as far as the verifier knows: or it would follow each sequence of headers.
-        (next, at) = (tables.launder(next), tables.launder(at));
+        (next, at) = (tables.barrier(next), tables.barrier(at));
         if matches!(next, TCP | UDP | ICMPV6) {
             break;
         }
@@ -196,9 +196,9 @@ fn chain<P: Packet, T: Tables>(
         let head = *packet.at_far::<[u8; 8]>(at).ok_or(Reason::Truncated)?;
         match next {
             extension::FRAGMENT => {
-                arrival.piece.place = at + 4;
-                step_into(arrival, head, at + 8, end)?;
-                if arrival.piece.extent == Extent::Later {
+                parsed.piece.place = at + 4;
+                step_into(parsed, head, at + 8, end)?;
+                if parsed.piece.extent == Extent::Later {
                     return Ok(());
                 }
             }
@@ -221,23 +221,23 @@ fn chain<P: Packet, T: Tables>(
     if at > end {
         return Err(Reason::Truncated);
     }
-    arrival.key.protocol = next;
-    arrival.l4 = at;
-    arrival.rest = end - at;
+    parsed.key.protocol = next;
+    parsed.l4 = at;
+    parsed.rest = end - at;
     Ok(())
 }
 
 /// A fragment header, whose data goes from `at` to `end`. An atomic fragment is a packet by itself
 /// (RFC 6946).
 #[inline(always)]
-fn step_into(arrival: &mut Arrival, head: [u8; 8], at: u32, end: u32) -> Result<(), Reason> {
+fn step_into(parsed: &mut ParsedPacket, head: [u8; 8], at: u32, end: u32) -> Result<(), Reason> {
     let frags = u32::from(u16::from_be_bytes([head[2], head[3]]));
     let id = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
-    if arrival.piece.extent != Extent::Whole {
+    if parsed.piece.extent != Extent::Whole {
         return Err(Reason::ExtensionHeader);
     }
-    let key = &arrival.key;
-    arrival.piece.key = FragmentKey { src: key.src, dst: key.dst, id, protocol: 0 };
-    arrival.rest = end - at;
-    fragment::place(arrival, frags & 0xfff8, frags & 1 != 0)
+    let key = &parsed.key;
+    parsed.piece.key = FragmentKey { src: key.src, dst: key.dst, id, protocol: 0 };
+    parsed.rest = end - at;
+    fragment::place(parsed, frags & 0xfff8, frags & 1 != 0)
 }

@@ -7,7 +7,7 @@ use crate::{
     abi::{Address, ListKey, Prefixes, Service, SourceKey, access, mode, service_flags},
     context::{
         map_values::{MeterRef, WordRef},
-        parsed::Desk,
+        parsed::Scratch,
         tables::Tables,
         verdict::Reason,
     },
@@ -26,35 +26,35 @@ const SECOND: u64 = 1_000_000_000;
 const ANSWERS: u64 = SECOND + (2 << 36);
 
 /// Decides about the opening of a flow, and about the answer to a challenge, which is none.
-/// The way stays [`Way::Open`](crate::verdict::Way) if it may go on.
+/// The way stays [`NextStep::Open`](crate::verdict::NextStep) if it may go on.
 #[inline(never)]
 pub(crate) fn check<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    let service = tables.service(desk.onward.service).ok_or(Reason::Inconsistent)?;
+    let service = tables.service(scratch.onward.service).ok_or(Reason::Inconsistent)?;
     if service.flags & service_flags::LISTED != 0 {
-        check_lists(tables, service, desk)?;
+        check_lists(tables, service, scratch)?;
     }
-    if service.challenge != 0 && desk.arrival.key.protocol == TCP {
-        if desk.arrival.flags & tcp_flags::RST != 0 {
-            let reason = receive_answer(packet, tables, desk);
+    if service.challenge != 0 && scratch.parsed.key.protocol == TCP {
+        if scratch.parsed.flags & tcp_flags::RST != 0 {
+            let reason = receive_answer(packet, tables, scratch);
             // With direct answers it may be of another node's flow.
             let is_answer = matches!(reason, Reason::ChallengePassed);
             if service.mode == mode::NAT || is_answer {
                 return Err(reason);
             }
         }
-        if desk.arrival.flags & tcp_flags::SYN != 0 && is_challenged(tables, service, desk) {
-            return challenge::answer(packet, tables, desk);
+        if scratch.parsed.flags & tcp_flags::SYN != 0 && is_challenged(tables, service, scratch) {
+            return challenge::answer(packet, tables, scratch);
         }
     }
     if service.source_interval != 0 {
-        check_source_rate(tables, service, desk)?;
+        check_source_rate(tables, service, scratch)?;
     }
     if service.service_interval != 0 {
-        check_service_rate(tables, service, desk)?;
+        check_service_rate(tables, service, scratch)?;
     }
     Ok(())
 }
@@ -63,9 +63,9 @@ pub(crate) fn check<P: Packet, T: Tables>(
 pub(crate) fn check_lists<T: Tables>(
     tables: &T,
     service: &Service,
-    desk: &Desk,
+    scratch: &Scratch,
 ) -> Result<(), Reason> {
-    let key = ListKey::whole(desk.onward.service, desk.arrival.key.src);
+    let key = ListKey::whole(scratch.onward.service, scratch.parsed.key.src);
     match tables.access(&key) {
         access::ALLOW => Ok(()),
         access::UNNAMED if service.flags & service_flags::DENY_OTHERS == 0 => Ok(()),
@@ -76,12 +76,12 @@ pub(crate) fn check_lists<T: Tables>(
 /// Counts an unknown source, and says whether there were too many in this second, or lately: within
 /// a second, so that the next one does not begin with as many forged ones let in.
 #[inline(never)]
-fn is_challenged<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> bool {
+fn is_challenged<T: Tables>(tables: &T, service: &Service, scratch: &Scratch) -> bool {
     let now = tables.now();
-    if is_known(tables, desk.arrival.key.src.masked(HOST), service.remember, now) {
+    if is_known(tables, scratch.parsed.key.src.masked(HOST), service.remember, now) {
         return false;
     }
-    let Some(meter) = tables.meter(desk.onward.service) else { return false };
+    let Some(meter) = tables.meter(scratch.onward.service) else { return false };
     let (window, second) = (meter.window(), (now / SECOND) << 32);
     let seen = window.load();
     // Who loses the exchange finds the second begun.
@@ -111,15 +111,15 @@ fn is_known<T: Tables>(tables: &T, source: Address, remember: u64, now: u64) -> 
 /// Remembers who sent a reset with the number that we gave to it (RFC 9293, 3.10.7.3). The reset
 /// itself goes nowhere.
 #[inline(never)]
-fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> Reason {
+fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, scratch: &Scratch) -> Reason {
     packet.anchor();
     let now = tables.now();
-    let key = &desk.arrival.key;
-    let Some(meter) = tables.meter(desk.onward.service) else { return Reason::Inconsistent };
+    let key = &scratch.parsed.key;
+    let Some(meter) = tables.meter(scratch.onward.service) else { return Reason::Inconsistent };
     if !is_attacked(meter, now, ANSWERS) {
         return Reason::UnknownFlow;
     }
-    let Ok(number) = sequence(packet, desk.arrival.l4) else { return Reason::Truncated };
+    let Ok(number) = sequence(packet, scratch.parsed.l4) else { return Reason::Truncated };
     if !syn_cookie::is_good(u32::from_be_bytes(number), key, now, tables.seed()) {
         return Reason::ChallengeFailed;
     }
@@ -130,11 +130,11 @@ fn receive_answer<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> 
 /// Remembers the source of a flow whose handshake is complete. Where backends answer directly, all
 /// that we have seen of it can be forged.
 #[inline(never)]
-pub(crate) fn remember<T: Tables>(tables: &T, desk: &Desk) {
-    let Some(flow) = table::entry(tables, desk.onward.flow) else { return };
+pub(crate) fn remember<T: Tables>(tables: &T, scratch: &Scratch) {
+    let Some(flow) = table::entry(tables, scratch.onward.flow) else { return };
     let Some(service) = tables.service(flow.service()) else { return };
     if service.challenge != 0 && flow.protocol() == TCP && flow.mode() == mode::NAT {
-        note(tables, desk.arrival.key.src, tables.now());
+        note(tables, scratch.parsed.key.src, tables.now());
     }
 }
 
@@ -157,9 +157,13 @@ fn note<T: Tables>(tables: &T, source: Address, now: u64) {
 }
 
 #[inline(never)]
-fn check_source_rate<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> Result<(), Reason> {
-    let address = desk.arrival.key.src.masked(service.source_prefix);
-    let key = SourceKey { address, service: desk.onward.service, pad: 0 };
+fn check_source_rate<T: Tables>(
+    tables: &T,
+    service: &Service,
+    scratch: &Scratch,
+) -> Result<(), Reason> {
+    let address = scratch.parsed.key.src.masked(service.source_prefix);
+    let key = SourceKey { address, service: scratch.onward.service, pad: 0 };
     let now = tables.now();
     let Some(due) = tables.due(&key) else {
         tables.add_source(&key, now.wrapping_add(service.source_interval));
@@ -170,8 +174,12 @@ fn check_source_rate<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> R
 }
 
 #[inline(never)]
-fn check_service_rate<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> Result<(), Reason> {
-    let meter = tables.meter(desk.onward.service).ok_or(Reason::Inconsistent)?;
+fn check_service_rate<T: Tables>(
+    tables: &T,
+    service: &Service,
+    scratch: &Scratch,
+) -> Result<(), Reason> {
+    let meter = tables.meter(scratch.onward.service).ok_or(Reason::Inconsistent)?;
     let (interval, burst) = (service.service_interval, service.service_burst);
     let conforms = conforms(tables, meter.due(), tables.now(), interval, burst);
     if conforms { Ok(()) } else { Err(Reason::ServiceRate) }
@@ -181,8 +189,8 @@ fn check_service_rate<T: Tables>(tables: &T, service: &Service, desk: &Desk) -> 
 /// `burst` ns before it is due, and makes the next one due `interval` ns later.
 ///
 /// CPUs exchange the word. One that loses tries again; after as many tries it lets its flow through
-/// uncounted, so that a race can let a few more through and never refuses one. The word may be of an
-/// entry that the LRU has just given to another source: that one is then due an interval later.
+/// uncounted, so that a race can let a few more through and never refuses one. The word may be of
+/// an entry that the LRU has just given to another source: that one is then due an interval later.
 #[inline(always)]
 fn conforms<T: Tables>(tables: &T, word: WordRef, now: u64, interval: u64, burst: u64) -> bool {
     const TRIES: u32 = 4;

@@ -9,9 +9,9 @@ use network_types::ip::Ipv4Hdr;
 use crate::{
     abi::{Fragmented, mode},
     context::{
-        parsed::{Arrival, Desk, Extent},
+        parsed::{Extent, ParsedPacket, Scratch},
         tables::Tables,
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
     flow_table::table,
     wire::{
@@ -28,11 +28,11 @@ const PATIENCE: u64 = 30_000_000_000;
 /// The largest IP packet there is.
 const LARGEST: u32 = 65_535;
 
-/// Notes which fragment of its packet this is: [`Arrival::rest`] bytes from `offset` on.
+/// Notes which fragment of its packet this is: [`ParsedPacket::rest`] bytes from `offset` on.
 #[inline(always)]
-pub(crate) fn place(arrival: &mut Arrival, offset: u32, more: bool) -> Result<(), Reason> {
-    let length = arrival.rest;
-    let piece = &mut arrival.piece;
+pub(crate) fn place(parsed: &mut ParsedPacket, offset: u32, more: bool) -> Result<(), Reason> {
+    let length = parsed.rest;
+    let piece = &mut parsed.piece;
     piece.offset = offset;
     piece.length = length;
     piece.last = u32::from(!more);
@@ -40,7 +40,7 @@ pub(crate) fn place(arrival: &mut Arrival, offset: u32, more: bool) -> Result<()
         piece.extent = if more { Extent::First } else { Extent::Whole };
     } else {
         piece.extent = Extent::Later;
-        arrival.l4 = 0;
+        parsed.l4 = 0;
     }
     // All but the last are made of units of eight bytes.
     if length == 0 || more && length & 7 != 0 || offset + length > LARGEST {
@@ -51,8 +51,8 @@ pub(crate) fn place(arrival: &mut Arrival, offset: u32, more: bool) -> Result<()
 
 /// Gives a later fragment the ports of the first.
 #[inline(always)]
-pub(crate) fn recall<T: Tables>(tables: &T, arrival: &mut Arrival) -> Result<(), Reason> {
-    let Arrival { key, piece, .. } = arrival;
+pub(crate) fn recall<T: Tables>(tables: &T, parsed: &mut ParsedPacket) -> Result<(), Reason> {
+    let ParsedPacket { key, piece, .. } = parsed;
     // Eight bytes into a TCP header are its flags.
     if key.protocol == TCP && piece.offset < 20 {
         return Err(Reason::FragmentTiny);
@@ -77,24 +77,24 @@ pub(crate) fn recall<T: Tables>(tables: &T, arrival: &mut Arrival) -> Result<(),
 pub(crate) fn settle<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    let Desk { arrival, onward, .. } = desk;
-    if arrival.piece.extent == Extent::First {
-        introduce(tables, arrival);
+    let Scratch { parsed, onward, .. } = scratch;
+    if parsed.piece.extent == Extent::First {
+        introduce(tables, parsed);
     } else {
-        account(tables, arrival);
+        account(tables, parsed);
     }
-    let flow = if onward.way == Way::Steer { table::entry(tables, onward.flow) } else { None };
+    let flow = if onward.way == NextStep::Steer { table::entry(tables, onward.flow) } else { None };
     match flow {
-        Some(flow) if flow.mode() == mode::NAT => renumber(packet, arrival),
+        Some(flow) if flow.mode() == mode::NAT => renumber(packet, parsed),
         _ => Ok(()),
     }
 }
 
 #[inline(always)]
-fn introduce<T: Tables>(tables: &T, arrival: &mut Arrival) {
-    let Arrival { key, piece, .. } = arrival;
+fn introduce<T: Tables>(tables: &T, parsed: &mut ParsedPacket) {
+    let ParsedPacket { key, piece, .. } = parsed;
     piece.whole = Fragmented {
         at: tables.now(),
         src_port: key.src_port,
@@ -110,7 +110,8 @@ fn introduce<T: Tables>(tables: &T, arrival: &mut Arrival) {
     tables.set_fragmented(&piece.key, &piece.whole);
 }
 
-/// The first two bytes, which are all of it in IPv4, go through 65,536 values before one comes again.
+/// The first two bytes, which are all of it in IPv4, go through 65,536 values before one comes
+/// again.
 #[inline(always)]
 fn scatter<T: Tables>(tables: &T) -> u32 {
     const ODD: u32 = 0x9e37_79b1;
@@ -118,8 +119,8 @@ fn scatter<T: Tables>(tables: &T) -> u32 {
 }
 
 #[inline(always)]
-fn account<T: Tables>(tables: &T, arrival: &Arrival) {
-    let piece = &arrival.piece;
+fn account<T: Tables>(tables: &T, parsed: &ParsedPacket) {
+    let piece = &parsed.piece;
     let Some(whole) = tables.fragmented(&piece.key) else { return };
     let seen = whole.seen().wrapping_add(piece.length);
     whole.set_seen(seen);
@@ -134,16 +135,16 @@ fn account<T: Tables>(tables: &T, arrival: &Arrival) {
 }
 
 #[inline(always)]
-fn renumber<P: Packet>(packet: &mut P, arrival: &Arrival) -> Result<(), Reason> {
-    let id = arrival.piece.whole.id.to_ne_bytes();
-    match arrival.family {
+fn renumber<P: Packet>(packet: &mut P, parsed: &ParsedPacket) -> Result<(), Reason> {
+    let id = parsed.piece.whole.id.to_ne_bytes();
+    match parsed.family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
             ip.check = Delta::NONE.word(ip.id, [id[0], id[1]]).apply(ip.check);
             ip.id = [id[0], id[1]];
         }
         Family::V6 => {
-            let place = packet.at_far_mut::<[u8; 4]>(arrival.piece.place);
+            let place = packet.at_far_mut::<[u8; 4]>(parsed.piece.place);
             *place.ok_or(Reason::Truncated)? = id;
         }
     }

@@ -14,13 +14,13 @@ use super::{
 use crate::{
     abi::{Address, FlowKey, Hop, Service, mode, path},
     context::{
-        parsed::{Desk, wish},
+        parsed::{Scratch, wish},
         tables::{Part, Tables},
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
-    flow_table::table::{self, Found, Trail},
+    flow_table::table::{self, Found, Placement},
     forward::{
-        nat::{self, Turn},
+        nat::{self, NatRewrite},
         next_hop,
     },
     wire::{
@@ -65,9 +65,9 @@ fn classify(family: Family, kind: u8) -> Class {
 pub(crate) fn receive<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    desk.onward.way = answer(packet, tables, desk)?;
+    scratch.onward.way = answer(packet, tables, scratch)?;
     Ok(())
 }
 
@@ -75,21 +75,21 @@ pub(crate) fn receive<P: Packet, T: Tables>(
 fn answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    desk: &mut Desk,
-) -> Result<Way, Reason> {
-    let key = &desk.arrival.key;
+    scratch: &mut Scratch,
+) -> Result<NextStep, Reason> {
+    let key = &scratch.parsed.key;
     let family = if key.protocol == ICMP { Family::V4 } else { Family::V6 };
     let kind = packet.at::<Icmpv4Hdr>(family.l4()).ok_or(Reason::Truncated)?.type_;
     let class = classify(family, kind);
     if let Class::Error = class {
-        return relay(packet, tables, family, desk);
+        return relay(packet, tables, family, scratch);
     }
     match class {
         Class::Discovery if kind == SOLICITATION && solicited_in_vain(packet, tables) => {
             Err(Reason::NotAnswered)
         }
-        Class::Discovery => Ok(Way::Pass),
-        _ if !tables.owns(&key.dst) => Ok(Way::Pass),
+        Class::Discovery => Ok(NextStep::Pass),
+        _ if !tables.owns(&key.dst) => Ok(NextStep::Pass),
         Class::Echo => echo(packet, family),
         _ => Err(Reason::IcmpUnsupported),
     }
@@ -97,7 +97,7 @@ fn answer<P: Packet, T: Tables>(
 
 /// Turns an echo request into its reply.
 #[inline(always)]
-fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Way, Reason> {
+fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<NextStep, Reason> {
     let eth = packet.at_mut::<EthHdr>(0).ok_or(Reason::Truncated)?;
     (eth.dst_addr, eth.src_addr) = (eth.src_addr, eth.dst_addr);
     let reply = match family {
@@ -122,7 +122,7 @@ fn echo<P: Packet>(packet: &mut P, family: Family) -> Result<Way, Reason> {
     let bare = matches!(family, Family::V4) && a | b | c | d == 0;
     [icmp[2], icmp[3]] = if bare { delta.apply_bare(old) } else { delta.apply(old) };
     icmp[0] = reply;
-    Ok(Way::Reply)
+    Ok(NextStep::Reply)
 }
 
 /// Offset of the quoted IP header.
@@ -169,10 +169,10 @@ fn relay<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     family: Family,
-    desk: &mut Desk,
-) -> Result<Way, Reason> {
-    let Desk { arrival, onward, .. } = desk;
-    let dst = &arrival.key.dst;
+    scratch: &mut Scratch,
+) -> Result<NextStep, Reason> {
+    let Scratch { parsed, onward, .. } = scratch;
+    let dst = &parsed.key.dst;
     // An error is sent to the sender of what it quotes.
     let Some(key) = quote(packet, family).filter(|key| key.dst == *dst) else {
         return unclaimed(tables, dst);
@@ -183,13 +183,13 @@ fn relay<P: Packet, T: Tables>(
         && flow.mode() != mode::NAT
     {
         onward.flow = flow.number();
-        return Ok(Way::Follow);
+        return Ok(NextStep::Follow);
     }
     let Some(turn) = turn(tables, &key, of_client) else {
         let ranged = || admit::ranged(tables, &key, tables.address(dst)?);
         return match tables.vip(&key.vip()).or_else(ranged) {
-            Some(vip) if vip.path == path::PROXY => Ok(Way::Proxy),
-            Some(vip) => place(packet, tables, desk, key, vip.service),
+            Some(vip) if vip.path == path::PROXY => Ok(NextStep::Proxy),
+            Some(vip) => place(packet, tables, scratch, key, vip.service),
             None => unclaimed(tables, dst),
         };
     };
@@ -208,23 +208,23 @@ fn relay<P: Packet, T: Tables>(
 fn place<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
     key: FlowKey,
     service: u32,
-) -> Result<Way, Reason> {
+) -> Result<NextStep, Reason> {
     let Service { mode, .. } = *tables.service(service).ok_or(Reason::Inconsistent)?;
     if mode == mode::NAT {
         return Err(Reason::IcmpUnknownFlow);
     }
-    let Desk { arrival, onward, message, .. } = desk;
-    nat::check_ttl(packet, arrival.family)?;
-    *message = arrival.key;
-    arrival.hash = table::hash(&key, tables.seed());
-    arrival.key = key;
+    let Scratch { parsed, onward, message, .. } = scratch;
+    nat::check_ttl(packet, parsed.family)?;
+    *message = parsed.key;
+    parsed.hash = table::hash(&key, tables.seed());
+    parsed.key = key;
     onward.service = service;
     // What it carries is no datagram of QUIC's.
     onward.wishes = wish::ANY & !wish::QUIC;
-    Ok(Way::Open)
+    Ok(NextStep::Open)
 }
 
 /// The flow whose client's packets have this key.
@@ -236,21 +236,25 @@ fn of_client<T: Tables>(tables: &T, key: &FlowKey, hash: u64) -> Option<Found> {
 
 /// The other end of the flow that packets with this key belong to, and the way there.
 #[inline(always)]
-fn turn<T: Tables>(tables: &T, key: &FlowKey, of_client: Option<Found>) -> Option<(Turn, Hop)> {
+fn turn<T: Tables>(
+    tables: &T,
+    key: &FlowKey,
+    of_client: Option<Found>,
+) -> Option<(NatRewrite, Hop)> {
     let now = tables.now();
     if let Some(Found { flow, .. }) = of_client {
         let reach = tables.reach(flow.backend())?;
         next_hop::of_reach(tables, reach, flow, now).ok()?;
-        return Some((Turn::to_backend(flow), reach.hop()));
+        return Some((NatRewrite::to_backend(flow), reach.hop()));
     }
-    let Found { flow, .. } = table::of_backend(tables, key, Trail::of(key, tables.seed()))?;
+    let Found { flow, .. } = table::of_backend(tables, key, Placement::of(key, tables.seed()))?;
     next_hop::of_flow(tables, flow, now).ok()?;
-    Some((Turn::to_client(flow), flow.way_back()))
+    Some((NatRewrite::to_client(flow), flow.way_back()))
 }
 
 #[inline(always)]
-fn unclaimed<T: Tables>(tables: &T, dst: &Address) -> Result<Way, Reason> {
-    if tables.owns(dst) { Err(Reason::IcmpUnknownFlow) } else { Ok(Way::Pass) }
+fn unclaimed<T: Tables>(tables: &T, dst: &Address) -> Result<NextStep, Reason> {
+    if tables.owns(dst) { Err(Reason::IcmpUnknownFlow) } else { Ok(NextStep::Pass) }
 }
 
 /// Rewrites the quoted packet; the difference that this makes to the ICMP checksum.
@@ -258,7 +262,7 @@ fn unclaimed<T: Tables>(tables: &T, dst: &Address) -> Result<Way, Reason> {
 fn requote<P: Packet>(
     packet: &mut P,
     family: Family,
-    turn: Turn,
+    turn: NatRewrite,
     protocol: u32,
 ) -> Result<Delta, Reason> {
     // The quoted packet goes the other way, but the words that change are the same ones.
@@ -293,7 +297,7 @@ fn requote<P: Packet>(
 /// Sends the error as from our side of the flow, as it does all its packets: the receiver's
 /// reverse path checks then hold. The difference to the ICMPv6 checksum's pseudo header.
 #[inline(always)]
-fn readdress<P: Packet>(packet: &mut P, family: Family, turn: Turn) -> Result<Delta, Reason> {
+fn readdress<P: Packet>(packet: &mut P, family: Family, turn: NatRewrite) -> Result<Delta, Reason> {
     match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;

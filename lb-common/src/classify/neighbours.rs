@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Of ARP for IPv4 (RFC 826) from the protocol's number on: that, the lengths of both addresses, and
-/// that it is a request. The hardware may be called Ethernet or IEEE 802.
+/// Of ARP for IPv4 (RFC 826) from the protocol's number on: that, the lengths of both addresses,
+/// and that it is a request. The hardware may be called Ethernet or IEEE 802.
 const IPV4_REQUEST: u64 = 0x0800_0604_0001;
 /// Offset in it of what comes behind that number of the hardware, and of the address asked for.
 const KIND: usize = L3 + 2;

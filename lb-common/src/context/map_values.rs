@@ -1,5 +1,5 @@
-//! What lies in the maps, used where it lies: other CPUs and the daemon use it at the same time, so that
-//! there is never a Rust reference to it.
+//! What lies in the maps, used where it lies: other CPUs and the daemon use it at the same time, so
+//! that there is never a Rust reference to it.
 
 use core::ptr::NonNull;
 
@@ -300,8 +300,8 @@ impl FlowRef {
     }
 }
 
-/// A packet that comes in fragments, in place. Its fragments may be with several CPUs at once, which
-/// then count too few bytes, and the entry stays until its time is up.
+/// A packet that comes in fragments, in place. Its fragments may be with several CPUs at once,
+/// which then count too few bytes, and the entry stays until its time is up.
 #[derive(Clone, Copy)]
 pub struct FragmentedRef(*mut Fragmented);
 

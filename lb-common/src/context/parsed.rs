@@ -1,6 +1,6 @@
 //! What is known of a packet once it has been parsed.
 
-use super::verdict::{Exit, Reason, Way};
+use super::verdict::{Egress, NextStep, Reason};
 use crate::{
     abi::{FlowKey, FragmentKey, Fragmented, Ring},
     wire::{
@@ -14,17 +14,18 @@ use crate::{
 /// on the stack, which is short.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Desk {
-    pub arrival: Arrival,
-    pub onward: Onward,
+pub struct Scratch {
+    pub parsed: ParsedPacket,
+    pub onward: Forwarding,
     /// When the next ICMP error is due: [`crate::answer`] keeps to a rate. It outlives the packet.
     pub answers: u64,
     /// The same of resets in answer to segments of no known flow.
     pub resets: u64,
-    /// With an ICMP error that is placed by what it quotes, its own key: `arrival` has the quoted
+    /// With an ICMP error that is placed by what it quotes, its own key: `parsed` has the quoted
     /// packet's, turned round.
     pub message: FlowKey,
-    /// The entry that the next half-open flow gets: see [`crate::pending`]. It outlives the packet, too.
+    /// The entry that the next half-open flow gets: see [`crate::pending`]. It outlives the packet,
+    /// too.
     pub turn: u32,
     pub pad: u32,
 }
@@ -32,7 +33,7 @@ pub struct Desk {
 /// A packet as it was read.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Arrival {
+pub struct ParsedPacket {
     pub key: FlowKey,
     /// [`crate::flow_table::hash`] of a segment's key.
     pub hash: u64,
@@ -85,17 +86,17 @@ pub enum Extent {
 /// the kernel's verifier refuses.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub struct Onward {
-    pub(crate) way: Way,
-    /// With `Way::Follow`, the number of the flow that a client's packet turned out to be of. No
-    /// pointer: the kernel's verifier would lose track of it on ways that it only believes in.
+pub struct Forwarding {
+    pub(crate) way: NextStep,
+    /// With `NextStep::Follow`, the number of the flow that a client's packet turned out to be of.
+    /// No pointer: the kernel's verifier would lose track of it on ways that it only believes in.
     pub flow: u32,
-    /// With `Way::Open`, what the flow is to be opened between.
+    /// With `NextStep::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
     /// [`wish`]es: steps that may be left out, since they would do nothing, are not named.
     pub wishes: u32,
-    /// With `Way::Oversize`, bytes of the largest IP packet that would have done.
+    /// With `NextStep::Oversize`, bytes of the largest IP packet that would have done.
     pub carried: u32,
     /// Where the flow was counted in, before it is open.
     pub load: u32,
@@ -117,8 +118,8 @@ pub struct Onward {
     /// Towards the backend, how many addresses of ours there are, and where in SOURCE_POOL.
     pub sources: u32,
     pub pool: u32,
-    /// With `Way::Open`, 1 if there is an established flow already with the packet's addresses and
-    /// ports, which stays until this one is established.
+    /// With `NextStep::Open`, 1 if there is an established flow already with the packet's addresses
+    /// and ports, which stays until this one is established.
     pub contested: u32,
     /// Which of our ends towards the backend had its turn.
     pub place: u32,
@@ -126,7 +127,7 @@ pub struct Onward {
     pub oldest: u32,
     pub age: u64,
     /// Where the packet leaves.
-    pub exit: Exit,
+    pub exit: Egress,
 }
 
 impl Piece {
@@ -159,7 +160,7 @@ impl Piece {
     };
 }
 
-/// What a service asks for that most do not: bits of [`Onward::wishes`].
+/// What a service asks for that most do not: bits of [`Forwarding::wishes`].
 pub(crate) mod wish {
     /// Lists, rates or a challenge.
     pub const GUARD: u32 = 1;
@@ -187,7 +188,7 @@ pub enum Limit {
     Hard,
 }
 
-impl Onward {
+impl Forwarding {
     #[inline(always)]
     pub(crate) const fn wishes(&self, wish: u32) -> bool {
         self.wishes & wish != 0
@@ -197,11 +198,11 @@ impl Onward {
     #[inline(always)]
     pub(crate) fn refuse(&mut self, reason: Reason) {
         self.exit.reason = reason;
-        self.way = Way::Refuse;
+        self.way = NextStep::Refuse;
     }
 }
 
-impl Arrival {
+impl ParsedPacket {
     #[inline(always)]
     #[must_use]
     pub const fn unread(tag: Tag) -> Self {

@@ -30,8 +30,8 @@ reasons! {
     /// An IPv6 extension header that we do not look behind: IPsec, mobility, one out of place, more
     /// than 8 or more than 256 bytes of them; or any before an ICMP message.
     ExtensionHeader = "extension_header",
-    /// A route of the sender's own choice: IPv4 source routing, an IPv6 routing header with segments
-    /// left (RFC 5095, RFC 7126).
+    /// A route of the sender's own choice: IPv4 source routing, an IPv6 routing header with
+    /// segments left (RFC 5095, RFC 7126).
     SourceRoute = "source_route",
     /// A fragment of an ICMP message.
     Fragment = "fragment",
@@ -83,13 +83,13 @@ reasons! {
     RacedFlow = "raced_flow",
     /// Larger than the way to the backend or client carries.
     TooBig = "too_big",
-    /// The same, and larger than the interface takes that it came by: receive offload (GRO, LRO) has
-    /// put it together, and must be off where XDP runs in generic mode.
+    /// The same, and larger than the interface takes that it came by: receive offload (GRO, LRO)
+    /// has put it together, and must be off where XDP runs in generic mode.
     Merged = "merged",
     /// TTL or hop limit was used up on the way.
     TtlExceeded = "ttl_exceeded",
-    /// The host has no route to the backend or client, or its forwarding is off; or a backend of `l2`
-    /// is behind a router.
+    /// The host has no route to the backend or client, or its forwarding is off; or a backend of
+    /// `l2` is behind a router.
     NoRoute = "no_route",
     /// The next hop's link-layer address is not known yet.
     NoNeighbour = "no_neighbour",

@@ -2,7 +2,7 @@
 
 use super::{
     map_values::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
-    parsed::Desk,
+    parsed::Scratch,
     source_tables::Sources,
     verdict::Reason,
 };
@@ -23,8 +23,8 @@ pub trait Tables: Sources {
     fn answers(&self, bucket: u32) -> Option<BucketRef>;
     /// An entry by its number within the part.
     fn flow(&self, part: Part, number: u32) -> Option<FlowRef>;
-    /// An entry, by [`Flow::number`](crate::abi::Flow::number), that is no flow of the packet's: it is
-    /// only looked at.
+    /// An entry, by [`Flow::number`](crate::abi::Flow::number), that is no flow of the packet's: it
+    /// is only looked at.
     fn tenant(&self, number: u32) -> Option<FlowRef>;
     /// Gives such an entry back, whose flow was taken out.
     fn evict(&self, tenant: FlowRef);
@@ -42,15 +42,15 @@ pub trait Tables: Sources {
 
     /// The same value, by way of memory that the kernel's verifier does not follow: it would
     /// otherwise try every value that a search may have found with every other.
-    fn launder(&self, value: u32) -> u32;
+    fn barrier(&self, value: u32) -> u32;
 
     /// Lends the place where slow paths work. Never `None`, but the verifier wants to hear it.
-    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R>;
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R>;
 
-    /// Takes a step, so often at most, with its number from 0, until it answers `false`. What steps leave
-    /// for each other, and for the caller, stands on the desk. The kernel's verifier checks the step
-    /// once, and not the loop.
-    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk)
+    /// Takes a step, so often at most, with its number from 0, until it answers `false`. What steps
+    /// leave for each other, and for the caller, stands on the scratch. The kernel's verifier
+    /// checks the step once, and not the loop.
+    fn repeat<S: Step<Self>>(&self, times: u32, scratch: &mut Scratch)
     where
         Self: Sized;
 
@@ -83,8 +83,8 @@ pub trait Tables: Sources {
 
     /// An address that packets to backends may carry, of SOURCE_POOL.
     fn source(&self, index: u32) -> Option<&Address>;
-    /// Whose turn it is among our ends, addresses and ports, towards a load slot's server. `by` of them
-    /// have had theirs then. Wraps.
+    /// Whose turn it is among our ends, addresses and ports, towards a load slot's server. `by` of
+    /// them have had theirs then. Wraps.
     fn next_port(&self, load: u32, by: u32) -> u32;
     /// The source port at a place, which goes on from the last one to the first.
     fn source_port(&self, place: u32) -> [u8; 2];
@@ -114,8 +114,8 @@ pub trait Tables: Sources {
     fn ingress(&self) -> u32;
     /// Whether that interface takes IP packets of so many bytes. Receive offload makes longer ones.
     fn ingress_takes(&self, length: u32) -> bool;
-    /// Where the host's routing sends a packet of that `protocol`; with [`NEIGHBOUR`] only if there is
-    /// no router in between. `hop` is left alone where it knows no way.
+    /// Where the host's routing sends a packet of that `protocol`; with [`NEIGHBOUR`] only if there
+    /// is no router in between. `hop` is left alone where it knows no way.
     fn route(
         &self,
         src: &Address,
@@ -127,7 +127,7 @@ pub trait Tables: Sources {
 
 /// What [`Tables::repeat`] does again and again.
 pub trait Step<T> {
-    fn take(tables: &T, desk: &mut Desk, number: u32) -> bool;
+    fn take(tables: &T, scratch: &mut Scratch, number: u32) -> bool;
 }
 
 /// Beside the protocol of [`Tables::route`]: the destination is to be on a link of ours.

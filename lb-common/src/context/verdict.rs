@@ -17,7 +17,8 @@ pub enum Verdict {
         ifindex: u32,
         vlan: u16,
     },
-    /// An answer made from the frame itself (ICMP echo); leaves through the interface it came in by.
+    /// An answer made from the frame itself (ICMP echo); leaves through the interface it came in
+    /// by.
     Reply,
     /// Not let through, and the sender told so by an answer made from the frame itself (a RST, an
     /// ICMP error, a challenge); leaves through the interface it came in by.
@@ -25,25 +26,25 @@ pub enum Verdict {
     Drop(Reason),
 }
 
-/// As [`Verdict`] while it is being found, with the way out beside it in an [`Exit`]: the payload of
-/// a variant that has none would be whatever a register holds, and the kernel's verifier refuses
+/// As [`Verdict`] while it is being found, with the way out beside it in an [`Egress`]: the payload
+/// of a variant that has none would be whatever a register holds, and the kernel's verifier refuses
 /// arithmetic on what may be a pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 // As wide as Reason: no bit of a `Result` of both is ever unset.
 #[repr(u32)]
-pub(crate) enum Way {
+pub(crate) enum NextStep {
     Pass,
     Proxy,
     Steer,
     Reply,
-    /// With the reason in [`Exit`].
+    /// With the reason in [`Egress`].
     Answer,
     /// Not seen yet. From here on, nothing is decided.
     #[default]
     Other,
     /// A new flow's first packet.
     Open,
-    /// Taken by nobody; the reason is in [`Exit`].
+    /// Taken by nobody; the reason is in [`Egress`].
     Refuse,
     /// A segment in the middle of a TCP flow that nobody knows.
     Unknown,
@@ -57,17 +58,17 @@ pub(crate) enum Way {
     Oversize,
 }
 
-impl Way {
+impl NextStep {
     #[inline(always)]
     pub(crate) const fn is_decided(self) -> bool {
         (self as u32) < (Self::Other as u32)
     }
 }
 
-/// What goes with a [`Way`].
+/// What goes with a [`NextStep`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
-pub struct Exit {
+pub struct Egress {
     /// Where a steered frame leaves.
     pub ifindex: u32,
     /// [`Hop::vlan`] and [`Hop::inner_vlan`].
@@ -77,19 +78,19 @@ pub struct Exit {
     pub reason: Reason,
 }
 
-impl Default for Exit {
+impl Default for Egress {
     #[inline(always)]
     fn default() -> Self {
         Self { ifindex: 0, vlan: 0, inner_vlan: 0, reason: Reason::Inconsistent }
     }
 }
 
-impl Exit {
+impl Egress {
     #[inline(always)]
-    pub(crate) fn through(&mut self, hop: Hop) -> Way {
+    pub(crate) fn through(&mut self, hop: Hop) -> NextStep {
         self.ifindex = hop.ifindex;
         self.vlan = hop.vlan;
         self.inner_vlan = hop.inner_vlan;
-        Way::Steer
+        NextStep::Steer
     }
 }

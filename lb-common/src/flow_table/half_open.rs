@@ -2,8 +2,8 @@
 //!
 //! Any entry would do, since the slot says which it is. So they are taken in turn: a new flow is
 //! written where the last one's entry ended, in memory that the CPU has already fetched. Flows that
-//! wait for their client are passed over while others nearby are free; in a flood, where none is, the
-//! oldest give way first. CPUs take [`STRETCH`] entries at a time.
+//! wait for their client are passed over while others nearby are free; in a flood, where none is,
+//! the oldest give way first. CPUs take [`STRETCH`] entries at a time.
 
 use super::table::{self, Claim, bucket, evict, slot_of, stands, stands_for, way_where};
 use crate::{
@@ -17,14 +17,15 @@ use crate::{
 
 /// Entries that a CPU takes its turns in before it asks for others: a power of two.
 pub const STRETCH: u32 = 64;
-/// Entries among which a free one is looked for; and if there is none, those tried before giving up:
-/// they may just be written, or be of established flows that found no room among their like.
+/// Entries among which a free one is looked for; and if there is none, those tried before giving
+/// up: they may just be written, or be of established flows that found no room among their like.
 const TRIES: u64 = 8;
 /// In an entry's first word, the lowest bit of its sequence.
 const ODD: u64 = if cfg!(target_endian = "little") { 1 } else { 1 << 32 };
 
-/// Makes room for a half-open flow: the entry whose turn it is, and a free slot or that of the oldest
-/// flow of its bucket. Those that are established, and found no room among their like, give way last.
+/// Makes room for a half-open flow: the entry whose turn it is, and a free slot or that of the
+/// oldest flow of its bucket. Those that are established, and found no room among their like, give
+/// way last.
 #[inline(always)]
 pub(crate) fn claim<T: Tables>(tables: &T, turn: &mut u32, hash: u64) -> Result<Claim, Reason> {
     let place = take(tables, turn).ok_or(Reason::RacedFlow)?;
@@ -37,7 +38,7 @@ pub(crate) fn claim<T: Tables>(tables: &T, turn: &mut u32, hash: u64) -> Result<
     }
     let claimed = table::claim(tables, Part::Pending, bucket, way, hash, place as u64);
     if claimed.is_err() {
-        give_back(tables, place);
+        release(tables, place);
     }
     claimed
 }
@@ -62,8 +63,8 @@ const fn likely(hash: u64) -> u32 {
     (hash >> 40) as u32 & (WAYS - 1)
 }
 
-/// Has everything fetched at once that a new flow of a client will need. The buckets lie anywhere and
-/// most likely in no cache: one after the other they cost more than all the rest.
+/// Has everything fetched at once that a new flow of a client will need. The buckets lie anywhere
+/// and most likely in no cache: one after the other they cost more than all the rest.
 #[inline(always)]
 pub(crate) fn fetch<T: Tables>(tables: &T, hash: u64, turn: u32) {
     if let Some(flow) = tables.flow(Part::Pending, turn & mask(tables)) {
@@ -97,8 +98,8 @@ fn mask<T: Tables>(tables: &T) -> u32 {
     tables.slot_mask(Part::Pending) * WAYS + WAYS - 1
 }
 
-/// The next entry that is nobody's, or else the next one, from which whoever had it is gone. `turn`:
-/// this CPU's own, kept between packets.
+/// The next entry that is nobody's, or else the next one, from which whoever had it is gone.
+/// `turn`: this CPU's own, kept between packets.
 #[inline(never)]
 fn take<T: Tables>(tables: &T, turn: &mut u32) -> Option<u32> {
     if turn.is_multiple_of(STRETCH) {
@@ -133,8 +134,8 @@ fn take<T: Tables>(tables: &T, turn: &mut u32) -> Option<u32> {
     None
 }
 
-/// Makes an entry ours that is still as when it was found free: where there are few, two CPUs may be at
-/// one. Its sequence is odd until it is opened or released.
+/// Makes an entry ours that is still as when it was found free: where there are few, two CPUs may
+/// be at one. Its sequence is odd until it is opened or released.
 #[inline(always)]
 fn seize<T: Tables>(tables: &T, flow: FlowRef, head: u64) -> bool {
     head & ODD == 0 && tables.exchange(flow.head(), head, head | ODD)
@@ -142,14 +143,14 @@ fn seize<T: Tables>(tables: &T, flow: FlowRef, head: u64) -> bool {
 
 /// Gives an entry back that was taken for nothing.
 #[inline(always)]
-fn give_back<T: Tables>(tables: &T, place: u32) {
+fn release<T: Tables>(tables: &T, place: u32) {
     if let Some(flow) = tables.flow(Part::Pending, place) {
         flow.release();
     }
 }
 
-/// Takes an entry from its flow. `false`: it is being written, or it is an established flow's, unless
-/// `any` may go.
+/// Takes an entry from its flow. `false`: it is being written, or it is an established flow's,
+/// unless `any` may go.
 #[inline(never)]
 fn put_out<T: Tables>(tables: &T, flow: FlowRef, place: u32, any: bool) -> bool {
     let Some(word) = slot_of(tables, flow) else { return false };

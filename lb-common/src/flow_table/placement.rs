@@ -12,7 +12,7 @@ pub fn hash(key: &FlowKey, seed: [u64; 2]) -> u64 {
     hash_between(between(key, seed), key, seed)
 }
 
-/// Both addresses of a key, mixed: what [`hash`] and [`Trail::of`] have in common.
+/// Both addresses of a key, mixed: what [`hash`] and [`Placement::of`] have in common.
 #[inline(always)]
 #[must_use]
 pub fn between(key: &FlowKey, [seed, other]: [u64; 2]) -> u64 {
@@ -42,7 +42,7 @@ pub fn hash_between(between: u64, key: &FlowKey, [seed, _]: [u64; 2]) -> u64 {
 /// flows get their ports in turn: those opened one after the other share cache lines. Where a
 /// backend's ports begin is as good as random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trail {
+pub struct Placement {
     place: u32,
     way: u32,
     hash: u64,
@@ -52,7 +52,7 @@ pub struct Trail {
 /// may have all their ports where they happen to overlap.
 pub const NEIGHBOURS: u32 = WAYS / 2;
 
-impl Trail {
+impl Placement {
     #[inline(always)]
     #[must_use]
     pub fn of(key: &FlowKey, seed: [u64; 2]) -> Self {

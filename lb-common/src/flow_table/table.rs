@@ -10,7 +10,7 @@
 //! lock: they compare [`Flow::sequence`](crate::abi::Flow::sequence) before and after
 //! (a seqlock, as in the kernel's include/linux/seqlock.h).
 
-pub use super::placement::{NEIGHBOURS, Trail, between, hash, hash_between};
+pub use super::placement::{NEIGHBOURS, Placement, between, hash, hash_between};
 use crate::{
     abi::{Answer, FlowKey, PENDING, Slot, WAYS, counter, flow_state},
     context::{
@@ -78,7 +78,7 @@ fn search<T: Tables>(
     }
     let number = match part {
         Part::Established => bucket.number(way),
-        Part::Pending => Slot(bucket.word(tables.launder(way)).load()).place(),
+        Part::Pending => Slot(bucket.word(tables.barrier(way)).load()).place(),
     };
     let found = Found::read(tables.flow(part, number)?);
     if found.flow.is_from_client(key) { Some(found) } else { None }
@@ -86,7 +86,7 @@ fn search<T: Tables>(
 
 /// The flow that a backend's packet belongs to.
 #[inline(always)]
-pub fn of_backend<T: Tables>(tables: &T, key: &FlowKey, trail: Trail) -> Option<Found> {
+pub fn of_backend<T: Tables>(tables: &T, key: &FlowKey, trail: Placement) -> Option<Found> {
     let bucket = tables.answers(trail.bucket(tables.answer_mask()))?;
     let mut answer = 0;
     for way in 0..WAYS {
@@ -118,8 +118,8 @@ pub fn slot_of<T: Tables>(tables: &T, flow: FlowRef) -> Option<WordRef> {
     Some(tables.slots(part(flow.number()), slot / WAYS)?.word(slot))
 }
 
-/// Whether a slot stands for the flow whose [`slot_of`] it is. That of a half-open one may stand for
-/// another by now, which has an entry of its own.
+/// Whether a slot stands for the flow whose [`slot_of`] it is. That of a half-open one may stand
+/// for another by now, which has an entry of its own.
 #[inline(always)]
 pub fn stands_for(slot: Slot, flow: FlowRef) -> bool {
     let number = flow.number();
@@ -218,7 +218,7 @@ pub(crate) fn claim<T: Tables>(
     hash: u64,
     mark: u64,
 ) -> Result<Claim, Reason> {
-    let word = bucket.word(tables.launder(way));
+    let word = bucket.word(tables.barrier(way));
     let before = Slot(word.load());
     // Another CPU is writing there: most likely the same flow.
     if before.has(flow_state::CLAIMED) {
@@ -286,7 +286,7 @@ impl Claim {
 
 /// Enters where a flow's answers lead. `false`: no room for that.
 #[inline(always)]
-pub fn enter_answer<T: Tables>(tables: &T, trail: Trail, number: u32) -> bool {
+pub fn enter_answer<T: Tables>(tables: &T, trail: Placement, number: u32) -> bool {
     let Some(bucket) = tables.answers(trail.bucket(tables.answer_mask())) else { return false };
     if stands(bucket, |word| trail.differs(word)) {
         return false;
@@ -299,7 +299,7 @@ pub fn enter_answer<T: Tables>(tables: &T, trail: Trail, number: u32) -> bool {
     if way >= WAYS {
         return false;
     }
-    let (word, new) = (bucket.word(tables.launder(way)), trail.answer(number).0);
+    let (word, new) = (bucket.word(tables.barrier(way)), trail.answer(number).0);
     if !tables.exchange(word, 0, new) {
         return false;
     }
@@ -320,12 +320,12 @@ pub(crate) fn free_answer(bucket: BucketRef) -> u32 {
 
 /// Makes an answer lead elsewhere, or nowhere.
 #[inline(always)]
-pub fn turn_answer<T: Tables>(tables: &T, trail: Trail, number: u32, to: Answer) {
+pub fn turn_answer<T: Tables>(tables: &T, trail: Placement, number: u32, to: Answer) {
     let Some(bucket) = tables.answers(trail.bucket(tables.answer_mask())) else { return };
     let old = trail.answer(number);
     let way = way_where(bucket, |word| (word ^ old.0) >> 1 | (word ^ old.0) & 1);
     if way < WAYS {
-        tables.exchange(bucket.word(tables.launder(way)), old.0, to.0);
+        tables.exchange(bucket.word(tables.barrier(way)), old.0, to.0);
     }
 }
 
@@ -344,12 +344,12 @@ pub fn remove<T: Tables>(tables: &T, flow: FlowRef) -> bool {
     true
 }
 
-/// What goes with a slot that was taken from its flow: the way of its answers, its count, and last of
-/// all the entry.
+/// What goes with a slot that was taken from its flow: the way of its answers, its count, and last
+/// of all the entry.
 #[inline(never)]
 fn forget<T: Tables>(tables: &T, flow: FlowRef, slot: Slot) {
     if flow.mode() == crate::abi::mode::NAT {
-        let trail = Trail::of(&flow.answer(), tables.seed());
+        let trail = Placement::of(&flow.answer(), tables.seed());
         turn_answer(tables, trail, flow.number(), Answer::FREE);
     }
     if slot.has(flow_state::COUNTED) {

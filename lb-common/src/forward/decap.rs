@@ -1,5 +1,5 @@
-//! The backend's half of `ipip` and `gue`: what went round a packet is taken off it again, so that a
-//! backend needs no tunnel device, just the announced address.
+//! The backend's half of `ipip` and `gue`: what went round a packet is taken off it again, so that
+//! a backend needs no tunnel device, just the announced address.
 
 use network_types::{
     eth::EthHdr,
@@ -37,7 +37,7 @@ const IPV6: u8 = 41;
 const CE: u8 = 3;
 
 /// What the host says.
-pub trait Gate {
+pub trait LocalHost {
     /// Whether an address is this host's.
     fn is_local(&self, address: &Address) -> bool;
     /// Whether tunnelled packets from there are welcome.
@@ -93,7 +93,7 @@ struct Outer {
 
 /// Takes an outer header off, or two, if this frame has any that end here.
 #[inline(always)]
-pub fn strip<P: Packet, G: Gate>(packet: &mut P, gate: &G) -> Outcome {
+pub fn strip<P: Packet, G: LocalHost>(packet: &mut P, gate: &G) -> Outcome {
     const V4: usize = Family::V4.l4();
     const V6: usize = Family::V6.l4();
     const V4_UDP: usize = V4 + UdpHdr::LEN;
@@ -158,7 +158,7 @@ fn outer_v6<P: Packet>(packet: &P) -> Option<Outer> {
 /// Whether a datagram is one of variant 1: an IP packet stands where variant 0 has its header, and
 /// its version cannot be mistaken for that (draft-ietf-intarea-gue-09, 4).
 #[inline(always)]
-fn is_gue<P: Packet, G: Gate>(packet: &P, gate: &G, udp: usize, outer: Outer) -> bool {
+fn is_gue<P: Packet, G: LocalHost>(packet: &P, gate: &G, udp: usize, outer: Outer) -> bool {
     let Some(header) = packet.at::<UdpHdr>(udp) else { return false };
     let length = u16::from_be_bytes(header.len) as usize;
     header.dst == gate.gue_port() && length == outer.length && length >= UdpHdr::LEN
@@ -166,7 +166,7 @@ fn is_gue<P: Packet, G: Gate>(packet: &P, gate: &G, udp: usize, outer: Outer) ->
 
 /// Takes all in front of the inner packet at `START` off.
 #[inline(always)]
-fn open<P: Packet, G: Gate, const START: usize>(
+fn open<P: Packet, G: LocalHost, const START: usize>(
     packet: &mut P,
     gate: &G,
     outer: Outer,

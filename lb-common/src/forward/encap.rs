@@ -10,7 +10,7 @@ use network_types::{
 
 use crate::{
     abi::{GUE_PORT, mode},
-    context::{map_values::FlowRef, parsed::Desk, tables::Tables, verdict::Reason},
+    context::{map_values::FlowRef, parsed::Scratch, tables::Tables, verdict::Reason},
     flow_table::table,
     wire::{
         checksum::Delta,
@@ -30,16 +30,16 @@ const ETHERTYPE: usize = 12;
 const IPV4: u8 = 4;
 const IPV6: u8 = 41;
 
-/// Works out what all packets of a new flow have in common. The outer headers carry some bits of the
-/// flow's hash, the lower ones: the upper ones chose the backend.
+/// Works out what all packets of a new flow have in common. The outer headers carry some bits of
+/// the flow's hash, the lower ones: the upper ones chose the backend.
 #[inline(never)]
-pub(crate) fn prepare<T: Tables>(tables: &T, desk: &Desk) -> Result<(), Reason> {
-    let flow = table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+pub(crate) fn prepare<T: Tables>(tables: &T, scratch: &Scratch) -> Result<(), Reason> {
+    let flow = table::entry(tables, scratch.onward.flow).ok_or(Reason::Inconsistent)?;
     if flow.mode() != mode::IPIP && flow.mode() != mode::GUE {
         return Ok(());
     }
     let backend = tables.backend(flow.backend()).ok_or(Reason::Inconsistent)?;
-    let hash = desk.arrival.key.hash();
+    let hash = scratch.parsed.key.hash();
     let mask = (1_u64 << (backend.spread & 63)).wrapping_sub(1) as u32;
     let source = backend.source.with_last(hash, mask);
     flow.set_source(source);

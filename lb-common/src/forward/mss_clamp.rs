@@ -5,7 +5,7 @@
 //! through us, only the client's SYN does, so only what the backend sends gets smaller.
 
 use crate::{
-    context::{parsed::Desk, tables::Tables},
+    context::{parsed::Scratch, tables::Tables},
     flow_table::table,
     wire::{checksum::Delta, packet::Packet, parse::tcp_flags},
 };
@@ -26,20 +26,20 @@ const TRIES: u64 = 16;
 /// Does nothing but for a SYN of a service with such a limit. A client's packet says how much the
 /// client takes, a backend's how much the backend does.
 #[inline(never)]
-pub(crate) fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &Desk) {
+pub(crate) fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, scratch: &Scratch) {
     packet.anchor();
-    let arrival = &desk.arrival;
-    if arrival.flags & tcp_flags::SYN == 0 {
+    let parsed = &scratch.parsed;
+    if parsed.flags & tcp_flags::SYN == 0 {
         return;
     }
-    let Some(flow) = table::entry(tables, desk.onward.flow) else { return };
+    let Some(flow) = table::entry(tables, scratch.onward.flow) else { return };
     let limit = tables.service(flow.service()).map_or(0, |service| service.mss);
     if limit == 0 {
         return;
     }
-    let l4 = arrival.family.l4();
+    let l4 = parsed.family.l4();
     // Behind options or extension headers it stays as it is.
-    if arrival.l4 as usize != l4 {
+    if parsed.l4 as usize != l4 {
         return;
     }
     let Some(place) = find(packet, tables, l4) else { return };
@@ -50,7 +50,8 @@ pub(crate) fn clamp<P: Packet, T: Tables>(packet: &mut P, tables: &T, desk: &Des
         return;
     }
     *value = new;
-    // A value at an odd place lies across two words of the sum: its bytes count the other way round.
+    // A value at an odd place lies across two words of the sum: its bytes count the other way
+    // round.
     let delta = if place & 1 == 0 {
         Delta::NONE.word(old, new)
     } else {
@@ -68,8 +69,9 @@ fn find<P: Packet, T: Tables>(packet: &P, tables: &T, l4: usize) -> Option<usize
     let end = (offset >> 4) as usize * 4;
     let mut at = OPTIONS;
     for _ in 0..TRIES {
-        // Within a header, as the kernel's verifier sees it; nothing else to it about how it got there.
-        at = tables.launder(at as u32) as usize & 0x3f;
+        // Within a header, as the kernel's verifier sees it; nothing else to it about how it got
+        // there.
+        at = tables.barrier(at as u32) as usize & 0x3f;
         if at + 4 > end {
             return None;
         }

@@ -24,7 +24,7 @@ pub fn check_ttl<P: Packet>(packet: &P, family: Family) -> Result<(), Reason> {
 
 /// What a packet's addresses and ports become, and what that does to its checksums.
 #[derive(Clone, Copy)]
-pub struct Turn {
+pub struct NatRewrite {
     pub src: Address,
     pub dst: Address,
     pub src_port: [u8; 2],
@@ -33,7 +33,7 @@ pub struct Turn {
     pub l4: Delta,
 }
 
-impl Turn {
+impl NatRewrite {
     #[inline(always)]
     #[must_use]
     pub fn to_backend(flow: FlowRef) -> Self {
@@ -67,7 +67,7 @@ pub fn nat<P: Packet>(
     packet: &mut P,
     protocol: u32,
     headers: Headers,
-    turn: Turn,
+    turn: NatRewrite,
 ) -> Result<(), Reason> {
     network(packet, headers.family, turn)?;
     // Only the first fragment has ports and a checksum.
@@ -76,7 +76,7 @@ pub fn nat<P: Packet>(
 
 /// Addresses and TTL.
 #[inline(always)]
-pub fn network<P: Packet>(packet: &mut P, family: Family, turn: Turn) -> Result<(), Reason> {
+pub fn network<P: Packet>(packet: &mut P, family: Family, turn: NatRewrite) -> Result<(), Reason> {
     match family {
         Family::V4 => {
             let ip = packet.at_mut::<Ipv4Hdr>(L3).ok_or(Reason::Truncated)?;
@@ -96,7 +96,12 @@ pub fn network<P: Packet>(packet: &mut P, family: Family, turn: Turn) -> Result<
 }
 
 #[inline(always)]
-fn transport<P: Packet>(packet: &mut P, protocol: u32, l4: u32, turn: Turn) -> Result<(), Reason> {
+fn transport<P: Packet>(
+    packet: &mut P,
+    protocol: u32,
+    l4: u32,
+    turn: NatRewrite,
+) -> Result<(), Reason> {
     // One view over ports and checksum: TCP's stands at 16, UDP's at 6.
     if protocol == TCP {
         let tcp = packet.at_far_mut::<[u8; 20]>(l4).ok_or(Reason::Truncated)?;

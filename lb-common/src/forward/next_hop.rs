@@ -41,8 +41,8 @@ pub fn of_backend<T: Tables>(tables: &T, id: u32, wanted: u32, now: u64) -> Resu
     if now.wrapping_sub(reach.at()) < FRESH { Ok(()) } else { renew(tables, reach, id, wanted) }
 }
 
-/// What routing is asked for. A router would send a packet of `l2`, which is for an address of ours,
-/// back to us, again and again until its time to live is over.
+/// What routing is asked for. A router would send a packet of `l2`, which is for an address of
+/// ours, back to us, again and again until its time to live is over.
 #[inline(always)]
 pub const fn asked(protocol: u32, mode: u32) -> u32 {
     if mode == mode::L2 { protocol | NEIGHBOUR } else { protocol }

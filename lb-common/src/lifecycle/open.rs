@@ -4,25 +4,26 @@ use crate::{
     abi::{Address, Backend, CachedHop, FlowKey, Hop, Slot, counter, flow_state, mode},
     context::{
         map_values::{FlowRef, WordRef},
-        parsed::{Arrival, Desk, Onward},
+        parsed::{Forwarding, ParsedPacket, Scratch},
         tables::{Part, Step, Tables},
         verdict::Reason,
     },
     flow_table::{
         half_open,
-        table::{self, Claim, Trail},
+        table::{self, Claim, Placement},
     },
     forward::next_hop,
     wire::{checksum::Delta, packet::Packet, parse},
 };
 
-/// Ends tried for one that is free, beside the one whose turn it is: enough while a few in a hundred are.
+/// Ends tried for one that is free, beside the one whose turn it is: enough while a few in a
+/// hundred are.
 const TRIES: u32 = 31;
-/// [`Onward::oldest`] of a flow that has no end of ours yet.
+/// [`Forwarding::oldest`] of a flow that has no end of ours yet.
 pub(crate) const NONE: u32 = u32::MAX;
-/// From one try to the next. Where the buckets of neighbouring ports are full, those of other servers
-/// lie there as well, and for a while: far off it is another matter. A prime larger than any range,
-/// so that each try has a port of its own while there are so many.
+/// From one try to the next. Where the buckets of neighbouring ports are full, those of other
+/// servers lie there as well, and for a while: far off it is another matter. A prime larger than
+/// any range, so that each try has a port of its own while there are so many.
 const STRIDE: u32 = 1_000_003;
 
 /// First step: a place among the half-open flows, and all that is known of both ends.
@@ -30,25 +31,25 @@ const STRIDE: u32 = 1_000_003;
 pub(crate) fn begin<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     packet.anchor();
-    let Desk { arrival, onward, turn, .. } = desk;
-    let Onward { service, backend: id, .. } = *onward;
+    let Scratch { parsed, onward, turn, .. } = scratch;
+    let Forwarding { service, backend: id, .. } = *onward;
     let now = tables.now();
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
     let (mode, named) = {
         let service = tables.service(service).ok_or(Reason::Inconsistent)?;
         (service.mode, service.server_id_length != 0)
     };
-    next_hop::of_backend(tables, id, next_hop::asked(arrival.key.protocol, mode), now)?;
+    next_hop::of_backend(tables, id, next_hop::asked(parsed.key.protocol, mode), now)?;
     let from = came_from(packet)?;
-    let flow = half_open::claim(tables, turn, arrival.hash)?.flow;
-    introduce(flow, &arrival.key, backend);
-    flow.set_sent(sequence(packet, arrival)?);
+    let flow = half_open::claim(tables, turn, parsed.hash)?.flow;
+    introduce(flow, &parsed.key, backend);
+    flow.set_sent(sequence(packet, parsed)?);
     flow.set_replied([0; 4]);
     // Known, but to be asked for again at once.
-    let hop = Hop::back(from.0, from.1, tables.ingress(), arrival.tag.ids());
+    let hop = Hop::back(from.0, from.1, tables.ingress(), parsed.tag.ids());
     flow.set_hop(CachedHop { hop, at: 1 });
     flow.set_mode(mode);
     flow.set_watched(u32::from(named) | onward.contested);
@@ -66,8 +67,8 @@ pub(crate) fn begin<P: Packet, T: Tables>(
 /// Second step, where answers come through us: a source port towards the backend that no flow has.
 /// The index of answers itself rules out that two flows get one.
 #[inline(never)]
-pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let onward = &mut desk.onward;
+pub(crate) fn reserve<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let onward = &mut scratch.onward;
     let flow = table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     if flow.mode() != mode::NAT {
         return Ok(());
@@ -78,8 +79,8 @@ pub(crate) fn reserve<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reas
         onward.oldest = 0;
         return Ok(());
     }
-    tables.repeat::<Elsewhere>(TRIES, desk);
-    if desk.onward.oldest == NONE { Err(Reason::PortsExhausted) } else { Ok(()) }
+    tables.repeat::<Elsewhere>(TRIES, scratch);
+    if scratch.onward.oldest == NONE { Err(Reason::PortsExhausted) } else { Ok(()) }
 }
 
 /// Far from the end whose turn it was.
@@ -87,8 +88,8 @@ struct Elsewhere;
 
 impl<T: Tables> Step<T> for Elsewhere {
     #[inline(always)]
-    fn take(tables: &T, desk: &mut Desk, number: u32) -> bool {
-        let onward = &mut desk.onward;
+    fn take(tables: &T, scratch: &mut Scratch, number: u32) -> bool {
+        let onward = &mut scratch.onward;
         let Some(flow) = table::entry(tables, onward.flow) else { return false };
         if is_free(tables, flow, onward, (number + 1).wrapping_mul(STRIDE)) {
             onward.oldest = 0;
@@ -97,9 +98,10 @@ impl<T: Tables> Step<T> for Elsewhere {
     }
 }
 
-/// Makes the flow's end the one that is so far behind the one whose turn it was, if nobody has that.
+/// Makes the flow's end the one that is so far behind the one whose turn it was, if nobody has
+/// that.
 #[inline(always)]
-fn is_free<T: Tables>(tables: &T, flow: FlowRef, onward: &Onward, behind: u32) -> bool {
+fn is_free<T: Tables>(tables: &T, flow: FlowRef, onward: &Forwarding, behind: u32) -> bool {
     let trail = lay(tables, flow, onward, onward.place.wrapping_add(behind));
     let entered = table::enter_answer(tables, trail, flow.number());
     if entered {
@@ -111,7 +113,12 @@ fn is_free<T: Tables>(tables: &T, flow: FlowRef, onward: &Onward, behind: u32) -
 /// Writes the end of ours down that is at this place among all there are towards the backend: flows
 /// that follow each other have different addresses, where there are several.
 #[inline(always)]
-pub(crate) fn lay<T: Tables>(tables: &T, flow: FlowRef, onward: &Onward, place: u32) -> Trail {
+pub(crate) fn lay<T: Tables>(
+    tables: &T,
+    flow: FlowRef,
+    onward: &Forwarding,
+    place: u32,
+) -> Placement {
     let mut place = place;
     if onward.sources > 1 {
         // Neither is 0, but a division must not be able to panic.
@@ -122,7 +129,7 @@ pub(crate) fn lay<T: Tables>(tables: &T, flow: FlowRef, onward: &Onward, place: 
         }
     }
     flow.set_source_port(tables.source_port(place));
-    Trail::of(&flow.answer(), tables.seed())
+    Placement::of(&flow.answer(), tables.seed())
 }
 
 /// What the rewrite does to checksums.
@@ -135,16 +142,16 @@ pub(crate) fn note_deltas(flow: FlowRef) {
     flow.set_l4_delta(delta.word(flow.client_port(), flow.source_port()).bits());
 }
 
-/// Has the flow go to the backend on the desk in place of the one that it was begun for.
+/// Has the flow go to the backend on the scratch in place of the one that it was begun for.
 #[inline(never)]
-pub(crate) fn redirect<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let Desk { arrival, onward, .. } = desk;
+pub(crate) fn redirect<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let Scratch { parsed, onward, .. } = scratch;
     let flow = table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
     let id = onward.backend;
     let backend = tables.backend(id).ok_or(Reason::Inconsistent)?;
-    let wanted = next_hop::asked(arrival.key.protocol, flow.mode());
+    let wanted = next_hop::asked(parsed.key.protocol, flow.mode());
     next_hop::of_backend(tables, id, wanted, tables.now())?;
-    face(flow, &arrival.key, backend);
+    face(flow, &parsed.key, backend);
     flow.set_backend(id);
     (onward.pool, onward.sources) = (backend.pool, backend.sources);
     Ok(())
@@ -152,8 +159,8 @@ pub(crate) fn redirect<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Rea
 
 /// Gives the entry back of a flow that was begun and cannot be opened.
 #[inline(never)]
-pub(crate) fn abandon<T: Tables>(tables: &T, desk: &Desk) {
-    let flow = table::entry(tables, desk.onward.flow);
+pub(crate) fn abandon<T: Tables>(tables: &T, scratch: &Scratch) {
+    let flow = table::entry(tables, scratch.onward.flow);
     if let Some(Ok(claim)) = flow.map(|flow| Claim::of(tables, flow)) {
         claim.abandon(tables);
     }
@@ -161,8 +168,8 @@ pub(crate) fn abandon<T: Tables>(tables: &T, desk: &Desk) {
 
 /// Last step: the flow, which was counted when its backend was picked, is found.
 #[inline(never)]
-pub(crate) fn finish<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let flow = table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
+pub(crate) fn finish<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let flow = table::entry(tables, scratch.onward.flow).ok_or(Reason::Inconsistent)?;
     tables.opened(flow.backend());
     Claim::of(tables, flow)?.open(tables, flow_state::COUNTED);
     Ok(())
@@ -177,11 +184,11 @@ fn came_from<P: Packet>(packet: &P) -> Result<([u8; 8], [u8; 4]), Reason> {
     Ok((long, short))
 }
 
-/// The sequence number that a TCP flow begins with here; 0 of all else, an ICMP error about TCP among
-/// it.
+/// The sequence number that a TCP flow begins with here; 0 of all else, an ICMP error about TCP
+/// among it.
 #[inline(always)]
-fn sequence<P: Packet>(packet: &P, arrival: &Arrival) -> Result<[u8; 4], Reason> {
-    if arrival.flags == 0 { Ok([0; 4]) } else { parse::sequence(packet, arrival.l4) }
+fn sequence<P: Packet>(packet: &P, parsed: &ParsedPacket) -> Result<[u8; 4], Reason> {
+    if parsed.flags == 0 { Ok([0; 4]) } else { parse::sequence(packet, parsed.l4) }
 }
 
 /// Both ends.
@@ -206,22 +213,22 @@ fn face(flow: FlowRef, key: &FlowKey, backend: &Backend) {
     flow.set_load(backend.load);
 }
 
-/// Moves a half-open flow among the established ones. Where there is no room, it stays, confirmed: its
-/// next packet tries again.
+/// Moves a half-open flow among the established ones. Where there is no room, it stays, confirmed:
+/// its next packet tries again.
 #[inline(never)]
-pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
-    let Desk { arrival, onward, .. } = desk;
+pub(crate) fn promote<T: Tables>(tables: &T, scratch: &mut Scratch) {
+    let Scratch { parsed, onward, .. } = scratch;
     let Some(pending) = table::entry(tables, onward.flow) else { return };
     let Some(word) = table::slot_of(tables, pending) else { return };
     let contested = pending.protocol() == parse::TCP && pending.watched() != 0;
     if contested
-        && let Some(elder) = table::of_client(tables, Part::Established, &arrival.key, arrival.hash)
+        && let Some(elder) = table::of_client(tables, Part::Established, &parsed.key, parsed.hash)
     {
         table::remove(tables, elder.flow);
     }
-    let claim = match table::claim_established(tables, arrival.hash, tables.now()) {
+    let claim = match table::claim_established(tables, parsed.hash, tables.now()) {
         Ok(claim) => claim,
-        Err(Reason::FlowTableFull) => return stay(tables, &arrival.key, pending, word),
+        Err(Reason::FlowTableFull) => return stay(tables, &parsed.key, pending, word),
         Err(_) => return,
     };
     let flow = claim.flow;
@@ -233,7 +240,7 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
         return claim.abandon(tables);
     }
     // Only now does nobody else write there; before, it may have become another's.
-    if !pending.is_from_client(&arrival.key) {
+    if !pending.is_from_client(&parsed.key) {
         tables.exchange(word, held, slot.0);
         return claim.abandon(tables);
     }
@@ -242,7 +249,7 @@ pub(crate) fn promote<T: Tables>(tables: &T, desk: &mut Desk) {
         flow.set_watched(0);
     }
     if flow.mode() == mode::NAT {
-        let trail = Trail::of(&flow.answer(), tables.seed());
+        let trail = Placement::of(&flow.answer(), tables.seed());
         let new = trail.answer(flow.number());
         table::turn_answer(tables, trail, pending.number(), new);
     }

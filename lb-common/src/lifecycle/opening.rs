@@ -4,7 +4,7 @@ use super::open;
 use super::port_shortage;
 use crate::{
     context::{
-        parsed::{Desk, wish},
+        parsed::{Scratch, wish},
         tables::Tables,
         verdict::Reason,
     },
@@ -19,24 +19,24 @@ use crate::{
 pub(crate) fn open<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    let opened = open::begin(packet, tables, desk)
-        .and_then(|()| match desk.onward.wishes(wish::TUNNEL) {
-            true => encap::prepare(tables, desk),
+    let opened = open::begin(packet, tables, scratch)
+        .and_then(|()| match scratch.onward.wishes(wish::TUNNEL) {
+            true => encap::prepare(tables, scratch),
             false => Ok(()),
         })
-        .and_then(|()| match open::reserve(tables, desk) {
-            Err(Reason::PortsExhausted) => port_shortage::relieve(tables, desk),
+        .and_then(|()| match open::reserve(tables, scratch) {
+            Err(Reason::PortsExhausted) => port_shortage::relieve(tables, scratch),
             reserved => reserved,
         })
-        .and_then(|()| open::finish(tables, desk));
+        .and_then(|()| open::finish(tables, scratch));
     if opened.is_err() {
-        pick::give_back(tables, desk);
+        pick::uncount(tables, scratch);
     }
     if opened == Err(Reason::PortsExhausted) {
-        tables.exhausted(desk.onward.backend);
-        desk.onward.refuse(Reason::PortsExhausted);
+        tables.exhausted(scratch.onward.backend);
+        scratch.onward.refuse(Reason::PortsExhausted);
         return Ok(());
     }
     opened

@@ -1,16 +1,16 @@
 //! Follows TCP's opening and closing.
 //!
 //! Whether a RST or FIN is taken, only its receiver knows (RFC 9293, 3.10.7.4; RFC 5961). One whose
-//! sequence number is nowhere near its sender's closes nothing here. One that does close a flow does
-//! so at once, and the flow is [`revive`]d if it goes on all the same.
+//! sequence number is nowhere near its sender's closes nothing here. One that does close a flow
+//! does so at once, and the flow is [`revive`]d if it goes on all the same.
 
 use crate::{
     abi::{PENDING, Slot, counter, flow_state, mode},
     context::{
         map_values::{FlowRef, WordRef},
-        parsed::{Arrival, Desk},
+        parsed::{ParsedPacket, Scratch},
         tables::Tables,
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
     flow_table::table::{self, Found, slot_of, stands_for},
     wire::{
@@ -24,8 +24,8 @@ const ACKNOWLEDGEMENT: u32 = 8;
 
 /// How far a client's first segments may be behind its SYN's.
 const AHEAD: u32 = 1 << 16;
-/// How far the number of a RST or FIN may be from its sender's last segment's: more than what is under
-/// way between a fast sender and its receiver, and one in two thousand of all.
+/// How far the number of a RST or FIN may be from its sender's last segment's: more than what is
+/// under way between a fast sender and its receiver, and one in two thousand of all.
 const NEAR: u32 = 1 << 20;
 /// ns after a RST in which segments from before it may still come by.
 const UNDER_WAY: u64 = 2_000_000_000;
@@ -115,8 +115,9 @@ fn close<T: Tables>(tables: &T, bits: u32, number: [u8; 4], found: Found) {
     }
 }
 
-/// Whether a client's segment can only be of the connection that a half-open flow is of, and not of an
-/// earlier one with its addresses and ports: it goes on from that one's SYN, or acknowledges the answer.
+/// Whether a client's segment can only be of the connection that a half-open flow is of, and not of
+/// an earlier one with its addresses and ports: it goes on from that one's SYN, or acknowledges the
+/// answer.
 #[inline(always)]
 pub(crate) fn is_first<P: Packet>(packet: &P, headers: Headers, flow: FlowRef) -> bool {
     if flow.mode() == mode::NAT {
@@ -143,7 +144,7 @@ pub(crate) fn completes_handshake<P: Packet>(packet: &P, headers: Headers, flow:
 
 /// Counts a closed flow again, and takes it for open, if its client's packet shows that it goes on.
 /// Where another flow has taken its place under the hard limit meanwhile, it is over
-/// ([`Way::Refuse`]).
+/// ([`NextStep::Refuse`]).
 ///
 /// Who answers it by itself need not be asked: of a flow that goes on, the client acknowledges
 /// something in the end.
@@ -151,13 +152,13 @@ pub(crate) fn completes_handshake<P: Packet>(packet: &P, headers: Headers, flow:
 pub(crate) fn revive<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     packet.anchor();
-    let Desk { arrival, onward, .. } = desk;
+    let Scratch { parsed, onward, .. } = scratch;
     // By a RST nothing goes on, nor by an ICMP error.
-    let ends = arrival.flags & (tcp_flags::SYN | tcp_flags::RST) != 0;
-    if ends || arrival.key.protocol != TCP || arrival.kind != Kind::Segment {
+    let ends = parsed.flags & (tcp_flags::SYN | tcp_flags::RST) != 0;
+    if ends || parsed.key.protocol != TCP || parsed.kind != Kind::Segment {
         return Ok(());
     }
     let flow = table::entry(tables, onward.flow).ok_or(Reason::Inconsistent)?;
@@ -166,11 +167,11 @@ pub(crate) fn revive<P: Packet, T: Tables>(
     if !slot.has(flow_state::OVER) || !stands_for(slot, flow) {
         return Ok(());
     }
-    let is_promoted = onward.way == Way::Promote;
+    let is_promoted = onward.way == NextStep::Promote;
     let ended = if slot.has(flow_state::RESET) {
         outlived(tables, flow, slot, is_promoted)
     } else {
-        continued(packet, arrival, flow, slot)
+        continued(packet, parsed, flow, slot)
     };
     if ended != 0 && !readmit(tables, flow, word, slot, ended)? {
         table::remove(tables, flow);
@@ -179,8 +180,8 @@ pub(crate) fn revive<P: Packet, T: Tables>(
     Ok(())
 }
 
-/// What a client's packet that is no RST takes back of a RST: all, unless it may have been under way
-/// before that.
+/// What a client's packet that is no RST takes back of a RST: all, unless it may have been under
+/// way before that.
 #[inline(always)]
 fn outlived<T: Tables>(tables: &T, flow: FlowRef, slot: Slot, is_promoted: bool) -> u32 {
     let now = tables.now();
@@ -193,15 +194,15 @@ fn outlived<T: Tables>(tables: &T, flow: FlowRef, slot: Slot, is_promoted: bool)
 
 /// What a client's packet takes back of two FINs: its own, if it sends on behind it.
 #[inline(always)]
-fn continued<P: Packet>(packet: &P, arrival: &Arrival, flow: FlowRef, slot: Slot) -> u32 {
-    let Ok(number) = sequence(packet, arrival.l4) else { return 0 };
-    let Some(head) = packet.at_far::<[u8; 4]>(arrival.l4 + 12) else { return 0 };
+fn continued<P: Packet>(packet: &P, parsed: &ParsedPacket, flow: FlowRef, slot: Slot) -> u32 {
+    let Ok(number) = sequence(packet, parsed.l4) else { return 0 };
+    let Some(head) = packet.at_far::<[u8; 4]>(parsed.l4 + 12) else { return 0 };
     let header = u32::from(head[0] >> 4) * 4;
-    let Some(end) = end(packet, arrival.family) else { return 0 };
-    let is_empty = arrival.l4 + header >= end;
+    let Some(end) = end(packet, parsed.family) else { return 0 };
+    let is_empty = parsed.l4 + header >= end;
     let ahead = u32::from_be_bytes(number).wrapping_sub(u32::from_be_bytes(flow.expected()));
     let is_behind = ahead.wrapping_sub(1) < NEAR;
-    let is_closing = arrival.flags & tcp_flags::FIN != 0;
+    let is_closing = parsed.flags & tcp_flags::FIN != 0;
     if !is_closing && !is_empty && is_behind && slot.has(flow_state::CONFIRMED) {
         flow_state::CLIENT_FIN
     } else {

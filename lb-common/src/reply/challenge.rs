@@ -8,9 +8,9 @@ use super::segment::{self, Numbers};
 use super::syn_cookie;
 use crate::{
     context::{
-        parsed::Desk,
+        parsed::Scratch,
         tables::Tables,
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
     wire::{packet::Packet, parse::tcp_flags},
 };
@@ -19,11 +19,11 @@ use crate::{
 pub(crate) fn answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    let told = syn_cookie::bake(&desk.arrival.key, tables.now(), tables.seed());
+    let told = syn_cookie::bake(&scratch.parsed.key, tables.now(), tables.seed());
     let numbers = Numbers { sequence: (told >> 32) as u32, acknowledgement: told as u32 };
-    desk.onward.exit.reason = Reason::Challenged;
-    desk.onward.way = Way::Answer;
-    segment::make(packet, &desk.arrival, numbers, tcp_flags::SYN | tcp_flags::ACK)
+    scratch.onward.exit.reason = Reason::Challenged;
+    scratch.onward.way = NextStep::Answer;
+    segment::make(packet, &scratch.parsed, numbers, tcp_flags::SYN | tcp_flags::ACK)
 }

@@ -9,7 +9,7 @@ use network_types::{
 };
 
 use crate::{
-    context::{parsed::Arrival, verdict::Reason},
+    context::{parsed::ParsedPacket, verdict::Reason},
     wire::{
         checksum::Sum,
         packet::Packet,
@@ -32,11 +32,11 @@ pub(crate) struct Numbers {
 #[inline(always)]
 pub(crate) fn make<P: Packet>(
     packet: &mut P,
-    arrival: &Arrival,
+    parsed: &ParsedPacket,
     numbers: Numbers,
     flags: u32,
 ) -> Result<(), Reason> {
-    let end = arrival.family.l4() + HEADER;
+    let end = parsed.family.l4() + HEADER;
     // Whole before it is narrowed: the kernel's verifier has no 32-bit difference of pointers.
     let length = black_box(packet.length());
     if !packet.adjust_tail(end as i32 - length as i32) {
@@ -44,11 +44,11 @@ pub(crate) fn make<P: Packet>(
     }
     let eth = packet.at_mut::<EthHdr>(0).ok_or(Reason::Truncated)?;
     (eth.dst_addr, eth.src_addr) = (eth.src_addr, eth.dst_addr);
-    match arrival.family {
+    match parsed.family {
         Family::V4 => network_v4(packet)?,
         Family::V6 => network_v6(packet)?,
     }
-    transport(packet, arrival, numbers, flags)
+    transport(packet, parsed, numbers, flags)
 }
 
 #[inline(always)]
@@ -83,11 +83,11 @@ fn network_v6<P: Packet>(packet: &mut P) -> Result<(), Reason> {
 #[inline(always)]
 fn transport<P: Packet>(
     packet: &mut P,
-    arrival: &Arrival,
+    parsed: &ParsedPacket,
     numbers: Numbers,
     flags: u32,
 ) -> Result<(), Reason> {
-    let (key, l4) = (&arrival.key, arrival.family.l4());
+    let (key, l4) = (&parsed.key, parsed.family.l4());
     let ports = packet.at_mut::<UdpHdr>(l4).ok_or(Reason::Truncated)?;
     (ports.src, ports.dst) = (key.dst_port, key.src_port);
     let both = (numbers.sequence as u64) << 32 | numbers.acknowledgement as u64;

@@ -23,9 +23,9 @@ pub fn is_good(cookie: u32, key: &FlowKey, now: u64, seed: [u64; 2]) -> bool {
         || hash(key, period.wrapping_sub(1), seed) as u32 == cookie
 }
 
-/// SipHash-2-4 (Aumasson, Bernstein, "SipHash: a fast short-input PRF", 2012) over both addresses, both
-/// ports and the period. Unlike the flow table's hash its values are seen outside, and must tell
-/// nothing of the seed.
+/// SipHash-2-4 (Aumasson, Bernstein, "SipHash: a fast short-input PRF", 2012) over both addresses,
+/// both ports and the period. Unlike the flow table's hash its values are seen outside, and must
+/// tell nothing of the seed.
 #[inline(never)]
 fn hash(key: &FlowKey, period: u64, seed: [u64; 2]) -> u64 {
     let ([a, b], [c, d]) = (key.src.words(), key.dst.words());
@@ -108,7 +108,13 @@ mod tests {
     proptest! {
         /// The standard library has the same function, written by others.
         #[test]
-        fn it_is_siphash(src: [u8; 16], dst: [u8; 16], ports: [u8; 4], period: u32, seed: [u64; 2]) {
+        fn it_is_siphash(
+            src: [u8; 16],
+            dst: [u8; 16],
+            ports: [u8; 4],
+            period: u32,
+            seed: [u64; 2],
+        ) {
             let [a, b, c, d] = ports;
             let mut other = SipHasher::new_with_keys(seed[0], seed[1]);
             other.write(&[&src[..], &dst, &period.to_le_bytes(), &ports].concat());

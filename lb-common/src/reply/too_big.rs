@@ -1,8 +1,8 @@
 //! "Fragmentation needed" (RFC 792, RFC 1191) and "packet too big" (RFC 4443), made of the packet
 //! that was too large and sent to who sent it, from the address that it was sent to.
 //!
-//! IPv4 packets that may be fragmented get the same answer: XDP makes one frame of one frame, so the
-//! only one who can still fragment is the sender, and this is what makes it do so.
+//! IPv4 packets that may be fragmented get the same answer: XDP makes one frame of one frame, so
+//! the only one who can still fragment is the sender, and this is what makes it do so.
 
 use network_types::{
     eth::EthHdr,
@@ -13,9 +13,9 @@ use network_types::{
 use super::rate;
 use crate::{
     context::{
-        parsed::Desk,
+        parsed::Scratch,
         tables::Tables,
-        verdict::{Exit, Reason, Way},
+        verdict::{Egress, NextStep, Reason},
     },
     wire::{
         checksum::Delta,
@@ -38,32 +38,33 @@ const TTL: u8 = 64;
 /// Internetwork control (RFC 1812, 4.3.2.5).
 const PRECEDENCE: u8 = 0xc0;
 
-/// Tells the sender of a packet that is larger than [`Onward::carried`](crate::arrival::Onward).
+/// Tells the sender of a packet that is larger than
+/// [`Forwarding::carried`](crate::parsed::Forwarding).
 #[inline(never)]
 pub(crate) fn answer<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    let Desk { arrival, onward, answers, .. } = desk;
+    let Scratch { parsed, onward, answers, .. } = scratch;
     let length = (packet.length() - L3) as u32;
     if !tables.ingress_takes(length) {
         return Err(Reason::Merged);
     }
     // Never about an error (RFC 1122, 3.2.2).
-    let is_error = arrival.kind == Kind::Message;
+    let is_error = parsed.kind == Kind::Message;
     if is_error || !rate::is_due(answers, tables.now()) {
         return Err(Reason::TooBig);
     }
-    match arrival.family {
+    match parsed.family {
         Family::V4 if length as usize >= QUOTE_V4 => v4::<P, QUOTE_V4>(packet, onward.carried)?,
         Family::V4 => v4::<P, SHORT_QUOTE_V4>(packet, onward.carried)?,
         // Nobody sends less than the smallest MTU: whoever promises it must carry it.
         Family::V6 if length as usize <= MIN_MTU_V6 => return Err(Reason::TooBig),
         Family::V6 => v6(packet, onward.carried)?,
     }
-    onward.exit = Exit { reason: Reason::TooBig, ..Exit::default() };
-    onward.way = Way::Answer;
+    onward.exit = Egress { reason: Reason::TooBig, ..Egress::default() };
+    onward.way = NextStep::Answer;
     Ok(())
 }
 
@@ -89,8 +90,8 @@ fn v4<P: Packet, const QUOTE: usize>(packet: &mut P, limit: u32) -> Result<(), R
     let addresses = addresses.plus([to[0], to[1]]).plus([to[2], to[3]]);
     ip.check = head.and(addresses).checksum();
     let mtu = if limit > MIN_MTU_V4 { limit } else { MIN_MTU_V4 };
-    // Destination unreachable, fragmentation needed; the MTU stands in the second word's second half
-    // (RFC 1191, 4).
+    // Destination unreachable, fragmentation needed; the MTU stands in the second word's second
+    // half (RFC 1191, 4).
     message(packet, Family::V4, [3, 4], mtu as u16 as u32, sum)
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     abi::{Affinity, AffinityKey, Service, status},
     context::{
-        parsed::{Desk, Onward},
+        parsed::{Forwarding, Scratch},
         tables::Tables,
     },
 };
@@ -12,26 +12,26 @@ use crate::{
 /// service a source loses its backend when so many others come or go before it.
 const SEARCHED: u64 = 64;
 
-/// Puts the backend that the packet's source keeps on the desk. `false`: it keeps none, or one that
-/// takes no new flows any more.
+/// Puts the backend that the packet's source keeps on the scratch. `false`: it keeps none, or one
+/// that takes no new flows any more.
 #[inline(never)]
-pub(crate) fn recall<T: Tables>(tables: &T, desk: &mut Desk) -> bool {
-    let Some(service) = tables.service(desk.onward.service) else { return false };
-    let Some(kept) = tables.affinity(&key(service, desk)) else { return false };
+pub(crate) fn recall<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+    let Some(service) = tables.service(scratch.onward.service) else { return false };
+    let Some(kept) = tables.affinity(&key(service, scratch)) else { return false };
     if tables.now().wrapping_sub(kept.at) >= service.affinity {
         return false;
     }
     let here = tables.reach(kept.backend).is_some_and(|reach| reach.status() == status::HERE);
-    desk.onward.backend = kept.backend;
-    desk.onward.position = kept.position;
-    here && is_member(tables, desk)
+    scratch.onward.backend = kept.backend;
+    scratch.onward.position = kept.position;
+    here && is_member(tables, scratch)
 }
 
-/// Whether the backend on the desk is a member still, and where.
+/// Whether the backend on the scratch is a member still, and where.
 #[inline(always)]
-fn is_member<T: Tables>(tables: &T, desk: &mut Desk) -> bool {
+fn is_member<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
     for step in 0..SEARCHED {
-        let seen = look(tables, &mut desk.onward, step as u32);
+        let seen = look(tables, &mut scratch.onward, step as u32);
         if seen != Seen::Another {
             return seen == Seen::Itself;
         }
@@ -48,10 +48,11 @@ enum Seen {
     End,
 }
 
-/// At the place on the desk, which moves on unless it is the one. A function of its own, with what
-/// changes on the desk: the kernel's verifier would otherwise check the loop for all places.
+/// At the place on the scratch, which moves on unless it is the one. A function of its own, with
+/// what changes on the scratch: the kernel's verifier would otherwise check the loop for all
+/// places.
 #[inline(never)]
-fn look<T: Tables>(tables: &T, onward: &mut Onward, step: u32) -> Seen {
+fn look<T: Tables>(tables: &T, onward: &mut Forwarding, step: u32) -> Seen {
     let ring = onward.ring;
     let members = ring.members(tables);
     if step >= members {
@@ -67,21 +68,21 @@ fn look<T: Tables>(tables: &T, onward: &mut Onward, step: u32) -> Seen {
     Seen::Another
 }
 
-/// Remembers the backend on the desk as the source's from now on, where the service wants that.
+/// Remembers the backend on the scratch as the source's from now on, where the service wants that.
 #[inline(never)]
-pub(crate) fn keep<T: Tables>(tables: &T, desk: &mut Desk) {
-    let Some(service) = tables.service(desk.onward.service) else { return };
+pub(crate) fn keep<T: Tables>(tables: &T, scratch: &mut Scratch) {
+    let Some(service) = tables.service(scratch.onward.service) else { return };
     if service.affinity == 0 {
         return;
     }
-    let (backend, position) = (desk.onward.backend, desk.onward.position);
-    tables.set_affinity(&key(service, desk), Affinity { at: tables.now(), backend, position });
+    let (backend, position) = (scratch.onward.backend, scratch.onward.position);
+    tables.set_affinity(&key(service, scratch), Affinity { at: tables.now(), backend, position });
 }
 
 #[inline(always)]
-fn key(service: &Service, desk: &Desk) -> AffinityKey {
+fn key(service: &Service, scratch: &Scratch) -> AffinityKey {
     AffinityKey {
-        source: desk.arrival.key.src.masked(service.affinity_prefix),
-        service: desk.onward.service as u64,
+        source: scratch.parsed.key.src.masked(service.affinity_prefix),
+        service: scratch.onward.service as u64,
     }
 }

@@ -4,9 +4,9 @@ use super::affinity;
 use crate::{
     abi::{Ring, service_flags, status, strategy},
     context::{
-        parsed::{Desk, Limit, NOBODY, Onward, wish},
+        parsed::{Forwarding, Limit, NOBODY, Scratch, wish},
         tables::{Step, Tables},
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
     wire::parse::slot,
 };
@@ -30,54 +30,54 @@ const FULL: u64 = 2 << CLASS;
 /// The burden of one that is down, or that there is not.
 const GONE: u64 = 3 << CLASS;
 
-/// Chooses the backend of a new flow by its service's strategy, unless one is on the desk that the
-/// packet itself names, and counts the flow in there. [`Way::Refuse`]: nobody takes it.
+/// Chooses the backend of a new flow by its service's strategy, unless one is on the scratch that
+/// the packet itself names, and counts the flow in there. [`NextStep::Refuse`]: nobody takes it.
 #[inline(always)]
-pub(crate) fn pick<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    choose(tables, desk)?;
-    if desk.onward.way == Way::Open && !take(tables, &mut desk.onward) {
-        search(tables, desk)?;
+pub(crate) fn pick<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    choose(tables, scratch)?;
+    if scratch.onward.way == NextStep::Open && !take(tables, &mut scratch.onward) {
+        search(tables, scratch)?;
     }
-    if desk.onward.way == Way::Open && desk.onward.wishes(wish::AFFINITY) {
-        affinity::keep(tables, desk);
+    if scratch.onward.way == NextStep::Open && scratch.onward.wishes(wish::AFFINITY) {
+        affinity::keep(tables, scratch);
     }
     Ok(())
 }
 
 /// Takes back what [`pick`] counted: the flow could not be opened.
 #[inline(always)]
-pub(crate) fn give_back<T: Tables>(tables: &T, desk: &Desk) {
-    tables.count_out(desk.onward.load);
+pub(crate) fn uncount<T: Tables>(tables: &T, scratch: &Scratch) {
+    tables.count_out(scratch.onward.load);
 }
 
-/// Puts the backend that the source keeps, or else the strategy's choice, on the desk.
+/// Puts the backend that the source keeps, or else the strategy's choice, on the scratch.
 #[inline(never)]
-fn choose<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let service = tables.service(desk.onward.service).ok_or(Reason::Inconsistent)?;
-    let ring = tables.current_ring(desk.onward.service).ok_or(Reason::Inconsistent)?;
-    (desk.onward.ring, desk.onward.passed, desk.onward.compared) = (ring, 0, 0);
+fn choose<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let service = tables.service(scratch.onward.service).ok_or(Reason::Inconsistent)?;
+    let ring = tables.current_ring(scratch.onward.service).ok_or(Reason::Inconsistent)?;
+    (scratch.onward.ring, scratch.onward.passed, scratch.onward.compared) = (ring, 0, 0);
     let length = ring.length();
     if length == 0 {
-        desk.onward.refuse(Reason::NoBackend);
+        scratch.onward.refuse(Reason::NoBackend);
         return Ok(());
     }
     // Of a backend that the packet names nothing is known of where it stands.
-    desk.onward.position = 0;
-    desk.onward.without = [NOBODY; 2];
-    let named = desk.onward.backend != NOBODY;
-    if named || service.affinity != 0 && affinity::recall(tables, desk) {
+    scratch.onward.position = 0;
+    scratch.onward.without = [NOBODY; 2];
+    let named = scratch.onward.backend != NOBODY;
+    if named || service.affinity != 0 && affinity::recall(tables, scratch) {
         // A connection or a source leaves its backend only when that is full.
-        desk.onward.limit = Limit::Hard;
+        scratch.onward.limit = Limit::Hard;
         return Ok(());
     }
-    desk.onward.limit = Limit::Soft;
-    desk.onward.backend = match service.strategy {
-        strategy::P2C => two(tables, &mut desk.onward),
+    scratch.onward.limit = Limit::Soft;
+    scratch.onward.backend = match service.strategy {
+        strategy::P2C => two(tables, &mut scratch.onward),
         // By comparing all: that is what a search does.
         strategy::LEAST_CONN => NOBODY,
-        strategy::WRR => in_ring(tables, ring, in_turn(tables, desk.onward.service, length)),
+        strategy::WRR => in_ring(tables, ring, in_turn(tables, scratch.onward.service, length)),
         strategy::RANDOM => in_ring(tables, ring, slot(tables.random(), length)),
-        _ => in_ring(tables, ring, slot(desk.arrival.key.hash(), length)),
+        _ => in_ring(tables, ring, slot(scratch.parsed.key.hash(), length)),
     };
     Ok(())
 }
@@ -103,7 +103,7 @@ const fn reaches(load: u64, limit: u32) -> u64 {
 /// The less burdened of two (Mitzenmacher, "The Power of Two Choices in Randomized Load
 /// Balancing", 2001).
 #[inline(never)]
-fn two<T: Tables>(tables: &T, onward: &mut Onward) -> u32 {
+fn two<T: Tables>(tables: &T, onward: &mut Forwarding) -> u32 {
     let ring = onward.ring;
     let one = in_ring(tables, ring, slot(tables.random(), ring.length()));
     let other = in_ring(tables, ring, slot(tables.random(), ring.length()));
@@ -114,10 +114,10 @@ fn two<T: Tables>(tables: &T, onward: &mut Onward) -> u32 {
 }
 
 /// Notes how much a backend has to do for its weight, and above all that its class: room below the
-/// soft limit, below the hard one, [`FULL`], [`GONE`]. On the desk, since the kernel's verifier would
-/// draw conclusions from a result, and follow each of them.
+/// soft limit, below the hard one, [`FULL`], [`GONE`]. On the scratch, since the kernel's verifier
+/// would draw conclusions from a result, and follow each of them.
 #[inline(never)]
-fn burden<T: Tables>(tables: &T, onward: &mut Onward, id: u32) {
+fn burden<T: Tables>(tables: &T, onward: &mut Forwarding, id: u32) {
     onward.burden = GONE;
     let (Some(backend), Some(reach)) = (tables.backend(id), tables.reach(id)) else { return };
     if reach.status() != status::HERE {
@@ -140,16 +140,16 @@ fn burden<T: Tables>(tables: &T, onward: &mut Onward, id: u32) {
 }
 
 /// Puts the least burdened of the members from a place on, or of them and a random slot's, on the
-/// desk: so of backends that all do nothing, the heavier ones get more. The place moves on.
+/// scratch: so of backends that all do nothing, the heavier ones get more. The place moves on.
 #[inline(never)]
-fn least<T: Tables>(tables: &T, desk: &mut Desk) {
-    let onward = &mut desk.onward;
+fn least<T: Tables>(tables: &T, scratch: &mut Scratch) {
+    let onward = &mut scratch.onward;
     let ring = onward.ring;
     onward.backend = in_ring(tables, ring, slot(tables.random(), ring.length()));
     burden(tables, onward, onward.backend);
     onward.least = onward.burden;
     onward.position = onward.position.checked_rem(ring.members(tables)).unwrap_or(0);
-    tables.repeat::<Comparing>(COMPARED, desk);
+    tables.repeat::<Comparing>(COMPARED, scratch);
 }
 
 /// The next member with the least burdened one so far.
@@ -157,14 +157,14 @@ struct Comparing;
 
 impl<T: Tables> Step<T> for Comparing {
     #[inline(always)]
-    fn take(tables: &T, desk: &mut Desk, number: u32) -> bool {
-        compare(tables, &mut desk.onward, number)
+    fn take(tables: &T, scratch: &mut Scratch, number: u32) -> bool {
+        compare(tables, &mut scratch.onward, number)
     }
 }
 
 /// Whether there was another member.
 #[inline(always)]
-fn compare<T: Tables>(tables: &T, onward: &mut Onward, step: u32) -> bool {
+fn compare<T: Tables>(tables: &T, onward: &mut Forwarding, step: u32) -> bool {
     let ring = onward.ring;
     let members = ring.members(tables);
     if step >= members {
@@ -180,10 +180,10 @@ fn compare<T: Tables>(tables: &T, onward: &mut Onward, step: u32) -> bool {
     true
 }
 
-/// Counts the flow in at the backend on the desk, if that is there and below its limit. Counting
+/// Counts the flow in at the backend on the scratch, if that is there and below its limit. Counting
 /// tells what the count was: of several CPUs, as many succeed as there is room for.
 #[inline(never)]
-fn take<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
+fn take<T: Tables>(tables: &T, onward: &mut Forwarding) -> bool {
     let id = onward.backend;
     let (Some(backend), Some(reach)) = (tables.backend(id), tables.reach(id)) else { return false };
     let Some(service) = tables.service(onward.service) else { return false };
@@ -211,12 +211,12 @@ fn take<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
 /// Where there is room when there is no choice, or it has none: next to it on the ring, then among
 /// all members, then among those of the next region.
 #[inline(never)]
-fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
-    let Desk { arrival, onward, .. } = &mut *desk;
+fn search<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let Scratch { parsed, onward, .. } = &mut *scratch;
     let service = tables.service(onward.service).ok_or(Reason::Inconsistent)?;
     let ring = onward.ring;
     onward.limit = Limit::Soft;
-    let chosen = slot(arrival.key.hash(), ring.length()) as u64;
+    let chosen = slot(parsed.key.hash(), ring.length()) as u64;
     let near = if service.strategy == strategy::LEAST_CONN { 0 } else { NEAR };
     for step in 1..=NEAR {
         if step > near {
@@ -231,21 +231,21 @@ fn search<T: Tables>(tables: &T, desk: &mut Desk) -> Result<(), Reason> {
     onward.exit.reason = Reason::NoBackend;
     onward.limit = Limit::Hard;
     onward.position = tables.random();
-    onward.way = Way::Refuse;
-    tables.repeat::<Comparison>(ROUNDS, desk);
+    onward.way = NextStep::Refuse;
+    tables.repeat::<Comparison>(ROUNDS, scratch);
     Ok(())
 }
 
-/// Of the members of one ring. [`Way::Open`]: the flow is counted in at the least burdened.
+/// Of the members of one ring. [`NextStep::Open`]: the flow is counted in at the least burdened.
 struct Comparison;
 
 impl<T: Tables> Step<T> for Comparison {
     #[inline(always)]
-    fn take(tables: &T, desk: &mut Desk, _: u32) -> bool {
-        least(tables, desk);
-        let onward = &mut desk.onward;
+    fn take(tables: &T, scratch: &mut Scratch, _: u32) -> bool {
+        least(tables, scratch);
+        let onward = &mut scratch.onward;
         if onward.least < FULL && take(tables, onward) {
-            onward.way = Way::Open;
+            onward.way = NextStep::Open;
             return false;
         }
         if onward.least < GONE {
@@ -255,20 +255,21 @@ impl<T: Tables> Step<T> for Comparison {
     }
 }
 
-/// Another backend for a flow that was counted in at the one on the desk, and found no source port
-/// towards it: the one with least to do, of all that have room in this ring. [`Way::Refuse`]: there is
-/// none, and it goes on counting where it did. `false`: nor in any other ring.
+/// Another backend for a flow that was counted in at the one on the scratch, and found no source
+/// port towards it: the one with least to do, of all that have room in this ring.
+/// [`NextStep::Refuse`]: there is none, and it goes on counting where it did. `false`: nor in any
+/// other ring.
 #[inline(always)]
-pub(crate) fn another<T: Tables>(tables: &T, desk: &mut Desk) -> bool {
-    let counted = desk.onward.load;
-    desk.onward.without = [desk.onward.backend, desk.onward.without[0]];
-    desk.onward.limit = Limit::Hard;
-    desk.onward.position = tables.random();
-    desk.onward.way = Way::Refuse;
-    least(tables, desk);
-    let onward = &mut desk.onward;
+pub(crate) fn another<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+    let counted = scratch.onward.load;
+    scratch.onward.without = [scratch.onward.backend, scratch.onward.without[0]];
+    scratch.onward.limit = Limit::Hard;
+    scratch.onward.position = tables.random();
+    scratch.onward.way = NextStep::Refuse;
+    least(tables, scratch);
+    let onward = &mut scratch.onward;
     if onward.least < FULL && take(tables, onward) {
-        onward.way = Way::Open;
+        onward.way = NextStep::Open;
         tables.count_out(counted);
         return true;
     }
@@ -276,10 +277,10 @@ pub(crate) fn another<T: Tables>(tables: &T, desk: &mut Desk) -> bool {
     go_on(tables, onward)
 }
 
-/// Whether there is more to compare: others in this ring, or the next region's. That one's turn comes
-/// when there is surely no room in this one, or none was found so often.
+/// Whether there is more to compare: others in this ring, or the next region's. That one's turn
+/// comes when there is surely no room in this one, or none was found so often.
 #[inline(never)]
-fn go_on<T: Tables>(tables: &T, onward: &mut Onward) -> bool {
+fn go_on<T: Tables>(tables: &T, onward: &mut Forwarding) -> bool {
     let ring = onward.ring;
     let members = ring.members(tables);
     onward.compared += 1;

@@ -5,9 +5,9 @@ use crate::{
     abi::{QuicKey, ServerId, counter, status},
     context::{
         map_values::FlowRef,
-        parsed::{Desk, NOBODY},
+        parsed::{NOBODY, Scratch},
         tables::Tables,
-        verdict::{Reason, Way},
+        verdict::{NextStep, Reason},
     },
     flow_table::table,
     wire::{packet::Packet, parse::UDP},
@@ -21,12 +21,12 @@ const LONG: u8 = 0x80;
 /// (draft-ietf-quic-load-balancers, 3). There is one, 0; 7 stands for none.
 const CONFIGURATION: u8 = 0xe0;
 
-/// The backend that a packet of a QUIC service names, if it is there: the flow is opened to it. Else
-/// [`NOBODY`]: the client's first packets have an id of its own making.
+/// The backend that a packet of a QUIC service names, if it is there: the flow is opened to it.
+/// Else [`NOBODY`]: the client's first packets have an id of its own making.
 #[inline(never)]
-pub(crate) fn named<P: Packet, T: Tables>(packet: &P, tables: &T, desk: &Desk) -> u32 {
+pub(crate) fn named<P: Packet, T: Tables>(packet: &P, tables: &T, scratch: &Scratch) -> u32 {
     packet.anchor();
-    server(packet, tables, desk.onward.service, desk.arrival.l4)
+    server(packet, tables, scratch.onward.service, scratch.parsed.l4)
 }
 
 #[inline(always)]
@@ -62,14 +62,14 @@ pub(crate) fn names_another<P: Packet, T: Tables>(
 pub(crate) fn reroute<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
-    desk: &mut Desk,
+    scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     packet.anchor();
-    let flow = table::entry(tables, desk.onward.flow).ok_or(Reason::Inconsistent)?;
-    if flow.watched() == 0 || desk.arrival.key.protocol != UDP {
+    let flow = table::entry(tables, scratch.onward.flow).ok_or(Reason::Inconsistent)?;
+    if flow.watched() == 0 || scratch.parsed.key.protocol != UDP {
         return Ok(());
     }
-    if !names_another(packet, tables, desk.arrival.l4, flow) {
+    if !names_another(packet, tables, scratch.parsed.l4, flow) {
         return Ok(());
     }
     let service = flow.service();
@@ -77,8 +77,8 @@ pub(crate) fn reroute<P: Packet, T: Tables>(
         return Err(Reason::RacedFlow);
     }
     tables.count(counter::REROUTED);
-    desk.onward.service = service;
-    desk.onward.way = Way::Open;
+    scratch.onward.service = service;
+    scratch.onward.way = NextStep::Open;
     Ok(())
 }
 

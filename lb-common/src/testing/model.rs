@@ -20,7 +20,7 @@ use crate::{
     },
     context::{
         map_values::{BucketRef, FlowRef, FragmentedRef, ReachRef, WordRef},
-        parsed::{Arrival, Desk, Onward},
+        parsed::{Forwarding, ParsedPacket, Scratch},
         prng::{STEP, scramble},
         tables::{Part, Step, Tables},
         verdict::Reason,
@@ -65,8 +65,8 @@ pub struct Model {
     pub crowd: Crowd,
     /// What the interface takes that frames come in by.
     pub ingress_mtu: u32,
-    /// What an earlier packet left on the desk: in the kernel it lies there for the next one.
-    pub left: Cell<Onward>,
+    /// What an earlier packet left on the scratch: in the kernel it lies there for the next one.
+    pub left: Cell<Forwarding>,
     answers_due: Cell<u64>,
     resets_due: Cell<u64>,
     turns: Mutex<HashMap<u32, u32>>,
@@ -232,26 +232,26 @@ impl Tables for Model {
             .is_ok()
     }
 
-    fn launder(&self, value: u32) -> u32 {
+    fn barrier(&self, value: u32) -> u32 {
         value
     }
 
-    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
         let onward = self.left.get();
         let answers = self.answers_due.get();
-        let (arrival, cpu) = (Arrival::unread(Tag::NONE), thread::current().id());
+        let (parsed, cpu) = (ParsedPacket::unread(Tag::NONE), thread::current().id());
         let turn = self.turn.lock().expect("no panic").get(&cpu).copied().unwrap_or_default();
         let (resets, message) = (self.resets_due.get(), FlowKey::unread());
-        let mut desk = Desk { arrival, onward, answers, resets, message, turn, pad: 0 };
-        let result = work(&mut desk);
-        self.turn.lock().expect("no panic").insert(cpu, desk.turn);
-        self.answers_due.set(desk.answers);
-        self.resets_due.set(desk.resets);
+        let mut scratch = Scratch { parsed, onward, answers, resets, message, turn, pad: 0 };
+        let result = work(&mut scratch);
+        self.turn.lock().expect("no panic").insert(cpu, scratch.turn);
+        self.answers_due.set(scratch.answers);
+        self.resets_due.set(scratch.resets);
         Some(result)
     }
 
-    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk) {
-        let _ = (0..times).all(|number| S::take(self, desk, number));
+    fn repeat<S: Step<Self>>(&self, times: u32, scratch: &mut Scratch) {
+        let _ = (0..times).all(|number| S::take(self, scratch, number));
     }
 
     fn fragmented(&self, key: &FragmentKey) -> Option<FragmentedRef> {

@@ -34,8 +34,8 @@ impl Frame {
         self.lengthen(options.len() as i16)
     }
 
-    /// With an IPv6 extension header before all that are there; `body` lacks the byte that says what
-    /// comes next.
+    /// With an IPv6 extension header before all that are there; `body` lacks the byte that says
+    /// what comes next.
     #[must_use]
     pub fn with_extension(mut self, kind: u8, body: &[u8]) -> Self {
         let next = std::mem::replace(&mut self.0[L3 + 6], kind);

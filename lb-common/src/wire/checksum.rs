@@ -115,9 +115,9 @@ impl Delta {
         (!fold(sum)).to_ne_bytes()
     }
 
-    /// As [`apply`](Self::apply), where all else under the checksum may be zero: in ICMPv4 alone, which
-    /// has no pseudo header. Such a sum is +0, which only all ones make right; where it is -0, they do
-    /// as well (RFC 1624, 3).
+    /// As [`apply`](Self::apply), where all else under the checksum may be zero: in ICMPv4 alone,
+    /// which has no pseudo header. Such a sum is +0, which only all ones make right; where it is
+    /// -0, they do as well (RFC 1624, 3).
     #[inline(always)]
     #[must_use]
     pub const fn apply_bare(self, check: [u8; 2]) -> [u8; 2] {

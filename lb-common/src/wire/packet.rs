@@ -28,8 +28,8 @@ pub unsafe trait Packet {
     #[must_use]
     fn adjust_head(&mut self, by: i32) -> bool;
 
-    /// Moves the end of the frame: a negative `by` shortens it, a positive one adds zeros. `false`: no
-    /// room, or shorter than an Ethernet header.
+    /// Moves the end of the frame: a negative `by` shortens it, a positive one adds zeros. `false`:
+    /// no room, or shorter than an Ethernet header.
     #[must_use]
     fn adjust_tail(&mut self, by: i32) -> bool;
 
@@ -45,8 +45,8 @@ pub unsafe trait Packet {
         end - start
     }
 
-    /// Sum of `LENGTH` bytes as 32-bit words, folded or with its carries in the upper half. A multiple
-    /// of four, and at most 2 KiB. `None`: the frame ends before them.
+    /// Sum of `LENGTH` bytes as 32-bit words, folded or with its carries in the upper half. A
+    /// multiple of four, and at most 2 KiB. `None`: the frame ends before them.
     fn sum<const LENGTH: usize>(&self, offset: usize) -> Option<u64>;
 
     /// The header at `offset`, which must be even; `None` if the frame ends before it does.
@@ -62,8 +62,8 @@ pub unsafe trait Packet {
         Some(unsafe { &*((start + offset) as *const T) })
     }
 
-    /// As [`at`](Self::at), at an offset (even unless `T` is bytes) below [`FAR`] that comes from the packet itself: the
-    /// kernel's verifier wants to see its bound.
+    /// As [`at`](Self::at), at an offset (even unless `T` is bytes) below [`FAR`] that comes from
+    /// the packet itself: the kernel's verifier wants to see its bound.
     #[inline(always)]
     fn at_far<T: Wire>(&self, offset: u32) -> Option<&T> {
         const { assert!(align_of::<T>() <= 2) };

@@ -310,8 +310,8 @@ fn parse_nested<P: Packet>(packet: &P, key: &mut FlowKey) -> Result<Kind, Reason
 impl FlowKey {
     /// Before anything was read: of no address that anybody has (RFC 6666) and no protocol.
     ///
-    /// Not all zero: LLVM would clear it by calling `memset`, which in BPF goes byte by byte and costs
-    /// more than all else that happens to a packet of a known flow.
+    /// Not all zero: LLVM would clear it by calling `memset`, which in BPF goes byte by byte and
+    /// costs more than all else that happens to a packet of a known flow.
     #[inline(always)]
     #[must_use]
     pub const fn unread() -> Self {

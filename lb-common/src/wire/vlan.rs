@@ -1,5 +1,5 @@
-//! 802.1Q and 802.1ad tags: taken off before parsing, so that every later offset is a constant, and put back
-//! when the frame leaves. Untagged traffic pays one comparison.
+//! 802.1Q and 802.1ad tags: taken off before parsing, so that every later offset is a constant, and
+//! put back when the frame leaves. Untagged traffic pays one comparison.
 
 use network_types::{eth::EthHdr, vlan::VlanHdr};
 

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use lb_common::{
     abi::{Flow, FragmentKey, Fragmented, Reach},
-    parsed::Desk,
+    parsed::Scratch,
     tables::Part,
 };
 
@@ -15,7 +15,7 @@ static DRY_REACH: PerCpuArray<DryReach> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DRY_FRAGMENTED: PerCpuArray<DryFragmented> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-static DRY_DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+static DRY_DESK: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 #[repr(C)]
 struct DryFlow {
@@ -57,7 +57,7 @@ pub fn forget_copies() {
 
 /// Where slow paths work on it.
 #[inline(always)]
-pub fn desk() -> Option<*mut Desk> {
+pub fn scratch() -> Option<*mut Scratch> {
     DRY_DESK.get_ptr_mut(0)
 }
 

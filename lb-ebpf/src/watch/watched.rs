@@ -10,7 +10,7 @@ use lb_common::{
     map_values::{BucketRef, FlowRef, FragmentedRef, MeterRef, ReachRef, WordRef},
     packet::Packet as _,
     parse::{Kind, TCP, UDP},
-    parsed::Desk,
+    parsed::Scratch,
     source_tables::Sources,
     tables::{Part, Step, Tables},
     verdict::{Reason, Verdict},
@@ -128,8 +128,8 @@ fn entry<const DRY: bool>(part: Part, number: u32) -> Option<FlowRef> {
     dry::flow(part, number).map(|copy| unsafe { FlowRef::new(copy) })
 }
 
-/// 1 if a slot that was claimed is opened for a flow whose client has shown that it is there, one that
-/// was half open until now; else 0. In arithmetic, since the verifier follows every branch.
+/// 1 if a slot that was claimed is opened for a flow whose client has shown that it is there, one
+/// that was half open until now; else 0. In arithmetic, since the verifier follows every branch.
 #[inline(always)]
 const fn establishes(old: u64, new: u64) -> u32 {
     const fn bit(word: u64, state: u32) -> u64 {
@@ -166,7 +166,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         fn slot_mask(part: Part) -> u32;
         fn answer_mask() -> u32;
         fn slots(part: Part, bucket: u32) -> Option<BucketRef>;
-        fn launder(value: u32) -> u32;
+        fn barrier(value: u32) -> u32;
         fn tenant(number: u32) -> Option<FlowRef>;
         fn quic_server(key: &QuicKey) -> Option<u32>;
         fn address(key: &Address) -> Option<u32>;
@@ -231,30 +231,30 @@ impl<const DRY: bool> Tables for Watched<DRY> {
     }
 
     #[inline(always)]
-    fn with_desk<R>(&self, work: impl FnOnce(&mut Desk) -> R) -> Option<R> {
-        let watched = |desk: &mut Desk| {
-            let done = work(desk);
+    fn with_desk<R>(&self, work: impl FnOnce(&mut Scratch) -> R) -> Option<R> {
+        let watched = |scratch: &mut Scratch| {
+            let done = work(scratch);
             self.note(|decision| {
                 decision.met |= met::DESK;
-                let is_placed = desk.arrival.kind == Kind::Message
-                    && matches!(desk.arrival.key.protocol, TCP | UDP);
-                decision.key = if is_placed { desk.message } else { desk.arrival.key };
-                decision.flags = desk.arrival.flags;
-                decision.passed = desk.onward.passed;
+                let is_placed = scratch.parsed.kind == Kind::Message
+                    && matches!(scratch.parsed.key.protocol, TCP | UDP);
+                decision.key = if is_placed { scratch.message } else { scratch.parsed.key };
+                decision.flags = scratch.parsed.flags;
+                decision.passed = scratch.onward.passed;
             });
             done
         };
         if DRY {
             // SAFETY: this CPU's own, XDP does not nest, and the pipeline lends it once at a time.
-            dry::desk().map(|desk| watched(unsafe { &mut *desk }))
+            dry::scratch().map(|scratch| watched(unsafe { &mut *scratch }))
         } else {
             self.kernel.with_desk(watched)
         }
     }
 
     #[inline(always)]
-    fn repeat<S: Step<Self>>(&self, times: u32, desk: &mut Desk) {
-        repeat::<Self, S>(self, times, desk);
+    fn repeat<S: Step<Self>>(&self, times: u32, scratch: &mut Scratch) {
+        repeat::<Self, S>(self, times, scratch);
     }
 
     #[inline(always)]

@@ -21,7 +21,7 @@ use lb::{
 };
 use lb_common::{
     abi::{Backend, Flow, FragmentKey, Fragmented, Meter, Reach, Slot, WAYS, counter, maps},
-    parsed::Desk,
+    parsed::Scratch,
     source_tables::Sources as _,
     tables::{Part, Tables as _},
     testing::Model,
@@ -38,7 +38,7 @@ const BACKENDS: u32 = SERVICES * MEMBERS as u32;
 
 /// As lb-ebpf's `pinned::Pinned`.
 type Pinned = [u64; 2];
-type Bytes = [u8; size_of::<Desk>()];
+type Bytes = [u8; size_of::<Scratch>()];
 
 pub struct Kernel {
     pub datapath: Datapath,
@@ -49,7 +49,7 @@ pub struct Kernel {
     opened: PerCpuArray<MapData, u64>,
     exhausted: PerCpuArray<MapData, u64>,
     turns: PerCpuArray<MapData, u32>,
-    desk: PerCpuArray<MapData, Bytes>,
+    scratch: PerCpuArray<MapData, Bytes>,
     /// Both parts' entries.
     flows: [Array<MapData, Flow>; 2],
     ports: Array<MapData, u32>,
@@ -118,7 +118,7 @@ impl Kernel {
             opened: maps.per_cpu(maps::OPENED)?,
             exhausted: maps.per_cpu(maps::EXHAUSTED)?,
             turns: maps.per_cpu(maps::TURNS)?,
-            desk: maps.per_cpu("DESK")?,
+            scratch: maps.per_cpu("DESK")?,
             flows: [maps.array(maps::FLOWS)?, maps.array(maps::PENDING)?],
             ports: maps.array(maps::PORTS)?,
             reach: maps.array(maps::REACH)?,
@@ -180,7 +180,7 @@ impl Kernel {
         for counter in 0..counter::LENGTH {
             zero(&mut self.counters, counter, 0, self.cpus)?;
         }
-        zero(&mut self.desk, 0, [0; size_of::<Desk>()], self.cpus)?;
+        zero(&mut self.scratch, 0, [0; size_of::<Scratch>()], self.cpus)?;
         self.fragment_ids.set(0, 0, 0)?;
         self.stretches.set(0, 0, 0)?;
         clear(&mut self.sources)?;

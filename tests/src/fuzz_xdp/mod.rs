@@ -78,7 +78,7 @@ pub fn run(frames: u64, seed: u64, failures: usize) -> Result<Report> {
     })?
 }
 
-/// Counters, cursors and the desk are each CPU's own.
+/// Counters, cursors and the scratch are each CPU's own.
 fn stay_on_this_cpu() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(nix::sched::sched_getcpu()?)?;

@@ -200,8 +200,8 @@ fn errors(rows: &mut Vec<Row>, e: &Ends) {
     }
 }
 
-/// The middle and the end of a flow that another node knows, and errors about it: all go where its data
-/// goes.
+/// The middle and the end of a flow that another node knows, and errors about it: all go where its
+/// data goes.
 fn elsewhere(rows: &mut Vec<Row>, e: &Ends) {
     let kind = if e.vip.is_ipv4() { [3, 4] } else { [2, 0] };
     let inside = Link { ttl: 63, ..Link::default() };

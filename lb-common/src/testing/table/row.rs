@@ -67,7 +67,8 @@ impl Row {
         wanted.as_ref().unwrap_or(&self.frame) == out
     }
 
-    /// The same with fragments of other packets, so that those of another row are not taken for them.
+    /// The same with fragments of other packets, so that those of another row are not taken for
+    /// them.
     #[must_use]
     pub fn apart(mut self, number: u16) -> Self {
         self.before = self.before.into_iter().map(|frame| frame.renumbered(number)).collect();

@@ -1,5 +1,5 @@
-//! Segments whose checksum comes out as zero, which each protocol writes in its own way: TCP as it is,
-//! UDP as all ones, since zero stands for none there (RFC 768).
+//! Segments whose checksum comes out as zero, which each protocol writes in its own way: TCP as it
+//! is, UDP as all ones, since zero stands for none there (RFC 768).
 
 use super::row::{Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, to_backend, to_client};
 use crate::testing::frames::Link;

@@ -25,8 +25,8 @@ pub const KEPT_PORT: u16 = 289;
 pub const P2C_PORT: u16 = 290;
 /// Steered, TCP, to a backend whose limits are never reached.
 pub const LIMITED_PORT: u16 = 291;
-/// Steered, TCP, to a backend with a soft limit of one and a hard one of two; behind its ring stands
-/// that of the next region, with one that takes one.
+/// Steered, TCP, to a backend with a soft limit of one and a hard one of two; behind its ring
+/// stands that of the next region, with one that takes one.
 pub const REGIONS_PORT: u16 = 292;
 
 const ANY: u32 = u32::MAX;

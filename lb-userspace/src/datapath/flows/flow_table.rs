@@ -13,7 +13,7 @@ use std::{
 use aya::Ebpf;
 use lb_common::{
     abi::{Answer, Bucket, Flow, PENDING, Slot, WAYS, flow_state, maps, mode},
-    flows::{Trail, bucket, hash},
+    flows::{Placement, bucket, hash},
     tables::Part,
 };
 
@@ -253,7 +253,7 @@ impl FlowTable {
     /// Makes the backend's answers to `flow` lead to the entry with `number`; answers whether there
     /// was room for that. [`enter`](Self::enter) does it where it is wanted.
     pub fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
-        let trail = Trail::of(&flow.answer(), self.seed);
+        let trail = Placement::of(&flow.answer(), self.seed);
         let (words, _) = self.answers_at(trail);
         let new = trail.answer(number);
         free_way(words, |word| word == 0, |word| trail.differs(word) == 0)
@@ -265,7 +265,7 @@ impl FlowTable {
         if flow.mode() != mode::NAT {
             return;
         }
-        let trail = Trail::of(&flow.answer(), self.seed);
+        let trail = Placement::of(&flow.answer(), self.seed);
         let old = trail.answer(flow.number);
         let (words, _) = self.answers_at(trail);
         if let Some(word) = words.iter().find(|word| word.load(Ordering::Relaxed) == old.0) {
@@ -286,13 +286,13 @@ impl FlowTable {
         if !slot.has(flow_state::OPEN) || !stands {
             return false;
         }
-        let trail = Trail::of(&flow.answer(), self.seed);
+        let trail = Placement::of(&flow.answer(), self.seed);
         let (_, first) = self.answers_at(trail);
         flow.mode() == mode::NAT && index / BUCKET == first / BUCKET && trail.differs(word) == 0
     }
 
     /// The bucket of ANSWERS where a trail begins, and the index of its first word.
-    fn answers_at(&self, trail: Trail) -> (&[AtomicU64], usize) {
+    fn answers_at(&self, trail: Placement) -> (&[AtomicU64], usize) {
         let first = trail.bucket(self.answers.entries() as u32 - 1) as usize * BUCKET;
         (&self.answers[first..first + BUCKET], first)
     }
