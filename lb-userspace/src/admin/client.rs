@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
 use super::{
-    explain::{Explanation, Question, TraceLine, TraceQuery},
+    explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
-    order::{Drain, Drained},
+    request::{DrainReply, DrainRequest},
     status::Status,
 };
 
@@ -51,7 +51,7 @@ pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
 /// # Errors
 ///
 /// As of [`status`], or the question makes no sense.
-pub fn explain(socket: &Path, question: &Question) -> anyhow::Result<Explanation> {
+pub fn explain(socket: &Path, question: &PacketQuery) -> anyhow::Result<Explanation> {
     let body = serde_json::to_vec(question)?.into();
     understand(&ask_within(EXPLAINING, socket, Request::post("/v1/explain"), body)?)
 }
@@ -106,7 +106,7 @@ fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
 /// # Errors
 ///
 /// As of [`status`], or there is no such server.
-pub fn drain(socket: &Path, order: &Drain) -> anyhow::Result<Drained> {
+pub fn drain(socket: &Path, order: &DrainRequest) -> anyhow::Result<DrainReply> {
     let body = serde_json::to_vec(order)?;
     understand(&ask(socket, Request::put("/v1/drain"), body.into())?)
 }

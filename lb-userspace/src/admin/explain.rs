@@ -9,7 +9,7 @@ use super::selector::{Selector, Transport};
 /// The JSON of `POST /v1/explain`: a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+pub struct PacketQuery {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub protocol: Transport,
@@ -26,7 +26,7 @@ pub struct Question {
 pub struct Explanation {
     #[serde(flatten)]
     pub decision: DecisionStatus,
-    pub leaves: Option<Leaves>,
+    pub leaves: Option<OutgoingPacket>,
     /// What `reason` means, and what can be done.
     pub meaning: Option<String>,
     pub advice: Option<String>,
@@ -37,7 +37,7 @@ pub struct Explanation {
 
 /// A packet as it leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leaves {
+pub struct OutgoingPacket {
     /// Ports are 0 where the outermost packet has none, as in tunnels.
     pub from: SocketAddr,
     pub to: SocketAddr,

@@ -36,9 +36,9 @@ use tracing::{debug, warn};
 
 use super::{
     error::AdminError,
-    lines::Lines,
-    lock::Lock,
-    order::{Asked, Order, Orders},
+    json_lines::JsonLines,
+    lock_file::LockFile,
+    request::{AdminRequest, Envelope, RequestSender},
     status::Status,
 };
 
@@ -74,7 +74,7 @@ struct SocketPath {
     path: PathBuf,
     /// Device and inode of the socket.
     identity: (u64, u64),
-    lock: Lock,
+    lock: LockFile,
 }
 
 impl AdminListener {
@@ -124,7 +124,7 @@ impl AdminListener {
     pub async fn serve(
         mut self,
         source: impl Fn() -> anyhow::Result<Status> + Send + Sync + 'static,
-        orders: Orders,
+        orders: RequestSender,
     ) -> Infallible {
         let source: Arc<Source> = Arc::new(source);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -189,14 +189,14 @@ impl Lost {
 }
 
 /// Makes a directory that is missing.
-fn lock(path: &Path) -> Result<Lock, AdminError> {
+fn lock(path: &Path) -> Result<LockFile, AdminError> {
     let failed = |source| AdminError::Listen { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(failed)?;
     }
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
-    let lock = Lock::take(Path::new(&lock)).map_err(failed)?;
+    let lock = LockFile::take(Path::new(&lock)).map_err(failed)?;
     lock.ok_or_else(|| AdminError::Running(path.to_owned()))
 }
 
@@ -263,7 +263,7 @@ impl Drop for SocketPath {
     }
 }
 
-async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Orders) {
+async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: RequestSender) {
     let lasting = Arc::new(AtomicBool::new(false));
     let lasts = lasting.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -287,21 +287,21 @@ async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Order
     }
 }
 
-type Answer = Response<Either<Full<Bytes>, Lines>>;
+type Answer = Response<Either<Full<Bytes>, JsonLines>>;
 
 #[derive(Serialize)]
 struct Complaint {
     error: String,
 }
 
-async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &Orders) -> Answer {
+async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &RequestSender) -> Answer {
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     let body = request.into_body();
     match (&*path, &method) {
         ("/v1/status", &Method::GET) => status(source).await,
-        ("/v1/drain", &Method::PUT) => forward(body, orders, Order::Drain).await,
-        ("/v1/flows", &Method::POST) => forward(body, orders, Order::Flows).await,
-        ("/v1/explain", &Method::POST) => forward(body, orders, Order::Explain).await,
+        ("/v1/drain", &Method::PUT) => forward(body, orders, AdminRequest::Drain).await,
+        ("/v1/flows", &Method::POST) => forward(body, orders, AdminRequest::Flows).await,
+        ("/v1/explain", &Method::POST) => forward(body, orders, AdminRequest::Explain).await,
         ("/v1/trace", &Method::POST) => trace(body, orders).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
@@ -322,8 +322,8 @@ fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
 /// Hands what the body asks for to the event loop.
 async fn forward<Q: DeserializeOwned, A: Serialize>(
     body: Incoming,
-    orders: &Orders,
-    order: fn(Asked<Q, A>) -> Order,
+    orders: &RequestSender,
+    order: fn(Envelope<Q, A>) -> AdminRequest,
 ) -> Answer {
     match ask(body, orders, order).await {
         Ok(answer) => json(StatusCode::OK, &answer),
@@ -333,16 +333,16 @@ async fn forward<Q: DeserializeOwned, A: Serialize>(
 
 async fn ask<Q: DeserializeOwned, A>(
     body: Incoming,
-    orders: &Orders,
-    order: fn(Asked<Q, A>) -> Order,
+    orders: &RequestSender,
+    order: fn(Envelope<Q, A>) -> AdminRequest,
 ) -> Result<A, Answer> {
     let bad = |error: String| complain(StatusCode::BAD_REQUEST, error);
     let body = Limited::new(body, MAX_ORDER).collect().await;
     let body = body.map_err(|error| bad(error.to_string()))?.to_bytes();
-    let what = serde_json::from_slice(&body)
+    let request = serde_json::from_slice(&body)
         .map_err(|error| bad(format!("the order is not understood: {error}")))?;
-    let (done, answer) = oneshot::channel();
-    let answer = match orders.send(order(Asked { what, done })).await {
+    let (reply, answer) = oneshot::channel();
+    let answer = match orders.send(order(Envelope { request, reply })).await {
         Ok(()) => answer.await.ok(),
         Err(_) => None,
     };
@@ -351,9 +351,9 @@ async fn ask<Q: DeserializeOwned, A>(
 }
 
 /// For as long as the asker listens.
-async fn trace(body: Incoming, orders: &Orders) -> Answer {
-    match ask(body, orders, Order::Trace).await {
-        Ok(lines) => Response::new(Either::Right(Lines::new(lines))),
+async fn trace(body: Incoming, orders: &RequestSender) -> Answer {
+    match ask(body, orders, AdminRequest::Trace).await {
+        Ok(lines) => Response::new(Either::Right(JsonLines::new(lines))),
         Err(refusal) => refusal,
     }
 }

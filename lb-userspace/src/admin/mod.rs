@@ -4,10 +4,10 @@ pub mod client;
 mod error;
 mod explain;
 mod flows;
-mod lines;
+mod json_lines;
 mod listener;
-mod lock;
-mod order;
+mod lock_file;
+mod request;
 mod selector;
 mod status;
 #[cfg(test)]
@@ -15,13 +15,13 @@ mod tests;
 
 pub use error::AdminError;
 pub use explain::{
-    DecisionStatus, Explanation, FlowKnown, Leaves, Question, TraceLine, TraceQuery,
+    DecisionStatus, Explanation, FlowKnown, OutgoingPacket, PacketQuery, TraceLine, TraceQuery,
 };
 pub use flows::{FlowList, FlowQuery, FlowStatus};
 pub use listener::AdminListener;
-pub use order::{Asked, Drain, Drained, Order, Orders};
-pub use selector::{Endpoint, FlowState, Network, Selector, Traits, Transport};
+pub use request::{AdminRequest, DrainReply, DrainRequest, Envelope, RequestSender};
+pub use selector::{Endpoint, FlowState, FlowTraits, Network, Selector, Transport};
 pub use status::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
-    InterfaceStatus, LackStatus, Repaired, ServiceStatus, SourcePorts, Status, Verdicts,
+    InterfaceStatus, LackStatus, RepairCount, ServiceStatus, SourcePorts, Status, Verdicts,
 };

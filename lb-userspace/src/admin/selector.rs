@@ -176,7 +176,7 @@ pub struct Selector {
 
 /// What a [`Selector`] looks at. What is not known meets no condition.
 #[derive(Clone, Copy, Debug)]
-pub struct Traits<'a> {
+pub struct FlowTraits<'a> {
     pub client: Option<SocketAddr>,
     pub vip: Option<SocketAddr>,
     pub backend: Option<SocketAddr>,
@@ -187,7 +187,7 @@ pub struct Traits<'a> {
 
 impl Selector {
     #[must_use]
-    pub fn takes(&self, of: &Traits<'_>) -> bool {
+    pub fn takes(&self, of: &FlowTraits<'_>) -> bool {
         let client = |Network(network)| of.client.is_some_and(|it| network.contains(&it.ip()));
         let takes = |wanted: Option<Endpoint>, end: Option<SocketAddr>| {
             wanted.is_none_or(|wanted| end.is_some_and(|end| wanted.takes(end)))
@@ -205,7 +205,7 @@ impl Selector {
 mod tests {
     use super::*;
 
-    const FLOW: Traits<'static> = Traits {
+    const FLOW: FlowTraits<'static> = FlowTraits {
         client: Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)), 4000)),
         vip: Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1)), 80)),
         backend: Some(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 8080)),
@@ -244,12 +244,12 @@ mod tests {
             assert!(takes(yes), "{yes}");
             assert!(!takes(no), "{no}");
         }
-        let foreign = Traits { client: None, vip: None, ..FLOW };
+        let foreign = FlowTraits { client: None, vip: None, ..FLOW };
         for json in [r#"{"client":"0.0.0.0/0"}"#, r#"{"vip":"203.0.113.1"}"#] {
             let selector: Selector = serde_json::from_str(json).expect("a selector");
             assert!(!selector.takes(&foreign), "{json}");
         }
-        let unknown = Traits { backend: None, service: None, ..FLOW };
+        let unknown = FlowTraits { backend: None, service: None, ..FLOW };
         let selector = Selector { service: Some("web".into()), ..Selector::default() };
         assert!(!selector.takes(&unknown));
         assert!(serde_json::from_str::<Selector>(r#"{"clinet":"10.0.0.1"}"#).is_err());

@@ -30,11 +30,11 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     /// What others undid on this host and lb put right again, every kind.
     #[serde(default)]
-    pub repaired: Vec<Repaired>,
+    pub repaired: Vec<RepairCount>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repaired {
+pub struct RepairCount {
     /// Such as `local_route`.
     pub what: String,
     pub count: u64,

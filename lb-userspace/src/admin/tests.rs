@@ -95,9 +95,11 @@ fn while_serving<T>(
     runtime.spawn(door.serve(answer, orders));
     runtime.spawn(async move {
         while let Some(order) = ordered.recv().await {
-            let Order::Drain(Asked { what: drain, done }) = order else { continue };
+            let AdminRequest::Drain(Envelope { request: drain, reply: done }) = order else {
+                continue;
+            };
             let known = drain.service == "web";
-            let drained = Drained { warning: Some("it was the last".into()) };
+            let drained = DrainReply { warning: Some("it was the last".into()) };
             let _ = done.send(known.then_some(drained).ok_or_else(|| "no such service".into()));
         }
     });
@@ -289,7 +291,7 @@ fn of_many_that_start_at_once_one_runs() {
 #[test]
 fn an_order_arrives_and_its_answer_comes_back() {
     let scratch = Scratch::new();
-    let order = |service: &str| Drain {
+    let order = |service: &str| DrainRequest {
         service: service.into(),
         server: "10.0.0.1:80".parse().unwrap(),
         deadline_ms: Some(30_000),

@@ -21,7 +21,7 @@ pub use self::{
         warnings::{flows_per_server, warnings},
     },
     reconcile::{
-        answer_paths::missed_answers, neighbour_answers::link_warnings, sweeping::pause_after,
+        answer_paths::missed_answers, neighbour_answers::link_warnings, sweep::pause_after,
     },
-    state::{id_log::IdLog, notes::Notes},
+    state::{id_log::IdLog, store::StateStore},
 };

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use crate::admin::{Drain, client};
+use crate::admin::{DrainRequest, client};
 
 use super::{
     output::{complain, fail, print},
@@ -38,7 +38,7 @@ pub(super) fn drain(flags: DrainFlags) -> ExitCode {
         Err(code) => return code,
     };
     let millis = |deadline: Duration| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-    let order = Drain {
+    let order = DrainRequest {
         service: flags.service,
         server: flags.server,
         deadline_ms: flags.deadline.map(millis),

@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::admin::{
-    DecisionStatus, Endpoint, Explanation, FlowKnown, Leaves, Question, Transport, client,
+    DecisionStatus, Endpoint, Explanation, FlowKnown, OutgoingPacket, PacketQuery, Transport,
+    client,
 };
 
 use super::{
@@ -77,7 +78,7 @@ pub(super) fn explain(flags: ExplainFlags) -> ExitCode {
     shown.unwrap_or_else(|error| fail(&error))
 }
 
-fn question(flags: &ExplainFlags) -> anyhow::Result<Question> {
+fn question(flags: &ExplainFlags) -> anyhow::Result<PacketQuery> {
     let port = |end: Endpoint, flag: &str| match (end.port, flags.proto) {
         (Some(port), _) => Ok(SocketAddr::new(end.address, port)),
         (None, Transport::Icmp) => Ok(SocketAddr::new(end.address, 0)),
@@ -88,7 +89,7 @@ fn question(flags: &ExplainFlags) -> anyhow::Result<Question> {
             SocketAddr::new(end.address, 80)
         )),
     };
-    Ok(Question {
+    Ok(PacketQuery {
         from: port(flags.from, "--from")?,
         to: port(flags.to, "--to")?,
         protocol: flags.proto,
@@ -199,14 +200,14 @@ fn chosen(decision: &DecisionStatus) -> String {
     }
 }
 
-fn leaving(leaves: &Leaves) -> String {
+fn leaving(leaves: &OutgoingPacket) -> String {
     let end = |end: SocketAddr| match (end.port(), end.ip()) {
         (0, IpAddr::V4(v4)) => v4.to_string(),
         (0, IpAddr::V6(v6)) => v6.to_string(),
         _ => end.to_string(),
     };
     let vlan = leaves.vlan.map_or_else(String::new, |vlan| format!(", VLAN {vlan}"));
-    let Leaves { interface, next_hop, .. } = leaves;
+    let OutgoingPacket { interface, next_hop, .. } = leaves;
     format!("{} → {}, by {interface}{vlan} to {next_hop}", end(leaves.from), end(leaves.to))
 }
 
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_steered_packet_is_told_from_end_to_end() {
-        let leaves = Leaves {
+        let leaves = OutgoingPacket {
             from: "10.0.0.254:2048".parse().unwrap(),
             to: "10.0.0.1:8080".parse().unwrap(),
             interface: "eth1".into(),

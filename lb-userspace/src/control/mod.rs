@@ -23,6 +23,7 @@ mod service_tables;
 pub use self::{
     actual::ActualTables,
     desired::{Circumstances, Desired},
+    entry::mode_of,
     error::ControlError,
     ids::{
         assigned::{Assigned, Change},

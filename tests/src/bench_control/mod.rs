@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lb::{
-    app::{IdLog, Notes},
+    app::{IdLog, StateStore},
     control::{self, Circumstances, Desired, StableIds},
     datapath::{Datapath, DatapathConfig, Tables},
     fleet::Fleet,
@@ -134,7 +134,7 @@ impl Bench {
             fleet,
             desired: Desired::default(),
             actual: control::ActualTables::new(capacity.rings),
-            ledger: IdLog::new(Notes::new(directory.path(), BTreeSet::new())),
+            ledger: IdLog::new(StateStore::new(directory.path(), BTreeSet::new())),
             directory,
             tables: datapath.tables,
             maglev_size: size.maglev_size,

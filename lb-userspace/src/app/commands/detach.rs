@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::app::{
     process::privilege,
-    state::{id_log, notes},
+    state::{id_log, store},
 };
 use crate::{
     datapath::{Pins, Removed},
@@ -35,7 +35,7 @@ pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
         let pins = pins.context("cannot detach")?;
         let mut host = Host::open(state_dir).await.context("cannot detach")?;
         let datapath = pins.map(Pins::remove).transpose()?.unwrap_or_default();
-        notes::remove(state_dir)?;
+        store::remove(state_dir)?;
         id_log::remove(state_dir)?;
         let interfaces: Vec<_> = datapath.interfaces.iter().map(|(name, _)| name).collect();
         host.suspect_forwarding(&interfaces)?;

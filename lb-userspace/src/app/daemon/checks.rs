@@ -1,27 +1,28 @@
-//! What the daemon sees of servers: by checks, and by the answers that come by.
+//! What the daemon learns of servers: by health checks, and by the answers that it sees.
 
 use super::state::Daemon;
 use crate::app::reconcile::check_routes;
 use crate::{health::Means, proxy};
 
-/// Descriptors that a check takes at most.
-const CHECK: usize = 3;
-/// Checks at a time.
+/// File descriptors that one check takes at most.
+const PER_CHECK: usize = 3;
+/// Checks at a time, at most.
 const CHECKS: usize = 1024;
 
 impl Daemon {
-    /// Descriptors that clients do not get.
-    pub(crate) fn kept(&self) -> u64 {
-        proxy::KEPT + (CHECK * self.checks_at_once()) as u64
+    /// Returns how many file descriptors are kept back from clients.
+    pub(crate) fn reserved_descriptors(&self) -> u64 {
+        proxy::KEPT + (PER_CHECK * self.checks_at_once()) as u64
     }
 
-    /// Where only `kept` are kept back, there are fewer checks at a time.
+    /// Returns what health checks work with. If only `reserved` descriptors could be kept back,
+    /// fewer checks run at a time.
     ///
     /// # Errors
     ///
     /// No netlink socket.
-    pub(crate) fn means(&self, kept: u64) -> anyhow::Result<Means> {
-        let at_once = self.checks_at_once() as u64 * kept / self.kept();
+    pub(crate) fn check_resources(&self, reserved: u64) -> anyhow::Result<Means> {
+        let at_once = self.checks_at_once() as u64 * reserved / self.reserved_descriptors();
         Ok(Means {
             lacks: self.lacks.clone(),
             at_once: (at_once as usize).max(1),
@@ -34,13 +35,17 @@ impl Daemon {
         checked.map(|service| service.pool.servers.len()).sum::<usize>().clamp(1, CHECKS)
     }
 
-    /// AnswerPaths of servers must come by where the program sees them.
-    pub(crate) async fn follow_answers(&mut self) -> anyhow::Result<()> {
-        let interfaces = self.host.interfaces().await?;
-        let (answers, sources) = (&mut self.answer_paths, &self.sources);
+    /// Checks whether the answers of servers come in where the kernel program sees them.
+    pub(crate) async fn sync_answer_paths(&mut self) -> anyhow::Result<()> {
+        let interfaces = self.host.network.interfaces().await?;
+        let (answers, sources) = (&mut self.host.answer_paths, &self.fleet.sources);
         let way = |server| sources.ways.get(&server).map(|way| way.interface);
-        answers.follow_routes(&self.fleet, way, &interfaces, &|it| self.interfaces.has(it));
-        answers.follow_flows(&self.fleet, |backend| self.reconciler.heard(backend.slot));
+        answers.follow_routes(&self.fleet.running, way, &interfaces, &|it| {
+            self.kernel.interfaces.has(it)
+        });
+        answers.follow_flows(&self.fleet.running, |backend| {
+            self.kernel.reconciler.heard(backend.slot)
+        });
         Ok(())
     }
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod checks;
 pub(crate) mod event_loop;
-pub(crate) mod host_events;
+pub(crate) mod host_sync;
 pub(crate) mod proxy_start;
-pub(crate) mod replan;
+pub(crate) mod reconcile;
+pub(crate) mod requests;
+pub(crate) mod shutdown;
 pub(crate) mod start;
 pub(crate) mod state;

@@ -1,4 +1,4 @@
-//! The proxy's start: its certificates, its listener group and its workers.
+//! Starts the proxy: its listeners and its workers.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -17,20 +17,22 @@ use crate::{
 };
 
 impl Daemon {
-    /// The listener group, before the host's own sockets by `sk_lookup`, and its workers.
+    /// Opens the listener group, which `sk_lookup` puts before the host's own sockets, and starts
+    /// the workers.
     pub(crate) fn start_proxy(
         &mut self,
         certificates: &Arc<CertificateStore>,
     ) -> anyhow::Result<Running> {
         let Config { node, proxy, .. } = &self.config;
         let rotation = self.config.proxy.ticket_rotation;
-        let routes = Routes::new(&self.fleet, certificates, self.config.geography(), rotation)?;
+        let routes =
+            Routes::new(&self.fleet.running, certificates, self.config.geography(), rotation)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let workers = node.workers.unwrap_or_else(cores);
-        let bound = Proxy::bind(workers, any, self.kept(), self.lacks.clone());
+        let bound = Proxy::bind(workers, any, self.reserved_descriptors(), self.lacks.clone());
         let bound = bound.context("cannot open the proxy's listeners")?;
-        self.kernel.attach_listener(&bound.listeners()[0])?;
+        self.kernel.program.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
         let settings = Arc::new(proxy.clone());
         Ok(bound.start(

@@ -1,11 +1,11 @@
-//! The daemon's start.
+//! `lb run`: the daemon's start, its life, and what stays after it.
 
 use std::{path::Path, sync::Arc, time::Instant};
 
 use ::tracing::error;
 use tokio::sync::{mpsc, watch};
 
-use super::state::{Daemon, Handles};
+use super::state::{Daemon, FleetSide, Handles, HostSide, KernelSide};
 use crate::{
     admin::AdminListener,
     app::{
@@ -13,35 +13,38 @@ use crate::{
         reconcile::{
             address_conflicts::AddressConflicts,
             answer_paths::AnswerPaths,
-            draining::{self, Draining, Moment},
+            drains::{self, Drains, Moment},
             fleet_builder,
             host_changes::HostChanges,
             interfaces::Interfaces,
             reconciler::Reconciler,
             repairs::Repairs,
             sources::Sources,
-            sweeping::Swept,
+            sweep::SweepSummary,
             table_sizes,
         },
-        state::{id_log::IdLog, notes::Notes},
+        state::{
+            id_log::IdLog,
+            store::{DrainRecord, StateStore},
+        },
     },
-    datapath::{Datapath, Pins},
+    control::StableIds,
+    datapath::{Datapath, Kernel, Pins},
     host::{self, Host, HostWatch},
-    settings::Config,
+    settings::{Config, Node},
 };
 
-/// Whether a daemon holds the data path that has its names in `pin_dir`.
+/// Returns whether a daemon holds the data path that is pinned in `pin_dir`.
 #[must_use]
 pub fn is_running(pin_dir: &Path) -> bool {
     Pins::are_held(pin_dir)
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. Blocks. The pass-through data path goes on after it.
+/// Runs the daemon until SIGTERM or SIGINT. Blocks. The pass-through data path outlives it.
 ///
 /// # Errors
 ///
-/// What kept it from starting; what was done until then is undone, and what an earlier daemon left
-/// goes on.
+/// The start failed. What it had done is undone, and what an earlier daemon left goes on.
 pub fn run(config: Config) -> anyhow::Result<()> {
     privilege::check("lb run")?;
     host::check_source_ports(&config.node.source_ports)?;
@@ -52,69 +55,57 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn run_daemon(config: Config) -> anyhow::Result<()> {
     let (mut daemon, handles) = start(config).await?;
     let served = daemon.serve(handles).await;
-    if daemon.is_first() {
-        if let Err(error) = daemon.undo().await {
-            error!(error = format!("{error:#}"), "while undoing what was done");
-        }
-    } else {
-        daemon.say_what_stays();
+    if daemon.has_taken_over() {
+        daemon.report_what_stays();
+    } else if let Err(error) = daemon.undo().await {
+        error!(error = format!("{error:#}"), "while undoing what was done");
     }
     served
 }
 
-/// Everything that fails without having changed the host comes first, then what another daemon
-/// would refuse us: the socket, the data path, the namespace. Only who has all of them may take
-/// what is left of an earlier daemon for its own. As long as the tables are empty the kernel
-/// program lets all packets pass.
+/// Takes everything that the daemon needs, in an order that lets a failed start change nothing.
+///
+/// First comes what fails without having changed the host, then what another daemon would hold:
+/// the socket, the data path, the namespace. Only a process that has all three may adopt what an
+/// earlier daemon left. The kernel program lets all packets pass as long as the tables are empty.
 async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
-    let (signals, admin) = (Signals::listen()?, AdminListener::open(&config.admin.listen)?);
+    let signals = Signals::listen()?;
+    let admin = AdminListener::open(&config.admin.listen)?;
     let pins = Pins::open(&config.node.pin_dir)?;
-    let host = Host::open(&config.node.state_dir).await?;
-    let (conflicts, watch) = (AddressConflicts::begin(&host, &config).await?, HostWatch::open()?);
+    let host = HostSide::open(&config, started).await?;
     let sizes = table_sizes::size(&config);
-    let datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
-    let mut kernel = datapath.kernel;
-    let mut interfaces = Interfaces::new(&config.node);
-    interfaces.begin(&mut kernel, &host.interfaces().await?)?;
-    let (load, notes) = (datapath.load, Notes::new(&config.node.state_dir, datapath.maps));
-    let (swept, sweeps) = watch::channel(Swept::default());
-    let (noted, now) = (notes.drains(), Moment::now());
+    let mut datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
+    let interfaces = attach(&mut datapath.kernel, &config.node, &host.network).await?;
+    let store = StateStore::new(&config.node.state_dir, datapath.maps);
+    let (recorded, now) = (store.drains(), Moment::now());
+    let (swept, sweeps) = watch::channel(SweepSummary::default());
     let mut reconciler = Reconciler::resume(
         datapath.tables,
-        load.clone(),
-        IdLog::new(notes.clone()),
+        datapath.load.clone(),
+        IdLog::new(store.clone()),
         datapath.lifetimes,
         sweeps,
         &config,
-        |service, server| draining::departure(&noted, service, server, now),
+        |service, server| drains::departure(&recorded, service, server, now),
     )?;
-    let fleet = fleet_builder::build_fleet(&config.services, &mut reconciler.slots)?;
-    let draining = Draining::resume(&fleet, noted, now);
-    fleet_builder::resume_health(&fleet, &notes.down());
-    let sources = Sources::new(&config.node, fleet_builder::addresses(&fleet));
+    let fleet = FleetSide::resume(&config, &mut reconciler.ids, &store, recorded, now)?;
     let daemon = Daemon {
         config,
-        kernel,
+        kernel: KernelSide {
+            program: datapath.kernel,
+            interfaces,
+            reconciler,
+            flows: datapath.flows,
+            watcher: datapath.watcher,
+        },
         host,
-        conflicts,
-        answer_paths: AnswerPaths::default(),
-        watch,
-        heard: HostChanges::new(started),
-        repairs: Repairs::default(),
-        notes,
-        interfaces,
         fleet,
-        reconciler,
-        sources,
-        draining,
+        store,
         signals,
-        load,
+        load: datapath.load,
         lacks: Arc::default(),
-        flows: datapath.flows,
-        watcher: datapath.watcher,
-        steps: mpsc::channel(1),
-        leavers: Arc::default(),
+        trace_steps: mpsc::channel(1),
         started,
     };
     let handles = Handles {
@@ -125,4 +116,44 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         max_half_open: sizes.max_half_open,
     };
     Ok((daemon, handles))
+}
+
+/// Attaches the kernel program to the interfaces that the configuration names.
+async fn attach(kernel: &mut Kernel, node: &Node, host: &Host) -> anyhow::Result<Interfaces> {
+    let mut interfaces = Interfaces::new(node);
+    interfaces.begin(kernel, &host.interfaces().await?)?;
+    Ok(interfaces)
+}
+
+impl HostSide {
+    /// Opens the host's network and refuses announced addresses that the host itself needs.
+    async fn open(config: &Config, now: Instant) -> anyhow::Result<Self> {
+        let network = Host::open(&config.node.state_dir).await?;
+        Ok(Self {
+            conflicts: AddressConflicts::begin(&network, config).await?,
+            watch: HostWatch::open()?,
+            changes: HostChanges::new(now),
+            repairs: Repairs::default(),
+            answer_paths: AnswerPaths::default(),
+            network,
+        })
+    }
+}
+
+impl FleetSide {
+    /// Builds the configured services, with the health and the drains that an earlier daemon
+    /// recorded.
+    fn resume(
+        config: &Config,
+        ids: &mut StableIds,
+        store: &StateStore,
+        recorded: Vec<DrainRecord>,
+        now: Moment,
+    ) -> anyhow::Result<Self> {
+        let running = fleet_builder::build_fleet(&config.services, ids)?;
+        let drains = Drains::resume(&running, recorded, now);
+        fleet_builder::resume_health(&running, &store.down());
+        let sources = Sources::new(&config.node, fleet_builder::addresses(&running));
+        Ok(Self { running, drains, leavers: Arc::default(), sources })
+    }
 }

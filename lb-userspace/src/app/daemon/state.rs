@@ -1,22 +1,22 @@
-//! What the daemon has while it runs.
+//! What the daemon has while it runs: three sides that it keeps in step, and what they share.
 
 use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
-use crate::app::{
-    operator::trace::TraceStep,
-    process::signals::Signals,
-    reconcile::{
-        address_conflicts::AddressConflicts, answer_paths::AnswerPaths, draining::Draining,
-        host_changes::HostChanges, interfaces::Interfaces, reconciler::Reconciler,
-        repairs::Repairs, sources::Sources, sweeping::Swept,
-    },
-    state::notes::Notes,
-};
 use crate::{
     admin::AdminListener,
+    app::{
+        operator::trace::TraceStep,
+        process::signals::Signals,
+        reconcile::{
+            address_conflicts::AddressConflicts, answer_paths::AnswerPaths, drains::Drains,
+            host_changes::HostChanges, interfaces::Interfaces, reconciler::Reconciler,
+            repairs::Repairs, sources::Sources, sweep::SweepSummary,
+        },
+        state::store::StateStore,
+    },
     control::Leaver,
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     fleet::Fleet,
@@ -28,37 +28,56 @@ use crate::{
 
 pub(crate) struct Daemon {
     pub(crate) config: Config,
-    pub(crate) kernel: Kernel,
-    pub(crate) host: Host,
-    pub(crate) conflicts: AddressConflicts,
-    pub(crate) answer_paths: AnswerPaths,
-    pub(crate) watch: HostWatch,
-    pub(crate) heard: HostChanges,
-    pub(crate) repairs: Repairs,
-    pub(crate) notes: Notes,
-    pub(crate) interfaces: Interfaces,
-    pub(crate) fleet: Fleet,
-    pub(crate) reconciler: Reconciler,
-    pub(crate) sources: Sources,
-    pub(crate) draining: Draining,
+    pub(crate) kernel: KernelSide,
+    pub(crate) host: HostSide,
+    pub(crate) fleet: FleetSide,
+    /// Files for the next daemon.
+    pub(crate) store: StateStore,
     pub(crate) signals: Signals,
+    /// Live connections of each server, counted by the kernel and the proxy.
     pub(crate) load: Load,
     /// What this host had too little of.
     pub(crate) lacks: Arc<Lacks>,
-    pub(crate) flows: Arc<FlowTable>,
-    pub(crate) watcher: Arc<Watcher>,
-    /// Servers that left the configuration and have flows.
-    pub(crate) leavers: Arc<ArcSwap<Vec<Leaver>>>,
-    /// Of a trace.
-    pub(crate) steps: (mpsc::Sender<TraceStep>, mpsc::Receiver<TraceStep>),
+    /// Both ends of the channel by which a trace attaches and detaches its program.
+    pub(crate) trace_steps: (mpsc::Sender<TraceStep>, mpsc::Receiver<TraceStep>),
     pub(crate) started: Instant,
 }
 
-/// What tasks of their own take over.
+/// The kernel program, where it is attached, and the tables that it reads.
+pub(crate) struct KernelSide {
+    pub(crate) program: Kernel,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) reconciler: Reconciler,
+    pub(crate) flows: Arc<FlowTable>,
+    pub(crate) watcher: Arc<Watcher>,
+}
+
+/// This host's network: what lb needs of it, and what others change in it.
+pub(crate) struct HostSide {
+    pub(crate) network: Host,
+    pub(crate) watch: HostWatch,
+    /// Changes that the kernel reported and that are still to be looked at.
+    pub(crate) changes: HostChanges,
+    pub(crate) conflicts: AddressConflicts,
+    pub(crate) repairs: Repairs,
+    pub(crate) answer_paths: AnswerPaths,
+}
+
+/// The running services and their servers.
+pub(crate) struct FleetSide {
+    pub(crate) running: Fleet,
+    pub(crate) drains: Drains,
+    /// Servers that left the configuration and have flows.
+    pub(crate) leavers: Arc<ArcSwap<Vec<Leaver>>>,
+    /// The source addresses of packets to the servers.
+    pub(crate) sources: Sources,
+}
+
+/// What is moved into tasks of their own once the daemon serves.
 pub(crate) struct Handles {
     pub(crate) admin: AdminListener,
     pub(crate) counters: Counters,
     pub(crate) sweeper: Sweeper,
-    pub(crate) swept: watch::Sender<Swept>,
+    pub(crate) swept: watch::Sender<SweepSummary>,
     pub(crate) max_half_open: u32,
 }

@@ -17,7 +17,7 @@ use super::{
     flow_list::{ServiceNames, backend, mode_name, socket, source},
 };
 use crate::{
-    admin::{DecisionStatus, Explanation, FlowKnown, Leaves, Question, Transport},
+    admin::{DecisionStatus, Explanation, FlowKnown, OutgoingPacket, PacketQuery, Transport},
     datapath::{Explained, Leaving, ProbeFrame, Watcher, echo, interface_name},
 };
 
@@ -29,12 +29,12 @@ use crate::{
 pub(crate) fn explain(
     watcher: &Watcher,
     names: &ServiceNames,
-    question: &Question,
+    question: &PacketQuery,
     interface: &str,
 ) -> Result<Explanation, String> {
     /// What a program without fragments takes of a page.
     const LONGEST: usize = 3000;
-    let Question { from, to, protocol, flags, size, .. } = *question;
+    let PacketQuery { from, to, protocol, flags, size, .. } = *question;
     if from.is_ipv4() != to.is_ipv4() {
         return Err(format!("{from} and {to} are of different families"));
     }
@@ -74,9 +74,9 @@ pub(crate) fn explain(
 }
 
 /// Adds what is wrong with the packet's backend.
-pub(crate) fn warn(explanation: Explanation, troubles: &BTreeMap<IpAddr, Arc<str>>) -> Explanation {
+pub(crate) fn warn(explanation: Explanation, problems: &BTreeMap<IpAddr, Arc<str>>) -> Explanation {
     let backend = explanation.decision.backend;
-    let trouble = backend.and_then(|backend| troubles.get(&backend.ip()));
+    let trouble = backend.and_then(|backend| problems.get(&backend.ip()));
     Explanation { warning: trouble.map(ToString::to_string), ..explanation }
 }
 
@@ -91,9 +91,9 @@ fn key(probe: &ProbeFrame) -> FlowKey {
     }
 }
 
-fn leaves(decision: &Decision, frame: &[u8]) -> Option<Leaves> {
+fn leaves(decision: &Decision, frame: &[u8]) -> Option<OutgoingPacket> {
     let Leaving { from, to, mac, .. } = Leaving::read(frame)?;
-    Some(Leaves {
+    Some(OutgoingPacket {
         from,
         to,
         interface: interface(decision.egress),

@@ -13,11 +13,11 @@ use lb_common::{
 };
 
 use crate::{
-    admin::{FlowList, FlowQuery, FlowState, FlowStatus, Selector, Traits, Transport},
-    control::StableIds,
+    admin::{FlowList, FlowQuery, FlowState, FlowStatus, FlowTraits, Selector, Transport},
+    control::{self, StableIds},
     datapath::{FlowTable, clock},
     fleet::Fleet,
-    service::Service,
+    service::{Forwarding, Service},
 };
 
 /// Of services.
@@ -28,8 +28,8 @@ pub(crate) struct ServiceNames {
 }
 
 impl ServiceNames {
-    pub(crate) fn of(fleet: &Fleet, slots: &StableIds) -> Self {
-        let ids = slots.services().map(|(name, id)| (id, name.clone()));
+    pub(crate) fn of(fleet: &Fleet, ids: &StableIds) -> Self {
+        let ids = ids.services().map(|(name, id)| (id, name.clone()));
         let services = fleet.services.iter().map(|running| running.service.clone());
         Self { steered: ids.collect(), services: services.collect() }
     }
@@ -124,8 +124,8 @@ pub(crate) fn traits<'a>(
     flow: &Flow,
     names: &'a ServiceNames,
     state: Option<FlowState>,
-) -> Traits<'a> {
-    Traits {
+) -> FlowTraits<'a> {
+    FlowTraits {
         client: Some(socket(flow.client, flow.client_port)),
         vip: Some(socket(flow.vip, flow.vip_port)),
         backend: Some(backend(flow)),
@@ -171,14 +171,10 @@ pub(crate) fn source(flow: &Flow) -> Option<SocketAddr> {
     (flow.mode() == mode::NAT).then(|| socket(flow.source, flow.source_port))
 }
 
-pub(crate) const fn mode_name(mode: u32) -> &'static str {
-    match mode {
-        mode::NAT => "nat",
-        mode::L2 => "l2",
-        mode::IPIP => "ipip",
-        mode::GUE => "gue",
-        _ => "unknown",
-    }
+/// Returns what the configuration calls a flow's forwarding mode.
+pub(crate) fn mode_name(mode: u32) -> &'static str {
+    let known = Forwarding::NAMED.iter().find(|(_, it)| control::mode_of(*it) == mode);
+    known.map_or("unknown", |(name, _)| *name)
 }
 
 /// From the packet path's form.

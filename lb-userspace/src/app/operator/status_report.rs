@@ -11,11 +11,11 @@ use lb_common::verdict::Reason;
 use tokio::sync::watch;
 
 use crate::app::reconcile::{
-    answer_paths::{Troubles, is_nat},
+    answer_paths::{ServerProblems, is_nat},
     interfaces::Shown,
     repairs::Counts,
     sources::Room,
-    sweeping::Swept,
+    sweep::SweepSummary,
 };
 use crate::{
     admin::{
@@ -35,35 +35,35 @@ use crate::{
 pub(crate) struct StatusReport {
     pub(crate) started: Instant,
     pub(crate) interfaces: Shown,
-    pub(crate) services: Vec<Reported>,
+    pub(crate) services: Vec<ReportedService>,
     /// Servers that left the configuration and have flows.
     pub(crate) leavers: Arc<ArcSwap<Vec<Leaver>>>,
     pub(crate) counters: Counters,
     pub(crate) load: Load,
     /// The flows that the last sweep saw.
-    pub(crate) swept: watch::Receiver<Swept>,
+    pub(crate) swept: watch::Receiver<SweepSummary>,
     pub(crate) max_flows: u32,
     pub(crate) handshakes: Arc<HandshakeStats>,
     pub(crate) certificates: Arc<CertificateStore>,
     pub(crate) max_half_open: u32,
     pub(crate) source_ports: Room,
     pub(crate) lacks: Arc<Lacks>,
-    pub(crate) troubles: Troubles,
+    pub(crate) problems: ServerProblems,
     pub(crate) repaired: Counts,
 }
 
 /// A service with the ids of its backends in the kernel's tables, where they have one.
-pub(crate) struct Reported {
+pub(crate) struct ReportedService {
     running: Arc<RunningService>,
     ids: Vec<Option<u32>>,
 }
 
-impl Reported {
-    pub(crate) fn all(fleet: &Fleet, slots: &StableIds) -> Vec<Self> {
+impl ReportedService {
+    pub(crate) fn all(fleet: &Fleet, ids: &StableIds) -> Vec<Self> {
         let reported = |running: &Arc<RunningService>| {
             let name = &running.service.name;
             let backends = running.backends.iter();
-            let id = |backend: &Arc<Backend>| slots.backend_of(name, backend.server.address);
+            let id = |backend: &Arc<Backend>| ids.backend_of(name, backend.server.address);
             Self { ids: backends.map(id).collect(), running: running.clone() }
         };
         fleet.services.iter().map(reported).collect()
@@ -104,8 +104,8 @@ impl StatusReport {
 
     /// Each once: several servers may have the same trouble.
     fn warnings(&self) -> Vec<String> {
-        let troubles = self.troubles.load();
-        let texts: BTreeSet<_> = troubles.values().collect();
+        let problems = self.problems.load();
+        let texts: BTreeSet<_> = problems.values().collect();
         texts.into_iter().map(ToString::to_string).collect()
     }
 
@@ -199,10 +199,10 @@ impl StatusReport {
 
     fn service(
         &self,
-        reported: &Reported,
+        reported: &ReportedService,
         leavers: &[Leaver],
     ) -> Result<ServiceStatus, DatapathError> {
-        let Reported { running, ids } = reported;
+        let ReportedService { running, ids } = reported;
         let service = &running.service;
         let is_nat = is_nat(service);
         let (mut steered, mut exhausted) = (0, 0);

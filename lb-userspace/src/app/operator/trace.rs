@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     admin::{
-        Asked, DecisionStatus, Endpoint, FlowKnown, FlowState, Network, Selector, TraceLine,
-        TraceQuery, Traits, Transport,
+        DecisionStatus, Endpoint, Envelope, FlowKnown, FlowState, FlowTraits, Network, Selector,
+        TraceLine, TraceQuery, Transport,
     },
     datapath::{Events, Tracer, Watcher},
 };
@@ -38,7 +38,7 @@ pub(crate) enum TraceStep {
     End,
 }
 
-pub(crate) type Asker = Asked<TraceQuery, mpsc::Receiver<TraceLine>>;
+pub(crate) type Asker = Envelope<TraceQuery, mpsc::Receiver<TraceLine>>;
 
 /// Traces until the asker leaves.
 pub(crate) async fn trace(
@@ -47,7 +47,7 @@ pub(crate) async fn trace(
     asked: Asker,
     steps: mpsc::Sender<TraceStep>,
 ) {
-    let Asked { what: query, done } = asked;
+    let Envelope { request: query, reply: done } = asked;
     if let Err(error) = names.check(&query.selector) {
         return drop(done.send(Err(error)));
     }
@@ -136,7 +136,7 @@ fn is_wanted(selector: &Selector, status: &DecisionStatus) -> bool {
     };
     let services = status.service.iter().chain(&status.sharing);
     let wanted = services.into_iter().find(|name| selector.service.as_ref() == Some(name));
-    selector.takes(&Traits {
+    selector.takes(&FlowTraits {
         client: status.from,
         vip: status.to,
         backend: status.backend,

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{ring_changes, sources::Sources, sweeping::Swept};
+use super::{ring_changes, sources::Sources, sweep::SweepSummary};
 use crate::app::state::id_log::IdLog;
 use crate::{
     control::{self, Circumstances, Departure, Desired, Index, Leaver, StableIds},
@@ -37,14 +37,14 @@ const GRACE: Duration = Duration::from_millis(50);
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
 pub(crate) struct Reconciler {
-    pub(crate) slots: StableIds,
+    pub(crate) ids: StableIds,
     tables: datapath::Tables,
     desired: Desired,
     actual: control::ActualTables,
     ledger: IdLog,
     load: Load,
     lifetimes: Lifetimes,
-    swept: watch::Receiver<Swept>,
+    swept: watch::Receiver<SweepSummary>,
     /// The node's.
     timeouts: FlowTimeouts,
     maglev_size: Option<u32>,
@@ -68,7 +68,7 @@ impl Reconciler {
         load: Load,
         ledger: IdLog,
         lifetimes: Lifetimes,
-        swept: watch::Receiver<Swept>,
+        swept: watch::Receiver<SweepSummary>,
         config: &Config,
         departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
     ) -> Result<Self, DatapathError> {
@@ -79,7 +79,7 @@ impl Reconciler {
         if !contents.is_empty() {
             info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
         }
-        let mut slots = match ledger.assigned() {
+        let mut ids = match ledger.assigned() {
             Some(assigned) => StableIds::resume(capacity, &assigned),
             None => {
                 if !contents.is_empty() {
@@ -91,12 +91,12 @@ impl Reconciler {
                 StableIds::beyond(capacity, &actual, &recognised, has_connections)
             }
         };
-        let desired = Desired::resume(&actual, departure, &mut slots);
+        let desired = Desired::resume(&actual, departure, &mut ids);
         let settled = Instant::now();
         let Node { maglev_table_size: maglev_size, encap, flow_timeouts: timeouts, .. } =
             &config.node;
         Ok(Self {
-            slots,
+            ids,
             tables,
             desired,
             actual,
@@ -120,12 +120,12 @@ impl Reconciler {
 
     /// Servers that left the configuration and still have flows.
     pub(crate) fn leavers(&self) -> Vec<Leaver> {
-        self.desired.leavers(&self.slots)
+        self.desired.leavers(&self.ids)
     }
 
     /// The servers whose connections go on, wanted or not.
     pub(crate) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
-        let busy = self.slots.busy(|slot| self.load.count(slot) > 0);
+        let busy = self.ids.busy(|slot| self.load.count(slot) > 0);
         busy.map(|server| server.ip())
     }
 
@@ -177,7 +177,7 @@ impl Reconciler {
             silent: self.silent,
             now: std::time::Instant::now(),
         };
-        self.desired.update(fleet, &circumstances, &mut self.slots)?;
+        self.desired.update(fleet, &circumstances, &mut self.ids)?;
         self.set_lifetimes(fleet);
         let load = self.load.clone();
         let has_connections = |slot| load.count(slot) > 0;
@@ -186,11 +186,11 @@ impl Reconciler {
         let has_flows = |slot, id, seen| {
             has_connections(slot) && swept.borrow().may_name(Index::Backend(id), seen + UNDER_WAY)
         };
-        self.desired.retire(circumstances.now, has_flows, &mut self.slots);
+        self.desired.retire(circumstances.now, has_flows, &mut self.ids);
         loop {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
-            self.ledger.note(&mut self.slots);
+            self.ledger.note(&mut self.ids);
             if let Some(resized) = control::resized(&plan, &self.desired, &self.actual) {
                 ring_changes::warn_of(&resized);
             }
@@ -199,7 +199,7 @@ impl Reconciler {
             let swept = self.swept.borrow();
             let now = std::time::Instant::now();
             let may_name = |index, since| swept.may_name(index, since + GRACE);
-            self.slots.settle(now, has_connections, may_name);
+            self.ids.settle(now, has_connections, may_name);
             if !more {
                 return Ok(());
             }
@@ -227,7 +227,7 @@ impl Reconciler {
         let services = fleet.services.iter().map(|running| &running.service);
         let differ = services.filter(|it| it.steering.flow_timeouts != self.timeouts);
         let differ = differ.flat_map(|service| {
-            let ids = self.slots.services_of(&service.name);
+            let ids = self.ids.services_of(&service.name);
             ids.map(|id| (id, service.steering.flow_timeouts))
         });
         self.lifetimes.set(self.timeouts, differ);

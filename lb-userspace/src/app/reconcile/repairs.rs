@@ -17,7 +17,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::admin::Repaired;
+use crate::admin::RepairCount;
 
 /// Between the first repair of a thing and the second; twice as long each time.
 const FIRST: Duration = Duration::from_secs(1);
@@ -74,9 +74,9 @@ impl RepairKind {
 pub(crate) struct Counts(Arc<[AtomicU64; RepairKind::ALL.len()]>);
 
 impl Counts {
-    pub(crate) fn shown(&self) -> Vec<Repaired> {
+    pub(crate) fn shown(&self) -> Vec<RepairCount> {
         let counts = RepairKind::ALL.iter().zip(self.0.iter());
-        let shown = |(kind, count): (&RepairKind, &AtomicU64)| Repaired {
+        let shown = |(kind, count): (&RepairKind, &AtomicU64)| RepairCount {
             what: kind.name().to_owned(),
             count: count.load(Ordering::Relaxed),
         };

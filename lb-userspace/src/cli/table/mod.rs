@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::admin::{
-    BackendStatus, CertificateStatus, Drops, Flows, HandshakeStatus, LackStatus, Repaired,
+    BackendStatus, CertificateStatus, Drops, Flows, HandshakeStatus, LackStatus, RepairCount,
     ServiceStatus, Status,
 };
 
@@ -54,7 +54,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
 }
 
 /// Nothing where nobody ever undid anything.
-fn write_repaired(repaired: &[Repaired], out: &mut String) -> fmt::Result {
+fn write_repaired(repaired: &[RepairCount], out: &mut String) -> fmt::Result {
     let mut repaired = repaired.iter().filter(|it| it.count > 0).peekable();
     if repaired.peek().is_none() {
         return Ok(());

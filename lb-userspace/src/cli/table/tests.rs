@@ -1,7 +1,7 @@
 use super::render;
 use crate::admin::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
-    InterfaceStatus, LackStatus, Repaired, ServiceStatus, SourcePorts, Status, Verdicts,
+    InterfaceStatus, LackStatus, RepairCount, ServiceStatus, SourcePorts, Status, Verdicts,
 };
 
 fn backend(address: &str, up: bool, live: u64) -> BackendStatus {
@@ -32,8 +32,8 @@ fn lack(undone: &str, count: u64) -> LackStatus {
     LackStatus { undone: undone.into(), count }
 }
 
-fn repaired(what: &str, count: u64) -> Repaired {
-    Repaired { what: what.into(), count }
+fn repaired(what: &str, count: u64) -> RepairCount {
+    RepairCount { what: what.into(), count }
 }
 
 fn certificate(

@@ -116,7 +116,9 @@ pub(crate) fn strategy_of(strategy: Strategy) -> u32 {
     }
 }
 
-fn mode_of(forwarding: Forwarding) -> u32 {
+/// Returns the kernel tables' word for a forwarding mode.
+#[must_use]
+pub fn mode_of(forwarding: Forwarding) -> u32 {
     match forwarding {
         Forwarding::Nat => mode::NAT,
         Forwarding::L2 => mode::L2,

@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// What is wrong with a server now, for `lb status` and `lb explain`.
-pub(crate) type Troubles = Arc<ArcSwap<BTreeMap<IpAddr, Arc<str>>>>;
+pub(crate) type ServerProblems = Arc<ArcSwap<BTreeMap<IpAddr, Arc<str>>>>;
 
 /// Follows what answers do, and says what changes.
 #[derive(Default)]
 pub(crate) struct AnswerPaths {
-    pub(crate) troubles: Troubles,
+    pub(crate) problems: ServerProblems,
     /// Servers whose answers come in elsewhere, by the routes.
     elsewhere: BTreeMap<IpAddr, Arc<str>>,
 }
@@ -65,7 +65,7 @@ impl AnswerPaths {
                 now.entry(server.ip()).or_insert_with(|| mute(server, is_checked).into());
             }
         }
-        let before = self.troubles.load();
+        let before = self.problems.load();
         let said: BTreeSet<_> = before.values().collect();
         for text in now.values().filter(|text| !said.contains(text)).collect::<BTreeSet<_>>() {
             warn!("{text}");
@@ -74,7 +74,7 @@ impl AnswerPaths {
             info!(%server, "answers of this server come by again");
         }
         if **before != now {
-            self.troubles.store(Arc::new(now));
+            self.problems.store(Arc::new(now));
         }
     }
 }

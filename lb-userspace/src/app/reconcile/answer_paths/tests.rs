@@ -20,8 +20,8 @@ fn fleet(forwarding: Forwarding) -> Fleet {
     Fleet { services: vec![Arc::new(RunningService::new(Arc::new(service), vec![backend]))] }
 }
 
-fn troubles(answers: &AnswerPaths) -> String {
-    answers.troubles.load().values().map(|text| &**text).collect()
+fn problems(answers: &AnswerPaths) -> String {
+    answers.problems.load().values().map(|text| &**text).collect()
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn what_comes_in_where_nobody_looks_is_told() {
         let (fleet, mut answers) = (fleet(forwarding), AnswerPaths::default());
         answers.follow_routes(&fleet, |_| Some(2), &interfaces, &|it| it.name == watched);
         answers.follow_flows(&fleet, |_| ServerAnswers::default());
-        let said = troubles(&answers);
+        let said = problems(&answers);
         assert_eq!(said.contains("answers of server 10.0.0.1 come in by `down`"), told, "{said}");
         assert_eq!(said.is_empty(), !told);
     }
@@ -47,7 +47,7 @@ fn a_server_that_never_answers_is_told_until_it_does() {
     let (nat, mut answers) = (fleet(Forwarding::Nat), AnswerPaths::default());
     let mut after = |fleet: &Fleet, answered, unanswered| {
         answers.follow_flows(fleet, |_| ServerAnswers { answered, unanswered });
-        troubles(&answers).contains("10.0.0.1:80 has answered no connection")
+        problems(&answers).contains("10.0.0.1:80 has answered no connection")
     };
     assert!(!after(&nat, 0, 0), "nobody asked");
     assert!(after(&nat, 0, 1));

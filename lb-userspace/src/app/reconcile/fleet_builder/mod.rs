@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use crate::app::state::notes::NotedServer;
+use crate::app::state::store::PoolMember;
 use crate::{
     control::{self, StableIds},
     fleet::{Backend, Fleet, RunningService},
@@ -15,20 +15,20 @@ use crate::{
 /// More servers than the kernel's tables have room for.
 pub(crate) fn build_fleet(
     services: &[Arc<Service>],
-    slots: &mut StableIds,
+    ids: &mut StableIds,
 ) -> Result<Fleet, control::ControlError> {
-    let start = |service: &Arc<Service>| start(service, slots).map(Arc::new);
+    let start = |service: &Arc<Service>| start(service, ids).map(Arc::new);
     let services = services.iter().map(start).collect::<Result<_, _>>()?;
     Ok(Fleet { services })
 }
 
 fn start(
     service: &Arc<Service>,
-    slots: &mut StableIds,
+    ids: &mut StableIds,
 ) -> Result<RunningService, control::ControlError> {
     let servers = service.pool.servers.iter();
     let backends = servers.map(|server| {
-        let slot = slots.load(server.address)?;
+        let slot = ids.load(server.address)?;
         Ok(Arc::new(Backend::new(server.clone(), slot)))
     });
     Ok(RunningService::new(service.clone(), backends.collect::<Result<_, _>>()?))
@@ -36,14 +36,14 @@ fn start(
 
 /// Servers that did not pass their checks when an earlier daemon ended begin as it saw them: a
 /// restart brings nobody back. Where there are no checks any more, nobody is down.
-pub(crate) fn resume_health(fleet: &Fleet, down: &BTreeSet<NotedServer>) {
+pub(crate) fn resume_health(fleet: &Fleet, down: &BTreeSet<PoolMember>) {
     for (running, backend) in checked(fleet) {
         backend.set_up(!down.contains(&member(running, backend)));
     }
 }
 
 /// The servers that do not pass their checks.
-pub(crate) fn down(fleet: &Fleet) -> BTreeSet<NotedServer> {
+pub(crate) fn down_servers(fleet: &Fleet) -> BTreeSet<PoolMember> {
     let down = checked(fleet).filter(|(_, backend)| !backend.is_up());
     down.map(|(running, backend)| member(running, backend)).collect()
 }
@@ -54,7 +54,7 @@ fn checked(fleet: &Fleet) -> impl Iterator<Item = (&RunningService, &Backend)> {
     checked.flat_map(|running| running.backends.iter().map(move |backend| (running, &**backend)))
 }
 
-fn member(running: &RunningService, backend: &Backend) -> NotedServer {
+fn member(running: &RunningService, backend: &Backend) -> PoolMember {
     (running.service.name.to_string(), backend.server.address)
 }
 
@@ -71,8 +71,8 @@ pub(crate) fn steered_servers(fleet: &Fleet) -> BTreeSet<IpAddr> {
     backends.map(|backend| backend.server.address.ip()).collect()
 }
 
-/// Notes what a health check found.
-pub(crate) fn note(fleet: &Fleet, transition: &Transition) {
+/// StateStore what a health check found.
+pub(crate) fn apply_transition(fleet: &Fleet, transition: &Transition) {
     let mut services = fleet.services.iter();
     let Some(running) = services.find(|running| running.service.name == transition.service) else {
         return;

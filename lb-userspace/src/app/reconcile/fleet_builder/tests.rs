@@ -29,8 +29,8 @@ fn config() -> Config {
 fn fleet() -> Fleet {
     let config = config();
     let capacity = Capacity { services: 4, backends: 4, loads: 4, rings: 0 };
-    let mut slots = StableIds::new(capacity);
-    build_fleet(&config.services, &mut slots).unwrap()
+    let mut ids = StableIds::new(capacity);
+    build_fleet(&config.services, &mut ids).unwrap()
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn a_transition_is_of_one_service_s_server_only() {
         let backends = fleet.services.iter().flat_map(|running| &running.backends);
         backends.map(|backend| backend.is_up()).collect()
     };
-    note(&fleet, &transition);
+    apply_transition(&fleet, &transition);
     assert_eq!(up(&fleet), [true, true, false, true]);
     transition.up = true;
-    note(&fleet, &transition);
+    apply_transition(&fleet, &transition);
     assert_eq!(up(&fleet), [true; 4]);
 }
 

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::notes::{self, Notes};
+use super::store::{self, StateStore};
 use crate::control::{Assigned, Change, StableIds};
 
 const IDS: &str = "ids.json";
@@ -27,7 +27,7 @@ const LOG: &str = "ids.log";
 const FEW: usize = 4096;
 
 pub struct IdLog {
-    notes: Notes,
+    notes: StateStore,
     path: PathBuf,
     /// `None`: all is to be written.
     log: Option<Log>,
@@ -50,7 +50,7 @@ struct Everybody {
 
 impl IdLog {
     #[must_use]
-    pub fn new(notes: Notes) -> Self {
+    pub fn new(notes: StateStore) -> Self {
         let path = notes.directory().join(LOG);
         Self { notes, path, log: None, is_unwritten: false }
     }
@@ -68,10 +68,10 @@ impl IdLog {
     /// What cannot be written is no reason to stop: the notes are removed, for what they say is not
     /// true any more, and the next daemon recognises in the tables what it can. The next call tries
     /// again.
-    pub fn note(&mut self, slots: &mut StableIds) {
-        match self.write(slots) {
+    pub fn note(&mut self, ids: &mut StableIds) {
+        match self.write(ids) {
             Ok(()) => {
-                slots.mark_noted();
+                ids.mark_noted();
                 if std::mem::take(&mut self.is_unwritten) {
                     info!(path = %self.path.display(), "written, now that there is room");
                 }
@@ -90,14 +90,14 @@ impl IdLog {
         }
     }
 
-    fn write(&mut self, slots: &mut StableIds) -> anyhow::Result<()> {
+    fn write(&mut self, ids: &mut StableIds) -> anyhow::Result<()> {
         match self.log.take().filter(|_| self.path.exists()) {
-            Some(log) if !slots.have_changed() => self.log = Some(log),
+            Some(log) if !ids.have_changed() => self.log = Some(log),
             Some(mut log) => {
-                let changes = slots.changes();
+                let changes = ids.changes();
                 log.changes += changes.len();
                 self.log = if log.changes > log.most {
-                    Some(self.write_all(slots.assigned())?)
+                    Some(self.write_all(ids.assigned())?)
                 } else {
                     let line = line(&changes)?;
                     let written = log.file.write_all(&line);
@@ -105,7 +105,7 @@ impl IdLog {
                     Some(log)
                 };
             }
-            None => self.log = Some(self.write_all(slots.assigned())?),
+            None => self.log = Some(self.write_all(ids.assigned())?),
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl IdLog {
 
 /// Forgets who holds what: there are no tables any more.
 pub(crate) fn remove(state_dir: &Path) -> io::Result<()> {
-    [IDS, LOG].iter().try_for_each(|name| notes::remove_file(&state_dir.join(name)))
+    [IDS, LOG].iter().try_for_each(|name| store::remove_file(&state_dir.join(name)))
 }
 
 /// One write of a line's length: it is there, or cut short at its end.

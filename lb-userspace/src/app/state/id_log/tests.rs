@@ -20,7 +20,7 @@ impl Directory {
     }
 
     fn ledger(&self) -> IdLog {
-        IdLog::new(Notes::new(&self.0, BTreeSet::from([1])))
+        IdLog::new(StateStore::new(&self.0, BTreeSet::from([1])))
     }
 
     fn log(&self) -> PathBuf {
@@ -39,10 +39,10 @@ fn server(n: u16) -> SocketAddr {
 }
 
 /// What was never claimed is let go of at once, and free the next time.
-fn forget_all(slots: &mut StableIds) {
+fn forget_all(ids: &mut StableIds) {
     let now = Instant::now();
     for seconds in 0..2 {
-        slots.settle(now + Duration::from_secs(seconds), |_| false, |_, _| false);
+        ids.settle(now + Duration::from_secs(seconds), |_| false, |_, _| false);
     }
 }
 
@@ -50,20 +50,20 @@ fn forget_all(slots: &mut StableIds) {
 fn what_a_kill_cuts_short_never_happened() {
     let directory = Directory::new("cut");
     let mut ledger = directory.ledger();
-    let mut slots = StableIds::new(CAPACITY);
-    slots.load(server(1)).unwrap();
-    ledger.note(&mut slots);
-    let mut told = vec![slots.assigned()];
+    let mut ids = StableIds::new(CAPACITY);
+    ids.load(server(1)).unwrap();
+    ledger.note(&mut ids);
+    let mut told = vec![ids.assigned()];
     let mut ends = vec![fs::metadata(directory.log()).unwrap().len()];
     for step in 0..3 {
         match step {
-            0 => drop((slots.load(server(2)).unwrap(), slots.load(server(3)).unwrap())),
-            1 => forget_all(&mut slots),
+            0 => drop((ids.load(server(2)).unwrap(), ids.load(server(3)).unwrap())),
+            1 => forget_all(&mut ids),
             // An index of somebody before.
-            _ => drop(slots.load(server(4)).unwrap()),
+            _ => drop(ids.load(server(4)).unwrap()),
         }
-        ledger.note(&mut slots);
-        told.push(slots.assigned());
+        ledger.note(&mut ids);
+        told.push(ids.assigned());
         ends.push(fs::metadata(directory.log()).unwrap().len());
     }
     assert!(told[3] != told[2] && told[2] != told[1] && told[1] != told[0]);
@@ -79,29 +79,29 @@ fn what_a_kill_cuts_short_never_happened() {
 #[test]
 fn the_next_daemon_writes_behind_nothing_that_was_cut() {
     let directory = Directory::new("next");
-    let mut slots = StableIds::new(CAPACITY);
+    let mut ids = StableIds::new(CAPACITY);
     let mut ledger = directory.ledger();
-    ledger.note(&mut slots);
-    slots.load(server(1)).unwrap();
-    ledger.note(&mut slots);
+    ledger.note(&mut ids);
+    ids.load(server(1)).unwrap();
+    ledger.note(&mut ids);
     let text = fs::read(directory.log()).unwrap();
     fs::write(directory.log(), &text[..text.len() - 1]).unwrap();
     let mut next = directory.ledger();
-    let mut slots = StableIds::resume(CAPACITY, &next.assigned().unwrap());
-    next.note(&mut slots);
-    slots.load(server(2)).unwrap();
-    next.note(&mut slots);
-    assert_eq!(directory.ledger().assigned(), Some(slots.assigned()));
+    let mut ids = StableIds::resume(CAPACITY, &next.assigned().unwrap());
+    next.note(&mut ids);
+    ids.load(server(2)).unwrap();
+    next.note(&mut ids);
+    assert_eq!(directory.ledger().assigned(), Some(ids.assigned()));
 }
 
 #[test]
 fn a_log_belongs_to_one_writing() {
     let directory = Directory::new("writing");
-    let mut slots = StableIds::new(CAPACITY);
+    let mut ids = StableIds::new(CAPACITY);
     let mut ledger = directory.ledger();
-    ledger.note(&mut slots);
-    slots.load(server(1)).unwrap();
-    ledger.note(&mut slots);
+    ledger.note(&mut ids);
+    ids.load(server(1)).unwrap();
+    ledger.note(&mut ids);
     let old = fs::read(directory.log()).unwrap();
     directory.ledger().note(&mut StableIds::new(CAPACITY));
     // Killed between the one file and the other.
@@ -112,21 +112,21 @@ fn a_log_belongs_to_one_writing() {
 #[test]
 fn a_change_costs_a_line_and_a_log_does_not_grow_for_ever() {
     let directory = Directory::new("growth");
-    let mut slots = StableIds::new(CAPACITY);
+    let mut ids = StableIds::new(CAPACITY);
     for n in 0..10_000 {
-        slots.load(server(n)).unwrap();
+        ids.load(server(n)).unwrap();
     }
     let mut ledger = directory.ledger();
-    ledger.note(&mut slots);
+    ledger.note(&mut ids);
     let length = || fs::metadata(directory.log()).unwrap().len();
     let begun = length();
-    slots.load(server(10_000)).unwrap();
-    ledger.note(&mut slots);
+    ids.load(server(10_000)).unwrap();
+    ledger.note(&mut ids);
     assert!((1..100).contains(&(length() - begun)), "{}", length() - begun);
-    ledger.note(&mut slots);
+    ledger.note(&mut ids);
     let one = length();
-    forget_all(&mut slots);
-    ledger.note(&mut slots);
+    forget_all(&mut ids);
+    ledger.note(&mut ids);
     assert!(length() < one, "all is written anew");
     assert_eq!(directory.ledger().assigned(), Some(Assigned::default()));
 }

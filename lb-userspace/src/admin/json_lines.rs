@@ -12,15 +12,15 @@ use tokio::sync::mpsc;
 use super::explain::TraceLine;
 
 /// Ends with its sender. Dropped when the asker leaves, which the sender then sees.
-pub(super) struct Lines(mpsc::Receiver<TraceLine>);
+pub(super) struct JsonLines(mpsc::Receiver<TraceLine>);
 
-impl Lines {
+impl JsonLines {
     pub(super) const fn new(lines: mpsc::Receiver<TraceLine>) -> Self {
         Self(lines)
     }
 }
 
-impl Body for Lines {
+impl Body for JsonLines {
     type Data = Bytes;
     type Error = Infallible;
 

@@ -19,7 +19,7 @@ const REST: u32 = 50;
 
 /// What the last sweep saw.
 #[derive(Default)]
-pub(crate) struct Swept {
+pub(crate) struct SweepSummary {
     pub(crate) population: Population,
     named: Named,
     pub(crate) sample: Sample,
@@ -30,7 +30,7 @@ pub(crate) struct Swept {
     began: Option<Instant>,
 }
 
-impl Swept {
+impl SweepSummary {
     /// What the server of a load slot has answered.
     pub(crate) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
         self.heard.get(slot.0 as usize).copied().unwrap_or_default()
@@ -55,7 +55,7 @@ impl Swept {
 }
 
 /// Sweeps until dropped; `swept` always has what the last sweep saw.
-pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
+pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<SweepSummary>) {
     loop {
         let began = Instant::now();
         let done = task::spawn_blocking(move || {
@@ -82,7 +82,8 @@ pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<Swept>) {
         } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
         let began = Some(began);
-        let last = swept.send_replace(Swept { population, named, sample, heard, ports, began });
+        let last =
+            swept.send_replace(SweepSummary { population, named, sample, heard, ports, began });
         sweeper.reuse(flows, last.heard, last.ports);
         time::sleep(pause_after(took)).await;
     }

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    explain::{Explanation, Question, TraceLine, TraceQuery},
+    explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
 };
 
 /// The JSON of `PUT /v1/drain`: a server of a service takes nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drain {
+pub struct DrainRequest {
     pub service: String,
     pub server: SocketAddr,
     /// How long what it has may go on. `None`: the service's `drain_deadline`.
@@ -22,7 +22,7 @@ pub struct Drain {
     pub undo: bool,
 }
 
-impl Drain {
+impl DrainRequest {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline_ms.map(Duration::from_millis)
@@ -31,25 +31,25 @@ impl Drain {
 
 /// What the operator should know of an order that was carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drained {
+pub struct DrainReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 
 /// What is asked for, and who waits for it. An error is one of the operator's, in words.
-pub struct Asked<Q, A> {
-    pub what: Q,
-    pub done: oneshot::Sender<Result<A, String>>,
+pub struct Envelope<Q, A> {
+    pub request: Q,
+    pub reply: oneshot::Sender<Result<A, String>>,
 }
 
 /// What the event loop is to do.
-pub enum Order {
-    Drain(Asked<Drain, Drained>),
-    Flows(Asked<FlowQuery, FlowList>),
-    Explain(Asked<Question, Explanation>),
-    /// Lines come until the receiver is dropped.
-    Trace(Asked<TraceQuery, mpsc::Receiver<TraceLine>>),
+pub enum AdminRequest {
+    Drain(Envelope<DrainRequest, DrainReply>),
+    Flows(Envelope<FlowQuery, FlowList>),
+    Explain(Envelope<PacketQuery, Explanation>),
+    /// JsonLines come until the receiver is dropped.
+    Trace(Envelope<TraceQuery, mpsc::Receiver<TraceLine>>),
 }
 
 /// Where orders go.
-pub type Orders = mpsc::Sender<Order>;
+pub type RequestSender = mpsc::Sender<AdminRequest>;

@@ -10,21 +10,21 @@ use std::{
 
 use tracing::info;
 
-use crate::app::state::notes::{DrainNote, NotedServer};
+use crate::app::state::store::{DrainRecord, PoolMember};
 use crate::{
-    admin::Drain,
+    admin::DrainRequest,
     control::{Departure, Leaver},
     fleet::{Backend, Fleet, RunningService},
 };
 
 /// Who drains until when. Those without a deadline drain until they are empty.
 #[derive(Default)]
-pub(crate) struct Draining {
+pub(crate) struct Drains {
     deadlines: Vec<Deadline>,
     /// All who drain.
-    noted: BTreeMap<NotedServer, DrainNote>,
+    noted: BTreeMap<PoolMember, DrainRecord>,
     /// Those who left the configuration and have flows.
-    left: BTreeMap<NotedServer, DrainNote>,
+    left: BTreeMap<PoolMember, DrainRecord>,
 }
 
 struct Deadline {
@@ -59,13 +59,13 @@ impl Moment {
     }
 }
 
-impl Draining {
+impl Drains {
     /// Those that drain by configuration, and by orders that an earlier daemon noted. Their time
     /// has run on; who is past it is expelled already. What the configuration does not know any
     /// more may still have flows: see [`follow`](Self::follow).
-    pub(crate) fn resume(fleet: &Fleet, noted: Vec<DrainNote>, now: Moment) -> Self {
+    pub(crate) fn resume(fleet: &Fleet, noted: Vec<DrainRecord>, now: Moment) -> Self {
         let noted = noted.into_iter().map(|it| ((it.service.clone(), it.server), it));
-        let mut before: BTreeMap<NotedServer, DrainNote> = noted.collect();
+        let mut before: BTreeMap<PoolMember, DrainRecord> = noted.collect();
         let mut draining = Self::default();
         for running in &fleet.services {
             for backend in &running.backends {
@@ -74,9 +74,11 @@ impl Draining {
                 let drained = match (before, backend.is_draining()) {
                     // An order does not outlive that its server left.
                     (Some(before), false) if before.left || !before.ordered => continue,
-                    (Some(before), _) => {
-                        DrainNote { ordered: before.ordered && !before.left, left: false, ..before }
-                    }
+                    (Some(before), _) => DrainRecord {
+                        ordered: before.ordered && !before.left,
+                        left: false,
+                        ..before
+                    },
                     (_, true) => drained(&member, now),
                     (_, false) => continue,
                 };
@@ -105,7 +107,7 @@ impl Draining {
                 changed = true;
                 let until = until.map(|at| at.saturating_duration_since(now.instant));
                 info!(%service, %server, ?until, "left the configuration; its flows go on");
-                DrainNote { left: true, ..drained(&member, now) }
+                DrainRecord { left: true, ..drained(&member, now) }
             });
             self.left.insert(member, drained);
         }
@@ -116,7 +118,7 @@ impl Draining {
     }
 
     /// For the next daemon.
-    pub(crate) fn noted(&self) -> Vec<DrainNote> {
+    pub(crate) fn noted(&self) -> Vec<DrainRecord> {
         self.noted.values().chain(self.left.values()).cloned().collect()
     }
 
@@ -128,7 +130,7 @@ impl Draining {
     pub(crate) fn order(
         &mut self,
         fleet: &Fleet,
-        order: &Drain,
+        order: &DrainRequest,
         now: Moment,
     ) -> Result<(), String> {
         let (running, backend) = find(fleet, &order.service, order.server)?;
@@ -142,7 +144,7 @@ impl Draining {
         backend.set_expelled(false);
         let member = (order.service.clone(), order.server);
         let drained =
-            DrainNote { ordered: true, deadline_ms: order.deadline_ms, ..drained(&member, now) };
+            DrainRecord { ordered: true, deadline_ms: order.deadline_ms, ..drained(&member, now) };
         self.set(running, backend, (!order.undo).then_some(drained), now);
         running.touch();
         let (service, server) = (&running.service.name, order.server);
@@ -179,7 +181,7 @@ impl Draining {
         &mut self,
         running: &Arc<RunningService>,
         backend: &Arc<Backend>,
-        drained: Option<DrainNote>,
+        drained: Option<DrainRecord>,
         now: Moment,
     ) {
         self.deadlines.retain(|other| !Arc::ptr_eq(&other.backend, backend));
@@ -199,7 +201,7 @@ impl Draining {
 /// When a server left the configuration, if it has: those that earlier daemons knew to drain do so
 /// since then, others from now on.
 pub(crate) fn departure(
-    noted: &[DrainNote],
+    noted: &[DrainRecord],
     service: &str,
     server: SocketAddr,
     now: Moment,
@@ -213,8 +215,8 @@ pub(crate) fn departure(
 }
 
 /// By configuration, from `now` on.
-fn drained((service, server): &NotedServer, now: Moment) -> DrainNote {
-    DrainNote {
+fn drained((service, server): &PoolMember, now: Moment) -> DrainRecord {
+    DrainRecord {
         service: service.clone(),
         server: *server,
         since_ms: now.unix_ms(),
@@ -225,7 +227,7 @@ fn drained((service, server): &NotedServer, now: Moment) -> DrainNote {
 }
 
 /// In words, that no server of this service takes anything new.
-pub(crate) fn closed(fleet: &Fleet, service: &str) -> Option<String> {
+pub(crate) fn closed_warning(fleet: &Fleet, service: &str) -> Option<String> {
     let running = fleet.services.iter().find(|running| *running.service.name == *service)?;
     if running.backends.iter().any(|backend| backend.is_open()) {
         return None;
@@ -282,15 +284,15 @@ load_balancer.servers = [
         fleet_builder::build_fleet(&config.services, &mut StableIds::new(capacity)).unwrap()
     }
 
-    fn order(server: &str, deadline_ms: Option<u64>, undo: bool) -> Drain {
+    fn order(server: &str, deadline_ms: Option<u64>, undo: bool) -> DrainRequest {
         let server = server.parse().unwrap();
-        Drain { service: "raw".into(), server, deadline_ms, undo }
+        DrainRequest { service: "raw".into(), server, deadline_ms, undo }
     }
 
     #[test]
     fn who_drains_by_configuration_is_expelled_in_time() {
         let (fleet, now) = (fleet(), Moment::now());
-        let mut draining = Draining::resume(&fleet, Vec::new(), now);
+        let mut draining = Drains::resume(&fleet, Vec::new(), now);
         let minute = Duration::from_secs(60);
         let end = now.instant + minute;
         assert_eq!(draining.next(), Some(end));
@@ -305,28 +307,30 @@ load_balancer.servers = [
     #[test]
     fn an_order_drains_and_another_undoes_it() {
         let (fleet, now) = (fleet(), Moment::now());
-        let mut draining = Draining::default();
+        let mut draining = Drains::default();
         let (first, revision) = (&fleet.services[0].backends[0], fleet.services[0].revision());
         draining.order(&fleet, &order("10.0.0.1:80", Some(5), false), now).unwrap();
         assert!(first.is_draining() && !first.is_open() && !first.is_expelled());
-        assert!(closed(&fleet, "raw").unwrap().contains("0 of 2 are down, the others drain"));
+        assert!(
+            closed_warning(&fleet, "raw").unwrap().contains("0 of 2 are down, the others drain")
+        );
         assert_eq!(first.drain_deadline(), Some(now.instant + Duration::from_millis(5)));
         assert_ne!(fleet.services[0].revision(), revision);
         assert!(draining.expel(now.instant + Duration::from_millis(5)));
         assert!(first.is_expelled());
         draining.order(&fleet, &order("10.0.0.1:80", None, true), now).unwrap();
         assert!(first.is_open() && !first.is_expelled());
-        assert_eq!(closed(&fleet, "raw"), None);
+        assert_eq!(closed_warning(&fleet, "raw"), None);
         assert_eq!((draining.next(), first.drain_deadline()), (None, None));
     }
 
     #[test]
     fn who_does_not_exist_is_said() {
         let (fleet, now) = (fleet(), Moment::now());
-        let mut draining = Draining::default();
+        let mut draining = Drains::default();
         let wrong = draining.order(&fleet, &order("10.0.0.9:80", None, false), now);
         assert!(wrong.unwrap_err().ends_with("it has 10.0.0.1:80, 10.0.0.2:80"));
-        let other = Drain { service: "web".into(), ..order("10.0.0.1:80", None, false) };
+        let other = DrainRequest { service: "web".into(), ..order("10.0.0.1:80", None, false) };
         assert_eq!(
             draining.order(&fleet, &other, now),
             Err("there is no service \"web\"".to_owned())
@@ -341,26 +345,26 @@ load_balancer.servers = [
     #[test]
     fn an_order_stands_and_its_time_runs_on_while_daemons_come_and_go() {
         let (first, now) = (fleet(), Moment::now());
-        let mut draining = Draining::resume(&first, Vec::new(), now);
+        let mut draining = Drains::resume(&first, Vec::new(), now);
         draining.order(&first, &order("10.0.0.1:80", Some(90_000), false), now).unwrap();
         let mut noted = draining.noted();
         assert_eq!(noted.len(), 2);
         for seconds in [20, 40, 50] {
             let (fleet, then) = (fleet(), later(now, seconds));
-            let draining = Draining::resume(&fleet, noted, then);
+            let draining = Drains::resume(&fleet, noted, then);
             assert!(fleet.services[0].backends.iter().all(|backend| backend.is_draining()));
             let ends: Vec<_> = draining.deadlines.iter().map(|it| it.at - now.instant).collect();
             assert_eq!(ends, [90, 60].map(Duration::from_secs));
             noted = draining.noted();
         }
         let (fleet, then) = (fleet(), later(now, 100));
-        let mut draining = Draining::resume(&fleet, noted, then);
+        let mut draining = Drains::resume(&fleet, noted, then);
         assert!(fleet.services[0].backends.iter().all(|backend| backend.is_expelled()));
         draining.order(&fleet, &order("10.0.0.1:80", None, true), then).unwrap();
         let noted = draining.noted();
         assert_eq!(noted.len(), 1, "what an order undid is forgotten: {noted:?}");
         let back = self::fleet();
-        Draining::resume(&back, noted, then);
+        Drains::resume(&back, noted, then);
         assert!(
             back.services[0].backends[0].is_open() && back.services[0].backends[1].is_expelled()
         );
@@ -371,23 +375,23 @@ load_balancer.servers = [
         let (fleet, now) = (fleet(), Moment::now());
         let member = |server: &str| ("raw".to_owned(), server.parse().unwrap());
         let configured = drained(&member("10.0.0.1:80"), now);
-        let gone = DrainNote { ordered: true, ..drained(&member("10.0.0.9:80"), now) };
-        let mut draining = Draining::resume(&fleet, vec![configured.clone(), gone], now);
+        let gone = DrainRecord { ordered: true, ..drained(&member("10.0.0.9:80"), now) };
+        let mut draining = Drains::resume(&fleet, vec![configured.clone(), gone], now);
         assert_eq!(draining.noted().len(), 2, "it may have flows");
         assert!(draining.follow(&[], now), "it has none");
         let noted = draining.noted();
         assert_eq!(noted.len(), 1, "{noted:?}");
         assert!(fleet.services[0].backends[0].is_open());
-        let ordered = DrainNote { ordered: true, ..configured };
-        Draining::resume(&fleet, vec![ordered], now);
+        let ordered = DrainRecord { ordered: true, ..configured };
+        Drains::resume(&fleet, vec![ordered], now);
         assert!(!fleet.services[0].backends[0].is_open());
     }
 
     #[test]
     fn a_wall_clock_that_was_set_back_prolongs_nothing() {
         let (fleet, now) = (fleet(), Moment::now());
-        let noted = Draining::resume(&fleet, Vec::new(), later(now, 3600)).noted();
-        let draining = Draining::resume(&fleet, noted, now);
+        let noted = Drains::resume(&fleet, Vec::new(), later(now, 3600)).noted();
+        let draining = Drains::resume(&fleet, noted, now);
         assert_eq!(draining.next(), Some(now.instant + Duration::from_secs(60)));
     }
 }

@@ -9,12 +9,12 @@ use std::{
 
 /// An exclusively locked file (flock(2)), which is removed with the lock.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct LockFile {
     path: PathBuf,
     file: File,
 }
 
-impl Lock {
+impl LockFile {
     /// `None`: another process has it.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         loop {
@@ -34,7 +34,7 @@ impl Lock {
     }
 }
 
-impl Lock {
+impl LockFile {
     /// Whether others still find it: somebody may have removed the file.
     pub(super) fn is_in_place(&self) -> bool {
         is_at(&self.file, &self.path).unwrap_or(false)
@@ -50,7 +50,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-impl Drop for Lock {
+impl Drop for LockFile {
     fn drop(&mut self) {
         // While still locked, so that it is the file of nobody else.
         if self.is_in_place() {

@@ -16,17 +16,17 @@ const DOWN: &str = "down.json";
 const DRAINS: &str = "drains.json";
 
 /// A server of the service with this name.
-pub(crate) type NotedServer = (String, SocketAddr);
+pub(crate) type PoolMember = (String, SocketAddr);
 
 #[derive(Clone)]
-pub struct Notes {
+pub struct StateStore {
     directory: PathBuf,
     /// The kernel's numbers of our maps.
     maps: BTreeSet<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Note<T> {
+struct Record<T> {
     /// The kernel's numbers of the maps that it is about: said of others, it means nothing. They
     /// may come again after a restart of the host, but never for maps with something in them.
     maps: BTreeSet<u32>,
@@ -35,7 +35,7 @@ struct Note<T> {
 
 /// A server that drains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DrainNote {
+pub(crate) struct DrainRecord {
     pub(crate) service: String,
     pub(crate) server: SocketAddr,
     /// When that began, in ms of Unix time: it goes on while no daemon runs.
@@ -49,7 +49,7 @@ pub(crate) struct DrainNote {
     pub(crate) left: bool,
 }
 
-impl Notes {
+impl StateStore {
     #[must_use]
     pub fn new(state_dir: &Path, maps: BTreeSet<u32>) -> Self {
         Self { directory: state_dir.to_owned(), maps }
@@ -60,31 +60,31 @@ impl Notes {
     }
 
     /// Whether nobody removed them.
-    pub(crate) fn are_there(&self) -> bool {
+    pub(crate) fn exist(&self) -> bool {
         self.directory.join(DRAINS).exists()
     }
 
     /// The servers that did not pass their checks.
-    pub(crate) fn down(&self) -> BTreeSet<NotedServer> {
+    pub(crate) fn down(&self) -> BTreeSet<PoolMember> {
         self.read(DOWN).unwrap_or_default()
     }
 
-    pub(crate) fn write_down(&self, down: &BTreeSet<NotedServer>) -> anyhow::Result<()> {
+    pub(crate) fn save_down(&self, down: &BTreeSet<PoolMember>) -> anyhow::Result<()> {
         self.write(DOWN, down)
     }
 
     /// Who drains. It is the operator's word, whatever became of the maps.
-    pub(crate) fn drains(&self) -> Vec<DrainNote> {
+    pub(crate) fn drains(&self) -> Vec<DrainRecord> {
         self.read_file(DRAINS).unwrap_or_default()
     }
 
-    pub(crate) fn write_drains(&self, drains: &[DrainNote]) -> anyhow::Result<()> {
+    pub(crate) fn save_drains(&self, drains: &[DrainRecord]) -> anyhow::Result<()> {
         self.write_file(DRAINS, &drains)
     }
 
     /// `None`: as of [`read_file`](Self::read_file), or it is not about our maps.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let note: Note<T> = self.read_file(name)?;
+        let note: Record<T> = self.read_file(name)?;
         (!note.maps.is_disjoint(&self.maps)).then_some(note.content)
     }
 
@@ -106,7 +106,7 @@ impl Notes {
     }
 
     pub(crate) fn write(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
-        self.write_file(name, &Note { maps: self.maps.clone(), content })
+        self.write_file(name, &Record { maps: self.maps.clone(), content })
     }
 
     /// Whole or not at all, as far as a crash of the daemon goes. After a crash of the host there
@@ -150,13 +150,13 @@ mod tests {
     fn a_note_is_about_certain_maps() {
         let directory = std::env::temp_dir().join(format!("lb-notes-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let about = |maps: &[u32]| Notes::new(&directory, maps.iter().copied().collect());
+        let about = |maps: &[u32]| StateStore::new(&directory, maps.iter().copied().collect());
         let down = BTreeSet::from([("web".to_owned(), SocketAddr::from(([10, 0, 0, 1], 80)))]);
         assert!(about(&[1, 2]).down().is_empty(), "there is none");
-        about(&[1, 2]).write_down(&down).unwrap();
+        about(&[1, 2]).save_down(&down).unwrap();
         assert_eq!(about(&[2, 3]).down(), down, "one map goes on");
         assert!(about(&[3, 4]).down().is_empty());
-        let drained = DrainNote {
+        let drained = DrainRecord {
             service: "web".to_owned(),
             server: SocketAddr::from(([10, 0, 0, 1], 80)),
             since_ms: 5,
@@ -165,7 +165,7 @@ mod tests {
             left: false,
         };
         assert!(about(&[1, 2]).drains().is_empty(), "there is none");
-        about(&[1, 2]).write_drains(std::slice::from_ref(&drained)).unwrap();
+        about(&[1, 2]).save_drains(std::slice::from_ref(&drained)).unwrap();
         assert_eq!(about(&[3, 4]).drains(), [drained], "an order is not about maps");
         fs::write(directory.join(DOWN), "nonsense").unwrap();
         assert!(about(&[1, 2]).down().is_empty());

@@ -1,0 +1,54 @@
+//! The daemon's end: connections are drained, and the host is left in order.
+
+use ::tracing::{error, info, warn};
+use anyhow::Context as _;
+use tokio::select;
+
+use super::state::Daemon;
+use crate::proxy;
+
+impl Daemon {
+    /// Lets the proxy's connections end. A second signal to stop closes them.
+    pub(crate) async fn drain(&mut self, proxy: proxy::Running) {
+        let within = self.config.proxy.drain_timeout;
+        info!(within = ?within, "draining; a second signal cuts connections off");
+        select! {
+            () = proxy.drain(within) => info!("drained"),
+            () = self.signals.stop() => {
+                warn!("cutting connections off");
+                proxy.cut().await;
+            }
+        }
+    }
+
+    /// Returns whether a data path of lb goes on without this daemon: it has taken over, or an
+    /// earlier daemon left one.
+    pub(crate) fn has_taken_over(&self) -> bool {
+        self.kernel.program.outlives()
+    }
+
+    /// Logs what goes on without the daemon. What others took down in the last moment is put back
+    /// first.
+    pub(crate) fn report_what_stays(&mut self) {
+        for damage in self.kernel.program.damage() {
+            if let Err(error) = self.kernel.program.mend(&damage, self.kernel.interfaces.mode) {
+                warn!(%damage, %error, "cannot be put back");
+            }
+        }
+        match &self.kernel.program.damage()[..] {
+            [] => info!("the pass-through data path goes on without us; `lb detach` takes it down"),
+            damage => {
+                let gone = damage.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                error!(gone, "not all of the pass-through data path goes on without us");
+            }
+        }
+    }
+
+    /// OutgoingPacket the host as it was found.
+    pub(crate) async fn undo(self) -> anyhow::Result<()> {
+        let Self { kernel, host, .. } = self;
+        let left = host.network.close().await;
+        drop(kernel);
+        left.map(drop).context("cannot leave the host as it was found")
+    }
+}
