@@ -1,4 +1,4 @@
-//! Asks the running daemon.
+//! The client of the admin socket: asks the running daemon.
 
 use std::{io, path::Path, time::Duration};
 
@@ -21,22 +21,23 @@ use super::{
 
 /// For the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The first explanation waits for the kernel's verifier, and that of 6.1 is slow.
+/// The first explanation waits for the kernel's verifier, and that of Linux 6.1 is slow.
 const EXPLAINING: Duration = Duration::from_secs(120);
-/// Far more than ten thousand services take.
+/// Far more than ten thousand services need.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// The status of the daemon that listens on `socket`. Blocks; not for use within a runtime.
+/// Returns the status of the daemon that listens on `socket`. Blocks; must not be called within a
+/// runtime.
 ///
 /// # Errors
 ///
-/// No daemon listens there, it may not be asked, or its answer is not understood.
+/// No daemon listens there, access is denied, or the answer cannot be parsed.
 pub fn status(socket: &Path) -> anyhow::Result<Status> {
     let body = ask(socket, Request::get("/v1/status"), Bytes::new())?;
     understand(&body)
 }
 
-/// The flows that the daemon that listens on `socket` knows. Blocks, as above.
+/// Returns the flows of the daemon that listens on `socket`. Blocks, as above.
 ///
 /// # Errors
 ///
@@ -45,22 +46,22 @@ pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
     understand(&post(socket, "/v1/flows", query)?)
 }
 
-/// What the kernel program of the daemon that listens on `socket` would do with a packet. Blocks,
-/// as above.
+/// Returns what the kernel program of the daemon that listens on `socket` would do with a packet.
+/// Blocks, as above.
 ///
 /// # Errors
 ///
-/// As of [`status`], or the question makes no sense.
+/// As of [`status`], or the query makes no sense.
 pub fn explain(socket: &Path, question: &PacketQuery) -> anyhow::Result<Explanation> {
     let body = serde_json::to_vec(question)?.into();
     understand(&ask_within(EXPLAINING, socket, Request::post("/v1/explain"), body)?)
 }
 
-/// Hands `take` what is decided about live packets, until it answers `false`. Blocks, as above.
+/// Passes each line of a trace to `take`, until it returns `false`. Blocks, as above.
 ///
 /// # Errors
 ///
-/// As of [`status`], or somebody else traces, or the daemon ends.
+/// As of [`status`], or another trace runs, or the daemon ends.
 pub fn trace(
     socket: &Path,
     query: &TraceQuery,
@@ -101,7 +102,7 @@ fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
     serde_json::from_slice(body).context("its answer is of another version of lb")
 }
 
-/// Has the daemon that listens on `socket` drain a server. Blocks, as above.
+/// Makes the daemon that listens on `socket` drain a server. Blocks, as above.
 ///
 /// # Errors
 ///
@@ -131,7 +132,7 @@ fn ask_within(
     })
 }
 
-/// The daemon understood, and says no: nothing is wrong with the connection.
+/// The daemon understood the request and refuses it. Nothing is wrong with the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refusal(String);
@@ -152,7 +153,7 @@ async fn send(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Re
     Ok(sender.send_request(request).await?)
 }
 
-/// The reasons that an operator meets, in words.
+/// Words for the failures that an operator meets.
 fn explain_failure(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -176,7 +177,7 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
     Ok(body)
 }
 
-/// The daemon's own words, where they can be read.
+/// Returns the daemon's own words if they can be parsed.
 fn complaint(code: StatusCode, body: &[u8]) -> anyhow::Error {
     #[derive(Deserialize)]
     struct Complaint {

@@ -1,4 +1,4 @@
-//! Why the admin socket is not opened.
+//! Why the admin socket cannot be opened.
 
 use std::{io, path::PathBuf};
 

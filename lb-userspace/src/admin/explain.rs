@@ -1,4 +1,4 @@
-//! One packet's way through the kernel program, in the operator's terms.
+//! The JSON of `lb explain` and `lb trace`: one packet's path through the kernel program.
 
 use std::net::SocketAddr;
 
@@ -13,15 +13,15 @@ pub struct PacketQuery {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub protocol: Transport,
-    /// As they stand in a TCP header.
+    /// As in a TCP header.
     pub flags: u8,
     /// Bytes of the IP packet; 0: its headers alone.
     pub size: usize,
-    /// That it comes in by. `None`: the first that packets are taken from.
+    /// Where it comes in. `None`: the first interface that packets are taken from.
     pub interface: Option<String>,
 }
 
-/// Its answer.
+/// The answer to a [`PacketQuery`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     #[serde(flatten)]
@@ -30,7 +30,7 @@ pub struct Explanation {
     /// What `reason` means, and what can be done.
     pub meaning: Option<String>,
     pub advice: Option<String>,
-    /// What is wrong with the backend, whatever becomes of this packet.
+    /// What is wrong with the backend, independent of this packet.
     #[serde(default)]
     pub warning: Option<String>,
 }
@@ -38,7 +38,7 @@ pub struct Explanation {
 /// A packet as it leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutgoingPacket {
-    /// Ports are 0 where the outermost packet has none, as in tunnels.
+    /// A port is 0 if the outermost packet has none, as in tunnels.
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub interface: String,
@@ -54,36 +54,37 @@ pub struct DecisionStatus {
     /// ns since boot.
     pub at_ns: u64,
     pub protocol: Option<Transport>,
-    /// Of a frame without readable addresses, such as ARP's: none, and `ethertype` says what it is.
+    /// `None` for a frame without readable addresses, such as ARP: `ethertype` then says what it
+    /// is.
     pub from: Option<SocketAddr>,
     pub to: Option<SocketAddr>,
     /// 0: the frame is too short for one.
     pub ethertype: u16,
-    /// TCP's flags where they were read: those of plain packets of established flows are not.
+    /// TCP flags if they were parsed; those of plain packets of established flows are not.
     pub flags: Option<u8>,
     /// Of the frame, in bytes.
     pub length: u64,
     pub interface: String,
     pub service: Option<String>,
-    /// Those that share the port with it by host names: whose a connection is, the proxy sees.
+    /// Services that share the port by host name: the proxy decides which one a connection is for.
     pub sharing: Vec<String>,
     pub flow: FlowKnown,
-    /// With a new flow, the slot of the service's ring that says where it goes, and the ring's
-    /// length. None: loads were compared.
+    /// For a new flow, the slot of the service's ring that chose its backend, and the ring's
+    /// length. `None`: loads were compared.
     pub ring_slot: Option<[u32; 2]>,
-    /// With a new flow, how many regions nearer than its backend's had no room.
+    /// For a new flow, how many regions nearer than its backend's had no room.
     pub regions_full: u32,
     pub backend: Option<SocketAddr>,
-    /// `nat`: what the backend takes for its client.
+    /// `nat`: the client address that the backend sees.
     pub source: Option<SocketAddr>,
     /// How packets reach the backend.
     pub mode: Option<String>,
     /// The packet closes its flow, from one side or both.
     pub closing: bool,
-    /// Its flow was closed, goes on with it, and counts again.
+    /// The flow was closed, continues with this packet, and counts again.
     #[serde(default)]
     pub revived: bool,
-    /// To make room, another flow is evicted.
+    /// Another flow is evicted to make room.
     pub evicts: bool,
     /// `pass`, `proxy`, `steer`, `reply`, `answer` or `drop`.
     pub verdict: String,
@@ -91,15 +92,15 @@ pub struct DecisionStatus {
     pub reason: Option<String>,
 }
 
-/// What the flow table had for a packet.
+/// The flow table's entry for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlowKnown {
     None,
-    /// It opens one.
+    /// The packet opens a flow.
     New,
     HalfOpen,
-    /// It completes the handshake of one.
+    /// The packet completes a handshake.
     Promoted,
     Established,
 }
@@ -109,16 +110,16 @@ pub enum FlowKnown {
 pub struct TraceQuery {
     #[serde(flatten)]
     pub selector: Selector,
-    /// One packet in so many. 0 and 1: all.
+    /// Report one packet in so many. 0 and 1: all.
     #[serde(default)]
     pub sample: u32,
 }
 
-/// A line of its answer, which goes on until the asker leaves.
+/// A line of its answer, which ends when the client leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceLine {
     Decision(Box<DecisionStatus>),
-    /// How many were lost until now, for want of room in the queue. Once a second.
+    /// How many were lost until now because the queue was full. Sent once a second.
     Lost(u64),
 }

@@ -1,4 +1,4 @@
-//! The flow table as the operator sees it.
+//! The JSON of `lb flows`: the flow table.
 
 use std::net::SocketAddr;
 
@@ -11,15 +11,15 @@ use super::selector::{FlowState, Selector, Transport};
 pub struct FlowQuery {
     #[serde(flatten)]
     pub selector: Selector,
-    /// At most so many, those opened last.
+    /// The most flows to return; those opened last are kept.
     pub limit: usize,
 }
 
-/// Its answer, the flow opened last first.
+/// The answer to a [`FlowQuery`], the flow opened last first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowList {
     pub flows: Vec<FlowStatus>,
-    /// How many more there are.
+    /// How many more flows match.
     pub more: u64,
 }
 
@@ -30,9 +30,9 @@ pub struct FlowStatus {
     pub client: SocketAddr,
     pub vip: SocketAddr,
     pub backend: SocketAddr,
-    /// `nat`: what the backend takes for its client.
+    /// `nat`: the client address that the backend sees.
     pub source: Option<SocketAddr>,
-    /// `None`: it is not configured any more.
+    /// `None`: it is no longer configured.
     pub service: Option<String>,
     pub state: FlowState,
     /// How packets reach the backend: `nat`, `l2`, `ipip` or `gue`.
@@ -40,6 +40,6 @@ pub struct FlowStatus {
     pub age_ms: u64,
     /// Since the client's last packet.
     pub client_idle_ms: u64,
-    /// Since the backend's last packet. `None`: we have seen none.
+    /// Since the backend's last packet. `None`: none was seen.
     pub backend_idle_ms: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! An answer that goes on: a JSON object a line.
+//! A response body without end: one JSON object per line.
 
 use std::{
     convert::Infallible,
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::explain::TraceLine;
 
-/// Ends with its sender. Dropped when the asker leaves, which the sender then sees.
+/// Ends when its sender is dropped. It is dropped when the client leaves, which the sender can see.
 pub(super) struct JsonLines(mpsc::Receiver<TraceLine>);
 
 impl JsonLines {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over a unix socket, for the few who may open it.
+//! The admin listener: HTTP/1.1 over a unix socket that only its owner may open.
 
 use std::{
     convert::Infallible,
@@ -49,16 +49,16 @@ const BACKLOG: i32 = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole connection: longer than any client waits for its answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
-/// What a request's header section may take.
+/// Bytes of a request's header section.
 const MAX_HEADERS: usize = 16 * 1024;
-/// What an order's body may take.
+/// Bytes of a request's body.
 const MAX_ORDER: usize = 16 * 1024;
 /// Between looks at whether the socket is still in its place.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long to wait after a failed accept: for want of file descriptors, say.
+/// The pause after a failed accept, for example when there are no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers with the status of now. Called on a thread where blocking is fine.
+/// Returns the status of now. Called on a thread that may block.
 type Source = dyn Fn() -> anyhow::Result<Status> + Send + Sync;
 
 /// The daemon's listening socket, open to its owner alone. Removed when dropped.
@@ -68,7 +68,7 @@ pub struct AdminListener {
     path: SocketPath,
 }
 
-/// A socket's name in the file system. The lock goes after it.
+/// The path of a socket. Its lock is released after it.
 #[derive(Debug)]
 struct SocketPath {
     path: PathBuf,
@@ -78,25 +78,26 @@ struct SocketPath {
 }
 
 impl AdminListener {
-    /// Opens the socket at `path`, in place of one that a crashed daemon left behind. A directory
-    /// that is missing is made.
+    /// Opens the socket at `path`, and replaces one that a crashed daemon left behind. Creates a
+    /// missing directory.
     ///
-    /// Call it within a tokio runtime.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// Another daemon has it, something else is there, or the system refuses.
+    /// Another daemon has it, something else is at the path, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, AdminError> {
         let lock = lock(path)?;
         let (listener, identity) = listen(path)?;
         Ok(Self { listener, path: SocketPath { path: path.to_owned(), identity, lock } })
     }
 
-    /// What would keep [`open`](Self::open) from it beside another daemon, which may well run.
+    /// Checks what would keep [`open`](Self::open) from the path. Another daemon is no reason: it
+    /// may well run.
     ///
     /// # Errors
     ///
-    /// Something else is there.
+    /// Something else is at the path.
     pub fn examine(path: &Path) -> Result<(), AdminError> {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
@@ -106,8 +107,8 @@ impl AdminListener {
         }
     }
 
-    /// Opens the socket again where somebody removed it, or the directory that it was in: without
-    /// it nobody could ask or order anything until a restart. Answers whether that was so.
+    /// Opens the socket again if somebody removed it or its directory: otherwise nobody could send
+    /// a request until a restart. Returns whether that was so.
     fn stand(&mut self) -> Result<bool, AdminError> {
         if self.path.is_in_place() {
             return Ok(false);
@@ -160,7 +161,7 @@ impl AdminListener {
     }
 }
 
-/// What was said of a socket that somebody removed.
+/// What was logged of a socket that somebody removed.
 #[derive(Default)]
 struct Lost {
     /// Why it could not be opened again.
@@ -188,7 +189,7 @@ impl Lost {
     }
 }
 
-/// Makes a directory that is missing.
+/// Locks a path. Creates a missing directory.
 fn lock(path: &Path) -> Result<LockFile, AdminError> {
     let failed = |source| AdminError::Listen { path: path.to_owned(), source };
     if let Some(directory) = path.parent() {
@@ -200,7 +201,7 @@ fn lock(path: &Path) -> Result<LockFile, AdminError> {
     lock.ok_or_else(|| AdminError::Running(path.to_owned()))
 }
 
-/// To be called with the lock. Device and inode of the socket are told beside it.
+/// Opens the socket. The caller holds the lock. Device and inode of the socket come with it.
 fn listen(path: &Path) -> Result<(UnixListener, (u64, u64)), AdminError> {
     remove_stale(path)?;
     let listen = || {
@@ -211,8 +212,8 @@ fn listen(path: &Path) -> Result<(UnixListener, (u64, u64)), AdminError> {
     listen().map_err(|source| AdminError::Listen { path: path.to_owned(), source })
 }
 
-/// Whoever holds the lock may remove what lies at the socket's path, but only if it is a socket
-/// that nobody serves: another program may not know of locks.
+/// Removes a stale socket. The holder of the lock may remove it only if nobody serves it: another
+/// program may not know of locks.
 fn remove_stale(path: &Path) -> Result<(), AdminError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() && is_served(path) => {
@@ -226,8 +227,8 @@ fn remove_stale(path: &Path) -> Result<(), AdminError> {
     .map_err(|source| AdminError::Listen { path: path.to_owned(), source })
 }
 
-/// Whether anybody listens there: a deserted socket refuses. Who has no room in the queue just now
-/// does listen, and is not waited for.
+/// Returns whether anybody listens at the path: a stale socket refuses. A listener with a full
+/// queue counts and is not waited for.
 fn is_served(path: &Path) -> bool {
     let attempt = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -237,7 +238,7 @@ fn is_served(path: &Path) -> bool {
     !attempt().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Nobody can connect before the permissions are right: the socket does not listen until then.
+/// Binds the socket. It listens only after its permissions are set, so nobody can connect before.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -248,7 +249,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 impl SocketPath {
-    /// Whether clients find our socket there.
+    /// Returns whether clients find our socket at its path.
     fn is_in_place(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);
         found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
@@ -319,7 +320,7 @@ fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
     answer
 }
 
-/// Hands what the body asks for to the event loop.
+/// Passes what the body asks for to the event loop.
 async fn forward<Q: DeserializeOwned, A: Serialize>(
     body: Incoming,
     orders: &RequestSender,
@@ -350,7 +351,7 @@ async fn ask<Q: DeserializeOwned, A>(
     answer.ok_or_else(ending)?.map_err(bad)
 }
 
-/// For as long as the asker listens.
+/// Streams a trace for as long as the client listens.
 async fn trace(body: Incoming, orders: &RequestSender) -> Answer {
     match ask(body, orders, AdminRequest::Trace).await {
         Ok(lines) => Response::new(Either::Right(JsonLines::new(lines))),

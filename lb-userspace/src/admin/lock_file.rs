@@ -1,4 +1,4 @@
-//! A lock on a path for as long as its holder lives, crashes included.
+//! A lock on a path that is held until its holder ends, crashes included.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -24,8 +24,8 @@ impl LockFile {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // Between opening and locking, the former holder may have removed the file: then the
-            // lock is on nothing that others can find.
+            // Between opening and locking, the former holder may have removed the file: then others
+            // cannot find what is locked.
             if is_at(&file, path)? {
                 let path = path.to_owned();
                 return Ok(Some(Self { path, file }));
@@ -35,7 +35,7 @@ impl LockFile {
 }
 
 impl LockFile {
-    /// Whether others still find it: somebody may have removed the file.
+    /// Returns whether others still find the lock: somebody may have removed the file.
     pub(super) fn is_in_place(&self) -> bool {
         is_at(&self.file, &self.path).unwrap_or(false)
     }
@@ -52,7 +52,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // While still locked, so that it is the file of nobody else.
+        // Removed while still locked, so that it cannot be the file of another holder.
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }

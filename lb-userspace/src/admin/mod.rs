@@ -1,4 +1,4 @@
-//! The admin socket: what `lb status` and other commands ask the daemon, over a unix socket.
+//! The admin socket: how `lb status` and other commands ask the daemon.
 
 pub mod client;
 mod error;

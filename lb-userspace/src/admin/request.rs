@@ -1,4 +1,4 @@
-//! What the operator may ask of the running daemon.
+//! What the operator may request of the running daemon.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,14 +10,14 @@ use super::{
     flows::{FlowList, FlowQuery},
 };
 
-/// The JSON of `PUT /v1/drain`: a server of a service takes nothing new.
+/// The JSON of `PUT /v1/drain`: a server of a service is to take nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainRequest {
     pub service: String,
     pub server: SocketAddr,
-    /// How long what it has may go on. `None`: the service's `drain_deadline`.
+    /// How long its connections may go on. `None`: the service's `drain_deadline`.
     pub deadline_ms: Option<u64>,
-    /// It takes new flows again.
+    /// The server takes new flows again.
     #[serde(default)]
     pub undo: bool,
 }
@@ -29,27 +29,27 @@ impl DrainRequest {
     }
 }
 
-/// What the operator should know of an order that was carried out.
+/// What the operator should know of a request that was carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 
-/// What is asked for, and who waits for it. An error is one of the operator's, in words.
+/// A request and the way for its answer. An error is for the operator, in words.
 pub struct Envelope<Q, A> {
     pub request: Q,
     pub reply: oneshot::Sender<Result<A, String>>,
 }
 
-/// What the event loop is to do.
+/// A request to the event loop.
 pub enum AdminRequest {
     Drain(Envelope<DrainRequest, DrainReply>),
     Flows(Envelope<FlowQuery, FlowList>),
     Explain(Envelope<PacketQuery, Explanation>),
-    /// JsonLines come until the receiver is dropped.
+    /// Lines come until the receiver is dropped.
     Trace(Envelope<TraceQuery, mpsc::Receiver<TraceLine>>),
 }
 
-/// Where orders go.
+/// Sends requests to the event loop.
 pub type RequestSender = mpsc::Sender<AdminRequest>;

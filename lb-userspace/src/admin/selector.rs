@@ -1,4 +1,4 @@
-//! Which flows the operator means.
+//! Selectors of flows.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// An address and, where it matters, a port: `203.0.113.1`, `203.0.113.1:80`, `[2001:db8::1]:80`.
+/// An address with an optional port: `203.0.113.1`, `203.0.113.1:80`, `[2001:db8::1]:80`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint {
@@ -47,7 +47,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Addresses with a common beginning: `198.51.100.0/24`, or one alone.
+/// A prefix such as `198.51.100.0/24`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Network(pub IpNet);
@@ -91,7 +91,7 @@ macro_rules! as_text {
 
 as_text!(Endpoint, Network);
 
-/// What carries a flow.
+/// The protocol of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
@@ -101,7 +101,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Of an IP protocol number.
+    /// Converts an IP protocol number.
     #[must_use]
     pub const fn of(protocol: u32) -> Option<Self> {
         match protocol {
@@ -132,7 +132,7 @@ impl FromStr for Transport {
     }
 }
 
-/// How far a flow has come.
+/// The state of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlowState {
@@ -162,7 +162,7 @@ impl FromStr for FlowState {
     }
 }
 
-/// Conditions that all must hold; none: everything.
+/// Conditions that all must hold. Without any, every flow matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selector {
@@ -174,7 +174,7 @@ pub struct Selector {
     pub state: Option<FlowState>,
 }
 
-/// What a [`Selector`] looks at. What is not known meets no condition.
+/// The properties that a [`Selector`] looks at. An unknown one meets no condition.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowTraits<'a> {
     pub client: Option<SocketAddr>,

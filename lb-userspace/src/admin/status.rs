@@ -1,4 +1,4 @@
-//! What the daemon says of itself: the JSON of `GET /v1/status` and `lb status --json`.
+//! The status of the daemon: the JSON of `GET /v1/status` and `lb status --json`.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,12 +14,12 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,
-    /// Every reason, also where nothing was dropped.
+    /// Every reason, even if nothing was dropped for it.
     pub drops: Vec<Drops>,
     pub verdicts: Verdicts,
     pub flows: Flows,
     pub handshakes: HandshakeStatus,
-    /// Every kind, also where nothing was lacking.
+    /// Every kind, even if nothing was lacking.
     #[serde(default)]
     pub lacks: Vec<LackStatus>,
     /// What is wrong now beyond what the numbers show, and what to do.
@@ -28,7 +28,7 @@ pub struct Status {
     /// In the order of their paths.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
-    /// What others undid on this host and lb put right again, every kind.
+    /// What others changed on this host and lb restored, every kind.
     #[serde(default)]
     pub repaired: Vec<RepairCount>,
 }
@@ -54,14 +54,14 @@ pub struct ServiceStatus {
     pub path: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// Of steered ports, how packets reach backends: the configuration's `forwarding`.
+    /// How packets of steered ports reach backends: the configuration's `forwarding`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<String>,
-    /// How a backend is chosen, as the configuration has it.
+    /// How a backend is chosen: the configuration's `strategy`.
     #[serde(default)]
     pub strategy: String,
     pub addresses: Vec<IpAddr>,
-    /// Each a number, or a range such as `20000-20999`.
+    /// Each is a number, or a range such as `20000-20999`.
     pub ports: Vec<String>,
     /// What `requests` and its backends' `taken` count: `requests` where a port speaks HTTP, else
     /// `connections`.
@@ -69,15 +69,16 @@ pub struct ServiceStatus {
     pub counts: String,
     /// Requests (http), connections (other proxied ports) and flows (steered ports) taken.
     pub requests: u64,
-    /// Those of the proxy that ended in an error of ours. The kernel only counts [`Drops`].
+    /// Requests or connections of the proxy that ended in an error of lb. For the kernel see
+    /// [`Drops`].
     pub failed: u64,
-    /// New flows that were refused, since no backend had a source port left for them (`nat`).
+    /// New flows that were refused because no backend had a free source port (`nat`).
     #[serde(default)]
     pub no_source_port: u64,
     /// It left the configuration, and its flows are being ended.
     #[serde(default)]
     pub removed: bool,
-    /// In the order of the configuration, and then those that left it and still have flows.
+    /// In the order of the configuration, then those that left it and still have flows.
     pub backends: Vec<BackendStatus>,
 }
 
@@ -90,32 +91,31 @@ pub struct BackendStatus {
     /// It left the configuration and still has flows.
     #[serde(default)]
     pub removed: bool,
-    /// Of one that drains until a deadline: ms until the connections that it has left are ended.
-    /// 0: they are.
+    /// For a server that drains until a deadline: ms until its connections are ended. 0: they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_remaining_ms: Option<u64>,
-    /// Of services with `quic`: the server's id in connection ids, as hexadecimal digits.
+    /// For services with `quic`: the server's id in connection ids, as hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,
     pub weight: u16,
     /// Connections and flows to this address and port now, of all services that share it.
     pub live: u64,
-    /// Of services that are steered by `nat`: open TCP flows to this address and port that it has
+    /// For services that are steered by `nat`: open TCP flows to this address and port that it has
     /// not answered, though it had time to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<u64>,
-    /// What the service [counts](ServiceStatus::counts), as far as it was brought here.
+    /// What the service [counts](ServiceStatus::counts), of those that came to this backend.
     pub taken: u64,
-    /// Of `nat`.
+    /// For `nat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ports: Option<SourcePorts>,
 }
 
-/// Source ports of ours towards a backend, at all addresses together.
+/// Source ports towards a backend, of all source addresses together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePorts {
-    /// At the last sweep, by flows of all services to its address and port. Those of closed flows
-    /// and of datagrams that were answered are given to new flows where there is no other.
+    /// At the last sweep, by flows of all services to its address and port. If no other port is
+    /// free, new flows get the ports of closed flows and of datagrams that were answered.
     pub used: u64,
     pub room: u64,
 }
@@ -127,7 +127,7 @@ pub struct Drops {
     pub packets: u64,
 }
 
-/// Frames by what became of them, drops apart.
+/// Frames by verdict, without drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdicts {
     pub pass: u64,
@@ -136,29 +136,29 @@ pub struct Verdicts {
     pub reply: u64,
 }
 
-/// The flow table: how many there are at the last sweep, how many there is room for, and how many
-/// ever had to go for want of it.
+/// The flow table: how many flows the last sweep saw, how many there is room for, and how many ever
+/// were evicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flows {
-    /// Neither closed nor forgotten; half-open ones among them.
+    /// Open flows, half-open ones included.
     pub live: u64,
     pub max: u64,
-    /// Those whose client has not shown yet that it gets the answers.
+    /// Flows whose client has not shown yet that it receives the answers.
     pub half_open: u64,
     pub max_half_open: u64,
-    /// Closed ones whose source port is kept back a little longer.
+    /// Closed flows whose source port is kept back a little longer.
     pub closed: u64,
-    /// Established ones, long silent, whose place another took.
+    /// Established, long silent flows whose place another took.
     pub evicted: u64,
-    /// Half-open ones whose place another took.
+    /// Half-open flows whose place another took.
     pub evicted_half_open: u64,
-    /// Established flows that stayed among the half-open ones, where they live as long, because
-    /// their bucket was full.
+    /// Established flows that stayed among the half-open ones because their bucket was full. They
+    /// live as long there.
     pub crowded: u64,
     /// Flows that went on after a RST or FIN that closed them, and count again.
     #[serde(default)]
     pub revived: u64,
-    /// Flows that changed over to the server that a packet's QUIC connection id named.
+    /// Flows that moved to the server that a packet's QUIC connection id named.
     #[serde(default)]
     pub rerouted: u64,
 }
@@ -175,7 +175,7 @@ pub struct LackStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandshakeStatus {
     pub completed: u64,
-    /// Every kind, also where none failed so.
+    /// Every kind, even if none failed for it.
     pub failed: Vec<FailedHandshakes>,
 }
 
@@ -190,14 +190,14 @@ pub struct FailedHandshakes {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
     pub path: PathBuf,
-    /// The names that it is shown for. Empty: it never could be used.
+    /// The names that it is used for. Empty: it could never be used.
     pub names: Vec<String>,
     /// In seconds of Unix time.
     pub not_after: Option<u64>,
     /// Such as `expires within 7 days, 2026-12-08T00:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concern: Option<String>,
-    /// Why the files are not taken as they are now. The last that was good goes on.
+    /// Why the files are not used as they are now. The last good version stays in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `lb check FILE`.
+//! `lb check FILE`: validates a configuration.
 
 use std::{fmt, path::Path, process::ExitCode};
 
@@ -30,7 +30,7 @@ pub(super) fn check(file: &Path) -> ExitCode {
     }
 }
 
-/// What a valid configuration amounts to.
+/// A summary of a valid configuration.
 #[derive(Debug, Default, PartialEq)]
 struct Summary {
     services: usize,

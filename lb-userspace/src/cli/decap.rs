@@ -16,27 +16,27 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct DecapFlags {
-    /// Where tunnelled packets come in by; may be given again.
+    /// Interface that tunnelled packets come in by; may be repeated.
     #[arg(long = "interface", value_name = "IF", required = true)]
     interfaces: Vec<String>,
-    /// How the program is attached.
+    /// How to attach the program.
     #[arg(long, value_name = "MODE", default_value = "auto")]
     mode: Mode,
-    /// Networks whose tunnelled packets are taken; the rest is left to the host.
-    /// Default: all [for example 172.16.0.0/16, where the balancers' `ipip` comes from]
+    /// Networks to take tunnelled packets from; all others are left to the host. Default: all [for
+    /// example 172.16.0.0/16, where the balancers' `ipip` comes from]
     #[arg(long, value_name = "PREFIX", num_args = 1.., value_parser = network)]
     from: Vec<IpNet>,
     /// UDP port of GUE.
     #[arg(long, value_name = "PORT", default_value = "6080")]
     gue_port: NonZeroU16,
-    /// How events are written to standard error.
+    /// Format of the log on standard error.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Native, generic where the driver cannot.
+    /// Native, or generic if the driver cannot.
     Auto,
     Native,
     Generic,
@@ -56,7 +56,7 @@ pub(super) fn decap(flags: DecapFlags) -> ExitCode {
     }
 }
 
-/// `10.0.0.0/8`, or an address, which stands for itself alone.
+/// Parses `10.0.0.0/8`, or a single address.
 fn network(text: &str) -> Result<IpNet, String> {
     let parsed = text.parse::<IpNet>().ok().or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
     let help = "write a network such as 10.0.0.0/8 or fd00::/8, or an address";

@@ -1,4 +1,4 @@
-//! `lb detach`: takes down what outlives the daemon, and says what that was.
+//! `lb detach`: removes what outlives the daemon, and reports what that was.
 
 use std::{fmt::Display, path::Path, process::ExitCode};
 
@@ -45,7 +45,7 @@ fn render(detached: &Detached, pin_dir: &Path) -> String {
     if text.is_empty() { "nothing to detach\n".to_owned() } else { text }
 }
 
-/// Nothing where there is nothing to list.
+/// Returns a line, or nothing if there is nothing to list.
 fn line(what: &str, items: impl IntoIterator<Item = impl Display>) -> String {
     let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
     if items.is_empty() { String::new() } else { format!("{what:<20} {}\n", items.join(", ")) }

@@ -1,4 +1,4 @@
-//! `lb drain`: a server takes nothing new.
+//! `lb drain`: makes a server take nothing new.
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -17,17 +17,17 @@ pub(super) struct DrainFlags {
     /// The server's address and port, as `lb status` shows it.
     #[arg(value_name = "ADDRESS")]
     server: SocketAddr,
-    /// How long what it has may go on, such as 30s. Default: the service's `drain_deadline`, or
-    /// until it has ended.
+    /// How long its connections may go on, such as 30s. Default: the service's `drain_deadline`, or
+    /// until they have ended.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     deadline: Option<Duration>,
     /// Let it take new flows again.
     #[arg(long, conflicts_with = "deadline")]
     undo: bool,
-    /// The daemon's configuration, which says where its socket is.
+    /// Configuration of the daemon, to find its socket.
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,
-    /// The daemon's socket. Default: /run/lb/admin.sock
+    /// Socket of the daemon. Default: /run/lb/admin.sock
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `lb explain`: what would become of a packet, and why.
+//! `lb explain`: what would happen to a packet, and why.
 
 use std::{
     fmt::{self, Write},
@@ -36,19 +36,19 @@ pub(super) struct ExplainFlags {
     /// The announced address and port; for icmp the address alone.
     #[arg(long, value_name = "IP:PORT")]
     to: Endpoint,
-    /// tcp, udp or icmp, which is an echo request.
+    /// tcp, udp or icmp (an echo request).
     #[arg(long, value_name = "PROTOCOL", default_value = "tcp")]
     proto: Transport,
-    /// TCP's flags: fin, syn, rst, psh, ack, urg, ece, cwr.
+    /// TCP flags: fin, syn, rst, psh, ack, urg, ece, cwr.
     #[arg(long, value_name = "FLAG,…", default_value = "syn", value_delimiter = ',', value_parser = flag)]
     flags: Vec<u8>,
     /// Bytes of the IP packet. Default: its headers alone.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..))]
     size: Option<u16>,
-    /// That it comes in by. Default: the first of `[node] interfaces`.
+    /// Interface that the packet comes in by. Default: the first of `[node] interfaces`.
     #[arg(long, value_name = "INTERFACE")]
     interface: Option<String>,
-    /// One JSON object instead of words.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -135,7 +135,7 @@ fn write(explanation: &Explanation, out: &mut String) -> fmt::Result {
     }
 }
 
-/// Which packet it is, in one line.
+/// Describes a packet in one line.
 pub(super) fn packet(decision: &DecisionStatus) -> String {
     let protocol = decision.protocol.map_or("ip", Transport::name);
     let flags = decision.flags.map_or_else(String::new, |flags| {
@@ -154,7 +154,7 @@ pub(super) fn packet(decision: &DecisionStatus) -> String {
     }
 }
 
-/// What carries no addresses that could be read (IANA, IEEE 802 Numbers).
+/// Names a frame without readable addresses (IANA, IEEE 802 Numbers).
 fn frame(ethertype: u16) -> String {
     match ethertype {
         0 => "a frame that is too short".to_owned(),
@@ -163,7 +163,7 @@ fn frame(ethertype: u16) -> String {
         0x86dd => "ipv6, unreadable".to_owned(),
         0x88cc => "lldp".to_owned(),
         0x8100 | 0x88a8 => "a VLAN's frame, not of ip".to_owned(),
-        // Below it is a length (IEEE 802.3): spanning tree, IS-IS.
+        // A smaller value is a length (IEEE 802.3): spanning tree, IS-IS.
         1..0x0600 => "an 802.3 frame".to_owned(),
         other => format!("ethertype {other:#06x}"),
     }
@@ -190,7 +190,7 @@ fn flow(decision: &DecisionStatus) -> String {
     format!("{known}{revived}{closing}{evicts}")
 }
 
-/// How its backend was.
+/// Returns how its backend was chosen.
 fn chosen(decision: &DecisionStatus) -> String {
     match (decision.regions_full, decision.ring_slot) {
         (0, Some([slot, length])) => format!("by slot {slot} of {length} of the ring"),
@@ -211,7 +211,7 @@ fn leaving(leaves: &OutgoingPacket) -> String {
     format!("{} → {}, by {interface}{vlan} to {next_hop}", end(leaves.from), end(leaves.to))
 }
 
-/// The decision, in words.
+/// Returns the decision in words.
 pub(super) fn verdict(decision: &DecisionStatus) -> String {
     let words = match &*decision.verdict {
         "pass" => "passed to the host: it is not for an announced address",

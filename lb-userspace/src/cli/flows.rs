@@ -1,4 +1,4 @@
-//! `lb flows`: the connections that are steered now.
+//! `lb flows`: lists the connections that are steered now.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -14,10 +14,10 @@ use super::{
 pub(super) struct FlowsFlags {
     #[command(flatten)]
     selector: selector::Selection,
-    /// Show so many at most, those opened last.
+    /// Most flows to show; those opened last are kept.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// One JSON object instead of a table.
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -78,7 +78,7 @@ fn render(list: &FlowList) -> String {
     }
 }
 
-/// Tenths of a second while that is short, then whole seconds.
+/// Formats tenths of a second for short times, then whole seconds.
 fn time(millis: u64) -> String {
     if millis < 10_000 {
         return format!("{}.{}s", millis / 1000, millis % 1000 / 100);

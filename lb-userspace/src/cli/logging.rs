@@ -1,4 +1,4 @@
-//! Logs: fields on standard error, as text or one JSON object a line.
+//! The log: events on standard error, as text or one JSON object per line.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// Which events are logged, in the words of `tracing_subscriber::EnvFilter`.
+/// Which events are logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const VARIABLE: &str = "LB_LOG";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,7 +15,7 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Once per process.
+/// Starts the log. Must be called once.
 pub(super) fn start(format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var(VARIABLE) {
         Ok(words) if !words.trim().is_empty() => parse(&words)?,

@@ -1,4 +1,4 @@
-//! Flags in, exit code out. The only module that knows clap.
+//! The command line: flags in, exit code out. The only module that knows clap.
 
 mod check;
 mod decap;
@@ -44,58 +44,60 @@ struct Cli {
 enum Command {
     /// Validate a configuration file and explain every mistake in it.
     Check {
-        /// TOML; docs/configuration.md has every key.
+        /// Configuration in TOML; docs/configuration.md has every key.
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
-    /// Balance, in the foreground, until SIGTERM or Ctrl-C. Needs root.
+    /// Run the load balancer in the foreground, until SIGTERM or Ctrl-C. Needs root.
     Run {
-        /// What to balance; `lb check` explains it.
+        /// Configuration file; `lb check` validates it.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// How events are written to standard error.
+        /// Format of the log on standard error.
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         log_format: LogFormat,
     },
     /// On a backend: take packets out of `ipip` and `gue` tunnels, until SIGTERM or Ctrl-C.
     ///
-    /// The backend needs no tunnel device then, just the announced address (on `lo`). What ends
-    /// here and holds a packet for an address of this host is taken out, and all else passes
-    /// untouched. Needs root. SIGHUP logs counts.
+    /// The backend then needs no tunnel device, only the announced address (on `lo`). Tunnelled
+    /// packets that end at this host and contain a packet for one of its addresses are unpacked;
+    /// all others pass unchanged. Needs root. SIGHUP logs the counts.
     Decap(decap::DecapFlags),
-    /// Take down what `lb run` leaves behind on purpose: programs, tables, routes, settings.
+    /// Remove what `lb run` leaves in place on purpose: programs, tables, routes, settings.
     ///
     /// The pass-through data path outlives the daemon, so that a restart or an upgrade interrupts
-    /// nothing. This ends it. Not while a daemon runs. Needs root, in the daemon's namespace.
+    /// nothing. This command ends it. It refuses while a daemon runs. Needs root, in the daemon's
+    /// network namespace.
     Detach {
-        /// The daemon's configuration, which says where its data path and its notes are.
-        /// Default: /sys/fs/bpf/lb and /run/lb
+        /// Configuration of the daemon, to find its data path and its state. Default:
+        /// /sys/fs/bpf/lb and /run/lb
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Take a server out of service gently: nothing new goes to it, what it has may end.
+    /// Take a server out of service gently: it gets nothing new, and its connections may end.
     Drain(drain::DrainFlags),
-    /// Say what would become of a packet, and why: the loaded program decides, and nothing changes.
+    /// Tell what would happen to a packet, and why: the loaded program decides, and nothing
+    /// changes.
     Explain(explain::ExplainFlags),
     /// List the connections that are steered now, the latest first.
     Flows(flows::FlowsFlags),
-    /// Show what is decided about packets as they pass. Costs nothing while nobody does.
+    /// Show decisions about packets as they pass. Costs nothing while no trace runs.
     Trace(trace::TraceFlags),
-    /// Ask the running daemon for services, backends, health, live counts and drops.
+    /// Show services, backends, health, live counts and drops of the running daemon.
     Status {
-        /// One JSON object instead of a table.
+        /// Print one JSON object instead of a table.
         #[arg(long)]
         json: bool,
-        /// The daemon's configuration, which says where its socket is.
+        /// Configuration of the daemon, to find its socket.
         #[arg(long, value_name = "FILE", conflicts_with = "socket")]
         config: Option<PathBuf>,
-        /// The daemon's socket. Default: /run/lb/admin.sock
+        /// Socket of the daemon. Default: /run/lb/admin.sock
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
 }
 
-/// The `lb` command.
+/// Runs the `lb` command.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),

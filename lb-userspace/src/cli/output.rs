@@ -1,4 +1,4 @@
-//! What commands print, and how they exit.
+//! Printing, and the exit codes of failures.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -14,7 +14,7 @@ pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !refused
 }
 
-/// Explains on standard error why there is no configuration.
+/// Prints on standard error why there is no configuration.
 pub(super) fn refuse(error: &LoadError) -> ExitCode {
     match error {
         LoadError::Invalid(errors) => {
@@ -36,7 +36,7 @@ pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(1)
 }
 
-/// On standard output. Whoever closed it, as `head` does, has read enough.
+/// Prints on standard output. A reader that closed it, as `head` does, is no failure.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -47,7 +47,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A closed standard error is no reason to panic.
+/// Prints on standard error. If that is closed, nothing can be told.
 pub(super) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

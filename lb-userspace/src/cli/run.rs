@@ -1,4 +1,4 @@
-//! `lb run`: the daemon, until it is told to stop.
+//! `lb run`: runs the daemon until it is told to stop.
 
 use std::{path::Path, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! Flags that say which flows are meant, and where the daemon is.
+//! Flags that select flows, and flags that find the daemon.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,22 +8,22 @@ use super::status;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Selection {
-    /// Of clients with this address, or in this network.
+    /// Only clients with this address, or in this network.
     #[arg(long, value_name = "IP[/N]")]
     client: Option<Network>,
-    /// To this announced address.
+    /// Only flows to this announced address.
     #[arg(long, value_name = "IP[:PORT]")]
     vip: Option<Endpoint>,
-    /// To this backend.
+    /// Only flows to this backend.
     #[arg(long, value_name = "IP[:PORT]")]
     backend: Option<Endpoint>,
-    /// Of this service.
+    /// Only flows of this service.
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// tcp, udp or icmp.
+    /// Only this protocol: tcp, udp or icmp.
     #[arg(long, value_name = "PROTOCOL")]
     proto: Option<Transport>,
-    /// half-open, established or closed.
+    /// Only flows in this state: half-open, established or closed.
     #[arg(long, value_name = "STATE")]
     state: Option<FlowState>,
 }
@@ -35,19 +35,19 @@ impl Selection {
     }
 }
 
-/// Where the daemon is asked.
+/// Where the daemon listens.
 #[derive(Debug, clap::Args)]
 pub(super) struct SocketFlags {
-    /// The daemon's configuration, which says where its socket is.
+    /// Configuration of the daemon, to find its socket.
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,
-    /// The daemon's socket. Default: /run/lb/admin.sock
+    /// Socket of the daemon. Default: /run/lb/admin.sock
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 
 impl SocketFlags {
-    /// The error has been explained.
+    /// Returns the path of the socket. An error has been printed already.
     pub(super) fn path(self) -> Result<PathBuf, ExitCode> {
         status::socket(self.socket, self.config.as_deref())
     }

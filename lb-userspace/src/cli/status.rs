@@ -1,4 +1,4 @@
-//! `lb status`: what the running daemon says of itself.
+//! `lb status`: the status of the running daemon.
 
 use std::{
     io,
@@ -41,7 +41,7 @@ fn show(socket: &Path, json: bool) -> anyhow::Result<()> {
     print(&text)
 }
 
-/// Where the daemon listens. The error has been explained.
+/// Returns where the daemon listens. An error has been printed already.
 pub(super) fn socket(socket: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, ExitCode> {
     if let Some(socket) = socket {
         return Ok(socket);
@@ -49,7 +49,8 @@ pub(super) fn socket(socket: Option<PathBuf>, file: Option<&Path>) -> Result<Pat
     daemon_paths(file).map(|found| found.socket)
 }
 
-/// Of the daemon with the configuration `file`. The error has been explained.
+/// Returns the paths of the daemon with the configuration `file`. An error has been printed
+/// already.
 pub(super) fn daemon_paths(file: Option<&Path>) -> Result<DaemonPaths, ExitCode> {
     let found = file.map(config::load_daemon_paths).transpose().map_err(|error| refuse(&error))?;
     Ok(found.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! `lb trace`: what is decided about live packets.
+//! `lb trace`: shows decisions about live packets.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use super::{
 pub(super) struct TraceFlags {
     #[command(flatten)]
     selector: selector::Selection,
-    /// Tell of one packet in so many.
+    /// Report one packet in so many.
     #[arg(
         long,
         value_name = "N",
@@ -22,10 +22,10 @@ pub(super) struct TraceFlags {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     sample: u32,
-    /// End after so many. Default: go on until Ctrl-C.
+    /// End after so many packets. Default: continue until Ctrl-C.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// A JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

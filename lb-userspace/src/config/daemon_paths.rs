@@ -1,5 +1,5 @@
-//! Where a daemon is found. Commands ask the daemon that runs, whose file may have been changed
-//! since, so mistakes elsewhere in the file are nothing to them.
+//! The paths by which commands find a daemon. A command asks the daemon that runs, whose file may
+//! have been changed since, so it ignores mistakes elsewhere in the file.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
 
-/// Where the daemon of a configuration listens and keeps what outlives it.
+/// Where the daemon of a configuration listens, and where it keeps what outlives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DaemonPaths {
     pub socket: PathBuf,
@@ -35,7 +35,7 @@ impl Default for DaemonPaths {
     }
 }
 
-/// Where the daemon of the configuration at `path` is, whatever else is wrong in there.
+/// Returns the paths of the daemon with the configuration at `path`, whatever else is wrong in it.
 ///
 /// # Errors
 /// The file cannot be read, is no TOML, or one of these keys makes no sense.

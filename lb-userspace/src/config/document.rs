@@ -23,7 +23,7 @@ use crate::{service::Service, settings::Config};
 
 pub(crate) fn root<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeValue<'t>>> {
     let (root, syntax) = DeTable::parse_recoverable(text);
-    // What follows the first syntax error is mostly its echo.
+    // Errors after the first syntax error mostly follow from it.
     if let Some(error) = syntax.iter().min_by_key(|error| error.span().map(|it| it.start)) {
         let span = error.span().unwrap_or(0..0);
         report.push(Diagnostic::new(span, error.message()));

@@ -1,4 +1,4 @@
-//! From a file's text to a validated [`Config`].
+//! Reads a configuration file and returns a validated [`Config`].
 
 use std::{fs, path::Path};
 
@@ -21,8 +21,8 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
     load_checked(path, |_| Vec::new())
 }
 
-/// Reads and validates the file at `path`, and has `examine` say what is wrong with each file that
-/// it names.
+/// Reads and validates the file at `path`. `examine` returns what is wrong with a file that it
+/// names.
 ///
 /// # Errors
 /// As of [`load`], or something is wrong with one of them.

@@ -1,8 +1,8 @@
 //! Text to a validated [`Config`](crate::settings::Config): the only module that knows TOML.
 //!
 //! In rooms, each of which imports only those before it: `text → values → tables → checks`. The
-//! reader walks the TOML tree and collects mistakes; a file per table reads its keys; checks refuse
-//! what one service, or several, must not say together.
+//! reader walks the TOML tree and collects mistakes; a file per table reads its keys; the checks
+//! refuse combinations within one service, and between several.
 
 mod checks;
 mod daemon_paths;

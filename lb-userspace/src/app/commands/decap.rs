@@ -1,4 +1,4 @@
-//! `lb decap`: a backend's half of tunnels, in the foreground.
+//! `lb decap`: takes packets out of tunnels on a backend, in the foreground.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{datapath::Decap, host::LocalAddresses, settings::XdpMode};
 /// How often the host's addresses are looked at again.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the operator asks for.
+/// The flags of `lb decap`.
 #[derive(Clone, Debug)]
 pub struct DecapOptions {
     /// Not empty.
@@ -28,11 +28,11 @@ pub struct DecapOptions {
     pub gue_port: u16,
 }
 
-/// Takes tunnelled packets out until SIGTERM or SIGINT; SIGHUP logs the counts. Blocks.
+/// Takes packets out of tunnels until SIGTERM or SIGINT; SIGHUP logs the counts. Blocks.
 ///
 /// # Errors
 ///
-/// No privilege, or an interface that does not exist or does not take the program.
+/// No privilege, or an interface that does not exist or refuses the program.
 pub fn decap(options: &DecapOptions) -> anyhow::Result<()> {
     privilege::check("lb decap")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

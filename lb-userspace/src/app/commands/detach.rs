@@ -1,4 +1,4 @@
-//! `lb detach`: takes down what outlives the daemon.
+//! `lb detach`: removes what outlives the daemon.
 
 use std::path::Path;
 
@@ -13,20 +13,20 @@ use crate::{
     host::{Host, UndoneChanges},
 };
 
-/// What was there, and is no more.
+/// What was removed.
 #[derive(Debug, Default)]
 pub struct Detached {
     pub datapath: Removed,
     pub host: UndoneChanges,
 }
 
-/// Takes the data path under `pin_dir` down, and with the help of the notes in `state_dir` undoes
-/// what was changed on the host. Blocks.
+/// Removes the data path under `pin_dir`, and undoes what `state_dir` records as changed on the
+/// host. Blocks.
 ///
 /// # Errors
 ///
 /// A daemon runs, which must be stopped first, or the kernel refuses. What was done until then
-/// stays done, and another call goes on.
+/// stays done, and another call continues.
 pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
     privilege::check("lb detach")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,6 +1,6 @@
-//! Why packets are dropped, and what can be done about it. docs/troubleshooting.md has the same.
+//! What a drop reason means, and what to do about it. docs/troubleshooting.md says the same.
 
-/// What a reason means, and what can be done; `None`: it is not known here.
+/// Returns the meaning of a reason and the remedy. `None`: the reason is not known.
 pub(crate) fn on(reason: &str) -> Option<(&'static str, &'static str)> {
     let found = REASONS.iter().find(|(name, ..)| *name == reason);
     found.map(|&(_, meaning, advice)| (meaning, advice))

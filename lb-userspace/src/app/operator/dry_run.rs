@@ -1,5 +1,5 @@
-//! What `lb check` tries out beside reading the configuration: all that a start does with it short
-//! of changing anything.
+//! The checks of `lb check` beyond reading the configuration: what a start does, except for
+//! changes.
 
 use tokio::runtime;
 
@@ -13,8 +13,8 @@ use crate::{
     settings::Config,
 };
 
-/// Why a start on this host would be refused. Nothing where the configuration is for another host:
-/// its interfaces are not here.
+/// Returns why a start on this host would be refused. Empty if the host has none of the configured
+/// interfaces: the configuration is for another host.
 #[must_use]
 pub fn refusals(config: &Config) -> Vec<String> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -41,7 +41,7 @@ async fn look(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(refusals)
 }
 
-/// What is wrong with a file that a configuration names.
+/// Returns what is wrong with a file that a configuration names.
 #[must_use]
 pub fn examine(file: &NamedFile) -> Vec<String> {
     match file {

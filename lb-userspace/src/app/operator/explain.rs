@@ -1,4 +1,4 @@
-//! What the kernel program decides, in the operator's words.
+//! `lb explain`: translates what the kernel program decides about a packet.
 
 use std::{
     collections::BTreeMap,
@@ -21,11 +21,11 @@ use crate::{
     datapath::{Explained, Leaving, ProbeFrame, Watcher, echo, interface_name},
 };
 
-/// Runs a packet through the loaded program and says what comes of it. Blocks.
+/// Runs a packet through the loaded program and returns the result. Blocks.
 ///
 /// # Errors
 ///
-/// The question makes no sense, in words for the operator.
+/// The query makes no sense. The text is for the operator.
 pub(crate) fn explain(
     watcher: &Watcher,
     names: &ServiceNames,
@@ -59,7 +59,7 @@ pub(crate) fn explain(
         let error = anyhow::Error::from(error);
         format!("the packet cannot be tried: {error:#}")
     })?;
-    // The packet as it was asked about: of a usual one the program keeps no key.
+    // The key of the packet as queried: for a plain packet the program keeps no key.
     let key = key(&probe);
     let leaves = (decision.egress != 0).then(|| leaves(&decision, &frame)).flatten();
     let status = status(&decision, Some(&key), names);
@@ -106,21 +106,21 @@ fn interface(index: u32) -> String {
     interface_name(index).unwrap_or_else(|| format!("#{index}"))
 }
 
-/// The key of a traced packet, where it has one.
+/// Returns the key of a traced packet, if it has one.
 pub(crate) fn traced_key(decision: &Decision) -> Option<FlowKey> {
     if decision.met & met::DESK != 0 {
         Some(decision.key).filter(|key| *key != FlowKey::unread())
     } else if decision.met & met::FLOW == 0 {
         None
     } else if decision.met & met::ANSWERS != 0 {
-        // Read as a client's packet first, and then as a backend's.
+        // It was parsed as a client's packet first, and then as a backend's.
         Some(decision.flow.answer())
     } else {
         Some(decision.flow.question())
     }
 }
 
-/// A decision about the packet with `key`.
+/// Translates a decision about the packet with `key`.
 pub(crate) fn status(
     decision: &Decision,
     key: Option<&FlowKey>,
@@ -159,7 +159,7 @@ pub(crate) fn status(
     }
 }
 
-/// The packet's service; or all that it may be of.
+/// Returns the service of the packet, or all services that it may be for.
 fn services(
     decision: &Decision,
     key: Option<&FlowKey>,
@@ -183,8 +183,8 @@ fn end(address: lb_common::abi::Address, port: [u8; 2], protocol: u32) -> Socket
     socket(address, port)
 }
 
-/// The flow that was looked at last, if the packet is its own. An ICMP error is of the flow that it
-/// quotes.
+/// Returns the flow that was looked up last, if it is the packet's own. An ICMP error belongs to
+/// the flow that it quotes.
 fn flow<'a>(decision: &'a Decision, key: &FlowKey) -> Option<&'a Flow> {
     let flow = &decision.flow;
     let met = decision.met & met::FLOW != 0;

@@ -1,4 +1,4 @@
-//! The flow table in the operator's words.
+//! `lb flows`: lists the flow table.
 
 use std::{
     cmp::Reverse,
@@ -20,9 +20,9 @@ use crate::{
     service::{Forwarding, Service},
 };
 
-/// Of services.
+/// The names of services.
 pub(crate) struct ServiceNames {
-    /// By their index in the kernel's tables.
+    /// By their id in the kernel's tables.
     steered: HashMap<u32, Arc<str>>,
     services: Vec<Arc<Service>>,
 }
@@ -34,13 +34,14 @@ impl ServiceNames {
         Self { steered: ids.collect(), services: services.collect() }
     }
 
-    /// Also of one that is not configured any more, while something speaks of it. `None`: nobody's.
+    /// Returns the name of a service, also of one that is no longer configured as long as anything
+    /// refers to it. `None`: the id has no service.
     pub(crate) fn service(&self, id: u32) -> Option<&str> {
         self.steered.get(&id).map(|name| &**name)
     }
 
-    /// The services that declare a port of an announced address: hostnames tell several apart. Also
-    /// of proxied ports, which have no index.
+    /// Returns the services that declare a port of an announced address: host names may tell
+    /// several apart. Includes proxied ports, which have no id.
     pub(crate) fn at(&self, vip: SocketAddr, protocol: u32) -> impl Iterator<Item = &str> {
         let has_port = move |service: &Service| {
             service.ports.iter().any(|port| port.numbers().contains(&vip.port()))
@@ -55,7 +56,7 @@ impl ServiceNames {
 
     /// # Errors
     ///
-    /// What is selected is not there, in words for the operator.
+    /// The selected service does not exist. The text is for the operator.
     pub(crate) fn check(&self, selector: &Selector) -> Result<(), String> {
         match &selector.service {
             Some(wanted)
@@ -69,14 +70,14 @@ impl ServiceNames {
     }
 }
 
-/// The flows that the operator asks for.
+/// Returns the flows that the operator selects.
 pub(crate) fn list(table: &FlowTable, names: &ServiceNames, query: &FlowQuery) -> FlowList {
     let now = clock::now();
     let wanted = table.iter().filter(|(part, slot, flow)| {
         let traits = traits(flow, names, Some(state(*part, *slot)));
         query.selector.takes(&traits)
     });
-    // No more of them at a time than are shown: there may be millions.
+    // Keeps no more than are shown: there may be millions.
     let (mut latest, mut count) = (BinaryHeap::new(), 0_u64);
     for (part, slot, flow) in wanted {
         count += 1;
@@ -119,7 +120,7 @@ impl PartialEq for Listed {
 
 impl Eq for Listed {}
 
-/// What a selector looks at.
+/// Returns the properties that a selector looks at.
 pub(crate) fn traits<'a>(
     flow: &Flow,
     names: &'a ServiceNames,
@@ -135,7 +136,7 @@ pub(crate) fn traits<'a>(
     }
 }
 
-/// How far a flow has come, by its slot.
+/// Returns the state of a flow, from its slot.
 pub(crate) fn state(part: Part, slot: Slot) -> FlowState {
     match part {
         _ if slot.state() & flow_state::CLOSED == flow_state::CLOSED => FlowState::Closed,
@@ -161,12 +162,12 @@ fn status(part: Part, slot: Slot, flow: &Flow, names: &ServiceNames, now: u64) -
     }
 }
 
-/// Who serves it, as the configuration calls it.
+/// Returns the backend, as the configuration has it.
 pub(crate) fn backend(flow: &Flow) -> SocketAddr {
     socket(flow.backend_address, flow.server_port())
 }
 
-/// What the backend takes for its client.
+/// Returns the client address that the backend sees.
 pub(crate) fn source(flow: &Flow) -> Option<SocketAddr> {
     (flow.mode() == mode::NAT).then(|| socket(flow.source, flow.source_port))
 }
@@ -177,7 +178,7 @@ pub(crate) fn mode_name(mode: u32) -> &'static str {
     known.map_or("unknown", |(name, _)| *name)
 }
 
-/// From the packet path's form.
+/// Converts from the form of the packet path.
 pub(crate) fn socket(address: Address, port: [u8; 2]) -> SocketAddr {
     SocketAddr::new(ip(address), u16::from_be_bytes(port))
 }

@@ -1,4 +1,4 @@
-//! Gathers the status that the admin socket tells.
+//! Collects the status that the admin socket reports.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +31,7 @@ use crate::{
     service::{Handler, Path, Service},
 };
 
-/// Where the daemon's numbers stand.
+/// The sources of the status.
 pub(crate) struct StatusReport {
     pub(crate) started: Instant,
     pub(crate) interfaces: Shown,
@@ -40,7 +40,7 @@ pub(crate) struct StatusReport {
     pub(crate) leavers: Arc<ArcSwap<Vec<Leaver>>>,
     pub(crate) counters: Counters,
     pub(crate) load: Load,
-    /// The flows that the last sweep saw.
+    /// The result of the last sweep.
     pub(crate) swept: watch::Receiver<SweepSummary>,
     pub(crate) max_flows: u32,
     pub(crate) handshakes: Arc<HandshakeStats>,
@@ -52,7 +52,7 @@ pub(crate) struct StatusReport {
     pub(crate) repaired: Counts,
 }
 
-/// A service with the ids of its backends in the kernel's tables, where they have one.
+/// A service with the ids of its backends in the kernel's tables. `None`: it has none there.
 pub(crate) struct ReportedService {
     running: Arc<RunningService>,
     ids: Vec<Option<u32>>,
@@ -102,7 +102,7 @@ impl StatusReport {
         })
     }
 
-    /// Each once: several servers may have the same trouble.
+    /// Returns each warning once: several servers may have the same problem.
     fn warnings(&self) -> Vec<String> {
         let problems = self.problems.load();
         let texts: BTreeSet<_> = problems.values().collect();
@@ -152,7 +152,7 @@ impl StatusReport {
         held.collect()
     }
 
-    /// Services that are not configured any more, by the servers that have flows of theirs.
+    /// Returns services that are no longer configured, by the servers that have flows of theirs.
     fn removed<'a>(
         &'a self,
         leavers: &'a [Leaver],
@@ -180,7 +180,7 @@ impl StatusReport {
         })
     }
 
-    /// A server that left its service, or went with it.
+    /// Returns a server that left its service, or was removed with it.
     fn leaver(&self, leaver: &Leaver) -> Result<BackendStatus, DatapathError> {
         Ok(BackendStatus {
             address: leaver.server,
@@ -251,12 +251,12 @@ impl StatusReport {
 }
 
 impl StatusReport {
-    /// `None`: its packets need none, or it is not reached now.
+    /// `None`: its packets need no source port, or it has no route now.
     fn source_ports(&self, service: &Service, backend: &Backend) -> Option<SourcePorts> {
         let needs = is_nat(service);
         let server = backend.server.address;
         let room = self.source_ports.load().get(&server.ip()).copied().filter(|_| needs)?;
-        // Each port that clients may ask for is one of the server's.
+        // Each port that clients may use is a port of the server.
         let steered = service.ports.iter().filter(|port| port.path() == Path::Steer);
         let ports: u64 = match server.port() {
             0 => steered.map(|port| port.numbers().len() as u64).sum(),
@@ -267,7 +267,7 @@ impl StatusReport {
     }
 }
 
-/// What is taken is counted as: HTTP/2 and kept connections bring many requests each.
+/// Returns what `taken` counts: HTTP/2 and kept connections bring many requests each.
 fn counts(service: &Service) -> &'static str {
     match service.ports.iter().any(|port| port.has(Handler::Http)) {
         true => "requests",
@@ -275,7 +275,7 @@ fn counts(service: &Service) -> &'static str {
     }
 }
 
-/// ms.
+/// Milliseconds until a deadline.
 fn until(deadline: Instant) -> u64 {
     let left = deadline.saturating_duration_since(Instant::now()).as_millis();
     u64::try_from(left).unwrap_or(u64::MAX)

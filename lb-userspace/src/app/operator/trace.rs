@@ -1,4 +1,4 @@
-//! `lb trace`: the kernel program that tells what it does, for as long as somebody listens.
+//! `lb trace`: reports what the kernel program decides, for as long as a client reads it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,22 +25,22 @@ use crate::{
     datapath::{Events, Tracer, Watcher},
 };
 
-/// Lines under way to the asker. Beyond them decisions wait in the kernel's queue.
+/// Lines under way to the client. Further decisions wait in the kernel's queue.
 const LINES: usize = 256;
-/// Between two words on what was lost, by which we also find that the asker has left.
+/// Between two reports of lost decisions. Sending one also detects that the client has left.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// What a trace asks of the event loop, which has the interfaces.
+/// What a trace asks of the event loop, which owns the interfaces.
 pub(crate) enum TraceStep {
-    /// Put the program in the place of the balancer.
+    /// Attach the tracing program in place of the usual one.
     Begin(Tracer, oneshot::Sender<Result<(), String>>),
-    /// Put the balancer back.
+    /// Attach the usual program again.
     End,
 }
 
 pub(crate) type Asker = Envelope<TraceQuery, mpsc::Receiver<TraceLine>>;
 
-/// Traces until the asker leaves.
+/// Traces until the client leaves.
 pub(crate) async fn trace(
     watcher: Arc<Watcher>,
     names: ServiceNames,
@@ -125,11 +125,11 @@ async fn tell(
     Some(events.into_inner())
 }
 
-/// Exactly, where the kernel selected only roughly.
+/// Applies the selector exactly; the kernel's filter is coarse.
 fn is_wanted(selector: &Selector, status: &DecisionStatus) -> bool {
     let from_backend =
         status.backend.is_some() && status.backend == status.from && status.source == status.to;
-    // The kernel looked at client and address: of a backend's packet they are not at hand.
+    // The kernel matched client and address. A backend's packet does not carry them.
     let selector = match from_backend {
         true => &Selector { client: None, vip: None, ..selector.clone() },
         false => selector,
@@ -151,7 +151,7 @@ fn is_wanted(selector: &Selector, status: &DecisionStatus) -> bool {
     })
 }
 
-/// What the kernel can tell cheaply.
+/// Returns the part of the query that the kernel can filter cheaply.
 fn filter(query: &TraceQuery) -> TraceFilter {
     let Selector { client, vip, backend, protocol, .. } = &query.selector;
     let address =
@@ -174,7 +174,7 @@ fn filter(query: &TraceQuery) -> TraceFilter {
         protocol: match protocol {
             Some(Transport::Tcp) => TCP,
             Some(Transport::Udp) => UDP,
-            // One number for each family.
+            // ICMP has one number for each family.
             Some(Transport::Icmp) | None => 0,
         },
         sample: query.sample,

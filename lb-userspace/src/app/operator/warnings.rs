@@ -1,4 +1,4 @@
-//! What is valid, and hardly meant: `lb check` warns of it.
+//! Warnings of `lb check`: what is valid, but hardly meant.
 
 use std::{
     borrow::Cow,
@@ -14,10 +14,10 @@ use crate::{
     settings::{Config, SourceAddresses},
 };
 
-/// Each in words for the operator. Reads the certificates.
+/// Returns the warnings. Reads the certificates.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
-    // What is wrong with the files is told elsewhere, with their places.
+    // The mistakes in the files themselves are reported elsewhere, with their places.
     let (store, _) = CertificateStore::open(&config.certificates);
     let mut warnings = idle_servers(config);
     warnings.extend(merged_ports(config));
@@ -26,9 +26,9 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// How many flows one port of a `nat` server can have at a time: source addresses times source
-/// ports, or what the flow table has room for. 0: no service needs source ports. With
-/// `"interface"`, one address is certain.
+/// Returns how many flows one port of a `nat` server can have at a time: source addresses times
+/// source ports, or what the flow table has room for. 0: no service needs source ports. With
+/// `"interface"`, only one address is certain.
 #[must_use]
 pub fn flows_per_server(config: &Config) -> u64 {
     let node = &config.node;
@@ -48,7 +48,7 @@ pub fn flows_per_server(config: &Config) -> u64 {
     ends.min().unwrap_or(0).min(u64::from(node.max_flows) + u64::from(node.max_half_open))
 }
 
-/// Servers of a family that no service of theirs can use.
+/// Finds servers of a family that none of their services can use.
 fn idle_servers(config: &Config) -> Vec<String> {
     let servers = |service: &Service, used: bool| {
         let servers = service.pool.servers.iter().map(|server| server.address);
@@ -77,8 +77,8 @@ fn uses(service: &Service, server: &SocketAddr) -> bool {
     carries || service.addresses.iter().any(|address| address.is_ipv4() == server.is_ipv4())
 }
 
-/// Ports that lead to one port of a server although nothing there can tell them apart: with `http`
-/// that is usual, and for TLS beside plain text as well.
+/// Finds ports that lead to the same port of a server, where the server cannot tell them apart.
+/// With `http` that is usual, and so it is for TLS beside plain text.
 fn merged_ports(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for service in &config.services {
@@ -118,7 +118,7 @@ fn uncovered_names(config: &Config, store: &CertificateStore) -> Vec<String> {
     uncovered.map(doubt).collect()
 }
 
-/// Certificates that clients refuse, or soon will.
+/// Finds certificates that clients refuse, or soon will.
 fn stale_certificates(store: &CertificateStore, now: SystemTime) -> Vec<String> {
     let held = store.held();
     let stale = held.iter().filter_map(|held| {
@@ -128,7 +128,7 @@ fn stale_certificates(store: &CertificateStore, now: SystemTime) -> Vec<String> 
     stale.collect()
 }
 
-/// The names that clients must be shown a certificate for.
+/// Returns the names that clients must be shown a certificate for.
 fn shown_names(service: &Service) -> impl Iterator<Item = (&Service, &str)> {
     let needs = service.ports.iter().filter_map(|port| port.tls.as_ref());
     let needs = needs.clone().next().is_some() && needs.clone().all(|tls| !tls.default_self_signed);
@@ -136,7 +136,7 @@ fn shown_names(service: &Service) -> impl Iterator<Item = (&Service, &str)> {
     names.map(move |name| (service, &**name))
 }
 
-/// A name that a client may ask for.
+/// Returns a name that a client may ask for.
 fn asked_for(name: &str) -> Cow<'_, str> {
     match name.strip_prefix('*') {
         Some(rest) => format!("any{rest}").into(),

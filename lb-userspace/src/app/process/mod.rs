@@ -1,4 +1,4 @@
-//! What the process asks of the system: privileges and signals.
+//! What the process needs of the system: privileges and signals.
 
 pub(crate) mod privilege;
 pub(crate) mod signals;

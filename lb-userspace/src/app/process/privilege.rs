@@ -1,4 +1,4 @@
-//! Whether we may do what the daemon has to do, asked before anything is touched.
+//! Checks privileges before anything is changed.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ const CAP_BPF: u32 = 39;
 
 /// # Errors
 ///
-/// What is missing, and how to get it.
+/// Capabilities are missing. The text names them, and says how to get them.
 pub(crate) fn check(command: &str) -> anyhow::Result<()> {
     let status = fs::read_to_string(STATUS).with_context(|| format!("cannot read {STATUS}"))?;
     let effective = parse_effective(&status).with_context(|| format!("no CapEff in {STATUS}"))?;
@@ -35,7 +35,7 @@ fn parse_effective(status: &str) -> Option<u64> {
     u64::from_str_radix(set.trim(), 16).ok()
 }
 
-/// CAP_SYS_ADMIN stands for the two that were split off it in Linux 5.8.
+/// CAP_SYS_ADMIN includes the two that were split off it in Linux 5.8.
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |capability: u32| effective & (1 << capability) != 0;
     let needed = [

@@ -1,4 +1,4 @@
-//! What the operator says by signals.
+//! Signals to the process.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-/// Taken from the system from here on, so that none of them ends the process by itself.
+/// From `listen` on, none of these signals ends the process by itself.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -39,7 +39,7 @@ impl Signals {
         }
     }
 
-    /// Returns at the next order to stop.
+    /// Returns when the next signal to stop comes.
     pub(crate) async fn stop(&mut self) {
         while self.order().await != SignalOrder::Stop {}
     }

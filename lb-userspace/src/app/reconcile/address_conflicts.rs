@@ -1,17 +1,18 @@
-//! Announced addresses that an interface of this host has, too.
+//! Conflicts: announced addresses that an interface of this host has as well.
 //!
-//! What comes to an announced address and belongs to no declared port is dropped, so the host has
-//! no other use for it. Three cases are told apart:
+//! The kernel program drops packets to an announced address that belong to no declared port, so the
+//! host has no other use for the address. There are three cases:
 //!
-//! - The host's own packets carry it: it is the source towards a server, or an interface's own
-//!   address in the network around it. Their answers would be dropped, and who administers the host
-//!   by it would be cut off, so it is refused before anything happens.
-//! - It stands on an interface beside the host's own, as VRRP puts it there for ARP's sake. That
-//!   works, but whatever the host itself serves on it ends: a warning.
-//! - It stands on `lo`, an old habit with anycast, which nobody reaches a host by. Nothing is
+//! - The host's own packets carry it: it is the source address towards a server, or an interface's
+//!   own address in its network. Answers to it would be dropped, and an administrator who uses it
+//!   would be cut off, so it is refused before anything happens.
+//! - It is on an interface beside the host's own address, where VRRP puts it for the sake of ARP.
+//!   That works, but whatever the host itself serves on it ends: a warning.
+//! - It is on `lo`, an old habit with anycast. Nobody reaches a host by that address, so nothing is
 //!   wrong.
 //!
-//! While the daemon runs there is only warning: an address that comes later finds clients served.
+//! While the daemon runs there are warnings only: clients are being served when an address comes
+//! later.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +34,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct AddressConflicts {
     shared: BTreeSet<LocalAddress>,
-    /// `None`: nobody has looked yet.
+    /// `None` before the first look.
     unanswered: Option<BTreeSet<Unanswered>>,
 }
 
@@ -47,7 +48,7 @@ enum Finding {
 impl AddressConflicts {
     /// # Errors
     ///
-    /// An announced address is one that the host cannot do without, or the kernel does not answer.
+    /// The host needs an announced address for itself, or the kernel does not answer.
     pub(crate) async fn begin(host: &Host, config: &Config) -> anyhow::Result<Self> {
         let mut announcing = Self::default();
         let findings = announcing.look(host, config).await?;
@@ -61,7 +62,8 @@ impl AddressConflicts {
         Ok(announcing)
     }
 
-    /// Warns of addresses that came since, and remarks which ones nobody answers for any more.
+    /// Warns of addresses that came since the last look, and logs which ones nobody answers for any
+    /// more.
     ///
     /// # Errors
     ///
@@ -76,7 +78,7 @@ impl AddressConflicts {
         Ok(())
     }
 
-    /// Nothing where all is as it was.
+    /// Compares with the last look; empty if nothing has changed.
     async fn look(&mut self, host: &Host, config: &Config) -> Result<Vec<Finding>, HostError> {
         let services = &config.services;
         let announced: BTreeSet<_> = services.iter().flat_map(|it| &it.addresses).collect();
@@ -96,7 +98,8 @@ impl AddressConflicts {
         Ok(findings)
     }
 
-    /// One that is left by its interface later is the life of a VRRP node, and only remarked.
+    /// Reports addresses that nobody answers for. An address that leaves its interface later is the
+    /// normal life of a VRRP node, so it is logged without a warning.
     fn tell(&mut self, found: BTreeSet<Unanswered>) -> Vec<Finding> {
         let is_first = self.unanswered.is_none();
         let before = self.unanswered.replace(found.clone()).unwrap_or_default();
@@ -105,7 +108,7 @@ impl AddressConflicts {
     }
 }
 
-/// Why a start would be refused in these surroundings.
+/// Returns why a start on this host would be refused.
 pub(crate) async fn refusals(
     here: &Surroundings,
     interfaces: &[Interface],
@@ -127,7 +130,7 @@ pub(crate) async fn refusals(
     Ok(refusals.collect())
 }
 
-/// The addresses that packets to servers carry, each with one of those servers.
+/// Returns the source addresses of packets to servers, each with one of those servers.
 async fn sources(
     services: &[Arc<Service>],
     source_towards: impl AsyncFn(IpAddr) -> Result<IpAddr, HostError>,

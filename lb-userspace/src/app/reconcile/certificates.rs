@@ -1,4 +1,4 @@
-//! The configured certificates at a start.
+//! Opens the configured certificates when the daemon starts.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use ::tracing::error;
 
 use crate::{proxy::CertificateStore, settings::CertificateSource};
 
-/// Goes on without those that are not sound, and says so.
+/// Opens the store of certificates. Unsound ones are logged and left out.
 pub(crate) fn open_certificates(sources: &[CertificateSource]) -> Arc<CertificateStore> {
     let (certificates, unsound) = CertificateStore::open(sources);
     for error in unsound {

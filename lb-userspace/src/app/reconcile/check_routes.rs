@@ -1,4 +1,4 @@
-//! By which way a check's packets go where clients' packets do not go to a server's own address.
+//! Routes of health checks, where clients' packets do not go to a server's own address.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use crate::{
 /// Between looks for a link-layer address that is being resolved.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Asks the host anew for each check.
+/// Returns a function that asks the host anew for each check.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ async fn find(
     let source = if vip.is_ipv4() == server.is_ipv4() {
         Some(way.source)
     } else {
-        // One that the server is as near to, or it may answer by a way of its own.
+        // An address on the same interface, or the server may answer over another one.
         let mut local = here.local_addresses().await?.into_iter();
         let found = local.find(|local| {
             let address = local.address;
@@ -69,7 +69,7 @@ async fn find(
         Forwarding::L2 if way.next_hop != server => return Err(HostError::NoRoute { to: server }),
         Forwarding::L2 => {
             let interface = way.interface;
-            // Its next hop is kept resolved; the check's time is the limit.
+            // The reconciler keeps its next hop resolved. The check's own timeout ends this wait.
             let address = loop {
                 match here.link_address(interface, server).await? {
                     Some(address) => break address,
@@ -94,7 +94,7 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Its second address, where it has more than one: the first stands for the network.
+/// Returns the second address of a network that has more than one: the first one names the network.
 fn one_of(network: IpNet) -> IpAddr {
     let more = u8::from(network.prefix_len() < network.max_prefix_len());
     match network.network() {

@@ -1,4 +1,4 @@
-//! Servers that drain: by configuration, or by order of the operator.
+//! Servers that drain: by configuration, or by a request of the operator.
 
 use std::{
     collections::BTreeMap,
@@ -17,13 +17,13 @@ use crate::{
     fleet::{Backend, Fleet, RunningService},
 };
 
-/// Who drains until when. Those without a deadline drain until they are empty.
+/// Which servers drain until when. Those without a deadline drain until they are empty.
 #[derive(Default)]
 pub(crate) struct Drains {
     deadlines: Vec<Deadline>,
-    /// All who drain.
+    /// All servers that drain.
     noted: BTreeMap<PoolMember, DrainRecord>,
-    /// Those who left the configuration and have flows.
+    /// Servers that left the configuration and have flows.
     left: BTreeMap<PoolMember, DrainRecord>,
 }
 
@@ -33,8 +33,8 @@ struct Deadline {
     at: Instant,
 }
 
-/// A moment by both clocks: deadlines are waited for by one, and noted by the other, which goes on
-/// while no daemon runs.
+/// A moment by both clocks: deadlines are awaited by the monotonic one and recorded by the wall
+/// clock, which goes on while no daemon runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) instant: Instant,
@@ -51,8 +51,8 @@ impl Moment {
         since.as_millis().try_into().unwrap_or(u64::MAX)
     }
 
-    /// When something ends that takes so long since `unix_ms`. No earlier than now, nor later than
-    /// if it began now: the wall clock may have been set.
+    /// Returns when a period ends that began at `unix_ms`: no earlier than now, and no later than
+    /// if it began now, since the wall clock may have been set.
     fn end_of(self, deadline: Duration, unix_ms: u64) -> Instant {
         let passed = Duration::from_millis(self.unix_ms().saturating_sub(unix_ms));
         self.instant + deadline.saturating_sub(passed)
@@ -60,9 +60,9 @@ impl Moment {
 }
 
 impl Drains {
-    /// Those that drain by configuration, and by orders that an earlier daemon noted. Their time
-    /// has run on; who is past it is expelled already. What the configuration does not know any
-    /// more may still have flows: see [`follow`](Self::follow).
+    /// Resumes drains by configuration and by requests that an earlier daemon recorded. Their time
+    /// has run on: a server past its deadline is expelled at once. Servers that the configuration
+    /// no longer has may still have flows: see [`follow`](Self::follow).
     pub(crate) fn resume(fleet: &Fleet, noted: Vec<DrainRecord>, now: Moment) -> Self {
         let noted = noted.into_iter().map(|it| ((it.service.clone(), it.server), it));
         let mut before: BTreeMap<PoolMember, DrainRecord> = noted.collect();
@@ -72,7 +72,7 @@ impl Drains {
                 let member = (running.service.name.to_string(), backend.server.address);
                 let before = before.remove(&member);
                 let drained = match (before, backend.is_draining()) {
-                    // An order does not outlive that its server left.
+                    // A request ends when its server leaves the configuration.
                     (Some(before), false) if before.left || !before.ordered => continue,
                     (Some(before), _) => DrainRecord {
                         ordered: before.ordered && !before.left,
@@ -96,8 +96,8 @@ impl Drains {
         draining
     }
 
-    /// Takes in who left the configuration and has flows now; answers whether these are others than
-    /// before.
+    /// Takes in which servers left the configuration and have flows now; returns whether that
+    /// changed.
     pub(crate) fn follow(&mut self, leavers: &[Leaver], now: Moment) -> bool {
         let mut before = mem::take(&mut self.left);
         let mut changed = false;
@@ -117,16 +117,16 @@ impl Drains {
         changed || !before.is_empty()
     }
 
-    /// For the next daemon.
+    /// Returns the records for the next daemon.
     pub(crate) fn noted(&self) -> Vec<DrainRecord> {
         self.noted.values().chain(self.left.values()).cloned().collect()
     }
 
-    /// Carries an order out.
+    /// Carries out a request of the operator.
     ///
     /// # Errors
     ///
-    /// There is no such server, or its configuration decides, in words for the operator.
+    /// There is no such server, or its configuration decides. The text is for the operator.
     pub(crate) fn order(
         &mut self,
         fleet: &Fleet,
@@ -155,7 +155,7 @@ impl Drains {
         Ok(())
     }
 
-    /// Expels those whose time is over; answers whether there were any.
+    /// Expels servers that are past their deadline; returns whether there were any.
     pub(crate) fn expel(&mut self, now: Instant) -> bool {
         let before = self.deadlines.len();
         self.deadlines.retain(|deadline| {
@@ -172,7 +172,7 @@ impl Drains {
         self.deadlines.len() < before
     }
 
-    /// When [`expel`](Self::expel) has something to do.
+    /// Returns when [`expel`](Self::expel) has something to do next.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.deadlines.iter().map(|deadline| deadline.at).min()
     }
@@ -198,8 +198,8 @@ impl Drains {
     }
 }
 
-/// When a server left the configuration, if it has: those that earlier daemons knew to drain do so
-/// since then, others from now on.
+/// Returns when a server left the configuration, if it has. One that an earlier daemon recorded has
+/// drained since then, any other from now on.
 pub(crate) fn departure(
     noted: &[DrainRecord],
     service: &str,
@@ -214,7 +214,7 @@ pub(crate) fn departure(
     })
 }
 
-/// By configuration, from `now` on.
+/// A record of a server that drains by configuration from `now` on.
 fn drained((service, server): &PoolMember, now: Moment) -> DrainRecord {
     DrainRecord {
         service: service.clone(),
@@ -226,7 +226,7 @@ fn drained((service, server): &PoolMember, now: Moment) -> DrainRecord {
     }
 }
 
-/// In words, that no server of this service takes anything new.
+/// Returns a warning if no server of this service takes new connections.
 pub(crate) fn closed_warning(fleet: &Fleet, service: &str) -> Option<String> {
     let running = fleet.services.iter().find(|running| *running.service.name == *service)?;
     if running.backends.iter().any(|backend| backend.is_open()) {

@@ -1,15 +1,15 @@
-//! Changes on the host that the kernel told of, until they are looked at.
+//! Changes on the host that the kernel reported and that wait to be handled.
 
 use std::time::{Duration, Instant};
 
 use crate::host::Changes;
 
-/// Between two looks at what a host changes seldom, and what follows at once.
+/// Between two looks at what seldom changes on a host. The first change is followed at once.
 const QUICK: Duration = Duration::from_millis(100);
 /// The same for routes and neighbours, which may change all the time.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// What the kernel told of and is still to be looked at.
+/// Changes that the kernel reported and that wait to be handled.
 pub(crate) struct HostChanges {
     changes: Changes,
     quick: Instant,
@@ -31,7 +31,7 @@ impl HostChanges {
         quick.into_iter().chain(steady.any().then_some(self.steady)).min()
     }
 
-    /// What is to be looked at now.
+    /// Takes out the changes that are due.
     pub(crate) fn take(&mut self, now: Instant) -> Changes {
         let (quick, steady) = halves(self.changes);
         let (mut taken, mut left) = (Changes::default(), Changes::default());

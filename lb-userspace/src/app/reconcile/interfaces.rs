@@ -16,17 +16,17 @@ use crate::{
     settings::{InterfacePattern, Node, XdpMode},
 };
 
-/// What `lb status` shows of them.
+/// What `lb status` shows of the interfaces.
 pub(crate) type Shown = Arc<ArcSwap<Vec<InterfaceStatus>>>;
 
 pub(crate) struct Interfaces {
     patterns: Vec<InterfacePattern>,
     pub(crate) mode: XdpMode,
-    /// Names of those that carry the program, by index.
+    /// Names of interfaces that carry the program, by index.
     attached: BTreeMap<u32, String>,
     /// Names of the ports of bonds among them.
     ports: BTreeSet<String>,
-    /// Those that do not take it, and why, as last reported.
+    /// Interfaces that refuse the program, and why, as last reported.
     refused: BTreeMap<u32, String>,
     shown: Shown,
 }
@@ -43,14 +43,14 @@ impl Interfaces {
         }
     }
 
-    /// Attaches the program to all that are there.
+    /// Attaches the program to all matching interfaces.
     ///
-    /// An interface that is configured by its name and is not there may still come: a warning says
-    /// so. Where there is none at all, the configuration is more likely wrong.
+    /// An interface that is configured by its name may still appear: a warning says that it is
+    /// missing. If no interface matches at all, the configuration is more likely wrong.
     ///
     /// # Errors
     ///
-    /// None matches, or one of them does not take the program.
+    /// No interface matches, or one of them refuses the program.
     pub(crate) fn begin(
         &mut self,
         kernel: &mut Kernel,
@@ -79,7 +79,7 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Follows interfaces that came, went or changed their names; answers whether any did, or a
+    /// Follows interfaces that appeared, vanished or were renamed. Returns whether any did, or a
     /// bond has other ports.
     pub(crate) fn follow(&mut self, kernel: &mut Kernel, present: &[Interface]) -> bool {
         let mut wanted = self.wanted(present);
@@ -119,7 +119,7 @@ impl Interfaces {
         present.iter().filter(ours).map(|interface| interface.name.clone()).collect()
     }
 
-    /// A refusal is reported once, and tried again at every look.
+    /// Attaches to a new interface. A refusal is reported once and tried again at every look.
     fn take_in(&mut self, kernel: &mut Kernel, index: u32, name: String) {
         let Err(error) = kernel.attach(&name, self.mode) else {
             self.refused.remove(&index);
@@ -133,32 +133,33 @@ impl Interfaces {
         }
     }
 
-    /// The names of those that carry the program, in the order of the configuration.
+    /// Returns the names of the interfaces that carry the program, in the order of the
+    /// configuration.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.attached.values().map(String::as_str).collect();
         names.sort_by_key(|name| (self.place(name), *name));
         names
     }
 
-    /// Where the kernel sees what comes in by them.
+    /// Returns the interfaces that the kernel may attribute the packets to.
     pub(crate) fn around<'a>(&self, present: &'a [Interface]) -> Vec<&'a Interface> {
         let around = around(present, self.attached.keys().copied());
         present.iter().filter(|interface| around.contains(&interface.index)).collect()
     }
 
-    /// The pattern that an interface is there for.
+    /// Returns the position of the pattern that matches an interface.
     fn place(&self, name: &str) -> Option<usize> {
         self.patterns.iter().position(|pattern| pattern.matches(name))
     }
 
-    /// The names of those that packets come in by as the program sees it: a native one on a bond
-    /// runs at its ports, and asks for routes from there.
+    /// Returns the names of the interfaces that packets come in by as the program sees it. A native
+    /// program on a bond runs at its ports, and looks up routes from there.
     pub(crate) fn ingress_names(&self) -> Vec<&str> {
         let ports = self.ports.iter().map(String::as_str);
         self.names().into_iter().chain(ports).collect()
     }
 
-    /// Whether it carries the program.
+    /// Returns whether an interface carries the program.
     pub(crate) fn has(&self, interface: &Interface) -> bool {
         self.attached.contains_key(&interface.index)
     }
@@ -181,8 +182,9 @@ impl Interfaces {
         wanted.map(|interface| (interface.index, interface.name.clone())).collect()
     }
 
-    /// A pattern passes over what sees the same frames as another interface: VLAN devices, whose
-    /// parent shows them with their tags, and ports of a bond, which stands for them.
+    /// Returns whether the program belongs on an interface. A pattern skips interfaces that see the
+    /// same frames as another one: VLAN devices, whose parent shows the frames with their tags, and
+    /// the ports of a bond.
     fn wants(&self, interface: &Interface) -> bool {
         let beside = interface.vlan.is_some() || interface.bond.is_some() || interface.loopback;
         let mut patterns = self.patterns.iter();

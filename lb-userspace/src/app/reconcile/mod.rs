@@ -1,5 +1,5 @@
-//! The kernel's tables, the host and the servers as the configuration wants them: one file for each
-//! part of it.
+//! Keeps the kernel's tables, the host and the servers as the configuration wants them, with one
+//! file for each part.
 
 pub(crate) mod address_conflicts;
 pub(crate) mod answer_paths;

@@ -1,4 +1,4 @@
-//! Announced addresses that lie in the network of a link of ours: hosts there ask for them by ARP
+//! Announced addresses in the network of one of the host's links: hosts there ask for them by ARP
 //! or neighbour discovery, and somebody has to answer.
 
 use std::{collections::BTreeSet, net::IpAddr};
@@ -12,11 +12,11 @@ use crate::{
     settings::{AnswerNeighbours, Config},
 };
 
-/// An address that hosts on a link ask for, and nobody here answers.
+/// An address that hosts on a link ask for and that nobody here answers for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Unanswered {
     address: IpAddr,
-    /// Of the interface in whose network it lies.
+    /// The interface in whose network it lies.
     interface: String,
     how: Setting,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Unanswered {
 enum Setting {
     Assigned,
     Never,
-    /// The host's own `arp_ignore` is in the way.
+    /// The host's own `arp_ignore` prevents the answer.
     Ignored(u32),
 }
 
@@ -56,7 +56,7 @@ impl Unanswered {
     }
 }
 
-/// All that are unanswered now.
+/// Returns all addresses that nobody answers for now.
 pub(crate) fn unanswered(
     how: AnswerNeighbours,
     services: &[impl AsRef<Service>],
@@ -91,8 +91,8 @@ pub(crate) fn unanswered(
     Ok(found)
 }
 
-/// Whether the kernel ignores ARP at an interface for an address that these have (`arp_ignore` in
-/// net/ipv4/arp.c).
+/// Returns whether the kernel ignores ARP requests at an interface for an address that other
+/// interfaces have (`arp_ignore` in net/ipv4/arp.c).
 fn is_heeded(arp_ignore: u32, at: u32, held: &[u32]) -> bool {
     match arp_ignore {
         1 | 2 => !held.contains(&at),
@@ -102,8 +102,8 @@ fn is_heeded(arp_ignore: u32, at: u32, held: &[u32]) -> bool {
     }
 }
 
-/// What the network of this host makes doubtful, in words. Nothing where it cannot be seen, or is
-/// not the one that the configuration is for.
+/// Returns warnings about this host's network. Empty if it cannot be read, or if the configuration
+/// is for another host.
 pub fn link_warnings(config: &Config) -> Vec<String> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let seen = runtime.ok().and_then(|runtime| runtime.block_on(survey()).ok());

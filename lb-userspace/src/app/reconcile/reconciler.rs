@@ -27,13 +27,13 @@ use crate::{
     tables::Command,
 };
 
-/// A plan may reuse what the one before it gave up: ring space, ids. For so long packets that
-/// began under the older tables have time to finish, which takes the kernel microseconds (it does
-/// not switch tasks amid a packet, but a virtual CPU may be taken away from it).
+/// A plan may reuse what the one before it freed: ring space and ids. The pause lets packets finish
+/// that began under the older tables. The kernel needs microseconds for that, since it does not
+/// switch tasks within a packet, but a virtual CPU may be suspended.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// In which a server that left has surely left the rings, however large, and no packet is under way
-/// to open a flow to it.
+/// The time in which a server that left has left every ring, however large, and no packet that
+/// would open a flow to it is under way.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
 pub(crate) struct Reconciler {
@@ -45,20 +45,20 @@ pub(crate) struct Reconciler {
     load: Load,
     lifetimes: Lifetimes,
     swept: watch::Receiver<SweepSummary>,
-    /// The node's.
+    /// The node's default timeouts.
     timeouts: FlowTimeouts,
     maglev_size: Option<u32>,
     encap: Encap,
     geography: Geography,
-    /// Nobody is told on a link where the announced addresses are.
+    /// Nobody on a link is told where the announced addresses are.
     silent: bool,
-    /// When the last plan's packets are through.
+    /// When all packets have passed that began before the last plan.
     settled: Instant,
 }
 
 impl Reconciler {
-    /// Goes on with what the tables hold: nothing that stays as it is is written again, and
-    /// everything keeps its index. `departure`: when a server left, if it has.
+    /// Continues with what the tables hold: entries that stay as they are are not written again,
+    /// and everything keeps its id. `departure` returns when a server left, if it has.
     ///
     /// # Errors
     ///
@@ -113,37 +113,37 @@ impl Reconciler {
         })
     }
 
-    /// Whether servers that left the configuration still have flows.
+    /// Returns whether servers that left the configuration still have flows.
     pub(crate) fn is_retiring(&self) -> bool {
         self.desired.is_retiring()
     }
 
-    /// Servers that left the configuration and still have flows.
+    /// Returns the servers that left the configuration and still have flows.
     pub(crate) fn leavers(&self) -> Vec<Leaver> {
         self.desired.leavers(&self.ids)
     }
 
-    /// The servers whose connections go on, wanted or not.
+    /// Returns the servers with live connections, configured or not.
     pub(crate) fn busy_servers(&self) -> impl Iterator<Item = IpAddr> {
         let busy = self.ids.busy(|slot| self.load.count(slot) > 0);
         busy.map(|server| server.ip())
     }
 
-    /// What the server of a load slot has answered, as the last sweep saw it.
+    /// Returns what the server of a load slot has answered, as of the last sweep.
     pub(crate) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
         self.swept.borrow().heard(slot)
     }
 
-    /// Some of the clients that are answered through us now.
+    /// Returns a sample of the clients with live flows.
     pub(crate) fn clients(&self) -> Vec<IpAddr> {
         self.swept.borrow().sample.clients().to_vec()
     }
 
-    /// Tells the kernel program which of `interfaces` are VLAN devices, and of what.
+    /// Tells the kernel program which of `interfaces` are VLAN devices, and on which interface.
     ///
     /// # Errors
     ///
-    /// There are more of them than the table has room for.
+    /// The table has no room for all of them.
     pub(crate) fn set_vlans(&mut self, interfaces: &[Interface]) -> Result<(), DatapathError> {
         for InterfaceStack { index, name, ground, tags } in stacks(interfaces) {
             let tag = |vlan: &Vlan| vlan.id | if vlan.service_tag { SERVICE_TAG } else { 0 };
@@ -165,7 +165,7 @@ impl Reconciler {
     /// # Errors
     ///
     /// There is no room, or a table refused a command. The commands before it stand, each of them
-    /// safe by itself, and the next call goes on from there.
+    /// safe by itself, and the next call continues from there.
     pub(crate) async fn replan(&mut self, fleet: &Fleet, sources: &Sources) -> anyhow::Result<()> {
         self.tables.set_source_pool(sources.pool.addresses())?;
         let circumstances = Circumstances {
@@ -181,7 +181,7 @@ impl Reconciler {
         self.set_lifetimes(fleet);
         let load = self.load.clone();
         let has_connections = |slot| load.count(slot) > 0;
-        // Others may count at the same place.
+        // Other servers may count in the same slot.
         let swept = self.swept.clone();
         let has_flows = |slot, id, seen| {
             has_connections(slot) && swept.borrow().may_name(Index::Backend(id), seen + UNDER_WAY)
@@ -206,7 +206,7 @@ impl Reconciler {
         }
     }
 
-    /// Has flows to addresses and ports end that no steered service has any more.
+    /// Ends flows to addresses and ports that no steered service has any more.
     pub(crate) fn declare(&self, fleet: &Fleet) {
         let mut declared = Declared::since(datapath::clock::now());
         let services = fleet.services.iter().map(|running| &running.service);
@@ -222,7 +222,7 @@ impl Reconciler {
         self.lifetimes.declare(declared);
     }
 
-    /// Services that left go by the node's timeouts.
+    /// Sets the timeouts of flows. Those of removed services get the node's timeouts.
     fn set_lifetimes(&self, fleet: &Fleet) {
         let services = fleet.services.iter().map(|running| &running.service);
         let differ = services.filter(|it| it.steering.flow_timeouts != self.timeouts);

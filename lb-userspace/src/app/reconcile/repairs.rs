@@ -1,9 +1,9 @@
-//! What somebody else undid on this host, and we put right again: how often, how soon the next
-//! time, and what the log says of it.
+//! The record of repairs: what others undid on this host and lb restored, how often, when the next
+//! repair may be, and what the log says.
 //!
-//! Whoever undoes a thing once (a reload, a clumsy command) is answered at once. Whoever goes on
-//! (a network manager with rules of its own) is answered ever more slowly, up to [`LONGEST`], and
-//! is told of in the log once, not each time. [`QUIET`] without it makes a beginning again.
+//! The first change is repaired at once: it is a reload, or a command by mistake. Somebody who
+//! repeats it (a network manager with rules of its own) is answered ever later, up to [`LONGEST`],
+//! and reported once. After [`QUIET`] without a change it starts over.
 
 use std::{
     collections::BTreeMap,
@@ -19,26 +19,26 @@ use tracing::warn;
 
 use crate::admin::RepairCount;
 
-/// Between the first repair of a thing and the second; twice as long each time.
+/// Between the first repair of a thing and the second; doubles each time.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(16);
 const QUIET: Duration = Duration::from_secs(600);
-/// Repairs of a thing after which it is called a fight.
+/// Repairs of a thing after which it is reported as a conflict.
 const FIGHT: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RepairKind {
-    /// What makes an announced address local.
+    /// The local route of an announced address.
     Route,
     /// A sysctl.
     Setting,
-    /// Entries of next hops.
+    /// Neighbour entries of next hops.
     Neighbour,
-    /// XDP at an interface.
+    /// The XDP program of an interface.
     Program,
-    /// What leads connections to the proxy.
+    /// The `sk_lookup` program, which leads connections to the proxy.
     Listeners,
-    /// In the bpffs.
+    /// A name in the bpffs.
     Pin,
 }
 
@@ -69,7 +69,7 @@ impl RepairKind {
     }
 }
 
-/// Repairs by kind, for `lb status`.
+/// Counts of repairs by kind, for `lb status`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts(Arc<[AtomicU64; RepairKind::ALL.len()]>);
 
@@ -93,9 +93,9 @@ pub(crate) struct Repairs {
 struct Case {
     times: u32,
     last: Instant,
-    /// Found again, and put off.
+    /// Found again, and postponed.
     waits: bool,
-    /// Why it could not be put right, as last reported.
+    /// Why the last repair failed, as last reported.
     failed: Option<String>,
 }
 
@@ -104,7 +104,7 @@ impl Repairs {
         self.counts.clone()
     }
 
-    /// Whether a thing that was found undone is to be put right now.
+    /// Returns whether something that was found changed is to be repaired now.
     pub(crate) fn is_due(&mut self, kind: RepairKind, thing: &str, now: Instant) -> bool {
         let Some(case) = self.cases.get_mut(&(kind, thing.to_owned())) else {
             return true;
@@ -113,7 +113,7 @@ impl Repairs {
         !case.waits
     }
 
-    /// What became of a repair.
+    /// Records the result of a repair.
     pub(crate) fn note(
         &mut self,
         kind: RepairKind,
@@ -151,7 +151,7 @@ impl Repairs {
         }
     }
 
-    /// When something that was put off is due.
+    /// Returns when the next postponed repair is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         let waiting = self.cases.values().filter(|case| case.waits);
         waiting.map(|case| case.last + case.pause()).min()

@@ -1,4 +1,4 @@
-//! Tells the operator that new flows are about to be placed anew.
+//! Warns that a ring gets another length, which moves new flows to other servers.
 
 use tracing::warn;
 

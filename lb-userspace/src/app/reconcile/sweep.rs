@@ -1,4 +1,4 @@
-//! Has the flow table swept, again and again.
+//! Sweeps the flow table periodically.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// Between sweeps. Flow timeouts are seconds, so they are kept to the second.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The share of one core that sweeping may take, as its inverse: a large table is swept less often.
+/// The inverse of the share of one core that sweeping may take: a large table is swept less often.
 const REST: u32 = 50;
 
 /// What the last sweep saw.
@@ -26,24 +26,24 @@ pub(crate) struct SweepSummary {
     /// By load slot.
     heard: Vec<ServerAnswers>,
     ports: Vec<[u64; 2]>,
-    /// `None`: there was none yet.
+    /// `None` before the first sweep.
     began: Option<Instant>,
 }
 
 impl SweepSummary {
-    /// What the server of a load slot has answered.
+    /// Returns what the server of a load slot has answered.
     pub(crate) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
         self.heard.get(slot.0 as usize).copied().unwrap_or_default()
     }
 
-    /// How many source ports flows of a protocol had towards the server of a load slot.
+    /// Returns how many source ports flows of a protocol had towards the server of a load slot.
     pub(crate) fn ports(&self, slot: LoadSlot, protocol: Protocol) -> u64 {
         let ports = self.ports.get(slot.0 as usize);
         ports.map_or(0, |ports| ports[usize::from(protocol == Protocol::Udp)])
     }
 
-    /// Whether flows may still speak of `index`, if no packet of one that was opened with it was
-    /// under way after `since`.
+    /// Returns whether flows may still refer to `index`, provided that no packet which would open a
+    /// flow with it was under way after `since`.
     pub(crate) fn may_name(&self, index: Index, since: Instant) -> bool {
         let is_new = self.began.is_some_and(|began| began > since);
         !is_new
@@ -54,7 +54,7 @@ impl SweepSummary {
     }
 }
 
-/// Sweeps until dropped; `swept` always has what the last sweep saw.
+/// Sweeps until dropped; `swept` always has the result of the last sweep.
 pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<SweepSummary>) {
     loop {
         let began = Instant::now();
@@ -89,7 +89,7 @@ pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<SweepSummar
     }
 }
 
-/// Between a sweep that took so long and the next.
+/// Returns the pause after a sweep that took so long.
 #[must_use]
 pub fn pause_after(took: Duration) -> Duration {
     PAUSE.max(took * REST)

@@ -1,13 +1,13 @@
-//! How large the kernel's tables are made.
+//! The sizes of the kernel's tables.
 
 use crate::{control, datapath::DatapathConfig, settings::Config};
 
-/// Rings that are replaced at a time: the old ones stay meanwhile. Where more change at once, they
-/// do so in turn.
+/// Rings that are replaced at the same time: the old ones stay meanwhile. Further ones are replaced
+/// after those.
 const RINGS_IN_CHANGE: u32 = 32;
 
-/// The usual sizes, or twice what the configuration needs where that is more. Rings are large:
-/// they get half as much again as they need.
+/// Returns the default sizes, or twice what the configuration needs if that is more. Rings are
+/// large: they get half as much again as they need.
 pub(crate) fn size(config: &Config) -> DatapathConfig {
     let needs = control::needs(&config.services, config.node.maglev_table_size);
     let services = config.services.iter();
@@ -32,7 +32,8 @@ pub(crate) fn size(config: &Config) -> DatapathConfig {
     }
 }
 
-/// Up, in steps of an eighth: or each server more would have the next start make its tables anew.
+/// Rounds up to a multiple of an eighth of the next power of two. Otherwise every additional server
+/// would make the next start create its tables anew.
 fn rounded(size: u32) -> u32 {
     let step = (size.next_power_of_two() / 8).max(1);
     size.next_multiple_of(step)

@@ -1,5 +1,5 @@
-//! What the next daemon must know of this one, in files of the state directory: which servers were
-//! down, which drain since when, and [whose the indices are](super::ledger).
+//! Files of the state directory for the next daemon: which servers were down, and which drain since
+//! when. [`id_log`](super::id_log) adds the ids of the kernel's tables.
 
 use std::{
     collections::BTreeSet,
@@ -21,14 +21,15 @@ pub(crate) type PoolMember = (String, SocketAddr);
 #[derive(Clone)]
 pub struct StateStore {
     directory: PathBuf,
-    /// The kernel's numbers of our maps.
+    /// The kernel's ids of our maps.
     maps: BTreeSet<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Record<T> {
-    /// The kernel's numbers of the maps that it is about: said of others, it means nothing. They
-    /// may come again after a restart of the host, but never for maps with something in them.
+    /// The kernel's ids of the maps that the record is about: it is not valid for others. The
+    /// kernel may reuse an id after a restart of the host, but never for maps with something in
+    /// them.
     maps: BTreeSet<u32>,
     content: T,
 }
@@ -38,13 +39,13 @@ struct Record<T> {
 pub(crate) struct DrainRecord {
     pub(crate) service: String,
     pub(crate) server: SocketAddr,
-    /// When that began, in ms of Unix time: it goes on while no daemon runs.
+    /// When the drain began, in ms of Unix time: time runs on while no daemon runs.
     pub(crate) since_ms: u64,
-    /// By order of the operator, which stands until another. Otherwise by configuration.
+    /// By a request of the operator, which stands until another. Otherwise by configuration.
     pub(crate) ordered: bool,
-    /// As ordered. `None`: the service's.
+    /// As requested. `None`: the service's.
     pub(crate) deadline_ms: Option<u64>,
-    /// It is not configured any more, and drains since it left at the latest.
+    /// It is no longer configured, and drains since it left at the latest.
     #[serde(default)]
     pub(crate) left: bool,
 }
@@ -59,12 +60,12 @@ impl StateStore {
         &self.directory
     }
 
-    /// Whether nobody removed them.
+    /// Returns whether the files are there: somebody may have removed them.
     pub(crate) fn exist(&self) -> bool {
         self.directory.join(DRAINS).exists()
     }
 
-    /// The servers that did not pass their checks.
+    /// Returns the servers that did not pass their checks.
     pub(crate) fn down(&self) -> BTreeSet<PoolMember> {
         self.read(DOWN).unwrap_or_default()
     }
@@ -73,7 +74,7 @@ impl StateStore {
         self.write(DOWN, down)
     }
 
-    /// Who drains. It is the operator's word, whatever became of the maps.
+    /// Returns which servers drain. The operator's requests hold whatever became of the maps.
     pub(crate) fn drains(&self) -> Vec<DrainRecord> {
         self.read_file(DRAINS).unwrap_or_default()
     }
@@ -82,13 +83,13 @@ impl StateStore {
         self.write_file(DRAINS, &drains)
     }
 
-    /// `None`: as of [`read_file`](Self::read_file), or it is not about our maps.
+    /// Reads a record. `None`: see [`read_file`](Self::read_file), or it is not about our maps.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let note: Record<T> = self.read_file(name)?;
         (!note.maps.is_disjoint(&self.maps)).then_some(note.content)
     }
 
-    /// `None`: it is not there, or cannot be understood.
+    /// `None`: the file does not exist, or is not valid.
     fn read_file<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.directory.join(name);
         let text = match fs::read_to_string(&path) {
@@ -109,32 +110,32 @@ impl StateStore {
         self.write_file(name, &Record { maps: self.maps.clone(), content })
     }
 
-    /// Whole or not at all, as far as a crash of the daemon goes. After a crash of the host there
-    /// are no maps that it could be about.
+    /// Writes a file whole or not at all if the daemon crashes. After a crash of the host there are
+    /// no maps that the file could be about.
     fn write_file(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
         let path = self.directory.join(name);
         let draft = path.with_extension("json.new");
         let write = || {
-            // Somebody may have removed it.
+            // Somebody may have removed the directory.
             fs::create_dir_all(&self.directory)?;
             fs::write(&draft, serde_json::to_vec(content)?)?;
             fs::rename(&draft, &path)
         };
         let written: io::Result<()> = write();
         if written.is_err() {
-            // Half of it, on a disk that is full.
+            // On a full disk the draft is incomplete.
             let _ = fs::remove_file(&draft);
         }
         written.with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
-/// Forgets who was down and who drains: there are no tables any more.
+/// Removes the files: there are no tables any more.
 pub(crate) fn remove(state_dir: &Path) -> io::Result<()> {
     [DOWN, DRAINS].iter().try_for_each(|name| remove_file(&state_dir.join(name)))
 }
 
-/// Removes what is there.
+/// Removes a file if it exists.
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

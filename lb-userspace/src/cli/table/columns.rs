@@ -1,4 +1,4 @@
-//! Columns as wide as their widest cell.
+//! Columns that are as wide as their widest cell.
 
 use std::fmt::{self, Write};
 
@@ -27,7 +27,7 @@ impl<const N: usize> Columns<N> {
         self.rows.push(row);
     }
 
-    /// Each line begins with `indent`; rows for which `is_red` are red.
+    /// Writes the rows. Each line begins with `indent`; rows for which `is_red` holds are red.
     pub(in crate::cli) fn write(
         &self,
         out: &mut String,

@@ -1,4 +1,4 @@
-//! What `lb status` prints for people.
+//! The table that `lb status` prints.
 
 pub(super) mod columns;
 #[cfg(test)]
@@ -16,7 +16,7 @@ use crate::admin::{
 
 use columns::{Align, Columns};
 
-/// A status as text. `coloured`: backends that are down stand out.
+/// Returns a status as text. `coloured`: backends that are down are red.
 pub(super) fn render(status: &Status, coloured: bool) -> String {
     let mut text = String::new();
     write(status, coloured, &mut text).expect("a String takes everything");
@@ -53,7 +53,7 @@ fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// Nothing where nobody ever undid anything.
+/// Writes nothing if nothing was ever repaired.
 fn write_repaired(repaired: &[RepairCount], out: &mut String) -> fmt::Result {
     let mut repaired = repaired.iter().filter(|it| it.count > 0).peekable();
     if repaired.peek().is_none() {
@@ -63,7 +63,7 @@ fn write_repaired(repaired: &[RepairCount], out: &mut String) -> fmt::Result {
     writeln!(out, "repaired    {}", listed(repaired))
 }
 
-/// Nothing where nobody ever tried.
+/// Writes nothing if there was no handshake.
 fn write_handshakes(handshakes: &HandshakeStatus, out: &mut String) -> fmt::Result {
     let failed = handshakes.failed.iter().filter(|failed| failed.count > 0);
     let failed: Vec<_> = failed.map(|it| format!("{} {}", it.kind, it.count)).collect();
@@ -76,7 +76,7 @@ fn write_handshakes(handshakes: &HandshakeStatus, out: &mut String) -> fmt::Resu
     }
 }
 
-/// Nothing where nothing was ever lacking.
+/// Writes nothing if nothing was ever lacking.
 fn write_lacks(lacks: &[LackStatus], out: &mut String) -> fmt::Result {
     let lacks = lacks.iter().filter(|lack| lack.count > 0);
     let lacks: Vec<_> = lacks.map(|lack| format!("{} {}", lack.undone, lack.count)).collect();
@@ -86,7 +86,7 @@ fn write_lacks(lacks: &[LackStatus], out: &mut String) -> fmt::Result {
     writeln!(out, "lacking     {}: `ulimit -n`, ports and memory of this host", listed(lacks))
 }
 
-/// Only those that an operator must do something about.
+/// Writes only certificates that need the operator's attention.
 fn write_certificates(certificates: &[CertificateStatus], out: &mut String) -> fmt::Result {
     for CertificateStatus { path, names, concern, problem, .. } in certificates {
         let path = path.display();
@@ -101,7 +101,7 @@ fn write_certificates(certificates: &[CertificateStatus], out: &mut String) -> f
     Ok(())
 }
 
-/// Evictions only where there were any: a table that is large enough has none.
+/// Writes evictions only if there were any: a table that is large enough has none.
 fn write_flows(flows: &Flows, out: &mut String) -> fmt::Result {
     let established = flows.live.saturating_sub(flows.half_open);
     writeln!(
@@ -124,7 +124,7 @@ fn write_flows(flows: &Flows, out: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// The most frequent first; those that never happened are left out.
+/// The most frequent reasons first; those that never happened are left out.
 fn drops(drops: &[Drops]) -> String {
     let mut drops: Vec<_> = drops.iter().filter(|drop| drop.packets > 0).collect();
     drops.sort_by(|a, b| (b.packets, &a.reason).cmp(&(a.packets, &b.reason)));

@@ -1,4 +1,4 @@
-//! What different services must not say: who owns an address, port and host name.
+//! Checks between services: which one owns an address, port and host name.
 
 use std::{
     collections::HashMap,
@@ -47,12 +47,13 @@ struct Claim<'s> {
 #[derive(Default)]
 struct Claims<'s> {
     places: HashMap<Place, Claim<'s>>,
-    /// No name: the service that takes the names that no other takes.
+    /// `None`: the service that takes all names that no other service takes.
     names: HashMap<(Place, Option<&'s str>), (&'s ServiceDraft<'s>, Span)>,
 }
 
 impl<'s> Claims<'s> {
-    /// Yields the first conflict alone: one mistake shows at every address, port and name.
+    /// Adds a service. Returns the first conflict alone: one mistake shows at every address, port
+    /// and name.
     fn add(&mut self, service: &'s ServiceDraft<'s>) -> Result<(), Diagnostic> {
         let Some(protocol) = service.protocol else {
             return Ok(());
@@ -100,7 +101,8 @@ impl<'s> Claims<'s> {
     }
 }
 
-/// Names tell services apart only where all are seen in the same way.
+/// Returns whether two services can share a place: host names tell them apart only if both are read
+/// at the same stage of a connection.
 fn can_share(first: &Claim<'_>, second: &Claim<'_>) -> bool {
     let opening = first.port.port.opening();
     opening.is_named() && opening == second.port.port.opening() && is_as_private(first, second)
@@ -137,7 +139,7 @@ fn shown((address, port, protocol): Place) -> String {
     format!("{}/{protocol}", SocketAddr::new(address, port))
 }
 
-/// A server at an anycast address would be ourselves, for ever.
+/// Refuses servers at announced addresses: lb would send to itself for ever.
 fn refuse_own_addresses_as_servers(
     services: &[ServiceDraft<'_>],
     pools: &Pools<'_>,

@@ -1,4 +1,4 @@
-//! What must not be said together: within one service, between services, of the whole.
+//! Checks of combinations: within one service, between services, and of the whole.
 
 pub(crate) mod between_services;
 pub(crate) mod one_service;

@@ -1,4 +1,4 @@
-//! `source_addresses` that no server can be reached from.
+//! Checks of `source_addresses` against announced addresses and servers.
 
 use crate::config::{
     tables::{
@@ -8,7 +8,8 @@ use crate::config::{
     text::{diagnostic::Diagnostic, reader::Report},
 };
 
-/// Answers to an announced address are not ours to find, and a server has its address itself.
+/// Refuses addresses that cannot be a source: answers to an announced address would not come to
+/// lb's flow, and a server's own address is not this host's.
 pub(crate) fn check(
     sources: Option<&SourcesDraft>,
     pools: &Pools<'_>,

@@ -7,6 +7,6 @@ use crate::service::Handler;
 pub(crate) struct Chain {
     /// In the order in which they act on a connection.
     pub handlers: Vec<Handler>,
-    /// The word `redirect` is among them.
+    /// Where the word `redirect` is written, if it is.
     pub redirect: Option<Span>,
 }

@@ -1,4 +1,4 @@
-//! `http_options`: how HTTP is spoken to backends, and what responses say.
+//! `http_options`: HTTP to backends, and headers of responses.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ const YEAR: u64 = 365 * 24 * 3600;
 
 type Header = (Arc<str>, Vec<Arc<str>>);
 
-/// The options, and the port's `idle_timeout` where it is said here, as Fly has it.
+/// Returns the options, and the port's `idle_timeout` if it is written here, where Fly has it.
 pub(crate) fn http_options(value: Value<'_>) -> Option<(HttpOptions, Option<At<Duration>>)> {
     value.section(|options| {
         let h2_backend = options.optional("h2_backend", Value::boolean);
@@ -34,7 +34,7 @@ pub(crate) fn http_options(value: Value<'_>) -> Option<(HttpOptions, Option<At<D
     })
 }
 
-/// A duration, or a whole number of seconds.
+/// Reads a duration, or a whole number of seconds.
 fn seconds(value: Value<'_>) -> Option<Duration> {
     match value.is_number() {
         true => value.number(1..=YEAR).map(Duration::from_secs),
@@ -50,7 +50,7 @@ fn response(value: Value<'_>) -> Option<(bool, Vec<Header>)> {
     })
 }
 
-/// `false`, a value, or several.
+/// Reads `false`, one value, or several.
 fn header(name: &At<&str>, value: Value<'_>) -> Option<Header> {
     let help = "write the header's value, a list of values, or false to remove it";
     let values = if value.is_list() {

@@ -1,4 +1,4 @@
-//! `[node]` and `[admin]`: this host, and the daemon's door.
+//! `[node]` and `[admin]`: this host, and the socket for commands.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -41,17 +41,17 @@ const LONGEST_PATTERN: usize = 64;
 /// `sun_path` less its final zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
-/// The node, and where it says which regions are where.
+/// The node, and where its regions are written.
 pub(crate) struct NodeDraft {
     pub node: Node,
-    /// Services that differ in their forwarding have other defaults.
+    /// The defaults of services depend on their forwarding.
     pub timeouts: TimeoutsDraft,
     pub region: Option<At<Arc<str>>>,
     pub nearby: List<Arc<str>>,
     pub sources: Option<SourcesDraft>,
 }
 
-/// What services have of the node where they do not say otherwise.
+/// Defaults that services take from the node.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct ServiceDefaults {
     timeouts: TimeoutsDraft,
@@ -130,8 +130,8 @@ pub(crate) fn interfaces(value: Value<'_>) -> Option<Vec<InterfacePattern>> {
     Some(names.into_values())
 }
 
-/// The rule of the kernel's `dev_valid_name` (net/core/dev.c). A pattern may be longer than what it
-/// stands for.
+/// Reads a name by the rule of the kernel's `dev_valid_name` (net/core/dev.c). A pattern may be
+/// longer than the names that it matches.
 fn interface(value: Value<'_>) -> Option<InterfacePattern> {
     let text = value.text()?;
     let pattern = InterfacePattern::new(text);
@@ -150,7 +150,7 @@ fn interface(value: Value<'_>) -> Option<InterfacePattern> {
     )
 }
 
-/// Names in a bpffs have no dots (`bpf_lookup` in kernel/bpf/inode.c).
+/// Reads a path in a bpffs, where names have no dots (`bpf_lookup` in kernel/bpf/inode.c).
 pub(crate) fn pin_dir(value: Value<'_>) -> Option<PathBuf> {
     let path = absolute_path(value)?;
     if path.to_string_lossy().contains('.') {
@@ -195,8 +195,8 @@ fn source_ports(value: Value<'_>) -> Option<RangeInclusive<u16>> {
     Some(range)
 }
 
-/// Katran's: unlikely to be anybody's, and known to those who come from there. IPv6's is the
-/// discard prefix (RFC 6666), to which nothing is ever sent back.
+/// Katran's default for IPv4: hardly anybody uses that network, and those who come from Katran know
+/// it. For IPv6 it is the discard prefix (RFC 6666), to which nothing is ever sent back.
 fn default_encap() -> Encap {
     let prefix = |address, length| IpNet::new(address, length).expect("not too long");
     Encap {

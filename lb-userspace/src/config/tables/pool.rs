@@ -1,4 +1,4 @@
-//! `load_balancer` and `[pools.name]`: servers and how to choose among them.
+//! `load_balancer` and `[pools.name]`: servers, and how to choose among them.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,7 +18,7 @@ use crate::config::{
     values::{address, regions::region},
 };
 
-/// A pool before it is known which port its servers listen on.
+/// A pool whose servers' ports are not all known yet.
 pub(crate) struct PoolDraft {
     pub strategy: Option<At<Strategy>>,
     pub servers: List<ServerDraft>,
@@ -40,7 +40,7 @@ pub(crate) struct ServerDraft {
 #[derive(Clone, Copy)]
 pub(crate) struct Listening {
     pub internal_port: Option<NonZeroU16>,
-    /// Where there is no `internal_port`; see `ServiceDraft::asked_port`.
+    /// The port without an `internal_port`; see `ServiceDraft::asked_port`.
     pub asked: Option<u16>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn pool(value: Value<'_>) -> Option<PoolDraft> {
         let example = r#"servers = [{ address = "10.0.0.11:8080" }]"#;
         let servers = pool.required("servers", example, servers);
         let health_check = pool.optional("health_check", health_check);
-        // Traefik's: a response is held back for so long. Here it never is.
+        // A key of Traefik's that holds a response back for a while. Here no response is held back.
         pool.optional("response_forwarding", |it| {
             it.section(|forwarding| forwarding.optional("flush_interval", |_| Some(())))
         });
@@ -93,7 +93,7 @@ fn server(value: Value<'_>) -> Option<ServerDraft> {
     })
 }
 
-/// Hexadecimal digits, two a byte.
+/// Reads hexadecimal digits, two per byte.
 fn server_id(value: Value<'_>) -> Option<At<Arc<[u8]>>> {
     let text = value.text()?;
     let digits = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8));
@@ -108,7 +108,7 @@ fn server_id(value: Value<'_>) -> Option<At<Arc<[u8]>>> {
 }
 
 impl PoolDraft {
-    /// The pool as a service uses whose servers listen there.
+    /// Returns the pool for a service whose servers listen there.
     pub(crate) fn resolve(
         &self,
         listening: Listening,

@@ -1,4 +1,4 @@
-//! `[[services.ports]]`: a port and what happens to connections on it.
+//! `[[services.ports]]`: a port, and what happens to connections on it.
 
 use std::{collections::HashSet, path::Path, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::config::{
     values::port_range::port_range,
 };
 
-/// A port that is sound in itself, and where its parts are written.
+/// A port that is valid in itself, and where its parts are written.
 pub(crate) struct PortDraft {
     pub port: Port,
     pub number: Span,
@@ -33,7 +33,7 @@ impl PortDraft {
     }
 }
 
-/// Relative paths are relative to `directory`.
+/// Reads a port. Relative paths are relative to `directory`.
 pub(crate) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
     value.section(|port| {
         let number = port_range(port);
@@ -65,7 +65,7 @@ pub(crate) fn port(value: Value<'_>, directory: &Path) -> Option<PortDraft> {
                 end_port: number.value.1,
                 tls: is_tls(handlers).then(|| tls.unwrap_or_default().build(handlers)),
                 proxy_proto: has_proxy_proto.then(|| proxy_proto.unwrap_or_default()),
-                // On a port that ends TLS nothing is left to be redirected.
+                // A port that terminates TLS needs no redirect.
                 force_https: force_https.filter(|_| !is_tls(handlers)),
                 idle_timeout: idle_timeout.or(http_idle).map(|it| it.value),
                 http,
@@ -105,7 +105,8 @@ impl Word {
     }
 }
 
-/// A set: each acts at its own place, whatever the order in which they are written.
+/// Reads the handlers. They are a set: each acts at its own place in the order, however they are
+/// written.
 fn handlers(value: Value<'_>) -> Option<Chain> {
     let words = value.list(|it| {
         let known = [Handler::Tls, Handler::Http, Handler::PgTls, Handler::ProxyProto];
@@ -175,7 +176,7 @@ fn check_proxy_proto_options(port: &Section<'_>, handlers: &[Handler]) -> bool {
     false
 }
 
-/// Steered flows have times of their own.
+/// Steered flows have their own timeouts.
 fn check_idle_timeout(
     port: &Section<'_>,
     handlers: &[Handler],

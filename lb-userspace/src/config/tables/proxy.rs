@@ -18,10 +18,10 @@ use crate::config::{
 };
 use crate::settings::{CertificateFiles, CertificateSource, Keepalive, ProxySettings};
 
-/// Of keys for session tickets.
+/// The longest lifetime of session-ticket keys.
 const LONGEST_ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// TCP_KEEPIDLE and TCP_KEEPINTVL end at 32767 s, TCP_KEEPCNT at 127.
+/// The kernel's limits: 32767 s for TCP_KEEPIDLE and TCP_KEEPINTVL, 127 for TCP_KEEPCNT.
 const LONGEST_KEEPALIVE: Duration = Duration::from_secs(9 * 60 * 60);
 const MOST_PROBES: u32 = 127;
 
@@ -98,7 +98,7 @@ fn keepalive(proxy: &mut Section<'_>) -> Keepalive {
     }
 }
 
-/// As the kernel takes them (tcp(7)).
+/// Reads whole seconds, as the kernel takes them (tcp(7)).
 fn whole_seconds(value: Value<'_>) -> Option<Duration> {
     let period = duration(value)?;
     let is_whole = period.subsec_nanos() == 0;
@@ -137,7 +137,7 @@ fn header_prefix(value: Value<'_>) -> Option<Arc<str>> {
     )
 }
 
-/// Relative paths are relative to `directory`, the configuration file's.
+/// Relative paths are relative to `directory`, where the configuration file is.
 pub(crate) fn certificate(value: Value<'_>, directory: &Path) -> Option<CertificateSource> {
     let source = value.section(|source| certificate_source(source, directory))?;
     value.report().name(value.at(NamedFile::Certificates(source.clone())));
@@ -176,7 +176,7 @@ fn certificate_source(source: &mut Section<'_>, directory: &Path) -> Option<Cert
     Some(CertificateSource::Directory(path))
 }
 
-/// Clients that send no name are shown one certificate.
+/// Only one certificate can be used for clients that send no name.
 pub(crate) fn refuse_second_default(certificates: &List<CertificateSource>, report: &Report) {
     let is_default =
         |it: &&At<CertificateSource>| matches!(it.value, CertificateSource::Default(_));
@@ -191,7 +191,7 @@ pub(crate) fn refuse_second_default(certificates: &List<CertificateSource>, repo
     }
 }
 
-/// A path that may be relative to `directory`.
+/// Reads a path that may be relative to `directory`.
 pub(crate) fn file(value: Value<'_>, directory: &Path) -> Option<PathBuf> {
     let text = value.text()?;
     if text.is_empty() || text.contains('\0') {

@@ -1,4 +1,4 @@
-//! `force_https`, and the handler word `redirect`, which says the same.
+//! `force_https`, and the handler word `redirect`, which means the same.
 
 use crate::service::{Handler, Redirect};
 
@@ -12,7 +12,7 @@ use crate::config::text::{
 
 const STATUSES: [u16; 4] = [301, 302, 307, 308];
 
-/// `true`, `false`, or a table with the details.
+/// Reads `true`, `false`, or a table with details.
 pub(crate) fn force_https(value: Value<'_>) -> Option<Option<Redirect>> {
     if !value.is_table() {
         return Some(value.boolean()?.then(Redirect::default));
@@ -36,7 +36,7 @@ fn status(value: Value<'_>) -> Option<u16> {
     )
 }
 
-/// Where the chain has the word `redirect`, only `http` stands beside it.
+/// Refuses the word `redirect` in a chain that is not `http` alone.
 pub(crate) fn check_word(value: Value<'_>, span: &Span, handlers: &[Handler]) -> Option<()> {
     let (message, help) = if is_tls(handlers) {
         (

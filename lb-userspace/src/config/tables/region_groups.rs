@@ -1,4 +1,4 @@
-//! `[regions]`: groups of regions, and what their names and those of regions must not say together.
+//! `[regions]`: groups of regions, and the check that their names differ from those of regions.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -112,7 +112,7 @@ fn check_group(
     }
 }
 
-/// Regions that certainly are some, each with one place where somebody is said to be in it.
+/// Returns names that certainly are regions, each with one place where a node or a server is in it.
 fn homes<'d>(
     node: Option<&'d NodeDraft>,
     pools: &'d Pools<'_>,

@@ -1,4 +1,4 @@
-//! `[[services]]`: read into drafts, which still know where their parts are written.
+//! `[[services]]`: read into drafts, which know where their parts are written.
 
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16, path::Path as FilePath, sync::Arc};
 
@@ -28,18 +28,18 @@ use crate::config::{
     },
 };
 
-/// A service whose parts were read as far as they could be.
+/// A service whose valid parts were read.
 pub(crate) struct ServiceDraft<'a> {
     /// The header, or the whole of an inline table.
     pub span: Span,
     pub name: Option<At<Arc<str>>>,
-    /// `None`: not one of the protocols.
+    /// `None`: not a protocol.
     pub protocol: Option<Protocol>,
     pub addresses: Vec<At<IpAddr>>,
-    /// `None`: not given, so every name.
+    /// `None`: not written, so every name.
     pub hostnames: Option<Vec<At<Arc<str>>>>,
     pub hostnames_key: Option<Span>,
-    /// Outside `None`: not a port. Inside `None`: not given.
+    /// Outer `None`: not a port. Inner `None`: not written.
     pub internal_port: Option<Option<NonZeroU16>>,
     pub ports: List<PortDraft>,
     pub private: Option<At<Private>>,
@@ -52,7 +52,7 @@ pub(crate) struct ServiceDraft<'a> {
 
 pub(crate) struct ConcurrencyDraft {
     value: Concurrency,
-    /// What was written; the kernel has no default.
+    /// What was written: the kernel has no default.
     limits: Limits,
     pub kind: Option<At<ConcurrencyKind>>,
 }
@@ -64,7 +64,7 @@ pub(crate) enum PoolChoice<'a> {
 
 pub(crate) type Pools<'a> = BTreeMap<&'a str, Option<PoolDraft>>;
 
-/// Relative paths are relative to `directory`.
+/// Reads a service. Relative paths are relative to `directory`.
 pub(crate) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<ServiceDraft<'a>> {
     value.section(|service| {
         let name = service.required("name", r#"name = "web""#, |it| Some(it.at(scalar::name(it)?)));
@@ -107,7 +107,8 @@ pub(crate) fn draft<'a>(value: Value<'a>, directory: &FilePath) -> Option<Servic
     })
 }
 
-/// The default only where the key is absent: a guess in place of a mistake would cause echoes.
+/// Returns the default only if the key is absent: a guess in place of a mistake would cause further
+/// mistakes.
 fn or_default<T>(service: &Section<'_>, key: &str, read: Option<T>, default: T) -> Option<T> {
     match service.has(key) {
         true => read,
@@ -195,12 +196,12 @@ impl<'a> ServiceDraft<'a> {
         ports.filter(|draft| draft.port.path() == Path::Steer)
     }
 
-    /// Whether every port is known to be steered by the kernel.
+    /// Returns whether the kernel steers every port.
     pub(crate) fn is_only_steered(&self) -> bool {
         self.ports.whole && self.steered().count() == self.ports.items.len()
     }
 
-    /// `None`: an unknown name, or a pool that could not be read.
+    /// `None`: an unknown name, or a pool with mistakes.
     pub(crate) fn find_pool<'p>(&'p self, pools: &'p Pools<'a>) -> Option<&'p PoolDraft> {
         match self.pool.as_ref()? {
             PoolChoice::Inline(pool) => Some(pool),
@@ -208,8 +209,8 @@ impl<'a> ServiceDraft<'a> {
         }
     }
 
-    /// What a server without a port of its own listens on, where the service has no
-    /// `internal_port` either. `Some(0)`: on whatever the client asked for.
+    /// Returns the port of a server without one, if the service has no `internal_port` either.
+    /// `Some(0)`: the port that the client used.
     pub(crate) fn asked_port(&self) -> Option<u16> {
         if !self.is_only_steered() {
             return None;
@@ -234,7 +235,7 @@ impl<'a> ServiceDraft<'a> {
         self.steering.quic.as_ref().map(|it| it.value)
     }
 
-    /// The finished service, unless a part of it could not be read.
+    /// Builds the service, unless a part of it has mistakes.
     pub(crate) fn build(
         self,
         pools: &Pools<'a>,

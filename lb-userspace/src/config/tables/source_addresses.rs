@@ -1,4 +1,4 @@
-//! `source_addresses`: which addresses of this host packets to `nat` servers carry.
+//! `source_addresses`: the addresses of this host in packets to `nat` servers.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,11 @@ use crate::config::{
 };
 
 const INTERFACE: &str = "interface";
-/// As many ends for one port of a server as anybody will need, and room for some pools.
+/// As many source addresses for one server as anybody needs, so that the table has room for several
+/// servers.
 const MOST: usize = 64;
 
-/// As it is written.
+/// As written.
 pub(crate) enum SourcesDraft {
     Interface,
     These(List<IpAddr>),

@@ -22,9 +22,9 @@ use crate::config::{
     },
 };
 
-/// What was written of it, and where.
+/// What was written, and where.
 pub(crate) struct SteeringDraft {
-    /// The keys that are there and act on steered ports alone.
+    /// The keys that are written and act on steered ports alone.
     pub keys: Vec<(&'static str, Span)>,
     pub forwarding: Option<At<Forwarding>>,
     pub mtu: Option<At<u16>>,
@@ -39,7 +39,8 @@ pub(crate) struct SteeringDraft {
     pub access: Access,
 }
 
-/// They say nothing about ports with handlers. `nat` is what those do, too.
+/// Keys without a meaning for ports with handlers. `forwarding = "nat"` is not among them: the
+/// proxy does that as well.
 const KEYS: [&str; 11] = [
     "mtu",
     "mss_clamp",
@@ -80,7 +81,7 @@ fn forwarding(value: Value<'_>) -> Option<At<Forwarding>> {
     Some(value.at(value.choice(&Forwarding::NAMED, &[])?))
 }
 
-/// `true`, or a number of bytes: from what every IPv4 host takes (RFC 9293, 3.7.1) up.
+/// Reads `true`, or a number of bytes of at least what every IPv4 host accepts (RFC 9293, 3.7.1).
 fn mss_clamp(value: Value<'_>) -> Option<At<MssClamp>> {
     let clamp = match value.is_boolean() {
         true if value.boolean()? => MssClamp::ToMtu,
@@ -152,14 +153,14 @@ fn rate_limits(value: Value<'_>) -> Option<RateLimits> {
     })
 }
 
-/// `prefix_v4` and `prefix_v6` of a section.
+/// Reads `prefix_v4` and `prefix_v6` of a section.
 fn source_prefix(section: &mut Section<'_>, default: SourcePrefix) -> SourcePrefix {
     let v4 = section.optional("prefix_v4", |it| it.number(0..=32_u8));
     let v6 = section.optional("prefix_v6", |it| it.number(0..=128_u8));
     SourcePrefix { v4: v4.unwrap_or(default.v4), v6: v6.unwrap_or(default.v6) }
 }
 
-/// A million a second is more than one core opens.
+/// One core opens less than a million flows a second.
 const MOST_PER_SECOND: u32 = 100_000_000;
 
 fn rate(limit: &mut Section<'_>) -> Option<Rate> {

@@ -1,4 +1,4 @@
-//! `tls_options`: how a port ends its clients' TLS.
+//! `tls_options`: how a port terminates TLS.
 
 use std::{path::Path, sync::Arc};
 
@@ -41,7 +41,7 @@ const HTTP_ALPN: &[&str] = &["h2", "http/1.1"];
 /// <https://www.postgresql.org/docs/18/protocol-flow.html>.
 const PG_ALPN: &[&str] = &["postgresql"];
 
-/// Whether the port ends clients' TLS.
+/// Returns whether the port terminates TLS.
 pub(crate) fn is_tls(handlers: &[Handler]) -> bool {
     handlers.contains(&Handler::Tls) || handlers.contains(&Handler::PgTls)
 }
@@ -127,13 +127,13 @@ pub(crate) fn check_tls_options(port: &Section<'_>, handlers: &[Handler]) -> boo
     false
 }
 
-/// What goes with these handlers.
+/// Checks the options against the handlers.
 pub(crate) fn check_tls(report: &Report, handlers: &[Handler], tls: Option<&TlsDraft>) -> bool {
     let Some(tls) = tls else { return true };
     check_alpn(report, handlers, tls) & check_forward_client_cert(report, handlers, tls)
 }
 
-/// Where we speak the protocol ourselves, it must be one that we speak.
+/// If lb speaks the protocol itself, it must be one that lb supports.
 fn check_alpn(report: &Report, handlers: &[Handler], tls: &TlsDraft) -> bool {
     let names = tls.alpn.as_deref().unwrap_or_default();
     let (handler, spoken) = match handlers {

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, shown with the place it is written at.
+//! Mistakes in a configuration, shown at the place where they are written.
 
 use std::{fmt, ops::Range, path::PathBuf};
 
@@ -12,9 +12,9 @@ pub type Span = Range<usize>;
 pub struct Diagnostic {
     pub message: String,
     pub span: Span,
-    /// An earlier place that this one conflicts with, and what it says there.
+    /// An earlier place that this one conflicts with, and what is there.
     pub related: Option<(Span, String)>,
-    /// What would be right.
+    /// What would be valid.
     pub help: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Diagnostic {
         let all = related.map_or(self.span.clone(), |(span, _)| {
             span.start.min(self.span.start)..span.end.max(self.span.end)
         });
-        // The renderer reads all that it is given, for each mistake anew.
+        // The renderer reads its whole input for each mistake.
         let lines = whole_lines(text, &all);
         let here = |span: &Span| span.start - lines.start..span.end - lines.start;
         let mut snippet = Snippet::source(&text[lines.clone()])
@@ -62,14 +62,14 @@ fn whole_lines(text: &str, span: &Span) -> Span {
     start..end
 }
 
-/// From 1.
+/// The number of a line, from 1.
 fn line_number(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
 /// Every mistake of one configuration, in the order of the text. Never empty.
 ///
-/// `Display` renders each with file, line, column, the line itself and what would be right.
+/// `Display` renders each with file, line, column, the line itself and what would be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Errors {
     path: PathBuf,
@@ -93,7 +93,7 @@ impl Errors {
         &self.diagnostics
     }
 
-    /// Line and column of a diagnostic, both from 1; the column counts characters.
+    /// Returns line and column of a diagnostic, both from 1; the column counts characters.
     #[must_use]
     pub fn position(&self, diagnostic: &Diagnostic) -> (usize, usize) {
         let start = diagnostic.span.start;
@@ -102,7 +102,7 @@ impl Errors {
         (line_number(&self.text, start), column)
     }
 
-    /// With or without terminal colours.
+    /// Renders all mistakes, with or without terminal colours.
     #[must_use]
     pub fn render(&self, coloured: bool) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
@@ -116,7 +116,7 @@ impl Errors {
     }
 }
 
-/// Syntax errors at the end of the text may point past it.
+/// Keeps a span within the text: syntax errors at the end may point past it.
 fn within(text: &str, span: &Span) -> Span {
     let start = text.floor_char_boundary(span.start);
     start..text.ceil_char_boundary(span.end).max(start)

@@ -1,10 +1,10 @@
-//! Why there is no configuration.
+//! Why a configuration cannot be loaded.
 
 use std::{io, path::PathBuf, str::Utf8Error};
 
 use super::diagnostic::Errors;
 
-/// Why there is no configuration.
+/// Why a configuration cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("cannot read {}: {source}", path.display())]

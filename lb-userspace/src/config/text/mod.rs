@@ -1,4 +1,4 @@
-//! The text of a configuration: TOML read with places, and mistakes that point to them.
+//! The text of a configuration: TOML with places, and mistakes that point to them.
 
 pub(crate) mod diagnostic;
 pub(crate) mod key_locations;

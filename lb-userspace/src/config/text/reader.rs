@@ -1,6 +1,7 @@
-//! A typed reader over the TOML tree that collects every mistake and goes on.
+//! A typed reader of the TOML tree that collects every mistake and continues.
 //!
-//! Whatever yields `None` here has reported why. serde's derive would stop at the first mistake.
+//! A function that returns `None` here has reported why. serde's derive would stop at the first
+//! mistake.
 
 #[cfg(test)]
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use super::{
     named_file::NamedFile,
 };
 
-/// Collects the mistakes, and which files are named where.
+/// Collects the mistakes, and the files that the configuration names.
 #[derive(Default)]
 pub(crate) struct Report {
     diagnostics: RefCell<Vec<Diagnostic>>,
@@ -35,7 +36,7 @@ impl Report {
         self.files.borrow_mut().push(file);
     }
 
-    /// Refuses what `examine` finds in the files that are named.
+    /// Reports what `examine` finds in the named files.
     pub(crate) fn check_files(&self, examine: impl Fn(&NamedFile) -> Vec<String>) {
         for file in &*self.files.borrow() {
             for found in examine(&file.value) {
@@ -58,7 +59,7 @@ impl Report {
         self.asked.borrow().clone()
     }
 
-    /// Refuses every item that repeats an earlier one.
+    /// Reports every item that repeats an earlier one.
     pub(crate) fn refuse_repeats<'t, T: Eq + Hash + Display + 't>(
         &self,
         what: &str,
@@ -86,10 +87,10 @@ pub(crate) struct At<T> {
     pub span: Span,
 }
 
-/// The items of an array that could be read.
+/// The valid items of an array.
 pub(crate) struct List<T> {
     pub items: Vec<At<T>>,
-    /// Whether all of them could.
+    /// Whether all items are valid.
     pub whole: bool,
 }
 
@@ -99,7 +100,7 @@ impl<T> List<T> {
     }
 }
 
-/// A value of the tree, under the key that names it in messages.
+/// A value of the tree, and the key that names it in messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'a> {
     pub(crate) key: &'a str,
@@ -128,7 +129,7 @@ impl<'a> Value<'a> {
         At { value, span: self.span() }
     }
 
-    /// Reports what is wrong with this value and what would be right.
+    /// Reports what is wrong with this value and what would be valid.
     pub(crate) fn refuse<T>(
         self,
         message: impl Into<String>,
@@ -151,7 +152,7 @@ impl<'a> Value<'a> {
         self.text_or("text in quotes")
     }
 
-    /// Text, where the type's name alone would not say what to write.
+    /// Reads text, where the name of the type alone would not say what to write.
     pub(crate) fn text_or(self, expected: &str) -> Option<&'a str> {
         match self.node.get_ref().as_str() {
             Some(text) => Some(text),
@@ -203,7 +204,7 @@ impl<'a> Value<'a> {
         number
     }
 
-    /// One of a fixed set of words. `planned` are those that a later version will know.
+    /// Reads one of a fixed set of words. `planned` are words of a later version.
     pub(crate) fn choice<T: Clone>(self, known: &[(&str, T)], planned: &[&str]) -> Option<T> {
         let words: Vec<_> = known.iter().map(|(word, _)| *word).collect();
         let written = self.text_or(&one_of(&words))?;
@@ -237,7 +238,7 @@ impl<'a> Value<'a> {
         Some(List { items, whole })
     }
 
-    /// A list that must not be empty, which `help` explains.
+    /// Reads a list that must not be empty; `help` says what to write.
     pub(crate) fn non_empty_list<T>(
         self,
         help: &str,
@@ -256,7 +257,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Reads a table whose keys are names of the user's own.
+    /// Reads a table whose keys are the user's own names.
     pub(crate) fn entries<T>(
         self,
         read: impl Fn(&At<&'a str>, Value<'a>) -> Option<T>,
@@ -289,7 +290,7 @@ pub(crate) fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// The word that was probably meant.
+/// Returns the word that was probably meant.
 pub(crate) fn closest<'w>(written: &str, words: &[&'w str]) -> Option<&'w str> {
     words
         .iter()

@@ -1,4 +1,4 @@
-//! Leaves of the configuration: names, durations, ports, paths.
+//! Scalars of the configuration: names, durations, ports, paths.
 
 use std::{
     num::NonZeroU16,
@@ -9,13 +9,13 @@ use std::{
 
 use super::reader::Value;
 
-/// A timer that a human can wait for: not busy, and no overflow in sums of instants.
+/// The bounds of a timer: it must not busy-loop, and sums of instants must not overflow.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const DURATION: &str = "a duration in quotes such as \"5s\", \"500ms\" or \"1m30s\"";
 
-/// In the words of humantime: `5s`, `500ms`, `1m30s`.
+/// Reads a duration in the syntax of humantime: `5s`, `500ms`, `1m30s`.
 pub(crate) fn duration(value: Value<'_>) -> Option<Duration> {
     let text = value.text_or(DURATION)?;
     let key = value.key();
@@ -38,7 +38,7 @@ pub(crate) fn duration(value: Value<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// A name that may stand in headers, logs and metrics as it is.
+/// Reads a name that may be used in headers, logs and metrics as it is.
 pub(crate) fn name(value: Value<'_>) -> Option<Arc<str>> {
     let text = value.text()?;
     if is_name(text) {
@@ -61,7 +61,7 @@ pub(crate) fn port(value: Value<'_>) -> Option<NonZeroU16> {
     NonZeroU16::new(value.number(1..=u16::MAX)?)
 }
 
-/// A path of the daemon's own, which must not depend on where it is started.
+/// Reads a path of the daemon's own, which must not depend on the working directory.
 pub(crate) fn absolute_path(value: Value<'_>) -> Option<PathBuf> {
     let text = value.text()?;
     if Path::new(text).is_absolute() && !text.contains('\0') {

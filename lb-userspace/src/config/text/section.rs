@@ -11,7 +11,7 @@ use super::{
     reader::{Report, Value, closest},
 };
 
-/// Reads a table key by key. The keys asked for are the keys known; others are mistakes.
+/// Reads a table key by key. The keys that were asked for are known; all others are mistakes.
 ///
 /// Every key may also be written in camelCase, as users of Traefik do.
 pub(crate) struct Section<'a> {
@@ -32,7 +32,7 @@ impl<'a> Section<'a> {
         Self { name, table, span, report, known: Vec::new() }
     }
 
-    /// The header, or the whole of an inline table.
+    /// The span of the header, or of the whole inline table.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }
@@ -41,7 +41,7 @@ impl<'a> Section<'a> {
         self.report
     }
 
-    /// `None`: absent, or reported as wrong.
+    /// Reads a key. `None`: absent, or reported as a mistake.
     pub(crate) fn optional<T>(
         &mut self,
         key: &'static str,
@@ -54,7 +54,7 @@ impl<'a> Section<'a> {
         read(Value::new(key, node, self.report))
     }
 
-    /// `None` has been reported; a missing key with `example` of what to add.
+    /// Reads a key that must be there; `example` says what to add. `None` has been reported.
     pub(crate) fn required<T>(
         &mut self,
         key: &'static str,
@@ -70,7 +70,7 @@ impl<'a> Section<'a> {
         self.optional(key, read)
     }
 
-    /// A key that users of similar programs expect, and that a later version will know.
+    /// Reports a key that users of similar programs expect and that is not supported yet.
     pub(crate) fn unsupported(&mut self, key: &'static str, today: &str) {
         self.known.push(key);
         if let Some(span) = self.key_span(key) {
@@ -83,7 +83,7 @@ impl<'a> Section<'a> {
         self.find(key).is_some()
     }
 
-    /// Where the key itself is written.
+    /// Returns where the key itself is written.
     pub(crate) fn key_span(&self, key: &str) -> Option<Span> {
         self.find(key).map(|(span, _)| span)
     }

@@ -1,4 +1,4 @@
-//! Addresses: those that clients reach, and those of servers.
+//! Addresses: announced ones, and those of servers.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::config::text::reader::Value;
 
-/// An anycast address: one that hosts elsewhere can send to.
+/// Reads an announced address: one that other hosts can send to.
 pub(crate) fn anycast(value: Value<'_>) -> Option<IpAddr> {
     const HELP: &str = "write an address of this service's own, such as \"203.0.113.10\"";
     let text = value.text()?;
@@ -25,7 +25,8 @@ pub(crate) fn anycast(value: Value<'_>) -> Option<IpAddr> {
     refuse_unreachable(value, address, HELP)
 }
 
-/// `IP`, `[v6]`, `IP:port` or `[v6]:port`. Without a port the service's `internal_port` applies.
+/// Reads `IP`, `[v6]`, `IP:port` or `[v6]:port`. Without a port the service's `internal_port`
+/// applies.
 pub(crate) fn server(value: Value<'_>) -> Option<(IpAddr, Option<NonZeroU16>)> {
     const HELP: &str =
         "write an IP address with or without a port: \"10.0.0.11:8080\", \"[2001:db8::11]:8080\"";
@@ -61,8 +62,8 @@ fn address_alone(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// What an IPv6 address without brackets would be if what follows the last colon is a port. It may
-/// be an address as it stands: `fd00::1:8080`.
+/// Returns the address and port of an IPv6 address without brackets, if the last group may be a
+/// port. It may also be an address as it is: `fd00::1:8080`.
 fn unbracketed(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.rsplit_once(':')?;
     let address = address.parse().ok()?;
@@ -71,7 +72,7 @@ fn unbracketed(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(IpAddr::V6(address), port))
 }
 
-/// Whether the last group of an address is rather a port.
+/// Returns whether the last group of an address is more likely a port.
 fn is_usual(port: u16) -> bool {
     matches!(port, 80 | 443 | 1000..)
 }
@@ -89,7 +90,7 @@ fn refuse_unreachable(value: Value<'_>, address: IpAddr, help: &str) -> Option<I
     value.refuse(format!("`{address}` is {kind}"), help)
 }
 
-/// `::ffff:a.b.c.d` never is in a packet (RFC 4291, 2.5.5.2; RFC 4038, 4.2).
+/// Refuses `::ffff:a.b.c.d`, which never is in a packet (RFC 4291, 2.5.5.2; RFC 4038, 4.2).
 fn refuse_mapped(value: Value<'_>, address: Ipv6Addr) -> Option<IpAddr> {
     match address.to_ipv4_mapped() {
         None => Some(address.into()),

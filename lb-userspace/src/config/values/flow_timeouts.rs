@@ -1,4 +1,4 @@
-//! `flow_timeouts`: of the node, and of a service that differs from it.
+//! `flow_timeouts`: of the node, and of services with their own.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::service::FlowTimeouts;
 
 use crate::config::text::{reader::Value, scalar::duration};
 
-/// What was written of it.
+/// What was written.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TimeoutsDraft {
     half_open: Option<Duration>,
@@ -35,7 +35,7 @@ pub(crate) fn flow_timeouts(value: Value<'_>) -> Option<TimeoutsDraft> {
 }
 
 impl TimeoutsDraft {
-    /// With `default` where nothing was written.
+    /// Fills in `default` for what was not written.
     pub(crate) fn or(self, default: FlowTimeouts) -> FlowTimeouts {
         FlowTimeouts {
             half_open: self.half_open.unwrap_or(default.half_open),

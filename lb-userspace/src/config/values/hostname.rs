@@ -1,10 +1,11 @@
-//! Host names as clients send them in SNI and `Host`.
+//! Host names, as clients send them in SNI and `Host`.
 
 use std::{net::IpAddr, sync::Arc};
 
 use crate::config::text::reader::Value;
 
-/// Lower-cased. Letters, digits and hyphens in labels of up to 63 (RFC 1123, 2.1), 253 in all.
+/// Reads a host name and converts it to lower case: labels of up to 63 letters, digits and hyphens
+/// (RFC 1123, 2.1), 253 bytes in all.
 pub(crate) fn hostname(value: Value<'_>) -> Option<Arc<str>> {
     let text = value.text()?;
     match mistake(text) {
@@ -13,7 +14,7 @@ pub(crate) fn hostname(value: Value<'_>) -> Option<Arc<str>> {
     }
 }
 
-/// What would be right, unless `text` is.
+/// Returns what would be valid, unless `text` is.
 fn mistake(text: &str) -> Option<&'static str> {
     if text == "*" {
         return Some("leave `hostnames` out for a service that takes every name");

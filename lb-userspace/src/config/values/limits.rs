@@ -1,4 +1,4 @@
-//! `limits` and `queue`: how much of a service is served at a time, and who may wait.
+//! `limits` and `queue`: how much of a service is served at a time, and what may wait.
 
 use crate::service::{Queue, ServiceLimits};
 
@@ -8,8 +8,8 @@ use crate::config::text::{
     scalar::duration,
 };
 
-/// The range is Unikraft Cloud's. Its default of a soft limit of 1 is not: that serves one request
-/// at a time, which nobody means who only writes a hard limit.
+/// Reads `limits`. The range is that of Unikraft Cloud. Its default `soft_limit` of 1 is not used:
+/// it serves one request at a time, which a configuration with a `hard_limit` alone does not mean.
 pub(crate) fn limits(value: Value<'_>) -> Option<At<ServiceLimits>> {
     value.section(|limits| {
         let mut limit = |key| limits.optional(key, |it| Some(it.at(it.number(1..=u16::MAX)?)));

@@ -6,14 +6,14 @@ use ipnet::IpNet;
 
 use crate::config::text::reader::Value;
 
-/// A list of networks, none twice.
+/// Reads a list of networks, none twice.
 pub(crate) fn networks(value: Value<'_>) -> Option<Vec<IpNet>> {
     let networks = value.list(network)?;
     value.report().refuse_repeats("network", &networks.items);
     Some(networks.into_values())
 }
 
-/// `10.0.0.0/8`, or an address, which stands for itself alone.
+/// Reads `10.0.0.0/8`, or a single address.
 pub(crate) fn network(value: Value<'_>) -> Option<IpNet> {
     const HELP: &str = "write a network such as \"10.0.0.0/8\" or \"fd00::/8\", or an address";
     let text = value.text()?;

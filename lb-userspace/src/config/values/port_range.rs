@@ -1,10 +1,10 @@
-//! `port`, or `start_port` and `end_port`: which numbers a port stands for.
+//! `port`, or `start_port` and `end_port`: the numbers that a port stands for.
 
 use std::num::NonZeroU16;
 
 use crate::config::text::{diagnostic::Diagnostic, reader::At, scalar, section::Section};
 
-/// The first and the last number, and where they are written.
+/// Reads the first and the last number, and where they are written.
 pub(crate) fn port_range(port: &mut Section<'_>) -> Option<At<(NonZeroU16, NonZeroU16)>> {
     let number = |it| Some(At { value: scalar::port(it)?, span: it.span() });
     let first = port.optional("start_port", number);

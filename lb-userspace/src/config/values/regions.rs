@@ -1,7 +1,7 @@
-//! The names of regions, in whatever names them.
+//! Names of regions.
 //!
-//! Whether a region exists cannot be known here: requests name regions in which we have no server,
-//! and `nearby` may be the same list on every node.
+//! The reader cannot know whether a region exists: requests name regions without a server, and
+//! `nearby` may be the same list on every node.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::config::text::{
 /// In requests: every region.
 pub(crate) const ANY: &str = "any";
 
-/// The name of one region.
+/// Reads the name of one region.
 pub(crate) fn region(value: Value<'_>) -> Option<At<Arc<str>>> {
     let name = scalar::name(value)?;
     if &*name == ANY {
@@ -23,7 +23,7 @@ pub(crate) fn region(value: Value<'_>) -> Option<At<Arc<str>>> {
     Some(value.at(name))
 }
 
-/// Names of regions, none twice.
+/// Reads names of regions, none twice.
 pub(crate) fn regions(value: Value<'_>) -> Option<List<Arc<str>>> {
     let regions = value.list(|it| Some(region(it)?.value))?;
     value.report().refuse_repeats("region", &regions.items);

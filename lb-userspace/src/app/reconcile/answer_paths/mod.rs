@@ -1,7 +1,7 @@
-//! Whether the answers of servers come by where the kernel program sees them.
+//! Checks whether the answers of servers come in where the kernel program sees them.
 //!
 //! With `nat` they must: an answer that comes in by another interface goes to the host's own stack,
-//! which knows nothing of the connection and resets it.
+//! which does not know the connection and resets it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,19 +21,19 @@ use crate::{
     settings::Config,
 };
 
-/// What is wrong with a server now, for `lb status` and `lb explain`.
+/// What is wrong with servers now, for `lb status` and `lb explain`.
 pub(crate) type ServerProblems = Arc<ArcSwap<BTreeMap<IpAddr, Arc<str>>>>;
 
-/// Follows what answers do, and says what changes.
+/// Watches where answers come in, and logs what changes.
 #[derive(Default)]
 pub(crate) struct AnswerPaths {
     pub(crate) problems: ServerProblems,
-    /// Servers whose answers come in elsewhere, by the routes.
+    /// Servers whose answers come in elsewhere, according to the routes.
     elsewhere: BTreeMap<IpAddr, Arc<str>>,
 }
 
 impl AnswerPaths {
-    /// Takes in how the routes are now: `ways` has the interface towards each server.
+    /// Updates the routes: `ways` returns the interface towards each server.
     pub(crate) fn follow_routes(
         &mut self,
         fleet: &Fleet,
@@ -50,7 +50,7 @@ impl AnswerPaths {
         }
     }
 
-    /// Takes in what flows have seen, and says what is new.
+    /// Updates what the flows have seen, and logs what is new.
     pub(crate) fn follow_flows(
         &mut self,
         fleet: &Fleet,
@@ -79,8 +79,8 @@ impl AnswerPaths {
     }
 }
 
-/// The same for a configuration that does not run: where its interfaces are not here, it is for
-/// another host, and nothing is said.
+/// Does the same for a configuration that does not run. If the host has none of its interfaces it
+/// is for another host, and the list is empty.
 #[must_use]
 pub fn missed_answers(config: &Config) -> Vec<String> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
@@ -109,7 +109,7 @@ async fn look(config: &Config) -> Result<Vec<String>, HostError> {
     Ok(missed.iter().map(|(name, servers)| say(name, servers)).collect())
 }
 
-/// Those whose answers must pass us.
+/// Returns the servers whose answers must come in by a watched interface.
 fn servers<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeSet<IpAddr> {
     let services = services.filter(|service| is_nat(service));
     services.flat_map(|service| &service.pool.servers).map(|server| server.address.ip()).collect()
@@ -126,7 +126,7 @@ fn nat_backends(fleet: &Fleet) -> impl Iterator<Item = (&RunningService, &Backen
     services.flat_map(|running| running.backends.iter().map(move |backend| (running, &**backend)))
 }
 
-/// The servers that the program sees nothing of, by the name of the interface.
+/// Returns the servers that the program sees nothing of, by the name of the interface.
 fn elsewhere(
     ways: impl Iterator<Item = (IpAddr, u32)>,
     interfaces: &[Interface],

@@ -1,4 +1,4 @@
-//! The configured services, brought to life.
+//! Builds the fleet from the configured services, and applies health transitions to it.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -34,15 +34,15 @@ fn start(
     Ok(RunningService::new(service.clone(), backends.collect::<Result<_, _>>()?))
 }
 
-/// Servers that did not pass their checks when an earlier daemon ended begin as it saw them: a
-/// restart brings nobody back. Where there are no checks any more, nobody is down.
+/// Restores the health that an earlier daemon recorded: a server that was down stays down until it
+/// passes its checks, so a restart brings none back. A server without checks is up.
 pub(crate) fn resume_health(fleet: &Fleet, down: &BTreeSet<PoolMember>) {
     for (running, backend) in checked(fleet) {
         backend.set_up(!down.contains(&member(running, backend)));
     }
 }
 
-/// The servers that do not pass their checks.
+/// Returns the servers that do not pass their checks.
 pub(crate) fn down_servers(fleet: &Fleet) -> BTreeSet<PoolMember> {
     let down = checked(fleet).filter(|(_, backend)| !backend.is_up());
     down.map(|(running, backend)| member(running, backend)).collect()
@@ -58,20 +58,20 @@ fn member(running: &RunningService, backend: &Backend) -> PoolMember {
     (running.service.name.to_string(), backend.server.address)
 }
 
-/// Every address that clients reach us at.
+/// Returns every announced address.
 pub(crate) fn addresses(fleet: &Fleet) -> BTreeSet<IpAddr> {
     let services = fleet.services.iter();
     services.flat_map(|running| running.service.addresses.iter().copied()).collect()
 }
 
-/// The addresses of all servers that packets are steered to.
+/// Returns the addresses of all servers that packets are steered to.
 pub(crate) fn steered_servers(fleet: &Fleet) -> BTreeSet<IpAddr> {
     let steered = fleet.services.iter().filter(|running| running.service.is_steered());
     let backends = steered.flat_map(|running| &running.backends);
     backends.map(|backend| backend.server.address.ip()).collect()
 }
 
-/// StateStore what a health check found.
+/// Applies what a health check found, and logs it.
 pub(crate) fn apply_transition(fleet: &Fleet, transition: &Transition) {
     let mut services = fleet.services.iter();
     let Some(running) = services.find(|running| running.service.name == transition.service) else {

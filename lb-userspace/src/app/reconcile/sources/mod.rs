@@ -1,5 +1,5 @@
-//! Which address of ours each steered packet carries: the one that the host's routing would use, or
-//! those that `source_addresses` says, in turn.
+//! Chooses the source address of steered packets: the one that the host's routing would use, or in
+//! turn those of `source_addresses`.
 
 mod pool;
 
@@ -27,7 +27,7 @@ pub(crate) struct Sources {
     wanted: SourceAddresses,
     /// Source ports of each address.
     ports: u32,
-    /// Never a source: they are announced.
+    /// Announced addresses, which are never a source.
     announced: BTreeSet<IpAddr>,
     pub(crate) known: HashMap<IpAddr, Source>,
     /// How many flows one port of each server can have, for `lb status`.
@@ -35,13 +35,13 @@ pub(crate) struct Sources {
     /// Changes whenever `known` does.
     pub(crate) revision: u64,
     pub(crate) pool: SourcePool,
-    /// What routing says.
+    /// The routes that the host uses.
     pub(crate) ways: HashMap<IpAddr, SourceRoute>,
-    /// Servers without one, and why, as last reported.
+    /// Servers without a source, and why, as last reported.
     lost: BTreeMap<IpAddr, String>,
-    /// Wanted addresses that the host does not have, as last reported.
+    /// Configured addresses that the host does not have, as last reported.
     missing: BTreeSet<IpAddr>,
-    /// The last server that was asked for among those with a source.
+    /// The last server with a source that was asked for.
     asked: Option<IpAddr>,
 }
 
@@ -62,12 +62,12 @@ impl Sources {
         }
     }
 
-    /// Asks the host's routing anew. A server that has no source address is reported once, and
-    /// gets no steered flows until it has.
+    /// Asks the host's routing again. A server without a source address is reported once, and gets
+    /// no steered flows until it has one.
     ///
     /// # Errors
     ///
-    /// The kernel does not answer, as opposed to answering that there is no way.
+    /// The kernel does not answer. (An answer that there is no route is no error.)
     pub(crate) async fn refresh(
         &mut self,
         host: &Host,
@@ -110,7 +110,8 @@ impl Sources {
         Ok(())
     }
 
-    /// `None`: none of those that are wanted is there now.
+    /// Chooses the source towards a server. `None`: the host has none of the configured addresses
+    /// now.
     fn choose(
         &mut self,
         server: IpAddr,
@@ -132,7 +133,7 @@ impl Sources {
         several.truncate(pool::MOST);
         let (&address, count) = (several.first()?, several.len() as u32);
         let pool = if count > 1 { self.pool.place(&several) } else { Some(0) };
-        // One for all, where the pool has no more room.
+        // If the pool is full, all flows share one address.
         let count = if pool.is_some() { count } else { 1 };
         let (pool, ends) = (pool.unwrap_or(0), count * self.ports);
         Some(Source { address, pool, count, ends })
@@ -161,14 +162,14 @@ impl Sources {
     }
 }
 
-/// Those that are wanted, and on no interface.
+/// Returns the configured addresses that are on no interface.
 fn missing(wanted: &SourceAddresses, locals: &[LocalAddress]) -> BTreeSet<IpAddr> {
     let SourceAddresses::These(wanted) = wanted else { return BTreeSet::new() };
     let is_here = |it: &&IpAddr| locals.iter().any(|local| local.address == **it);
     wanted.iter().filter(|it| !is_here(it)).copied().collect()
 }
 
-/// What `source_addresses` names and the host does not have, in words.
+/// Returns a warning for each address of `source_addresses` that the host does not have.
 pub(crate) fn warnings(wanted: &SourceAddresses, locals: &[LocalAddress]) -> Vec<String> {
     let missing = missing(wanted, locals);
     let SourceAddresses::These(wanted) = wanted else { return Vec::new() };
@@ -189,8 +190,8 @@ pub(crate) fn warnings(wanted: &SourceAddresses, locals: &[LocalAddress]) -> Vec
 
 const NONE_HERE: &str = "this host has none of the `source_addresses` of its family";
 
-/// Those on the interface that the way leaves by. What routing would use is not among them where
-/// somebody said otherwise in the route: then it is that one alone.
+/// Returns the addresses on the interface that the route leaves by. If the address that routing
+/// would use is not among them, somebody set it in the route: then it is used alone.
 fn neighbours(
     way: &SourceRoute,
     locals: &[LocalAddress],

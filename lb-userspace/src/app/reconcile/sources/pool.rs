@@ -1,4 +1,4 @@
-//! Where addresses that take turns lie in the kernel's table.
+//! The places in the kernel's table of addresses that are used in turn.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,13 @@ const ROOM: usize = 4096;
 /// Addresses towards one server.
 pub(crate) const MOST: usize = 64;
 
-/// What SOURCE_POOL holds. What was placed once stays: packets may look there at any time.
+/// The contents of SOURCE_POOL. An entry never moves: packets may look there at any time.
 #[derive(Default)]
 pub(crate) struct SourcePool(Vec<IpAddr>);
 
 impl SourcePool {
-    /// Where these stand, one after the other. `None`: there is no more room, after many changes.
+    /// Returns where these addresses are, one after the other. `None`: after many changes there is
+    /// no room.
     pub(crate) fn place(&mut self, several: &[IpAddr]) -> Option<u32> {
         let found = self.0.windows(several.len()).position(|window| window == several);
         if let Some(first) = found {

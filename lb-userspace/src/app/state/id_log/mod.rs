@@ -1,12 +1,12 @@
-//! Who holds which index of the kernel's tables, for the next daemon: flows speak of indices longer
+//! The ids in the kernel's tables and their holders, for the next daemon: flows refer to ids longer
 //! than a daemon lives.
 //!
-//! `ids.json` has everybody, `ids.log` what changed since then, a line for each time: among a
-//! hundred thousand servers one that comes costs a line. Both carry the number of the writing that
-//! they belong to, so that a log is never read with another one's `ids.json`. A line that a kill
-//! cut short is left out. That is right: nothing is done with an index before its line stands, and
-//! the next daemon begins a log of its own. Where the log has grown to the size of what it is
-//! about, all is written anew.
+//! `ids.json` has all holders. `ids.log` has what changed since then, one line for each change of
+//! the tables, so that among a hundred thousand servers an additional one costs a line. Both carry
+//! the same random number, so that a log is never read with the `ids.json` of another. A line that
+//! a kill cut short is ignored. That is right: an id is used only after its line is written, and
+//! the next daemon begins its own log. When the log has grown to the size of the snapshot, both are
+//! written anew.
 
 use std::{
     fs::{self, File},
@@ -23,13 +23,13 @@ use crate::control::{Assigned, Change, StableIds};
 
 const IDS: &str = "ids.json";
 const LOG: &str = "ids.log";
-/// Changes in a log that are never too many.
+/// The least number of changes after which both files are written anew.
 const FEW: usize = 4096;
 
 pub struct IdLog {
     notes: StateStore,
     path: PathBuf,
-    /// `None`: all is to be written.
+    /// `None`: everything is to be written.
     log: Option<Log>,
     /// The last attempt failed.
     is_unwritten: bool,
@@ -37,7 +37,7 @@ pub struct IdLog {
 
 struct Log {
     file: File,
-    /// That it has, and that it may have.
+    /// The changes in the log, and how many there may be.
     changes: usize,
     most: usize,
 }
@@ -55,19 +55,17 @@ impl IdLog {
         Self { notes, path, log: None, is_unwritten: false }
     }
 
-    /// Who held which index of our maps. `None`: nobody knows.
+    /// Returns which ids of our maps were held by whom. `None`: nobody knows.
     #[must_use]
     pub fn assigned(&self) -> Option<Assigned> {
         let Everybody { writing, assigned } = self.notes.read(IDS)?;
         Some(assigned.after(changes(&self.path, writing)))
     }
 
-    /// Writes down what has changed, before anything is done with it. The first time all is
-    /// written.
+    /// Writes what has changed, before the ids are used. The first call writes everything.
     ///
-    /// What cannot be written is no reason to stop: the notes are removed, for what they say is not
-    /// true any more, and the next daemon recognises in the tables what it can. The next call tries
-    /// again.
+    /// A failure does not stop the daemon: the files are removed, since they are no longer true,
+    /// and the next daemon recognises what it can in the tables. The next call tries again.
     pub fn note(&mut self, ids: &mut StableIds) {
         match self.write(ids) {
             Ok(()) => {
@@ -124,19 +122,19 @@ impl IdLog {
     }
 }
 
-/// Forgets who holds what: there are no tables any more.
+/// Removes the files: there are no tables any more.
 pub(crate) fn remove(state_dir: &Path) -> io::Result<()> {
     [IDS, LOG].iter().try_for_each(|name| store::remove_file(&state_dir.join(name)))
 }
 
-/// One write of a line's length: it is there, or cut short at its end.
+/// Returns one line for one write: it is there whole, or cut short at the end of the file.
 fn line(content: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(content)?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// What the log of this writing says, up to the first line that is not whole.
+/// Returns the changes in the log of this snapshot, up to the first incomplete line.
 fn changes(path: &Path, writing: u64) -> Vec<Change> {
     let text = fs::read(path).unwrap_or_default();
     let mut lines = text.split_inclusive(|&byte| byte == b'\n');

@@ -1,4 +1,4 @@
-//! What the keys of one service must not say together.
+//! Checks of combinations of keys within one service.
 
 mod family;
 mod steering;
@@ -45,7 +45,7 @@ fn refuse_repeated_ports(service: &ServiceDraft<'_>, report: &Report) {
     for draft in service.ports.items.iter().map(|item| &item.value) {
         let numbers = draft.port.numbers();
         let (first, last) = (*numbers.start(), *numbers.end());
-        // Those in the map do not overlap, so the last to begin is the last to end.
+        // Ranges in the map do not overlap, so the last to begin is the last to end.
         let before = owners.range(..=last).next_back();
         match before.filter(|(_, owner): &(_, &&PortDraft)| *owner.port.numbers().end() >= first) {
             None => drop(owners.insert(first, draft)),
@@ -89,7 +89,7 @@ fn refuse_useless_hostnames(service: &ServiceDraft<'_>, report: &Report) {
     }
 }
 
-/// The kernel keeps nobody waiting.
+/// The kernel queues nothing.
 fn refuse_useless_limits(service: &ServiceDraft<'_>, report: &Report) {
     let limits = service.limits.as_ref().map(|it| (&it.span, "limits"));
     let queue = service.queue.as_ref().map(|it| (&it.span, "queue"));
@@ -100,7 +100,7 @@ fn refuse_useless_limits(service: &ServiceDraft<'_>, report: &Report) {
     }
 }
 
-/// As Fly's private services have it: encryption there is the network's.
+/// As with Fly's private services, where the network encrypts.
 fn refuse_public_handlers(service: &ServiceDraft<'_>, report: &Report) {
     let Some(private) = &service.private else {
         return;
@@ -180,7 +180,7 @@ fn refuse_loopback_servers(service: &ServiceDraft<'_>, pool: &PoolDraft, report:
     }
 }
 
-/// The words that say which handlers a port has.
+/// Returns the words that say which handlers a port has.
 pub(crate) fn chain(handlers: &[Handler]) -> String {
     let names: Vec<_> = handlers.iter().map(|it| format!("`{}`", it.name())).collect();
     match &*names {

@@ -1,4 +1,4 @@
-//! What forwarding, limits and defences must not say together.
+//! Checks of combinations of forwarding, limits and defences.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::config::{
     },
 };
 
-/// IPv6 links carry at least so much (RFC 8200, 5).
+/// Every IPv6 link carries at least this much (RFC 8200, 5).
 const LEAST_V6_MTU: u16 = 1280;
 
 pub(crate) fn check(service: &ServiceDraft<'_>, pool: Option<&PoolDraft>, report: &Report) {
@@ -47,7 +47,7 @@ fn refuse_unsteered(service: &ServiceDraft<'_>, report: &Report) {
     }
 }
 
-/// The kernel sees no answers to measure.
+/// The kernel cannot measure the latency of answers.
 fn refuse_latencies(service: &ServiceDraft<'_>, pool: Option<&PoolDraft>, report: &Report) {
     let strategy = pool.and_then(|pool| pool.strategy.as_ref());
     if let Some(strategy) = strategy.filter(|it| it.value == Strategy::PeakEwma)
@@ -72,7 +72,7 @@ fn refuse_requests(service: &ServiceDraft<'_>, report: &Report) {
     }
 }
 
-/// Keys that have a meaning for one of the protocols only.
+/// Refuses keys that have a meaning for the other protocol only.
 fn refuse_wrong_protocol(service: &ServiceDraft<'_>, report: &Report) {
     let draft = &service.steering;
     let refuse = |span: &Span, message: &str, help: &str| {
@@ -158,7 +158,7 @@ fn refuse_missing_families(service: &ServiceDraft<'_>, pool: &PoolDraft, report:
     }
 }
 
-/// What is left for a packet within a tunnel must do for IPv6.
+/// Refuses an `mtu` that leaves too little for IPv6 within a tunnel.
 fn refuse_small_mtu(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(mtu) = &service.steering.mtu else { return };
     if service.addresses.iter().all(|address| address.value.is_ipv4()) {
@@ -177,7 +177,7 @@ fn refuse_small_mtu(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Repor
     }
 }
 
-/// Where servers listen on many ports, a check must be told which.
+/// If servers listen on many ports, a health check must name one.
 fn refuse_portless_checks(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let Some(listening) = service.listening() else { return };
     if pool.health_check.as_ref().is_none_or(|check| check.port.is_some()) {
@@ -213,7 +213,7 @@ fn refuse_useless_server_ids(service: &ServiceDraft<'_>, report: &Report) {
     }
 }
 
-/// Ids are as long as `quic` says, and no two servers have the same.
+/// Checks that ids have the length that `quic` says, and that no two servers have the same.
 fn refuse_server_ids(service: &ServiceDraft<'_>, pool: &PoolDraft, report: &Report) {
     let (Some(quic), Some(listening)) = (service.quic(), service.listening()) else {
         return;
