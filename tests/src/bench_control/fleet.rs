@@ -14,7 +14,7 @@ use lb::{
     tables::Source,
 };
 
-use super::Size;
+use super::size::Size;
 
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 255, 255, 254));
 const PORTS: u32 = 30_720;

@@ -2,6 +2,7 @@
 //! the kernel's real tables.
 
 mod fleet;
+mod size;
 mod sweeping;
 
 use std::{
@@ -22,21 +23,10 @@ use lb::{
     settings::{Encap, Geography},
     tables::{Capacity, Command},
 };
-use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use self::fleet::Setting;
-
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub services: u32,
-    /// Of each service.
-    pub servers: u32,
-    /// As `[node] maglev_table_size`. `None`: by the servers.
-    pub maglev_size: Option<u32>,
-    /// In the table that is swept.
-    pub flows: u32,
-}
+pub use self::size::Size;
+use self::{fleet::Setting, size::cpu_time};
 
 /// One kind of change; medians.
 #[derive(Clone, Debug, Serialize)]
@@ -213,11 +203,6 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// Of this process, all threads, in the kernel too.
-fn cpu_time() -> Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
 fn table(command: &Command) -> &'static str {

@@ -14,7 +14,7 @@ use lb_common::{
 };
 use serde::Serialize;
 
-use super::cpu_time;
+use super::size::cpu_time;
 
 /// Servers that the flows go to.
 const SERVERS: u32 = 100_000;

@@ -5,9 +5,9 @@ use std::{fmt::Write as _, fs, net::SocketAddr};
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Report, Rounds,
     peer::{self, GATEWAY},
-    say,
+    report::Rounds,
+    report::{Report, Rounds, say},
 };
 use crate::{
     cpu,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::{Report, Rounds, say};
+use super::{report::Report, report::Rounds, report::say};
 use crate::{
     daemon::Daemon,
     interrupt::Interrupt,

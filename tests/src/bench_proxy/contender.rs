@@ -7,23 +7,19 @@ use std::{
 
 use anyhow::Result;
 
-use super::{PROXY_CORE, haproxy, nginx, origin};
+use super::{
+    extent::PROXY_CORE,
+    haproxy,
+    listening::when_listening,
+    nginx, origin,
+    ports::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
+};
 use crate::{
     cpu,
     daemon::Daemon,
     process::{Process, poll},
     topology::{Lab, VIP4},
 };
-
-/// HTTP in plaintext and over TLS.
-pub const HTTP: u16 = 80;
-pub const HTTPS: u16 = 443;
-/// TLS ended, and what is inside relayed.
-pub const RELAY: u16 = 8443;
-/// Relayed as they are, with version 1 of the PROXY protocol first.
-pub const ANNOUNCED: u16 = 8444;
-/// HTTP whose connections become tunnels.
-pub const TUNNEL: u16 = 81;
 
 pub struct Contender {
     pub name: &'static str,
@@ -73,16 +69,6 @@ impl Contenders {
     pub fn stop(self) -> Result<()> {
         self.daemon.stop()
     }
-}
-
-/// Waits until `process` listens at `address`.
-pub fn when_listening(lab: &Lab, mut process: Process, address: SocketAddr) -> Result<Process> {
-    poll(&format!("{address} is listened on"), || {
-        process.check()?;
-        let patience = Duration::from_secs(1);
-        lab.lb.within(|| TcpStream::connect_timeout(&address, patience).is_ok())
-    })?;
-    Ok(process)
 }
 
 fn services(lab: &Lab) -> String {

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{
-    Extent,
-    contender::{Contender, HTTPS},
-    rustls_client::Client,
-    turn::Work,
+    contender::Contender, extent::Extent, ports::HTTPS, rustls_client::Client, turn::Work,
 };
 use crate::topology::Lab;
 

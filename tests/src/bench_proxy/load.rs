@@ -3,9 +3,11 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    Extent, OTHER_CORE,
-    contender::{ANNOUNCED, Contender, HTTP, HTTPS, RELAY},
+    contender::Contender,
+    extent::Extent,
+    extent::OTHER_CORE,
     origin::{LARGE, SMALL},
+    ports::{ANNOUNCED, HTTP, HTTPS, RELAY},
     turn::Work,
 };
 use crate::{process::output, topology::Lab};

@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::{
-    contender::{Contender, Contenders, HTTPS},
+    contender::{Contender, Contenders},
+    ports::HTTPS,
     report::{Memory, Report},
     rustls_client::Client,
 };

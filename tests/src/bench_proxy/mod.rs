@@ -3,12 +3,15 @@
 //! for a network that the others do not have; medians count.
 
 mod contender;
+mod extent;
 mod handshakes;
 mod haproxy;
+mod listening;
 mod load;
 mod memory;
 mod nginx;
 mod origin;
+mod ports;
 mod report;
 mod rustls_client;
 mod tunnel;
@@ -16,21 +19,9 @@ mod turn;
 
 use anyhow::{Result, ensure};
 
-pub use self::report::Report;
-use self::{contender::Contenders, turn::Turns};
+use self::{contender::Contenders, extent::OTHER_CORE, turn::Turns};
+pub use self::{extent::Extent, report::Report};
 use crate::{cpu, demo::setting::certificate, interrupt::Interrupt, topology::Lab};
-
-/// The proxies', one at a time.
-const PROXY_CORE: usize = 0;
-/// Clients' and origin's.
-const OTHER_CORE: usize = 1;
-
-/// How often each case is measured, and how much of it at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Extent {
-    pub rounds: u32,
-    pub seconds: u32,
-}
 
 /// Runs the cases whose name contains `only`.
 pub fn run(extent: Extent, only: &str, interrupt: &Interrupt) -> Result<Report> {

@@ -5,8 +5,8 @@ use std::{fs, net::Ipv4Addr};
 use anyhow::Result;
 
 use super::{
-    contender::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
     origin,
+    ports::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
 };
 use crate::{process::Process, topology::Lab};
 

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr};
 
 use anyhow::Result;
 
-use super::contender::when_listening;
+use super::listening::when_listening;
 use crate::{process::Process, topology::Lab};
 
 pub const HTTP: u16 = 8080;

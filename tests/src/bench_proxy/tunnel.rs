@@ -9,12 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
-    Extent,
-    contender::{Contender, TUNNEL},
-    origin,
-    turn::Work,
-};
+use super::{contender::Contender, extent::Extent, origin, ports::TUNNEL, turn::Work};
 use crate::{client::Stream, topology::Lab};
 
 pub const NAME: &str = "relay";

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 
 use super::{
-    Extent,
     contender::{Contender, Contenders},
+    extent::Extent,
     report::{Figures, Report},
 };
 use crate::{cpu, interrupt::Interrupt};

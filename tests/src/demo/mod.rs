@@ -1,12 +1,13 @@
 //! The demo: a lab, the daemon, real traffic, and what came of it.
 
+mod progress;
 pub mod report;
 pub mod setting;
 pub mod traffic;
 
 use anyhow::Result;
 
-use self::{report::Report, setting::Setting, traffic::Tally};
+use self::{progress::step, report::Report, setting::Setting, traffic::Tally};
 use crate::{daemon, interrupt::Interrupt, topology};
 
 /// Runs the whole demo. With `keep` the lab, its servers and the daemon stay.
@@ -42,9 +43,4 @@ fn show(setting: &Setting, interrupt: &Interrupt) -> Result<Report> {
     interrupt.check()?;
     let end = daemon.when_quiet()?;
     Ok(Report::new(tally, &held, end))
-}
-
-/// Says on stderr what happens now.
-pub fn step(text: &str) {
-    eprintln!("demo: {text}");
 }

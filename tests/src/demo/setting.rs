@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::step;
+use super::progress::step;
 use crate::{
     daemon::Daemon,
     process::{Process, output},
