@@ -10,9 +10,8 @@ use lb::{
 };
 use lb_common::abi::{Address, Backend, Ring, Vip, VipKey, maps, path};
 use lb_tests::{
-    kernel::{small, timeouts},
-    netns::Netns,
-    tag,
+    kernel::object::{small, timeouts},
+    lab::{netns::Netns, tag},
 };
 
 /// A namespace with an interface `v0`, and a directory for names. Both go with it.

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use lb::datapath::{DatapathConfig, Population, clock};
 use lb_common::{tables::Part, verdict::Reason};
 use lb_tests::{
-    steered::{Network, Steered},
-    topology::VIP4,
+    kernel::steered::{Network, Steered},
+    lab::topology::VIP4,
 };
 
 /// Half-open and established ones each: together half of the places for answers, which is what

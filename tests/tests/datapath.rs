@@ -8,9 +8,8 @@ use lb_common::{
     tables::Part,
 };
 use lb_tests::{
-    kernel::{load, small},
-    netns::Netns,
-    tag,
+    kernel::object::{load, small},
+    lab::{netns::Netns, tag},
 };
 
 const TCP: u32 = 6;

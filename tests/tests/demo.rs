@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::{netns, process::program, topology};
+use lb_tests::lab::{netns, process::program, topology};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

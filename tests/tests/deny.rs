@@ -9,13 +9,16 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::tcp_echo,
-    config::{echoes, steered},
-    daemon::Daemon,
-    process::{PATIENCE, output},
-    servers,
-    stage::Stage,
-    topology::{Lab, vips},
+    actors::{client::tcp_echo, servers},
+    daemon::{
+        config::{echoes, steered},
+        process::Daemon,
+    },
+    lab::{
+        process::{PATIENCE, output},
+        stage::Stage,
+        topology::{Lab, vips},
+    },
 };
 use socket2::{Domain, Socket, Type};
 

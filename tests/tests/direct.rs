@@ -8,18 +8,23 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::{Stream, curl, header},
-    crowd::Crowd,
-    daemon::{self, Daemon},
-    direct::{self, Backends},
-    far_client,
-    flood::Flood,
-    iperf,
-    process::poll,
-    servers,
-    status::{Service, Status},
-    talk::Talk,
-    topology::{Lab, VIP4, VIP6, vips},
+    actors::{
+        client::{Stream, curl, header},
+        crowd::Crowd,
+        flood::Flood,
+        iperf, servers,
+        talk::Talk,
+    },
+    daemon::{
+        direct::{self, Backends},
+        process::{self, Daemon},
+        status::{Service, Status},
+    },
+    lab::{
+        far_client,
+        process::poll,
+        topology::{Lab, VIP4, VIP6, vips},
+    },
 };
 use nix::sys::signal::Signal;
 
@@ -166,7 +171,7 @@ impl Scene {
         let leaving = self.lab.backends.iter().find(|it| it.name == LEAVING).context("it")?;
         for address in leaving.addresses() {
             let server = SocketAddr::new(address, servers::TCP);
-            let (done, said) = daemon::drain(&self.lab, "tcp", server, flags)?;
+            let (done, said) = process::drain(&self.lab, "tcp", server, flags)?;
             ensure!(done, "{said}");
         }
         Ok(())

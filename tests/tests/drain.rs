@@ -10,13 +10,17 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use lb_tests::{
-    certificates::issue,
-    client::{Stream, curl, header},
-    held::{Held, hold},
-    process::{PATIENCE, Process, poll},
-    servers,
-    stage::{Stage, listed, service},
-    topology::{Lab, VIP4, VIP6},
+    actors::{
+        certificates::issue,
+        client::{Stream, curl, header},
+        held::{Held, hold},
+        servers,
+    },
+    lab::{
+        process::{PATIENCE, Process, poll},
+        stage::{Stage, listed, service},
+        topology::{Lab, VIP4, VIP6},
+    },
 };
 use nix::sys::signal::Signal;
 

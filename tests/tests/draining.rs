@@ -5,12 +5,15 @@ use std::{net::SocketAddr, process::Command};
 
 use anyhow::{Result, ensure};
 use lb_tests::{
-    config::steered,
-    daemon::{Daemon, drain, socket},
-    process::{output, program},
-    servers,
-    talk::Talk,
-    topology::{Lab, vips},
+    actors::{servers, talk::Talk},
+    daemon::{
+        config::steered,
+        process::{Daemon, drain, socket},
+    },
+    lab::{
+        process::{output, program},
+        topology::{Lab, vips},
+    },
 };
 use nix::sys::signal::Signal;
 

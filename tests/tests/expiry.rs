@@ -7,12 +7,16 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::{tcp_echo, udp_echo},
-    config::{echoes, steered},
-    process::{PATIENCE, Process, output},
-    stage::Stage,
-    status::Status,
-    topology::vips,
+    actors::client::{tcp_echo, udp_echo},
+    daemon::{
+        config::{echoes, steered},
+        status::Status,
+    },
+    lab::{
+        process::{PATIENCE, Process, output},
+        stage::Stage,
+        topology::vips,
+    },
 };
 use nix::sys::signal::Signal;
 

@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    daemon,
-    process::{Process, output, poll, program},
-    servers,
-    stage::{Stage, listed},
-    talk::Talk,
-    topology::{CLIENT4, CLIENT6, Lab, VIP4, VIP6},
+    actors::{servers, talk::Talk},
+    daemon::process,
+    lab::{
+        process::{Process, output, poll, program},
+        stage::{Stage, listed},
+        topology::{CLIENT4, CLIENT6, Lab, VIP4, VIP6},
+    },
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -68,7 +69,7 @@ fn stage() -> Result<Stage> {
 
 fn lb(stage: &Stage, arguments: &str) -> Result<Command> {
     let mut lb = stage.lab.lb.command(program("lb")?);
-    lb.args(arguments.split_whitespace()).arg("--socket").arg(daemon::socket(&stage.lab));
+    lb.args(arguments.split_whitespace()).arg("--socket").arg(process::socket(&stage.lab));
     Ok(lb)
 }
 

@@ -8,14 +8,12 @@ use std::{
 
 use anyhow::{Result, ensure};
 use lb_tests::{
-    config::steered,
-    crowd::Crowd,
-    daemon::Daemon,
-    process::{PATIENCE, poll},
-    servers,
-    status::Status,
-    talk::Talk,
-    topology::{Lab, vips},
+    actors::{crowd::Crowd, servers, talk::Talk},
+    daemon::{config::steered, process::Daemon, status::Status},
+    lab::{
+        process::{PATIENCE, poll},
+        topology::{Lab, vips},
+    },
 };
 use nix::sys::signal::Signal;
 

@@ -10,15 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    config::steered,
-    crowd::Crowd,
-    daemon::Daemon,
-    flood::Flood,
-    iperf,
-    process::{PATIENCE, Process, poll},
-    servers,
-    status::Status,
-    topology::{CLIENT4, CLIENT6, Lab, VIP4, vips},
+    actors::{crowd::Crowd, flood::Flood, iperf, servers},
+    daemon::{config::steered, process::Daemon, status::Status},
+    lab::{
+        process::{PATIENCE, Process, poll},
+        topology::{CLIENT4, CLIENT6, Lab, VIP4, vips},
+    },
 };
 use socket2::{Domain, Socket, Type};
 
@@ -27,7 +24,8 @@ const PORT: u16 = 9000;
 const RATE: u64 = 20_000;
 /// Connections of real clients during an attack.
 const CLIENTS: usize = 600;
-/// Forged SYNs for each of them: real clients come as fast as that allows, whatever the machine can.
+/// Forged SYNs for each of them: real clients come as fast as that allows, whatever the machine
+/// can.
 const FORGED: u64 = 50;
 
 struct Scene {

@@ -11,15 +11,17 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::{curl, udp_echo},
-    config::steered,
-    crowd::Crowd,
-    daemon::Daemon,
-    diagnosis::diagnose,
-    iperf,
-    process::{PATIENCE, poll, program},
-    servers,
-    topology::{CLIENT4, CLIENT6, INNER4, INNER6, Lab, VIP4, VIP6, vips},
+    actors::{
+        client::{curl, udp_echo},
+        crowd::Crowd,
+        iperf, servers,
+    },
+    daemon::{config::steered, process::Daemon},
+    lab::{
+        process::{PATIENCE, poll, program},
+        topology::{CLIENT4, CLIENT6, INNER4, INNER6, Lab, VIP4, VIP6, vips},
+    },
+    measure::diagnosis::diagnose,
 };
 use serde_json::Value;
 
@@ -108,7 +110,8 @@ fn backends_see_our_address_and_a_port_of_the_configured_range() -> Result<()> {
     daemon.stop()
 }
 
-/// Ten ports at two addresses of each family: each question is of a client's port that no other has.
+/// Ten ports at two addresses of each family: each question is of a client's port that no other
+/// has.
 #[test]
 fn ports_are_taken_again_and_addresses_take_turns() -> Result<()> {
     const QUESTIONS: usize = 300;
@@ -164,8 +167,8 @@ fn ports_are_taken_again_and_addresses_take_turns() -> Result<()> {
     daemon.stop()
 }
 
-/// A server that closes first keeps its end in TIME-WAIT. Each of few ports is taken again many times,
-/// at once, by connections whose numbers it takes there: timestamps would decide otherwise.
+/// A server that closes first keeps its end in TIME-WAIT. Each of few ports is taken again many
+/// times, at once, by connections whose numbers it takes there: timestamps would decide otherwise.
 #[test]
 fn ends_in_time_wait_are_taken_by_later_numbers() -> Result<()> {
     const OWN_PORT: u16 = 7007;

@@ -2,11 +2,15 @@
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
-    client::{curl, tcp_echo, udp_echo},
-    config::{service, steered},
-    daemon::Daemon,
-    servers,
-    topology::{Lab, vips},
+    actors::{
+        client::{curl, tcp_echo, udp_echo},
+        servers,
+    },
+    daemon::{
+        config::{service, steered},
+        process::Daemon,
+    },
+    lab::topology::{Lab, vips},
 };
 
 const PORT: u16 = 9000;

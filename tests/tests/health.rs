@@ -4,12 +4,16 @@ use std::{collections::BTreeSet, io::Write as _, net::TcpStream, process::Comman
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::{Stream, curl, header, tcp_echo},
-    daemon::socket,
-    process::{Process, output, poll, program},
-    servers,
-    stage::{Stage, listed, service},
-    topology::{Lab, VIP4, VIP6},
+    actors::{
+        client::{Stream, curl, header, tcp_echo},
+        servers,
+    },
+    daemon::process::socket,
+    lab::{
+        process::{Process, output, poll, program},
+        stage::{Stage, listed, service},
+        topology::{Lab, VIP4, VIP6},
+    },
 };
 use nix::sys::signal::Signal;
 

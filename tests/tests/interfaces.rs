@@ -4,16 +4,18 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
-    client::tcp_echo,
-    config::steered,
-    daemon::{self, Daemon, preamble},
-    far_end, iperf,
-    netns::Netns,
-    process::{Process, output, poll, program},
-    servers,
-    status::Status,
-    talk::Talk,
-    topology::{Lab, VIP4, vips},
+    actors::{client::tcp_echo, iperf, servers, talk::Talk},
+    daemon::{
+        config::steered,
+        process::{self, Daemon, preamble},
+        status::Status,
+    },
+    lab::{
+        far_end,
+        netns::Netns,
+        process::{Process, output, poll, program},
+        topology::{Lab, VIP4, vips},
+    },
 };
 
 const PORT: u16 = 9000;
@@ -80,8 +82,8 @@ fn a_client_on_each_side_reaches_the_same_address() -> Result<()> {
     scene.daemon.stop()
 }
 
-/// One uplink's driver has no native XDP (a veth has none while its far end sends jumbo frames), the
-/// others do: all of them carry both directions, to the same address.
+/// One uplink's driver has no native XDP (a veth has none while its far end sends jumbo frames),
+/// the others do: all of them carry both directions, to the same address.
 #[test]
 fn a_native_and_a_generic_uplink_stand_side_by_side() -> Result<()> {
     let scene = Scene::up("\"up*\", \"down0\"", |lab, second| {
@@ -133,7 +135,7 @@ fn a_nic_comes_and_goes_under_traffic() -> Result<()> {
     scene.daemon.when_quiet()?;
     // Nothing of the one that is gone is left, neither in the bpffs nor in the notes.
     scene.daemon.stop()?;
-    let said = daemon::detach(&scene.lab)?;
+    let said = process::detach(&scene.lab)?;
     assert_eq!(said.matches("(native)").count(), 2, "{said}");
     Ok(())
 }
@@ -258,7 +260,7 @@ fn answers_that_come_in_elsewhere_are_told() -> Result<()> {
     let both = fs::read_to_string(&file)?.replace("[\"up0\"]", "[\"up0\", \"down*\"]");
     let other = both.replace("[\"up0\", \"down*\"]", "[\"eth7\"]");
     for text in [both, other] {
-        let said = check(&lb_tests::config::write(&scene.lab, "other.toml", &text)?)?;
+        let said = check(&lb_tests::daemon::config::write(&scene.lab, "other.toml", &text)?)?;
         assert!(!said.contains("answers of"), "{said}");
     }
     scene.daemon.stop()

@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::Result;
 use lb_tests::{
-    client::{curl, tcp_echo, udp_echo},
-    netns::Netns,
-    process::poll,
-    servers, tag,
-    topology::Lab,
+    actors::{
+        client::{curl, tcp_echo, udp_echo},
+        servers,
+    },
+    lab::{netns::Netns, process::poll, tag, topology::Lab},
 };
 
 #[test]

@@ -9,14 +9,17 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::tcp_echo,
-    config::{service, steered},
-    daemon::{self, Daemon, socket},
-    far_end,
-    process::{Process, poll, program},
-    servers,
-    snapshot::{self, Snapshot, differences},
-    topology::{INTERFACES, Lab, pins, vips},
+    actors::{client::tcp_echo, servers},
+    daemon::{
+        config::{service, steered},
+        process::{self, Daemon, socket},
+    },
+    lab::{
+        far_end,
+        process::{Process, poll, program},
+        snapshot::{self, Snapshot, differences},
+        topology::{INTERFACES, Lab, pins, vips},
+    },
 };
 use nix::sys::signal::Signal;
 
@@ -77,7 +80,7 @@ impl Scene {
 
     /// What `lb detach` said.
     fn is_as_before_when_detached(&self) -> Result<String> {
-        let said = daemon::detach(&self.lab)?;
+        let said = process::detach(&self.lab)?;
         self.is_as_before()?;
         let pins = pins(self.lab.tag());
         ensure!(!pins.exists(), "{} was left", pins.display());
@@ -133,7 +136,7 @@ fn a_crash_alone_can_be_detached() -> Result<()> {
     let mut daemon = scene.start()?;
     daemon.signal(Signal::SIGKILL)?;
     daemon.wait()?;
-    daemon::detach(&scene.lab)?;
+    process::detach(&scene.lab)?;
     // Its socket is for the next one to find and take.
     std::fs::remove_file(socket(&scene.lab))?;
     std::fs::remove_file(socket(&scene.lab).with_extension("sock.lock"))?;
@@ -144,7 +147,7 @@ fn a_crash_alone_can_be_detached() -> Result<()> {
 fn a_bpffs_is_mounted_where_there_is_none() -> Result<()> {
     let scene = Scene::up()?;
     let config = scene.lab.directory().join("lb.toml");
-    std::fs::write(&config, daemon::preamble(&scene.lab) + &services(&scene.lab))?;
+    std::fs::write(&config, process::preamble(&scene.lab) + &services(&scene.lab))?;
     let mut command = scene.lab.lb.command("unshare");
     // In a mount namespace of its own, with which all of it goes.
     command.args(["--mount", "sh", "-c", "umount /sys/fs/bpf; exec \"$0\" run --config \"$1\""]);
@@ -160,7 +163,7 @@ fn a_bpffs_is_mounted_where_there_is_none() -> Result<()> {
     poll("the data path ends with its names", || {
         Ok(!scene.lab.lb.ip("-details link show")?.contains("prog/xdp"))
     })?;
-    daemon::detach(&scene.lab)?;
+    process::detach(&scene.lab)?;
     scene.is_as_before()
 }
 
@@ -179,7 +182,7 @@ fn what_cannot_be_undone_is_named() -> Result<()> {
             scene.start()?.stop()?;
             std::fs::remove_file(&undo)?;
         }
-        let said = daemon::detach(&scene.lab)?;
+        let said = process::detach(&scene.lab)?;
         for key in ["net/ipv4/conf/up0/forwarding", "net/ipv6/conf/down0/accept_ra"] {
             let line = said.lines().find(|line| line.starts_with("settings left"));
             ensure!(line.is_some_and(|line| line.contains(key)), "no {key}: {said}");
@@ -194,7 +197,7 @@ fn a_running_daemon_is_not_detached() -> Result<()> {
     let scene = Scene::up()?;
     let daemon = scene.start()?;
     let running = snapshot::take(&scene.lab.lb)?;
-    let said = format!("{:#}", daemon::detach(&scene.lab).unwrap_err());
+    let said = format!("{:#}", process::detach(&scene.lab).unwrap_err());
     assert!(said.contains("cannot detach: another lb is running"), "{said}");
     let changes = differences(&running, &snapshot::take(&scene.lab.lb)?);
     ensure!(changes.is_empty(), "it changed\n{}", changes.join("\n"));

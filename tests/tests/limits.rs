@@ -10,13 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::udp_echo,
-    config,
-    daemon::Daemon,
-    process::{PATIENCE, Process, poll},
-    servers,
-    talk::Talk,
-    topology::{Lab, vips},
+    actors::{client::udp_echo, servers, talk::Talk},
+    daemon::{config, process::Daemon},
+    lab::{
+        process::{PATIENCE, Process, poll},
+        topology::{Lab, vips},
+    },
 };
 
 const PORT: u16 = 9000;
@@ -147,8 +146,8 @@ const CHECK: &str = "load_balancer.health_check = { port = 7000, interval = \"20
 /// Flows of each kind: enough that every backend has some.
 const ENOUGH: usize = 24;
 
-/// A backend goes off the network: nobody says a word of its flows but us. Answers how many TCP flows
-/// it had.
+/// A backend goes off the network: nobody says a word of its flows but us. Answers how many TCP
+/// flows it had.
 fn dies(stage: &mut Stage) -> Result<usize> {
     let mut talks = Vec::new();
     let mut sockets = Vec::new();

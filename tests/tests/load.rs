@@ -7,13 +7,17 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
-    certificates::issue,
-    client::curl,
-    held::{Held, hold},
-    process::{Process, output, poll},
-    servers,
-    stage::{Stage, backend, listed, service},
-    topology::{Lab, VIP4, VIP6},
+    actors::{
+        certificates::issue,
+        client::curl,
+        held::{Held, hold},
+        servers,
+    },
+    lab::{
+        process::{Process, output, poll},
+        stage::{Stage, backend, listed, service},
+        topology::{Lab, VIP4, VIP6},
+    },
 };
 
 const NAME: &str = "app.example.test";

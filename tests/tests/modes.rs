@@ -8,16 +8,21 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::{Stream, curl, tcp_echo, udp_echo},
-    config,
-    daemon::{self, Daemon},
-    decap::Decap,
-    direct::{self, Backends},
-    iperf,
-    process::{output, poll, program},
-    servers,
-    status::Status,
-    topology::{Lab, VIP4, VIP6, vips},
+    actors::{
+        client::{Stream, curl, tcp_echo, udp_echo},
+        iperf, servers,
+    },
+    daemon::{
+        config,
+        decap::Decap,
+        direct::{self, Backends},
+        process::{self, Daemon},
+        status::Status,
+    },
+    lab::{
+        process::{output, poll, program},
+        topology::{Lab, VIP4, VIP6, vips},
+    },
 };
 use nix::sys::socket::{getsockopt, sockopt};
 use serde_json::Value;
@@ -65,8 +70,9 @@ impl Stage {
             // iperf3 stops counting when all was sent; some megabytes are under way then.
             ensure!(received >= BYTES / 2.0, "{to}: {received} bytes arrived");
         }
-        // Two connections for each family, and one for each time that the server was still busy. They
-        // need not end: iperf3 leaves data unread, so that the server resets the client, past us.
+        // Two connections for each family, and one for each time that the server was still busy.
+        // They need not end: iperf3 leaves data unread, so that the server resets the client, past
+        // us.
         let status = self.daemon.status()?;
         let service = status.service("bulk").context("a service")?;
         ensure!(service.connections() >= 4, "{service:?}");
@@ -110,14 +116,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Flows are found by their servers as the configuration names them, also in a tunnel with a port
-    /// of its own.
+    /// Flows are found by their servers as the configuration names them, also in a tunnel with a
+    /// port of its own.
     fn list_flows(&self) -> Result<()> {
         let mut found = 0;
         for server in servers::addresses(&self.lab, servers::UDP) {
             let mut lb = self.lab.lb.command(program("lb")?);
             lb.args(["flows", "--json", "--backend", &server.to_string()]);
-            lb.arg("--socket").arg(daemon::socket(&self.lab));
+            lb.arg("--socket").arg(process::socket(&self.lab));
             let listed: Value = serde_json::from_str(&output(&mut lb)?)?;
             found += listed["flows"].as_array().context("a list")?.len();
         }

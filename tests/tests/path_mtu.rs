@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::curl,
-    config::steered,
-    daemon::Daemon,
-    far_client, servers,
-    topology::{INNER4, INNER6, Lab, vips},
+    actors::{client::curl, servers},
+    daemon::{config::steered, process::Daemon},
+    lab::{
+        far_client,
+        topology::{INNER4, INNER6, Lab, vips},
+    },
 };
 
 const PORT: u16 = 9000;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::{certificates, daemon::Daemon, topology::Lab};
+use lb_tests::{actors::certificates, daemon::process::Daemon, lab::topology::Lab};
 use quinn::{
     ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
     Incoming, RecvStream, SendStream, ServerConfig, TokioRuntime,
@@ -78,7 +78,7 @@ async fn attend(incoming: Incoming, name: u8) -> Result<()> {
     Ok(())
 }
 
-fn bind(netns: &lb_tests::netns::Netns, to: SocketAddr) -> Result<UdpSocket> {
+fn bind(netns: &lb_tests::lab::netns::Netns, to: SocketAddr) -> Result<UdpSocket> {
     let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
     Ok(netns.within(move || UdpSocket::bind(any))??)
 }
@@ -191,7 +191,7 @@ fn a_transfer_goes_on_at_its_server_from_address_to_address() -> Result<()> {
             servers.push(format!("{{ address = \"{address}\", server_id = \"{a:02x}{b:02x}\" }}"));
         }
     }
-    let [v4, v6] = lb_tests::topology::vips(PORT);
+    let [v4, v6] = lb_tests::lab::topology::vips(PORT);
     let services = format!(
         "[[services]]\nname = \"quic\"\nprotocol = \"udp\"\naddresses = [\"{}\", \"{}\"]\n\
          ports = [{{ port = {PORT} }}]\n\

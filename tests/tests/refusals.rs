@@ -9,13 +9,16 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::tcp_echo,
-    config::{self, steered},
-    daemon::{Daemon, preamble, socket},
-    process::{Process, program},
-    servers,
-    snapshot::{self, differences},
-    topology::{INNER4, Lab, VIP4, VIP6, pins, vips},
+    actors::{client::tcp_echo, servers},
+    daemon::{
+        config::{self, steered},
+        process::{Daemon, preamble, socket},
+    },
+    lab::{
+        process::{Process, program},
+        snapshot::{self, differences},
+        topology::{INNER4, Lab, VIP4, VIP6, pins, vips},
+    },
 };
 
 const PORT: u16 = 9000;

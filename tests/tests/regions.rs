@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    daemon,
-    process::{PATIENCE, output, poll, program},
-    servers,
-    stage::Stage,
-    talk::Talk,
-    topology::{CLIENT4, CLIENT6, Lab, VIP4, VIP6, vips},
+    actors::{servers, talk::Talk},
+    daemon::process,
+    lab::{
+        process::{PATIENCE, output, poll, program},
+        stage::Stage,
+        topology::{CLIENT4, CLIENT6, Lab, VIP4, VIP6, vips},
+    },
 };
 
 const PORT: u16 = 7000;
@@ -52,7 +53,7 @@ fn explain(stage: &Stage, to: SocketAddr) -> Result<String> {
     let from = if to.is_ipv4() { format!("{CLIENT4}:4000") } else { format!("[{CLIENT6}]:4000") };
     let mut command = Command::new(program("lb")?);
     command.arg("explain").args(["--from", &from, "--to", &to.to_string()]);
-    output(command.arg("--socket").arg(daemon::socket(&stage.lab)))
+    output(command.arg("--socket").arg(process::socket(&stage.lab)))
 }
 
 /// Fills one region after the other, then empties them from the nearest on.

@@ -10,13 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    config,
-    daemon::Daemon,
-    process::poll,
-    servers,
-    steered::{Network, Steered},
-    talk::Talk,
-    topology::{Lab, VIP4},
+    actors::{servers, talk::Talk},
+    daemon::{config, process::Daemon},
+    kernel::steered::{Network, Steered},
+    lab::{
+        process::poll,
+        topology::{Lab, VIP4},
+    },
 };
 
 const FLOWS: u32 = 100_000;
@@ -155,8 +155,8 @@ fn evens_out(strategy: &str) -> Result<()> {
     ensure!(burden.iter().all(|talk| talk.server == "b1"));
     let mut new = open(9001, NEW)?;
     let to_first = new.iter().filter(|talk| talk.server == "b1").count();
-    // A server is asked for by chance alone in a third of the cases, which would be forty; in a ninth
-    // both of two are the burdened one.
+    // A server is asked for by chance alone in a third of the cases, which would be forty; in a
+    // ninth both of two are the burdened one.
     let most = if strategy == "p2c" { NEW / 4 } else { 0 };
     ensure!(to_first <= most, "{to_first} went to the burdened server");
     let status = daemon.status()?;

@@ -11,7 +11,7 @@ use lb_common::{
     abi::{Address, Flow, flow_state},
     tables::Part,
 };
-use lb_tests::kernel::{load, small, timeouts};
+use lb_tests::kernel::object::{load, small, timeouts};
 
 use Part::{Established, Pending};
 

@@ -25,10 +25,11 @@ use lb_common::{
     verdict::{Reason, Verdict},
 };
 use lb_tests::{
-    map_bytes::{Maps, differences},
-    mirror::{self, link},
-    netns::Netns,
-    tag,
+    kernel::{
+        map_bytes::{Maps, differences},
+        mirror::{self, link},
+    },
+    lab::{netns::Netns, tag},
 };
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
@@ -152,7 +153,8 @@ impl Lab {
         vlan(self.backend_vlan, self.down, [VLAN, 0]);
         vlan(self.client_double, self.up, world::CLIENT_DOUBLE);
         vlan(self.backend_double, self.down, world::DOUBLE);
-        // Another interface than frames came by would make a redirect of what the table calls XDP_TX.
+        // Another interface than frames came by would make a redirect of what the table calls
+        // XDP_TX.
         vlan(self.narrow, self.up, [0, 0]);
         datapath
     }

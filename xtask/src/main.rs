@@ -68,11 +68,7 @@ enum Task {
         versions: Vec<String>,
     },
     /// Check who imports whom, sizes and names.
-    Tidy {
-        /// Also where the house is not in order yet.
-        #[arg(long)]
-        all: bool,
-    },
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -95,7 +91,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name, arguments } => bench::bench(&name, &arguments),
         Task::Fuzz { arguments } => fuzz::fuzz(&arguments),
         Task::Kernels { versions } => kernels::kernels(&versions),
-        Task::Tidy { all } => tidy::tidy(all),
+        Task::Tidy => tidy::tidy(),
     }
 }
 

@@ -15,7 +15,7 @@ type Step = (&'static str, fn() -> Result<()>);
 /// What needs neither root nor a lab.
 const UNPRIVILEGED: [Step; 7] = [
     ("format", format),
-    ("tidy", || tidy::tidy(false)),
+    ("tidy", tidy::tidy),
     ("lints", lints),
     ("deny", deny),
     ("docs", docs),
@@ -26,7 +26,7 @@ const UNPRIVILEGED: [Step; 7] = [
 /// The whole: unit tests run among all others.
 const ALL: [Step; 8] = [
     ("format", format),
-    ("tidy", || tidy::tidy(false)),
+    ("tidy", tidy::tidy),
     ("lints", lints),
     ("deny", deny),
     ("docs", docs),

@@ -21,19 +21,19 @@ const PORTS: u32 = 30_720;
 const PORT: NonZeroU16 = NonZeroU16::new(443).expect("not zero");
 
 /// What services are made from.
-pub(super) struct Setting {
-    pub(super) slots: StableIds,
-    pub(super) sources: HashMap<IpAddr, Source>,
-    pub(super) revision: u64,
+pub(crate) struct Setting {
+    pub(crate) slots: StableIds,
+    pub(crate) sources: HashMap<IpAddr, Source>,
+    pub(crate) revision: u64,
     servers: u32,
 }
 
 impl Setting {
-    pub(super) fn new(slots: StableIds) -> Self {
+    pub(crate) fn new(slots: StableIds) -> Self {
         Self { slots, sources: HashMap::new(), revision: 1, servers: 0 }
     }
 
-    pub(super) fn fleet(&mut self, size: Size) -> Fleet {
+    pub(crate) fn fleet(&mut self, size: Size) -> Fleet {
         let services = (0..size.services).map(|number| {
             let servers = (0..size.servers).map(|_| self.server()).collect();
             self.run(service(number, servers), &[])
@@ -42,7 +42,7 @@ impl Setting {
     }
 
     /// A new server comes to a service; the others stay as they are.
-    pub(super) fn add_server(&mut self, fleet: &mut Fleet, index: u32) {
+    pub(crate) fn add_server(&mut self, fleet: &mut Fleet, index: u32) {
         let old = fleet.services[index as usize].clone();
         let mut grown = Service::clone(&old.service);
         grown.pool.servers.push(self.server());
@@ -51,7 +51,7 @@ impl Setting {
     }
 
     /// One of its servers leaves a service.
-    pub(super) fn remove_server(&mut self, fleet: &mut Fleet, index: u32) {
+    pub(crate) fn remove_server(&mut self, fleet: &mut Fleet, index: u32) {
         let old = fleet.services[index as usize].clone();
         let mut left = Service::clone(&old.service);
         let gone = left.pool.servers.remove(2);
@@ -61,7 +61,7 @@ impl Setting {
     }
 
     /// A service with servers of its own.
-    pub(super) fn add_service(&mut self, fleet: &mut Fleet, _: u32) {
+    pub(crate) fn add_service(&mut self, fleet: &mut Fleet, _: u32) {
         let number = fleet.services.len() as u32;
         let count = fleet.services[0].backends.len();
         let servers = (0..count).map(|_| self.server()).collect();
@@ -71,17 +71,17 @@ impl Setting {
     }
 
     /// The last of the services that came.
-    pub(super) fn remove_service(&mut self, fleet: &mut Fleet, _: u32) {
+    pub(crate) fn remove_service(&mut self, fleet: &mut Fleet, _: u32) {
         fleet.services.pop();
     }
 
-    pub(super) fn fail(&mut self, fleet: &mut Fleet, index: u32) {
+    pub(crate) fn fail(&mut self, fleet: &mut Fleet, index: u32) {
         let running = &fleet.services[index as usize];
         running.backends[0].set_up(false);
         running.touch();
     }
 
-    pub(super) fn drain(&mut self, fleet: &mut Fleet, index: u32) {
+    pub(crate) fn drain(&mut self, fleet: &mut Fleet, index: u32) {
         let running = &fleet.services[index as usize];
         running.backends[1].set_draining(true);
         running.touch();
@@ -108,7 +108,7 @@ impl Setting {
 }
 
 /// A service as large as any.
-pub(super) fn sample(servers: u32) -> Service {
+pub(crate) fn sample(servers: u32) -> Service {
     let address = |number| Ipv4Addr::from_bits(number + 1).into();
     service(0, (0..servers).map(|number| Server::at(SocketAddr::new(address(number), 1))).collect())
 }

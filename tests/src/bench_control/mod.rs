@@ -10,7 +10,6 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -46,7 +45,7 @@ pub struct Report {
     pub services: u32,
     pub backends: u32,
     pub cases: Vec<Figures>,
-    pub sweep: sweeping::Figures,
+    pub sweep: sweeping::SweepFigures,
 }
 
 /// # Errors

@@ -21,7 +21,7 @@ const SERVERS: u32 = 100_000;
 
 /// Medians.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figures {
+pub struct SweepFigures {
     pub flows: u64,
     /// Of one walk.
     pub cpu_ms: f64,
@@ -31,7 +31,7 @@ pub struct Figures {
     pub core_percent: f64,
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for SweepFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { flows, cpu_ms, pause_ms, core_percent } = self;
         writeln!(
@@ -44,7 +44,7 @@ impl fmt::Display for Figures {
 }
 
 /// Sweeps a table of so many flows, all of them lively.
-pub(super) fn measure(flows: u32, rounds: u32) -> Result<Figures> {
+pub(crate) fn measure(flows: u32, rounds: u32) -> Result<SweepFigures> {
     let config = DatapathConfig {
         max_flows: flows,
         max_half_open: 1024,
@@ -71,7 +71,7 @@ pub(super) fn measure(flows: u32, rounds: u32) -> Result<Figures> {
     samples.sort_unstable();
     let cpu = *samples.get(samples.len() / 2).context("no rounds")?;
     let pause = app::pause_after(cpu);
-    Ok(Figures {
+    Ok(SweepFigures {
         flows: swept.unwrap_or(0),
         cpu_ms: cpu.as_secs_f64() * 1000.0,
         pause_ms: pause.as_secs_f64() * 1000.0,

@@ -9,7 +9,7 @@ mod steered;
 use anyhow::Result;
 
 pub use self::report::{Case, Report, Rounds};
-use crate::{interrupt::Interrupt, topology::Lab};
+use crate::lab::{interrupt::Interrupt, topology::Lab};
 
 /// Runs all cases.
 pub fn run(rounds: Rounds, interrupt: &Interrupt) -> Result<Report> {

@@ -9,9 +9,11 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    process::{Process, poll},
-    servers,
-    topology::Lab,
+    actors::servers,
+    lab::{
+        process::{Process, poll},
+        topology::Lab,
+    },
 };
 
 /// lb's own address towards the client.

@@ -6,17 +6,18 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     peer::{self, GATEWAY},
-    report::Rounds,
     report::{Report, Rounds, say},
 };
 use crate::{
-    cpu,
-    daemon::Daemon,
+    actors::servers,
+    daemon::process::Daemon,
     demo::setting::certificate,
-    interrupt::Interrupt,
-    process::output,
-    servers,
-    topology::{Lab, VIP4},
+    lab::{
+        interrupt::Interrupt,
+        process::output,
+        topology::{Lab, VIP4},
+    },
+    measure::cpu,
 };
 
 const CONNECTIONS: u32 = 32;

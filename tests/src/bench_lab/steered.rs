@@ -7,10 +7,12 @@ use serde_json::Value;
 
 use super::{report::Report, report::Rounds, report::say};
 use crate::{
-    daemon::Daemon,
-    interrupt::Interrupt,
-    iperf,
-    topology::{Lab, VIP4, VIP6},
+    actors::iperf,
+    daemon::process::Daemon,
+    lab::{
+        interrupt::Interrupt,
+        topology::{Lab, VIP4, VIP6},
+    },
 };
 
 pub fn measure(

@@ -1,9 +1,6 @@
 //! Who is compared: lb, nginx, HAProxy, each at an address of its own with the same ports.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 
@@ -15,10 +12,12 @@ use super::{
     ports::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
 };
 use crate::{
-    cpu,
-    daemon::Daemon,
-    process::{Process, poll},
-    topology::{Lab, VIP4},
+    daemon::process::Daemon,
+    lab::{
+        process::Process,
+        topology::{Lab, VIP4},
+    },
+    measure::cpu,
 };
 
 pub struct Contender {

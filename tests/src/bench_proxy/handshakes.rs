@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{
     contender::Contender, extent::Extent, ports::HTTPS, rustls_client::Client, turn::Work,
 };
-use crate::topology::Lab;
+use crate::lab::topology::Lab;
 
 pub const NAME: &str = "handshake";
 

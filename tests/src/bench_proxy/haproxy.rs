@@ -8,7 +8,7 @@ use super::{
     origin,
     ports::{ANNOUNCED, HTTP, HTTPS, RELAY, TUNNEL},
 };
-use crate::{process::Process, topology::Lab};
+use crate::lab::{process::Process, topology::Lab};
 
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 

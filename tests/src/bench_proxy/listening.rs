@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{
+use crate::lab::{
     process::{Process, poll},
     topology::Lab,
 };

@@ -10,9 +10,9 @@ use super::{
     ports::{ANNOUNCED, HTTP, HTTPS, RELAY},
     turn::Work,
 };
-use crate::{process::output, topology::Lab};
+use crate::lab::{process::output, topology::Lab};
 
-pub struct Case {
+pub struct LoadCase {
     pub name: &'static str,
     pub per: &'static str,
     scheme: &'static str,
@@ -22,17 +22,17 @@ pub struct Case {
     arguments: &'static [&'static str],
 }
 
-pub const CASES: [Case; 7] = [
-    Case::new("h1", "request", HTTP, SMALL, &["--h1", "-c32"]),
-    Case::new("h1-tls", "request", HTTPS, SMALL, &["--h1", "-c32"]),
-    Case::new("h2-tls", "request", HTTPS, SMALL, &["-c16", "-m4"]),
-    Case::new("body-1m", "MiB", HTTP, LARGE, &["--h1", "-c8"]),
-    Case::new("body-1m-tls", "MiB", HTTPS, LARGE, &["--h1", "-c8"]),
-    Case::new("relay-tls", "MiB", RELAY, LARGE, &["--h1", "-c8"]),
-    Case::new("relay-v1", "MiB", ANNOUNCED, LARGE, &["--h1", "-c8"]),
+pub const CASES: [LoadCase; 7] = [
+    LoadCase::new("h1", "request", HTTP, SMALL, &["--h1", "-c32"]),
+    LoadCase::new("h1-tls", "request", HTTPS, SMALL, &["--h1", "-c32"]),
+    LoadCase::new("h2-tls", "request", HTTPS, SMALL, &["-c16", "-m4"]),
+    LoadCase::new("body-1m", "MiB", HTTP, LARGE, &["--h1", "-c8"]),
+    LoadCase::new("body-1m-tls", "MiB", HTTPS, LARGE, &["--h1", "-c8"]),
+    LoadCase::new("relay-tls", "MiB", RELAY, LARGE, &["--h1", "-c8"]),
+    LoadCase::new("relay-v1", "MiB", ANNOUNCED, LARGE, &["--h1", "-c8"]),
 ];
 
-impl Case {
+impl LoadCase {
     const fn new(
         name: &'static str,
         per: &'static str,

@@ -8,7 +8,7 @@ use super::{
     report::{Memory, Report},
     rustls_client::Client,
 };
-use crate::{cpu, topology::Lab};
+use crate::{lab::topology::Lab, measure::cpu};
 
 const CONNECTIONS: usize = 4000;
 /// Before the first look: what is allocated once is not a connection's.

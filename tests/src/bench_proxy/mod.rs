@@ -21,7 +21,11 @@ use anyhow::{Result, ensure};
 
 use self::{contender::Contenders, extent::OTHER_CORE, turn::Turns};
 pub use self::{extent::Extent, report::Report};
-use crate::{cpu, demo::setting::certificate, interrupt::Interrupt, topology::Lab};
+use crate::{
+    demo::setting::certificate,
+    lab::{interrupt::Interrupt, topology::Lab},
+    measure::cpu,
+};
 
 /// Runs the cases whose name contains `only`.
 pub fn run(extent: Extent, only: &str, interrupt: &Interrupt) -> Result<Report> {

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use anyhow::Result;
 
 use super::listening::when_listening;
-use crate::{process::Process, topology::Lab};
+use crate::lab::{process::Process, topology::Lab};
 
 pub const HTTP: u16 = 8080;
 pub const TUNNEL: u16 = 8081;

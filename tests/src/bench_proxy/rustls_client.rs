@@ -18,7 +18,7 @@ use rustls::{
 };
 
 use super::origin::SMALL;
-use crate::process::PATIENCE;
+use crate::lab::process::PATIENCE;
 
 pub type Connection = StreamOwned<ClientConnection, TcpStream>;
 

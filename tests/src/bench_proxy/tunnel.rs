@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{contender::Contender, extent::Extent, origin, ports::TUNNEL, turn::Work};
-use crate::{client::Stream, topology::Lab};
+use crate::{actors::client::Stream, lab::topology::Lab};
 
 pub const NAME: &str = "relay";
 /// Tunnels at a time.

@@ -7,7 +7,7 @@ use super::{
     extent::Extent,
     report::{Figures, Report},
 };
-use crate::{cpu, interrupt::Interrupt};
+use crate::{lab::interrupt::Interrupt, measure::cpu};
 
 /// What was done in one turn.
 #[derive(Clone, Copy, Debug)]

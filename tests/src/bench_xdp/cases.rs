@@ -17,11 +17,11 @@ use lb_common::{
 pub struct Case {
     pub name: String,
     pub frame: Frame,
-    /// The flows that are known, this frame's among them. `None`: every measured frame opens one, and is
-    /// of a flow that the floor does not find.
+    /// The flows that are known, this frame's among them. `None`: every measured frame opens one,
+    /// and is of a flow that the floor does not find.
     pub known: Option<Known>,
-    /// What the balancer gets in place of the frame: every one opens a flow beside those that are known,
-    /// while the floor looks for these.
+    /// What the balancer gets in place of the frame: every one opens a flow beside those that are
+    /// known, while the floor looks for these.
     pub opening: Option<Frame>,
     /// Whether frames leave within others.
     pub is_tunnel: bool,

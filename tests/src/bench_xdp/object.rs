@@ -130,16 +130,19 @@ impl Object {
         }
         let mut keys: Vec<_> = match &case.known {
             Some(known) => known.keys().collect(),
-            // One, which none of the frames is of: the floor looks for flows that are not there yet, too.
+            // One, which none of the frames is of: the floor looks for flows that are not there
+            // yet, too.
             None => vec![key_of(case)],
         };
-        // In no order: in that of the frames, a new map's entries would lie one behind the other, and
-        // be in the cache before they are asked for. No real traffic comes as its flows were opened.
+        // In no order: in that of the frames, a new map's entries would lie one behind the other,
+        // and be in the cache before they are asked for. No real traffic comes as its flows were
+        // opened.
         keys.sort_unstable_by_key(FlowKey::hash);
         Ok(keys.into_iter().try_for_each(|key| self.floor.insert(key, [0; 12], 0))?)
     }
 
-    /// ns per packet of `program` on the case's frames: from the `first` flow on, one after the other.
+    /// ns per packet of `program` on the case's frames: from the `first` flow on, one after the
+    /// other.
     pub fn measure(
         &mut self,
         case: &Case,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use lb_tests::{
     bench_lab::{self, Rounds},
-    interrupt::Interrupt,
+    lab::interrupt::Interrupt,
 };
 
 /// Real traffic through the lab, beside peers measured in the same run.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use lb_tests::{
     bench_proxy::{self, Extent},
-    interrupt::Interrupt,
+    lab::interrupt::Interrupt,
 };
 
 /// What the proxy costs, beside nginx and HAProxy measured in the same run.

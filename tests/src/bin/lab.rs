@@ -5,8 +5,11 @@ use std::{os::unix::process::CommandExt as _, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use lb_tests::{
-    netns, servers,
-    topology::{self, KEPT, Lab},
+    actors::servers,
+    lab::{
+        netns,
+        topology::{self, KEPT, Lab},
+    },
 };
 
 /// A lab of network namespaces: client — lb — fabric — b1, b2, b3.

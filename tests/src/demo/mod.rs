@@ -8,7 +8,10 @@ pub mod traffic;
 use anyhow::Result;
 
 use self::{progress::step, report::Report, setting::Setting, traffic::Tally};
-use crate::{daemon, interrupt::Interrupt, topology};
+use crate::{
+    daemon::process,
+    lab::{interrupt::Interrupt, topology},
+};
 
 /// Runs the whole demo. With `keep` the lab, its servers and the daemon stay.
 pub fn run(keep: bool, interrupt: &Interrupt) -> Result<Report> {
@@ -26,7 +29,7 @@ pub fn run(keep: bool, interrupt: &Interrupt) -> Result<Report> {
     step("stopping lb: the pass-through data path goes on without it");
     setting.daemon.stop()?;
     step("lb detach: programs detached, tables and routes removed");
-    daemon::detach(&setting.lab)?;
+    process::detach(&setting.lab)?;
     Ok(report)
 }
 

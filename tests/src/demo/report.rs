@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::traffic::Tally;
-use crate::status::{self, Status};
+use crate::daemon::status::{self, Status};
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {

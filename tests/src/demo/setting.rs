@@ -10,10 +10,12 @@ use anyhow::{Context as _, Result};
 
 use super::progress::step;
 use crate::{
-    daemon::Daemon,
-    process::{Process, output},
-    servers,
-    topology::{DNS4, DNS6, Lab, VIP4, VIP6},
+    actors::servers,
+    daemon::process::Daemon,
+    lab::{
+        process::{Process, output},
+        topology::{DNS4, DNS6, Lab, VIP4, VIP6},
+    },
 };
 
 /// The name that the demo's certificate is for.

@@ -11,15 +11,17 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::{
+    progress::step,
     setting::{NAME, TCP_PORT, UDP_PORT},
-    step,
 };
 use crate::{
-    client::{Answer, curl, tcp_echo, udp_echo},
-    interrupt::Interrupt,
-    process::{PATIENCE, poll},
-    status::Status,
-    topology::{DNS4, DNS6, Lab, VIP4, VIP6},
+    actors::client::{Answer, curl, tcp_echo, udp_echo},
+    daemon::status::Status,
+    lab::{
+        interrupt::Interrupt,
+        process::{PATIENCE, poll},
+        topology::{DNS4, DNS6, Lab, VIP4, VIP6},
+    },
 };
 
 const REQUESTS: u32 = 12;

@@ -31,7 +31,7 @@ use super::{
     scene::Scene,
     world::{self, BUCKETS, LOADS, MEMBERS, SERVICES},
 };
-use crate::{map_bytes, mirror};
+use crate::kernel::{map_bytes, mirror};
 
 /// Backends of all services.
 const BACKENDS: u32 = SERVICES * MEMBERS as u32;

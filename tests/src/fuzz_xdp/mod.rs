@@ -53,8 +53,8 @@ pub struct Failure {
     difference: Difference,
 }
 
-/// Tries so many frames, or more, in sequences whose seeds count up from `seed`. Ends early after so
-/// many failures.
+/// Tries so many frames, or more, in sequences whose seeds count up from `seed`. Ends early after
+/// so many failures.
 ///
 /// # Errors
 ///

@@ -16,8 +16,8 @@ pub fn is_ip(frame: &Frame) -> bool {
     }
 }
 
-/// Options, extension headers, fragments, tags, padding: at least one frame, in the order in which a
-/// sender would send them.
+/// Options, extension headers, fragments, tags, padding: at least one frame, in the order in which
+/// a sender would send them.
 pub fn dress(dice: &mut Dice, frame: Frame) -> Vec<Frame> {
     let mut frame = frame;
     if dice.one_in(10) {

@@ -11,7 +11,10 @@ use lb_common::{
     },
 };
 
-use crate::{mirror, netns::Netns, tag};
+use crate::{
+    kernel::mirror,
+    lab::{netns::Netns, tag},
+};
 
 pub const VIPS: [[&str; 2]; 2] =
     [["203.0.113.10", "203.0.113.20"], ["2001:db8::10", "2001:db8::20"]];

@@ -1,5 +1,5 @@
-//! Tables for one sequence of frames: services of every mode and strategy, with limits, lists, rates,
-//! challenges, ranges and QUIC as the dice fall.
+//! Tables for one sequence of frames: services of every mode and strategy, with limits, lists,
+//! rates, challenges, ranges and QUIC as the dice fall.
 
 use lb_common::{
     abi::{

@@ -8,7 +8,7 @@
 use anyhow::Result;
 
 use super::diagnosed::Scene;
-use crate::{
+use crate::lab::{
     far_end,
     netns::Netns,
     process::output,

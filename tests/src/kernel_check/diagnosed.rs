@@ -3,14 +3,17 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    config::steered,
-    daemon::{self, Daemon},
-    diagnosis::diagnose,
-    process::Process,
-    servers,
-    status::Status,
-    talk::Talk,
-    topology::{INTERFACES, Lab, vips},
+    actors::{servers, talk::Talk},
+    daemon::{
+        config::steered,
+        process::{self, Daemon},
+        status::Status,
+    },
+    lab::{
+        process::Process,
+        topology::{INTERFACES, Lab, vips},
+    },
+    measure::diagnosis::diagnose,
 };
 
 /// A steered service.
@@ -31,7 +34,7 @@ impl Scene {
         prepare(&lab)?;
         let servers = servers::start_all(&lab)?;
         let services = steered(SERVICE, "tcp", PORT, &servers::addresses(&lab, servers::TCP));
-        let mut config = daemon::preamble(&lab);
+        let mut config = process::preamble(&lab);
         for (usual, ours) in INTERFACES.iter().zip(interfaces) {
             config = config.replace(&format!("\"{usual}\""), &format!("\"{ours}\""));
         }
@@ -66,7 +69,7 @@ impl Scene {
     /// Ends the daemon and takes everything down.
     pub fn end(self) -> Result<()> {
         self.daemon.stop()?;
-        let said = daemon::detach(&self.lab)?;
+        let said = process::detach(&self.lab)?;
         ensure!(said.matches("detached").count() >= 1, "{said}");
         let links = self.lab.lb.ip("-details link show")?;
         ensure!(!links.contains("prog/xdp"), "left behind: {links}");

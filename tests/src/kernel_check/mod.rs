@@ -1,6 +1,6 @@
-//! What must work on a kernel before anybody says that lb runs there: `cargo xtask kernels` runs this
-//! in a guest that boots it. Its parts need what a distribution's kernel has and a slim one may lack,
-//! so they are no tests.
+//! What must work on a kernel before anybody says that lb runs there: `cargo xtask kernels` runs
+//! this in a guest that boots it. Its parts need what a distribution's kernel has and a slim one
+//! may lack, so they are no tests.
 
 mod bond;
 mod diagnosed;

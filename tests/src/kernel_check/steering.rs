@@ -6,14 +6,16 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::programs;
 use crate::{
-    client::curl,
-    config::{service, steered},
-    daemon::{self, Daemon},
-    decap::Decap,
-    process::{Process, output, poll, program},
-    servers,
-    talk::Talk,
-    topology::{CLIENT4, Lab, VIP4, vips},
+    actors::{client::curl, servers, talk::Talk},
+    daemon::{
+        config::{service, steered},
+        decap::Decap,
+        process::{self, Daemon},
+    },
+    lab::{
+        process::{Process, output, poll, program},
+        topology::{CLIENT4, Lab, VIP4, vips},
+    },
 };
 
 const STEERED: u16 = 7000;
@@ -47,7 +49,7 @@ pub fn steering() -> Result<()> {
     programs::print()?;
     decap.stop()?;
     daemon.stop()?;
-    let said = daemon::detach(&lab)?;
+    let said = process::detach(&lab)?;
     ensure!(said.matches("(native)").count() == 2, "{said}");
     drop(servers);
     Ok(())
@@ -55,7 +57,7 @@ pub fn steering() -> Result<()> {
 
 fn ask(lab: &Lab, arguments: &str) -> Result<Command> {
     let mut lb = lab.lb.command(program("lb")?);
-    lb.args(arguments.split_whitespace()).arg("--socket").arg(daemon::socket(lab));
+    lb.args(arguments.split_whitespace()).arg("--socket").arg(process::socket(lab));
     Ok(lb)
 }
 

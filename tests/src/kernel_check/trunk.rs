@@ -1,5 +1,5 @@
-//! Tagged frames: XDP at the parent of VLAN devices sees them with their tags, at a VLAN device itself
-//! without.
+//! Tagged frames: XDP at the parent of VLAN devices sees them with their tags, at a VLAN device
+//! itself without.
 //!
 //! ```text
 //! client eth0.42 · eth0 ══ up0 · up0.42 lb down0.43 · down0 ══ port0 · port0.43 fabric(br0)
@@ -8,7 +8,7 @@
 use anyhow::Result;
 
 use super::diagnosed::Scene;
-use crate::{
+use crate::lab::{
     netns::Netns,
     process::output,
     topology::{CLIENT4, CLIENT6, INNER4, INNER6, Lab},

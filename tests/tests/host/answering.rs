@@ -10,7 +10,7 @@ use lb::{
     host::{Host, Interface},
     settings::AnswerNeighbours::{Always, Assigned, Never},
 };
-use lb_tests::{netns::Netns, process::PATIENCE};
+use lb_tests::lab::{netns::Netns, process::PATIENCE};
 
 use super::{Bench, addresses, ip, open};
 

@@ -6,7 +6,7 @@ use lb::host::{Changes, Host, HostError, HostWatch};
 use tokio::time::timeout;
 
 use super::{Bench, FORWARDING, addresses, ip, open};
-use lb_tests::process::PATIENCE;
+use lb_tests::lab::process::PATIENCE;
 
 const VIPS: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
 

@@ -4,14 +4,20 @@ use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::{curl, tcp_echo},
-    config::{service, steered},
-    daemon::Daemon,
-    pinned,
-    process::{poll, program},
-    servers,
-    talk::Talk,
-    topology::{CLIENT4, Lab, VIP4, VIP6, pins, vips},
+    actors::{
+        client::{curl, tcp_echo},
+        servers,
+        talk::Talk,
+    },
+    daemon::{
+        config::{service, steered},
+        process::Daemon,
+    },
+    kernel::pinned,
+    lab::{
+        process::{poll, program},
+        topology::{CLIENT4, Lab, VIP4, VIP6, pins, vips},
+    },
 };
 
 const PORT: u16 = 9000;
@@ -135,8 +141,8 @@ fn a_data_path_that_is_taken_down_stands_again_and_outlives_the_daemon() -> Resu
     daemon.stop()
 }
 
-/// An announced address in a link's network that nobody answers for: `lb check` and the log say what
-/// to do, and hosts there find it where the configuration wants that.
+/// An announced address in a link's network that nobody answers for: `lb check` and the log say
+/// what to do, and hosts there find it where the configuration wants that.
 #[test]
 fn an_address_in_a_link_s_network_is_told_of_and_answered_for_on_demand() -> Result<()> {
     let lab = Lab::up()?;
@@ -183,8 +189,8 @@ fn an_address_in_a_link_s_network_is_told_of_and_answered_for_on_demand() -> Res
     lab.lb.set_sysctl(all, "0")
 }
 
-/// The kernel answers while an interface has the address, unless the questions do not get there; also
-/// those of who has the answer already, and asks by unicast whether it is still so.
+/// The kernel answers while an interface has the address, unless the questions do not get there;
+/// also those of who has the answer already, and asks by unicast whether it is still so.
 #[test]
 fn an_address_of_an_interface_is_answered_for_unless_never() -> Result<()> {
     let lab = Lab::up()?;

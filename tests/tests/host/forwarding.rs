@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_tests::{netns::Netns, process::PATIENCE};
+use lb_tests::lab::{netns::Netns, process::PATIENCE};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Bench, FORWARDING, ip, open};

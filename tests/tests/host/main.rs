@@ -15,7 +15,7 @@ use std::{
 };
 
 use lb::host::{Host, HostError, check_source_ports};
-use lb_tests::{netns::Netns, process::PATIENCE, tag};
+use lb_tests::lab::{netns::Netns, process::PATIENCE, tag};
 
 /// A namespace `here` whose `e0` leads to `there`, with addresses on both ends, and a state
 /// directory. All goes away with it.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb::host::{Host, Unreachable};
-use lb_tests::process::PATIENCE;
+use lb_tests::lab::process::PATIENCE;
 
 use super::{Bench, addresses, ip, open};
 

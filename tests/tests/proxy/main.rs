@@ -1,25 +1,9 @@
 //! The proxied half through the real daemon: XDP passes, `sk_lookup` hands over, real clients ask.
 
-mod announced;
-mod bounds;
-mod certificates;
-mod descriptors;
-mod grpc;
-mod headers;
-mod hostile;
-mod latency;
-mod limits;
-mod malformed;
-mod names;
-mod places;
-mod postgres;
-mod private;
-mod relaying;
-mod storm;
-mod streams;
+mod backends;
+mod harm;
+mod http;
 mod tls;
-mod versions;
-mod websocket;
 
 use std::{
     fs,
@@ -29,12 +13,16 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
-    certificates::issue,
-    client::{Answer, curl},
-    process::{Process, output, poll},
-    servers,
-    stage::{Stage, listed},
-    topology::{DNS4, DNS6, Lab, VIP4, VIP6},
+    actors::{
+        certificates::issue,
+        client::{Answer, curl},
+        servers,
+    },
+    lab::{
+        process::{Process, output, poll},
+        stage::{Stage, listed},
+        topology::{DNS4, DNS6, Lab, VIP4, VIP6},
+    },
 };
 use serde_json::Value;
 

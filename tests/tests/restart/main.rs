@@ -17,13 +17,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::tcp_echo,
-    daemon::Daemon,
-    held::hold,
-    process::program,
-    servers,
-    status::{Service, Status},
-    topology::{VIP4, VIP6, vips},
+    actors::{client::tcp_echo, held::hold, servers},
+    daemon::{
+        process::Daemon,
+        status::{Service, Status},
+    },
+    lab::{
+        process::program,
+        topology::{VIP4, VIP6, vips},
+    },
 };
 use nix::sys::signal::Signal;
 
@@ -134,9 +136,9 @@ fn a_server_that_left_keeps_its_connections() -> Result<()> {
     scene.start()?;
     for backend in &scene.lab.backends {
         let url = format!("http://127.0.0.1:{}/release", servers::HTTP);
-        lb_tests::client::curl(&backend.netns, &[&url])?;
+        lb_tests::actors::client::curl(&backend.netns, &[&url])?;
     }
-    held.into_iter().try_for_each(lb_tests::held::Held::finish)
+    held.into_iter().try_for_each(lb_tests::actors::held::Held::finish)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use lb_tests::process::{output, poll};
+use lb_tests::lab::process::{output, poll};
 use nix::sys::signal::Signal;
 
 use super::scene::Scene;

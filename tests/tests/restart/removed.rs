@@ -10,13 +10,16 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    daemon::{self, Daemon, preamble},
-    direct::Backends,
-    process::{PATIENCE, Process, poll},
-    servers,
-    status::{Backend, Status},
-    talk::Talk,
-    topology::{DNS4, DNS6, Lab, VIP4, VIP6, vips},
+    actors::{servers, talk::Talk},
+    daemon::{
+        direct::Backends,
+        process::{self, Daemon, preamble},
+        status::{Backend, Status},
+    },
+    lab::{
+        process::{PATIENCE, Process, poll},
+        topology::{DNS4, DNS6, Lab, VIP4, VIP6, vips},
+    },
 };
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
@@ -122,8 +125,8 @@ fn removed(status: &Status) -> Vec<&Backend> {
     backends.filter(|backend| backend.removed).collect()
 }
 
-/// keepalived/keepalived#2163, kubernetes/kubernetes#76664 and #19029: a sender that is never silent
-/// went on to a server that had been removed, for ever.
+/// keepalived/keepalived#2163, kubernetes/kubernetes#76664 and #19029: a sender that is never
+/// silent went on to a server that had been removed, for ever.
 #[test]
 fn datagrams_leave_a_server_that_was_removed() -> Result<()> {
     let mut scene = Scene::up(|lab| lines(lab, &[0], ""))?;
@@ -206,7 +209,7 @@ fn a_port_that_is_used_again_leads_to_a_server_that_takes_new_connections() -> R
         scene.configure(|lab| talk(lab, &[0, 1], &more))?;
         for address in scene.lab.backends[0].addresses() {
             let at = SocketAddr::new(address, servers::TCP);
-            let (drains, said) = daemon::drain(&scene.lab, "talk", at, &[])?;
+            let (drains, said) = process::drain(&scene.lab, "talk", at, &[])?;
             ensure!(drains, "{said}");
         }
         answers(&lost, "b1", "while it drains")?;

@@ -4,9 +4,9 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use lb_tests::{
-    daemon::Daemon,
-    talk::Talk,
-    topology::{pins, vips},
+    actors::talk::Talk,
+    daemon::process::Daemon,
+    lab::topology::{pins, vips},
 };
 use nix::sys::signal::Signal;
 
@@ -49,7 +49,7 @@ fn replaces(scene: &mut Scene, told: &str) -> Result<()> {
 }
 
 fn connects(vip: SocketAddr) -> std::io::Result<()> {
-    std::net::TcpStream::connect_timeout(&vip, lb_tests::process::PATIENCE).map(drop)
+    std::net::TcpStream::connect_timeout(&vip, lb_tests::lab::process::PATIENCE).map(drop)
 }
 
 #[test]

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
-    client::tcp_echo,
-    config::{service, steered},
-    daemon::{Daemon, preamble},
-    iperf,
-    process::Process,
-    servers,
-    status::{Service, Status},
-    talk::Talk,
-    topology::{Lab, VIP4, vips},
+    actors::{client::tcp_echo, iperf, servers, talk::Talk},
+    daemon::{
+        config::{service, steered},
+        process::{Daemon, preamble},
+        status::{Service, Status},
+    },
+    lab::{
+        process::Process,
+        topology::{Lab, VIP4, vips},
+    },
 };
 use nix::sys::signal::Signal;
 
@@ -133,7 +134,8 @@ fn live(status: &Status) -> u64 {
     counts.collect::<BTreeMap<_, _>>().values().sum()
 }
 
-/// iperf3's, an echo and a web server that is steered and proxied to, on the first `count` backends.
+/// iperf3's, an echo and a web server that is steered and proxied to, on the first `count`
+/// backends.
 pub fn services(lab: &Lab, count: &usize) -> String {
     let on = |port| {
         let all = servers::addresses(lab, port);

@@ -20,13 +20,8 @@ use source::Source;
 
 const CRATES: [&str; 5] = ["lb-common", "lb-ebpf", "lb-userspace", "tests", "xtask"];
 
-/// Where imports may run in a circle, folders be full and names be given twice, until that is
-/// mended.
-const NOT_YET: [&str; 1] = ["tests"];
-
-/// Prints what it finds and fails when that is anything. `all`: also where the shape of the house
-/// is not in order yet.
-pub fn tidy(all: bool) -> Result<()> {
+/// Prints what it finds and fails when that is anything.
+pub fn tidy() -> Result<()> {
     let sources = sources(&root())?;
     let mut findings: Vec<_> = sources
         .iter()
@@ -36,11 +31,8 @@ pub fn tidy(all: bool) -> Result<()> {
             findings
         })
         .collect();
-    let mut of_the_whole = circles::check(&sources)?;
-    of_the_whole.extend(shape::check(&sources));
-    of_the_whole
-        .retain(|finding| all || !NOT_YET.iter().any(|place| finding.file.starts_with(place)));
-    findings.extend(of_the_whole);
+    findings.extend(circles::check(&sources)?);
+    findings.extend(shape::check(&sources));
     findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     for finding in &findings {
         eprintln!("{finding}");

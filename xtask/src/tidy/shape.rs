@@ -25,6 +25,8 @@ fn full_folders(sources: &[Source]) -> Vec<Finding> {
     for source in sources {
         folders.entry(source.path.parent().unwrap_or(&source.path)).or_default().push(source);
     }
+    // Cargo finds a test program by its file there.
+    folders.remove(Path::new("tests/tests"));
     let full = folders.into_iter().filter(|(_, files)| files.len() > FILES);
     full.map(|(folder, files)| {
         let message = format!("{} files; part a folder of more than {FILES}", files.len());
@@ -57,12 +59,9 @@ fn repeated_types(sources: &[Source]) -> Vec<Finding> {
     for source in sources.iter().filter(|source| !is_unit_test(source)) {
         let mut parts = source.path.iter();
         let root: PathBuf = parts.by_ref().take(2).collect();
-        // Each folder or file in `tests/tests` is a program of its own.
-        let root = if root.ends_with("tests/tests") {
-            root.join(parts.next().unwrap_or_default())
-        } else {
-            root
-        };
+        // Each bench, and each folder or file in `tests/tests`, is a program of its own.
+        let is_programs = root.starts_with("tests");
+        let root = if is_programs { root.join(parts.next().unwrap_or_default()) } else { root };
         for (line, name) in visible_types(source) {
             let first = seen.get(&(root.clone(), name));
             if let Some((file, other)) = first.filter(|(file, _)| *file != source.path) {

@@ -15,8 +15,8 @@
 //! | `/upgrade` | 101, and then what comes is echoed |
 //! | everything else | what was asked, as JSON |
 //!
-//! Whatever is asked with `x-replay` is answered with `fly-replay` as that says, unless it comes by one
-//! already.
+//! Whatever is asked with `x-replay` is answered with `fly-replay` as that says, unless it comes by
+//! one already.
 
 use std::{
     convert::Infallible,
@@ -37,7 +37,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use lb_tests::content;
+use lb_tests::actors::content;
 use serde_json::{Value, json};
 use tokio::{
     io,

@@ -22,8 +22,8 @@ struct Flags {
     tcp: u16,
     #[arg(long)]
     udp: u16,
-    /// Answer datagrams at these addresses alone, as them. A socket bound to none answers as whichever
-    /// address routing prefers.
+    /// Answer datagrams at these addresses alone, as them. A socket bound to none answers as
+    /// whichever address routing prefers.
     #[arg(long)]
     udp_at: Vec<IpAddr>,
 }

@@ -1,0 +1,7 @@
+//! The real `lb`: its configuration, its process, its status.
+
+pub mod config;
+pub mod decap;
+pub mod direct;
+pub mod process;
+pub mod status;

@@ -1,0 +1,4 @@
+//! What processes and kernels say about themselves.
+
+pub mod cpu;
+pub mod diagnosis;

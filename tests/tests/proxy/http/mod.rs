@@ -1,0 +1,8 @@
+//! Requests and responses on their way through.
+
+mod grpc;
+mod headers;
+mod malformed;
+mod streams;
+mod versions;
+mod websocket;
