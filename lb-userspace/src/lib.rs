@@ -1,8 +1,8 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `interface, lack, service, settings, load, fleet, tables ← {admin, balance, config, control,
-//! datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each other;
-//! `app` carries values and channels between them.
+//! `exhaustion, interface, service, settings, load, fleet, tables ← {admin, balance, config,
+//! control, datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each
+//! other; `app` carries values and channels between them.
 
 pub mod admin;
 pub mod app;
@@ -11,11 +11,11 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod exhaustion;
 pub mod fleet;
 pub mod health;
 pub mod host;
 pub mod interface;
-pub mod lack;
 pub mod load;
 pub mod proxy;
 pub mod service;

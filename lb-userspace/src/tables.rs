@@ -28,7 +28,7 @@ pub enum Command {
     WriteRing {
         offset: u32,
         /// Fingerprint of what the ring was made of, where that is known. Not written anywhere.
-        recipe: Option<u64>,
+        fingerprint: Option<u64>,
         words: Vec<u32>,
     },
     /// Fills `CURRENT_RINGS[service]`: one 8-byte store, which makes a written ring current.

@@ -75,7 +75,7 @@ fn filled() -> Vec<Command> {
         Command::SetBackend { id: 63, backend },
         Command::WriteRing {
             offset: 7,
-            recipe: None,
+            fingerprint: None,
             words: [vec![63; 5000], vec![1, 63, 0]].concat(),
         },
         Command::SetRing { service: 15, ring: Ring::new(7, 5000) },
@@ -92,7 +92,7 @@ fn fill(datapath: &mut Datapath) {
 
 /// Counts one frame that passes.
 fn pass(datapath: &mut Datapath) -> u64 {
-    datapath.kernel.try_frame(&[0xff; 60], 1).expect("a trial");
+    datapath.kernel.test_run(&[0xff; 60], 1).expect("a trial");
     passed(datapath)
 }
 

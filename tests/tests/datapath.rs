@@ -40,7 +40,7 @@ fn maps_have_the_sizes_of_the_configuration() {
 fn the_program_counts_what_it_passes() {
     let mut datapath = load(&small());
     let frame = [0xff; 60];
-    let trial = datapath.kernel.try_frame(&frame, 1).expect("test run");
+    let trial = datapath.kernel.test_run(&frame, 1).expect("test run");
     assert_eq!(trial.frame, frame);
     assert_eq!(datapath.counters.verdicts().expect("counters").pass, 1);
 }
@@ -122,7 +122,7 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
     for command in [
         Command::SetBackend { id: 63, backend },
         // More than one batch.
-        Command::WriteRing { offset: 7, recipe: None, words: vec![63; 8000] },
+        Command::WriteRing { offset: 7, fingerprint: None, words: vec![63; 8000] },
         Command::SetRing { service: 15, ring: Ring::new(7, 7998) },
         Command::SetService { id: 15, service: Service { mss: 1400, ..Service::default() } },
         Command::SetStatus { id: 63, status: status::GONE },
@@ -135,7 +135,7 @@ fn commands_reach_the_tables_and_their_ends_are_errors() {
     }
     for command in [
         Command::SetBackend { id: 64, backend },
-        Command::WriteRing { offset: 8000, recipe: None, words: vec![1; 193] },
+        Command::WriteRing { offset: 8000, fingerprint: None, words: vec![1; 193] },
         Command::SetRing { service: 16, ring: Ring::new(0, 1) },
         Command::SetStatus { id: 64, status: status::GONE },
     ] {

@@ -164,7 +164,7 @@ impl Lab {
         start_afresh(&mut datapath, 0);
         dialogue::challenge(family, vlan, |frame| {
             let before = datapath.counters.verdicts().expect("counters");
-            let trial = datapath.kernel.try_frame(&frame.0, self.up).expect("run");
+            let trial = datapath.kernel.test_run(&frame.0, self.up).expect("run");
             let after = datapath.counters.verdicts().expect("counters");
             let mut drops = after.drops();
             let reason = drops.find(|(reason, count)| *count > before.dropped(*reason));
@@ -185,7 +185,7 @@ impl Lab {
         number: u32,
         row: &Row,
     ) -> Result<(), String> {
-        let mut send = |frame: &Frame| datapath.kernel.try_frame(&frame.0, self.up).expect("run");
+        let mut send = |frame: &Frame| datapath.kernel.test_run(&frame.0, self.up).expect("run");
         for frame in &row.before {
             send(frame);
         }

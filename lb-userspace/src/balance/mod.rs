@@ -11,8 +11,8 @@ mod wrr;
 
 use std::{net::IpAddr, sync::Arc};
 
-pub use self::place::{Place, Target, Wish};
-use self::{p2c::Wheel, place::Places, wrr::Turns};
+pub use self::place::{Location, Preference, Target};
+use self::{p2c::WeightedSampler, place::Distances, wrr::WrrSchedule};
 use crate::{
     fleet::{Backend, RunningService},
     load::{Load, LoadSlot, Tick},
@@ -23,10 +23,10 @@ use crate::{
 /// What a choice among one service's backends needs and does not change with load.
 pub struct Balancer {
     service: Arc<RunningService>,
-    wheel: Wheel,
+    sampler: WeightedSampler,
     /// Empty unless the strategy is `wrr`.
-    turns: Turns,
-    places: Places,
+    schedule: WrrSchedule,
+    distances: Distances,
 }
 
 /// Why no backend can take more.
@@ -41,12 +41,12 @@ pub enum Unavailable {
 }
 
 /// What a pick depends on besides the service.
-pub struct Ask<'a> {
+pub struct PickRequest<'a> {
     pub load: &'a Load,
     pub client: IpAddr,
     /// Backends that failed this very request, by index.
     pub tried: &'a [usize],
-    pub wish: &'a Wish,
+    pub preference: &'a Preference,
     /// For strategies that go by latency.
     pub now: Tick,
     /// Slots to which nothing is added by going there: limits keep nobody out.
@@ -59,9 +59,9 @@ impl Balancer {
         let weights: Vec<_> = service.backends.iter().map(|it| it.server.weight).collect();
         let takes_turns = service.service.pool.strategy == Strategy::Wrr;
         Self {
-            wheel: Wheel::new(weights.iter().copied()),
-            turns: Turns::new(if takes_turns { &weights } else { &[] }),
-            places: Places::new(&service.backends, geography),
+            sampler: WeightedSampler::new(weights.iter().copied()),
+            schedule: WrrSchedule::new(if takes_turns { &weights } else { &[] }),
+            distances: Distances::new(&service.backends, geography),
             service,
         }
     }
@@ -73,13 +73,13 @@ impl Balancer {
 
     /// Whether what a request wishes makes a difference.
     #[must_use]
-    pub fn heeds_wishes(&self) -> bool {
-        self.places.are_named()
+    pub fn uses_preferences(&self) -> bool {
+        self.distances.are_named()
     }
 
     /// Whether it makes a difference how long backends take.
     #[must_use]
-    pub fn goes_by_latency(&self) -> bool {
+    pub fn uses_latency(&self) -> bool {
         self.service.service.pool.strategy == Strategy::PeakEwma
     }
 
@@ -93,77 +93,83 @@ impl Balancer {
     ///
     /// # Errors
     /// [`Unavailable`] when no untried backend is up, or all of those are full.
-    pub fn pick(&self, ask: &Ask<'_>, rng: &mut fastrand::Rng) -> Result<usize, Unavailable> {
+    pub fn pick(
+        &self,
+        request: &PickRequest<'_>,
+        rng: &mut fastrand::Rng,
+    ) -> Result<usize, Unavailable> {
         let limits = &self.service.service.concurrency;
         let hard = limits.hard_limit.map_or(u64::MAX, u64::from);
         let soft = u64::from(limits.soft_limit).min(hard);
-        if let Target::Prefer(place) | Target::Only(place) = &ask.wish.target {
-            let is_there = |index: usize| place.is(self.backend(index));
-            let found = self.pick_under(hard, ask, &is_there, rng);
-            if found.is_some() || matches!(ask.wish.target, Target::Only(_)) {
-                return found.ok_or_else(|| self.why(ask, is_there));
+        if let Target::Prefer(place) | Target::Only(place) = &request.preference.target {
+            let is_at_location = |index: usize| place.is(self.backend(index));
+            let found = self.pick_under(hard, request, &is_at_location, rng);
+            if found.is_some() || matches!(request.preference.target, Target::Only(_)) {
+                return found.ok_or_else(|| self.why(request, is_at_location));
             }
         }
         let mut pick = |fits: &dyn Fn(usize) -> bool| {
-            let under_soft = self.pick_under(soft, ask, fits, rng);
-            under_soft.or_else(|| self.pick_under(hard, ask, fits, rng))
+            let under_soft = self.pick_under(soft, request, fits, rng);
+            under_soft.or_else(|| self.pick_under(hard, request, fits, rng))
         };
-        if self.places.are_equal(ask.wish) {
-            return pick(&|_| true).ok_or_else(|| self.why(ask, |_| true));
+        if self.distances.are_equal(request.preference) {
+            return pick(&|_| true).ok_or_else(|| self.why(request, |_| true));
         }
-        let rank = |index: usize| self.places.rank(index, self.backend(index), ask.wish);
-        let levels = self.places.levels(&self.service.backends, ask.wish);
+        let rank =
+            |index: usize| self.distances.rank(index, self.backend(index), request.preference);
+        let levels = self.distances.levels(&self.service.backends, request.preference);
         let mut found = levels.iter().filter_map(|&near| pick(&|index| rank(index) == Some(near)));
-        found.next().ok_or_else(|| self.why(ask, |index| rank(index).is_some()))
+        found.next().ok_or_else(|| self.why(request, |index| rank(index).is_some()))
     }
 
     fn pick_under(
         &self,
         limit: u64,
-        ask: &Ask<'_>,
-        is_right: &dyn Fn(usize) -> bool,
+        request: &PickRequest<'_>,
+        is_eligible: &dyn Fn(usize) -> bool,
         rng: &mut fastrand::Rng,
     ) -> Option<usize> {
-        let load = |index: usize| ask.load.count(self.backend(index).slot);
+        let load = |index: usize| request.load.count(self.backend(index).slot);
         let has_room =
-            |index: usize| load(index) < limit || (ask.is_free)(self.backend(index).slot);
-        let fits =
-            |index: usize| self.is_candidate(index, ask) && is_right(index) && has_room(index);
+            |index: usize| load(index) < limit || (request.is_free)(self.backend(index).slot);
+        let fits = |index: usize| {
+            self.is_candidate(index, request) && is_eligible(index) && has_room(index)
+        };
         match self.service.service.pool.strategy {
-            Strategy::P2c => p2c::pick(&self.wheel, fits, load, rng),
+            Strategy::P2c => p2c::pick(&self.sampler, fits, load, rng),
             Strategy::PeakEwma => {
                 let cost = |index: usize, share| {
-                    peak_ewma::cost(&self.backend(index).latency, ask.now, load(index), share)
+                    peak_ewma::cost(&self.backend(index).latency, request.now, load(index), share)
                 };
-                peak_ewma::pick(&self.wheel, fits, cost, rng)
+                peak_ewma::pick(&self.sampler, fits, cost, rng)
             }
-            Strategy::Random => self.wheel.draw(fits, rng),
-            Strategy::Wrr => self.turns.pick(fits, self.service.backends.len()),
+            Strategy::Random => self.sampler.draw(fits, rng),
+            Strategy::Wrr => self.schedule.pick(fits, self.service.backends.len()),
             Strategy::LeastConn => {
                 let backends = &self.service.backends;
                 let fitting = (0..backends.len()).filter(|&index| fits(index));
                 least_conn::pick(|index| backends[index].server.weight, fitting, load, rng)
             }
-            Strategy::Maglev => rendezvous::pick(&self.service.backends, fits, ask.client),
+            Strategy::Maglev => rendezvous::pick(&self.service.backends, fits, request.client),
         }
     }
 
-    fn candidates(&self, ask: &Ask<'_>) -> impl Iterator<Item = usize> {
-        (0..self.service.backends.len()).filter(|&index| self.is_candidate(index, ask))
+    fn candidates(&self, request: &PickRequest<'_>) -> impl Iterator<Item = usize> {
+        (0..self.service.backends.len()).filter(|&index| self.is_candidate(index, request))
     }
 
-    fn is_candidate(&self, index: usize, ask: &Ask<'_>) -> bool {
+    fn is_candidate(&self, index: usize, request: &PickRequest<'_>) -> bool {
         let backend = self.backend(index);
         backend.is_open()
-            && !ask.tried.contains(&index)
-            && ask.wish.without != Some(backend.server.address)
+            && !request.tried.contains(&index)
+            && request.preference.excluded != Some(backend.server.address)
     }
 
-    fn why(&self, ask: &Ask<'_>, is_right: impl Fn(usize) -> bool) -> Unavailable {
-        let mut candidates = self.candidates(ask).peekable();
+    fn why(&self, request: &PickRequest<'_>, is_eligible: impl Fn(usize) -> bool) -> Unavailable {
+        let mut candidates = self.candidates(request).peekable();
         if candidates.peek().is_none() {
             Unavailable::Down
-        } else if candidates.any(is_right) {
+        } else if candidates.any(is_eligible) {
             Unavailable::Full
         } else {
             Unavailable::Elsewhere

@@ -8,12 +8,12 @@ use std::ops::Range;
 const DRAWS: usize = 8;
 
 /// Weights summed up, so that a draw is one binary search.
-pub struct Wheel {
+pub struct WeightedSampler {
     /// `edges[i]` is the sum of the weights up to and including backend `i`.
     edges: Box<[u64]>,
 }
 
-impl Wheel {
+impl WeightedSampler {
     pub fn new(weights: impl Iterator<Item = u16>) -> Self {
         let edges = weights.scan(0, |sum, weight| {
             *sum += u64::from(weight);
@@ -97,25 +97,25 @@ impl Wheel {
 
 /// The one with less to do for its weight.
 pub fn pick(
-    wheel: &Wheel,
+    sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
     load: impl Fn(usize) -> u64,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
     // load / weight, compared without the division.
-    let cost = |index, other| u128::from(load(index)) * u128::from(wheel.weight(other));
-    of_two(wheel, eligible, |one, other| cost(one, other) < cost(other, one), rng)
+    let cost = |index, other| u128::from(load(index)) * u128::from(sampler.weight(other));
+    better_of_two(sampler, eligible, |one, other| cost(one, other) < cost(other, one), rng)
 }
 
 /// The better of two distinct backends, or the only one, or none. A tie goes to the first drawn,
 /// so that idle backends are used in proportion to their weights.
-pub fn of_two(
-    wheel: &Wheel,
+pub fn better_of_two(
+    sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
     is_better: impl Fn(usize, usize) -> bool,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
-    let first = wheel.draw(&eligible, rng)?;
-    let second = wheel.draw_another(first, eligible, rng);
+    let first = sampler.draw(&eligible, rng)?;
+    let second = sampler.draw_another(first, eligible, rng);
     Some(second.filter(|&second| is_better(second, first)).unwrap_or(first))
 }

@@ -1,7 +1,7 @@
 //! Two drawn by weight, of which the one is taken that should answer sooner: how long it took of
 //! late, times what it has to do already. As Finagle's and linkerd's p2c with peak EWMA.
 
-use super::p2c::{Wheel, of_two};
+use super::p2c::{WeightedSampler, better_of_two};
 use crate::load::{Latency, Tick};
 
 /// What a backend costs that has been asked and has not answered yet, µs: nobody is known to be
@@ -22,11 +22,11 @@ pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
 
 /// The cheaper one.
 pub fn pick(
-    wheel: &Wheel,
+    sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
     cost: impl Fn(usize, f64) -> f64,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
-    let cost = |index| cost(index, wheel.share(index));
-    of_two(wheel, eligible, |one, other| cost(one) < cost(other), rng)
+    let cost = |index| cost(index, sampler.share(index));
+    better_of_two(sampler, eligible, |one, other| cost(one) < cost(other), rng)
 }

@@ -6,31 +6,31 @@ use crate::{fleet::Backend, settings::Geography};
 
 /// What a request asks of the choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct Preference {
     pub target: Target,
     /// In this order; groups and `any` stand for what the configuration says.
     pub regions: Vec<Box<str>>,
     /// No other regions than these.
     pub is_strict: bool,
     /// Not this server.
-    pub without: Option<SocketAddr>,
+    pub excluded: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Any,
     /// If it can take more.
-    Prefer(Place),
-    Only(Place),
+    Prefer(Location),
+    Only(Location),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     Instance(Box<str>),
     Server(SocketAddr),
 }
 
-impl Place {
+impl Location {
     #[must_use]
     pub fn is(&self, backend: &Backend) -> bool {
         match self {
@@ -40,29 +40,29 @@ impl Place {
     }
 }
 
-impl Wish {
+impl Preference {
     pub const NONE: Self =
-        Self { target: Target::Any, regions: Vec::new(), is_strict: false, without: None };
+        Self { target: Target::Any, regions: Vec::new(), is_strict: false, excluded: None };
 
     /// Whether only some backends will do.
     #[must_use]
     pub fn is_narrow(&self) -> bool {
         let is_bound = matches!(self.target, Target::Only(_));
-        is_bound || self.without.is_some() || (self.is_strict && !self.regions.is_empty())
+        is_bound || self.excluded.is_some() || (self.is_strict && !self.regions.is_empty())
     }
 
     /// An instance that it would rather have.
     #[must_use]
     pub fn preferred_instance(&self) -> Option<&str> {
         match &self.target {
-            Target::Prefer(Place::Instance(name)) => Some(name),
+            Target::Prefer(Location::Instance(name)) => Some(name),
             _ => None,
         }
     }
 }
 
 /// How far away each backend is, by the configuration.
-pub struct Places {
+pub struct Distances {
     geography: Arc<Geography>,
     /// By backend. 0: here, or nobody says where.
     ranks: Vec<u16>,
@@ -72,7 +72,7 @@ pub struct Places {
     are_named: bool,
 }
 
-impl Places {
+impl Distances {
     pub fn new(backends: &[Arc<Backend>], geography: Arc<Geography>) -> Self {
         let ranks: Vec<_> =
             backends.iter().map(|it| geography.rank(it.server.region.as_deref())).collect();
@@ -88,33 +88,34 @@ impl Places {
     }
 
     /// Whether nobody goes before anybody.
-    pub fn are_equal(&self, wish: &Wish) -> bool {
-        self.levels.len() <= 1 && wish.regions.is_empty()
+    pub fn are_equal(&self, preference: &Preference) -> bool {
+        self.levels.len() <= 1 && preference.regions.is_empty()
     }
 
-    /// The ranks that there are for `wish`, the nearest first.
-    pub fn levels(&self, backends: &[Arc<Backend>], wish: &Wish) -> Cow<'_, [u32]> {
-        if wish.regions.is_empty() {
+    /// The ranks that there are for `preference`, the nearest first.
+    pub fn levels(&self, backends: &[Arc<Backend>], preference: &Preference) -> Cow<'_, [u32]> {
+        if preference.regions.is_empty() {
             return Cow::Borrowed(&self.levels);
         }
         let ranks = backends.iter().enumerate();
-        let ranks = ranks.filter_map(|(index, backend)| self.rank(index, backend, wish));
+        let ranks = ranks.filter_map(|(index, backend)| self.rank(index, backend, preference));
         Cow::Owned(in_order(ranks))
     }
 
     /// Lower goes first. `None`: not at all.
-    pub fn rank(&self, index: usize, backend: &Backend, wish: &Wish) -> Option<u32> {
-        if wish.regions.is_empty() {
+    pub fn rank(&self, index: usize, backend: &Backend, preference: &Preference) -> Option<u32> {
+        if preference.regions.is_empty() {
             return Some(u32::from(self.ranks[index]));
         }
         let region = backend.server.region.as_deref();
-        let wished = wish.regions.iter().position(|name| self.geography.covers(name, region));
+        let preferred =
+            preference.regions.iter().position(|name| self.geography.covers(name, region));
         let behind = self.ranks[index];
-        match wished {
+        match preferred {
             // Of one group, the nearest first.
             Some(position) => Some((position as u32) << 16 | u32::from(behind)),
-            None if wish.is_strict => None,
-            None => Some((wish.regions.len() as u32) << 16 | u32::from(behind)),
+            None if preference.is_strict => None,
+            None => Some((preference.regions.len() as u32) << 16 | u32::from(behind)),
         }
     }
 }

@@ -79,16 +79,16 @@ impl Bench {
     }
 
     /// Everything that comes up in many picks.
-    fn picks(&mut self, wish: &Wish) -> Result<Vec<usize>, Unavailable> {
-        let ask = Ask {
+    fn picks(&mut self, preference: &Preference) -> Result<Vec<usize>, Unavailable> {
+        let request = PickRequest {
             load: &self.load,
             client: CLIENT,
             tried: &[],
-            wish,
+            preference,
             now: self.now,
             is_free: &|_| false,
         };
-        let picks = (0..100).map(|_| self.balancer.pick(&ask, &mut self.rng));
+        let picks = (0..100).map(|_| self.balancer.pick(&request, &mut self.rng));
         let mut picks = picks.collect::<Result<Vec<_>, _>>()?;
         picks.sort_unstable();
         picks.dedup();
@@ -101,9 +101,16 @@ impl Bench {
     }
 
     fn pick_for(&mut self, client: IpAddr, tried: &[usize]) -> Result<usize, Unavailable> {
-        let wish = &Wish::NONE;
-        let ask = Ask { load: &self.load, client, tried, wish, now: self.now, is_free: &|_| false };
-        self.balancer.pick(&ask, &mut self.rng)
+        let preference = &Preference::NONE;
+        let request = PickRequest {
+            load: &self.load,
+            client,
+            tried,
+            preference,
+            now: self.now,
+            is_free: &|_| false,
+        };
+        self.balancer.pick(&request, &mut self.rng)
     }
 
     fn pick(&mut self) -> Result<usize, Unavailable> {
@@ -308,35 +315,41 @@ fn from_fra() -> Geography {
 #[test]
 fn the_nearest_region_with_room_goes_first() {
     let mut bench = Bench::placed(&["fra", "fra", "lhr", "ams", "sjc"], from_fra());
-    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![0, 1]));
+    assert_eq!(bench.picks(&Preference::NONE), Ok(vec![0, 1]));
     // Over the soft limit is no reason to go far; at the hard limit is.
     bench.load_up(0, 20);
     bench.load_up(1, 24);
-    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![0]));
+    assert_eq!(bench.picks(&Preference::NONE), Ok(vec![0]));
     bench.load_up(0, 5);
     bench.load_up(1, 1);
-    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![3]));
+    assert_eq!(bench.picks(&Preference::NONE), Ok(vec![3]));
     bench.balancer.service().backends[3].set_up(false);
-    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![2]));
+    assert_eq!(bench.picks(&Preference::NONE), Ok(vec![2]));
     bench.balancer.service().backends[2].set_up(false);
-    assert_eq!(bench.picks(&Wish::NONE), Ok(vec![4]));
+    assert_eq!(bench.picks(&Preference::NONE), Ok(vec![4]));
 }
 
 #[test]
 fn servers_without_a_region_are_here_and_without_ours_all_are() {
-    assert_eq!(Bench::placed(&["", "fra", "ams"], from_fra()).picks(&Wish::NONE), Ok(vec![0, 1]));
+    assert_eq!(
+        Bench::placed(&["", "fra", "ams"], from_fra()).picks(&Preference::NONE),
+        Ok(vec![0, 1])
+    );
     let nowhere = Geography { local: None, ..from_fra() };
-    assert_eq!(Bench::placed(&["", "fra", "ams"], nowhere).picks(&Wish::NONE), Ok(vec![0, 1, 2]));
+    assert_eq!(
+        Bench::placed(&["", "fra", "ams"], nowhere).picks(&Preference::NONE),
+        Ok(vec![0, 1, 2])
+    );
 }
 
 #[test]
 fn wished_regions_go_before_near_ones_and_alone_where_strict() {
     let regions = ["fra", "ams", "ord", "iad", "sjc"];
     let mut bench = Bench::placed(&regions, from_fra());
-    let wish = |names: &[&str], is_strict| Wish {
+    let preference = |names: &[&str], is_strict| Preference {
         regions: names.iter().map(|&name| name.into()).collect(),
         is_strict,
-        ..Wish::NONE
+        ..Preference::NONE
     };
     for (names, first) in [
         (&["sjc", "ams"][..], &[4][..]),
@@ -345,21 +358,21 @@ fn wished_regions_go_before_near_ones_and_alone_where_strict() {
         (&["mars"], &[0]),
         (&["any"], &[0]),
     ] {
-        assert_eq!(bench.picks(&wish(names, false)).as_deref(), Ok(first), "{names:?}");
+        assert_eq!(bench.picks(&preference(names, false)).as_deref(), Ok(first), "{names:?}");
     }
-    assert_eq!(bench.picks(&wish(&["mars"], true)), Err(Unavailable::Elsewhere));
-    assert_eq!(bench.picks(&wish(&["mars", "any"], true)), Ok(vec![0]));
+    assert_eq!(bench.picks(&preference(&["mars"], true)), Err(Unavailable::Elsewhere));
+    assert_eq!(bench.picks(&preference(&["mars", "any"], true)), Ok(vec![0]));
     bench.load_up(4, 25);
-    assert_eq!(bench.picks(&wish(&["sjc"], true)), Err(Unavailable::Full));
-    assert_eq!(bench.picks(&wish(&["sjc"], false)), Ok(vec![0]));
+    assert_eq!(bench.picks(&preference(&["sjc"], true)), Err(Unavailable::Full));
+    assert_eq!(bench.picks(&preference(&["sjc"], false)), Ok(vec![0]));
 }
 
 #[test]
 fn an_instance_is_preferred_or_demanded() {
     let mut bench = Bench::placed(&["fra", "ams", "ams"], from_fra());
-    let place = |name: &str| Place::Instance(name.into());
-    let prefer = |name| Wish { target: Target::Prefer(place(name)), ..Wish::NONE };
-    let only = |name| Wish { target: Target::Only(place(name)), ..Wish::NONE };
+    let place = |name: &str| Location::Instance(name.into());
+    let prefer = |name| Preference { target: Target::Prefer(place(name)), ..Preference::NONE };
+    let only = |name| Preference { target: Target::Only(place(name)), ..Preference::NONE };
     assert_eq!(bench.picks(&prefer("m-3")), Ok(vec![2]));
     assert_eq!(bench.picks(&only("m-3")), Ok(vec![2]));
     assert_eq!(bench.picks(&prefer("m-9")), Ok(vec![0]));
@@ -369,15 +382,15 @@ fn an_instance_is_preferred_or_demanded() {
     assert_eq!(bench.picks(&only("m-3")), Err(Unavailable::Full));
     bench.balancer.service().backends[1].set_up(false);
     assert_eq!(bench.picks(&only("m-2")), Err(Unavailable::Elsewhere));
-    let without = Some(bench.balancer.service().backends[0].server.address);
-    assert_eq!(bench.picks(&Wish { without, ..Wish::NONE }), Err(Unavailable::Full));
+    let excluded = Some(bench.balancer.service().backends[0].server.address);
+    assert_eq!(bench.picks(&Preference { excluded, ..Preference::NONE }), Err(Unavailable::Full));
 }
 
 #[test]
 fn many_of_the_heaviest_weight_are_not_too_many() {
     const MANY: usize = 70_000;
     let mut rng = fastrand::Rng::with_seed(1);
-    let wheel = Wheel::new((0..MANY).map(|_| u16::MAX));
+    let wheel = WeightedSampler::new((0..MANY).map(|_| u16::MAX));
     let drawn: Vec<_> = (0..100).filter_map(|_| wheel.draw(|_| true, &mut rng)).collect();
     assert_eq!(drawn.len(), 100);
     assert!(drawn.iter().any(|&it| it < MANY / 2) && drawn.iter().any(|&it| it >= MANY / 2));

@@ -12,12 +12,12 @@ const MISSES: usize = 8;
 const LONGEST: u32 = 1 << 16;
 
 /// Whose turn it is, for all workers together.
-pub struct Turns {
+pub struct WrrSchedule {
     order: Box<[u32]>,
     next: AtomicUsize,
 }
 
-impl Turns {
+impl WrrSchedule {
     pub fn new(weights: &[u16]) -> Self {
         Self { order: wrr_sequence(weights, LONGEST).into(), next: AtomicUsize::new(0) }
     }

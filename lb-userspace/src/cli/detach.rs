@@ -56,7 +56,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{datapath::Removed, host::UndoneChanges};
+    use crate::{datapath::RemovedPins, host::UndoneChanges};
 
     #[test]
     fn what_was_there_is_told() {
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(render(&nothing, Path::new("/p")), "nothing to detach\n");
         let interfaces = vec![("eth0".to_owned(), "native"), ("eth1".to_owned(), "generic")];
         let detached = Detached {
-            datapath: Removed { interfaces, listeners: true, maps: 14 },
+            datapath: RemovedPins { interfaces, listeners: true, maps: 14 },
             host: UndoneChanges {
                 routes: BTreeSet::from(
                     ["203.0.113.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()),

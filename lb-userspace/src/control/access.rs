@@ -3,16 +3,17 @@
 use ipnet::IpNet;
 use lb_common::abi::{Address, ListKey, access};
 
-use super::family::Family;
+use super::family::AddressFamily;
 use crate::service::Access;
 
 /// How many bits the mapped form of an IPv4 address has before it.
 const MAPPED: u32 = 96;
 
 /// What a service says of one family's sources.
-pub(crate) fn lists(of: &Access, service: u32, family: Family) -> Vec<(ListKey, u32)> {
+pub(crate) fn lists(of: &Access, service: u32, family: AddressFamily) -> Vec<(ListKey, u32)> {
     let named = |networks: &[IpNet], access| {
-        let networks = networks.iter().filter(|network| Family::of(network.addr()) == family);
+        let networks =
+            networks.iter().filter(|network| AddressFamily::of(network.addr()) == family);
         networks.map(|network| (prefix(service, network), access)).collect::<Vec<_>>()
     };
     [named(&of.allow, access::ALLOW), named(&of.deny, access::DENY)].concat()
@@ -42,11 +43,11 @@ mod tests {
         let key =
             |address: &str, bits| ListKey::prefix(7, Address::of(address.parse().unwrap()), bits);
         assert_eq!(
-            lists(&of, 7, Family::V4),
+            lists(&of, 7, AddressFamily::V4),
             [(key("10.0.0.0", 104), access::ALLOW), (key("10.1.2.3", 128), access::DENY)]
         );
         assert_eq!(
-            lists(&of, 7, Family::V6),
+            lists(&of, 7, AddressFamily::V6),
             [(key("2001:db8::", 32), access::ALLOW), (key("::", 0), access::DENY)]
         );
     }

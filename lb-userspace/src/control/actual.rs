@@ -9,7 +9,7 @@ use lb_common::abi::{
     Address, Backend, ListKey, QuicKey, RangeKey, Ring, Service, Vip, VipKey, status,
 };
 
-use super::rings::{space::Space, spec::Recipe};
+use super::rings::{ring_spec::RingSpec, space::RingSpace};
 use crate::tables::Command;
 
 /// The kernel's tables as they are, kept in step by [`ActualTables::apply`].
@@ -30,7 +30,7 @@ pub struct ActualTables {
     pub(crate) statuses: HashMap<u32, u32>,
     /// What was written last where a ring begins.
     written: HashMap<u32, Written>,
-    pub(crate) space: Space,
+    pub(crate) space: RingSpace,
     pub(crate) room: u32,
 }
 
@@ -43,7 +43,7 @@ struct Written {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fingerprint {
-    Recipe(u64),
+    RingSpec(u64),
     /// An earlier daemon wrote them, after whatever recipe.
     Words(u64),
 }
@@ -63,7 +63,7 @@ impl ActualTables {
             backends: HashMap::new(),
             statuses: HashMap::new(),
             written: HashMap::new(),
-            space: Space::new(rings),
+            space: RingSpace::new(rings),
             room: rings,
         }
     }
@@ -86,9 +86,9 @@ impl ActualTables {
                 self.backends.remove(&id);
                 self.statuses.remove(&id);
             }
-            Command::WriteRing { offset, recipe, ref words } => {
-                let what =
-                    recipe.map_or_else(|| Fingerprint::Words(digest(words)), Fingerprint::Recipe);
+            Command::WriteRing { offset, fingerprint, ref words } => {
+                let what = fingerprint
+                    .map_or_else(|| Fingerprint::Words(digest(words)), Fingerprint::RingSpec);
                 self.written.insert(offset, Written { what, count: words.len() as u32 });
             }
             Command::SetService { id, service } if service == Service::default() => {
@@ -132,21 +132,21 @@ impl ActualTables {
     }
 
     /// Whether the service's ring is made after this recipe.
-    pub(crate) fn has_ring(&self, service: u32, recipe: &Recipe) -> bool {
-        self.missing(service, recipe).is_none()
+    pub(crate) fn has_ring(&self, service: u32, spec: &RingSpec) -> bool {
+        self.missing(service, spec).is_none()
     }
 
     /// What is to be written so that the service's ring is one after this recipe: see
-    /// [`Recipe::bake`]. `None`: nothing.
-    pub(crate) fn missing(&self, service: u32, recipe: &Recipe) -> Option<(Vec<u32>, u32)> {
+    /// [`RingSpec::build`]. `None`: nothing.
+    pub(crate) fn missing(&self, service: u32, spec: &RingSpec) -> Option<(Vec<u32>, u32)> {
         let ring = self.current.get(&service);
         match ring.and_then(|ring| self.written.get(&ring.offset())).map(|written| written.what) {
-            Some(Fingerprint::Recipe(print)) if print == recipe.fingerprint() => None,
+            Some(Fingerprint::RingSpec(known)) if known == spec.fingerprint() => None,
             Some(Fingerprint::Words(print)) => {
-                let ring = recipe.bake();
+                let ring = spec.build();
                 (digest(&ring.0) != print).then_some(ring)
             }
-            _ => Some(recipe.bake()),
+            _ => Some(spec.build()),
         }
     }
 }

@@ -10,11 +10,11 @@ use std::{
 
 use ipnet::IpNet;
 use lb_common::abi::{
-    Address, Backend as Entry, ListKey, QuicKey, RangeKey, Ring, Service as Steered, Vip, VipKey,
-    address_flags, path,
+    Address, Backend as Entry, ListKey, QuicKey, RangeKey, Ring, Service as SteeredService, Vip,
+    VipKey, address_flags, path,
 };
 
-use super::{ActualTables, Circumstances, ControlError, Desired, StableIds, plan};
+use super::{ActualTables, ControlError, Desired, StableIds, UpdateContext, plan};
 use crate::{
     fleet::{Backend, Fleet, RunningService},
     service::{Handler, Pool, Port, Server, Service, Strategy},
@@ -53,10 +53,9 @@ pub(crate) fn service(
     }
 }
 
-pub(crate) fn run(service: Service, slots: &mut StableIds) -> Arc<RunningService> {
-    let backend = |server: &Server| {
-        Arc::new(Backend::new(server.clone(), slots.load(server.address).unwrap()))
-    };
+pub(crate) fn run(service: Service, ids: &mut StableIds) -> Arc<RunningService> {
+    let backend =
+        |server: &Server| Arc::new(Backend::new(server.clone(), ids.load(server.address).unwrap()));
     let backends = service.pool.servers.iter().map(backend).collect();
     Arc::new(RunningService::new(Arc::new(service), backends))
 }
@@ -64,7 +63,7 @@ pub(crate) fn run(service: Service, slots: &mut StableIds) -> Arc<RunningService
 pub(crate) const CAPACITY: Capacity =
     Capacity { services: 16, backends: 64, loads: 32, rings: RINGS };
 
-pub(crate) fn slots() -> StableIds {
+pub(crate) fn ids() -> StableIds {
     StableIds::new(CAPACITY)
 }
 
@@ -74,8 +73,8 @@ pub(crate) fn one(address: IpAddr) -> Source {
 }
 
 /// The daemon's half, and the kernel's as the commands leave it.
-pub(crate) struct World {
-    pub(crate) slots: StableIds,
+pub(crate) struct TestWorld {
+    pub(crate) ids: StableIds,
     pub(crate) fleet: Fleet,
     pub(crate) sources: HashMap<IpAddr, Source>,
     pub(crate) geography: Geography,
@@ -88,10 +87,10 @@ pub(crate) struct World {
     pub(crate) now: Instant,
 }
 
-impl World {
+impl TestWorld {
     pub(crate) fn new() -> Self {
         Self {
-            slots: slots(),
+            ids: ids(),
             fleet: Fleet::default(),
             sources: HashMap::new(),
             geography: Geography::default(),
@@ -113,14 +112,14 @@ impl World {
                 let source = if server.address.is_ipv4() { "10.0.0.254" } else { "fd00::fe" };
                 world.sources.insert(server.address.ip(), one(source.parse().unwrap()));
             }
-            let running = run(service, &mut world.slots);
+            let running = run(service, &mut world.ids);
             world.fleet.services.push(running);
         }
         world
     }
 
     pub(crate) fn update(&mut self) {
-        let circumstances = Circumstances {
+        let circumstances = UpdateContext {
             sources: &self.sources,
             sources_revision: self.revision,
             maglev_size: self.maglev_size,
@@ -129,7 +128,7 @@ impl World {
             silent: self.silent,
             now: self.now,
         };
-        self.desired.update(&self.fleet, &circumstances, &mut self.slots).unwrap();
+        self.desired.update(&self.fleet, &circumstances, &mut self.ids).unwrap();
     }
 
     /// Updates, plans and carries out until nothing is left to do; answers what was done.
@@ -149,7 +148,7 @@ impl World {
         let has_connections = |slot: crate::load::LoadSlot| has_connections(slot.0);
         self.update();
         let has_flows = |slot, _, _| has_connections(slot);
-        self.desired.retire(self.now, has_flows, &mut self.slots);
+        self.desired.retire(self.now, has_flows, &mut self.ids);
         let mut done = Vec::new();
         loop {
             let plan = plan(&self.desired, &self.actual)?;
@@ -160,7 +159,7 @@ impl World {
             }
             done.extend(plan.commands.iter().cloned());
             let more = self.desired.settle(plan);
-            self.slots.settle(Instant::now(), has_connections, |_, _| false);
+            self.ids.settle(Instant::now(), has_connections, |_, _| false);
             if !more {
                 return Ok(done);
             }
@@ -176,7 +175,7 @@ pub(crate) struct FakeKernel {
     pub(crate) vips: BTreeMap<VipKey, Vip>,
     pub(crate) ranges: BTreeMap<RangeKey, Vip>,
     pub(crate) quic_ids: BTreeMap<QuicKey, u32>,
-    pub(crate) services: BTreeMap<u32, Steered>,
+    pub(crate) services: BTreeMap<u32, SteeredService>,
     pub(crate) current: BTreeMap<u32, Ring>,
     rings: BTreeMap<u32, u32>,
     pub(crate) backends: BTreeMap<u32, Entry>,
@@ -225,7 +224,7 @@ impl FakeKernel {
             }
         }
         self.current.retain(|_, ring| ring.length() > 0);
-        self.services.retain(|_, service| *service != Steered::default());
+        self.services.retain(|_, service| *service != SteeredService::default());
     }
 
     /// A ring's slots, the number of members, these, and the rings behind.

@@ -13,29 +13,29 @@ mod family;
 #[cfg(test)]
 mod fixture;
 mod ids;
-mod needs;
 mod plan;
 mod ports;
+mod required_capacity;
 mod retiring;
 mod rings;
 mod service_tables;
 
 pub use self::{
     actual::ActualTables,
-    desired::{Circumstances, Desired},
+    desired::{Desired, UpdateContext},
     entry::mode_of,
     error::ControlError,
     ids::{
-        assigned::{Assigned, Change},
+        assigned::{Change, IdAssignment},
         recognise::recognise,
         stable_ids::{Index, StableIds},
     },
-    needs::needs,
     plan::{Plan, plan},
     ports::prefixes,
-    retiring::{Departure, Leaver},
+    required_capacity::required_capacity,
+    retiring::{Departure, LeavingServer},
     rings::{
         maglev::{RingMember, SLOTS_PER_MEMBER, USUAL as USUAL_RING, populate},
-        resized::{Resized, resized},
+        resized::{RingResize, resized},
     },
 };

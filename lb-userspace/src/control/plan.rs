@@ -4,10 +4,10 @@ use lb_common::abi::{Ring, Service, status};
 
 use super::{
     actual::ActualTables,
-    desired::{Desired, Touched},
+    desired::{ChangedKeys, Desired},
     error::ControlError,
     rings::parallel,
-    service_tables::Steered,
+    service_tables::SteeredService,
 };
 use crate::tables::Command;
 
@@ -22,7 +22,7 @@ pub struct Plan {
     pub commands: Vec<Command>,
     /// What is left over for the next plan: rings that had no room beside the old ones, and
     /// backends that were named by a ring until now.
-    left: Touched,
+    left: ChangedKeys,
 }
 
 /// The commands that lead from `actual` to `desired`: only what differs, and each safe as soon as
@@ -59,13 +59,13 @@ pub fn plan(desired: &Desired, actual: &ActualTables) -> Result<Plan, ControlErr
 impl Desired {
     /// Whether nobody takes new flows of the service with this id, if there is one.
     fn is_empty(&self, service: u32) -> bool {
-        self.services.get(&service).is_none_or(|steered| steered.recipe.is_empty())
+        self.services.get(&service).is_none_or(|steered| steered.spec.is_empty())
     }
 
     /// Notes that `plan` has been carried out whole. Answers whether there is more to plan.
     pub fn settle(&mut self, plan: Plan) -> bool {
         self.touched = plan.left;
-        self.touched != Touched::default()
+        self.touched != ChangedKeys::default()
     }
 }
 
@@ -100,7 +100,7 @@ impl Plan {
 
     fn set_services(&mut self, desired: &Desired, actual: &ActualTables) {
         for &id in &desired.touched.services {
-            let Some(&Steered { service, .. }) = desired.services.get(&id) else { continue };
+            let Some(&SteeredService { service, .. }) = desired.services.get(&id) else { continue };
             if actual.services.get(&id).copied().unwrap_or_default() != service {
                 self.commands.push(Command::SetService { id, service });
             }
@@ -113,16 +113,16 @@ impl Plan {
         let mut pointers = Vec::new();
         let mut homeless = None;
         let mut written = 0;
-        let with_ring = |&id: &u32| Some((id, &*desired.services.get(&id)?.recipe));
+        let with_ring = |&id: &u32| Some((id, &*desired.services.get(&id)?.spec));
         let rings = desired.touched.services.iter().filter_map(with_ring);
-        let rings: Vec<_> = rings.filter(|(_, recipe)| !recipe.is_empty()).collect();
+        let rings: Vec<_> = rings.filter(|(_, spec)| !spec.is_empty()).collect();
         for batch in rings.chunks(BATCH) {
             if written > MOST_WORDS {
                 self.left.services.extend(batch.iter().map(|&(id, _)| id));
                 continue;
             }
-            let missing = parallel::map(batch, |&(id, recipe)| actual.missing(id, recipe));
-            for (&(id, recipe), missing) in batch.iter().zip(missing) {
+            let missing = parallel::map(batch, |&(id, spec)| actual.missing(id, spec));
+            for (&(id, spec), missing) in batch.iter().zip(missing) {
                 let Some((words, length)) = missing else { continue };
                 let count = words.len() as u32;
                 let space = space.get_or_insert_with(|| actual.space.clone());
@@ -133,8 +133,8 @@ impl Plan {
                 };
                 space.take(offset, count);
                 written += count;
-                let recipe = Some(recipe.fingerprint());
-                self.commands.push(Command::WriteRing { offset, recipe, words });
+                let fingerprint = Some(spec.fingerprint());
+                self.commands.push(Command::WriteRing { offset, fingerprint, words });
                 pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
             }
         }
@@ -158,15 +158,15 @@ impl Plan {
         // What is to be written anew anyway does not move before.
         let stays = |id: u32| {
             let steered = desired.services.get(&id)?;
-            actual.has_ring(id, &steered.recipe).then_some(&steered.recipe)
+            actual.has_ring(id, &steered.spec).then_some(&steered.spec)
         };
         let rings = actual.rings().filter(|ring| stays(ring.0).is_some());
         let Some((id, offset)) = actual.space.relocate(rings, words) else { return false };
-        let Some(recipe) = stays(id) else { return false };
-        let (words, length) = recipe.bake();
+        let Some(spec) = stays(id) else { return false };
+        let (words, length) = spec.build();
         self.commands.push(Command::WriteRing {
             offset,
-            recipe: Some(recipe.fingerprint()),
+            fingerprint: Some(spec.fingerprint()),
             words,
         });
         self.commands.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });

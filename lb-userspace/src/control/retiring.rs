@@ -11,7 +11,7 @@ use lb_common::abi::{QuicKey, status};
 
 use super::{
     ids::stable_ids::StableIds,
-    service_tables::{Claim, Fragment, Placed},
+    service_tables::{BackendEntry, IdClaim, ServiceTables},
 };
 use crate::{
     fleet::RunningService,
@@ -22,7 +22,7 @@ use crate::{
 /// They keep their entry in `BACKENDS`, and no ring has them, until their flows have ended; past
 /// their deadline the flows are moved or reset.
 #[derive(Default)]
-pub(crate) struct Retiring {
+pub(crate) struct RetiringServers {
     servers: Vec<Retiree>,
 }
 
@@ -32,12 +32,12 @@ struct Retiree {
     id: u32,
     departure: Departure,
     /// QUIC connection ids that name it, and go on doing so.
-    ids: Vec<QuicKey>,
+    quic_ids: Vec<QuicKey>,
 }
 
-/// What [`Retiring::advance`] did.
+/// What [`RetiringServers::advance`] did.
 #[derive(Default)]
-pub(crate) struct Advance {
+pub(crate) struct Progress {
     /// Backends whose entry or status differs.
     pub(crate) changed: Vec<u32>,
     /// QUIC connection ids that nobody of theirs has any more.
@@ -46,14 +46,14 @@ pub(crate) struct Advance {
 
 /// How the configuration sees a server that left, or seems to have.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Standing<'f> {
+pub(crate) struct ConfiguredState<'f> {
     /// Its service, if there is one.
     pub(crate) running: Option<&'f RunningService>,
     /// It has its place in `BACKENDS` by the configuration again.
     pub(crate) is_back: bool,
 }
 
-impl<'f> Standing<'f> {
+impl<'f> ConfiguredState<'f> {
     fn service(&self) -> Option<&'f Service> {
         self.running.map(|running| &*running.service)
     }
@@ -78,7 +78,7 @@ pub struct Departure {
 
 /// A server that left, and still has flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaver {
+pub struct LeavingServer {
     pub service: Arc<str>,
     pub server: SocketAddr,
     /// Its index into `BACKENDS`.
@@ -111,44 +111,44 @@ impl Departure {
     }
 }
 
-impl Retiring {
+impl RetiringServers {
     /// Everybody of `backends`, until it is known who is wanted. `departure`: as noted, or now.
     pub(crate) fn resume(
-        backends: &HashMap<u32, Placed>,
+        backends: &HashMap<u32, BackendEntry>,
         named: &HashMap<QuicKey, u32>,
         departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
-        slots: &mut StableIds,
+        ids: &mut StableIds,
     ) -> Self {
-        let mut ids: HashMap<u32, Vec<QuicKey>> = HashMap::new();
-        named.iter().for_each(|(&key, &id)| ids.entry(id).or_default().push(key));
-        let held = slots.backends().filter(|entry| backends.contains_key(&entry.2));
+        let mut quic_ids: HashMap<u32, Vec<QuicKey>> = HashMap::new();
+        named.iter().for_each(|(&key, &id)| quic_ids.entry(id).or_default().push(key));
+        let held = ids.backends().filter(|entry| backends.contains_key(&entry.2));
         let retiree = |(service, server, id): (&Arc<str>, SocketAddr, u32)| Retiree {
             service: service.clone(),
             server,
             id,
             departure: departure(service, server),
-            ids: ids.remove(&id).unwrap_or_default(),
+            quic_ids: quic_ids.remove(&id).unwrap_or_default(),
         };
         let servers: Vec<_> = held.map(retiree).collect();
         for retiree in &servers {
             // It has an id, so there is room for it.
-            let _ = slots.backend(&retiree.service, retiree.server);
+            let _ = ids.backend(&retiree.service, retiree.server);
         }
         Self { servers }
     }
 
     /// The QUIC connection ids of all of them.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = (QuicKey, u32)> {
-        let of = |it: &Retiree| it.ids.iter().map(|&key| (key, it.id)).collect::<Vec<_>>();
+    pub(crate) fn quic_ids(&self) -> impl Iterator<Item = (QuicKey, u32)> {
+        let of = |it: &Retiree| it.quic_ids.iter().map(|&key| (key, it.id)).collect::<Vec<_>>();
         self.servers.iter().flat_map(of)
     }
 
     /// Takes an id that somebody else has from now on from whoever has it here; answers whether
     /// anybody did.
     pub(crate) fn yields(&mut self, id: &QuicKey) -> bool {
-        let mut theirs = self.servers.iter_mut().map(|it| &mut it.ids);
-        let Some(ids) = theirs.find(|ids| ids.contains(id)) else { return false };
-        ids.retain(|other| other != id);
+        let mut theirs = self.servers.iter_mut().map(|it| &mut it.quic_ids);
+        let Some(quic_ids) = theirs.find(|quic_ids| quic_ids.contains(id)) else { return false };
+        quic_ids.retain(|other| other != id);
         true
     }
 
@@ -156,7 +156,7 @@ impl Retiring {
     /// ids that go on naming them.
     pub(crate) fn take_over(
         &mut self,
-        old: &Fragment,
+        old: &ServiceTables,
         now: Instant,
         stays: impl Fn(u32) -> bool,
         is_free: impl Fn(&QuicKey) -> bool,
@@ -164,28 +164,28 @@ impl Retiring {
         let mut named = Vec::new();
         let placed = |id| old.backends.iter().any(|entry| entry.0 == id);
         for claim in &old.claims {
-            if let &Claim::Backend(ref service, server, id) = claim
+            if let &IdClaim::Backend(ref service, server, id) = claim
                 && placed(id)
                 && !stays(id)
             {
                 let is_its = |entry: &&(QuicKey, u32)| entry.1 == id && is_free(&entry.0);
-                let ids: Vec<_> = old.quic_ids.iter().filter(is_its).copied().collect();
+                let quic_ids: Vec<_> = old.quic_ids.iter().filter(is_its).copied().collect();
                 self.servers.push(Retiree {
                     service: service.clone(),
                     server,
                     id,
                     departure: Departure::now(now),
-                    ids: ids.iter().map(|entry| entry.0).collect(),
+                    quic_ids: quic_ids.iter().map(|entry| entry.0).collect(),
                 });
-                named.extend(ids);
+                named.extend(quic_ids);
             }
         }
         named
     }
 
     /// Whether the claim is one that was taken over.
-    pub(crate) fn keeps(&self, claim: &Claim) -> bool {
-        let Claim::Backend(_, _, id) = claim else { return false };
+    pub(crate) fn keeps(&self, claim: &IdClaim) -> bool {
+        let IdClaim::Backend(_, _, id) = claim else { return false };
         self.servers.iter().any(|retiree| retiree.id == *id)
     }
 
@@ -194,18 +194,18 @@ impl Retiring {
         &mut self,
         now: Instant,
         has_flows: impl Fn(LoadSlot, u32, Instant) -> bool,
-        standing: impl Fn(&Arc<str>, u32) -> Standing<'f>,
-        backends: &mut HashMap<u32, Placed>,
-        slots: &mut StableIds,
-    ) -> Advance {
-        let mut done = Advance::default();
+        standing: impl Fn(&Arc<str>, u32) -> ConfiguredState<'f>,
+        backends: &mut HashMap<u32, BackendEntry>,
+        ids: &mut StableIds,
+    ) -> Progress {
+        let mut done = Progress::default();
         self.servers.retain_mut(|retiree| {
-            let Retiree { ref service, server, id, departure, ref mut ids } = *retiree;
+            let Retiree { ref service, server, id, departure, ref mut quic_ids } = *retiree;
             let standing = standing(service, id);
-            let load = slots.load_of(server);
+            let load = ids.load_of(server);
             if standing.is_back || !load.is_some_and(|load| has_flows(load, id, departure.seen)) {
-                slots.give_up_backend(service, server);
-                done.unnamed.append(ids);
+                ids.give_up_backend(service, server);
+                done.unnamed.append(quic_ids);
                 if !standing.is_back {
                     backends.remove(&id);
                     done.changed.push(id);
@@ -228,15 +228,15 @@ impl Retiring {
     /// Those whom the configuration does not name any more.
     pub(crate) fn leavers<'f>(
         &self,
-        standing: impl Fn(&Arc<str>, u32) -> Standing<'f>,
-        slots: &StableIds,
-    ) -> Vec<Leaver> {
+        standing: impl Fn(&Arc<str>, u32) -> ConfiguredState<'f>,
+        ids: &StableIds,
+    ) -> Vec<LeavingServer> {
         let leaver = |retiree: &Retiree| {
             let &Retiree { ref service, server, id, departure, .. } = retiree;
-            let (standing, load) = (standing(service, id), slots.load_of(server)?);
+            let (standing, load) = (standing(service, id), ids.load_of(server)?);
             let until = departure.until(standing.service());
             let (service, is_member) = (service.clone(), standing.running.is_some());
-            let leaver = Leaver { service, server, id, load, is_member, until };
+            let leaver = LeavingServer { service, server, id, load, is_member, until };
             (!standing.is_back && !standing.lists(server)).then_some(leaver)
         };
         self.servers.iter().filter_map(leaver).collect()

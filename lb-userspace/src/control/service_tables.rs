@@ -11,10 +11,10 @@ use lb_common::abi::{self, Address, ListKey, QuicKey, RangeKey, ServerId, Vip, V
 use super::{
     access, entry,
     error::ControlError,
-    family::Family,
+    family::AddressFamily,
     ids::stable_ids::StableIds,
     ports::prefixes,
-    rings::{maglev::RingMember, regions, spec::Recipe},
+    rings::{maglev::RingMember, regions, ring_spec::RingSpec},
 };
 use crate::{
     fleet::{Backend, RunningService},
@@ -25,94 +25,98 @@ use crate::{
 
 /// All that the tables should hold for a service, worked out but for the rings.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Fragment {
+pub(crate) struct ServiceTables {
     pub(crate) addresses: Vec<Address>,
     pub(crate) vips: Vec<(VipKey, Vip)>,
     pub(crate) lists: Vec<(ListKey, u32)>,
     pub(crate) ranges: Vec<(RangeKey, Vip)>,
     /// Which backend a QUIC connection id names.
     pub(crate) quic_ids: Vec<(QuicKey, u32)>,
-    pub(crate) services: Vec<(u32, Steered)>,
-    pub(crate) backends: Vec<(u32, Placed)>,
+    pub(crate) services: Vec<(u32, SteeredService)>,
+    pub(crate) backends: Vec<(u32, BackendEntry)>,
     /// Servers that no source address was known for: they get no steered flows.
     pub(crate) unroutable: Vec<SocketAddr>,
-    pub(crate) claims: Vec<Claim>,
+    pub(crate) claims: Vec<IdClaim>,
 }
 
 /// An entry of `SERVICES` and its ring.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Steered {
+pub struct SteeredService {
     pub service: abi::Service,
-    pub recipe: Arc<Recipe>,
+    pub spec: Arc<RingSpec>,
 }
 
 /// An entry of `BACKENDS` and its status in `REACH`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Placed {
+pub struct BackendEntry {
     pub backend: abi::Backend,
     pub status: u32,
 }
 
 /// What a fragment holds of [`StableIds`].
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Claim {
-    Service(Arc<str>, Family),
+pub(crate) enum IdClaim {
+    Service(Arc<str>, AddressFamily),
     Backend(Arc<str>, SocketAddr, u32),
     Load(SocketAddr),
 }
 
-impl Claim {
-    pub(crate) fn give_up(&self, slots: &mut StableIds) {
+impl IdClaim {
+    pub(crate) fn release(&self, ids: &mut StableIds) {
         match self {
-            Self::Service(service, family) => slots.give_up_service(service, *family),
-            Self::Backend(service, server, _) => slots.give_up_backend(service, *server),
-            Self::Load(server) => slots.give_up_load(*server),
+            Self::Service(service, family) => ids.give_up_service(service, *family),
+            Self::Backend(service, server, _) => ids.give_up_backend(service, *server),
+            Self::Load(server) => ids.give_up_load(*server),
         }
     }
 }
 
 /// What fragments are made from, beside their services.
-pub(crate) struct Kitchen<'a> {
+pub(crate) struct ServiceTablesBuilder<'a> {
     /// Towards each server, the address of ours that the host's routing would use.
     pub(crate) sources: &'a HashMap<IpAddr, Source>,
     pub(crate) maglev_size: Option<u32>,
     pub(crate) encap: &'a Encap,
     pub(crate) geography: &'a Geography,
-    pub(crate) slots: &'a mut StableIds,
+    pub(crate) ids: &'a mut StableIds,
 }
 
-impl Kitchen<'_> {
+impl ServiceTablesBuilder<'_> {
     /// The fragment of `running`, which holds its claims until they are given up.
     ///
     /// A service has a ring for each family of its addresses: over the servers of that family, or
     /// through a tunnel over all. Servers that are down, drain, have no weight or no source
     /// address get no slots.
-    pub(crate) fn fragment(&mut self, running: &RunningService) -> Result<Fragment, ControlError> {
-        let mut fragment = Fragment::default();
-        let done = self.fill(&mut fragment, running);
+    pub(crate) fn build(
+        &mut self,
+        running: &RunningService,
+    ) -> Result<ServiceTables, ControlError> {
+        let mut tables = ServiceTables::default();
+        let done = self.fill(&mut tables, running);
         if done.is_err() {
-            fragment.claims.iter().for_each(|claim| claim.give_up(self.slots));
+            tables.claims.iter().for_each(|claim| claim.release(self.ids));
         }
-        done.map(|()| fragment)
+        done.map(|()| tables)
     }
 
     fn fill(
         &mut self,
-        fragment: &mut Fragment,
+        tables: &mut ServiceTables,
         running: &RunningService,
     ) -> Result<(), ControlError> {
         let service = &running.service;
-        fragment.addresses.extend(service.addresses.iter().copied().map(Address::of));
+        tables.addresses.extend(service.addresses.iter().copied().map(Address::of));
         for backend in &running.backends {
             let server = backend.server.address;
-            let slot = self.slots.claim_load(server)?;
-            fragment.claims.push(Claim::Load(server));
+            let slot = self.ids.claim_load(server)?;
+            tables.claims.push(IdClaim::Load(server));
             debug_assert_eq!(slot, backend.slot, "the fleet was made from these slots");
         }
-        let ids = if service.is_steered() { self.place(fragment, running)? } else { Vec::new() };
-        for family in Family::ALL {
-            if service.addresses.iter().any(|&address| Family::of(address) == family) {
-                self.serve(fragment, running, family, &ids)?;
+        let backend_ids =
+            if service.is_steered() { self.place(tables, running)? } else { Vec::new() };
+        for family in AddressFamily::ALL {
+            if service.addresses.iter().any(|&address| AddressFamily::of(address) == family) {
+                self.serve(tables, running, family, &backend_ids)?;
             }
         }
         Ok(())
@@ -121,59 +125,66 @@ impl Kitchen<'_> {
     /// Gives every server its place in `BACKENDS`.
     fn place(
         &mut self,
-        fragment: &mut Fragment,
+        tables: &mut ServiceTables,
         running: &RunningService,
     ) -> Result<Vec<u32>, ControlError> {
         let service = &running.service;
-        let mut ids = Vec::with_capacity(running.backends.len());
+        let mut backend_ids = Vec::with_capacity(running.backends.len());
         for backend in &running.backends {
             let server = backend.server.address;
-            let id = self.slots.backend(&service.name, server)?;
-            fragment.claims.push(Claim::Backend(service.name.clone(), server, id));
-            ids.push(id);
+            let id = self.ids.backend(&service.name, server)?;
+            tables.claims.push(IdClaim::Backend(service.name.clone(), server, id));
+            backend_ids.push(id);
             match self.sources.get(&server.ip()) {
                 Some(&source) => {
                     let status = entry::status_of(backend);
                     let backend = entry::backend(backend, &service.steering, source, self.encap);
-                    fragment.backends.push((id, Placed { backend, status }));
+                    tables.backends.push((id, BackendEntry { backend, status }));
                 }
-                None => fragment.unroutable.push(server),
+                None => tables.unroutable.push(server),
             }
         }
-        Ok(ids)
+        Ok(backend_ids)
     }
 
     /// The VIPs of a family, and what they lead to.
     fn serve(
         &mut self,
-        fragment: &mut Fragment,
+        tables: &mut ServiceTables,
         running: &RunningService,
-        family: Family,
-        ids: &[u32],
+        family: AddressFamily,
+        backend_ids: &[u32],
     ) -> Result<(), ControlError> {
         let service = &running.service;
         let mut steer = Vip { service: 0, path: path::STEER };
         if service.is_steered() {
-            steer.service = self.slots.service(&service.name, family)?;
-            fragment.claims.push(Claim::Service(service.name.clone(), family));
-            let recipe = Arc::new(self.recipe(running, family, ids));
-            let named = quic_ids(running, steer.service, &recipe);
-            let placed = |id| fragment.backends.iter().any(|placed| placed.0 == id);
-            fragment.quic_ids.extend(named.filter(|&(_, id)| placed(id)));
+            steer.service = self.ids.service(&service.name, family)?;
+            tables.claims.push(IdClaim::Service(service.name.clone(), family));
+            let spec = Arc::new(self.spec(running, family, backend_ids));
+            let named = quic_ids(running, steer.service, &spec);
+            let placed = |id| tables.backends.iter().any(|placed| placed.0 == id);
+            tables.quic_ids.extend(named.filter(|&(_, id)| placed(id)));
             let entry = entry::service(service, family);
-            fragment.services.push((steer.service, Steered { service: entry, recipe }));
-            fragment.lists.extend(access::lists(&service.steering.access, steer.service, family));
+            tables.services.push((steer.service, SteeredService { service: entry, spec }));
+            tables.lists.extend(access::lists(&service.steering.access, steer.service, family));
         }
-        fragment.declare(service, family, steer);
+        tables.declare(service, family, steer);
         Ok(())
     }
 
-    fn recipe(&self, running: &RunningService, family: Family, ids: &[u32]) -> Recipe {
+    fn spec(
+        &self,
+        running: &RunningService,
+        family: AddressFamily,
+        backend_ids: &[u32],
+    ) -> RingSpec {
         let steering = &running.service.steering;
         let fits = |backend: &Backend| {
-            steering.forwarding.is_tunnel() || Family::of(backend.server.address.ip()) == family
+            steering.forwarding.is_tunnel()
+                || AddressFamily::of(backend.server.address.ip()) == family
         };
-        let backends = running.backends.iter().zip(ids).filter(|(backend, _)| fits(backend));
+        let backends =
+            running.backends.iter().zip(backend_ids).filter(|(backend, _)| fits(backend));
         let member = |backend: &Backend| RingMember {
             server: backend.server.address,
             weight: backend.server.weight,
@@ -187,14 +198,15 @@ impl Kitchen<'_> {
             farther.clear();
         }
         let (members, ids) = members.into_iter().map(|(_, member, id)| (member, id)).unzip();
-        Recipe { strategy: steering.strategy, size: self.maglev_size, members, ids, farther }
+        RingSpec { strategy: steering.strategy, size: self.maglev_size, members, ids, farther }
     }
 }
 
-impl Fragment {
+impl ServiceTables {
     /// The ports of a family: single ones by themselves, ranges by their prefixes.
-    fn declare(&mut self, service: &Service, family: Family, steer: Vip) {
-        let addresses = service.addresses.iter().filter(|&&address| Family::of(address) == family);
+    fn declare(&mut self, service: &Service, family: AddressFamily, steer: Vip) {
+        let addresses =
+            service.addresses.iter().filter(|&&address| AddressFamily::of(address) == family);
         let addresses: Vec<Address> = addresses.copied().map(Address::of).collect();
         let protocol = u32::from(service.protocol.number());
         for port in &service.ports {
@@ -217,17 +229,17 @@ impl Fragment {
     }
 }
 
-/// The servers of `recipe` that QUIC connection ids name. One that drains is among them: it keeps
+/// The servers of `spec` that QUIC connection ids name. One that drains is among them: it keeps
 /// its connections, wherever their clients go.
 fn quic_ids<'a>(
     running: &'a RunningService,
     service: u32,
-    recipe: &'a Recipe,
+    spec: &'a RingSpec,
 ) -> impl Iterator<Item = (QuicKey, u32)> + 'a {
     running.backends.iter().filter_map(move |backend| {
         let id = ServerId::of(backend.server.server_id.as_deref()?)?;
         let address = backend.server.address;
-        let place = recipe.members.iter().position(|member| member.server == address)?;
-        Some((QuicKey { service, pad: 0, id }, recipe.ids[place]))
+        let place = spec.members.iter().position(|member| member.server == address)?;
+        Some((QuicKey { service, pad: 0, id }, spec.ids[place]))
     })
 }

@@ -50,7 +50,7 @@ impl Decap {
         loader.override_global(names::GUE_PORT, &port, true);
         let mut ebpf = loader.load(image::DECAP).map_err(DatapathError::load)?;
         xdp(&mut ebpf)?.load().map_err(|error| DatapathError::program(names::PROGRAM, error))?;
-        welcome(&mut ebpf, from)?;
+        allow_sources(&mut ebpf, from)?;
         let local = TypedMap::open(take_map(&mut ebpf, names::LOCAL)?, names::LOCAL)?;
         let outcomes = per_cpu(take_map(&mut ebpf, names::OUTCOMES)?, names::OUTCOMES)?;
         Ok(Self { ebpf, attached: Vec::new(), local, known: BTreeSet::new(), outcomes })
@@ -107,7 +107,7 @@ fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
 }
 
 /// Addresses have 128 bits in the trie: an IPv4 network is one of mapped addresses.
-fn welcome(ebpf: &mut Ebpf, from: &[IpNet]) -> Result<(), DatapathError> {
+fn allow_sources(ebpf: &mut Ebpf, from: &[IpNet]) -> Result<(), DatapathError> {
     const MAPPED: u32 = 96;
     let trie: Result<LpmTrie<_, Address, u32>, _> = take_map(ebpf, names::FROM)?.try_into();
     let mut trie: Trie<MapData, _, _> =

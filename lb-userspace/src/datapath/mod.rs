@@ -13,21 +13,21 @@ mod program;
 pub use self::{
     bpf::{clock, error::DatapathError, ifindex::interface_name},
     decap::Decap,
-    explain::{Events, Explained, Leaving, ProbeFrame, Tracer, Watcher, echo},
+    explain::{Events, Explained, ForwardedFrame, ProbeFrame, Tracer, Watcher, echo},
     flows::{
-        client_sample::Sample,
+        client_sample::ClientSample,
         flow_table::FlowTable,
         lifetimes::Lifetimes,
-        referenced_ids::Named,
+        referenced_ids::ReferencedIds,
         sweeper::{Population, ServerAnswers, Sweep, Sweeper},
     },
     ingress::ingress_interface,
     maps::{
         counters::{Counters, Evictions, VerdictCounts},
-        declared_ports::Declared,
-        kernel_tables::Tables,
+        declared_ports::DeclaredPorts,
+        kernel_tables::KernelTables,
     },
     open::Datapath,
-    persist::pins::{Pins, Removed},
+    persist::pins::{Pins, RemovedPins},
     program::{image::OBJECT, kernel::Kernel, load::DatapathConfig, repair::Damage},
 };

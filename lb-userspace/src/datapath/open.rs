@@ -14,10 +14,10 @@ use super::{
     flows::{flow_table::FlowTable, lifetimes::Lifetimes, sweeper::Sweeper},
     maps::{
         counters::{self, Counters},
-        kernel_tables::Tables,
+        kernel_tables::KernelTables,
     },
     persist::{
-        adoption::{self, AdoptionPlan, Fate},
+        adoption::{self, AdoptionPlan, MapFate},
         load_share,
         pins::Pins,
         seed,
@@ -35,7 +35,7 @@ use crate::{load::Load, settings::FlowTimeouts};
 /// beyond where it has a name.
 pub struct Datapath {
     pub kernel: Kernel,
-    pub tables: Tables,
+    pub tables: KernelTables,
     pub counters: Counters,
     pub flows: Arc<FlowTable>,
     pub sweeper: Sweeper,
@@ -94,11 +94,11 @@ impl Datapath {
         let mut plans = adoption::survey(OBJECT, &pins, config)?;
         let seed = seed::settle(&pins, &mut plans)?;
         adoption::announce(&plans, &pins);
-        let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept);
+        let kept = plans.iter().filter(|plan| plan.fate == MapFate::Kept);
         let kept: Vec<_> =
             kept.map(|plan| (plan.name.clone(), pins.maps().join(&plan.name))).collect();
         let mut ebpf = load::load(OBJECT, config, seed, &kept)?;
-        adoption::carry_over(&ebpf, &plans, &pins)?;
+        adoption::copy_counts(&ebpf, &plans, &pins)?;
         let mut unnamed = adoption::unnamed(&ebpf, &plans)?;
         let numbers = adoption::numbers(&ebpf, &plans)?;
         seed::keep(seed, &mut unnamed)?;
@@ -127,7 +127,7 @@ impl Datapath {
             counters::duplicate(&opened, maps::OPENED)?,
             counters::duplicate(&exhausted, maps::EXHAUSTED)?,
         )?;
-        let tables = Tables::open(&mut ebpf, opened, exhausted)?;
+        let tables = KernelTables::open(&mut ebpf, opened, exhausted)?;
         let programs = Arc::new(Mutex::new(ebpf));
         let watcher = Arc::new(Watcher::open(&programs)?);
         let lifetimes = Lifetimes::new(timeouts);

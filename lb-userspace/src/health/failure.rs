@@ -4,7 +4,7 @@ use std::{error::Error, io, time::Duration};
 
 use hyper::{StatusCode, http};
 
-use crate::lack::Cause;
+use crate::exhaustion::FailureCause;
 
 /// Why a server is not healthy, for people.
 #[derive(Debug, thiserror::Error)]
@@ -36,18 +36,20 @@ pub enum CheckFailure {
 impl CheckFailure {
     /// What it says of: the server, or this host.
     #[must_use]
-    pub fn cause(&self) -> Cause {
+    pub fn cause(&self) -> FailureCause {
         match self {
-            Self::Neglected(_) => Cause::Resource,
-            Self::Unguided(error) if Cause::of(error) == Cause::Route => Cause::Route,
-            Self::Unguided(_) => Cause::Resource,
-            Self::Connect(error) | Self::Broken(error) => Cause::of(error),
+            Self::Neglected(_) => FailureCause::Resource,
+            Self::Unguided(error) if FailureCause::of(error) == FailureCause::Route => {
+                FailureCause::Route
+            }
+            Self::Unguided(_) => FailureCause::Resource,
+            Self::Connect(error) | Self::Broken(error) => FailureCause::of(error),
             Self::Http(error) => {
                 let io = error.source().and_then(|source| source.downcast_ref());
-                io.map_or(Cause::Peer, Cause::of)
+                io.map_or(FailureCause::Peer, FailureCause::of)
             }
             Self::Timeout(_) | Self::Unreached(..) | Self::Status { .. } | Self::Request(_) => {
-                Cause::Peer
+                FailureCause::Peer
             }
         }
     }

@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use super::proxy_header::announce;
 use crate::{
+    exhaustion::FailureCause,
     fleet::{Backend, Fleet},
-    lack::Cause,
     service::{ProxyProtocol, Service},
 };
 
@@ -35,11 +35,11 @@ const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const FRAME_HEADER: usize = 9;
 
 /// The running questions. They stop when it is dropped.
-pub struct Prefaces {
+pub struct H2cProbes {
     _questions: JoinSet<()>,
 }
 
-impl Prefaces {
+impl H2cProbes {
     /// Asks the servers of services with a port that goes by it, and again as often as they are
     /// checked.
     ///
@@ -82,7 +82,7 @@ async fn follow(
         let answer = match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(speaks) => Some(speaks),
             // Says nothing of the server.
-            Err(error) if Cause::of(&error) != Cause::Peer => None,
+            Err(error) if FailureCause::of(&error) != FailureCause::Peer => None,
             Err(error) => {
                 debug!(service = %service.name, %server, %error, "no answer to HTTP/2");
                 Some(false)
@@ -228,7 +228,7 @@ mod tests {
     async fn what_a_server_speaks_is_followed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fleet = fleet(listener.local_addr().unwrap(), true);
-        let _prefaces = Prefaces::start(&fleet);
+        let _prefaces = H2cProbes::start(&fleet);
         let answer = async |answer: &[u8]| {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_exact(&mut [0; OPENING.len()]).await.unwrap();
@@ -250,7 +250,7 @@ mod tests {
     async fn nobody_is_asked_in_vain() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fleet = fleet(listener.local_addr().unwrap(), false);
-        let prefaces = Prefaces::start(&fleet);
+        let prefaces = H2cProbes::start(&fleet);
         assert!(prefaces._questions.is_empty());
     }
 }

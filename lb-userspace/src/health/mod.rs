@@ -10,8 +10,8 @@ mod state;
 mod tunnel;
 
 pub use failure::CheckFailure;
-pub use h2c::Prefaces;
-pub use monitor::{Means, Monitor, Transition};
+pub use h2c::H2cProbes;
+pub use monitor::{CheckContext, Monitor, Transition};
 pub use probe::{CheckTarget, probe};
 pub use state::Health;
-pub use tunnel::{Finder, TunnelRoute, Wrap};
+pub use tunnel::{Encapsulation, RouteFinder, TunnelRoute};

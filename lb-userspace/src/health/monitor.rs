@@ -18,10 +18,10 @@ use super::{
     failure::CheckFailure,
     probe::{CheckTarget, probe},
     state::Health,
-    tunnel::Finder,
+    tunnel::RouteFinder,
 };
 use crate::{
-    lack::{Cause, Lacks, Undone},
+    exhaustion::{ExhaustionCounters, FailedOperation, FailureCause},
     service::{CheckProtocol, HealthCheck, Path, Service},
 };
 
@@ -41,13 +41,13 @@ pub struct Transition {
 }
 
 /// What checks are made with.
-pub struct Means {
+pub struct CheckContext {
     /// Where those are counted that could not be made.
-    pub lacks: Arc<Lacks>,
+    pub exhaustion: Arc<ExhaustionCounters>,
     /// So many at a time; the others wait.
     pub at_once: usize,
     /// Finds the ways that clients' packets take. `None`: all are asked at their own addresses.
-    pub finder: Option<Finder>,
+    pub finder: Option<RouteFinder>,
 }
 
 /// The running checks. They stop when it is dropped.
@@ -64,7 +64,7 @@ impl Monitor {
         services: impl IntoIterator<Item = &'a Arc<Service>>,
         is_up: impl Fn(&str, SocketAddr) -> bool,
         transitions: &mpsc::Sender<Transition>,
-        means: Means,
+        means: CheckContext,
     ) -> Self {
         let mut checks = JoinSet::new();
         let random = RandomState::new();
@@ -83,7 +83,7 @@ impl Monitor {
                     protocol: service.check_protocol(check),
                     is_steered: service.is_steered(),
                     room: room.clone(),
-                    lacks: means.lacks.clone(),
+                    exhaustion: means.exhaustion.clone(),
                     transitions: transitions.clone(),
                 };
                 let share = random.hash_one((&service.name, server.address));
@@ -99,7 +99,7 @@ fn target(
     service: &Service,
     check: &HealthCheck,
     mut server: SocketAddr,
-    finder: Option<Finder>,
+    finder: Option<RouteFinder>,
 ) -> CheckTarget {
     if let Some(port) = check.port {
         server.set_port(port.get());
@@ -124,7 +124,7 @@ struct Watch {
     protocol: CheckProtocol,
     is_steered: bool,
     room: Arc<Semaphore>,
-    lacks: Arc<Lacks>,
+    exhaustion: Arc<ExhaustionCounters>,
     transitions: mpsc::Sender<Transition>,
 }
 
@@ -168,14 +168,14 @@ impl Watch {
     /// The proxy, which cannot, does better with another server.
     fn is_ours(&self, failure: &CheckFailure) -> bool {
         match failure.cause() {
-            Cause::Resource => true,
-            Cause::Route => self.is_steered,
-            Cause::Peer => false,
+            FailureCause::Resource => true,
+            FailureCause::Route => self.is_steered,
+            FailureCause::Peer => false,
         }
     }
 
     fn tell(&self, failure: &CheckFailure) {
-        if let Some(others) = self.lacks.note(Undone::Check) {
+        if let Some(others) = self.exhaustion.note(FailedOperation::Check) {
             let (service, server) = (&self.service, self.server);
             warn!(
                 %service, %server, %failure, others,
@@ -194,8 +194,8 @@ mod tests {
     use super::*;
     use crate::service::{Handler, Pool, Port, Probe, Server, Strategy};
 
-    fn means() -> Means {
-        Means { lacks: Arc::default(), at_once: 1, finder: None }
+    fn means() -> CheckContext {
+        CheckContext { exhaustion: Arc::default(), at_once: 1, finder: None }
     }
 
     fn service(server: SocketAddr, checked: Option<u16>) -> Arc<Service> {
@@ -269,12 +269,12 @@ mod tests {
         proxied.ports[0].handlers = vec![Handler::Http];
         let (sender, mut transitions) = mpsc::channel(8);
         let means = means();
-        let lacks = means.lacks.clone();
+        let exhaustion = means.exhaustion.clone();
         let both = [&steered, &Arc::new(proxied)];
         let _monitor = Monitor::start(both, |_, _| true, &sender, means);
         let down = transitions.recv().await.unwrap();
         assert_eq!((&*down.service, down.up), ("proxied", false));
-        while lacks.count(Undone::Check) < 2 {
+        while exhaustion.count(FailedOperation::Check) < 2 {
             time::sleep(Duration::from_millis(20)).await;
         }
         assert!(transitions.try_recv().is_err());

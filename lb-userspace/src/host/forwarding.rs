@@ -16,7 +16,7 @@ use tracing::{debug, info};
 use super::{
     error::HostError,
     network::Host,
-    undo_journal::{Journal, sysctl},
+    undo_journal::{UndoJournal, sysctl},
 };
 
 const IPV6: &str = "net/ipv6/conf";
@@ -104,7 +104,7 @@ impl Host {
     }
 }
 
-fn enable_v6(journal: &mut Journal, interface: &str) -> Result<(), HostError> {
+fn enable_v6(journal: &mut UndoJournal, interface: &str) -> Result<(), HostError> {
     let mut lent = Vec::new();
     for device in devices()? {
         let accept_ra = format!("{IPV6}/{device}/accept_ra");

@@ -9,10 +9,10 @@ mod namespace_lock;
 mod neighbours;
 mod netlink;
 mod network;
+mod reader;
 mod routes;
 mod source_ports;
 mod source_route;
-mod surroundings;
 mod undo_journal;
 mod watch;
 
@@ -24,8 +24,8 @@ pub use self::{
     neighbours::next_hops::Unreachable,
     netlink::PROTOCOL,
     network::{Host, UndoneChanges},
+    reader::HostReader,
     source_ports::check_source_ports,
     source_route::SourceRoute,
-    surroundings::Surroundings,
     watch::{Changes, HostWatch},
 };

@@ -9,11 +9,11 @@ use super::error::HostError;
 
 /// The network namespace of the thread that takes it, locked (flock(2) on its nsfs inode) for as
 /// long as its holder lives, crashes included. It needs no name and leaves no file.
-pub(crate) struct Territory {
+pub(crate) struct NamespaceLock {
     _lock: File,
 }
 
-impl Territory {
+impl NamespaceLock {
     pub(crate) fn take() -> Result<Self, HostError> {
         let path = Path::new("/proc/thread-self/ns/net");
         let file = File::open(path).map_err(|source| HostError::file("open", path, source))?;

@@ -9,8 +9,8 @@ use std::{
 use tracing::warn;
 
 use super::{
-    error::HostError, namespace_lock::Territory, neighbours::next_hops::Neighbours,
-    netlink::Netlink, undo_journal::Journal,
+    error::HostError, namespace_lock::NamespaceLock, neighbours::next_hops::NextHops,
+    netlink::Netlink, undo_journal::UndoJournal,
 };
 
 /// The network namespace that the daemon runs in, with all that it changed there.
@@ -20,7 +20,7 @@ use super::{
 /// [`close`](Self::close) undoes them.
 pub struct Host {
     pub(crate) netlink: Netlink,
-    pub(crate) journal: Journal,
+    pub(crate) journal: UndoJournal,
     pub(crate) loopback: u32,
     /// Addresses with a local route of ours.
     pub(crate) announced: BTreeSet<IpAddr>,
@@ -28,10 +28,10 @@ pub struct Host {
     pub(crate) wanted: BTreeSet<IpAddr>,
     /// Interfaces that are to forward.
     pub(crate) forwarding: Vec<String>,
-    pub(crate) neighbours: Neighbours,
+    pub(crate) neighbours: NextHops,
     /// Announced addresses that neighbour discovery is answered for, by interface.
     pub(crate) proxies: BTreeSet<(u32, Ipv6Addr)>,
-    _territory: Territory,
+    _territory: NamespaceLock,
 }
 
 impl Host {
@@ -46,11 +46,11 @@ impl Host {
     /// Another daemon holds the state directory or the namespace; no privilege; the kernel does not
     /// answer.
     pub async fn open(state_dir: &Path) -> Result<Self, HostError> {
-        let territory = Territory::take()?;
-        let mut journal = Journal::open(state_dir)?;
+        let territory = NamespaceLock::take()?;
+        let mut journal = UndoJournal::open(state_dir)?;
         let netlink = Netlink::open()?;
         let announced = netlink.marked_addresses().await?;
-        let neighbours = Neighbours::resume(&netlink).await?;
+        let neighbours = NextHops::resume(&netlink).await?;
         let proxies = netlink.proxies().await?;
         journal.begin(!announced.is_empty() || neighbours.ours().next().is_some());
         let mut host = Self {
@@ -69,7 +69,7 @@ impl Host {
     }
 
     /// Writes the notes of what is changed, where they could not be written or are gone.
-    pub fn keep_notes(&mut self) {
+    pub fn save_journal(&mut self) {
         self.journal.keep();
     }
 

@@ -31,22 +31,22 @@ impl Host {
     /// # Errors
     ///
     /// There is no route, or it ends on this host.
-    pub async fn way_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
-        self.netlink.way_to(to).await
+    pub async fn route_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
+        self.netlink.route_to(to).await
     }
 
     /// The address that steered packets to this backend get as their source.
     ///
     /// # Errors
     ///
-    /// As of [`way_to`](Self::way_to).
+    /// As of [`way_to`](Self::route_to).
     pub async fn source_towards(&self, backend: IpAddr) -> Result<IpAddr, HostError> {
-        Ok(self.way_to(backend).await?.source)
+        Ok(self.route_to(backend).await?.source)
     }
 }
 
 impl Netlink {
-    pub(crate) async fn way_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
+    pub(crate) async fn route_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
         let routes = self.routes(query(to)).await.map_err(|error| match errno(&error) {
             // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {

@@ -18,7 +18,7 @@ const NETNS: &str = "/proc/thread-self/ns/net";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Changed settings, oldest first. Holding it means being the only daemon of its directory.
-pub(crate) struct Journal {
+pub(crate) struct UndoJournal {
     path: PathBuf,
     content: Content,
     /// As the file has it.
@@ -48,7 +48,7 @@ struct Change {
     set: String,
 }
 
-impl Journal {
+impl UndoJournal {
     /// Takes the directory over, and the changes of an earlier daemon of this namespace.
     ///
     /// # Errors
@@ -72,9 +72,9 @@ impl Journal {
     }
 
     /// Begins to keep it. From now on there is a file, so that a missing one means something.
-    /// `succeeds`: an earlier daemon has left something on this host.
-    pub(crate) fn begin(&mut self, succeeds: bool) {
-        self.lost = self.lost.take().filter(|_| succeeds);
+    /// `has_predecessor`: an earlier daemon has left something on this host.
+    pub(crate) fn begin(&mut self, has_predecessor: bool) {
+        self.lost = self.lost.take().filter(|_| has_predecessor);
         if let Some(why) = &self.lost {
             let path = self.path.display();
             warn!(%path, why, "what an earlier lb changed on this host is not known any more");

@@ -46,7 +46,7 @@ pub use self::{
         terminator::examine_client_ca,
     },
 };
-use crate::{lack::Lacks, load::Load, settings::ProxySettings};
+use crate::{exhaustion::ExhaustionCounters, load::Load, settings::ProxySettings};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -77,7 +77,7 @@ impl Proxy {
     /// port directly finds no route and is reset.
     ///
     /// `kept` descriptors are left alone, whatever clients ask for: they are for the rest of the
-    /// daemon. What cannot be done for want of them is counted in `lacks`.
+    /// daemon. What cannot be done for want of them is counted in `exhaustion`.
     ///
     /// # Errors
     /// As from `bind(2)` and `listen(2)`.
@@ -85,11 +85,11 @@ impl Proxy {
         workers: usize,
         address: SocketAddr,
         kept: u64,
-        lacks: Arc<Lacks>,
+        exhaustion: Arc<ExhaustionCounters>,
     ) -> io::Result<Self> {
         net::listener::raise_limit();
         let listeners = net::listener::group(workers.max(1), address)?;
-        let descriptors = Descriptors::measure(&listeners[0], listeners.len(), kept, lacks)?;
+        let descriptors = Descriptors::measure(&listeners[0], listeners.len(), kept, exhaustion)?;
         Ok(Self { listeners, descriptors: Arc::new(descriptors) })
     }
 

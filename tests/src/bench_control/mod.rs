@@ -15,8 +15,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb::{
     app::{IdLog, StateStore},
-    control::{self, Circumstances, Desired, StableIds},
-    datapath::{Datapath, DatapathConfig, Tables},
+    control::{self, Desired, StableIds, UpdateContext},
+    datapath::{Datapath, DatapathConfig, KernelTables},
     fleet::Fleet,
     service::FlowTimeouts,
     settings::{Encap, Geography},
@@ -86,7 +86,7 @@ struct Bench {
     fleet: Fleet,
     desired: Desired,
     actual: control::ActualTables,
-    tables: Tables,
+    tables: KernelTables,
     ledger: IdLog,
     directory: Directory,
     maglev_size: Option<u32>,
@@ -98,7 +98,7 @@ impl Bench {
         let services = size.services + rounds;
         let backends = services * (size.servers + 1) + rounds;
         let largest = Arc::new(fleet::sample(size.servers + 1));
-        let ring = control::needs(&[largest], size.maglev_size).rings;
+        let ring = control::required_capacity(&[largest], size.maglev_size).rings;
         let config = DatapathConfig {
             backends,
             services,
@@ -142,7 +142,7 @@ impl Bench {
             source_v6: "100::/64".parse()?,
             gue_port: lb_common::abi::GUE_PORT,
         };
-        let circumstances = Circumstances {
+        let circumstances = UpdateContext {
             encap: &encap,
             geography: &Geography::default(),
             sources: &self.setting.sources,

@@ -192,7 +192,7 @@ impl Kernel {
     /// Runs the program over a frame that arrives at `now`.
     pub fn frame(&mut self, bytes: &[u8], now: u64, random: u64) -> Result<Outcome> {
         self.pinned.set(0, [now, random], 0)?;
-        let trial = self.datapath.kernel.try_frame(bytes, self.ingress)?;
+        let trial = self.datapath.kernel.test_run(bytes, self.ingress)?;
         Ok(Outcome { action: trial.action, frame: trial.frame })
     }
 

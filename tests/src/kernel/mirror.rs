@@ -60,7 +60,7 @@ pub fn source_pool(model: &Model) -> Vec<IpAddr> {
 #[must_use]
 pub fn commands(model: &Model) -> Vec<Command> {
     let mut commands =
-        vec![Command::WriteRing { offset: 0, recipe: None, words: model.rings.clone() }];
+        vec![Command::WriteRing { offset: 0, fingerprint: None, words: model.rings.clone() }];
     for (service, ring) in (0..).zip(&model.current_rings) {
         commands.push(Command::SetRing { service, ring: *ring });
     }

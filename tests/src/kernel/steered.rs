@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lb::{
     config,
-    control::{self, Circumstances, Desired, StableIds},
+    control::{self, Desired, StableIds, UpdateContext},
     datapath::{Datapath, DatapathConfig},
     fleet::{Backend, Fleet, RunningService},
     service::{FlowTimeouts, Service},
@@ -123,7 +123,7 @@ impl<'a> Steered<'a> {
         let servers = self.network.servers.iter();
         let sources: HashMap<IpAddr, Source> =
             servers.map(|server| Ok((server.parse()?, source))).collect::<Result<_>>()?;
-        let circumstances = Circumstances {
+        let circumstances = UpdateContext {
             sources: &sources,
             sources_revision: 1,
             maglev_size: node.maglev_table_size,
@@ -175,7 +175,7 @@ impl<'a> Steered<'a> {
     }
 
     fn steer(&mut self, frame: &Frame) -> Result<Vec<u8>> {
-        let trial = self.datapath.kernel.try_frame(&frame.0, self.network.up)?;
+        let trial = self.datapath.kernel.test_run(&frame.0, self.network.up)?;
         // What goes out where it came in is not redirected.
         let is_sent = [XDP_TX, XDP_REDIRECT].contains(&trial.action);
         ensure!(is_sent, "{frame:?} has the fate {}", trial.action);

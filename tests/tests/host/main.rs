@@ -183,7 +183,7 @@ fn the_way_is_the_one_of_the_routing_table() {
             ("fd09::2", "fd09::2", "fd09::1"),
             ("fd20::5", "fd09::2", "fd09::1"),
         ] {
-            let way = host.way_to(to.parse().expect("ip")).await.expect(to);
+            let way = host.route_to(to.parse().expect("ip")).await.expect(to);
             assert_eq!(way.interface, e0, "{to}");
             assert_eq!(way.next_hop.to_string(), next_hop, "{to}");
             assert_eq!(way.source.to_string(), source, "{to}");
@@ -192,7 +192,7 @@ fn the_way_is_the_one_of_the_routing_table() {
             let error = host.source_towards(to.parse().expect("ip")).await.unwrap_err();
             assert!(matches!(error, HostError::NoRoute { .. }), "{to}: {error}");
         }
-        let error = host.way_to("10.9.0.1".parse().expect("ip")).await.unwrap_err();
+        let error = host.route_to("10.9.0.1".parse().expect("ip")).await.unwrap_err();
         assert!(matches!(error, HostError::Local { .. }), "{error}");
     });
 }

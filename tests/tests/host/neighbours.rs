@@ -118,7 +118,7 @@ fn resolved(listing: &str) -> usize {
 async fn eventually(host: &mut Host, done: impl Fn(&[Unreachable]) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let found = host.tend().await.expect("tend");
+        let found = host.maintain_neighbours().await.expect("tend");
         if done(&found) {
             return;
         }

@@ -9,14 +9,14 @@ use crate::app::{
     state::{id_log, store},
 };
 use crate::{
-    datapath::{Pins, Removed},
+    datapath::{Pins, RemovedPins},
     host::{Host, UndoneChanges},
 };
 
 /// What was removed.
 #[derive(Debug, Default)]
 pub struct Detached {
-    pub datapath: Removed,
+    pub datapath: RemovedPins,
     pub host: UndoneChanges,
 }
 

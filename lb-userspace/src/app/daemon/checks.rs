@@ -2,7 +2,7 @@
 
 use super::state::Daemon;
 use crate::app::reconcile::check_routes;
-use crate::{health::Means, proxy};
+use crate::{health::CheckContext, proxy};
 
 /// File descriptors that one check takes at most.
 const PER_CHECK: usize = 3;
@@ -21,10 +21,10 @@ impl Daemon {
     /// # Errors
     ///
     /// No netlink socket.
-    pub(crate) fn check_resources(&self, reserved: u64) -> anyhow::Result<Means> {
+    pub(crate) fn check_resources(&self, reserved: u64) -> anyhow::Result<CheckContext> {
         let at_once = self.checks_at_once() as u64 * reserved / self.reserved_descriptors();
-        Ok(Means {
-            lacks: self.lacks.clone(),
+        Ok(CheckContext {
+            exhaustion: self.exhaustion.clone(),
             at_once: (at_once as usize).max(1),
             finder: Some(check_routes::finder(self.config.node.encap, &self.config.services)?),
         })

@@ -21,7 +21,7 @@ use crate::{
         process::signals::SignalOrder,
         reconcile::{certificates, fleet_builder, sweep},
     },
-    health::{Monitor, Prefaces, Transition},
+    health::{H2cProbes, Monitor, Transition},
     proxy::{CertificateStore, Running},
 };
 
@@ -96,7 +96,7 @@ impl Daemon {
             certificates: certificates.clone(),
             max_half_open: handles.max_half_open,
             source_ports: self.fleet.sources.shown.clone(),
-            lacks: self.lacks.clone(),
+            exhaustion: self.exhaustion.clone(),
             problems: self.host.answer_paths.problems.clone(),
             repaired: self.host.repairs.counts(),
         };
@@ -112,12 +112,12 @@ impl Daemon {
         &self,
         proxy: &Running,
         transitions: &mpsc::Sender<Transition>,
-    ) -> anyhow::Result<(Monitor, Prefaces)> {
+    ) -> anyhow::Result<(Monitor, H2cProbes)> {
         let down = fleet_builder::down_servers(&self.fleet.running);
         let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
         let resources = self.check_resources(proxy.kept())?;
         let monitor = Monitor::start(&self.config.services, is_up, transitions, resources);
-        Ok((monitor, Prefaces::start(&self.fleet.running)))
+        Ok((monitor, H2cProbes::start(&self.fleet.running)))
     }
 
     /// Handles events until the operator says stop.

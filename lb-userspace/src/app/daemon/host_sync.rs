@@ -68,8 +68,11 @@ impl Daemon {
 
     /// Returns when something on the host is to be looked at.
     pub(crate) fn host_due(&self) -> Option<Instant> {
-        let due =
-            [self.host.changes.due(), self.host.repairs.next(), self.host.network.neighbours_due()];
+        let due = [
+            self.host.changes.due(),
+            self.host.repairs.next(),
+            self.host.network.next_neighbour_check(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -81,7 +84,8 @@ impl Daemon {
             changes.settings = true;
             changes.local_routes = true;
         }
-        changes.neighbours |= self.host.network.neighbours_due().is_some_and(|due| due <= now);
+        changes.neighbours |=
+            self.host.network.next_neighbour_check().is_some_and(|due| due <= now);
         self.sync_host(changes).await;
     }
 
@@ -89,7 +93,7 @@ impl Daemon {
     pub(crate) async fn resync(&mut self) {
         self.sync_host(Changes::ALL).await;
         self.reconcile().await;
-        self.host.network.keep_notes();
+        self.host.network.save_journal();
         if !self.store.exist() {
             self.save_health();
             let _ = self.save_drains();
@@ -125,7 +129,7 @@ impl Daemon {
                 self.reconcile().await;
             }
         } else if neighbours {
-            self.host.network.look_at_neighbours().await?;
+            self.host.network.check_neighbours().await?;
         }
         if self.host.network.restored_neighbours() > 0 {
             let done = Ok::<_, HostError>(());
@@ -155,7 +159,7 @@ impl Daemon {
             };
             let (thing, now) = (damage.to_string(), Instant::now());
             if self.host.repairs.is_due(kind, &thing, now) {
-                let done = self.kernel.program.mend(&damage, self.kernel.interfaces.mode);
+                let done = self.kernel.program.repair(&damage, self.kernel.interfaces.mode);
                 self.host.repairs.note(kind, &thing, done, now);
                 self.kernel.interfaces.show(&self.kernel.program);
             }

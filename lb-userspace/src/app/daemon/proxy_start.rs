@@ -30,7 +30,7 @@ impl Daemon {
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let workers = node.workers.unwrap_or_else(cores);
-        let bound = Proxy::bind(workers, any, self.reserved_descriptors(), self.lacks.clone());
+        let bound = Proxy::bind(workers, any, self.reserved_descriptors(), self.exhaustion.clone());
         let bound = bound.context("cannot open the proxy's listeners")?;
         self.kernel.program.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));

@@ -31,7 +31,7 @@ impl Daemon {
     /// first.
     pub(crate) fn report_what_stays(&mut self) {
         for damage in self.kernel.program.damage() {
-            if let Err(error) = self.kernel.program.mend(&damage, self.kernel.interfaces.mode) {
+            if let Err(error) = self.kernel.program.repair(&damage, self.kernel.interfaces.mode) {
                 warn!(%damage, %error, "cannot be put back");
             }
         }

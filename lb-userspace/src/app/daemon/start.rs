@@ -104,7 +104,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
         store,
         signals,
         load: datapath.load,
-        lacks: Arc::default(),
+        exhaustion: Arc::default(),
         trace_steps: mpsc::channel(1),
         started,
     };

@@ -17,11 +17,11 @@ use crate::{
         },
         state::store::StateStore,
     },
-    control::Leaver,
+    control::LeavingServer,
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
+    exhaustion::ExhaustionCounters,
     fleet::Fleet,
     host::{Host, HostWatch},
-    lack::Lacks,
     load::Load,
     settings::Config,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Daemon {
     /// Live connections of each server, counted by the kernel and the proxy.
     pub(crate) load: Load,
     /// What this host had too little of.
-    pub(crate) lacks: Arc<Lacks>,
+    pub(crate) exhaustion: Arc<ExhaustionCounters>,
     /// Both ends of the channel by which a trace attaches and detaches its program.
     pub(crate) trace_steps: (mpsc::Sender<TraceStep>, mpsc::Receiver<TraceStep>),
     pub(crate) started: Instant,
@@ -68,7 +68,7 @@ pub(crate) struct FleetSide {
     pub(crate) running: Fleet,
     pub(crate) drains: Drains,
     /// Servers that left the configuration and have flows.
-    pub(crate) leavers: Arc<ArcSwap<Vec<Leaver>>>,
+    pub(crate) leavers: Arc<ArcSwap<Vec<LeavingServer>>>,
     /// The source addresses of packets to the servers.
     pub(crate) sources: Sources,
 }

@@ -8,7 +8,7 @@ use crate::{
     admin::AdminListener,
     config::NamedFile,
     datapath::Pins,
-    host::{self, Surroundings},
+    host::{self, HostReader},
     proxy::{self, CertificateStore},
     settings::Config,
 };
@@ -24,7 +24,7 @@ pub fn refusals(config: &Config) -> Vec<String> {
 }
 
 async fn look(config: &Config) -> anyhow::Result<Vec<String>> {
-    let here = Surroundings::open()?;
+    let here = HostReader::open()?;
     let interfaces = here.interfaces().await?;
     let is_named = |name: &str| config.node.interfaces.iter().any(|it| it.matches(name));
     if !interfaces.iter().any(|interface| is_named(&interface.name)) {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     admin::{DecisionStatus, Explanation, FlowKnown, OutgoingPacket, PacketQuery, Transport},
-    datapath::{Explained, Leaving, ProbeFrame, Watcher, echo, interface_name},
+    datapath::{Explained, ForwardedFrame, ProbeFrame, Watcher, echo, interface_name},
 };
 
 /// Runs a packet through the loaded program and returns the result. Blocks.
@@ -92,7 +92,7 @@ fn key(probe: &ProbeFrame) -> FlowKey {
 }
 
 fn leaves(decision: &Decision, frame: &[u8]) -> Option<OutgoingPacket> {
-    let Leaving { from, to, mac, .. } = Leaving::read(frame)?;
+    let ForwardedFrame { from, to, mac, .. } = ForwardedFrame::read(frame)?;
     Some(OutgoingPacket {
         from,
         to,

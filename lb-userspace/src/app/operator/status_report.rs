@@ -22,10 +22,10 @@ use crate::{
         BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
         LackStatus, ServiceStatus, SourcePorts, Status, Verdicts,
     },
-    control::{Leaver, StableIds},
+    control::{LeavingServer, StableIds},
     datapath::{Counters, DatapathError},
+    exhaustion::{ExhaustionCounters, FailedOperation},
     fleet::{Backend, Fleet, RunningService},
-    lack::{Lacks, Undone},
     load::Load,
     proxy::{CertificateStore, HandshakeStats},
     service::{Handler, Path, Service},
@@ -37,7 +37,7 @@ pub(crate) struct StatusReport {
     pub(crate) interfaces: Shown,
     pub(crate) services: Vec<ReportedService>,
     /// Servers that left the configuration and have flows.
-    pub(crate) leavers: Arc<ArcSwap<Vec<Leaver>>>,
+    pub(crate) leavers: Arc<ArcSwap<Vec<LeavingServer>>>,
     pub(crate) counters: Counters,
     pub(crate) load: Load,
     /// The result of the last sweep.
@@ -47,7 +47,7 @@ pub(crate) struct StatusReport {
     pub(crate) certificates: Arc<CertificateStore>,
     pub(crate) max_half_open: u32,
     pub(crate) source_ports: Room,
-    pub(crate) lacks: Arc<Lacks>,
+    pub(crate) exhaustion: Arc<ExhaustionCounters>,
     pub(crate) problems: ServerProblems,
     pub(crate) repaired: Counts,
 }
@@ -110,11 +110,11 @@ impl StatusReport {
     }
 
     fn lacks(&self) -> Vec<LackStatus> {
-        let lack = |undone: Undone| LackStatus {
+        let lack = |undone: FailedOperation| LackStatus {
             undone: undone.name().to_owned(),
-            count: self.lacks.count(undone),
+            count: self.exhaustion.count(undone),
         };
-        Undone::ALL.map(lack).into()
+        FailedOperation::ALL.map(lack).into()
     }
 
     fn flows(&self) -> Result<Flows, DatapathError> {
@@ -155,7 +155,7 @@ impl StatusReport {
     /// Returns services that are no longer configured, by the servers that have flows of theirs.
     fn removed<'a>(
         &'a self,
-        leavers: &'a [Leaver],
+        leavers: &'a [LeavingServer],
     ) -> impl Iterator<Item = Result<ServiceStatus, DatapathError>> + 'a {
         let gone = leavers.iter().filter(|leaver| !leaver.is_member);
         let names: BTreeSet<&Arc<str>> = gone.map(|leaver| &leaver.service).collect();
@@ -181,7 +181,7 @@ impl StatusReport {
     }
 
     /// Returns a server that left its service, or was removed with it.
-    fn leaver(&self, leaver: &Leaver) -> Result<BackendStatus, DatapathError> {
+    fn leaver(&self, leaver: &LeavingServer) -> Result<BackendStatus, DatapathError> {
         Ok(BackendStatus {
             address: leaver.server,
             up: true,
@@ -200,7 +200,7 @@ impl StatusReport {
     fn service(
         &self,
         reported: &ReportedService,
-        leavers: &[Leaver],
+        leavers: &[LeavingServer],
     ) -> Result<ServiceStatus, DatapathError> {
         let ReportedService { running, ids } = reported;
         let service = &running.service;

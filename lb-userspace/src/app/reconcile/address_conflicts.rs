@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use super::neighbour_answers::{Unanswered, unanswered};
 use crate::{
-    host::{Host, HostError, Interface, LocalAddress, Surroundings},
+    host::{Host, HostError, HostReader, Interface, LocalAddress},
     service::Service,
     settings::Config,
 };
@@ -110,7 +110,7 @@ impl AddressConflicts {
 
 /// Returns why a start on this host would be refused.
 pub(crate) async fn refusals(
-    here: &Surroundings,
+    here: &HostReader,
     interfaces: &[Interface],
     services: &[Arc<Service>],
 ) -> Result<Vec<String>, HostError> {
@@ -120,7 +120,7 @@ pub(crate) async fn refusals(
     if shared.is_empty() {
         return Ok(Vec::new());
     }
-    let source = async |server| here.way_to(server).await.map(|way| way.source);
+    let source = async |server| here.route_to(server).await.map(|way| way.source);
     let sources = sources(services, source).await?;
     let findings = shared.iter().map(|local| judge(local, &sources, interfaces));
     let refusals = findings.filter_map(|finding| match finding {

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use tokio::time::sleep;
 
 use crate::{
-    health::{Finder, TunnelRoute, Wrap},
-    host::{HostError, Surroundings},
+    health::{Encapsulation, RouteFinder, TunnelRoute},
+    host::{HostError, HostReader},
     service::{Forwarding, Service},
     settings::Encap,
 };
@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 ///
 /// No netlink socket.
-pub(crate) fn finder(encap: Encap, services: &[Arc<Service>]) -> Result<Finder, HostError> {
-    let here = Arc::new(Surroundings::open()?);
+pub(crate) fn finder(encap: Encap, services: &[Arc<Service>]) -> Result<RouteFinder, HostError> {
+    let here = Arc::new(HostReader::open()?);
     let announced: Arc<[IpAddr]> =
         services.iter().flat_map(|service| service.addresses.iter().copied()).collect();
     Ok(Arc::new(move |server, vip, forwarding| {
@@ -42,12 +42,12 @@ pub(crate) fn finder(encap: Encap, services: &[Arc<Service>]) -> Result<Finder, 
 }
 
 async fn find(
-    here: &Surroundings,
+    here: &HostReader,
     encap: &Encap,
     announced: &[IpAddr],
     (server, vip, forwarding): (IpAddr, IpAddr, Forwarding),
 ) -> Result<Option<TunnelRoute>, HostError> {
-    let way = here.way_to(server).await?;
+    let way = here.route_to(server).await?;
     let source = if vip.is_ipv4() == server.is_ipv4() {
         Some(way.source)
     } else {
@@ -76,13 +76,13 @@ async fn find(
                     None => sleep(LOOK).await,
                 }
             };
-            Wrap::Frame { interface, address }
+            Encapsulation::Frame { interface, address }
         }
         Forwarding::Ipip => {
             let sources = if server.is_ipv4() { encap.source_v4 } else { encap.source_v6 };
-            Wrap::Ip { source: one_of(sources) }
+            Encapsulation::Ip { source: one_of(sources) }
         }
-        Forwarding::Gue => Wrap::Udp { port: encap.gue_port },
+        Forwarding::Gue => Encapsulation::Udp { port: encap.gue_port },
     };
     Ok(Some(TunnelRoute { source, wrap }))
 }

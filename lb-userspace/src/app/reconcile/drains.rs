@@ -13,7 +13,7 @@ use tracing::info;
 use crate::app::state::store::{DrainRecord, PoolMember};
 use crate::{
     admin::DrainRequest,
-    control::{Departure, Leaver},
+    control::{Departure, LeavingServer},
     fleet::{Backend, Fleet, RunningService},
 };
 
@@ -98,10 +98,10 @@ impl Drains {
 
     /// Takes in which servers left the configuration and have flows now; returns whether that
     /// changed.
-    pub(crate) fn follow(&mut self, leavers: &[Leaver], now: Moment) -> bool {
+    pub(crate) fn follow(&mut self, leavers: &[LeavingServer], now: Moment) -> bool {
         let mut before = mem::take(&mut self.left);
         let mut changed = false;
-        for Leaver { service, server, until, .. } in leavers {
+        for LeavingServer { service, server, until, .. } in leavers {
             let member = (service.to_string(), *server);
             let drained = before.remove(&member).unwrap_or_else(|| {
                 changed = true;

@@ -94,7 +94,7 @@ impl Interfaces {
                 true
             }
             None => {
-                kernel.let_go(index);
+                kernel.detach_interface(index);
                 info!(interface = name, "let go of an interface that is gone");
                 false
             }

@@ -7,7 +7,7 @@ use tokio::runtime;
 
 use super::sources;
 use crate::{
-    host::{HostError, Interface, LocalAddress, Surroundings},
+    host::{HostError, HostReader, Interface, LocalAddress},
     service::Service,
     settings::{AnswerNeighbours, Config},
 };
@@ -122,8 +122,8 @@ pub fn link_warnings(config: &Config) -> Vec<String> {
     unanswered.chain(sources::warnings(&node.source_addresses, &local)).collect()
 }
 
-async fn survey() -> Result<(Surroundings, Vec<Interface>, Vec<LocalAddress>), HostError> {
-    let here = Surroundings::open()?;
+async fn survey() -> Result<(HostReader, Vec<Interface>, Vec<LocalAddress>), HostError> {
+    let here = HostReader::open()?;
     let (interfaces, local) = (here.interfaces().await?, here.local_addresses().await?);
     Ok((here, interfaces, local))
 }

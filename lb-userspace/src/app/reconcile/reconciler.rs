@@ -17,8 +17,8 @@ use tracing::{debug, info, warn};
 use super::{ring_changes, sources::Sources, sweep::SweepSummary};
 use crate::app::state::id_log::IdLog;
 use crate::{
-    control::{self, Circumstances, Departure, Desired, Index, Leaver, StableIds},
-    datapath::{self, DatapathError, Declared, Lifetimes, ServerAnswers},
+    control::{self, Departure, Desired, Index, LeavingServer, StableIds, UpdateContext},
+    datapath::{self, DatapathError, DeclaredPorts, Lifetimes, ServerAnswers},
     fleet::Fleet,
     host::{Interface, InterfaceStack, Vlan, stacks},
     load::{Load, LoadSlot},
@@ -38,7 +38,7 @@ const UNDER_WAY: Duration = Duration::from_secs(5);
 
 pub(crate) struct Reconciler {
     pub(crate) ids: StableIds,
-    tables: datapath::Tables,
+    tables: datapath::KernelTables,
     desired: Desired,
     actual: control::ActualTables,
     ledger: IdLog,
@@ -64,7 +64,7 @@ impl Reconciler {
     ///
     /// The tables cannot be read.
     pub(crate) fn resume(
-        tables: datapath::Tables,
+        tables: datapath::KernelTables,
         load: Load,
         ledger: IdLog,
         lifetimes: Lifetimes,
@@ -119,7 +119,7 @@ impl Reconciler {
     }
 
     /// Returns the servers that left the configuration and still have flows.
-    pub(crate) fn leavers(&self) -> Vec<Leaver> {
+    pub(crate) fn leavers(&self) -> Vec<LeavingServer> {
         self.desired.leavers(&self.ids)
     }
 
@@ -168,7 +168,7 @@ impl Reconciler {
     /// safe by itself, and the next call continues from there.
     pub(crate) async fn replan(&mut self, fleet: &Fleet, sources: &Sources) -> anyhow::Result<()> {
         self.tables.set_source_pool(sources.pool.addresses())?;
-        let circumstances = Circumstances {
+        let circumstances = UpdateContext {
             sources: &sources.known,
             sources_revision: sources.revision,
             maglev_size: self.maglev_size,
@@ -208,7 +208,7 @@ impl Reconciler {
 
     /// Ends flows to addresses and ports that no steered service has any more.
     pub(crate) fn declare(&self, fleet: &Fleet) {
-        let mut declared = Declared::since(datapath::clock::now());
+        let mut declared = DeclaredPorts::since(datapath::clock::now());
         let services = fleet.services.iter().map(|running| &running.service);
         for service in services.filter(|service| service.is_steered()) {
             let steered = service.ports.iter().filter(|port| port.path() == Path::Steer);

@@ -2,12 +2,12 @@
 
 use tracing::warn;
 
-use crate::control::{Resized, SLOTS_PER_MEMBER};
+use crate::control::{RingResize, SLOTS_PER_MEMBER};
 
 /// Services that are named one by one.
 const NAMED: usize = 8;
 
-pub(crate) fn warn_of(resized: &Resized) {
+pub(crate) fn warn_of(resized: &RingResize) {
     let remedy = remedy(resized);
     for ring in resized.rings.iter().take(NAMED) {
         warn!(
@@ -21,7 +21,7 @@ pub(crate) fn warn_of(resized: &Resized) {
     }
 }
 
-fn remedy(resized: &Resized) -> String {
+fn remedy(resized: &RingResize) -> String {
     match (resized.keeps, resized.settles) {
         (Some(size), _) => format!(
             "; `maglev_table_size = {size}` in [node], on every node before these servers, keeps it"
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_operator_is_told_what_would_keep_the_ring() {
-        let resized = |keeps, settles| Resized { rings: Vec::new(), keeps, settles };
+        let resized = |keeps, settles| RingResize { rings: Vec::new(), keeps, settles };
         assert!(remedy(&resized(Some(8192), Some(32_768))).contains("maglev_table_size = 8192`"));
         let settled = remedy(&resized(None, Some(65_536)));
         assert!(settled.contains("maglev_table_size = 65536`"), "{settled}");

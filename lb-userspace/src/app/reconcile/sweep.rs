@@ -7,7 +7,7 @@ use tracing::{debug, error};
 
 use crate::{
     control::Index,
-    datapath::{Named, Population, Sample, ServerAnswers, Sweep, Sweeper, clock},
+    datapath::{ClientSample, Population, ReferencedIds, ServerAnswers, Sweep, Sweeper, clock},
     load::LoadSlot,
     service::Protocol,
 };
@@ -21,8 +21,8 @@ const REST: u32 = 50;
 #[derive(Default)]
 pub(crate) struct SweepSummary {
     pub(crate) population: Population,
-    named: Named,
-    pub(crate) sample: Sample,
+    named: ReferencedIds,
+    pub(crate) sample: ClientSample,
     /// By load slot.
     heard: Vec<ServerAnswers>,
     ports: Vec<[u64; 2]>,

@@ -9,7 +9,7 @@ const RINGS_IN_CHANGE: u32 = 32;
 /// Returns the default sizes, or twice what the configuration needs if that is more. Rings are
 /// large: they get half as much again as they need.
 pub(crate) fn size(config: &Config) -> DatapathConfig {
-    let needs = control::needs(&config.services, config.node.maglev_table_size);
+    let needs = control::required_capacity(&config.services, config.node.maglev_table_size);
     let services = config.services.iter();
     let vips = services.map(|service| {
         let entries = service.ports.iter().map(|port| control::prefixes(port.numbers()).count());

@@ -4,7 +4,7 @@ use lb_common::abi::status;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::fixture::{self, World, port, range, service};
+use crate::control::fixture::{self, TestWorld, port, range, service};
 use crate::service::Handler;
 
 /// Something that happens to a fleet.
@@ -26,9 +26,9 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn happen(world: &mut World, event: &Event) {
+fn happen(world: &mut TestWorld, event: &Event) {
     let name = |n: u8| format!("s{n}");
-    let running = |world: &World, n: u8| {
+    let running = |world: &TestWorld, n: u8| {
         let mut services = world.fleet.services.iter();
         services.find(|running| *running.service.name == *name(n)).cloned()
     };
@@ -57,7 +57,7 @@ fn happen(world: &mut World, event: &Event) {
                 for (server, region) in service.pool.servers.iter_mut().zip(["near", "far"]) {
                     server.region = Some(region.into());
                 }
-                world.fleet.services.push(fixture::run(service, &mut world.slots));
+                world.fleet.services.push(fixture::run(service, &mut world.ids));
             }
         }
         Event::Health(n, server, up) => with_backend(running(world, n), server, |b| b.set_up(up)),
@@ -97,7 +97,7 @@ fn with_backend(
 #[test]
 fn rings_find_room_between_others() {
     use Event::{Health, Route, Service};
-    let mut world = World::new();
+    let mut world = TestWorld::new();
     let events = [
         (Service(3, 35), false),
         (Service(0, 33), false),
@@ -122,7 +122,7 @@ fn rings_find_room_between_others() {
 #[test]
 fn where_a_ring_moves_no_other_is_written() {
     use Event::{Route, Service};
-    let mut world = World::new();
+    let mut world = TestWorld::new();
     world.geography.local = Some("near".into());
     let events = [
         (Route(2, true), false),
@@ -150,7 +150,7 @@ proptest! {
     fn what_was_kept_up_to_date_is_what_would_be_made_anew(
         events in prop::collection::vec((event(), any::<bool>(), any::<bool>()), 1..40),
     ) {
-        let mut world = World::new();
+        let mut world = TestWorld::new();
         world.geography.local = Some("near".into());
         for (event, follows, busy) in &events {
             happen(&mut world, event);
@@ -170,7 +170,7 @@ proptest! {
         prop_assert_eq!(&anew.backends, &kept.backends);
         for (id, steered) in &anew.services {
             let expected =
-                if steered.recipe.is_empty() { Vec::new() } else { steered.recipe.bake().0 };
+                if steered.spec.is_empty() { Vec::new() } else { steered.spec.build().0 };
             prop_assert_eq!(kernel.ring(*id), expected);
             prop_assert_eq!(kernel.services.get(id).copied().unwrap_or_default(), steered.service);
         }

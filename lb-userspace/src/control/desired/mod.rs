@@ -14,8 +14,8 @@ use super::{
     actual::ActualTables,
     error::ControlError,
     ids::stable_ids::StableIds,
-    retiring::{Departure, Leaver, Retiring, Standing},
-    service_tables::{Fragment, Kitchen, Placed, Steered},
+    retiring::{ConfiguredState, Departure, LeavingServer, RetiringServers},
+    service_tables::{BackendEntry, ServiceTables, ServiceTablesBuilder, SteeredService},
 };
 use crate::{
     fleet::{Fleet, RunningService},
@@ -33,20 +33,20 @@ use crate::{
 pub struct Desired {
     parts: HashMap<Arc<str>, Part>,
     /// All addresses of all services.
-    pub(crate) addresses: Shared<Address, ()>,
+    pub(crate) addresses: RefCounted<Address, ()>,
     /// Services that share an address and port by host name want the same there.
-    pub(crate) vips: Shared<VipKey, Vip>,
+    pub(crate) vips: RefCounted<VipKey, Vip>,
     /// Prefixes that services name; each belongs to one of them.
     pub(crate) lists: HashMap<ListKey, u32>,
-    pub(crate) ranges: Shared<RangeKey, Vip>,
+    pub(crate) ranges: RefCounted<RangeKey, Vip>,
     /// Addresses of `ranges`.
-    ranged: Shared<Address, ()>,
-    pub(crate) quic_ids: Shared<QuicKey, u32>,
-    pub(crate) services: HashMap<u32, Steered>,
+    ranged: RefCounted<Address, ()>,
+    pub(crate) quic_ids: RefCounted<QuicKey, u32>,
+    pub(crate) services: HashMap<u32, SteeredService>,
     /// Servers of steered services, up or not, and those that left while they had flows.
-    pub(crate) backends: HashMap<u32, Placed>,
-    pub(crate) touched: Touched,
-    retiring: Retiring,
+    pub(crate) backends: HashMap<u32, BackendEntry>,
+    pub(crate) touched: ChangedKeys,
+    retiring: RetiringServers,
     /// Of the sources that the parts were made with.
     sources: u64,
     /// Whether nobody is told on a link where the addresses are.
@@ -55,7 +55,7 @@ pub struct Desired {
 
 /// Keys whose entries may differ from what the kernel has.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Touched {
+pub(crate) struct ChangedKeys {
     pub(crate) addresses: BTreeSet<Address>,
     pub(crate) vips: BTreeSet<VipKey>,
     pub(crate) lists: BTreeSet<ListKey>,
@@ -70,11 +70,11 @@ struct Part {
     revision: u64,
     /// Towards each of its servers.
     sources: Box<[Option<Source>]>,
-    fragment: Fragment,
+    tables: ServiceTables,
 }
 
 /// What [`Desired::update`] goes by, beside the fleet.
-pub struct Circumstances<'a> {
+pub struct UpdateContext<'a> {
     /// Towards each server, our address, or our addresses.
     pub sources: &'a HashMap<IpAddr, Source>,
     /// Changes whenever `sources` do.
@@ -95,9 +95,9 @@ impl Desired {
     pub fn resume(
         actual: &ActualTables,
         departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
-        slots: &mut StableIds,
+        ids: &mut StableIds,
     ) -> Self {
-        let touched = Touched {
+        let touched = ChangedKeys {
             addresses: actual.addresses.keys().copied().collect(),
             vips: actual.vips.keys().copied().collect(),
             lists: actual.lists.keys().copied().collect(),
@@ -107,11 +107,11 @@ impl Desired {
             backends: actual.backends.keys().copied().collect(),
         };
         let status = |id: u32| actual.statuses.get(&id).copied().unwrap_or(status::HERE);
-        let placed = |&id: &u32, backend| (id, Placed { backend, status: status(id) });
+        let placed = |&id: &u32, backend| (id, BackendEntry { backend, status: status(id) });
         let backends = actual.backends.iter().map(|(id, &backend)| placed(id, backend)).collect();
-        let retiring = Retiring::resume(&backends, &actual.quic_ids, departure, slots);
+        let retiring = RetiringServers::resume(&backends, &actual.quic_ids, departure, ids);
         let mut desired = Self { touched, backends, retiring, ..Self::default() };
-        desired.retiring.ids().for_each(|(key, id)| desired.quic_ids.add(key, id));
+        desired.retiring.quic_ids().for_each(|(key, id)| desired.quic_ids.add(key, id));
         desired
     }
 
@@ -123,8 +123,8 @@ impl Desired {
     pub fn update(
         &mut self,
         fleet: &Fleet,
-        circumstances: &Circumstances<'_>,
-        slots: &mut StableIds,
+        circumstances: &UpdateContext<'_>,
+        ids: &mut StableIds,
     ) -> Result<(), ControlError> {
         let resourced = self.sources != circumstances.sources_revision;
         let changed = fleet.services.iter().filter(|running| {
@@ -137,17 +137,17 @@ impl Desired {
         if std::mem::replace(&mut self.silent, circumstances.silent) != circumstances.silent {
             self.touched.addresses.extend(self.addresses.keys());
         }
-        self.remove_missing(fleet, circumstances.now, slots);
-        let Circumstances { sources, maglev_size, encap, geography, now, .. } = *circumstances;
+        self.remove_missing(fleet, circumstances.now, ids);
+        let UpdateContext { sources, maglev_size, encap, geography, now, .. } = *circumstances;
         for running in changed {
             // Read before what it stands for: a change in between shows at the next update.
             let revision = running.revision();
-            let mut kitchen = Kitchen { sources, maglev_size, encap, geography, slots };
-            let fragment = kitchen.fragment(&running)?;
-            self.replace(&running.service.name, Some(&fragment), now, slots);
+            let mut kitchen = ServiceTablesBuilder { sources, maglev_size, encap, geography, ids };
+            let tables = kitchen.build(&running)?;
+            self.replace(&running.service.name, Some(&tables), now, ids);
             let name = running.service.name.clone();
             let sources = running.sources(sources).collect();
-            self.parts.insert(name, Part { running, revision, sources, fragment });
+            self.parts.insert(name, Part { running, revision, sources, tables });
         }
         self.sources = circumstances.sources_revision;
         Ok(())
@@ -155,7 +155,7 @@ impl Desired {
 
     /// Servers that no source address was known for.
     pub fn unroutable(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.parts.values().flat_map(|part| part.fragment.unroutable.iter().copied())
+        self.parts.values().flat_map(|part| part.tables.unroutable.iter().copied())
     }
 
     /// Lets servers go that left the configuration: at once where they have no flows, else once
@@ -166,11 +166,11 @@ impl Desired {
         &mut self,
         now: Instant,
         has_flows: impl Fn(LoadSlot, u32, Instant) -> bool,
-        slots: &mut StableIds,
+        ids: &mut StableIds,
     ) {
         let Self { parts, retiring, backends, .. } = self;
         let standing = |service: &Arc<str>, id| standing(parts, service, id);
-        let done = retiring.advance(now, has_flows, standing, backends, slots);
+        let done = retiring.advance(now, has_flows, standing, backends, ids);
         for &key in &done.unnamed {
             self.quic_ids.remove(key);
         }
@@ -180,8 +180,8 @@ impl Desired {
 
     /// Servers that left the configuration and still have flows.
     #[must_use]
-    pub fn leavers(&self, slots: &StableIds) -> Vec<Leaver> {
-        self.retiring.leavers(|service, id| standing(&self.parts, service, id), slots)
+    pub fn leavers(&self, ids: &StableIds) -> Vec<LeavingServer> {
+        self.retiring.leavers(|service, id| standing(&self.parts, service, id), ids)
     }
 
     /// Whether [`retire`](Self::retire) is to be called again, even if nothing else happens.
@@ -193,7 +193,7 @@ impl Desired {
     /// The name of the service with this id.
     pub(crate) fn service_of(&self, id: u32) -> Option<Arc<str>> {
         let mut parts = self.parts.iter();
-        let has = |part: &Part| part.fragment.services.iter().any(|service| service.0 == id);
+        let has = |part: &Part| part.tables.services.iter().any(|service| service.0 == id);
         parts.find(|(_, part)| has(part)).map(|(name, _)| name.clone())
     }
 
@@ -205,7 +205,7 @@ impl Desired {
         Some(ranges | if self.silent { address_flags::SILENT } else { 0 })
     }
 
-    fn remove_missing(&mut self, fleet: &Fleet, now: Instant, slots: &mut StableIds) {
+    fn remove_missing(&mut self, fleet: &Fleet, now: Instant, ids: &mut StableIds) {
         if self.parts.len() == fleet.services.len() && self.has_all(fleet) {
             return;
         }
@@ -213,7 +213,7 @@ impl Desired {
             fleet.services.iter().map(|running| &running.service.name).collect();
         let gone = self.parts.keys().filter(|name| !names.contains(name));
         for name in gone.cloned().collect::<Vec<_>>() {
-            self.replace(&name, None, now, slots);
+            self.replace(&name, None, now, ids);
             self.parts.remove(&name);
         }
     }
@@ -226,15 +226,15 @@ impl Desired {
     fn replace(
         &mut self,
         name: &Arc<str>,
-        new: Option<&Fragment>,
+        new: Option<&ServiceTables>,
         now: Instant,
-        slots: &mut StableIds,
+        ids: &mut StableIds,
     ) {
         if let Some(new) = new {
             self.add(new);
         }
         let Some(old) = self.parts.get_mut(name) else { return };
-        let old = std::mem::take(&mut old.fragment);
+        let old = std::mem::take(&mut old.tables);
         self.take_out(&old, new);
         let stays = |id| new.is_some_and(|new| new.backends.iter().any(|entry| entry.0 == id));
         let is_free = |key: &QuicKey| self.quic_ids.find(key).is_none();
@@ -242,11 +242,11 @@ impl Desired {
             self.quic_ids.add(key, id);
         }
         for claim in old.claims.iter().filter(|claim| !self.retiring.keeps(claim)) {
-            claim.give_up(slots);
+            claim.release(ids);
         }
     }
 
-    fn add(&mut self, new: &Fragment) {
+    fn add(&mut self, new: &ServiceTables) {
         for &address in &new.addresses {
             self.addresses.add(address, ());
             self.touched.addresses.insert(address);
@@ -282,7 +282,7 @@ impl Desired {
     }
 
     /// Services and backends belong to one service only, so that those of `new` stay.
-    fn take_out(&mut self, old: &Fragment, new: Option<&Fragment>) {
+    fn take_out(&mut self, old: &ServiceTables, new: Option<&ServiceTables>) {
         for &address in &old.addresses {
             self.addresses.remove(address);
             self.touched.addresses.insert(address);
@@ -315,10 +315,14 @@ impl Desired {
     }
 }
 
-fn standing<'f>(parts: &'f HashMap<Arc<str>, Part>, service: &Arc<str>, id: u32) -> Standing<'f> {
-    let Some(part) = parts.get(service) else { return Standing::default() };
-    let is_back = part.fragment.backends.iter().any(|entry| entry.0 == id);
-    Standing { running: Some(&part.running), is_back }
+fn standing<'f>(
+    parts: &'f HashMap<Arc<str>, Part>,
+    service: &Arc<str>,
+    id: u32,
+) -> ConfiguredState<'f> {
+    let Some(part) = parts.get(service) else { return ConfiguredState::default() };
+    let is_back = part.tables.backends.iter().any(|entry| entry.0 == id);
+    ConfiguredState { running: Some(&part.running), is_back }
 }
 
 impl Part {
@@ -340,15 +344,15 @@ impl RunningService {
 
 /// Entries that several services may want, with the number of those that do.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared<K, V>(HashMap<K, (V, u32)>);
+pub(crate) struct RefCounted<K, V>(HashMap<K, (V, u32)>);
 
-impl<K, V> Default for Shared<K, V> {
+impl<K, V> Default for RefCounted<K, V> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<K: Hash + Eq + Copy, V> Shared<K, V> {
+impl<K: Hash + Eq + Copy, V> RefCounted<K, V> {
     /// The last to come decides on the value.
     fn add(&mut self, key: K, value: V) {
         let count = self.0.get(&key).map_or(0, |entry| entry.1);

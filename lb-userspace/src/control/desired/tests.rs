@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use lb_common::abi::{self, ServerId, path, status};
 
 use super::{events::identify, *};
-use crate::control::fixture::{self, World, port, range, service};
+use crate::control::fixture::{self, TestWorld, port, range, service};
 use crate::{
     service::{Access, Forwarding, Handler, Protocol, Quic, Service, Steering},
     settings::Geography,
@@ -21,12 +21,12 @@ fn key(address: &str, port: u16) -> VipKey {
     VipKey::new(Address::of(address.parse().unwrap()), port.to_be_bytes(), 6)
 }
 
-fn members(world: &World, service: u32) -> BTreeSet<u32> {
+fn members(world: &TestWorld, service: u32) -> BTreeSet<u32> {
     by_region(world, service)[0].iter().copied().collect()
 }
 
 /// The members of a ring and of those behind it.
-fn by_region(world: &World, service: u32) -> Vec<Vec<u32>> {
+fn by_region(world: &TestWorld, service: u32) -> Vec<Vec<u32>> {
     let words = world.kernel.ring(service);
     let found = regions(&words, world.kernel.current[&service].length());
     found.map(|region| region.members.to_vec()).collect()
@@ -34,7 +34,7 @@ fn by_region(world: &World, service: u32) -> Vec<Vec<u32>> {
 
 #[test]
 fn each_family_has_a_ring_of_its_own_servers() {
-    let mut world = World::of(vec![raw()]);
+    let mut world = TestWorld::of(vec![raw()]);
     world.follow();
     let steer = |service| Vip { service, path: path::STEER };
     assert_eq!(world.kernel.vips[&key(DUAL[0], 5432)], steer(0));
@@ -52,7 +52,7 @@ fn each_family_has_a_ring_of_its_own_servers() {
 #[test]
 fn a_tunnel_carries_either_family_to_all_servers() {
     let steering = Steering { forwarding: Forwarding::Ipip, ..Steering::default() };
-    let mut world = World::of(vec![Service { steering, ..raw() }]);
+    let mut world = TestWorld::of(vec![Service { steering, ..raw() }]);
     world.follow();
     assert_eq!(members(&world, 0), [0, 1, 2].into());
     assert_eq!(members(&world, 1), [0, 1, 2].into());
@@ -62,7 +62,7 @@ fn a_tunnel_carries_either_family_to_all_servers() {
 #[test]
 fn a_range_takes_its_prefixes_and_marks_its_addresses() {
     let ports = vec![port(80, &[]), range(8000, 8005)];
-    let mut world = World::of(vec![service("ranged", &DUAL, ports, &SERVERS), {
+    let mut world = TestWorld::of(vec![service("ranged", &DUAL, ports, &SERVERS), {
         service("single", &["203.0.113.9"], vec![port(80, &[])], &SERVERS)
     }]);
     world.follow();
@@ -87,7 +87,7 @@ fn a_range_takes_its_prefixes_and_marks_its_addresses() {
         assert_eq!(world.kernel.addresses[&address("203.0.113.9")], flag);
     }
     let single = service("ranged", &DUAL, vec![port(80, &[])], &SERVERS);
-    world.fleet.services[0] = fixture::run(single, &mut world.slots);
+    world.fleet.services[0] = fixture::run(single, &mut world.ids);
     world.follow();
     assert!(world.kernel.ranges.is_empty());
     assert_eq!(world.kernel.addresses[&address(DUAL[0])], 0);
@@ -97,7 +97,7 @@ fn a_range_takes_its_prefixes_and_marks_its_addresses() {
 fn quic_servers_are_named_while_they_are_members_even_if_they_drain() {
     let mut raw = service("raw", &DUAL, vec![port(443, &[])], &["10.0.0.1:80", "10.0.0.2:80"]);
     raw.pool.servers.iter_mut().for_each(identify);
-    let mut world = World::of(vec![raw.clone()]);
+    let mut world = TestWorld::of(vec![raw.clone()]);
     let running = world.fleet.services[0].clone();
     running.backends[1].set_draining(true);
     running.touch();
@@ -105,7 +105,7 @@ fn quic_servers_are_named_while_they_are_members_even_if_they_drain() {
     let key = |id: u8| QuicKey { service: 0, pad: 0, id: ServerId::of(&[id]).unwrap() };
     assert_eq!(world.kernel.quic_ids, [(key(1), 0), (key(2), 1)].into());
     raw.pool.servers.remove(0);
-    world.fleet.services[0] = fixture::run(raw, &mut world.slots);
+    world.fleet.services[0] = fixture::run(raw, &mut world.ids);
     world.follow();
     assert_eq!(world.kernel.quic_ids, [(key(2), 1)].into());
 }
@@ -113,7 +113,7 @@ fn quic_servers_are_named_while_they_are_members_even_if_they_drain() {
 #[test]
 fn proxied_ports_need_no_ring() {
     let web = vec![port(443, &[Handler::Tls]), port(80, &[Handler::Http])];
-    let mut world = World::of(vec![service("web", &DUAL[..1], web, &SERVERS)]);
+    let mut world = TestWorld::of(vec![service("web", &DUAL[..1], web, &SERVERS)]);
     world.follow();
     let proxied = Vip { service: 0, path: path::PROXY };
     let vips = [(key(DUAL[0], 80), proxied), (key(DUAL[0], 443), proxied)];
@@ -130,13 +130,13 @@ fn flows_go_far_only_when_nobody_nearer_is_there() {
     for (server, region) in service.pool.servers.iter_mut().zip(regions) {
         server.region = region.map(Into::into);
     }
-    let mut world = World::of(vec![service]);
+    let mut world = TestWorld::of(vec![service]);
     world.follow();
     assert_eq!(members(&world, 0).len(), 5, "nobody says where we are");
 
     let (local, nearby) = (Some("fra".into()), vec!["ams".into(), "lhr".into()]);
     let mut world =
-        World { geography: Geography { local, nearby, ..Geography::default() }, ..world };
+        TestWorld { geography: Geography { local, nearby, ..Geography::default() }, ..world };
     for (gone, left) in [
         (None, &[1, 4][..]),
         (Some(4), &[1]),
@@ -173,7 +173,7 @@ fn behind_the_nearest_stand_the_others_where_there_is_a_hard_limit() {
     let geography = Geography { local, nearby, ..Geography::default() };
     let unlimited = service.clone();
     service.steering.limits.hard = Some(5);
-    let mut world = World { geography: geography.clone(), ..World::of(vec![service]) };
+    let mut world = TestWorld { geography: geography.clone(), ..TestWorld::of(vec![service]) };
     world.follow();
     assert_eq!(by_region(&world, 0), [vec![0, 3], vec![2], vec![1]]);
     let running = world.fleet.services[0].clone();
@@ -182,14 +182,14 @@ fn behind_the_nearest_stand_the_others_where_there_is_a_hard_limit() {
     world.follow();
     assert_eq!(by_region(&world, 0), [vec![0, 3], vec![1]], "who is down is nowhere");
 
-    let mut world = World { geography, ..World::of(vec![unlimited]) };
+    let mut world = TestWorld { geography, ..TestWorld::of(vec![unlimited]) };
     world.follow();
     assert_eq!(by_region(&world, 0), [[0, 3]], "never full");
 }
 
 #[test]
 fn who_is_down_draining_or_unroutable_is_in_no_ring() {
-    let mut world = World::of(vec![raw()]);
+    let mut world = TestWorld::of(vec![raw()]);
     world.sources.remove(&"fd00::1".parse().unwrap());
     let running = world.fleet.services[0].clone();
     running.backends[0].set_up(false);
@@ -215,16 +215,16 @@ fn who_is_down_draining_or_unroutable_is_in_no_ring() {
 fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
     let minute = std::time::Duration::from_secs(60);
     let steering = Steering { drain_deadline: Some(minute), ..Steering::default() };
-    let mut world = World::of(vec![Service { steering: steering.clone(), ..raw() }]);
+    let mut world = TestWorld::of(vec![Service { steering: steering.clone(), ..raw() }]);
     world.follow();
     let fewer = service("raw", &DUAL, vec![port(5432, &[])], &SERVERS[1..]);
-    let fewer = fixture::run(Service { steering, ..fewer }, &mut world.slots);
+    let fewer = fixture::run(Service { steering, ..fewer }, &mut world.ids);
     world.fleet.services[0] = fewer;
     world.follow_with(|load| load == 0);
     assert_eq!(world.kernel.ring(0), [1, 1, 1, 0]);
     assert!(world.kernel.backends.contains_key(&0) && world.desired.is_retiring());
     assert_eq!(world.kernel.statuses[&0], status::LEAVING, "a SYN is for another");
-    let left = world.desired.leavers(&world.slots);
+    let left = world.desired.leavers(&world.ids);
     assert_eq!((left.len(), left[0].is_member), (1, true));
     assert_eq!(left[0].until, Some(world.now + minute));
     world.now += minute;
@@ -236,14 +236,14 @@ fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
 
 /// A daemon that starts with `services` after one that had `raw` with all three servers, where
 /// these left so long ago. All have flows.
-fn restarted(service: Service, before: std::time::Duration) -> World {
-    let mut earlier = World::of(vec![Service { steering: service.steering.clone(), ..raw() }]);
+fn restarted(service: Service, before: std::time::Duration) -> TestWorld {
+    let mut earlier = TestWorld::of(vec![Service { steering: service.steering.clone(), ..raw() }]);
     earlier.follow();
-    let World { kernel, actual, mut slots, sources, now, .. } = earlier;
+    let TestWorld { kernel, actual, mut ids, sources, now, .. } = earlier;
     let departure = |_: &Arc<str>, _| Departure { before, ..Departure::now(now) };
-    let desired = Desired::resume(&actual, departure, &mut slots);
-    let fleet = Fleet { services: vec![fixture::run(service, &mut slots)] };
-    let mut world = World { kernel, actual, slots, desired, sources, fleet, ..World::new() };
+    let desired = Desired::resume(&actual, departure, &mut ids);
+    let fleet = Fleet { services: vec![fixture::run(service, &mut ids)] };
+    let mut world = TestWorld { kernel, actual, ids, desired, sources, fleet, ..TestWorld::new() };
     world.now = now;
     world.follow_with(|_| true);
     world
@@ -285,14 +285,14 @@ fn the_servers_of_a_service_that_left_are_gone_at_once() {
     let world = restarted(other, Default::default());
     let statuses = |id| world.kernel.statuses.get(&id).copied();
     assert_eq!([0, 1, 2].map(statuses), [Some(status::GONE); 3]);
-    let left = world.desired.leavers(&world.slots);
+    let left = world.desired.leavers(&world.ids);
     assert!(left.len() == 3 && left.iter().all(|leaver| !leaver.is_member));
 }
 
 #[test]
 fn ids_outlive_a_change_of_order() {
     let dns = || service("dns", &["203.0.113.53"], vec![port(53, &[])], &SERVERS[..2]);
-    let mut world = World::of(vec![raw(), dns()]);
+    let mut world = TestWorld::of(vec![raw(), dns()]);
     world.follow();
     world.fleet.services.reverse();
     assert_eq!(world.follow(), []);
@@ -301,7 +301,7 @@ fn ids_outlive_a_change_of_order() {
 #[test]
 fn services_that_share_a_place_keep_it_until_the_last_has_gone() {
     let web = |name| service(name, &DUAL[..1], vec![port(80, &[Handler::Http])], &SERVERS);
-    let mut world = World::of(vec![web("a"), web("b")]);
+    let mut world = TestWorld::of(vec![web("a"), web("b")]);
     world.follow();
     world.fleet.services.remove(0);
     assert_eq!(world.follow(), []);
@@ -314,10 +314,10 @@ fn services_that_share_a_place_keep_it_until_the_last_has_gone() {
 fn too_many_backends_are_an_error_and_the_rest_stands() {
     let servers: Vec<String> = (1..=65).map(|n| format!("10.0.0.{n}:80")).collect();
     let many: Vec<&str> = servers.iter().map(String::as_str).collect();
-    let mut world = World::of(vec![raw()]);
+    let mut world = TestWorld::of(vec![raw()]);
     world.follow();
-    let mut slots = fixture::slots();
-    let circumstances = Circumstances {
+    let mut ids = fixture::ids();
+    let circumstances = UpdateContext {
         sources: &HashMap::new(),
         sources_revision: 1,
         maglev_size: fixture::MAGLEV,
@@ -331,15 +331,15 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         services: (0..3)
             .map(|n| {
                 let service = Service { name: format!("{n}").into(), ..service.clone() };
-                fixture::run(service, &mut slots)
+                fixture::run(service, &mut ids)
             })
             .collect(),
     };
     let mut desired = Desired::default();
     let full = ControlError::Full { what: "backends of steered services", room: 64 };
-    assert_eq!(desired.update(&fleet, &circumstances, &mut slots), Err(full));
+    assert_eq!(desired.update(&fleet, &circumstances, &mut ids), Err(full));
     let fleet = Fleet { services: fleet.services[..2].to_vec() };
-    assert_eq!(desired.update(&fleet, &circumstances, &mut slots), Ok(()));
+    assert_eq!(desired.update(&fleet, &circumstances, &mut ids), Ok(()));
 }
 
 #[test]
@@ -349,12 +349,12 @@ fn one_change_costs_its_own_entries_only() {
         let address = format!("203.0.113.{n}");
         service(&format!("s{n}"), &[&address], vec![port(1, &[])], &[&servers[0], &servers[1]])
     });
-    let mut world = World::of(many.collect());
+    let mut world = TestWorld::of(many.collect());
     world.follow();
     let mut grown = Service::clone(&world.fleet.services[3].service);
     grown.pool.servers.push(crate::service::Server::at("10.0.3.3:80".parse().unwrap()));
     world.sources.insert("10.0.3.3".parse().unwrap(), fixture::one("10.0.0.254".parse().unwrap()));
-    world.fleet.services[3] = fixture::run(grown, &mut world.slots);
+    world.fleet.services[3] = fixture::run(grown, &mut world.ids);
     let done = world.follow();
     assert!(
         matches!(
@@ -378,7 +378,7 @@ fn lists_come_before_their_service_and_go_after_it() {
     let networks =
         |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Arc<[_]>>();
     let deny = networks(&["10.0.0.0/8", "2001:db8::/32"]);
-    let mut world = World::of(vec![with(Access { deny, ..Access::default() })]);
+    let mut world = TestWorld::of(vec![with(Access { deny, ..Access::default() })]);
     let first = world.follow();
     let place = |is: fn(&Command) -> bool| first.iter().position(is).unwrap();
     let set = place(|it| matches!(it, Command::SetAccess(..)));
@@ -387,7 +387,7 @@ fn lists_come_before_their_service_and_go_after_it() {
     assert!(world.kernel.lists.values().all(|&access| access == abi::access::DENY));
 
     let access = Access { allow: networks(&["10.0.0.0/8"]), deny: networks(&["10.1.0.0/16"]) };
-    world.fleet.services[0] = fixture::run(with(access), &mut world.slots);
+    world.fleet.services[0] = fixture::run(with(access), &mut world.ids);
     let second = world.follow();
     let bits = |(prefix, access): (&ListKey, &u32)| (prefix.length(), *access);
     let held: BTreeSet<_> = world.kernel.lists.iter().map(bits).collect();

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use lb_common::abi::{self, Address, Prefixes, mode, service_flags, status, strategy};
 
-use super::family::Family;
+use super::family::AddressFamily;
 use crate::{
     fleet::Backend,
     service::{
@@ -27,7 +27,7 @@ const V6_HEADERS: u16 = 60;
 const TICK: u64 = 10_000_000;
 
 /// One family of a service.
-pub(crate) fn service(service: &Service, family: Family) -> abi::Service {
+pub(crate) fn service(service: &Service, family: AddressFamily) -> abi::Service {
     let steering = &service.steering;
     let per_source = steering.rate_limits.per_source;
     let (source_interval, source_burst) = bucket(per_source.map(|it| it.rate));
@@ -152,15 +152,15 @@ fn bucket(rate: Option<Rate>) -> (u64, u64) {
 }
 
 /// The largest segment that fits `mtu` with all that is around it.
-fn mss(service: &Service, family: Family) -> u16 {
+fn mss(service: &Service, family: AddressFamily) -> u16 {
     let steering = &service.steering;
     match steering.mss_clamp {
         MssClamp::Off => 0,
         MssClamp::To(mss) => mss,
         MssClamp::ToMtu => {
             let headers = match family {
-                Family::V4 => V4_HEADERS,
-                Family::V6 => V6_HEADERS,
+                AddressFamily::V4 => V4_HEADERS,
+                AddressFamily::V6 => V6_HEADERS,
             };
             let servers = service.pool.servers.iter().map(|it| it.address.is_ipv4());
             let tunnel = servers.map(|is_ipv4| steering.forwarding.overhead(is_ipv4)).max();

@@ -14,7 +14,7 @@ fn with(steering: Steering) -> Service {
 fn nothing_said_is_all_zero_but_that_unknown_flows_are_reset() {
     let flags = service_flags::RESET_UNKNOWN;
     let expected = abi::Service { flags, ..abi::Service::default() };
-    assert_eq!(service(&with(Steering::default()), Family::V4), expected);
+    assert_eq!(service(&with(Steering::default()), AddressFamily::V4), expected);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn limits_become_intervals() {
     let source = SourcePrefix { v4: 24, v6: 64 };
     let per_source = Some(SourceRate { rate: Rate { burst: 101, ..rate }, source });
     let rate_limits = RateLimits { per_source, per_service: Some(rate) };
-    let entry = service(&with(Steering { rate_limits, ..Steering::default() }), Family::V4);
+    let entry = service(&with(Steering { rate_limits, ..Steering::default() }), AddressFamily::V4);
     assert_eq!((entry.source_interval, entry.source_burst), (1_000_000, 100_000_000));
     assert_eq!((entry.service_interval, entry.service_burst), (1_000_000, 10_000_000));
     assert_eq!((entry.source_prefix.v4, entry.source_prefix.v6), (24, 64));
@@ -36,7 +36,7 @@ fn segments_fit_what_is_around_them() {
         service.pool.servers = vec![Server::at("10.0.0.1:1".parse().unwrap())];
         super::service(&service, family).mss
     };
-    use {Family::*, Forwarding::*, MssClamp::*};
+    use {AddressFamily::*, Forwarding::*, MssClamp::*};
     assert_eq!(mss(Nat, None, Off, V4), 0);
     assert_eq!(mss(Nat, None, ToMtu, V4), 1460);
     assert_eq!(mss(Nat, None, ToMtu, V6), 1440);
@@ -47,7 +47,7 @@ fn segments_fit_what_is_around_them() {
 
 #[test]
 fn flags_say_what_the_kernel_must_look_at() {
-    let all = |steering| service(&with(steering), Family::V4).flags;
+    let all = |steering| service(&with(steering), AddressFamily::V4).flags;
     assert_eq!(all(Steering::default()), service_flags::RESET_UNKNOWN);
     let direct = Steering { forwarding: Forwarding::L2, ..Steering::default() };
     assert_eq!(all(direct), 0, "another node may know them");
@@ -64,7 +64,7 @@ fn flags_say_what_the_kernel_must_look_at() {
     assert_eq!(flags(Steering { access, ..Steering::default() }), listed);
     let remember = Duration::from_secs(1);
     let syn_flood = Some(SynFlood { threshold: 7, remember });
-    let flood = service(&with(Steering { syn_flood, ..Steering::default() }), Family::V4);
+    let flood = service(&with(Steering { syn_flood, ..Steering::default() }), AddressFamily::V4);
     assert_eq!((flood.challenge, flood.remember), (7, 1_000_000_000));
 }
 

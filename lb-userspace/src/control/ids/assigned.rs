@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::family::Family;
+use crate::control::family::AddressFamily;
 
 /// Who held which index: what an earlier daemon knew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assigned {
-    pub(crate) services: Vec<(String, Family, u32)>,
+pub struct IdAssignment {
+    pub(crate) services: Vec<(String, AddressFamily, u32)>,
     pub(crate) backends: Vec<(String, SocketAddr, u32)>,
     pub(crate) loads: Vec<(SocketAddr, u32)>,
 }
@@ -18,12 +18,12 @@ pub struct Assigned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    Service(u32, Option<(String, Family)>),
+    Service(u32, Option<(String, AddressFamily)>),
     Backend(u32, Option<(String, SocketAddr)>),
     Load(u32, Option<SocketAddr>),
 }
 
-impl Assigned {
+impl IdAssignment {
     /// How many hold one.
     #[must_use]
     pub fn holders(&self) -> usize {

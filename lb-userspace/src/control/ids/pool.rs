@@ -8,7 +8,7 @@ use std::{
 
 use crate::control::error::ControlError;
 
-pub(crate) struct Ids<K> {
+pub(crate) struct IdPool<K> {
     what: &'static str,
     room: u32,
     held: HashMap<K, Held>,
@@ -33,12 +33,12 @@ struct Held {
 
 /// Whether something in the kernel's tables still speaks of an id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Use {
+pub(crate) enum IdUsage {
     Lasts,
     Over,
 }
 
-impl<K: Hash + Eq + Clone> Ids<K> {
+impl<K: Hash + Eq + Clone> IdPool<K> {
     pub(crate) fn new(what: &'static str, room: u32) -> Self {
         let (held, leaving, free) = (HashMap::new(), Vec::new(), BTreeSet::new());
         Self { what, room, held, leaving, free, fresh: 0, changes: Vec::new() }
@@ -50,7 +50,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
             held.claims += 1;
             return Ok(held.id);
         }
-        let id = self.unused()?;
+        let id = self.unused_id()?;
         self.changes.push((id, Some(key.clone())));
         self.held.insert(key, Held { id, claims: 1, is_leaving: false, let_go: None });
         Ok(id)
@@ -94,7 +94,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
     /// The id of `key`, without a claim to it.
     pub(crate) fn find(&mut self, key: K) -> Result<u32, ControlError> {
         let id = self.claim(key.clone())?;
-        self.give_up(&key);
+        self.release(&key);
         Ok(id)
     }
 
@@ -102,7 +102,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         self.held.get(key).map(|held| held.id)
     }
 
-    pub(crate) fn give_up(&mut self, key: &K) {
+    pub(crate) fn release(&mut self, key: &K) {
         let held = self.held.get_mut(key).expect("only what was claimed is given up");
         held.claims -= 1;
         if held.claims == 0 {
@@ -118,7 +118,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
     pub(crate) fn settle(
         &mut self,
         now: Instant,
-        use_of: impl Fn(&K, u32) -> Use,
+        use_of: impl Fn(&K, u32) -> IdUsage,
         is_named: impl Fn(u32, Instant) -> bool,
     ) {
         let Self { held, free, changes, .. } = self;
@@ -128,7 +128,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
                 entry.is_leaving = false;
                 return false;
             }
-            if use_of(key, entry.id) == Use::Lasts {
+            if use_of(key, entry.id) == IdUsage::Lasts {
                 return true;
             }
             let Some(since) = entry.let_go else {
@@ -145,7 +145,7 @@ impl<K: Hash + Eq + Clone> Ids<K> {
         });
     }
 
-    fn unused(&mut self) -> Result<u32, ControlError> {
+    fn unused_id(&mut self) -> Result<u32, ControlError> {
         if let Some(id) = self.free.pop_first() {
             return Ok(id);
         }
@@ -164,11 +164,11 @@ mod tests {
 
     use super::*;
 
-    fn ids() -> Ids<&'static str> {
-        Ids::new("things", 2)
+    fn ids() -> IdPool<&'static str> {
+        IdPool::new("things", 2)
     }
 
-    fn settle(ids: &mut Ids<&'static str>, used: Use) {
+    fn settle(ids: &mut IdPool<&'static str>, used: IdUsage) {
         ids.settle(Instant::now(), |_, _| used, |_, _| false);
     }
 
@@ -176,9 +176,9 @@ mod tests {
     fn an_id_is_kept_until_it_was_given_up_as_often_as_claimed() {
         let mut ids = ids();
         assert_eq!((ids.claim("a"), ids.claim("b"), ids.claim("a")), (Ok(0), Ok(1), Ok(0)));
-        ids.give_up(&"a");
+        ids.release(&"a");
         for _ in 0..3 {
-            settle(&mut ids, Use::Over);
+            settle(&mut ids, IdUsage::Over);
         }
         assert_eq!(ids.claim("c"), Err(ControlError::Full { what: "things", room: 2 }));
         assert_eq!(ids.holder(&"a"), Some(0));
@@ -189,10 +189,10 @@ mod tests {
         let mut ids = ids();
         ids.claim("a").unwrap();
         ids.claim("b").unwrap();
-        ids.give_up(&"a");
-        settle(&mut ids, Use::Over);
+        ids.release(&"a");
+        settle(&mut ids, IdUsage::Over);
         assert!(ids.claim("c").is_err(), "let go, not free");
-        settle(&mut ids, Use::Over);
+        settle(&mut ids, IdUsage::Over);
         assert_eq!(ids.claim("c"), Ok(0));
     }
 
@@ -200,14 +200,14 @@ mod tests {
     fn a_claim_in_time_takes_it_back() {
         let mut ids = ids();
         ids.claim("a").unwrap();
-        ids.give_up(&"a");
-        settle(&mut ids, Use::Over);
+        ids.release(&"a");
+        settle(&mut ids, IdUsage::Over);
         assert_eq!(ids.claim("a"), Ok(0));
-        settle(&mut ids, Use::Over);
-        ids.give_up(&"a");
-        settle(&mut ids, Use::Over);
+        settle(&mut ids, IdUsage::Over);
+        ids.release(&"a");
+        settle(&mut ids, IdUsage::Over);
         assert_eq!(ids.holder(&"a"), Some(0), "the time counts anew");
-        settle(&mut ids, Use::Over);
+        settle(&mut ids, IdUsage::Over);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -216,11 +216,11 @@ mod tests {
         let mut ids = ids();
         ids.find("a").unwrap();
         for _ in 0..4 {
-            settle(&mut ids, Use::Lasts);
+            settle(&mut ids, IdUsage::Lasts);
         }
         assert_eq!(ids.find("a"), Ok(0));
-        settle(&mut ids, Use::Over);
-        settle(&mut ids, Use::Over);
+        settle(&mut ids, IdUsage::Over);
+        settle(&mut ids, IdUsage::Over);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -228,14 +228,14 @@ mod tests {
     fn what_may_still_be_named_stays() {
         let mut ids = ids();
         ids.claim("a").unwrap();
-        ids.give_up(&"a");
+        ids.release(&"a");
         let begun = Instant::now();
         for seconds in 0..4 {
             let now = begun + Duration::from_secs(seconds);
-            ids.settle(now, |_, _| Use::Over, |id, since| id == 0 && since == begun);
+            ids.settle(now, |_, _| IdUsage::Over, |id, since| id == 0 && since == begun);
         }
         assert_eq!(ids.holder(&"a"), Some(0));
-        ids.settle(begun + Duration::from_secs(4), |_, _| Use::Over, |_, _| false);
+        ids.settle(begun + Duration::from_secs(4), |_, _| IdUsage::Over, |_, _| false);
         assert_eq!(ids.holder(&"a"), None);
     }
 
@@ -244,11 +244,11 @@ mod tests {
         let mut ids = ids();
         for _ in 0..2 {
             ids.claim("a").unwrap();
-            ids.give_up(&"a");
+            ids.release(&"a");
         }
-        settle(&mut ids, Use::Over);
+        settle(&mut ids, IdUsage::Over);
         assert_eq!(ids.holder(&"a"), Some(0), "let go, not free");
-        settle(&mut ids, Use::Over);
+        settle(&mut ids, IdUsage::Over);
         assert_eq!((ids.claim("b"), ids.claim("c")), (Ok(0), Ok(1)));
     }
 }

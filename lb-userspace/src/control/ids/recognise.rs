@@ -4,8 +4,8 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use lb_common::abi::{self, Address, RangeKey, Vip, VipKey, path};
 
-use super::assigned::Assigned;
-use crate::control::{actual::ActualTables, family::Family, ports::prefixes};
+use super::assigned::IdAssignment;
+use crate::control::{actual::ActualTables, family::AddressFamily, ports::prefixes};
 use crate::{
     service::{Forwarding, Path, Port, Service},
     tables::{Command, regions},
@@ -20,15 +20,15 @@ pub fn recognise(
     services: &[Arc<Service>],
     tables: &ActualTables,
     contents: &[Command],
-) -> Assigned {
+) -> IdAssignment {
     let written = contents.iter().filter_map(|command| match command {
         Command::WriteRing { offset, words, .. } => Some((*offset, &words[..])),
         _ => None,
     });
     let written: HashMap<u32, &[u32]> = written.collect();
-    let mut assigned = Assigned::default();
+    let mut assigned = IdAssignment::default();
     for service in services.iter().filter(|service| service.is_steered()) {
-        for family in Family::ALL {
+        for family in AddressFamily::ALL {
             let Some(id) = place(service, family, tables) else { continue };
             assigned.services.push((service.name.to_string(), family, id));
             let ring = tables.current.get(&id);
@@ -47,8 +47,8 @@ pub fn recognise(
 }
 
 /// The index into SERVICES of what lies at the first address and steered port of a family.
-fn place(service: &Service, family: Family, tables: &ActualTables) -> Option<u32> {
-    let address = service.addresses.iter().copied().find(|&it| Family::of(it) == family)?;
+fn place(service: &Service, family: AddressFamily, tables: &ActualTables) -> Option<u32> {
+    let address = service.addresses.iter().copied().find(|&it| AddressFamily::of(it) == family)?;
     let port = service.ports.iter().find(|port| port.path() == Path::Steer)?;
     let vip = vip(Address::of(address), service.protocol.number().into(), port, tables)?;
     (vip.path == path::STEER).then_some(vip.service)
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::control::{
         StableIds,
-        fixture::{self, ENCAP, RINGS, World, port, range, service},
+        fixture::{self, ENCAP, RINGS, TestWorld, port, range, service},
     };
 
     #[test]
@@ -95,19 +95,19 @@ mod tests {
         several.pool.servers[1].weight = 0;
         several.pool.servers[2].region = Some("far".into());
         several.steering.limits.hard = Some(9);
-        let mut world = World::of(vec![ranged, tunnel, several]);
+        let mut world = TestWorld::of(vec![ranged, tunnel, several]);
         world.geography.local = Some("here".into());
         let contents = world.follow();
         let tables = ActualTables::holding(RINGS, &contents);
         let services = world.fleet.services.iter().map(|running| running.service.clone());
         let services: Vec<_> = services.collect();
         let told = recognise(&services, &tables, &contents);
-        let slots = StableIds::beyond(fixture::CAPACITY, &tables, &told, |_| false);
-        let mut wanted = world.slots.assigned();
+        let ids = StableIds::beyond(fixture::CAPACITY, &tables, &told, |_| false);
+        let mut wanted = world.ids.assigned();
         // The one that no ring has.
         let idle: SocketAddr = servers[1].parse().unwrap();
         let idle = wanted.backends.iter_mut().find(|entry| entry.1 == idle).unwrap();
         idle.0.clear();
-        assert_eq!(slots.assigned(), wanted);
+        assert_eq!(ids.assigned(), wanted);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     maglev::RingMember,
-    spec::{FARTHER, FartherRegion},
+    ring_spec::{FARTHER, FartherRegion},
 };
 
 /// Takes all out of the ring, as if they were down, but the nearest that are there. Answers the

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 /// Gaps between rings. Neighbouring gaps are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Space {
+pub(crate) struct RingSpace {
     /// Length by offset.
     gaps: BTreeMap<u32, u32>,
 }
 
-impl Space {
+impl RingSpace {
     pub(crate) fn new(room: u32) -> Self {
         Self { gaps: BTreeMap::from([(0, room)]) }
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn gaps_that_meet_are_one() {
-        let mut space = Space::new(10);
+        let mut space = RingSpace::new(10);
         space.take(0, 3);
         space.take(3, 3);
         space.take(6, 4);
@@ -95,12 +95,12 @@ mod tests {
         space.give_back(6, 4);
         assert_eq!((space.find(3), space.find(4), space.find(5)), (Some(0), Some(6), None));
         space.give_back(3, 3);
-        assert_eq!(space, Space::new(10));
+        assert_eq!(space, RingSpace::new(10));
     }
 
     #[test]
     fn a_ring_between_gaps_makes_them_one() {
-        let mut space = Space::new(100);
+        let mut space = RingSpace::new(100);
         space.take(0, 20);
         space.take(30, 5);
         space.take(45, 50);
@@ -119,7 +119,7 @@ mod tests {
         fn what_is_taken_is_nobody_elses(
             lengths in prop::collection::vec((1u32..9, any::<bool>()), 0..60),
         ) {
-            let mut space = Space::new(64);
+            let mut space = RingSpace::new(64);
             let mut taken: Vec<(u32, u32)> = Vec::new();
             for (length, gives_back) in lengths {
                 if gives_back && !taken.is_empty() {

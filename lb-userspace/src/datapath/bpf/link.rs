@@ -36,12 +36,12 @@ pub(crate) enum LinkTarget {
 
 /// How XDP is attached: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` in linux/if_link.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum AttachMode {
     Generic = 2,
     Native = 4,
 }
 
-impl Mode {
+impl AttachMode {
     pub(crate) const ALL: [Self; 2] = [Self::Generic, Self::Native];
 
     pub(crate) fn name(self) -> &'static str {
@@ -61,7 +61,7 @@ impl Link {
     pub(crate) fn to_interface(
         program: BorrowedFd<'_>,
         index: u32,
-        mode: Mode,
+        mode: AttachMode,
     ) -> io::Result<Self> {
         Self::create(program, index, BPF_XDP, mode as u32)
     }

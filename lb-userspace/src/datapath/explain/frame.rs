@@ -115,7 +115,7 @@ fn checksum(bytes: &[u8], start: u32) -> u16 {
 
 /// What a frame says of itself where it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaving {
+pub struct ForwardedFrame {
     /// Ports are 0 where the outermost packet has none, as in tunnels.
     pub from: SocketAddr,
     pub to: SocketAddr,
@@ -124,7 +124,7 @@ pub struct Leaving {
     pub mac: [u8; 6],
 }
 
-impl Leaving {
+impl ForwardedFrame {
     /// `None`: no IP packet is in it.
     #[must_use]
     pub fn read(frame: &[u8]) -> Option<Self> {
@@ -213,7 +213,7 @@ mod tests {
                 let (mut key, mut headers) = (FlowKey::unread(), Headers::unread());
                 let kind = parse(&Bytes(frame.clone()), &mut key, &mut headers);
                 assert_eq!(kind, Ok(expected), "{from} {protocol}");
-                let leaving = Leaving::read(&frame).expect("an IP packet");
+                let leaving = ForwardedFrame::read(&frame).expect("an IP packet");
                 assert_eq!((leaving.from.ip(), leaving.to.ip()), (from.ip(), to.ip()));
                 if expected == Kind::Segment {
                     assert_eq!((leaving.from, leaving.to), (from, to));

@@ -28,7 +28,7 @@ use super::{
 
 pub use self::{
     events::Events,
-    frame::{Leaving, ProbeFrame, echo},
+    frame::{ForwardedFrame, ProbeFrame, echo},
 };
 
 /// What the loaded pipeline would do with a packet.

@@ -8,12 +8,12 @@ const SIZE: usize = 16;
 
 /// Every client that was met has the same chance to be in it: Vitter's algorithm R.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
+pub struct ClientSample {
     met: u64,
     clients: Vec<IpAddr>,
 }
 
-impl Sample {
+impl ClientSample {
     /// `client` is asked for only where there is a place for it.
     pub(crate) fn meet(&mut self, client: impl FnOnce() -> Option<IpAddr>) {
         self.met += 1;
@@ -42,11 +42,11 @@ mod tests {
 
     #[test]
     fn of_few_all_are_drawn_and_of_many_any() {
-        let mut few = Sample::default();
+        let mut few = ClientSample::default();
         (0..5).for_each(|number| few.meet(|| Some(client(number))));
         assert_eq!(few.clients(), (0..5).map(client).collect::<Vec<_>>());
         let late = |_| {
-            let mut many = Sample::default();
+            let mut many = ClientSample::default();
             (0..1000).for_each(|number| many.meet(|| Some(client(number))));
             assert_eq!(many.clients().len(), SIZE);
             many.clients().iter().filter(|&&it| it >= client(500)).count()

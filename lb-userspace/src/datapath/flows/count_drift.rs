@@ -31,11 +31,11 @@ impl Observation {
 
 /// Remembers the last sweep's findings.
 #[derive(Debug)]
-pub struct DriftWatch {
+pub struct DriftDetector {
     last: Vec<Option<i64>>,
 }
 
-impl DriftWatch {
+impl DriftDetector {
     #[must_use]
     pub fn new(slots: usize) -> Self {
         Self { last: vec![None; slots] }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_true_count_is_left_alone() {
-        let mut watch = DriftWatch::new(1);
+        let mut watch = DriftDetector::new(1);
         for _ in 0..3 {
             assert_eq!(watch.correction(0, seen(5, 3, 2)), 0);
         }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_same_drift_twice_is_corrected_once() {
-        let mut watch = DriftWatch::new(2);
+        let mut watch = DriftDetector::new(2);
         assert_eq!(watch.correction(1, seen(7, 3, 2)), 0);
         assert_eq!(watch.correction(1, seen(7, 3, 2)), -2);
         assert_eq!(watch.correction(1, seen(5, 3, 2)), 0);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_count_below_zero_is_brought_back() {
-        let mut watch = DriftWatch::new(1);
+        let mut watch = DriftDetector::new(1);
         let below = seen(live::OUT, 0, 0);
         assert_eq!(watch.correction(0, below), 0);
         assert_eq!(watch.correction(0, below), 1);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_drift_that_changes_is_traffic() {
-        let mut watch = DriftWatch::new(1);
+        let mut watch = DriftDetector::new(1);
         for drift in 1..5 {
             assert_eq!(watch.correction(0, seen(drift, 0, 0)), 0);
         }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_count_that_moved_during_the_walk_proves_nothing() {
-        let mut watch = DriftWatch::new(1);
+        let mut watch = DriftDetector::new(1);
         let moved = Observation { before: Some(4), ..seen(5, 4, 0) };
         assert_eq!(watch.correction(0, seen(5, 4, 0)), 0);
         assert_eq!(watch.correction(0, moved), 0);
@@ -114,7 +114,7 @@ mod tests {
     /// A client that closes one connection and opens the next, and walks that miss both.
     #[test]
     fn one_that_came_for_one_that_went_is_traffic() {
-        let mut watch = DriftWatch::new(1);
+        let mut watch = DriftDetector::new(1);
         let mut word = live::IN;
         for _ in 0..5 {
             let before = Some(word);

@@ -2,7 +2,7 @@
 
 use lb_common::abi::flow_state;
 
-use super::flow_table::Glimpse;
+use super::flow_table::FlowSummary;
 use crate::datapath::bpf::clock::nanos;
 use crate::{service::Protocol, settings::FlowTimeouts};
 
@@ -36,7 +36,7 @@ impl From<FlowTimeouts> for Timeouts {
 
 impl Timeouts {
     /// How long a flow in this state may be silent.
-    fn of(&self, flow: &Glimpse, state: u32) -> u64 {
+    fn of(&self, flow: &FlowSummary, state: u32) -> u64 {
         let is_confirmed = state & flow_state::CONFIRMED != 0;
         if flow.protocol == u32::from(Protocol::Udp.number()) {
             match (is_confirmed, flow.answered) {
@@ -55,11 +55,12 @@ impl Timeouts {
         }
     }
 
-    /// Whether a flow whose last packet, of either direction, came at [`Glimpse::last`] is over.
+    /// Whether a flow whose last packet, of either direction, came at [`FlowSummary::last`] is
+    /// over.
     ///
     /// That time may lie after `now`, which was read earlier.
     #[must_use]
-    pub(crate) fn is_over(&self, now: u64, flow: &Glimpse, state: u32) -> bool {
+    pub(crate) fn is_over(&self, now: u64, flow: &FlowSummary, state: u32) -> bool {
         now.saturating_sub(flow.last) > self.of(flow, state)
     }
 }
@@ -78,8 +79,8 @@ mod tests {
     const TCP: u32 = 6;
     const UDP: u32 = 17;
 
-    fn glimpse(protocol: u32, answered: bool, last: u64) -> Glimpse {
-        Glimpse { protocol, load: 0, service: 0, mode: 0, opened: 0, answered, last }
+    fn glimpse(protocol: u32, answered: bool, last: u64) -> FlowSummary {
+        FlowSummary { protocol, load: 0, service: 0, mode: 0, opened: 0, answered, last }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use lb_common::{
     tables::Part,
 };
 
-use super::referenced_ids::Named;
+use super::referenced_ids::ReferencedIds;
 use crate::datapath::{
     bpf::{
         error::DatapathError,
@@ -31,14 +31,14 @@ const BUCKET: usize = WAYS as usize;
 
 /// Every flow that the kernel program knows. Reading and changing it costs no system call.
 pub struct FlowTable {
-    established: Entries,
-    pending: Entries,
+    established: FlowEntries,
+    pending: FlowEntries,
     pub(crate) answers: Mapped<Bucket>,
     seed: [u64; 2],
 }
 
 /// The entries of one part, and the slots that stand for them. A flow goes by its slot's number.
-pub(crate) struct Entries {
+pub(crate) struct FlowEntries {
     pub(crate) slots: Mapped<Bucket>,
     flows: Mapped<Flow>,
     part: Part,
@@ -52,7 +52,7 @@ fn first(half: u32) -> u16 {
 
 /// What a sweep asks of every flow: no more than it needs, for it asks many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Glimpse {
+pub(crate) struct FlowSummary {
     pub(crate) protocol: u32,
     pub(crate) load: u32,
     pub(crate) service: u32,
@@ -65,7 +65,7 @@ pub(crate) struct Glimpse {
     pub(crate) last: u64,
 }
 
-impl Entries {
+impl FlowEntries {
     fn open(ebpf: &mut Ebpf, part: Part) -> Result<Self, DatapathError> {
         let (slots, flows) = match part {
             Part::Established => (maps::FLOW_SLOTS, maps::FLOWS),
@@ -103,18 +103,18 @@ impl Entries {
     }
 
     /// Notes what the entry names, also while it is being written: one name too many does no harm.
-    pub(crate) fn note_names(&self, number: usize, named: &mut Named) {
+    pub(crate) fn note_ids(&self, number: usize, named: &mut ReferencedIds) {
         let Some(entry) = self.entry(number) else { return };
         let field = |offset| half(entry, offset).load(Ordering::Relaxed);
         named.add(field(offset_of!(Flow, service)), field(offset_of!(Flow, backend)));
     }
 
-    pub(crate) fn glimpse(&self, number: usize) -> Option<Glimpse> {
+    pub(crate) fn glimpse(&self, number: usize) -> Option<FlowSummary> {
         let field = |entry: &[AtomicU64], offset| half(entry, offset).load(Ordering::Relaxed);
         let time = |entry: &[AtomicU64], offset: usize| entry[offset / 8].load(Ordering::Relaxed);
         read(self.entry(number)?, |entry| {
             let answered = time(entry, offset_of!(Flow, answered));
-            Glimpse {
+            FlowSummary {
                 protocol: field(entry, offset_of!(Flow, protocol)),
                 load: field(entry, offset_of!(Flow, load)),
                 service: field(entry, offset_of!(Flow, service)),
@@ -172,8 +172,8 @@ impl FlowTable {
         let answers = Mapped::map(take_map(ebpf, maps::ANSWERS)?, maps::ANSWERS)?;
         check_buckets(&answers, maps::ANSWERS)?;
         Ok(Self {
-            established: Entries::open(ebpf, Part::Established)?,
-            pending: Entries::open(ebpf, Part::Pending)?,
+            established: FlowEntries::open(ebpf, Part::Established)?,
+            pending: FlowEntries::open(ebpf, Part::Pending)?,
             answers,
             seed,
         })
@@ -274,7 +274,7 @@ impl FlowTable {
     }
 
     /// Whether the word at `index` of ANSWERS leads to an open flow whose answers fall there.
-    pub(crate) fn is_led_to(&self, index: usize, word: u64) -> bool {
+    pub(crate) fn has_flow(&self, index: usize, word: u64) -> bool {
         let named = Answer(word).number();
         let part = if named & PENDING == 0 { Part::Established } else { Part::Pending };
         let (entries, place) = (self.part(part), (named & !PENDING) as usize);
@@ -297,7 +297,7 @@ impl FlowTable {
         (&self.answers[first..first + BUCKET], first)
     }
 
-    pub(crate) const fn part(&self, part: Part) -> &Entries {
+    pub(crate) const fn part(&self, part: Part) -> &FlowEntries {
         match part {
             Part::Established => &self.established,
             Part::Pending => &self.pending,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::expiry::Timeouts;
-use crate::datapath::maps::declared_ports::Declared;
+use crate::datapath::maps::declared_ports::DeclaredPorts;
 use crate::settings::FlowTimeouts;
 
 /// The timeouts of the node and of services that differ from it. Clones share them; a sweep goes by
@@ -13,7 +13,7 @@ use crate::settings::FlowTimeouts;
 #[derive(Clone)]
 pub struct Lifetimes {
     table: Arc<ArcSwap<LifetimeTable>>,
-    declared: Arc<ArcSwapOption<Declared>>,
+    declared: Arc<ArcSwapOption<DeclaredPorts>>,
 }
 
 /// One lookup by index for each flow: a sweep asks for millions.
@@ -41,11 +41,11 @@ impl Lifetimes {
     }
 
     /// Sweeps end flows to what is not declared, until there are none.
-    pub fn declare(&self, declared: Declared) {
+    pub fn declare(&self, declared: DeclaredPorts) {
         self.declared.store(Some(Arc::new(declared)));
     }
 
-    pub(crate) fn declared(&self) -> Option<Arc<Declared>> {
+    pub(crate) fn declared(&self) -> Option<Arc<DeclaredPorts>> {
         self.declared.load_full()
     }
 

@@ -16,13 +16,13 @@ const ALL_AT_ONCE: usize = 1 << 16;
 const SHARES: usize = 64;
 
 #[derive(Default)]
-pub(crate) struct Orphans {
+pub(crate) struct OrphanAnswers {
     /// Index and word of what led nowhere when it was last looked at.
     suspects: HashMap<usize, u64>,
     round: usize,
 }
 
-impl Orphans {
+impl OrphanAnswers {
     /// Takes out what led nowhere twice; answers how many those were.
     pub(crate) fn sweep(&mut self, flows: &FlowTable) -> u64 {
         let words = flows.answers.len();
@@ -33,7 +33,7 @@ impl Orphans {
         let mut removed = 0;
         for index in first..first + share {
             let word = flows.answers[index].load(Ordering::Acquire);
-            if word == 0 || flows.is_led_to(index, word) {
+            if word == 0 || flows.has_flow(index, word) {
                 continue;
             }
             if self.suspects.get(&index) != Some(&word) {
@@ -53,7 +53,7 @@ impl Orphans {
         self.suspects.retain(|&index, word| {
             !of_share(index)
                 || flows.answers[index].load(Ordering::Acquire) == *word
-                    && !flows.is_led_to(index, *word)
+                    && !flows.has_flow(index, *word)
         });
     }
 }

@@ -2,7 +2,7 @@
 
 /// Indices into SERVICES and BACKENDS that stand in some entry of the flow table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct ReferencedIds {
     services: Set,
     backends: Set,
 }
@@ -11,7 +11,7 @@ pub struct Named {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Set(Vec<u64>);
 
-impl Named {
+impl ReferencedIds {
     pub(crate) fn add(&mut self, service: u32, backend: u32) {
         self.services.add(service);
         self.backends.add(backend);

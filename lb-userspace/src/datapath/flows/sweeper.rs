@@ -19,15 +19,15 @@ use lb_common::{
 use tracing::warn;
 
 use super::{
-    client_sample::Sample,
-    count_drift::{DriftWatch, Observation},
+    client_sample::ClientSample,
+    count_drift::{DriftDetector, Observation},
     expiry::is_closed,
     flow_table::{FlowTable, exchange, name},
     lifetimes::{LifetimeTable, Lifetimes},
-    orphan_answers::Orphans,
-    referenced_ids::Named,
+    orphan_answers::OrphanAnswers,
+    referenced_ids::ReferencedIds,
 };
-use crate::datapath::maps::declared_ports::Declared;
+use crate::datapath::maps::declared_ports::DeclaredPorts;
 use crate::load::{Load, LoadSlot};
 
 /// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
@@ -43,8 +43,8 @@ pub struct Sweeper {
     flows: Arc<FlowTable>,
     load: Load,
     lifetimes: Lifetimes,
-    watch: DriftWatch,
-    orphans: Orphans,
+    watch: DriftDetector,
+    orphans: OrphanAnswers,
     /// Slots that were being written, by their flow's number, with the word and since when.
     held: HashMap<u32, (u64, u64)>,
     /// Lists of an earlier sweep, to be used again.
@@ -79,9 +79,9 @@ pub struct Sweep {
     /// The source ports that flows of each load slot have, closed ones too: TCP's and UDP's.
     pub ports: Vec<[u64; 2]>,
     /// What flows name, closed ones too.
-    pub named: Named,
+    pub named: ReferencedIds,
     /// Clients of flows that were answered through us.
-    pub sample: Sample,
+    pub sample: ClientSample,
 }
 
 /// Connections to a server that are open.
@@ -98,7 +98,7 @@ struct Walk {
     now: u64,
     lifetimes: Arc<LifetimeTable>,
     /// Flows of nothing that it has end.
-    declared: Option<Arc<Declared>>,
+    declared: Option<Arc<DeclaredPorts>>,
     undeclared: u64,
     /// LOAD as it was; `None` where it can no longer be compared.
     before: Vec<Option<u64>>,
@@ -125,9 +125,9 @@ impl Population {
 
 impl Sweeper {
     pub(crate) fn new(flows: Arc<FlowTable>, load: Load, lifetimes: Lifetimes) -> Self {
-        let watch = DriftWatch::new(load.slots());
+        let watch = DriftDetector::new(load.slots());
         let held = HashMap::new();
-        let orphans = Orphans::default();
+        let orphans = OrphanAnswers::default();
         Self { flows, load, lifetimes, watch, orphans, held, spare: Spare::default() }
     }
 
@@ -159,7 +159,7 @@ impl Sweeper {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
                 let slot = Slot(word.load(Ordering::Acquire));
                 if !slot.is_free() {
-                    flows.part(part).note_names(number, &mut walk.sweep.named);
+                    flows.part(part).note_ids(number, &mut walk.sweep.named);
                 }
                 if slot.has(flow_state::CLAIMED) {
                     let name = name(part, number);

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use lb_common::abi::{Backend, RING_WORDS, Ring, Service, status};
 
-use super::kernel_tables::Tables;
+use super::kernel_tables::KernelTables;
 use crate::datapath::bpf::{error::DatapathError, typed_map::TypedMap};
 use crate::tables::{Capacity, Command};
 
-impl Tables {
+impl KernelTables {
     /// All that the tables hold. Ring slots that no service points to are left out.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Tables {
             let ring = Ring::from_word(word.load(Ordering::Acquire));
             if let Some(words) = self.words(ring).filter(|_| ring != Ring::default()) {
                 let offset = ring.offset();
-                contents.push(Command::WriteRing { offset, recipe: None, words });
+                contents.push(Command::WriteRing { offset, fingerprint: None, words });
                 contents.push(Command::SetRing { service, ring });
             }
         }

@@ -10,14 +10,14 @@ const NOTICE: u64 = 2_000_000_000;
 
 /// Until no flow is left that it has not.
 #[derive(Clone, Debug, Default)]
-pub struct Declared {
+pub struct DeclaredPorts {
     /// By address and IP protocol number.
     ports: HashMap<(Address, u32), Vec<RangeInclusive<u16>>>,
     /// When it began to be so, as [`clock::now`](super::clock::now) reads it.
     since: u64,
 }
 
-impl Declared {
+impl DeclaredPorts {
     #[must_use]
     pub fn since(now: u64) -> Self {
         Self { ports: HashMap::new(), since: now }
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_port_is_of_an_address_and_a_protocol() {
         let address = |last| Address::v4([203, 0, 113, last]);
-        let mut declared = Declared::since(NOTICE);
+        let mut declared = DeclaredPorts::since(NOTICE);
         declared.add(address(1), 6, 80..=80);
         declared.add(address(1), 6, 3000..=3999);
         let has = |vip, protocol, port: u16| {

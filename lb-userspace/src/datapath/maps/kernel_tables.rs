@@ -28,7 +28,7 @@ use crate::datapath::{
 use crate::tables::Command;
 
 /// The tables that control fills. The kernel program reads them while they change.
-pub struct Tables {
+pub struct KernelTables {
     pub(crate) vips: TypedMap<VipKey, Vip>,
     pub(crate) ranges: TypedMap<RangeKey, Vip>,
     pub(crate) quic_ids: TypedMap<QuicKey, u32>,
@@ -45,7 +45,7 @@ pub struct Tables {
     exhausted: PerCpuArray<MapData, u64>,
 }
 
-impl Tables {
+impl KernelTables {
     pub(crate) fn open(
         ebpf: &mut Ebpf,
         opened: Map,

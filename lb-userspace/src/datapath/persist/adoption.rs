@@ -51,11 +51,11 @@ pub(crate) struct Shape {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AdoptionPlan {
     pub(crate) name: String,
-    pub(crate) fate: Fate,
+    pub(crate) fate: MapFate,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum MapFate {
     /// There is none.
     New,
     Kept,
@@ -122,42 +122,42 @@ fn pinned_shape(path: &Path) -> Option<Result<Shape, String>> {
     }))
 }
 
-fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> Fate {
+fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> MapFate {
     let found = match found {
-        None => return Fate::New,
-        Some(Err(why)) => return Fate::Replaced(why),
+        None => return MapFate::New,
+        Some(Err(why)) => return MapFate::Replaced(why),
         Some(Ok(found)) => found,
     };
     let exact = FLOW_TABLE.contains(&name);
     if (Shape { entries: wanted.entries, ..found.clone() }) != *wanted {
-        return Fate::Replaced("its entries are of another kind".to_owned());
+        return MapFate::Replaced("its entries are of another kind".to_owned());
     }
     if found.entries < wanted.entries || (exact && found.entries != wanted.entries) {
         let (has, wants) = (found.entries, wanted.entries);
-        return Fate::Replaced(format!("it has room for {has} entries, not for {wants}"));
+        return MapFate::Replaced(format!("it has room for {has} entries, not for {wants}"));
     }
-    Fate::Kept
+    MapFate::Kept
 }
 
 /// Whether the flow table goes on.
 pub(crate) fn keeps_flows(plans: &[AdoptionPlan]) -> bool {
-    plans.iter().any(|plan| plan.name == maps::FLOWS && plan.fate == Fate::Kept)
+    plans.iter().any(|plan| plan.name == maps::FLOWS && plan.fate == MapFate::Kept)
 }
 
 /// Makes the flow table anew.
 pub(crate) fn replace_flows(plans: &mut [AdoptionPlan], why: &str) {
     for plan in plans.iter_mut().filter(|plan| FLOW_TABLE.contains(&plan.name.as_str())) {
-        plan.fate = Fate::Replaced(why.to_owned());
+        plan.fate = MapFate::Replaced(why.to_owned());
     }
 }
 
 /// A table of several maps goes on as a whole or not at all.
 fn together(table: &[&str], mut plans: Vec<AdoptionPlan>) -> Vec<AdoptionPlan> {
     let is_part = |plan: &&mut AdoptionPlan| table.contains(&plan.name.as_str());
-    let kept = |plan: &AdoptionPlan| plan.fate == Fate::Kept;
+    let kept = |plan: &AdoptionPlan| plan.fate == MapFate::Kept;
     let all = plans.iter_mut().filter(is_part).all(|plan| kept(plan));
     for plan in plans.iter_mut().filter(is_part).filter(|plan| !all && kept(plan)) {
-        plan.fate = Fate::Replaced("another part of the same table cannot go on".to_owned());
+        plan.fate = MapFate::Replaced("another part of the same table cannot go on".to_owned());
     }
     plans
 }
@@ -165,17 +165,17 @@ fn together(table: &[&str], mut plans: Vec<AdoptionPlan>) -> Vec<AdoptionPlan> {
 /// Tells the operator what will happen, before it does.
 pub(crate) fn announce(plans: &[AdoptionPlan], pins: &Pins) {
     let path = pins.path().display();
-    let kept = plans.iter().filter(|plan| plan.fate == Fate::Kept).count();
+    let kept = plans.iter().filter(|plan| plan.fate == MapFate::Kept).count();
     if kept > 0 {
         info!(%path, maps = kept, "going on with the data path that an earlier lb left");
     }
     for plan in plans {
-        if let Fate::Replaced(why) = &plan.fate {
+        if let MapFate::Replaced(why) = &plan.fate {
             warn!(map = plan.name, why, "making this map anew");
         }
     }
     let ends =
-        |plan: &AdoptionPlan| plan.name == maps::FLOWS && matches!(plan.fate, Fate::Replaced(_));
+        |plan: &AdoptionPlan| plan.name == maps::FLOWS && matches!(plan.fate, MapFate::Replaced(_));
     if plans.iter().any(ends) {
         warn!("the flow table starts empty: pass-through connections end");
     }
@@ -206,13 +206,13 @@ pub(crate) fn numbers(ebpf: &Ebpf, plans: &[AdoptionPlan]) -> Result<BTreeSet<u3
 /// # Errors
 ///
 /// A system call failed.
-pub(crate) fn carry_over(
+pub(crate) fn copy_counts(
     ebpf: &Ebpf,
     plans: &[AdoptionPlan],
     pins: &Pins,
 ) -> Result<(), DatapathError> {
     for name in [maps::COUNTERS, maps::OPENED, maps::EXHAUSTED, maps::LOAD, maps::PORTS] {
-        let replaced = |plan: &&AdoptionPlan| matches!(plan.fate, Fate::Replaced(_));
+        let replaced = |plan: &&AdoptionPlan| matches!(plan.fate, MapFate::Replaced(_));
         if !plans.iter().filter(replaced).any(|plan| plan.name == name) {
             continue;
         }
@@ -279,7 +279,7 @@ pub(crate) fn unnamed(
     ebpf: &Ebpf,
     plans: &[AdoptionPlan],
 ) -> Result<Vec<(String, OwnedFd)>, DatapathError> {
-    let new = plans.iter().filter(|plan| plan.fate != Fate::Kept);
+    let new = plans.iter().filter(|plan| plan.fate != MapFate::Kept);
     new.map(|AdoptionPlan { name, .. }| {
         let map = ebpf.map(name).and_then(data);
         let map = map.ok_or_else(|| DatapathError::UnknownMap { name: name.clone() })?;
@@ -315,16 +315,16 @@ mod tests {
 
     const WANTED: Shape = Shape { kind: 2, key: 4, value: 8, flags: 0, entries: 64 };
 
-    fn is_replaced(fate: &Fate) -> bool {
-        matches!(fate, Fate::Replaced(_))
+    fn is_replaced(fate: &MapFate) -> bool {
+        matches!(fate, MapFate::Replaced(_))
     }
 
     #[test]
     fn what_fits_goes_on_and_so_does_what_is_larger() {
-        assert_eq!(fate(maps::VIPS, &WANTED, None), Fate::New);
-        assert_eq!(fate(maps::VIPS, &WANTED, Some(Ok(WANTED))), Fate::Kept);
+        assert_eq!(fate(maps::VIPS, &WANTED, None), MapFate::New);
+        assert_eq!(fate(maps::VIPS, &WANTED, Some(Ok(WANTED))), MapFate::Kept);
         let with = |entries| Some(Ok(Shape { entries, ..WANTED }));
-        assert_eq!(fate(maps::VIPS, &WANTED, with(65)), Fate::Kept);
+        assert_eq!(fate(maps::VIPS, &WANTED, with(65)), MapFate::Kept);
         assert!(is_replaced(&fate(maps::VIPS, &WANTED, with(63))));
         assert!(is_replaced(&fate(maps::FLOWS, &WANTED, with(65))), "of exact size");
         let other = Some(Ok(Shape { value: 16, ..WANTED }));

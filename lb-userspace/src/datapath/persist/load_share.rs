@@ -10,7 +10,7 @@ use aya::maps::{Map, MapData};
 use lb_common::abi::maps;
 
 use super::{
-    adoption::{AdoptionPlan, Fate, copy_array, duplicate},
+    adoption::{AdoptionPlan, MapFate, copy_array, duplicate},
     pins::Pins,
 };
 use crate::datapath::bpf::{
@@ -35,7 +35,7 @@ pub(crate) fn open(
     unnamed: &mut Vec<(String, OwnedFd)>,
 ) -> Result<Mapped<u64>, DatapathError> {
     let failed = |error| DatapathError::table(PERMITS, error);
-    let is_counted = plans.iter().any(|plan| plan.name == maps::LOAD && plan.fate != Fate::New);
+    let is_counted = plans.iter().any(|plan| plan.name == maps::LOAD && plan.fate != MapFate::New);
     let left = is_counted.then(|| MapData::from_pin(pins.maps().join(PERMITS)).ok()).flatten();
     if let Some(left) = left {
         if left.info().map_err(failed)?.max_entries() as usize == slots {

@@ -2,7 +2,7 @@
 //! flow table.
 
 pub(crate) mod adoption;
+pub(crate) mod file_identity;
 pub(crate) mod load_share;
 pub(crate) mod pins;
 pub(crate) mod seed;
-pub(crate) mod stamp;

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::datapath::bpf::{
     error::DatapathError,
     ifindex::interface_name,
-    link::{self, Link, LinkTarget, Mode},
+    link::{self, AttachMode, Link, LinkTarget},
 };
 
 /// Where a bpffs is mounted by convention.
@@ -49,7 +49,7 @@ pub struct Pins {
 pub(crate) struct PinnedXdp {
     /// 0: the interface is gone.
     pub(crate) index: u32,
-    pub(crate) mode: Mode,
+    pub(crate) mode: AttachMode,
     pub(crate) link: Link,
     pub(crate) path: PathBuf,
 }
@@ -148,7 +148,7 @@ impl Pins {
     pub(crate) fn pin_xdp(
         &self,
         link: &Link,
-        mode: Mode,
+        mode: AttachMode,
         index: u32,
     ) -> Result<PathBuf, DatapathError> {
         self.pin_link(link, &format!("xdp-{}-{index}", mode.name()))
@@ -181,7 +181,7 @@ impl Pins {
         let links = self.root.join(LINKS);
         let read = |name: &String| {
             let rest = name.strip_prefix("xdp-")?;
-            let mode = Mode::ALL.into_iter().find(|mode| rest.starts_with(mode.name()))?;
+            let mode = AttachMode::ALL.into_iter().find(|mode| rest.starts_with(mode.name()))?;
             let path = links.join(name);
             let link = Link::open(&path).ok()?;
             let Ok(LinkTarget::Interface(index)) = link.target() else {
@@ -216,8 +216,8 @@ impl Pins {
     /// # Errors
     ///
     /// What could not be removed. What came before it is gone.
-    pub fn remove(self) -> Result<Removed, DatapathError> {
-        let mut removed = Removed::default();
+    pub fn remove(self) -> Result<RemovedPins, DatapathError> {
+        let mut removed = RemovedPins::default();
         for PinnedXdp { index, mode, link, path } in self.xdp() {
             if index != 0 {
                 link.detach().map_err(|source| DatapathError::pins("detached", &path, source))?;
@@ -287,7 +287,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 /// What was taken down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedPins {
     /// Interfaces with the mode that each had.
     pub interfaces: Vec<(String, &'static str)>,
     /// The program before the host's sockets.

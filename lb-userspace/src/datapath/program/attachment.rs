@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use crate::datapath::{
     bpf::{
         error::DatapathError,
-        link::{Link, Mode},
+        link::{AttachMode, Link},
     },
-    persist::{pins::PinnedXdp, stamp::Stamp},
+    persist::{file_identity::FileIdentity, pins::PinnedXdp},
 };
 use crate::settings::XdpMode;
 
@@ -26,12 +26,12 @@ const THIS_NETNS: &str = "/proc/thread-self/ns/net";
 pub(crate) struct Attachment {
     pub(crate) interface: String,
     pub(crate) index: u32,
-    pub(crate) mode: Mode,
+    pub(crate) mode: AttachMode,
     pub(crate) link: Link,
     /// Its name in the bpffs.
     pub(crate) name: Option<PathBuf>,
     /// Of that name.
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) stamp: Option<FileIdentity>,
     /// Whether the program is ours, or still that of an earlier daemon.
     pub(crate) current: bool,
 }
@@ -49,16 +49,16 @@ impl Attachment {
             );
         }
         let interface = interface.to_owned();
-        let stamp = Stamp::of(&path);
+        let stamp = FileIdentity::of(&path);
         Self { interface, index, mode, link, name: Some(path), stamp, current: false }
     }
 }
 
-fn wants(wanted: XdpMode, mode: Mode) -> bool {
+fn wants(wanted: XdpMode, mode: AttachMode) -> bool {
     match wanted {
         XdpMode::Auto => true,
-        XdpMode::Native => mode == Mode::Native,
-        XdpMode::Generic => mode == Mode::Generic,
+        XdpMode::Native => mode == AttachMode::Native,
+        XdpMode::Generic => mode == AttachMode::Generic,
     }
 }
 
@@ -73,9 +73,9 @@ pub(crate) fn attach_xdp(
 ) -> Result<Attachment, DatapathError> {
     let attach = |mode| attach_as(program, interface, index, mode);
     let attachment = match mode {
-        XdpMode::Native => attach(Mode::Native),
-        XdpMode::Generic => attach(Mode::Generic),
-        XdpMode::Auto => attach(Mode::Native).or_else(|error| {
+        XdpMode::Native => attach(AttachMode::Native),
+        XdpMode::Generic => attach(AttachMode::Generic),
+        XdpMode::Auto => attach(AttachMode::Native).or_else(|error| {
             if !matches!(error, DatapathError::Attach { .. }) {
                 return Err(error);
             }
@@ -84,7 +84,7 @@ pub(crate) fn attach_xdp(
                 reason = %error,
                 "falling back to generic XDP, which is slower; `xdp = \"generic\"` silences this"
             );
-            attach(Mode::Generic)
+            attach(AttachMode::Generic)
         }),
     }?;
     info!(interface, mode = attachment.mode.name(), "attached XDP");
@@ -95,7 +95,7 @@ fn attach_as(
     program: BorrowedFd<'_>,
     interface: &str,
     index: u32,
-    mode: Mode,
+    mode: AttachMode,
 ) -> Result<Attachment, DatapathError> {
     let link = Link::to_interface(program, index, mode)
         .map_err(|error| attach_error(interface, mode.name(), error))?;
@@ -143,7 +143,7 @@ fn why_not(code: Option<i32>) -> &'static str {
 pub(crate) struct LookupAttachment {
     pub(crate) link: Link,
     /// Of its name in the bpffs.
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) stamp: Option<FileIdentity>,
     pub(crate) current: bool,
 }
 

@@ -13,16 +13,16 @@ use super::{
     attachment::{self, Attachment, LookupAttachment},
     load::take_map,
     programs::{Programs, lock, sk_lookup, xdp},
-    test_run::{self, Trial},
+    test_run::{self, TestRun},
 };
 use crate::datapath::{
     bpf::{error::DatapathError, ifindex, link::LinkTarget},
     explain::Tracer,
     persist::{
+        file_identity::{FileIdentity, NamedMap},
         load_share::PERMITS,
         pins::{PinnedXdp, Pins},
         seed::SEED,
-        stamp::{NamedMap, Stamp},
     },
 };
 use crate::settings::XdpMode;
@@ -96,7 +96,7 @@ impl Kernel {
     }
 
     /// Takes the program off the interface with this index. Nothing where there is none.
-    pub fn let_go(&mut self, index: u32) {
+    pub fn detach_interface(&mut self, index: u32) {
         self.attached.retain(|attachment| {
             if attachment.index == index {
                 attachment.end();
@@ -166,7 +166,7 @@ impl Kernel {
         }
         if let Some(listening) = &mut self.listening {
             listening.renew(&lookup, &names.pins)?;
-            listening.stamp = Stamp::of(&names.pins.listeners_path());
+            listening.stamp = FileIdentity::of(&names.pins.listeners_path());
         }
         for attachment in &mut self.attached {
             attachment.renew(&balancer)?;
@@ -223,7 +223,7 @@ impl Kernel {
     ///
     /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
     /// exist in this network namespace.
-    pub fn try_frame(&mut self, frame: &[u8], ingress: u32) -> Result<Trial, DatapathError> {
+    pub fn test_run(&mut self, frame: &[u8], ingress: u32) -> Result<TestRun, DatapathError> {
         test_run::run(xdp(&mut lock(&self.programs))?, programs::BALANCE, frame, ingress)
     }
 
@@ -254,7 +254,7 @@ impl PinnedNames {
         if attachment.name.is_none() {
             let Attachment { link, mode, index, .. } = attachment;
             let path = self.pins.pin_xdp(link, *mode, *index)?;
-            attachment.stamp = Stamp::of(&path);
+            attachment.stamp = FileIdentity::of(&path);
             attachment.name = Some(path);
         }
         Ok(())

@@ -14,9 +14,9 @@ use crate::datapath::{
         link::{LinkTarget, open_pinned},
     },
     persist::{
+        file_identity::{FileIdentity, NamedMap},
         load_share::PERMITS,
         seed::SEED,
-        stamp::{NamedMap, Stamp},
     },
 };
 use crate::settings::XdpMode;
@@ -70,12 +70,13 @@ impl Kernel {
         };
         let maps = names.maps_directory();
         let map_names = names.named.iter().map(|it| (maps.join(&it.name), it.stamp));
-        let lost = |(path, stamp): &(PathBuf, Option<Stamp>)| Stamp::of(path) != *stamp;
+        let lost =
+            |(path, stamp): &(PathBuf, Option<FileIdentity>)| FileIdentity::of(path) != *stamp;
         found.extend(map_names.filter(lost).map(|(path, _)| Damage::MapName(path)));
         let links = ours().filter_map(|it| Some((it.name.clone()?, it.stamp)));
         found.extend(links.filter(lost).map(|(path, _)| Damage::LinkName(path)));
         let path = names.pins.listeners_path();
-        if listening.is_some_and(|it| Stamp::of(&path) != it.stamp) {
+        if listening.is_some_and(|it| FileIdentity::of(&path) != it.stamp) {
             found.push(Damage::ListenersName(path));
         }
         found
@@ -87,7 +88,7 @@ impl Kernel {
     ///
     /// The interface carries another program, the kernel or the bpffs refuses, or another daemon
     /// has taken the directory.
-    pub fn mend(&mut self, damage: &Damage, mode: XdpMode) -> Result<(), DatapathError> {
+    pub fn repair(&mut self, damage: &Damage, mode: XdpMode) -> Result<(), DatapathError> {
         match damage {
             Damage::Program { index, interface } => self.attach_again(*index, interface, mode),
             Damage::Listeners => {
@@ -100,7 +101,7 @@ impl Kernel {
                 let named = names.named.iter_mut();
                 named.filter(|it| path.ends_with(&it.name)).try_for_each(|it| {
                     names.pins.pin_map(&it.name, it.map.as_fd())?;
-                    it.stamp = Stamp::of(path);
+                    it.stamp = FileIdentity::of(path);
                     Ok(())
                 })
             }
@@ -145,7 +146,7 @@ impl Kernel {
         };
         names.pins.renew()?;
         names.pins.pin_listeners(&listening.link)?;
-        listening.stamp = Stamp::of(&names.pins.listeners_path());
+        listening.stamp = FileIdentity::of(&names.pins.listeners_path());
         Ok(())
     }
 }
@@ -167,7 +168,7 @@ impl PinnedNames {
             let path = directory.join(name);
             let map = open_pinned(&path)
                 .map_err(|source| DatapathError::pins("opened", &path, source))?;
-            Ok(NamedMap { name: name.to_owned(), map, stamp: Stamp::of(&path) })
+            Ok(NamedMap { name: name.to_owned(), map, stamp: FileIdentity::of(&path) })
         };
         self.named = names.map(hold).collect::<Result<_, DatapathError>>()?;
         Ok(())

@@ -6,7 +6,7 @@ use crate::datapath::bpf::error::DatapathError;
 
 /// What the program made of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trial {
+pub struct TestRun {
     /// `enum xdp_action`.
     pub action: u32,
     pub frame: Vec<u8>,
@@ -28,7 +28,7 @@ pub(crate) fn run(
     name: &'static str,
     frame: &[u8],
     ingress: u32,
-) -> Result<Trial, DatapathError> {
+) -> Result<TestRun, DatapathError> {
     /// A tunnel's headers, and more.
     const GROWTH: usize = 256;
     let context = context(frame.len(), ingress);
@@ -41,5 +41,5 @@ pub(crate) fn run(
     };
     let result = program.test_run(options).map_err(|error| DatapathError::program(name, error))?;
     out.truncate(result.data_size_out as usize);
-    Ok(Trial { action: result.return_value, frame: out })
+    Ok(TestRun { action: result.return_value, frame: out })
 }

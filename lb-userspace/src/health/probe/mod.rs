@@ -17,7 +17,7 @@ use super::{
     failure::CheckFailure,
     proxy_header::announce,
     request,
-    tunnel::{Finder, Tunnel},
+    tunnel::{RouteFinder, Tunnel},
 };
 use crate::service::{CheckProtocol, Forwarding, HealthCheck, Probe};
 
@@ -31,7 +31,7 @@ pub struct CheckTarget {
     /// Announced addresses that it is asked at by the way of clients' packets, and that way.
     pub vips: Vec<IpAddr>,
     pub by: Forwarding,
-    pub finder: Option<Finder>,
+    pub finder: Option<RouteFinder>,
 }
 
 impl CheckTarget {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{lack::Cause, service::ProxyProtocol};
+use crate::{exhaustion::FailureCause, service::ProxyProtocol};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -157,7 +157,7 @@ async fn http2_is_spoken_where_the_traffic_speaks_it() {
     let (server, _) = serve_h2().await;
     let failure = probe(&check(http(None), LONG), server).await.unwrap_err();
     assert!(matches!(failure, CheckFailure::Http(_)), "{failure}");
-    assert_eq!(failure.cause(), Cause::Peer);
+    assert_eq!(failure.cause(), FailureCause::Peer);
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ async fn time_that_this_host_wasted_is_not_the_servers() {
     let (probed, ()) = tokio::join!(biased; probe(&check, silent), busy);
     let failure = probed.unwrap_err();
     assert!(matches!(failure, CheckFailure::Neglected(_)), "{failure}");
-    assert_eq!(failure.cause(), Cause::Resource);
+    assert_eq!(failure.cause(), FailureCause::Resource);
 }
 
 #[tokio::test]

@@ -20,9 +20,9 @@ use tokio::{
     select, time,
 };
 
-use self::stack::Stack;
-use self::wire::Wire;
-pub use self::wire::Wrap;
+use self::stack::TcpStack;
+pub use self::wire::Encapsulation;
+use self::wire::PacketSocket;
 use crate::service::Forwarding;
 
 /// Bytes under way between the check and its connection.
@@ -33,12 +33,12 @@ const PIPE: usize = 16 * 1024;
 pub struct TunnelRoute {
     /// An address of ours, of the announced address's family, that the server answers to.
     pub source: IpAddr,
-    pub wrap: Wrap,
+    pub wrap: Encapsulation,
 }
 
 /// Finds the way to a server for packets to an announced address, as routes and neighbours are now.
 /// `None`: this host has no address that such packets could come from.
-pub type Finder = Arc<
+pub type RouteFinder = Arc<
     dyn Fn(IpAddr, IpAddr, Forwarding) -> BoxFuture<'static, io::Result<Option<TunnelRoute>>>
         + Send
         + Sync,
@@ -46,17 +46,17 @@ pub type Finder = Arc<
 
 /// A connection, from its first packet on. Dropped, it ends by a reset.
 pub(super) struct Tunnel {
-    stack: Stack,
-    wire: Wire,
+    stack: TcpStack,
+    wire: PacketSocket,
     pub ends: [SocketAddr; 2],
 }
 
 impl Tunnel {
     /// Connects to `vip` at `server`.
     pub async fn open(way: TunnelRoute, vip: SocketAddr, server: IpAddr) -> io::Result<Self> {
-        let (wire, ours) = Wire::open(way.source, vip, server, way.wrap)?;
+        let (wire, ours) = PacketSocket::open(way.source, vip, server, way.wrap)?;
         let ends = [ours, vip];
-        let mut tunnel = Self { stack: Stack::connect(ends), wire, ends };
+        let mut tunnel = Self { stack: TcpStack::connect(ends), wire, ends };
         while !tunnel.stack.is_connected()? {
             tunnel.wait().await?;
         }

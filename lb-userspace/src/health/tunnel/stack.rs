@@ -18,7 +18,7 @@ const MTU: usize = 1280;
 const BUFFER: usize = 16 * 1024;
 
 /// One connection.
-pub(super) struct Stack {
+pub(super) struct TcpStack {
     interface: Interface,
     sockets: SocketSet<'static>,
     socket: SocketHandle,
@@ -33,7 +33,7 @@ pub(super) struct Packets {
     pub go: VecDeque<Vec<u8>>,
 }
 
-impl Stack {
+impl TcpStack {
     /// Begins to connect from the first of `ends` to the second.
     pub fn connect(ends: [SocketAddr; 2]) -> Self {
         let mut packets = Packets::default();
@@ -98,16 +98,16 @@ impl Stack {
 }
 
 impl Device for Packets {
-    type RxToken<'a> = Come;
-    type TxToken<'a> = Go<'a>;
+    type RxToken<'a> = RxPacket;
+    type TxToken<'a> = TxPacket<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Come, Go<'_>)> {
+    fn receive(&mut self, _: Instant) -> Option<(RxPacket, TxPacket<'_>)> {
         let packet = self.come.pop_front()?;
-        Some((Come(packet), Go(&mut self.go)))
+        Some((RxPacket(packet), TxPacket(&mut self.go)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Go<'_>> {
-        Some(Go(&mut self.go))
+    fn transmit(&mut self, _: Instant) -> Option<TxPacket<'_>> {
+        Some(TxPacket(&mut self.go))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -122,17 +122,17 @@ impl Device for Packets {
     }
 }
 
-pub(super) struct Come(Vec<u8>);
+pub(super) struct RxPacket(Vec<u8>);
 
-impl RxToken for Come {
+impl RxToken for RxPacket {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
         take(&self.0)
     }
 }
 
-pub(super) struct Go<'a>(&'a mut VecDeque<Vec<u8>>);
+pub(super) struct TxPacket<'a>(&'a mut VecDeque<Vec<u8>>);
 
-impl TxToken for Go<'_> {
+impl TxToken for TxPacket<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, make: F) -> R {
         let mut packet = vec![0; length];
         let made = make(&mut packet);
@@ -149,7 +149,7 @@ mod tests {
     fn a_syn_goes_out_and_a_reset_is_a_refusal() {
         for ends in [["10.0.0.1:4000", "203.0.113.1:80"], ["[fd00::1]:4000", "[2001:db8::1]:80"]] {
             let ends = ends.map(|end| end.parse::<SocketAddr>().unwrap());
-            let mut stack = Stack::connect(ends);
+            let mut stack = TcpStack::connect(ends);
             stack.poll();
             let syn = stack.packets.go.pop_front().unwrap();
             assert!(!stack.is_connected().unwrap());

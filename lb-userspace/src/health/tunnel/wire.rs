@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 
 /// How packets get to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrap {
+pub enum Encapsulation {
     /// In a frame to this address, by the interface of this index.
     Frame { interface: u32, address: [u8; 6] },
     /// In an IP packet from this address.
@@ -25,7 +25,7 @@ const TTL: u8 = 64;
 const LONGEST: usize = 64 * 1024;
 
 /// Where one connection's packets go and come.
-pub(super) struct Wire {
+pub(super) struct PacketSocket {
     out: Socket,
     to: SockAddr,
     /// What goes before each, without its length.
@@ -35,14 +35,14 @@ pub(super) struct Wire {
     _port: Socket,
 }
 
-impl Wire {
+impl PacketSocket {
     /// Between a free port of `source`, which is an address of ours, and `vip`, which `server` has.
     /// Also says which port that is.
     pub fn open(
         source: IpAddr,
         vip: SocketAddr,
         server: IpAddr,
-        wrap: Wrap,
+        wrap: Encapsulation,
     ) -> io::Result<(Self, SocketAddr)> {
         let family = if source.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let port = Socket::new(family, Type::STREAM, None)?;
@@ -89,20 +89,24 @@ impl Wire {
 
 const V6: usize = 40;
 
-fn send(vip: IpAddr, server: IpAddr, wrap: Wrap) -> io::Result<(Socket, SockAddr, Vec<u8>)> {
+fn send(
+    vip: IpAddr,
+    server: IpAddr,
+    wrap: Encapsulation,
+) -> io::Result<(Socket, SockAddr, Vec<u8>)> {
     let family = if server.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     Ok(match wrap {
-        Wrap::Frame { interface, address } => {
+        Encapsulation::Frame { interface, address } => {
             let to = link(ethertype(vip), interface, address);
             (Socket::new(Domain::PACKET, Type::DGRAM, None)?, to, Vec::new())
         }
-        Wrap::Ip { source } => {
+        Encapsulation::Ip { source } => {
             let raw = Socket::new(family, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
             let outer = header(source, server, vip);
             let outer = outer.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
             (raw, SocketAddr::new(server, 0).into(), outer)
         }
-        Wrap::Udp { port } => {
+        Encapsulation::Udp { port } => {
             let udp = Socket::new(family, Type::DGRAM, None)?;
             (udp, SocketAddr::new(server, port).into(), Vec::new())
         }

@@ -24,8 +24,8 @@ use crate::host::{
     interfaces::Interface,
     netlink::{Netlink, collect, protocol},
     network::Host,
-    surroundings::Surroundings,
-    undo_journal::{Journal, sysctl},
+    reader::HostReader,
+    undo_journal::{UndoJournal, sysctl},
 };
 use crate::settings::AnswerNeighbours;
 
@@ -120,7 +120,7 @@ impl Host {
     }
 }
 
-impl Surroundings {
+impl HostReader {
     /// The `arp_ignore` of an interface, less what a daemon may have set that runs here.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// Leaves alone what the host has set already. Answers which keys it was about.
-fn reserve(journal: &mut Journal, interface: &str) -> Result<Vec<String>, HostError> {
+fn reserve(journal: &mut UndoJournal, interface: &str) -> Result<Vec<String>, HostError> {
     let mut keys = Vec::new();
     for (end, value, enough) in RESERVED {
         let key = format!("net/ipv4/conf/{interface}/{end}");
@@ -158,7 +158,7 @@ fn reserve(journal: &mut Journal, interface: &str) -> Result<Vec<String>, HostEr
 }
 
 /// The kernel would let up to 0.8 s pass, in case somebody with the address itself is there, too.
-fn answer_at_once(journal: &mut Journal, interface: &str) -> Result<[String; 2], HostError> {
+fn answer_at_once(journal: &mut UndoJournal, interface: &str) -> Result<[String; 2], HostError> {
     let proxies = format!("net/ipv6/conf/{interface}/proxy_ndp");
     let delay = format!("net/ipv6/neigh/{interface}/proxy_delay");
     journal.set(&proxies, "1")?;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::entry::{Entry, Hop, State};
+use super::entry::{Neighbour, NeighbourEntry, State};
 
 /// For so long a neighbour may think about its answer.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -25,18 +25,18 @@ const FORGET: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConfirmStep {
     /// The neighbour itself.
-    Question,
+    ProbeUnicast,
     /// Everybody, since it did not answer.
-    Relearn,
+    ProbeAll,
     /// Everybody: the kernel has given up by itself.
-    Seek,
+    Resolve,
 }
 
 #[derive(Default)]
-pub(crate) struct Confirming {
+pub(crate) struct NeighbourConfirmation {
     /// Interfaces on whose networks clients may be.
     links: BTreeSet<u32>,
-    asked: BTreeMap<Hop, Asked>,
+    asked: BTreeMap<Neighbour, Asked>,
     /// More were to be asked than at once.
     more: Option<Instant>,
 }
@@ -47,7 +47,7 @@ struct Asked {
     everybody: bool,
 }
 
-impl Confirming {
+impl NeighbourConfirmation {
     pub(crate) fn watch(&mut self, links: BTreeSet<u32>) {
         self.links = links;
     }
@@ -55,10 +55,10 @@ impl Confirming {
     /// What is to be done now. `is_busy`: packets go there all the time.
     pub(crate) fn steps(
         &mut self,
-        entries: &BTreeMap<Hop, Entry>,
-        is_busy: impl Fn(&Hop) -> bool,
+        entries: &BTreeMap<Neighbour, NeighbourEntry>,
+        is_busy: impl Fn(&Neighbour) -> bool,
         now: Instant,
-    ) -> Vec<(Hop, Entry, ConfirmStep)> {
+    ) -> Vec<(Neighbour, NeighbourEntry, ConfirmStep)> {
         self.asked.retain(|hop, asked| entries.contains_key(hop) && now < asked.at + FORGET);
         let (mut steps, mut aged) = (Vec::new(), Vec::new());
         for (&hop, &entry) in entries {
@@ -69,25 +69,25 @@ impl Confirming {
             }
             let asked = self.asked.get(&hop).filter(|asked| !asked.everybody);
             match entry.state {
-                State::Doubtful => steps.push((hop, entry, ConfirmStep::Question)),
-                State::Confirmed => {
+                State::Stale => steps.push((hop, entry, ConfirmStep::ProbeUnicast)),
+                State::Reachable => {
                     self.asked.remove(&hop);
                     if busy && entry.confirmed > TRUST {
-                        aged.push((hop, entry, ConfirmStep::Question));
+                        aged.push((hop, entry, ConfirmStep::ProbeUnicast));
                     }
                 }
-                State::Asked if asked.is_some_and(|asked| now >= asked.at + ANSWER) => {
-                    steps.push((hop, entry, ConfirmStep::Relearn));
+                State::Probe if asked.is_some_and(|asked| now >= asked.at + ANSWER) => {
+                    steps.push((hop, entry, ConfirmStep::ProbeAll));
                 }
-                State::Unknown if asked.is_some() => steps.push((hop, entry, ConfirmStep::Seek)),
-                State::Unknown | State::Sought | State::Asked | State::Fixed => {}
+                State::Unknown if asked.is_some() => steps.push((hop, entry, ConfirmStep::Resolve)),
+                State::Unknown | State::Incomplete | State::Probe | State::Permanent => {}
             }
         }
         steps.append(&mut aged);
         self.more = (steps.len() > AT_ONCE).then(|| now + ANSWER);
         steps.truncate(AT_ONCE);
         for (hop, _, step) in &steps {
-            let everybody = *step != ConfirmStep::Question;
+            let everybody = *step != ConfirmStep::ProbeUnicast;
             self.asked.insert(*hop, Asked { at: now, everybody });
         }
         steps
@@ -106,24 +106,24 @@ mod tests {
 
     use super::*;
 
-    fn hop(interface: u32, host: u8) -> Hop {
-        Hop { interface, address: IpAddr::from([10, 0, 0, host]) }
+    fn hop(interface: u32, host: u8) -> Neighbour {
+        Neighbour { interface, address: IpAddr::from([10, 0, 0, host]) }
     }
 
-    fn entry(state: State) -> Entry {
-        Entry { state, ..Entry::default() }
+    fn entry(state: State) -> NeighbourEntry {
+        NeighbourEntry { state, ..NeighbourEntry::default() }
     }
 
-    fn watching() -> Confirming {
-        let mut confirming = Confirming::default();
+    fn watching() -> NeighbourConfirmation {
+        let mut confirming = NeighbourConfirmation::default();
         confirming.watch([1].into());
         confirming
     }
 
     fn step(
-        confirming: &mut Confirming,
-        hop: Hop,
-        entry: Entry,
+        confirming: &mut NeighbourConfirmation,
+        hop: Neighbour,
+        entry: NeighbourEntry,
         busy: bool,
         now: Instant,
     ) -> Option<ConfirmStep> {
@@ -139,17 +139,21 @@ mod tests {
             let step = step(&mut confirming, hop(1, 2), entry(state), false, now);
             (step, confirming.next().is_some())
         };
-        assert_eq!(at(State::Doubtful, 0), (Some(ConfirmStep::Question), true));
-        assert_eq!(at(State::Asked, 499), (None, true), "it may still answer");
-        assert_eq!(at(State::Asked, 500), (Some(ConfirmStep::Relearn), false));
-        assert_eq!(at(State::Sought, 501), (None, false));
+        assert_eq!(at(State::Stale, 0), (Some(ConfirmStep::ProbeUnicast), true));
+        assert_eq!(at(State::Probe, 499), (None, true), "it may still answer");
+        assert_eq!(at(State::Probe, 500), (Some(ConfirmStep::ProbeAll), false));
+        assert_eq!(at(State::Incomplete, 501), (None, false));
         assert_eq!(at(State::Unknown, 4000), (None, false), "nobody answers");
-        assert_eq!(at(State::Doubtful, 5000), (Some(ConfirmStep::Question), true), "it came again");
-        assert_eq!(at(State::Confirmed, 5001), (None, false));
-        assert_eq!(at(State::Doubtful, 9000), (Some(ConfirmStep::Question), true));
+        assert_eq!(
+            at(State::Stale, 5000),
+            (Some(ConfirmStep::ProbeUnicast), true),
+            "it came again"
+        );
+        assert_eq!(at(State::Reachable, 5001), (None, false));
+        assert_eq!(at(State::Stale, 9000), (Some(ConfirmStep::ProbeUnicast), true));
         assert_eq!(
             at(State::Unknown, 9100),
-            (Some(ConfirmStep::Seek), false),
+            (Some(ConfirmStep::Resolve), false),
             "the kernel was faster"
         );
     }
@@ -157,34 +161,34 @@ mod tests {
     #[test]
     fn only_what_packets_go_to_is_asked_and_only_where_it_is_ours_to_ask() {
         let now = Instant::now();
-        let doubtful = entry(State::Doubtful);
+        let doubtful = entry(State::Stale);
         let ask = |hop, entry, busy| step(&mut watching(), hop, entry, busy, now);
-        assert_eq!(ask(hop(1, 2), doubtful, false), Some(ConfirmStep::Question));
+        assert_eq!(ask(hop(1, 2), doubtful, false), Some(ConfirmStep::ProbeUnicast));
         assert_eq!(ask(hop(2, 2), doubtful, false), None, "another interface");
-        assert_eq!(ask(hop(2, 2), doubtful, true), Some(ConfirmStep::Question));
-        let managed = Entry { managed: true, ..doubtful };
+        assert_eq!(ask(hop(2, 2), doubtful, true), Some(ConfirmStep::ProbeUnicast));
+        let managed = NeighbourEntry { managed: true, ..doubtful };
         assert_eq!(ask(hop(1, 2), managed, true), None, "another daemon's");
         assert_eq!(
-            ask(hop(1, 2), Entry { ours: true, ..managed }, true),
-            Some(ConfirmStep::Question)
+            ask(hop(1, 2), NeighbourEntry { ours: true, ..managed }, true),
+            Some(ConfirmStep::ProbeUnicast)
         );
-        assert_eq!(ask(hop(1, 2), entry(State::Fixed), true), None, "an administrator's");
-        let old = Entry { confirmed: TRUST * 2, ..entry(State::Confirmed) };
+        assert_eq!(ask(hop(1, 2), entry(State::Permanent), true), None, "an administrator's");
+        let old = NeighbourEntry { confirmed: TRUST * 2, ..entry(State::Reachable) };
         assert_eq!(ask(hop(1, 2), old, false), None, "it gets stale in time");
-        assert_eq!(ask(hop(1, 2), old, true), Some(ConfirmStep::Question));
-        assert_eq!(ask(hop(1, 2), entry(State::Confirmed), true), None, "just heard of");
-        assert_eq!(ask(hop(1, 2), entry(State::Asked), true), None, "asked by the kernel");
+        assert_eq!(ask(hop(1, 2), old, true), Some(ConfirmStep::ProbeUnicast));
+        assert_eq!(ask(hop(1, 2), entry(State::Reachable), true), None, "just heard of");
+        assert_eq!(ask(hop(1, 2), entry(State::Probe), true), None, "asked by the kernel");
     }
 
     #[test]
     fn many_are_asked_bit_by_bit() {
         let (mut confirming, now) = (watching(), Instant::now());
         let mut entries: BTreeMap<_, _> =
-            (0..=AT_ONCE as u8).map(|host| (hop(1, host), entry(State::Doubtful))).collect();
+            (0..=AT_ONCE as u8).map(|host| (hop(1, host), entry(State::Stale))).collect();
         let first = confirming.steps(&entries, |_| false, now);
         assert_eq!(first.len(), AT_ONCE);
         for (hop, ..) in first {
-            entries.insert(hop, entry(State::Confirmed));
+            entries.insert(hop, entry(State::Reachable));
         }
         assert!(confirming.next().is_some());
         assert_eq!(confirming.steps(&entries, |_| false, now).len(), 1);

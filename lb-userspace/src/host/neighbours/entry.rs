@@ -16,14 +16,14 @@ use rtnetlink::packet_route::{
 
 /// A neighbour: its address on the network of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hop {
+pub(crate) struct Neighbour {
     pub(crate) interface: u32,
     pub(crate) address: IpAddr,
 }
 
 /// What the kernel knows of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct NeighbourEntry {
     pub(crate) state: State,
     /// Since it was heard of for sure.
     pub(crate) confirmed: Duration,
@@ -45,20 +45,20 @@ pub(crate) enum State {
     #[default]
     Unknown,
     /// Everybody on the link is being asked.
-    Sought,
+    Incomplete,
     /// It was true once.
-    Doubtful,
+    Stale,
     /// The neighbour itself is being asked.
-    Asked,
-    Confirmed,
+    Probe,
+    Reachable,
     /// Set by an administrator, or on a network without link-layer addresses.
-    Fixed,
+    Permanent,
 }
 
-impl Entry {
+impl NeighbourEntry {
     /// Its link-layer address is known, if perhaps old: `bpf_fib_lookup` takes it.
     pub(crate) fn is_resolved(self) -> bool {
-        !matches!(self.state, State::Unknown | State::Sought)
+        !matches!(self.state, State::Unknown | State::Incomplete)
     }
 
     /// Those of its flags that a message about it has to repeat.
@@ -72,14 +72,16 @@ impl Entry {
 
 impl Netlink {
     /// All entries of both families.
-    pub(crate) async fn neighbours(&self) -> Result<BTreeMap<Hop, Entry>, HostError> {
+    pub(crate) async fn neighbours(
+        &self,
+    ) -> Result<BTreeMap<Neighbour, NeighbourEntry>, HostError> {
         let dump = collect(self.handle.neighbours().get().execute()).await;
         let dump = dump.map_err(|error| HostError::netlink("list the neighbours", &error))?;
         Ok(dump.iter().filter_map(read).collect())
     }
 
     /// The address of one, where it is known.
-    pub(crate) async fn link_address(&self, hop: Hop) -> Result<Option<[u8; 6]>, HostError> {
+    pub(crate) async fn link_address(&self, hop: Neighbour) -> Result<Option<[u8; 6]>, HostError> {
         let dump = collect(self.handle.neighbours().get().execute()).await;
         let dump = dump.map_err(|error| HostError::netlink("list the neighbours", &error))?;
         let mut same = dump.iter().filter(|message| {
@@ -99,7 +101,7 @@ impl Netlink {
     /// others by default (`gc_thresh3`, arp(7), for all network namespaces together), and from half
     /// as many on (`gc_thresh2`) the kernel removes those that it has not heard of for five seconds
     /// (`neigh_alloc`, `neigh_forced_gc` in net/core/neighbour.c).
-    pub(crate) async fn resolve(&self, hop: Hop) -> Result<(), HostError> {
+    pub(crate) async fn resolve(&self, hop: Neighbour) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(hop.interface, hop.address);
         request.message_mut().attributes.extend([
             NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
@@ -114,7 +116,11 @@ impl Netlink {
 
     /// Has the kernel ask for the neighbour as it does for packets of its own, which leaves the
     /// entry what it is otherwise.
-    pub(crate) async fn seek(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
+    pub(crate) async fn trigger_resolution(
+        &self,
+        hop: Neighbour,
+        entry: NeighbourEntry,
+    ) -> Result<(), HostError> {
         let request = self.handle.neighbours().add(hop.interface, hop.address);
         let flags = entry.flags() | NeighbourFlags::Use;
         let request = request.state(NeighbourState::None).flags(flags).replace();
@@ -125,22 +131,30 @@ impl Netlink {
 
     /// Has the kernel ask the neighbour at the address that is known, at once (RFC 4861 7.3.3). The
     /// entry counts meanwhile.
-    pub(crate) async fn question(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
+    pub(crate) async fn probe_unicast(
+        &self,
+        hop: Neighbour,
+        entry: NeighbourEntry,
+    ) -> Result<(), HostError> {
         self.move_to(hop, entry, NeighbourState::Probe).await
     }
 
     /// Gives up what is known, and has the kernel ask everybody on the link.
-    pub(crate) async fn relearn(&self, hop: Hop, entry: Entry) -> Result<(), HostError> {
+    pub(crate) async fn probe_all(
+        &self,
+        hop: Neighbour,
+        entry: NeighbourEntry,
+    ) -> Result<(), HostError> {
         self.move_to(hop, entry, NeighbourState::Failed).await?;
-        if entry.managed { Ok(()) } else { self.seek(hop, entry).await }
+        if entry.managed { Ok(()) } else { self.trigger_resolution(hop, entry).await }
     }
 
     /// The kernel moves an entry only while it does not manage it (`__neigh_update` in
     /// net/core/neighbour.c); what we do not tell of its flags is lost.
     async fn move_to(
         &self,
-        hop: Hop,
-        entry: Entry,
+        hop: Neighbour,
+        entry: NeighbourEntry,
         state: NeighbourState,
     ) -> Result<(), HostError> {
         let request = self.handle.neighbours().add(hop.interface, hop.address);
@@ -152,7 +166,7 @@ impl Netlink {
     }
 
     /// Removes the entry. Where it is still used, the kernel makes itself a new one.
-    pub(crate) async fn forget(&self, hop: Hop) -> Result<(), HostError> {
+    pub(crate) async fn forget(&self, hop: Neighbour) -> Result<(), HostError> {
         let mut message = NeighbourMessage::default();
         message.header.family = match hop.address {
             IpAddr::V4(_) => AddressFamily::Inet,
@@ -175,14 +189,14 @@ impl Netlink {
     }
 }
 
-fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
+fn read(message: &NeighbourMessage) -> Option<(Neighbour, NeighbourEntry)> {
     let flags = message.header.flags;
     let mut address = None;
-    let mut entry = Entry {
+    let mut entry = NeighbourEntry {
         state: state(message.header.state),
         exempt: flags.contains(NeighbourFlags::ExtLearned),
         router: flags.contains(NeighbourFlags::Router),
-        ..Entry::default()
+        ..NeighbourEntry::default()
     };
     for attribute in &message.attributes {
         match attribute {
@@ -203,18 +217,18 @@ fn read(message: &NeighbourMessage) -> Option<(Hop, Entry)> {
             _ => {}
         }
     }
-    let hop = Hop { interface: message.header.ifindex, address: address? };
+    let hop = Neighbour { interface: message.header.ifindex, address: address? };
     Some((hop, entry))
 }
 
 fn state(state: NeighbourState) -> State {
     use NeighbourState::{Delay, Incomplete, Noarp, Permanent, Probe, Reachable, Stale};
     match state {
-        Permanent | Noarp => State::Fixed,
-        Reachable => State::Confirmed,
-        Probe => State::Asked,
-        Stale | Delay => State::Doubtful,
-        Incomplete => State::Sought,
+        Permanent | Noarp => State::Permanent,
+        Reachable => State::Reachable,
+        Probe => State::Probe,
+        Stale | Delay => State::Stale,
+        Incomplete => State::Incomplete,
         _ => State::Unknown,
     }
 }

@@ -5,8 +5,8 @@
 //! is an entry (`confirming`).
 //!
 //! The kernel keeps an entry resolved by itself where it is marked `managed` (`NTF_EXT_MANAGED`,
-//! since 5.16). Older kernels ignore the mark; there each [`Host::tend`] asks for a resolution
-//! (`NTF_USE`).
+//! since 5.16). Older kernels ignore the mark; there each [`Host::maintain_neighbours`] asks for a
+//! resolution (`NTF_USE`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,25 +17,25 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    confirmation::{ConfirmStep, Confirming},
-    entry::{Entry, Hop, State},
+    confirmation::{ConfirmStep, NeighbourConfirmation},
+    entry::{Neighbour, NeighbourEntry, State},
 };
 use crate::host::{batch::next_batch, error::HostError, netlink::Netlink};
 
 /// The next hops that are kept, and the backends that they are kept for.
 #[derive(Default)]
-pub(crate) struct Neighbours {
+pub(crate) struct NextHops {
     pub(super) backends: BTreeSet<IpAddr>,
     /// The next hop of each, as routing said last.
-    pub(super) ways: BTreeMap<IpAddr, Hop>,
+    pub(super) ways: BTreeMap<IpAddr, Neighbour>,
     /// The last backend that routing was asked for.
     pub(super) asked: Option<IpAddr>,
-    hops: BTreeMap<Hop, Kept>,
+    hops: BTreeMap<Neighbour, KeptHop>,
     /// Those towards clients: one of them, and when it was seen.
-    pub(super) gateways: BTreeMap<Hop, (IpAddr, Instant)>,
+    pub(super) gateways: BTreeMap<Neighbour, (IpAddr, Instant)>,
     /// Clients on networks of ours that are answered now, some of them.
-    pub(super) near: BTreeSet<Hop>,
-    pub(super) confirming: Confirming,
+    pub(super) near: BTreeSet<Neighbour>,
+    pub(super) confirming: NeighbourConfirmation,
     /// Entries of ours that somebody removed, since they were asked for.
     pub(super) restored: usize,
     /// Backends that no route leads to, as reported.
@@ -43,7 +43,7 @@ pub(crate) struct Neighbours {
 }
 
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptHop {
     backends: Vec<IpAddr>,
     /// We made or marked the entry, and remove it in the end.
     ours: bool,
@@ -65,12 +65,12 @@ pub struct Unreachable {
     pub next_hop: Option<IpAddr>,
 }
 
-impl Neighbours {
+impl NextHops {
     /// With the entries that carry our mark, whoever left them: the next look drops those that
     /// no backend needs.
     pub(crate) async fn resume(netlink: &Netlink) -> Result<Self, HostError> {
         let marked = netlink.neighbours().await?.into_iter().filter(|(_, entry)| entry.ours);
-        let kept = |(hop, _)| (hop, Kept { ours: true, ..Kept::default() });
+        let kept = |(hop, _)| (hop, KeptHop { ours: true, ..KeptHop::default() });
         Ok(Self { hops: marked.map(kept).collect(), ..Self::default() })
     }
 
@@ -88,14 +88,14 @@ impl Neighbours {
         let is_known = |backend: &IpAddr| self.ways.contains_key(backend);
         let (due, kept) = next_batch(self.backends.clone(), is_known, self.asked);
         let kept = kept.into_iter().map(|backend| (backend, self.ways[&backend]));
-        let mut ways: BTreeMap<IpAddr, Hop> = kept.collect();
+        let mut ways: BTreeMap<IpAddr, Neighbour> = kept.collect();
         let mut lost = BTreeSet::new();
         self.asked = due.last().copied();
         for backend in due {
-            match netlink.way_to(backend).await {
+            match netlink.route_to(backend).await {
                 Ok(way) => {
                     let (interface, address) = (way.interface, way.next_hop);
-                    ways.insert(backend, Hop { interface, address });
+                    ways.insert(backend, Neighbour { interface, address });
                 }
                 Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
                     if !self.lost.contains(&backend) {
@@ -108,7 +108,7 @@ impl Neighbours {
         }
         self.lost = lost;
         self.ways = ways;
-        let mut behind: BTreeMap<Hop, Vec<IpAddr>> = BTreeMap::new();
+        let mut behind: BTreeMap<Neighbour, Vec<IpAddr>> = BTreeMap::new();
         for (&backend, &hop) in &self.ways {
             behind.entry(hop).or_default().push(backend);
         }
@@ -123,9 +123,9 @@ impl Neighbours {
     async fn replace_hops(
         &mut self,
         netlink: &Netlink,
-        behind: BTreeMap<Hop, Vec<IpAddr>>,
+        behind: BTreeMap<Neighbour, Vec<IpAddr>>,
     ) -> Result<(), HostError> {
-        let unused: Vec<Hop> = self
+        let unused: Vec<Neighbour> = self
             .hops
             .iter()
             .filter(|(hop, _)| !behind.contains_key(hop))
@@ -181,15 +181,15 @@ impl Neighbours {
     pub(super) async fn confirm(
         &mut self,
         netlink: &Netlink,
-        entries: &BTreeMap<Hop, Entry>,
+        entries: &BTreeMap<Neighbour, NeighbourEntry>,
         now: Instant,
     ) {
-        let is_busy = |hop: &Hop| self.hops.contains_key(hop) || self.near.contains(hop);
+        let is_busy = |hop: &Neighbour| self.hops.contains_key(hop) || self.near.contains(hop);
         for (hop, entry, step) in self.confirming.steps(entries, is_busy, now) {
             let done = match step {
-                ConfirmStep::Question => netlink.question(hop, entry).await,
-                ConfirmStep::Relearn => netlink.relearn(hop, entry).await,
-                ConfirmStep::Seek => netlink.seek(hop, entry).await,
+                ConfirmStep::ProbeUnicast => netlink.probe_unicast(hop, entry).await,
+                ConfirmStep::ProbeAll => netlink.probe_all(hop, entry).await,
+                ConfirmStep::Resolve => netlink.trigger_resolution(hop, entry).await,
             };
             let neighbour = hop.address;
             match done {
@@ -208,12 +208,13 @@ impl Neighbours {
     }
 }
 
-impl Kept {
+impl KeptHop {
     /// An administrator's entry, and one that another daemon has the kernel manage, stay as they
     /// are: our mark would undo the first (`__neigh_update` clears `NUD_PERMANENT`), and our
     /// removal in the end the second.
-    pub(super) fn wants_resolution(&self, entry: Entry) -> bool {
-        let others = entry.state == State::Fixed || (entry.managed && !entry.ours && !self.ours);
+    pub(super) fn wants_resolution(&self, entry: NeighbourEntry) -> bool {
+        let others =
+            entry.state == State::Permanent || (entry.managed && !entry.ours && !self.ours);
         let kept = entry.is_resolved() && entry.managed && entry.exempt;
         !others && !kept
     }
@@ -223,7 +224,7 @@ impl Kept {
     }
 
     /// Says once that it does not answer, after the time that an answer may take.
-    pub(super) fn note(&mut self, hop: Hop, entry: Entry, now: Instant) {
+    pub(super) fn note(&mut self, hop: Neighbour, entry: NeighbourEntry, now: Instant) {
         let (next_hop, backends) = (hop.address, &self.backends);
         if entry.is_resolved() {
             if self.is_silent() {
@@ -254,33 +255,33 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn plain() -> Entry {
-        Entry { state: State::Confirmed, ..Entry::default() }
+    fn plain() -> NeighbourEntry {
+        NeighbourEntry { state: State::Reachable, ..NeighbourEntry::default() }
     }
 
     #[test]
     fn only_what_the_kernel_does_not_keep_by_itself_is_touched() {
-        let kept = Kept::default();
-        assert!(kept.wants_resolution(Entry::default()), "absent");
+        let kept = KeptHop::default();
+        assert!(kept.wants_resolution(NeighbourEntry::default()), "absent");
         assert!(kept.wants_resolution(plain()), "would age");
-        let fixed = Entry { state: State::Fixed, ..plain() };
+        let fixed = NeighbourEntry { state: State::Permanent, ..plain() };
         assert!(!kept.wants_resolution(fixed), "an administrator's");
-        let managed = Entry { managed: true, ..plain() };
+        let managed = NeighbourEntry { managed: true, ..plain() };
         assert!(!kept.wants_resolution(managed), "another daemon's");
-        let silent = Entry { state: State::Unknown, ..managed };
+        let silent = NeighbourEntry { state: State::Unknown, ..managed };
         assert!(!kept.wants_resolution(silent), "another daemon's");
-        let ours = Entry { ours: true, ..silent };
+        let ours = NeighbourEntry { ours: true, ..silent };
         assert!(kept.wants_resolution(ours), "ours, does not answer");
-        let earlier = Entry { state: State::Confirmed, ..ours };
+        let earlier = NeighbourEntry { state: State::Reachable, ..ours };
         assert!(kept.wants_resolution(earlier), "ours, and the kernel may remove it for others");
-        assert!(!kept.wants_resolution(Entry { exempt: true, ..earlier }), "ours");
+        assert!(!kept.wants_resolution(NeighbourEntry { exempt: true, ..earlier }), "ours");
     }
 
     #[test]
     fn only_a_long_silence_is_a_complaint() {
-        let hop = Hop { interface: 1, address: IpAddr::from([10, 0, 0, 1]) };
-        let (mut kept, start) = (Kept::default(), Instant::now());
-        let silent = Entry::default();
+        let hop = Neighbour { interface: 1, address: IpAddr::from([10, 0, 0, 1]) };
+        let (mut kept, start) = (KeptHop::default(), Instant::now());
+        let silent = NeighbourEntry::default();
         for (entry, seconds, expected) in [
             (silent, 0, false),
             (silent, 2, false),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, mem, net::IpAddr, time::Instant};
 
 use super::{
-    entry::Hop,
+    entry::Neighbour,
     next_hops::{GATEWAY, Unreachable},
 };
 use crate::host::{error::HostError, network::Host};
@@ -16,7 +16,7 @@ impl Host {
     /// No privilege, or the kernel refuses.
     pub async fn keep_neighbours(&mut self, backends: BTreeSet<IpAddr>) -> Result<(), HostError> {
         self.neighbours.backends = backends;
-        self.tend().await.map(drop)
+        self.maintain_neighbours().await.map(drop)
     }
 
     /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not:
@@ -31,13 +31,13 @@ impl Host {
         let known = known.filter(|(_, seen)| now.duration_since(*seen) < GATEWAY);
         self.neighbours.near.clear();
         for (client, seen) in known.chain(clients.iter().map(|&client| (client, now))) {
-            match self.netlink.way_to(client).await {
+            match self.netlink.route_to(client).await {
                 Ok(way) if way.next_hop != client => {
-                    let hop = Hop { interface: way.interface, address: way.next_hop };
+                    let hop = Neighbour { interface: way.interface, address: way.next_hop };
                     self.neighbours.gateways.insert(hop, (client, seen));
                 }
                 Ok(way) => {
-                    let hop = Hop { interface: way.interface, address: client };
+                    let hop = Neighbour { interface: way.interface, address: client };
                     self.neighbours.near.insert(hop);
                 }
                 Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
@@ -53,9 +53,9 @@ impl Host {
         self.neighbours.confirming.watch(interfaces);
     }
 
-    /// When [`look_at_neighbours`](Self::look_at_neighbours) is to be called, whatever changes.
+    /// When [`look_at_neighbours`](Self::check_neighbours) is to be called, whatever changes.
     #[must_use]
-    pub fn neighbours_due(&self) -> Option<Instant> {
+    pub fn next_neighbour_check(&self) -> Option<Instant> {
         self.neighbours.confirming.next()
     }
 
@@ -64,12 +64,12 @@ impl Host {
         mem::take(&mut self.neighbours.restored)
     }
 
-    /// What [`tend`](Self::tend) does without asking for routes.
+    /// What [`tend`](Self::maintain_neighbours) does without asking for routes.
     ///
     /// # Errors
     ///
     /// No privilege, or the kernel does not answer.
-    pub async fn look_at_neighbours(&mut self) -> Result<(), HostError> {
+    pub async fn check_neighbours(&mut self) -> Result<(), HostError> {
         self.neighbours.look(&self.netlink).await.map(drop)
     }
 
@@ -79,7 +79,7 @@ impl Host {
     /// # Errors
     ///
     /// No privilege, or the kernel does not answer.
-    pub async fn tend(&mut self) -> Result<Vec<Unreachable>, HostError> {
+    pub async fn maintain_neighbours(&mut self) -> Result<Vec<Unreachable>, HostError> {
         let mut unreachable = self.neighbours.follow_routes(&self.netlink).await?;
         unreachable.extend(self.neighbours.look(&self.netlink).await?);
         Ok(unreachable)

@@ -139,7 +139,7 @@ impl ReplayBuffer {
     }
 
     /// What it had is not its own any more.
-    fn let_go(&self) {
+    fn detach_interface(&self) {
         self.activity.buffered.set(self.activity.buffered.get() - self.held.take());
     }
 
@@ -148,7 +148,7 @@ impl ReplayBuffer {
         self.room.set(None);
         self.parts.take();
         self.small.take();
-        self.let_go();
+        self.detach_interface();
         self.settled.notify_one();
     }
 
@@ -168,7 +168,7 @@ impl ReplayBuffer {
                 continue;
             };
             self.join_small();
-            self.let_go();
+            self.detach_interface();
             let mut kept = self.parts.take();
             let read: u64 = kept.iter().map(BodyPart::length).sum();
             self.room.set(Some(room + read));
@@ -180,6 +180,6 @@ impl ReplayBuffer {
 
 impl Drop for ReplayBuffer {
     fn drop(&mut self) {
-        self.let_go();
+        self.detach_interface();
     }
 }

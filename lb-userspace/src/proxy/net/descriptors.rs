@@ -18,7 +18,7 @@ use std::{
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::{sync::Notify, time::sleep};
 
-use crate::lack::{Lacks, Undone};
+use crate::exhaustion::{ExhaustionCounters, FailedOperation};
 
 /// Between looks at whether there is room again.
 const LOOK: Duration = Duration::from_millis(10);
@@ -41,7 +41,7 @@ pub(crate) fn is_below_ceiling(descriptor: &impl AsRawFd) -> bool {
 
 /// Shared by all workers.
 pub(crate) struct Descriptors {
-    pub lacks: Arc<Lacks>,
+    pub exhaustion: Arc<ExhaustionCounters>,
     /// Numbers from here on are for checks, the admin socket and files.
     pub ceiling: RawFd,
     /// How many there are.
@@ -61,7 +61,7 @@ impl Descriptors {
         listener: &StdListener,
         workers: usize,
         kept: u64,
-        lacks: Arc<Lacks>,
+        exhaustion: Arc<ExhaustionCounters>,
     ) -> io::Result<Self> {
         let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let limit = limit.min(RawFd::MAX as u64);
@@ -73,7 +73,7 @@ impl Descriptors {
         tracing::debug!(limit, taken, ceiling, most, "descriptors");
         let (clients, is_short) = (AtomicU64::new(0), AtomicBool::new(false));
         let (ceiling, wanted) = (ceiling as RawFd, Notify::new());
-        Ok(Self { lacks, ceiling, kept, most, clients, is_short, wanted })
+        Ok(Self { exhaustion, ceiling, kept, most, clients, is_short, wanted })
     }
 
     /// Waits until another client may be accepted.
@@ -81,7 +81,7 @@ impl Descriptors {
         if self.has_room(listener) {
             return;
         }
-        if let Some(others) = self.lacks.note(Undone::Accept) {
+        if let Some(others) = self.exhaustion.note(FailedOperation::Accept) {
             let (clients, most) = (self.clients.load(Ordering::Relaxed), self.most);
             tracing::warn!(
                 clients,

@@ -19,7 +19,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::proxy::http::fault::Fault;
 use crate::{
-    balance::{Ask, Balancer, Unavailable, Wish},
+    balance::{Balancer, PickRequest, Preference, Unavailable},
     fleet::RunningService,
     load::{Load, LoadSlot, Permit},
 };
@@ -49,7 +49,7 @@ pub(crate) struct AdmissionControl {
 /// One in line.
 struct Waiter {
     turn: Notify,
-    wish: Wish,
+    preference: Preference,
     /// It waits for what only a few backends have, and holds nobody up who wishes for something
     /// else.
     is_aside: AtomicBool,
@@ -126,13 +126,13 @@ impl AdmissionControl {
     pub async fn admit(
         self: &Arc<Self>,
         context: &PickContext<'_>,
-        ask: &Ask<'_>,
+        request: &PickRequest<'_>,
         earlier: Option<Admission>,
     ) -> Result<(usize, Admission), Fault> {
-        match self.admit_now(context, ask, earlier) {
+        match self.admit_now(context, request, earlier) {
             Some(admitted) => admitted,
             // Apart, so that who needs not wait holds none of it.
-            None => Box::pin(self.queue(context, ask)).await,
+            None => Box::pin(self.queue(context, request)).await,
         }
     }
 
@@ -140,7 +140,7 @@ impl AdmissionControl {
     fn admit_now(
         self: &Arc<Self>,
         context: &PickContext<'_>,
-        ask: &Ask<'_>,
+        request: &PickRequest<'_>,
         earlier: Option<Admission>,
     ) -> Option<Result<(usize, Admission), Fault>> {
         let is_retry = earlier.is_some();
@@ -148,7 +148,7 @@ impl AdmissionControl {
             return None;
         }
         let kept = earlier.and_then(|mut earlier| earlier.service.take());
-        match self.try_admit(context, ask, kept) {
+        match self.try_admit(context, request, kept) {
             Ok(admitted) => Some(Ok(admitted)),
             Err(Denied::Busy(_)) if !is_retry && self.queue_length() > 0 => None,
             Err(Denied::Busy(fault) | Denied::No(fault)) => Some(Err(fault)),
@@ -159,11 +159,11 @@ impl AdmissionControl {
     async fn queue(
         self: &Arc<Self>,
         context: &PickContext<'_>,
-        ask: &Ask<'_>,
+        request: &PickRequest<'_>,
     ) -> Result<(usize, Admission), Fault> {
-        let place = self.line_up(ask.load, ask.wish)?;
+        let place = self.line_up(request.load, request.preference)?;
         let within = self.service.service.queue.timeout;
-        let waited = timeout(within, self.wait(&place, context, ask)).await;
+        let waited = timeout(within, self.wait(&place, context, request)).await;
         waited.unwrap_or(Err(Fault::QueueTimeout))
     }
 
@@ -171,7 +171,7 @@ impl AdmissionControl {
         self: &Arc<Self>,
         place: &Place<'_>,
         context: &PickContext<'_>,
-        ask: &Ask<'_>,
+        request: &PickRequest<'_>,
     ) -> Result<(usize, Admission), Fault> {
         loop {
             let waiter = &place.waiter;
@@ -187,12 +187,12 @@ impl AdmissionControl {
                     continue;
                 }
             }
-            let fault = match self.try_admit(context, ask, None) {
+            let fault = match self.try_admit(context, request, None) {
                 Ok(admitted) => return Ok(admitted),
                 Err(Denied::No(fault)) => return Err(fault),
                 Err(Denied::Busy(fault)) => fault,
             };
-            self.set_aside(waiter, ask.wish.is_narrow() && fault != Fault::ServiceFull);
+            self.set_aside(waiter, request.preference.is_narrow() && fault != Fault::ServiceFull);
             let _ = timeout(LOOK, waiter.turn.notified()).await;
         }
     }
@@ -200,27 +200,31 @@ impl AdmissionControl {
     fn try_admit(
         self: &Arc<Self>,
         context: &PickContext<'_>,
-        ask: &Ask<'_>,
+        request: &PickRequest<'_>,
         kept: Option<Served>,
     ) -> Result<(usize, Admission), Denied> {
         let service = match kept {
             Some(kept) => Some(kept),
-            None => self.enter_service(ask.load)?,
+            None => self.enter_service(request.load)?,
         };
         let hard = self.service.service.concurrency.hard_limit.map_or(u64::MAX, u64::from);
         for _ in 0..RACES {
-            let index = context.balancer.pick(ask, &mut context.rng.borrow_mut()).map_err(
-                |why| match why {
-                    Unavailable::Full => Denied::Busy(why.into()),
-                    Unavailable::Down | Unavailable::Elsewhere => Denied::No(why.into()),
-                },
-            )?;
+            let index =
+                context.balancer.pick(request, &mut context.rng.borrow_mut()).map_err(|why| {
+                    match why {
+                        Unavailable::Full => Denied::Busy(why.into()),
+                        Unavailable::Down | Unavailable::Elsewhere => Denied::No(why.into()),
+                    }
+                })?;
             let backend = &self.service.backends[index];
-            let free =
-                if (ask.is_free)(backend.slot) { (context.counted)(backend.slot) } else { None };
+            let free = if (request.is_free)(backend.slot) {
+                (context.counted)(backend.slot)
+            } else {
+                None
+            };
             let count = free
                 .map(|permit| Count::Together { _permit: permit })
-                .or_else(|| ask.load.enter_below(backend.slot, hard).map(Count::Alone));
+                .or_else(|| request.load.enter_below(backend.slot, hard).map(Count::Alone));
             if count.is_some() {
                 backend.taken.fetch_add(1, Ordering::Relaxed);
                 let gate = self.clone();
@@ -258,7 +262,7 @@ impl AdmissionControl {
         self.service.service.queue.length as usize
     }
 
-    fn line_up(&self, load: &Load, wish: &Wish) -> Result<Place<'_>, Fault> {
+    fn line_up(&self, load: &Load, preference: &Preference) -> Result<Place<'_>, Fault> {
         let mut line = self.lock();
         if line.len() >= self.queue_length() {
             return Err(Fault::QueueFull);
@@ -270,7 +274,7 @@ impl AdmissionControl {
             }
         }
         let (turn, is_aside) = (Notify::new(), AtomicBool::new(false));
-        let waiter = Arc::new(Waiter { turn, wish: wish.clone(), is_aside });
+        let waiter = Arc::new(Waiter { turn, preference: preference.clone(), is_aside });
         line.push_back(waiter.clone());
         self.waiting.store(line.len(), Ordering::Release);
         drop(line);
@@ -327,7 +331,7 @@ impl Place<'_> {
             if !other.is_aside() {
                 return Standing::Later;
             }
-            if other.wish == self.waiter.wish {
+            if other.preference == self.waiter.preference {
                 standing = Standing::Second;
             }
         }

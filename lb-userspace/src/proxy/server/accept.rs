@@ -20,7 +20,7 @@ use super::{
     connection,
     worker::{SharedState, Worker},
 };
-use crate::lack::Undone;
+use crate::exhaustion::FailedOperation;
 use crate::proxy::net::{descriptors, drain::Phase, memory_purge};
 
 /// Serves `listener` on the calling thread until `phase` says [`Phase::Cut`], or
@@ -117,7 +117,7 @@ async fn back_off(worker: &Worker, error: &io::Error, warned: &mut Option<Instan
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
-    worker.descriptors.lacks.note(Undone::Accept);
+    worker.descriptors.exhaustion.note(FailedOperation::Accept);
     if warned.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {
         *warned = Some(Instant::now());
         tracing::warn!(%error, "cannot accept connections");

@@ -10,7 +10,7 @@ use hyper::{
 use tokio::time::timeout_at;
 
 use super::{client::Client, replay::ReplayableRequest};
-use crate::balance::Wish;
+use crate::balance::Preference;
 use crate::proxy::{
     downstream::{activity::ActiveRequest, interim, request_body::RequestBody},
     http::{
@@ -141,12 +141,12 @@ async fn forward(
     request: Box<Request<RequestBody>>,
     active: &ActiveRequest,
 ) -> Result<Exchange, Fault> {
-    let heeded = site.balancer.heeds_wishes();
+    let heeded = site.balancer.uses_preferences();
     let names = client.facts.names();
-    let wish = if heeded { hints(request.headers(), names) } else { Wish::NONE };
+    let preference = if heeded { hints(request.headers(), names) } else { Preference::NONE };
     let progress = request.body().progress();
     let mut replayable = ReplayableRequest::new(client, request);
-    let mut exchange = pin!(replayable.send(site, &wish));
+    let mut exchange = pin!(replayable.send(site, &preference));
     let timed = active
         .request_deadline
         .as_ref()

@@ -32,7 +32,7 @@ use crate::proxy::{
     },
 };
 use crate::{
-    balance::{Place, Target, Wish},
+    balance::{Location, Preference, Target},
     fleet::Backend,
 };
 
@@ -57,9 +57,13 @@ impl<'a> ReplayableRequest<'a> {
     }
 
     /// Sends it to `site`, and wherever the answers say.
-    pub async fn send(&mut self, site: &Arc<Site>, wish: &Wish) -> Result<Exchange, Fault> {
+    pub async fn send(
+        &mut self,
+        site: &Arc<Site>,
+        preference: &Preference,
+    ) -> Result<Exchange, Fault> {
         let mut site = site.clone();
-        let mut answered = self.exchange(&site, wish, None).await?;
+        let mut answered = self.exchange(&site, preference, None).await?;
         for _ in 0..MOST {
             let Some(directions) = directions(&answered.response, self.names())? else {
                 return Ok(self.settle(answered));
@@ -90,7 +94,7 @@ impl<'a> ReplayableRequest<'a> {
     async fn exchange(
         &mut self,
         site: &Arc<Site>,
-        wish: &Wish,
+        preference: &Preference,
         within: Option<Duration>,
     ) -> Result<Exchange, Fault> {
         let request = match self.first.take() {
@@ -99,7 +103,7 @@ impl<'a> ReplayableRequest<'a> {
         };
         let upstreams = &self.client.worker.upstreams;
         let (names, peer) = (self.names(), self.client.peer);
-        let context = RequestContext { upstreams, names, peer, wish, within };
+        let context = RequestContext { upstreams, names, peer, preference, within };
         exchange(site, &context, &mut self.copy, request).await
     }
 
@@ -127,8 +131,8 @@ impl<'a> ReplayableRequest<'a> {
             self.copy.set(&X_FORWARDED_CLIENT_CERT, None);
         }
         target.running().count();
-        let wish = wish(directions, source);
-        let answered = self.exchange(&target, &wish, directions.timeout).await?;
+        let preference = preference(directions, source);
+        let answered = self.exchange(&target, &preference, directions.timeout).await?;
         Ok((target, answered))
     }
 
@@ -150,12 +154,13 @@ impl<'a> ReplayableRequest<'a> {
         if let Ok(failed) = HeaderValue::from_str(failed) {
             self.copy.set(&names.replay_failed, Some(failed));
         }
-        let place = Place::Server(source.server.address);
+        let place = Location::Server(source.server.address);
         let target = match fallback {
             Fallback::ForceSelf => Target::Only(place),
             Fallback::PreferSelf => Target::Prefer(place),
         };
-        let answered = self.exchange(site, &Wish { target, ..Wish::NONE }, None).await?;
+        let answered =
+            self.exchange(site, &Preference { target, ..Preference::NONE }, None).await?;
         match directions(&answered.response, names)? {
             None => Ok(self.settle(answered)),
             Some(_) => Err(Fault::ReplayLoop),
@@ -202,17 +207,17 @@ fn directions(
     }
 }
 
-fn wish(directions: &Directions, source: &Backend) -> Wish {
+fn preference(directions: &Directions, source: &Backend) -> Preference {
     let target = match (&directions.instance, &directions.prefer_instance) {
-        (Some(id), _) => Target::Only(Place::Instance(id.clone())),
-        (None, Some(id)) => Target::Prefer(Place::Instance(id.clone())),
+        (Some(id), _) => Target::Only(Location::Instance(id.clone())),
+        (None, Some(id)) => Target::Prefer(Location::Instance(id.clone())),
         (None, None) => Target::Any,
     };
-    Wish {
+    Preference {
         target,
         regions: directions.regions.clone(),
         is_strict: true,
-        without: directions.elsewhere.then_some(source.server.address),
+        excluded: directions.elsewhere.then_some(source.server.address),
     }
 }
 

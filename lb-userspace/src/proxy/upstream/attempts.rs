@@ -11,7 +11,7 @@ use crate::proxy::{
     },
 };
 use crate::{
-    balance::{Ask, Wish},
+    balance::{PickRequest, Preference},
     load::LoadSlot,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Attempts<'a> {
     upstreams: &'a Upstreams,
     site: &'a Site,
     client: IpAddr,
-    wish: &'a Wish,
+    preference: &'a Preference,
     /// By index.
     tried: Vec<usize>,
     fault: Option<Fault>,
@@ -30,8 +30,13 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub fn new(upstreams: &'a Upstreams, site: &'a Site, client: IpAddr, wish: &'a Wish) -> Self {
-        Self { upstreams, site, client, wish, tried: Vec::new(), fault: None, earlier: None }
+    pub fn new(
+        upstreams: &'a Upstreams,
+        site: &'a Site,
+        client: IpAddr,
+        preference: &'a Preference,
+    ) -> Self {
+        Self { upstreams, site, client, preference, tried: Vec::new(), fault: None, earlier: None }
     }
 
     /// The next backend that has room, by its index, and a place there. Nobody is waited for on the
@@ -43,15 +48,15 @@ impl<'a> Attempts<'a> {
         if self.tried.len() >= MOST {
             return Err(self.why(Fault::Unreachable));
         }
-        let Self { upstreams, site, client, wish, .. } = *self;
+        let Self { upstreams, site, client, preference, .. } = *self;
         let (load, now) = (&upstreams.load, LatencyProbe::start(site).tick());
-        let ask = Ask { load, client, tried: &self.tried, wish, now, is_free };
+        let request = PickRequest { load, client, tried: &self.tried, preference, now, is_free };
         let context = PickContext {
             balancer: &site.balancer,
             rng: &upstreams.rng,
             counted: &|slot| upstreams.h2_pool.counted(slot),
         };
-        let admitted = site.admission.admit(&context, &ask, self.earlier.take()).await;
+        let admitted = site.admission.admit(&context, &request, self.earlier.take()).await;
         admitted.map_err(|why| self.why(why))
     }
 

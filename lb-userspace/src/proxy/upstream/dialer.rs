@@ -13,7 +13,7 @@ use crate::proxy::{
     net::{descriptors::Descriptors, listener::notice_loss},
 };
 use crate::{
-    lack::{Cause, Undone},
+    exhaustion::{FailedOperation, FailureCause},
     settings::ProxySettings,
 };
 
@@ -55,8 +55,8 @@ impl Dialer {
 
     fn fault(&self, address: SocketAddr, error: &io::Error) -> Fault {
         tracing::debug!(backend = %address, %error, "cannot connect");
-        if Cause::of(error) == Cause::Resource {
-            if let Some(others) = self.descriptors.lacks.note(Undone::Dial) {
+        if FailureCause::of(error) == FailureCause::Resource {
+            if let Some(others) = self.descriptors.exhaustion.note(FailedOperation::Dial) {
                 tracing::warn!(
                     backend = %address,
                     %error,

@@ -30,7 +30,7 @@ use crate::proxy::{
     http::{fault::Fault, headers::HeaderNames},
     routing::routes::Site,
 };
-use crate::{balance::Wish, fleet::Backend};
+use crate::{balance::Preference, fleet::Backend};
 
 const CONTINUE: HeaderValue = HeaderValue::from_static("100-continue");
 
@@ -62,7 +62,7 @@ pub(crate) struct RequestContext<'a> {
     pub names: &'a HeaderNames,
     /// The client.
     pub peer: IpAddr,
-    pub wish: &'a Wish,
+    pub preference: &'a Preference,
     /// A backend is to be reached within. `None`: as the settings say.
     pub within: Option<Duration>,
 }
@@ -78,7 +78,7 @@ pub(crate) async fn exchange(
     let is_shared = exchange::shares(site, &request);
     let is_free = |slot| is_shared && upstreams.h2_pool.is_counted(slot);
     let deadline = context.within.map(|within| Instant::now() + within);
-    let mut attempts = Attempts::new(upstreams, site, context.peer, context.wish);
+    let mut attempts = Attempts::new(upstreams, site, context.peer, context.preference);
     loop {
         let admitted = before(deadline, attempts.next(&is_free)).await;
         let admitted = admitted.unwrap_or_else(|| Err(attempts.why(Fault::ReplayTimeout)));
@@ -122,7 +122,7 @@ fn note_missed(
     headers: &mut HeaderMap,
     copy: &mut RequestCopy<'_>,
 ) {
-    let Some(id) = context.wish.preferred_instance() else {
+    let Some(id) = context.preference.preferred_instance() else {
         return;
     };
     let name = &context.names.preferred_instance_unavailable;

@@ -17,7 +17,7 @@ pub(crate) struct LatencyProbe(Option<Instant>);
 
 impl LatencyProbe {
     pub fn start(site: &Site) -> Self {
-        Self(site.balancer.goes_by_latency().then(Instant::now))
+        Self(site.balancer.uses_latency().then(Instant::now))
     }
 
     /// When that was, for the choice.

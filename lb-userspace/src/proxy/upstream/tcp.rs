@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
 use super::{attempts::Attempts, latency_probe::LatencyProbe, upstreams::Upstreams};
-use crate::balance::Wish;
+use crate::balance::Preference;
 use crate::proxy::{
     http::fault::Fault,
     net::relay::{RelayStream, relay},
@@ -49,8 +49,8 @@ pub(crate) async fn connect(
     site: &Site,
     client: IpAddr,
 ) -> Result<BackendConnection, Fault> {
-    let wish = Wish::NONE;
-    let mut attempts = Attempts::new(upstreams, site, client, &wish);
+    let preference = Preference::NONE;
+    let mut attempts = Attempts::new(upstreams, site, client, &preference);
     loop {
         let (index, admission) = attempts.next(&|_| false).await?;
         let backend = &site.running().backends[index];

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     datapath::ServerAnswers,
     fleet::{Backend, Fleet, RunningService},
-    host::{HostError, Interface, Surroundings, passes},
+    host::{HostError, HostReader, Interface, passes},
     service::{Forwarding, Protocol, Service},
     settings::Config,
 };
@@ -89,7 +89,7 @@ pub fn missed_answers(config: &Config) -> Vec<String> {
 }
 
 async fn look(config: &Config) -> Result<Vec<String>, HostError> {
-    let here = Surroundings::open()?;
+    let here = HostReader::open()?;
     let interfaces = here.interfaces().await?;
     let is_watched = |interface: &Interface| {
         config.node.interfaces.iter().any(|pattern| pattern.matches(&interface.name))
@@ -99,7 +99,7 @@ async fn look(config: &Config) -> Result<Vec<String>, HostError> {
     }
     let mut ways = Vec::new();
     for server in servers(config.services.iter().map(|service| &**service)) {
-        match here.way_to(server).await {
+        match here.route_to(server).await {
             Ok(way) => ways.push((server, way.interface)),
             Err(HostError::NoRoute { .. } | HostError::Local { .. }) => {}
             Err(error) => return Err(error),

@@ -79,7 +79,7 @@ impl Sources {
         let mut lost = BTreeMap::new();
         let asked = due.last().copied();
         for server in due {
-            match host.way_to(server).await {
+            match host.route_to(server).await {
                 Ok(way) => drop(ways.insert(server, way)),
                 Err(error @ (HostError::NoRoute { .. } | HostError::Local { .. })) => {
                     drop(lost.insert(server, error.to_string()));

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::store::{self, StateStore};
-use crate::control::{Assigned, Change, StableIds};
+use crate::control::{Change, IdAssignment, StableIds};
 
 const IDS: &str = "ids.json";
 const LOG: &str = "ids.log";
@@ -45,7 +45,7 @@ struct Log {
 #[derive(Serialize, Deserialize)]
 struct Everybody {
     writing: u64,
-    assigned: Assigned,
+    assigned: IdAssignment,
 }
 
 impl IdLog {
@@ -57,7 +57,7 @@ impl IdLog {
 
     /// Returns which ids of our maps were held by whom. `None`: nobody knows.
     #[must_use]
-    pub fn assigned(&self) -> Option<Assigned> {
+    pub fn assigned(&self) -> Option<IdAssignment> {
         let Everybody { writing, assigned } = self.notes.read(IDS)?;
         Some(assigned.after(changes(&self.path, writing)))
     }
@@ -108,7 +108,7 @@ impl IdLog {
         Ok(())
     }
 
-    fn write_all(&self, assigned: Assigned) -> anyhow::Result<Log> {
+    fn write_all(&self, assigned: IdAssignment) -> anyhow::Result<Log> {
         let writing = fastrand::u64(..);
         let most = assigned.holders().max(FEW);
         self.notes.write(IDS, &Everybody { writing, assigned })?;

@@ -106,7 +106,7 @@ fn a_log_belongs_to_one_writing() {
     directory.ledger().note(&mut StableIds::new(CAPACITY));
     // Killed between the one file and the other.
     fs::write(directory.log(), old).unwrap();
-    assert_eq!(directory.ledger().assigned(), Some(Assigned::default()));
+    assert_eq!(directory.ledger().assigned(), Some(IdAssignment::default()));
 }
 
 #[test]
@@ -128,5 +128,5 @@ fn a_change_costs_a_line_and_a_log_does_not_grow_for_ever() {
     forget_all(&mut ids);
     ledger.note(&mut ids);
     assert!(length() < one, "all is written anew");
-    assert_eq!(directory.ledger().assigned(), Some(Assigned::default()));
+    assert_eq!(directory.ledger().assigned(), Some(IdAssignment::default()));
 }

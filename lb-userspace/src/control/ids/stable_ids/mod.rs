@@ -9,10 +9,10 @@ use std::{
 use lb_common::abi;
 
 use super::{
-    assigned::{Assigned, Change},
-    pool::{Ids, Use},
+    assigned::{Change, IdAssignment},
+    pool::{IdPool, IdUsage},
 };
-use crate::control::{actual::ActualTables, error::ControlError, family::Family};
+use crate::control::{actual::ActualTables, error::ControlError, family::AddressFamily};
 use crate::{load::LoadSlot, tables::Capacity};
 
 /// What a flow names, and goes on naming while it is closed and counts in LOAD no more.
@@ -31,35 +31,35 @@ pub enum Index {
 /// the plan in between clears it in the kernel's tables, and until then packets in flight may still
 /// speak of it, and closed flows until a sweep finds none.
 pub struct StableIds {
-    services: Ids<(Arc<str>, Family)>,
-    backends: Ids<(Arc<str>, SocketAddr)>,
-    loads: Ids<SocketAddr>,
+    services: IdPool<(Arc<str>, AddressFamily)>,
+    backends: IdPool<(Arc<str>, SocketAddr)>,
+    loads: IdPool<SocketAddr>,
 }
 
 impl StableIds {
     #[must_use]
     pub fn new(capacity: Capacity) -> Self {
         Self {
-            services: Ids::new("steered services", capacity.services),
-            backends: Ids::new("backends of steered services", capacity.backends),
-            loads: Ids::new("servers", capacity.loads),
+            services: IdPool::new("steered services", capacity.services),
+            backends: IdPool::new("backends of steered services", capacity.backends),
+            loads: IdPool::new("servers", capacity.loads),
         }
     }
 
     /// Goes on with what an earlier daemon assigned: nobody's index changes.
     #[must_use]
-    pub fn resume(capacity: Capacity, assigned: &Assigned) -> Self {
-        let mut slots = Self::new(capacity);
+    pub fn resume(capacity: Capacity, assigned: &IdAssignment) -> Self {
+        let mut ids = Self::new(capacity);
         for (service, family, id) in &assigned.services {
-            slots.services.resume((service.as_str().into(), *family), *id);
+            ids.services.resume((service.as_str().into(), *family), *id);
         }
         for (service, server, id) in &assigned.backends {
-            slots.backends.resume((service.as_str().into(), *server), *id);
+            ids.backends.resume((service.as_str().into(), *server), *id);
         }
         for (server, id) in &assigned.loads {
-            slots.loads.resume(*server, *id);
+            ids.loads.resume(*server, *id);
         }
-        slots
+        ids
     }
 
     /// Goes on where the notes of the earlier daemon are lost, with what was `recognised` in
@@ -69,32 +69,32 @@ impl StableIds {
     pub fn beyond(
         capacity: Capacity,
         tables: &ActualTables,
-        recognised: &Assigned,
+        recognised: &IdAssignment,
         has_connections: impl Fn(LoadSlot) -> bool,
     ) -> Self {
-        let mut slots = Self::resume(capacity, recognised);
-        tables.services.keys().for_each(|&id| slots.services.reserve(id));
-        tables.current.keys().for_each(|&id| slots.services.reserve(id));
+        let mut ids = Self::resume(capacity, recognised);
+        tables.services.keys().for_each(|&id| ids.services.reserve(id));
+        tables.current.keys().for_each(|&id| ids.services.reserve(id));
         let nameless: Arc<str> = "".into();
         for (&id, backend) in &tables.backends {
             let server = server(backend);
-            slots.backends.resume((nameless.clone(), server), id);
-            slots.backends.reserve(id);
+            ids.backends.resume((nameless.clone(), server), id);
+            ids.backends.reserve(id);
             // A count is known by the server's own address; flows go on counting there.
-            slots.loads.resume(server, backend.load);
-            slots.loads.reserve(backend.load);
+            ids.loads.resume(server, backend.load);
+            ids.loads.reserve(backend.load);
         }
         let busy = (0..capacity.loads).filter(|&id| has_connections(LoadSlot(id)));
-        busy.for_each(|id| slots.loads.reserve(id));
-        slots
+        busy.for_each(|id| ids.loads.reserve(id));
+        ids
     }
 
     /// Who holds which index now.
     #[must_use]
-    pub fn assigned(&self) -> Assigned {
+    pub fn assigned(&self) -> IdAssignment {
         let services = self.services.holders();
         let backends = self.backends.holders();
-        let mut assigned = Assigned {
+        let mut assigned = IdAssignment {
             services: services
                 .map(|((name, family), id)| (name.to_string(), *family, id))
                 .collect(),
@@ -161,7 +161,7 @@ impl StableIds {
     pub(crate) fn service(
         &mut self,
         service: &Arc<str>,
-        family: Family,
+        family: AddressFamily,
     ) -> Result<u32, ControlError> {
         self.services.claim((service.clone(), family))
     }
@@ -183,7 +183,7 @@ impl StableIds {
 
     /// The indices into `SERVICES` for the families of a service.
     pub fn services_of(&self, service: &Arc<str>) -> impl Iterator<Item = u32> + '_ {
-        let keys = Family::ALL.map(|family| (service.clone(), family));
+        let keys = AddressFamily::ALL.map(|family| (service.clone(), family));
         keys.into_iter().filter_map(|key| self.services.holder(&key))
     }
 
@@ -205,16 +205,16 @@ impl StableIds {
         self.loads.claim(server).map(LoadSlot)
     }
 
-    pub(crate) fn give_up_service(&mut self, service: &Arc<str>, family: Family) {
-        self.services.give_up(&(service.clone(), family));
+    pub(crate) fn give_up_service(&mut self, service: &Arc<str>, family: AddressFamily) {
+        self.services.release(&(service.clone(), family));
     }
 
     pub(crate) fn give_up_backend(&mut self, service: &Arc<str>, server: SocketAddr) {
-        self.backends.give_up(&(service.clone(), server));
+        self.backends.release(&(service.clone(), server));
     }
 
     pub(crate) fn give_up_load(&mut self, server: SocketAddr) {
-        self.loads.give_up(&server);
+        self.loads.release(&server);
     }
 
     /// Takes back what nobody claims and nothing uses any more. `is_named`: whether flows may still
@@ -226,12 +226,12 @@ impl StableIds {
         is_named: impl Fn(Index, Instant) -> bool,
     ) {
         let use_of = |load: Option<u32>| match load {
-            Some(id) if has_connections(LoadSlot(id)) => Use::Lasts,
-            _ => Use::Over,
+            Some(id) if has_connections(LoadSlot(id)) => IdUsage::Lasts,
+            _ => IdUsage::Over,
         };
         let loads = &self.loads;
         let named = |id, since| is_named(Index::Service(id), since);
-        self.services.settle(now, |_, _| Use::Over, named);
+        self.services.settle(now, |_, _| IdUsage::Over, named);
         let named = |id, since| is_named(Index::Backend(id), since);
         self.backends.settle(now, |(_, server), _| use_of(loads.holder(server)), named);
         self.loads.settle(now, |_, id| use_of(Some(id)), |_, _| false);

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use lb_common::abi::strategy::MAGLEV;
 
 use super::maglev;
-use crate::control::{actual::ActualTables, desired::Desired, plan::Plan, service_tables::Steered};
+use crate::control::{
+    actual::ActualTables, desired::Desired, plan::Plan, service_tables::SteeredService,
+};
 use crate::{settings::MAGLEV_SIZES, tables::Command};
 
 /// The maglev rings that a plan replaces by ones of another length.
 ///
 /// Servers alone decide on it where the configuration does not: see [`maglev::length`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resized {
+pub struct RingResize {
     pub rings: Vec<Ring>,
     /// The `maglev_table_size` with which every ring keeps the length that it has.
     pub keeps: Option<u32>,
@@ -33,7 +35,7 @@ pub struct Ring {
 /// What `plan` does to the length of rings. `None`: nothing. A ring over a single server has one
 /// slot, and there is nothing to move.
 #[must_use]
-pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<Resized> {
+pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<RingResize> {
     let changes = plan.commands.iter().filter_map(|command| {
         let &Command::SetRing { service: id, ring } = command else { return None };
         let from = length(actual, id, desired.services.get(&id)?)?;
@@ -50,7 +52,7 @@ pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<
     rings.sort_unstable();
     rings.dedup();
     let fits = |size: &u32| MAGLEV_SIZES.contains(size);
-    Some(Resized {
+    Some(RingResize {
         rings,
         keeps: Some(first).filter(fits).filter(|&size| keeps_all(size, desired, actual)),
         settles: Some(longest).filter(fits),
@@ -61,13 +63,13 @@ pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<
 fn keeps_all(size: u32, desired: &Desired, actual: &ActualTables) -> bool {
     desired.services.iter().all(|(&id, steered)| {
         let Some(has) = length(actual, id, steered) else { return true };
-        let wants = maglev::length(&steered.recipe.members, Some(size));
+        let wants = maglev::length(&steered.spec.members, Some(size));
         wants <= 1 || wants == has
     })
 }
 
 /// The slots of the ring that a service has, where it is by `maglev` and goes on so.
-fn length(actual: &ActualTables, id: u32, steered: &Steered) -> Option<u32> {
+fn length(actual: &ActualTables, id: u32, steered: &SteeredService) -> Option<u32> {
     // A service that is all zero is not noted: it is by maglev.
     let was = actual.services.get(&id).map_or(MAGLEV, |service| service.strategy);
     let has = actual.current.get(&id)?.length();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::control::{
-    fixture::{World, one, port, run, service},
+    fixture::{TestWorld, one, port, run, service},
     plan,
 };
 use crate::service::{Service, Strategy};
@@ -13,8 +13,8 @@ fn serving(name: &str, servers: usize) -> Service {
 }
 
 /// ActualTables that hold what these services want, with sources towards more servers.
-fn world(services: Vec<Service>) -> World {
-    let mut world = World::of(services);
+fn world(services: Vec<Service>) -> TestWorld {
+    let mut world = TestWorld::of(services);
     for n in 1..=9 {
         world.sources.insert([10, 0, 0, n].into(), one([10, 0, 0, 254].into()));
     }
@@ -23,8 +23,8 @@ fn world(services: Vec<Service>) -> World {
 }
 
 /// What is told when the service at this place becomes another.
-fn told(world: &mut World, place: usize, service: Service) -> Option<Resized> {
-    world.fleet.services[place] = run(service, &mut world.slots);
+fn told(world: &mut TestWorld, place: usize, service: Service) -> Option<RingResize> {
+    world.fleet.services[place] = run(service, &mut world.ids);
     world.update();
     let plan = plan(&world.desired, &world.actual).unwrap();
     resized(&plan, &world.desired, &world.actual)

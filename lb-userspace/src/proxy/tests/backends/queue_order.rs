@@ -26,7 +26,7 @@ use crate::proxy::{
     server::worker::{SharedState, Worker},
 };
 use crate::{
-    balance::{Ask, Wish},
+    balance::{PickRequest, Preference},
     fleet::Fleet,
     load::{Load, Tick},
     service::Queue,
@@ -54,12 +54,12 @@ impl Waiter {
     fn new(worker: &Rc<Worker>, site: &Arc<Site>) -> Self {
         let (worker, site) = (worker.clone(), site.clone());
         let admitted = Box::pin(async move {
-            let ask = Ask {
+            let request = PickRequest {
                 load: &worker.upstreams.load,
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 tried: &[],
                 now: Tick::default(),
-                wish: &Wish::NONE,
+                preference: &Preference::NONE,
                 is_free: &|_| false,
             };
             let context = PickContext {
@@ -67,7 +67,7 @@ impl Waiter {
                 rng: &worker.upstreams.rng,
                 counted: &|_| None,
             };
-            site.admission.admit(&context, &ask, None).await
+            site.admission.admit(&context, &request, None).await
         });
         Self { admitted, calls: Arc::default() }
     }

@@ -11,7 +11,7 @@ const BETWEEN: Duration = Duration::from_secs(10);
 
 /// Why a socket of ours could not do what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum FailureCause {
     /// The peer, or the way to it.
     Peer,
     /// This host has no room for it, for whichever peer.
@@ -20,7 +20,7 @@ pub enum Cause {
     Route,
 }
 
-impl Cause {
+impl FailureCause {
     /// Of an error that creating, binding or connecting a socket gave.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
@@ -49,7 +49,7 @@ impl Cause {
 
 /// What could not be done for a lack of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undone {
+pub enum FailedOperation {
     /// Clients had to wait until they were accepted.
     Accept,
     /// A connection to a server could not be made.
@@ -58,7 +58,7 @@ pub enum Undone {
     Check,
 }
 
-impl Undone {
+impl FailedOperation {
     pub const ALL: [Self; 3] = [Self::Accept, Self::Dial, Self::Check];
 
     /// As `lb status` calls it.
@@ -74,9 +74,9 @@ impl Undone {
 
 /// How often that was. For all threads.
 #[derive(Debug)]
-pub struct Lacks {
+pub struct ExhaustionCounters {
     began: Instant,
-    tallies: [Tally; Undone::ALL.len()],
+    tallies: [Tally; FailedOperation::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -87,20 +87,20 @@ struct Tally {
     unsaid: AtomicU64,
 }
 
-impl Default for Lacks {
+impl Default for ExhaustionCounters {
     fn default() -> Self {
         Self { began: Instant::now(), tallies: Default::default() }
     }
 }
 
-impl Lacks {
+impl ExhaustionCounters {
     /// Counts it. Where it is to be said in the log, too: how many of the kind went unsaid before.
-    pub fn note(&self, undone: Undone) -> Option<u64> {
-        self.note_at(undone, self.began.elapsed())
+    pub fn note(&self, operation: FailedOperation) -> Option<u64> {
+        self.note_at(operation, self.began.elapsed())
     }
 
-    fn note_at(&self, undone: Undone, now: Duration) -> Option<u64> {
-        let tally = &self.tallies[undone as usize];
+    fn note_at(&self, operation: FailedOperation, now: Duration) -> Option<u64> {
+        let tally = &self.tallies[operation as usize];
         tally.count.fetch_add(1, Ordering::Relaxed);
         let now = now.as_millis() as u64;
         let next = now + BETWEEN.as_millis() as u64;
@@ -115,8 +115,8 @@ impl Lacks {
     }
 
     #[must_use]
-    pub fn count(&self, undone: Undone) -> u64 {
-        self.tallies[undone as usize].count.load(Ordering::Relaxed)
+    pub fn count(&self, operation: FailedOperation) -> u64 {
+        self.tallies[operation as usize].count.load(Ordering::Relaxed)
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
     /// for what the balancer itself had too little of.
     #[test]
     fn what_is_ours_is_not_the_peers() {
-        use Cause::{Peer, Resource, Route};
+        use FailureCause::{Peer, Resource, Route};
         for (errno, cause) in [
             (libc::EMFILE, Resource),
             (libc::ENFILE, Resource),
@@ -145,19 +145,19 @@ mod tests {
             (libc::EHOSTUNREACH, Peer),
             (libc::ETIMEDOUT, Peer),
         ] {
-            assert_eq!(Cause::of(&io::Error::from_raw_os_error(errno)), cause, "{errno}");
+            assert_eq!(FailureCause::of(&io::Error::from_raw_os_error(errno)), cause, "{errno}");
         }
-        assert_eq!(Cause::of(&io::ErrorKind::TimedOut.into()), Peer);
+        assert_eq!(FailureCause::of(&io::ErrorKind::TimedOut.into()), Peer);
     }
 
     #[test]
     fn each_kind_is_counted_and_has_a_budget_of_its_own() {
-        let lacks = Lacks::default();
+        let exhaustion = ExhaustionCounters::default();
         let told: Vec<_> = [0, 1, 9_999, 10_000, 10_001]
-            .map(|ms| lacks.note_at(Undone::Dial, Duration::from_millis(ms)))
+            .map(|ms| exhaustion.note_at(FailedOperation::Dial, Duration::from_millis(ms)))
             .into();
         assert_eq!(told, [Some(0), None, None, Some(2), None]);
-        assert_eq!(lacks.note_at(Undone::Check, Duration::from_secs(1)), Some(0));
-        assert_eq!(Undone::ALL.map(|undone| lacks.count(undone)), [0, 5, 1]);
+        assert_eq!(exhaustion.note_at(FailedOperation::Check, Duration::from_secs(1)), Some(0));
+        assert_eq!(FailedOperation::ALL.map(|operation| exhaustion.count(operation)), [0, 5, 1]);
     }
 }

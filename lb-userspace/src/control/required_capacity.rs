@@ -3,8 +3,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    family::Family,
-    rings::{maglev::RingMember, spec::Recipe},
+    family::AddressFamily,
+    rings::{maglev::RingMember, ring_spec::RingSpec},
 };
 use crate::{
     service::{Server, Service},
@@ -14,32 +14,32 @@ use crate::{
 /// What `services` take. A ring needs its room twice while it is being replaced: [`Capacity`]
 /// counts it once.
 #[must_use]
-pub fn needs(services: &[Arc<Service>], maglev_size: Option<u32>) -> Capacity {
+pub fn required_capacity(services: &[Arc<Service>], maglev_size: Option<u32>) -> Capacity {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
     let addresses: HashSet<_> = servers.map(|server| server.address).collect();
     let mut needs = Capacity { services: 0, backends: 0, loads: addresses.len() as u32, rings: 0 };
     for service in services.iter().filter(|service| service.is_steered()) {
         needs.backends += service.pool.servers.len() as u32;
-        for family in Family::ALL {
-            if service.addresses.iter().any(|&address| Family::of(address) == family) {
+        for family in AddressFamily::ALL {
+            if service.addresses.iter().any(|&address| AddressFamily::of(address) == family) {
                 needs.services += 1;
-                let recipe = recipe(service, family, maglev_size);
-                needs.rings += recipe.room(service.may_overflow());
+                let spec = spec(service, family, maglev_size);
+                needs.rings += spec.room(service.may_overflow());
             }
         }
     }
     needs
 }
 
-fn recipe(service: &Service, family: Family, size: Option<u32>) -> Recipe {
+fn spec(service: &Service, family: AddressFamily, size: Option<u32>) -> RingSpec {
     let steering = &service.steering;
     let is_tunnel = steering.forwarding.is_tunnel();
-    let fits = |server: &&Server| is_tunnel || Family::of(server.address.ip()) == family;
+    let fits = |server: &&Server| is_tunnel || AddressFamily::of(server.address.ip()) == family;
     let servers = service.pool.servers.iter().filter(fits);
     let member =
         |server: &Server| RingMember { server: server.address, weight: server.weight, up: true };
     let members = servers.map(member).collect();
-    Recipe { strategy: steering.strategy, size, members, ids: Vec::new(), farther: Vec::new() }
+    RingSpec { strategy: steering.strategy, size, members, ids: Vec::new(), farther: Vec::new() }
 }
 
 impl Service {

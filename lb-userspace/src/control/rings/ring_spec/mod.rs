@@ -13,7 +13,7 @@ const SLOTS_PER_MEMBER: u32 = 200;
 
 /// A ring before it is worked out, which is the expensive part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recipe {
+pub struct RingSpec {
     pub(crate) strategy: Strategy,
     /// StableIds of a maglev ring. `None`: as many as suit the members.
     pub(crate) size: Option<u32>,
@@ -36,7 +36,7 @@ pub struct FartherRegion {
     pub(crate) ids: Vec<u32>,
 }
 
-impl Recipe {
+impl RingSpec {
     /// Differs where the ring does, but by the odds of a 64-bit hash.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -57,7 +57,7 @@ impl Recipe {
 
     /// The slots, the number of members that take new flows, and their ids, then the same for the
     /// farther regions: as a [`Ring`] has it. Also how many of the words are slots of the first.
-    pub(crate) fn bake(&self) -> (Vec<u32>, u32) {
+    pub(crate) fn build(&self) -> (Vec<u32>, u32) {
         let mut words: Vec<u32> = self.slots().iter().map(|&owner| self.ids[owner]).collect();
         let slots = words.len() as u32;
         words.push(self.open().count() as u32);

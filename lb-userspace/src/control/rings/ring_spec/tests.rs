@@ -5,7 +5,7 @@ use super::*;
 const ALL: [Strategy; 5] =
     [Strategy::Maglev, Strategy::P2c, Strategy::LeastConn, Strategy::Wrr, Strategy::Random];
 
-fn recipe(strategy: Strategy, weights: &[u16]) -> Recipe {
+fn spec(strategy: Strategy, weights: &[u16]) -> RingSpec {
     let member = |(n, &weight): (usize, &u16)| RingMember {
         server: ([10, 0, 0, n as u8], 80).into(),
         weight,
@@ -13,32 +13,32 @@ fn recipe(strategy: Strategy, weights: &[u16]) -> Recipe {
     };
     let members = weights.iter().enumerate().map(member).collect();
     let ids = (100..).take(weights.len()).collect();
-    Recipe { strategy, size: None, members, ids, farther: Vec::new() }
+    RingSpec { strategy, size: None, members, ids, farther: Vec::new() }
 }
 
 #[test]
 fn behind_the_slots_stand_those_who_take_new_flows() {
     for strategy in ALL {
-        let mut recipe = recipe(strategy, &[1, 1, 0, 2]);
-        recipe.members[1].up = false;
-        let (words, slots) = recipe.bake();
+        let mut spec = spec(strategy, &[1, 1, 0, 2]);
+        spec.members[1].up = false;
+        let (words, slots) = spec.build();
         let (slots, members) = words.split_at(slots as usize);
         assert_eq!(members, [2, 100, 103, 0], "{strategy:?}");
         assert!(slots.iter().all(|slot| [100, 103].contains(slot)));
-        assert!(words.len() as u32 <= recipe.room(false));
-        recipe.members.iter_mut().for_each(|member| member.up = false);
-        assert!(recipe.is_empty());
-        assert_eq!(recipe.bake(), (vec![0, 0], 0));
+        assert!(words.len() as u32 <= spec.room(false));
+        spec.members.iter_mut().for_each(|member| member.up = false);
+        assert!(spec.is_empty());
+        assert_eq!(spec.build(), (vec![0, 0], 0));
     }
 }
 
 #[test]
 fn behind_those_stand_the_farther_regions() {
-    let mut recipe = recipe(Strategy::LeastConn, &[1, 1]);
+    let mut spec = spec(Strategy::LeastConn, &[1, 1]);
     let region =
         |weights: &[u16], ids: &[u32]| FartherRegion { weights: weights.into(), ids: ids.into() };
-    recipe.farther = vec![region(&[2, 1], &[7, 8]), region(&[5], &[9])];
-    let (words, slots) = recipe.bake();
+    spec.farther = vec![region(&[2, 1], &[7, 8]), region(&[5], &[9])];
+    let (words, slots) = spec.build();
     let (near, far) = words.split_at(5);
     assert_eq!((near, slots), (&[100, 101, 2, 100, 101][..], 2));
     assert_eq!(far[0], 3, "a turn for each unit of weight");
@@ -50,14 +50,14 @@ fn behind_those_stand_the_farther_regions() {
 fn there_is_room_wherever_servers_are() {
     for strategy in ALL {
         for weights in [&[1_u16; 9][..], &[400, 3, 1000, 7, 65535], &[1, 1]] {
-            let all = recipe(strategy, weights);
+            let all = spec(strategy, weights);
             let ranked = all.members.iter().zip(&all.ids);
             let ranked = ranked.enumerate().map(|(n, (&member, &id))| (n as u16, member, id));
             let mut ranked: Vec<_> = ranked.collect();
             let farther = crate::control::rings::regions::part(&mut ranked);
             let members = ranked.into_iter().map(|(_, member, _)| member).collect();
-            let parted = Recipe { members, farther, ..all.clone() };
-            assert!(parted.bake().0.len() as u32 <= all.room(true), "{strategy:?} {weights:?}");
+            let parted = RingSpec { members, farther, ..all.clone() };
+            assert!(parted.build().0.len() as u32 <= all.room(true), "{strategy:?} {weights:?}");
         }
     }
 }
@@ -69,7 +69,7 @@ fn flows_are_distributed_by_weight_within_two_percent() {
     let mut rng = fastrand::Rng::with_seed(11);
     for weights in [&[1, 1, 1, 1][..], &[1, 2, 1], &[3, 5, 4], &[500, 500, 333]] {
         for strategy in [Strategy::Maglev, Strategy::Wrr, Strategy::Random] {
-            let (words, slots) = recipe(strategy, weights).bake();
+            let (words, slots) = spec(strategy, weights).build();
             let mut counts = BTreeMap::new();
             for flow in 0..FLOWS {
                 let slot = match strategy {
@@ -91,10 +91,10 @@ fn flows_are_distributed_by_weight_within_two_percent() {
 #[test]
 fn rings_of_other_strategies_are_short() {
     for (strategy, slots) in [(Strategy::LeastConn, 3), (Strategy::P2c, 4), (Strategy::Wrr, 4)] {
-        assert_eq!(recipe(strategy, &[10, 20, 10]).bake().1, slots, "{strategy:?}");
+        assert_eq!(spec(strategy, &[10, 20, 10]).build().1, slots, "{strategy:?}");
     }
-    let heavy = recipe(Strategy::Wrr, &[1000, 999, 1]);
-    let (words, slots) = heavy.bake();
+    let heavy = spec(Strategy::Wrr, &[1000, 999, 1]);
+    let (words, slots) = heavy.build();
     assert!((600..=602).contains(&slots));
     assert!(words[..slots as usize].contains(&102), "the lightest has its turn");
     assert!(words.len() as u32 <= heavy.room(false));
@@ -102,16 +102,16 @@ fn rings_of_other_strategies_are_short() {
 
 #[test]
 fn what_makes_a_difference_shows_in_the_fingerprint() {
-    let recipe = recipe(Strategy::Maglev, &[1, 1]);
-    let same = recipe.clone();
-    assert_eq!(recipe.fingerprint(), same.fingerprint());
-    let mut down = recipe.clone();
+    let spec = spec(Strategy::Maglev, &[1, 1]);
+    let same = spec.clone();
+    assert_eq!(spec.fingerprint(), same.fingerprint());
+    let mut down = spec.clone();
     down.members[0].up = false;
-    let mut moved = recipe.clone();
+    let mut moved = spec.clone();
     moved.ids[1] = 7;
-    let other = Recipe { strategy: Strategy::Wrr, ..recipe.clone() };
-    let farther = Recipe { farther: vec![FartherRegion::default()], ..recipe.clone() };
+    let other = RingSpec { strategy: Strategy::Wrr, ..spec.clone() };
+    let farther = RingSpec { farther: vec![FartherRegion::default()], ..spec.clone() };
     for changed in [down, moved, other, farther] {
-        assert_ne!(recipe.fingerprint(), changed.fingerprint());
+        assert_ne!(spec.fingerprint(), changed.fingerprint());
     }
 }

@@ -8,9 +8,9 @@ use std::{
 
 /// By which a file is known: another one under the same path differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(u64, u64);
+pub(crate) struct FileIdentity(u64, u64);
 
-impl Stamp {
+impl FileIdentity {
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = fs::symlink_metadata(path).ok()?;
         Some(Self(found.dev(), found.ino()))
@@ -21,5 +21,5 @@ impl Stamp {
 pub(crate) struct NamedMap {
     pub(crate) name: String,
     pub(crate) map: OwnedFd,
-    pub(crate) stamp: Option<Stamp>,
+    pub(crate) stamp: Option<FileIdentity>,
 }

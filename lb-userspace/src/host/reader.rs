@@ -5,18 +5,18 @@ use std::net::IpAddr;
 use tokio::sync::Mutex;
 
 use super::{
-    addresses::LocalAddress, error::HostError, interfaces::Interface, neighbours::entry::Hop,
+    addresses::LocalAddress, error::HostError, interfaces::Interface, neighbours::entry::Neighbour,
     netlink::Netlink, source_route::SourceRoute,
 };
 
 /// Asks the network namespace of the thread that opened it. Needs no privilege.
-pub struct Surroundings {
+pub struct HostReader {
     netlink: Netlink,
     /// The kernel makes one list at a time for a socket, and refuses the next.
     listing: Mutex<()>,
 }
 
-impl Surroundings {
+impl HostReader {
     /// To be called in a tokio runtime.
     ///
     /// # Errors
@@ -41,8 +41,8 @@ impl Surroundings {
     /// # Errors
     ///
     /// There is no route, or it ends on this host.
-    pub async fn way_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
-        self.netlink.way_to(to).await
+    pub async fn route_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
+        self.netlink.route_to(to).await
     }
 
     /// The addresses of all interfaces.
@@ -66,6 +66,6 @@ impl Surroundings {
         neighbour: IpAddr,
     ) -> Result<Option<[u8; 6]>, HostError> {
         let _turn = self.listing.lock().await;
-        self.netlink.link_address(Hop { interface, address: neighbour }).await
+        self.netlink.link_address(Neighbour { interface, address: neighbour }).await
     }
 }
