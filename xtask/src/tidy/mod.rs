@@ -4,6 +4,7 @@ mod circles;
 mod finding;
 mod imports;
 mod layers;
+mod paths;
 mod shape;
 mod sizes;
 mod source;
@@ -33,6 +34,7 @@ pub fn tidy() -> Result<()> {
         .collect();
     findings.extend(circles::check(&sources)?);
     findings.extend(shape::check(&sources));
+    findings.extend(paths::check(&root())?);
     findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     for finding in &findings {
         eprintln!("{finding}");

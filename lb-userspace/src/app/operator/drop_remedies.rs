@@ -1,4 +1,4 @@
-//! What a drop reason means, and what to do about it. docs/troubleshooting.md says the same.
+//! What a drop reason means, and what to do about it: `lb explain` and `lb trace` say it.
 
 /// Returns the meaning of a reason and the remedy. `None`: the reason is not known.
 pub(crate) fn on(reason: &str) -> Option<(&'static str, &'static str)> {
@@ -160,6 +160,6 @@ mod tests {
     fn every_reason_is_explained() {
         let missing = Reason::ALL.iter().filter(|reason| super::on(reason.name()).is_none());
         let missing: Vec<_> = missing.map(|reason| reason.name()).collect();
-        assert!(missing.is_empty(), "say in app/advice.rs what can be done about {missing:?}");
+        assert!(missing.is_empty(), "say above what can be done about {missing:?}");
     }
 }
