@@ -17,7 +17,7 @@ pub mod live {
     }
 }
 
-/// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per [`Reason`].
+/// Indices into COUNTERS: the verdicts, what happened to flows, then a slot per `Reason`.
 pub mod counter {
     use crate::context::reason::Reason;
 

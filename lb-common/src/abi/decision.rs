@@ -30,7 +30,7 @@ pub struct Decision {
     pub egress: u32,
     /// 802.1Q VLAN id that it leaves with; 0: none.
     pub vlan: u32,
-    /// [`crate::flow::tcp_flags`], with [`met::DESK`].
+    /// `parse::tcp_flags`, with [`met::DESK`].
     pub flags: u32,
     /// With [`met::VIP`], what VIPS says.
     pub service: u32,

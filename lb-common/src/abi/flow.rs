@@ -331,7 +331,7 @@ pub mod flow_state {
 }
 
 /// Where the answers to a flow lead: fingerprint of the answer's [`FlowKey`] in the upper half,
-/// [`Flow::number`] in the lower. 0: free. Its bucket: [`Placement`](crate::trail::Placement).
+/// [`Flow::number`] in the lower. 0: free. Its bucket: `Placement`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Answer(pub u64);
 

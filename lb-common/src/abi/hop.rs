@@ -1,6 +1,6 @@
 //! The next hop.
 
-/// Bit of [`Hop::vlan`], of [`Hop::inner_vlan`] and of [`VlanDevice`](super::VlanDevice)'s ids.
+/// Bit of [`Hop::vlan`], of [`Hop::inner_vlan`] and of [`VlanDevice`]'s ids.
 pub const SERVICE_TAG: u16 = 0x8000;
 
 /// Where a frame leaves: what `bpf_fib_lookup` answered.

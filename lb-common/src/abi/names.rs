@@ -10,7 +10,7 @@ pub mod maps {
     pub const PENDING: &str = "PENDING";
     /// `bucket → Bucket` of slots, mmapable array: where each of PENDING is found.
     pub const PENDING_SLOTS: &str = "PENDING_SLOTS";
-    /// One `u32`, array: the entries of PENDING whose turn is next, see [`crate::pending`].
+    /// One `u32`, array: the entries of PENDING whose turn is next, see `flow_table::half_open`.
     pub const STRETCHES: &str = "STRETCHES";
     /// `bucket → Bucket` of answers, mmapable array: where backends' packets lead.
     pub const ANSWERS: &str = "ANSWERS";

@@ -17,15 +17,15 @@ use crate::{
 pub struct Scratch {
     pub parsed: ParsedPacket,
     pub onward: Forwarding,
-    /// When the next ICMP error is due: [`crate::answer`] keeps to a rate. It outlives the packet.
+    /// When the next ICMP error is due: `reply::rate` keeps to a rate. It outlives the packet.
     pub answers: u64,
     /// The same of resets in answer to segments of no known flow.
     pub resets: u64,
     /// With an ICMP error that is placed by what it quotes, its own key: `parsed` has the quoted
     /// packet's, turned round.
     pub message: FlowKey,
-    /// The entry that the next half-open flow gets: see [`crate::pending`]. It outlives the packet,
-    /// too.
+    /// The entry that the next half-open flow gets: see `flow_table::half_open`. It outlives the
+    /// packet, too.
     pub turn: u32,
     pub pad: u32,
 }
@@ -35,7 +35,7 @@ pub struct Scratch {
 #[repr(C)]
 pub struct ParsedPacket {
     pub key: FlowKey,
-    /// [`crate::flow_table::hash`] of a segment's key.
+    /// `flow_table::table::hash` of a segment's key.
     pub hash: u64,
     pub family: Family,
     pub kind: Kind,

@@ -3,7 +3,7 @@
 use super::map_values::{MeterRef, WordRef};
 use crate::abi::{Address, ListKey, SourceKey};
 
-/// The maps of [`guard`](crate::guard).
+/// The maps of `classify::flood_guard`.
 pub trait Sources {
     /// What LISTS says of an address: [`abi::access`](crate::abi::access) of the longest prefix.
     fn access(&self, key: &ListKey) -> u32;

@@ -29,7 +29,7 @@ pub trait Tables: Sources {
     /// Gives such an entry back, whose flow was taken out.
     fn evict(&self, tenant: FlowRef);
     /// Entries for half-open flows that nobody else gets before all others have been given:
-    /// [`STRETCH`](crate::pending::STRETCH) from the one that is told on. Wraps.
+    /// `STRETCH` from the one that is told on. Wraps.
     fn next_stretch(&self) -> u32;
     /// Makes `new` of the word if it is `old`, in one step.
     fn exchange(&self, word: WordRef, old: u64, new: u64) -> bool;

@@ -11,7 +11,7 @@ use crate::{
     context::map_values::WordRef,
 };
 
-/// The part of the model that answers for [`Sources`].
+/// The part of the model that answers for `Sources`.
 #[derive(Default)]
 pub struct Crowd {
     /// Prefixes, as the kernel's trie has them.

@@ -70,7 +70,7 @@ pub struct Model {
     answers_due: Cell<u64>,
     resets_due: Cell<u64>,
     turns: Mutex<HashMap<u32, u32>>,
-    /// The state of [`chance`](crate::chance).
+    /// The state of `prng`.
     pub random: Count,
 }
 

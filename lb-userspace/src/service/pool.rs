@@ -7,7 +7,7 @@ use super::{health_check::HealthCheck, strategy::Strategy};
 /// Backends and how to choose among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// The proxy's; the kernel's is [`Steering::strategy`].
+    /// The proxy's; the kernel's is `Steering::strategy`.
     pub strategy: Strategy,
     /// Never empty; addresses differ.
     pub servers: Vec<Server>,
@@ -25,7 +25,7 @@ pub struct Server {
     pub region: Option<Arc<str>>,
     pub instance: Option<Arc<str>>,
     /// What its QUIC connection ids begin with. Present exactly where the service has
-    /// [`Steering::quic`], and as long as that says.
+    /// `Steering::quic`, and as long as that says.
     pub server_id: Option<Arc<[u8]>>,
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for [`Handler::PgTls`]
+    /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for `Handler::PgTls`
     /// always `postgresql`.
     pub alpn: Vec<Arc<str>>,
     /// Nobody said which protocols, and the servers speak them: `h2` counts only while they do.
@@ -15,7 +15,7 @@ pub struct TlsOptions {
     pub default_self_signed: bool,
     /// Ask clients for a certificate. Default: no.
     pub client_auth: Option<ClientAuth>,
-    /// Tell servers of the certificates that clients show. Only with [`Handler::Http`].
+    /// Tell servers of the certificates that clients show. Only with `Handler::Http`.
     pub forward_client_cert: bool,
 }
 

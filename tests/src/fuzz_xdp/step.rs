@@ -94,7 +94,7 @@ fn members(model: &Model, ring: Ring) -> Vec<u32> {
     model.rings[end + 1..][..model.rings[end] as usize].to_vec()
 }
 
-/// The change in the model, as [`lb::datapath::Tables::apply`] makes it in the kernel.
+/// The change in the model, as `lb::datapath::Tables::apply` makes it in the kernel.
 pub fn apply(model: &mut Model, command: &Command) {
     match *command {
         Command::SetStatus { id, status } => reach(model, id).status = status,

@@ -18,7 +18,7 @@ use super::{
 /// Entries asked for at once: 0.5 MiB of flows.
 const ROOM: usize = 4096;
 
-/// A walk over all entries of a [`Table`].
+/// A walk over all entries of a `Table`.
 pub struct Walk<'a, K, V> {
     table: &'a TypedMap<K, V>,
     keys: Vec<K>,

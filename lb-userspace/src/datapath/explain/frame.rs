@@ -12,7 +12,7 @@ pub struct ProbeFrame {
     pub to: SocketAddr,
     /// IP protocol number: TCP, UDP, or ICMP of either family for an echo request.
     pub protocol: u32,
-    /// [`lb_common::flow::tcp_flags`].
+    /// `lb_common::parse::tcp_flags`.
     pub flags: u32,
     /// Bytes of the IP packet; smaller than its headers: no payload.
     pub size: usize,

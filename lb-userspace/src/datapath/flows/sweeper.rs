@@ -137,7 +137,7 @@ impl Sweeper {
         self.spare = Spare { before, flows, heard, ports };
     }
 
-    /// One walk through all flows; `now` as [`clock::now`](super::clock::now) reads it.
+    /// One walk through all flows; `now` as `clock::now` reads it.
     pub fn sweep(&mut self, now: u64) -> Sweep {
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);

@@ -13,7 +13,7 @@ const NOTICE: u64 = 2_000_000_000;
 pub struct DeclaredPorts {
     /// By address and IP protocol number.
     ports: HashMap<(Address, u32), Vec<RangeInclusive<u16>>>,
-    /// When it began to be so, as [`clock::now`](super::clock::now) reads it.
+    /// When it began to be so, as `clock::now` reads it.
     since: u64,
 }
 

@@ -5,7 +5,7 @@
 //! is an entry (`confirming`).
 //!
 //! The kernel keeps an entry resolved by itself where it is marked `managed` (`NTF_EXT_MANAGED`,
-//! since 5.16). Older kernels ignore the mark; there each [`Host::maintain_neighbours`] asks for a
+//! since 5.16). Older kernels ignore the mark; there each `Host::maintain_neighbours` asks for a
 //! resolution (`NTF_USE`).
 
 use std::{
