@@ -329,7 +329,7 @@ fn questions_without_an_answer_are_refused() -> Result<()> {
     for (question, answer) in [
         ("flows --service nope", "there is no service \"nope\""),
         ("trace --service nope", "there is no service \"nope\""),
-        (&*format!("{explain} --interface lo"), "lb is not on lo, "),
+        (&*format!("{explain} --interface lo"), "lb is not on lo and sees"),
         (&*format!("{explain} --size 10"), "at least 40"),
     ] {
         let out = lb(&stage, question)?.output()?;

@@ -130,7 +130,7 @@ fn a_nic_comes_and_goes_under_traffic() -> Result<()> {
         quiet.echo()?;
     }
     let log = scene.daemon.log();
-    assert_eq!(log.matches("let go of").count(), 2, "{log}");
+    assert_eq!(log.matches("an interface is gone").count(), 2, "{log}");
     drop((bulk, quiet));
     scene.daemon.when_quiet()?;
     // Nothing of the one that is gone is left, neither in the bpffs nor in the notes.
@@ -204,12 +204,12 @@ fn one_that_refuses_is_told_once_and_tried_again() -> Result<()> {
     })?;
     scene.lab.lb.ip("link set spare down")?;
     scene.lab.lb.ip("link set spare name up1")?;
-    poll("it is refused", || Ok(scene.daemon.log().contains("cannot take in this interface")))?;
+    poll("it is refused", || Ok(scene.daemon.log().contains("cannot attach to this interface")))?;
     scene.serves(&scene.lab.client)?;
     scene.lab.lb.ip("link set dev up1 xdpdrv off")?;
     scene.carry(&["up0", "up1", "down0"])?;
     let log = scene.daemon.log();
-    assert_eq!(log.matches("cannot take in this interface").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot attach to this interface").count(), 1, "{log}");
     scene.daemon.stop()
 }
 
@@ -297,6 +297,6 @@ fn a_server_that_answers_nobody_is_told_until_it_does() -> Result<()> {
         output(backend.netns.command("nft").args(["delete", "table", "inet", "lost"]))?;
     }
     daemon.when("it has answered", |status| status.warnings.is_empty())?;
-    assert!(daemon.log().contains("answers of this server come by again"), "{}", daemon.log());
+    assert!(daemon.log().contains("answers of this server are seen again"), "{}", daemon.log());
     daemon.stop()
 }

@@ -294,7 +294,7 @@ fn a_second_signal_cuts_a_drain_short() -> Result<()> {
     daemon.signal(Signal::SIGINT)?;
     let status = daemon.wait()?;
     ensure!(status.success(), "{status}: {}", daemon.log());
-    assert!(daemon.log().contains("cutting connections off"), "{}", daemon.log());
+    assert!(daemon.log().contains("closing connections"), "{}", daemon.log());
     talk.ends()?;
     scene.is_as_before_when_detached().map(drop)
 }

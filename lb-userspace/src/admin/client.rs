@@ -34,7 +34,7 @@ const MAX_ANSWER: usize = 256 << 20;
 /// No daemon listens there, access is denied, or the answer cannot be parsed.
 pub fn status(socket: &Path) -> anyhow::Result<Status> {
     let body = ask(socket, Request::get("/v1/status"), Bytes::new())?;
-    understand(&body)
+    parse(&body)
 }
 
 /// Returns the flows of the daemon that listens on `socket`. Blocks, as above.
@@ -43,7 +43,7 @@ pub fn status(socket: &Path) -> anyhow::Result<Status> {
 ///
 /// As of [`status`].
 pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
-    understand(&post(socket, "/v1/flows", query)?)
+    parse(&post(socket, "/v1/flows", query)?)
 }
 
 /// Returns what the kernel program of the daemon that listens on `socket` would do with a packet.
@@ -54,7 +54,7 @@ pub fn flows(socket: &Path, query: &FlowQuery) -> anyhow::Result<FlowList> {
 /// As of [`status`], or the query makes no sense.
 pub fn explain(socket: &Path, question: &PacketQuery) -> anyhow::Result<Explanation> {
     let body = serde_json::to_vec(question)?.into();
-    understand(&ask_within(EXPLAINING, socket, Request::post("/v1/explain"), body)?)
+    parse(&ask_within(EXPLAINING, socket, Request::post("/v1/explain"), body)?)
 }
 
 /// Passes each line of a trace to `take`, until it returns `false`. Blocks, as above.
@@ -73,7 +73,7 @@ pub fn trace(
         let request = send(socket, Request::post("/v1/trace"), body.into());
         let response = request.await.with_context(|| cannot_ask(socket))?;
         if !response.status().is_success() {
-            return read(response).await.map(drop).map_err(|error| explain_trouble(error, socket));
+            return read(response).await.map(drop).map_err(|error| add_socket(error, socket));
         }
         let (mut body, mut rest) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
@@ -81,7 +81,7 @@ pub fn trace(
             rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
             while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                if !take(understand(&line)?)? {
+                if !take(parse(&line)?)? {
                     return Ok(());
                 }
             }
@@ -98,8 +98,9 @@ fn post(socket: &Path, path: &str, question: &impl Serialize) -> anyhow::Result<
     ask(socket, Request::post(path), serde_json::to_vec(question)?.into())
 }
 
-fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
-    serde_json::from_slice(body).context("its answer is of another version of lb")
+fn parse<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
+    serde_json::from_slice(body)
+        .context("cannot parse the answer: it may be that of another version of lb")
 }
 
 /// Makes the daemon that listens on `socket` drain a server. Blocks, as above.
@@ -109,7 +110,7 @@ fn understand<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
 /// As of [`status`], or there is no such server.
 pub fn drain(socket: &Path, order: &DrainRequest) -> anyhow::Result<DrainReply> {
     let body = serde_json::to_vec(order)?;
-    understand(&ask(socket, Request::put("/v1/drain"), body.into())?)
+    parse(&ask(socket, Request::put("/v1/drain"), body.into())?)
 }
 
 fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
@@ -128,7 +129,7 @@ fn ask_within(
             .await
             .map_err(|_| anyhow!("no answer within {} s", patience.as_secs()))
             .flatten()
-            .map_err(|error| explain_trouble(error, socket))
+            .map_err(|error| add_socket(error, socket))
     })
 }
 
@@ -137,7 +138,7 @@ fn ask_within(
 #[error("{0}")]
 struct Refusal(String);
 
-fn explain_trouble(error: anyhow::Error, socket: &Path) -> anyhow::Error {
+fn add_socket(error: anyhow::Error, socket: &Path) -> anyhow::Error {
     if error.is::<Refusal>() { error } else { error.context(cannot_ask(socket)) }
 }
 
@@ -146,7 +147,7 @@ async fn fetch(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<B
 }
 
 async fn send(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Response<Incoming>> {
-    let stream = UnixStream::connect(socket).await.map_err(explain_failure)?;
+    let stream = UnixStream::connect(socket).await.map_err(connect_error)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = request.header(HOST, "lb").body(Full::new(body))?;
@@ -154,7 +155,7 @@ async fn send(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Re
 }
 
 /// Words for the failures that an operator meets.
-fn explain_failure(error: io::Error) -> anyhow::Error {
+fn connect_error(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             anyhow!("no lb is running: nobody listens on this socket")
@@ -172,19 +173,19 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
     let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
     let body = body.to_bytes();
     if !code.is_success() {
-        return Err(complaint(code, &body));
+        return Err(refused(code, &body));
     }
     Ok(body)
 }
 
 /// Returns the daemon's own words if they can be parsed.
-fn complaint(code: StatusCode, body: &[u8]) -> anyhow::Error {
+fn refused(code: StatusCode, body: &[u8]) -> anyhow::Error {
     #[derive(Deserialize)]
-    struct Complaint {
+    struct ErrorBody {
         error: String,
     }
-    match serde_json::from_slice::<Complaint>(body) {
-        Ok(complaint) if code == StatusCode::BAD_REQUEST => Refusal(complaint.error).into(),
+    match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(body) if code == StatusCode::BAD_REQUEST => Refusal(body.error).into(),
         _ => anyhow!("it answers {code}: {}", String::from_utf8_lossy(body)),
     }
 }

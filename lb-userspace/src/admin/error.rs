@@ -10,7 +10,7 @@ pub enum AdminError {
     )]
     Running(PathBuf),
     #[error(
-        "{} is there and no socket: remove it, or name another path in [admin] listen",
+        "{} exists and is not a socket: remove it, or name another path in [admin] listen",
         .0.display()
     )]
     NoSocket(PathBuf),

@@ -52,7 +52,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Bytes of a request's header section.
 const MAX_HEADERS: usize = 16 * 1024;
 /// Bytes of a request's body.
-const MAX_ORDER: usize = 16 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 /// Between looks at whether the socket is still in its place.
 const LOOK: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, for example when there are no file descriptors.
@@ -109,7 +109,7 @@ impl AdminListener {
 
     /// Opens the socket again if somebody removed it or its directory: otherwise nobody could send
     /// a request until a restart. Returns whether that was so.
-    fn stand(&mut self) -> Result<bool, AdminError> {
+    fn reopen_if_removed(&mut self) -> Result<bool, AdminError> {
         if self.path.is_in_place() {
             return Ok(false);
         }
@@ -125,27 +125,27 @@ impl AdminListener {
     pub async fn serve(
         mut self,
         source: impl Fn() -> anyhow::Result<Status> + Send + Sync + 'static,
-        orders: RequestSender,
+        requests: RequestSender,
     ) -> Infallible {
         let source: Arc<Source> = Arc::new(source);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
-        let mut looks = time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lost = Lost::default();
         loop {
             let permit = room.clone().acquire_owned().await;
             let accepted = select! {
                 accepted = self.listener.accept() => accepted,
-                _ = looks.tick() => {
-                    let stands = self.stand();
-                    lost.tell(&self.path.path, stands);
+                _ = look.tick() => {
+                    let reopened = self.reopen_if_removed();
+                    lost.tell(&self.path.path, reopened);
                     continue;
                 }
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let connection = serve_connection(stream, source.clone(), orders.clone());
+                    let connection = serve_connection(stream, source.clone(), requests.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(permit);
@@ -169,9 +169,9 @@ struct Lost {
 }
 
 impl Lost {
-    fn tell(&mut self, path: &Path, stands: Result<bool, AdminError>) {
+    fn tell(&mut self, path: &Path, reopened: Result<bool, AdminError>) {
         let path = path.display();
-        match stands {
+        match reopened {
             Ok(opened) => {
                 self.told = None;
                 if opened {
@@ -264,13 +264,13 @@ impl Drop for SocketPath {
     }
 }
 
-async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: RequestSender) {
+async fn serve_connection(stream: UnixStream, source: Arc<Source>, requests: RequestSender) {
     let lasting = Arc::new(AtomicBool::new(false));
     let lasts = lasting.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (source, orders) = (source.clone(), orders.clone());
+        let (source, requests) = (source.clone(), requests.clone());
         lasts.store(request.uri().path() == "/v1/trace", Ordering::Relaxed);
-        async move { Ok::<_, Infallible>(answer(request, source, &orders).await) }
+        async move { Ok::<_, Infallible>(answer(request, source, &requests).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -291,31 +291,35 @@ async fn serve_connection(stream: UnixStream, source: Arc<Source>, orders: Reque
 type Answer = Response<Either<Full<Bytes>, JsonLines>>;
 
 #[derive(Serialize)]
-struct Complaint {
+struct ErrorBody {
     error: String,
 }
 
-async fn answer(request: Request<Incoming>, source: Arc<Source>, orders: &RequestSender) -> Answer {
+async fn answer(
+    request: Request<Incoming>,
+    source: Arc<Source>,
+    requests: &RequestSender,
+) -> Answer {
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
     let body = request.into_body();
     match (&*path, &method) {
         ("/v1/status", &Method::GET) => status(source).await,
-        ("/v1/drain", &Method::PUT) => forward(body, orders, AdminRequest::Drain).await,
-        ("/v1/flows", &Method::POST) => forward(body, orders, AdminRequest::Flows).await,
-        ("/v1/explain", &Method::POST) => forward(body, orders, AdminRequest::Explain).await,
-        ("/v1/trace", &Method::POST) => trace(body, orders).await,
+        ("/v1/drain", &Method::PUT) => forward(body, requests, AdminRequest::Drain).await,
+        ("/v1/flows", &Method::POST) => forward(body, requests, AdminRequest::Flows).await,
+        ("/v1/explain", &Method::POST) => forward(body, requests, AdminRequest::Explain).await,
+        ("/v1/trace", &Method::POST) => trace(body, requests).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
         ("/v1/flows" | "/v1/explain" | "/v1/trace", method) => refuse_method(method, "POST"),
-        (path, _) => complain(
+        (path, _) => error_answer(
             StatusCode::NOT_FOUND,
-            format!("no {path} here; there are /v1/status, drain, flows, explain and trace"),
+            format!("there is no {path}; there are /v1/status, drain, flows, explain and trace"),
         ),
     }
 }
 
 fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
-    let mut answer = complain(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
+    let mut answer = error_answer(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
@@ -323,10 +327,10 @@ fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
 /// Passes what the body asks for to the event loop.
 async fn forward<Q: DeserializeOwned, A: Serialize>(
     body: Incoming,
-    orders: &RequestSender,
-    order: fn(Envelope<Q, A>) -> AdminRequest,
+    requests: &RequestSender,
+    variant: fn(Envelope<Q, A>) -> AdminRequest,
 ) -> Answer {
-    match ask(body, orders, order).await {
+    match ask(body, requests, variant).await {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(refusal) => refusal,
     }
@@ -334,26 +338,27 @@ async fn forward<Q: DeserializeOwned, A: Serialize>(
 
 async fn ask<Q: DeserializeOwned, A>(
     body: Incoming,
-    orders: &RequestSender,
-    order: fn(Envelope<Q, A>) -> AdminRequest,
+    requests: &RequestSender,
+    variant: fn(Envelope<Q, A>) -> AdminRequest,
 ) -> Result<A, Answer> {
-    let bad = |error: String| complain(StatusCode::BAD_REQUEST, error);
-    let body = Limited::new(body, MAX_ORDER).collect().await;
+    let bad = |error: String| error_answer(StatusCode::BAD_REQUEST, error);
+    let body = Limited::new(body, MAX_BODY).collect().await;
     let body = body.map_err(|error| bad(error.to_string()))?.to_bytes();
     let request = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the order is not understood: {error}")))?;
+        .map_err(|error| bad(format!("the request is not valid: {error}")))?;
     let (reply, answer) = oneshot::channel();
-    let answer = match orders.send(order(Envelope { request, reply })).await {
+    let answer = match requests.send(variant(Envelope { request, reply })).await {
         Ok(()) => answer.await.ok(),
         Err(_) => None,
     };
-    let ending = || complain(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned());
+    let ending =
+        || error_answer(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned());
     answer.ok_or_else(ending)?.map_err(bad)
 }
 
 /// Streams a trace for as long as the client listens.
-async fn trace(body: Incoming, orders: &RequestSender) -> Answer {
-    match ask(body, orders, AdminRequest::Trace).await {
+async fn trace(body: Incoming, requests: &RequestSender) -> Answer {
+    match ask(body, requests, AdminRequest::Trace).await {
         Ok(lines) => Response::new(Either::Right(JsonLines::new(lines))),
         Err(refusal) => refusal,
     }
@@ -363,12 +368,12 @@ async fn status(source: Arc<Source>) -> Answer {
     let status = tokio::task::spawn_blocking(move || source()).await;
     match status.map_err(anyhow::Error::from).flatten() {
         Ok(status) => json(StatusCode::OK, &status),
-        Err(error) => complain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")),
+        Err(error) => error_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")),
     }
 }
 
-fn complain(code: StatusCode, error: String) -> Answer {
-    json(code, &Complaint { error })
+fn error_answer(code: StatusCode, error: String) -> Answer {
+    json(code, &ErrorBody { error })
 }
 
 fn json(code: StatusCode, value: &impl Serialize) -> Answer {

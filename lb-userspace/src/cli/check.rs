@@ -4,20 +4,20 @@ use std::{fmt, path::Path, process::ExitCode};
 
 use crate::{app, config, service, settings::Config};
 
-use super::output::{complain, fail, print, refuse};
+use super::output::{fail, print, print_error, print_load_error};
 
 pub(super) fn check(file: &Path) -> ExitCode {
     match config::load_checked(file, app::examine) {
         Ok(config) => {
             let warnings = app::warnings(&config).into_iter();
             let warnings = warnings.chain(app::missed_answers(&config));
-            for doubt in warnings.chain(app::link_warnings(&config)) {
-                complain(&format!("warning: {doubt}"));
+            for warning in warnings.chain(app::link_warnings(&config)) {
+                print_error(&format!("warning: {warning}"));
             }
             let refusals = app::refusals(&config);
             if !refusals.is_empty() {
                 for refusal in refusals {
-                    complain(&format!("error: {refusal}"));
+                    print_error(&format!("error: {refusal}"));
                 }
                 return ExitCode::from(1);
             }
@@ -26,7 +26,7 @@ pub(super) fn check(file: &Path) -> ExitCode {
                 Err(error) => fail(&error),
             }
         }
-        Err(error) => refuse(&error),
+        Err(error) => print_load_error(&error),
     }
 }
 

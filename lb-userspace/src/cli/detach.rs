@@ -39,8 +39,8 @@ fn render(detached: &Detached, pin_dir: &Path) -> String {
     ];
     let mut text = lines.concat();
     if !host.unclear.is_empty() {
-        text += "What is left was set by lb or before it: undo.json in `state_dir`, which said so, \
-                 was lost.\nSet it back where this host does not need it: `sysctl -w`\n";
+        text += "The settings left are those of lb or older: undo.json in `state_dir`, which knew, \
+                 was lost.\nReset those that this host does not need: `sysctl -w`\n";
     }
     if text.is_empty() { "nothing to detach\n".to_owned() } else { text }
 }

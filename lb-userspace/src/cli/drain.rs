@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use crate::admin::{DrainRequest, client};
 
 use super::{
-    output::{complain, fail, print},
+    output::{fail, print, print_error},
     status,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn drain(flags: DrainFlags) -> ExitCode {
     let what = if order.undo { "takes new flows again" } else { "drains" };
     let done = client::drain(&socket, &order).and_then(|drained| {
         if let Some(warning) = drained.warning {
-            complain(&format!("warning: {warning}"));
+            print_error(&format!("warning: {warning}"));
         }
         print(&format!("{} of {} {what}\n", order.server, order.service))
     });

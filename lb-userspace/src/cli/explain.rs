@@ -185,8 +185,8 @@ fn flow(decision: &DecisionStatus) -> String {
         FlowKnown::Established => "established".to_owned(),
     };
     let closing = if decision.closing { ", closed by this packet" } else { "" };
-    let revived = if decision.revived { ", goes on although it was closed" } else { "" };
-    let evicts = if decision.evicts { ", in the place of another that is evicted" } else { "" };
+    let revived = if decision.revived { ", continues although it was closed" } else { "" };
+    let evicts = if decision.evicts { ", evicts another flow" } else { "" };
     format!("{known}{revived}{closing}{evicts}")
 }
 
@@ -218,7 +218,7 @@ pub(super) fn verdict(decision: &DecisionStatus) -> String {
         "proxy" => "given to the proxy, in userspace",
         "steer" => "steered: rewritten and sent on",
         "reply" => "answered with an echo reply",
-        "answer" => "refused, and its sender told so",
+        "answer" => "refused, and the sender is told",
         _ => "dropped",
     };
     match &decision.reason {

@@ -15,24 +15,24 @@ pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
 }
 
 /// Prints on standard error why there is no configuration.
-pub(super) fn refuse(error: &LoadError) -> ExitCode {
+pub(super) fn print_load_error(error: &LoadError) -> ExitCode {
     match error {
         LoadError::Invalid(errors) => {
             let report = errors.render(has_colours(&io::stderr()));
             let count = errors.diagnostics().len();
             let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-            complain(&format!("{report}\n\nerror: {count} {mistakes} in the configuration"));
+            print_error(&format!("{report}\n\nerror: {count} {mistakes} in the configuration"));
             ExitCode::from(1)
         }
         LoadError::Read { .. } | LoadError::NotText { .. } => {
-            complain(&format!("error: {error}"));
+            print_error(&format!("error: {error}"));
             ExitCode::from(2)
         }
     }
 }
 
 pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("error: {error:#}"));
+    print_error(&format!("error: {error:#}"));
     ExitCode::from(1)
 }
 
@@ -48,6 +48,6 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints on standard error. If that is closed, nothing can be told.
-pub(super) fn complain(text: &str) {
+pub(super) fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

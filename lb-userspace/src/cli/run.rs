@@ -6,13 +6,13 @@ use crate::{app, config};
 
 use super::{
     logging::{self, LogFormat},
-    output::{fail, refuse},
+    output::{fail, print_load_error},
 };
 
 pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
     let config = match config::load(file) {
         Ok(config) => config,
-        Err(error) => return refuse(&error),
+        Err(error) => return print_load_error(&error),
     };
     match logging::start(format).and_then(|()| app::run(config)) {
         Ok(()) => ExitCode::SUCCESS,

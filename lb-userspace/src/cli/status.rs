@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    output::{fail, has_colours, print, refuse},
+    output::{fail, has_colours, print, print_load_error},
     table,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn status(socket: Option<PathBuf>, file: Option<&Path>, json: bool) -
     match show(&socket.unwrap_or(found.socket), json) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if app::is_running(&found.pin_dir) => fail(&error.context(format!(
-            "an lb runs and holds {}, but does not answer here",
+            "an lb is running and holds {}, but does not answer at this socket",
             found.pin_dir.display()
         ))),
         Err(error) => fail(&error),
@@ -52,6 +52,9 @@ pub(super) fn socket(socket: Option<PathBuf>, file: Option<&Path>) -> Result<Pat
 /// Returns the paths of the daemon with the configuration `file`. An error has been printed
 /// already.
 pub(super) fn daemon_paths(file: Option<&Path>) -> Result<DaemonPaths, ExitCode> {
-    let found = file.map(config::load_daemon_paths).transpose().map_err(|error| refuse(&error))?;
+    let found = file
+        .map(config::load_daemon_paths)
+        .transpose()
+        .map_err(|error| print_load_error(&error))?;
     Ok(found.unwrap_or_default())
 }

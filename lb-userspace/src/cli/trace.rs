@@ -6,7 +6,7 @@ use crate::admin::{DecisionStatus, FlowKnown, TraceLine, TraceQuery, client};
 
 use super::{
     explain,
-    output::{complain, fail, print},
+    output::{fail, print, print_error},
     selector,
 };
 
@@ -50,9 +50,9 @@ pub(super) fn trace(flags: TraceFlags) -> ExitCode {
             }
             TraceLine::Lost(lost) => {
                 match told {
-                    None => complain("tracing; Ctrl-C ends it"),
+                    None => print_error("tracing; Ctrl-C ends it"),
                     Some(before) if lost > before => {
-                        complain(&format!("{lost} lost: select more narrowly, or --sample"));
+                        print_error(&format!("{lost} lost: select more narrowly, or --sample"));
                     }
                     Some(_) => {}
                 }

@@ -60,7 +60,7 @@ fn a_full_disk_stops_no_start() -> Result<()> {
         scene.goes_on()?;
         scene.counts()?;
         let log = scene.daemon()?.log();
-        let told = log.matches("cannot note whose the kernel's entries are").count();
+        let told = log.matches("cannot record the ids of the kernel's entries").count();
         assert_eq!(told, 1, "round {round}: {log}");
         scene.end(Signal::SIGKILL)?;
     }
@@ -75,7 +75,7 @@ fn a_full_disk_stops_no_start() -> Result<()> {
     scene.start()?;
     scene.counts()?;
     let log = scene.daemon()?.log();
-    assert!(!log.contains("notes on whose these entries are were lost"), "{log}");
+    assert!(!log.contains("the ids of these entries was lost"), "{log}");
     let result = scene.close();
     drop(small);
     result

@@ -48,7 +48,7 @@ async fn run(options: &DecapOptions) -> anyhow::Result<()> {
         decap.attach(interface, options.mode).context("cannot take packets out of tunnels")?;
     }
     if options.from.is_empty() {
-        warn!("tunnelled packets are taken from anybody; `--from` names the balancers' sources");
+        warn!("tunnelled packets are accepted from anybody; `--from` limits them to the balancers");
     }
     info!(gue_port = options.gue_port, "taking packets out of tunnels");
     let mut look = time::interval(LOOK);
@@ -62,7 +62,7 @@ async fn run(options: &DecapOptions) -> anyhow::Result<()> {
             }
             _ = look.tick() => match addresses.all().await {
                 Ok(all) => decap.set_local(all)?,
-                Err(error) => warn!(%error, "going on with the addresses known"),
+                Err(error) => warn!(%error, "continuing with the known addresses"),
             },
         }
     }

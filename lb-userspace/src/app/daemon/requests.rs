@@ -65,14 +65,14 @@ impl Daemon {
         if !self.kernel.interfaces.names().contains(&&*interface) {
             let names = self.kernel.interfaces.names().join(", ");
             let _ = asked.reply.send(Err(format!(
-                "lb is not on {interface}, and sees no packet that comes in by it; it is on {names}"
+                "lb is not on {interface} and sees no packet that comes in there; it is on {names}"
             )));
             return;
         }
         // The first explanation loads a program, which waits for the verifier.
         task::spawn_blocking(move || {
             let explained = explain::explain(&watcher, &names, &asked.request, &interface);
-            let explained = explained.map(|it| explain::warn(it, &problems.load()));
+            let explained = explained.map(|it| explain::add_warning(it, &problems.load()));
             let _ = asked.reply.send(explained);
         });
     }

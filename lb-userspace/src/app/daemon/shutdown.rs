@@ -11,11 +11,11 @@ impl Daemon {
     /// Lets the proxy's connections end. A second signal to stop closes them.
     pub(crate) async fn drain(&mut self, proxy: proxy::Running) {
         let within = self.config.proxy.drain_timeout;
-        info!(within = ?within, "draining; a second signal cuts connections off");
+        info!(within = ?within, "draining; a second signal closes the connections");
         select! {
             () = proxy.drain(within) => info!("drained"),
             () = self.signals.stop() => {
-                warn!("cutting connections off");
+                warn!("closing connections");
                 proxy.cut().await;
             }
         }
@@ -32,14 +32,14 @@ impl Daemon {
     pub(crate) fn report_what_stays(&mut self) {
         for damage in self.kernel.program.damage() {
             if let Err(error) = self.kernel.program.repair(&damage, self.kernel.interfaces.mode) {
-                warn!(%damage, %error, "cannot be put back");
+                warn!(%damage, %error, "cannot restore this part of the data path");
             }
         }
         match &self.kernel.program.damage()[..] {
-            [] => info!("the pass-through data path goes on without us; `lb detach` takes it down"),
+            [] => info!("the pass-through data path stays in place; `lb detach` removes it"),
             damage => {
                 let gone = damage.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                error!(gone, "not all of the pass-through data path goes on without us");
+                error!(gone, "a part of the pass-through data path is gone");
             }
         }
     }
@@ -49,6 +49,6 @@ impl Daemon {
         let Self { kernel, host, .. } = self;
         let left = host.network.close().await;
         drop(kernel);
-        left.map(drop).context("cannot leave the host as it was found")
+        left.map(drop).context("cannot restore the host")
     }
 }

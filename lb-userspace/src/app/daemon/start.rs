@@ -58,7 +58,7 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
     if daemon.has_taken_over() {
         daemon.report_what_stays();
     } else if let Err(error) = daemon.undo().await {
-        error!(error = format!("{error:#}"), "while undoing what was done");
+        error!(error = format!("{error:#}"), "cannot undo what was done");
     }
     served
 }

@@ -74,10 +74,13 @@ pub(crate) fn explain(
 }
 
 /// Adds what is wrong with the packet's backend.
-pub(crate) fn warn(explanation: Explanation, problems: &BTreeMap<IpAddr, Arc<str>>) -> Explanation {
+pub(crate) fn add_warning(
+    explanation: Explanation,
+    problems: &BTreeMap<IpAddr, Arc<str>>,
+) -> Explanation {
     let backend = explanation.decision.backend;
-    let trouble = backend.and_then(|backend| problems.get(&backend.ip()));
-    Explanation { warning: trouble.map(ToString::to_string), ..explanation }
+    let problem = backend.and_then(|backend| problems.get(&backend.ip()));
+    Explanation { warning: problem.map(ToString::to_string), ..explanation }
 }
 
 fn key(probe: &ProbeFrame) -> FlowKey {

@@ -38,13 +38,13 @@ pub(crate) enum TraceStep {
     End,
 }
 
-pub(crate) type Asker = Envelope<TraceQuery, mpsc::Receiver<TraceLine>>;
+pub(crate) type TraceEnvelope = Envelope<TraceQuery, mpsc::Receiver<TraceLine>>;
 
 /// Traces until the client leaves.
 pub(crate) async fn trace(
     watcher: Arc<Watcher>,
     names: ServiceNames,
-    asked: Asker,
+    asked: TraceEnvelope,
     steps: mpsc::Sender<TraceStep>,
 ) {
     let Envelope { request: query, reply: done } = asked;
@@ -59,7 +59,7 @@ pub(crate) async fn trace(
     let (tracer, events) = match prepared.map_err(anyhow::Error::from) {
         Ok(Ok(Some(prepared))) => prepared,
         Ok(Ok(None)) => {
-            return drop(done.send(Err("somebody traces already: one at a time".to_owned())));
+            return drop(done.send(Err("another trace is running: one at a time".to_owned())));
         }
         Ok(Err(error)) => {
             let error = anyhow::Error::from(error);
@@ -78,7 +78,7 @@ pub(crate) async fn trace(
         Ok(()) => {
             let (lines, receiver) = mpsc::channel(LINES);
             if done.send(Ok(receiver)).is_ok() {
-                events = tell(events.take(), &names, &query.selector, &lines).await;
+                events = forward_events(events.take(), &names, &query.selector, &lines).await;
             }
         }
         Err(error) => drop(done.send(Err(error))),
@@ -89,7 +89,7 @@ pub(crate) async fn trace(
     }
 }
 
-async fn tell(
+async fn forward_events(
     events: Option<Events>,
     names: &ServiceNames,
     selector: &Selector,

@@ -108,14 +108,14 @@ fn merged_ports(config: &Config) -> Vec<String> {
 fn uncovered_names(config: &Config, store: &CertificateStore) -> Vec<String> {
     let names = config.services.iter().flat_map(|service| shown_names(service));
     let uncovered = names.filter(|(_, name)| !store.covers(&asked_for(name)));
-    let doubt = |(service, name): (&Service, &str)| {
+    let warning = |(service, name): (&Service, &str)| {
         format!(
             "no certificate covers `{name}` of service `{}`: TLS clients that ask for it are \
              refused; add one to `[[certificates]]` (`*.example.com` covers one label)",
             service.name
         )
     };
-    uncovered.map(doubt).collect()
+    uncovered.map(warning).collect()
 }
 
 /// Finds certificates that clients refuse, or soon will.
@@ -235,7 +235,7 @@ mod tests {
             let warnings = warnings(&config.unwrap_or_else(|errors| panic!("{errors}")));
             assert_eq!(warnings.len(), idle.len(), "{services}: {warnings:?}");
             assert!(
-                warnings.iter().zip(idle).all(|(doubt, idle)| doubt.contains(idle)),
+                warnings.iter().zip(idle).all(|(warning, idle)| warning.contains(idle)),
                 "{warnings:?}"
             );
         }

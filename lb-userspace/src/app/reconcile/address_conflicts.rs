@@ -86,21 +86,21 @@ impl AddressConflicts {
         let how = config.node.answer_neighbours;
         let ignore = |name: &str| host.arp_ignore(name);
         let found = unanswered(how, services, &interfaces, &local, ignore)?;
-        let mut findings = self.tell(found);
+        let mut findings = self.unanswered_findings(found);
         let shared = local.into_iter().filter(|local| announced.contains(&local.address));
         let shared: BTreeSet<_> = shared.collect();
         let new: Vec<_> = shared.difference(&self.shared).cloned().collect();
         self.shared = shared;
         if !new.is_empty() {
             let sources = sources(services, |server| host.source_towards(server)).await?;
-            findings.extend(new.iter().map(|local| judge(local, &sources, &interfaces)));
+            findings.extend(new.iter().map(|local| classify(local, &sources, &interfaces)));
         }
         Ok(findings)
     }
 
     /// Reports addresses that nobody answers for. An address that leaves its interface later is the
     /// normal life of a VRRP node, so it is logged without a warning.
-    fn tell(&mut self, found: BTreeSet<Unanswered>) -> Vec<Finding> {
+    fn unanswered_findings(&mut self, found: BTreeSet<Unanswered>) -> Vec<Finding> {
         let is_first = self.unanswered.is_none();
         let before = self.unanswered.replace(found.clone()).unwrap_or_default();
         let words = found.difference(&before).map(Unanswered::words);
@@ -122,7 +122,7 @@ pub(crate) async fn refusals(
     }
     let source = async |server| here.route_to(server).await.map(|way| way.source);
     let sources = sources(services, source).await?;
-    let findings = shared.iter().map(|local| judge(local, &sources, interfaces));
+    let findings = shared.iter().map(|local| classify(local, &sources, interfaces));
     let refusals = findings.filter_map(|finding| match finding {
         Finding::Refusal(why) => Some(why),
         Finding::Warning(_) | Finding::Remark(_) => None,
@@ -148,7 +148,7 @@ async fn sources(
     Ok(sources)
 }
 
-fn judge(
+fn classify(
     local: &LocalAddress,
     sources: &BTreeMap<IpAddr, IpAddr>,
     interfaces: &[Interface],
@@ -160,9 +160,9 @@ fn judge(
     let name = interface.map_or("an interface", |interface| &interface.name);
     if let Some(server) = sources.get(address) {
         return Finding::Refusal(format!(
-            "the announced address {address} is the one by which this host reaches its servers \
-             (`ip route get {server}`): their answers to it would be dropped, as is all that comes \
-             to an announced address and no declared port; {INSTEAD}"
+            "the announced address {address} is this host's source address towards its servers \
+             (`ip route get {server}`): their answers would be dropped, like all packets to an \
+             announced address without a declared port; {INSTEAD}"
         ));
     }
     if interface.is_some_and(|interface| interface.loopback) {
@@ -173,9 +173,9 @@ fn judge(
     if *is_source {
         return Finding::Refusal(format!(
             "the announced address {address} is this host's own on {name}: answers to its own \
-             connections would be dropped, and so would ssh to it, as is all that comes to an \
-             announced address and no declared port; {INSTEAD}, or, where it must be on {name}, \
-             let it stand beside the host's own (`ip address add {address}/{} dev {name}`)",
+             connections and ssh to it would be dropped, like all packets to an announced address \
+             without a declared port; {INSTEAD}, or, if it must be on {name}, add it beside the \
+             host's own (`ip address add {address}/{} dev {name}`)",
             if address.is_ipv4() { 32 } else { 128 }
         ));
     }
@@ -199,10 +199,10 @@ mod tests {
         let interfaces = [interface(1, "lo"), interface(2, "eth0")];
         let (here, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 9]));
         let sources = BTreeMap::from([(here, server)]);
-        let judged = |address, interface, is_source| {
+        let classified = |address, interface, is_source| {
             let may_share = is_source;
             let local = LocalAddress { address, interface, prefix: 24, is_source, may_share };
-            match judge(&local, &sources, &interfaces) {
+            match classify(&local, &sources, &interfaces) {
                 Finding::Refusal(text) => ("refused", text),
                 Finding::Warning(text) => ("warned", text),
                 Finding::Remark(text) => ("remarked", text),
@@ -219,8 +219,8 @@ mod tests {
             (vip, 1, true, "remarked", "on lo as well"),
             (vip, 7, false, "warned", "on an interface as well"),
         ] {
-            let (judged, text) = judged(address, interface, is_source);
-            assert_eq!(judged, expected, "{text}");
+            let (classified, text) = classified(address, interface, is_source);
+            assert_eq!(classified, expected, "{text}");
             assert!(text.contains(words), "{text}");
         }
     }

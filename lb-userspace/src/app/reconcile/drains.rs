@@ -84,7 +84,7 @@ impl Drains {
                 };
                 if drained.ordered {
                     let (service, server) = (&running.service.name, backend.server.address);
-                    info!(%service, %server, "goes on draining, as ordered");
+                    info!(%service, %server, "continues to drain, as requested");
                 }
                 backend.set_draining(true);
                 draining.set(running, backend, Some(drained), now);
@@ -106,13 +106,13 @@ impl Drains {
             let drained = before.remove(&member).unwrap_or_else(|| {
                 changed = true;
                 let until = until.map(|at| at.saturating_duration_since(now.instant));
-                info!(%service, %server, ?until, "left the configuration; its flows go on");
+                info!(%service, %server, ?until, "left the configuration; its flows continue");
                 DrainRecord { left: true, ..drained(&member, now) }
             });
             self.left.insert(member, drained);
         }
         for (service, server) in before.keys() {
-            info!(service, %server, "left the configuration, and has no flows any more");
+            info!(service, %server, "left the configuration; its last flow has ended");
         }
         changed || !before.is_empty()
     }

@@ -59,13 +59,13 @@ impl Interfaces {
         let wanted = self.wanted(present);
         for pattern in &self.patterns {
             if !present.iter().any(|interface| pattern.matches(&interface.name)) {
-                warn!(interface = %pattern, "is not there yet; it is taken in when it comes");
+                warn!(interface = %pattern, "is not there yet; lb attaches to it when it appears");
             }
         }
         if wanted.is_empty() {
             let names = |names: Vec<String>| names.join(", ");
             bail!(
-                "there is no interface that [node] interfaces names ({}); there are: {}",
+                "no interface matches [node] interfaces ({}); this host has: {}",
                 names(self.patterns.iter().map(|pattern| format!("`{pattern}`")).collect()),
                 names(present.iter().map(|interface| interface.name.clone()).collect())
             );
@@ -87,7 +87,7 @@ impl Interfaces {
         self.attached.retain(|&index, name| match wanted.remove(&index) {
             Some(new) => {
                 if *name != new {
-                    info!(interface = new, was = name, "an interface has another name");
+                    info!(interface = new, was = name, "an interface was renamed");
                     kernel.rename(index, &new);
                     *name = new;
                 }
@@ -95,13 +95,13 @@ impl Interfaces {
             }
             None => {
                 kernel.detach_interface(index);
-                info!(interface = name, "let go of an interface that is gone");
+                info!(interface = name, "an interface is gone");
                 false
             }
         });
         self.refused.retain(|index, _| wanted.contains_key(index));
         for (index, name) in wanted {
-            self.take_in(kernel, index, name);
+            self.attach_new(kernel, index, name);
         }
         let changed = self.attached != before;
         if changed {
@@ -120,7 +120,7 @@ impl Interfaces {
     }
 
     /// Attaches to a new interface. A refusal is reported once and tried again at every look.
-    fn take_in(&mut self, kernel: &mut Kernel, index: u32, name: String) {
+    fn attach_new(&mut self, kernel: &mut Kernel, index: u32, name: String) {
         let Err(error) = kernel.attach(&name, self.mode) else {
             self.refused.remove(&index);
             self.attached.insert(index, name);
@@ -128,7 +128,7 @@ impl Interfaces {
         };
         let why = error.to_string();
         if self.refused.get(&index) != Some(&why) {
-            warn!(interface = name, why, "cannot take in this interface");
+            warn!(interface = name, why, "cannot attach to this interface");
             self.refused.insert(index, why);
         }
     }

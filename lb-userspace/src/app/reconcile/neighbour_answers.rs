@@ -37,14 +37,15 @@ impl Unanswered {
         match how {
             Setting::Assigned => format!(
                 "{place}, and this host does not answer {asking} for it while no interface has it: \
-                 hosts on that link do not find it here. Where this is the only node, set \
+                 hosts on that link do not find it here. If this is the only node, set \
                  `answer_neighbours = \"always\"` in [node]; with VRRP (keepalived) the master \
-                 puts it on its interface, and only it must answer; where routers have a route for \
-                 it to this host (BGP, static), nothing is to be done"
+                 puts it on its interface, and only the master must answer; if routers have a \
+                 route for it to this host (BGP, static), nothing needs to be done"
             ),
             Setting::Never => format!(
                 "{place}, and this host never answers {asking} for it (`answer_neighbours = \
-                 \"never\"` in [node]): hosts on that link find it here only by a route of theirs"
+                 \"never\"` in [node]): hosts on that link find it here only if they have a route to \
+                 it"
             ),
             Setting::Ignored(value) => format!(
                 "{place}, and this host does not answer {asking} for it there, whatever \

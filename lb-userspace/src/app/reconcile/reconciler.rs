@@ -77,14 +77,15 @@ impl Reconciler {
         let actual = control::ActualTables::holding(capacity.rings, &contents);
         let has_connections = |slot: LoadSlot| load.count(slot) > 0;
         if !contents.is_empty() {
-            info!(entries = contents.len(), "going on with the tables that an earlier lb filled");
+            info!(entries = contents.len(), "continuing with the tables that an earlier lb filled");
         }
         let mut ids = match ledger.assigned() {
             Some(assigned) => StableIds::resume(capacity, &assigned),
             None => {
                 if !contents.is_empty() {
                     warn!(
-                        "the notes on whose these entries are were lost: those in use are recognised, and of others the counters end"
+                        "the file with the ids of these entries was lost: entries in use are \
+                         recognised, and the counters of others end"
                     );
                 }
                 let recognised = control::recognise(&config.services, &actual, &contents);
@@ -152,7 +153,7 @@ impl Reconciler {
                 [outer, inner] => self.tables.set_vlan(index, ground, [tag(outer), tag(inner)])?,
                 _ => warn!(
                     interface = name,
-                    "{} VLAN tags: what is steered by way of it is lost, for there may be two",
+                    "{} VLAN tags, of at most two: packets steered over this interface are lost",
                     tags.len()
                 ),
             }
@@ -192,9 +193,9 @@ impl Reconciler {
             let plan = control::plan(&self.desired, &self.actual)?;
             self.ledger.note(&mut self.ids);
             if let Some(resized) = control::resized(&plan, &self.desired, &self.actual) {
-                ring_changes::warn_of(&resized);
+                ring_changes::warn_resized(&resized);
             }
-            self.carry_out(&plan.commands)?;
+            self.apply(&plan.commands)?;
             let more = self.desired.settle(plan);
             let swept = self.swept.borrow();
             let now = std::time::Instant::now();
@@ -233,7 +234,7 @@ impl Reconciler {
         self.lifetimes.set(self.timeouts, differ);
     }
 
-    fn carry_out(&mut self, commands: &[Command]) -> anyhow::Result<()> {
+    fn apply(&mut self, commands: &[Command]) -> anyhow::Result<()> {
         if commands.is_empty() {
             return Ok(());
         }

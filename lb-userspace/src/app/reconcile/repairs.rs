@@ -62,9 +62,9 @@ impl RepairKind {
             Self::Route => "the local route of an announced address was gone",
             Self::Setting => "a setting that steering needs was changed",
             Self::Neighbour => "neighbour entries that steering needs were removed",
-            Self::Program => "XDP was taken off an interface",
-            Self::Listeners => "the program that leads connections to the proxy was taken off",
-            Self::Pin => "a name of the data path, by which it outlives lb, was removed",
+            Self::Program => "the XDP program was detached from an interface",
+            Self::Listeners => "the program that leads connections to the proxy was detached",
+            Self::Pin => "a pin of the data path, which lets it outlive lb, was removed",
         }
     }
 }
@@ -132,19 +132,19 @@ impl Repairs {
                 case.failed = None;
                 self.counts.0[kind as usize].fetch_add(1, Ordering::Relaxed);
                 match case.times {
-                    1 => warn!(thing, "{words}; it is put right"),
+                    1 => warn!(thing, "{words}; it is restored"),
                     FIGHT => warn!(
                         thing,
                         within = ?LONGEST,
-                        "{words} again and again: lb goes on putting it right, ever later up to \
-                         this, and says no more of it (`lb status` counts); find out who does it"
+                        "{words} repeatedly: lb keeps restoring it, ever later up to this, and \
+                         does not report it again (`lb status` counts); find out who does it"
                     ),
                     _ => {}
                 }
             }
             Err(why) => {
                 if case.failed.as_ref() != Some(&why) {
-                    warn!(thing, why, "{words}, and cannot be put right now");
+                    warn!(thing, why, "{words}, and cannot be restored now");
                 }
                 case.failed = Some(why);
             }

@@ -7,7 +7,7 @@ use crate::control::{RingResize, SLOTS_PER_MEMBER};
 /// Services that are named one by one.
 const NAMED: usize = 8;
 
-pub(crate) fn warn_of(resized: &RingResize) {
+pub(crate) fn warn_resized(resized: &RingResize) {
     let remedy = remedy(resized);
     for ring in resized.rings.iter().take(NAMED) {
         warn!(
@@ -17,7 +17,7 @@ pub(crate) fn warn_of(resized: &RingResize) {
         );
     }
     if let Some(more) = resized.rings.len().checked_sub(NAMED + 1) {
-        warn!(services = more + 1, "so do the rings of others");
+        warn!(services = more + 1, "so do the rings of further services");
     }
 }
 

@@ -100,7 +100,7 @@ impl StateStore {
             Ok(content) => Some(content),
             Err(error) => {
                 let (path, error) = (path.display(), format!("{error:#}"));
-                warn!(%path, error, "ignoring a file that makes no sense");
+                warn!(%path, error, "ignoring a file that is not valid");
                 None
             }
         }

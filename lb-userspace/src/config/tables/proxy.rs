@@ -186,7 +186,7 @@ pub(crate) fn refuse_second_default(certificates: &List<CertificateSource>, repo
         report.push(
             Diagnostic::new(other.span.clone(), "a second default certificate")
                 .related(first.span.clone(), "the first one")
-                .help("keep `default = true` at one; one of the other kind of key for the same names goes with it by itself"),
+                .help("keep `default = true` at one; a certificate with the other kind of key for the same names is used along with it"),
         );
     }
 }

@@ -31,7 +31,7 @@ fn status(value: Value<'_>) -> Option<u16> {
         return Some(status);
     }
     value.refuse(
-        format!("`status` {status} does not lead a client to another place"),
+        format!("`status` {status} does not redirect"),
         "write 301 or 308 for good, 302 or 307 for now; 307 and 308 keep the method and the body",
     )
 }

@@ -95,8 +95,8 @@ fn check_group(
     if let Some(home) = homes.get(&*name.value) {
         report.push(
             Diagnostic::new(name.span.clone(), format!("`{}` is a region, too", name.value))
-                .related((*home).clone(), "somebody is there")
-                .help("call the group something else: it would hide the region or be hidden"),
+                .related((*home).clone(), "a node or server is in it")
+                .help("give the group another name: one of the two would hide the other"),
         );
     }
     for inner in &group.regions.items {

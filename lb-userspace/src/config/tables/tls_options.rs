@@ -90,7 +90,7 @@ fn client_auth(tls: &mut Section<'_>, directory: &Path) -> Option<ClientAuth> {
     if let Some(span) = tls.key_span("client_auth")
         && !tls.has("client_ca")
     {
-        let message = "`client_auth` without `client_ca`: no certificate would be good";
+        let message = "`client_auth` without `client_ca`: no certificate could be verified";
         let help = "add `client_ca` with the authorities that issue clients' certificates";
         tls.report().push(Diagnostic::new(span, message).help(help));
     }
@@ -156,7 +156,7 @@ fn check_forward_client_cert(report: &Report, handlers: &[Handler], tls: &TlsDra
     };
     let message = "`forward_client_cert` on a port without the `http` handler";
     let help =
-        r#"it is told in a header; `proxy_proto` with `version = "v2"` tells the common name"#;
+        r#"it is sent in a header; `proxy_proto` with `version = "v2"` sends the common name"#;
     report.push(Diagnostic::new(forward.span.clone(), message).help(help));
     false
 }

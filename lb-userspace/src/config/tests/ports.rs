@@ -127,7 +127,7 @@ const ROWS: &[Row] = &[
     ("port = 80, handlers = ['http'], forceHttps = { status = 302, port = 8443 }", &[]),
     (
         "port = 80, handlers = ['http'], force_https = { status = 303 }",
-        &["2:69 `status` 303 does not lead a client to another place"],
+        &["2:69 `status` 303 does not redirect"],
     ),
     (
         "port = 80, handlers = ['http'], force_https = { status = 200, port = 0 }",
@@ -190,7 +190,7 @@ const ROWS: &[Row] = &[
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { client_auth = 'optional' }",
-        &["2:59 `client_auth` without `client_ca`: no certificate would be good"],
+        &["2:59 `client_auth` without `client_ca`: no certificate could be verified"],
     ),
     (
         "port = 80, handlers = ['tls'], tls_options = { client_ca = '' }",

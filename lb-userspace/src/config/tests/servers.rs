@@ -17,10 +17,7 @@ const ROWS: &[Row] = &[
     ("address = '10.0.0.1:0'", &["2:42 `10.0.0.1:0` has port 0"]),
     ("address = '0.0.0.0:80'", &["2:42 `0.0.0.0` is the unspecified address"]),
     ("address = '[ff02::1]:80'", &["2:42 `ff02::1` is a multicast address"]),
-    (
-        "address = '[::ffff:10.0.0.1]:80'",
-        &["2:42 `::ffff:10.0.0.1` is an IPv4 address in IPv6 clothes"],
-    ),
+    ("address = '[::ffff:10.0.0.1]:80'", &["2:42 `::ffff:10.0.0.1` is an IPv4-mapped address"]),
     (
         "address = '10.0.0.1'",
         &["2:42 server `10.0.0.1` has no port, and its service no `internal_port`"],

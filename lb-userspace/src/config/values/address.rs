@@ -94,9 +94,7 @@ fn refuse_unreachable(value: Value<'_>, address: IpAddr, help: &str) -> Option<I
 fn refuse_mapped(value: Value<'_>, address: Ipv6Addr) -> Option<IpAddr> {
     match address.to_ipv4_mapped() {
         None => Some(address.into()),
-        Some(v4) => value.refuse(
-            format!("`{address}` is an IPv4 address in IPv6 clothes"),
-            format!("write \"{v4}\""),
-        ),
+        Some(v4) => value
+            .refuse(format!("`{address}` is an IPv4-mapped address"), format!("write \"{v4}\"")),
     }
 }

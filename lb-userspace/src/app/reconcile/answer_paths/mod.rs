@@ -45,7 +45,7 @@ impl AnswerPaths {
         let ways = servers.into_iter().filter_map(|server| Some((server, ways(server)?)));
         self.elsewhere.clear();
         for (name, servers) in elsewhere(ways, interfaces, is_watched) {
-            let words: Arc<str> = say(&name, &servers).into();
+            let words: Arc<str> = elsewhere_warning(&name, &servers).into();
             self.elsewhere.extend(servers.into_iter().map(|server| (server, words.clone())));
         }
     }
@@ -62,7 +62,8 @@ impl AnswerPaths {
             if answered == 0 && unanswered > 0 && backend.is_up() {
                 let server = backend.server.address;
                 let is_checked = running.service.pool.health_check.is_some();
-                now.entry(server.ip()).or_insert_with(|| mute(server, is_checked).into());
+                now.entry(server.ip())
+                    .or_insert_with(|| unanswered_warning(server, is_checked).into());
             }
         }
         let before = self.problems.load();
@@ -71,7 +72,7 @@ impl AnswerPaths {
             warn!("{text}");
         }
         for server in before.keys().filter(|server| !now.contains_key(server)) {
-            info!(%server, "answers of this server come by again");
+            info!(%server, "answers of this server are seen again");
         }
         if **before != now {
             self.problems.store(Arc::new(now));
@@ -106,7 +107,7 @@ async fn look(config: &Config) -> Result<Vec<String>, HostError> {
         }
     }
     let missed = elsewhere(ways.into_iter(), &interfaces, &is_watched);
-    Ok(missed.iter().map(|(name, servers)| say(name, servers)).collect())
+    Ok(missed.iter().map(|(name, servers)| elsewhere_warning(name, servers)).collect())
 }
 
 /// Returns the servers whose answers must come in by a watched interface.
@@ -141,7 +142,7 @@ fn elsewhere(
     missed
 }
 
-fn say(interface: &str, servers: &[IpAddr]) -> String {
+fn elsewhere_warning(interface: &str, servers: &[IpAddr]) -> String {
     let first = servers[0];
     let others = match servers.len() - 1 {
         0 => String::new(),
@@ -154,7 +155,7 @@ fn say(interface: &str, servers: &[IpAddr]) -> String {
     )
 }
 
-fn mute(server: SocketAddr, is_checked: bool) -> String {
+fn unanswered_warning(server: SocketAddr, is_checked: bool) -> String {
     let but = if is_checked { ", though its checks succeed" } else { "" };
     format!(
         "server {server} has answered no connection that was steered to it{but}: it does not get \

@@ -145,7 +145,7 @@ impl Sources {
             warn!(%address, "this host does not have an address of `source_addresses`: it is left out");
         }
         for address in self.missing.difference(&missing) {
-            info!(%address, "this address of `source_addresses` is there now");
+            info!(%address, "this host has the address of `source_addresses` now");
         }
         self.missing = missing;
     }

@@ -80,8 +80,8 @@ impl IdLog {
                     let error = format!("{error:#}");
                     warn!(
                         error,
-                        "cannot note whose the kernel's entries are: if lb ended now, the \
-                          next one would know those in use alone"
+                        "cannot record the ids of the kernel's entries: if lb ended now, \
+                         the next one would recognise only those in use"
                     );
                 }
             }

@@ -54,7 +54,7 @@ fn refuse_latencies(service: &ServiceDraft<'_>, pool: Option<&PoolDraft>, report
         && service.steered().next().is_some()
     {
         let message = "`peak_ewma` where ports have no handlers: only the proxy measures answers";
-        let help = r#"write "p2c", which goes by connections alone"#;
+        let help = r#"write "p2c", which compares connections alone"#;
         report.push(Diagnostic::new(strategy.span.clone(), message).help(help));
     }
 }
