@@ -1,3 +1,5 @@
+//! The `lb` program.
+
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;

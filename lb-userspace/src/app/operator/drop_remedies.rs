@@ -11,23 +11,23 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "undeclared_port",
         "no service declares this port of an announced address",
-        "declare it in a service's `ports`, or let it be: what is not declared is denied",
+        "declare it in a service's `ports`, or do nothing: undeclared ports are denied",
     ),
     (
         "unknown_flow",
-        "it is no SYN, and belongs to no flow that is known",
+        "it is not a SYN, and belongs to no known flow",
         "if clients see connections break, look for evictions in `lb status` (raise `max_flows`) \
-         and for timeouts shorter than their silence (`flow_timeouts`)",
+         and for `flow_timeouts` shorter than their idle times",
     ),
     (
         "unknown_flow_reset",
-        "it is no SYN, and belongs to no flow that is known: its sender is told by a RST",
-        "as with `unknown_flow`; `[node] unknown_flows = \"drop\"` tells nobody",
+        "it is not a SYN, and belongs to no known flow: a RST tells its sender",
+        "as with `unknown_flow`; with `[node] unknown_flows = \"drop\"` nobody is told",
     ),
     (
         "no_backend",
         "the service has no backend that takes a new flow",
-        "`lb status` shows which backends are down or drain: mend them, or add servers",
+        "`lb status` shows which backends are down or drain: repair them, or add servers",
     ),
     (
         "backend_gone",
@@ -41,25 +41,25 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "ports_exhausted",
-        "every source port towards every backend of the service is taken by a flow that goes on",
+        "every source port towards every backend of the service is used by an open flow",
         "give the host more `source_addresses`, widen `source_ports`, add servers, or use a \
          forwarding mode without source ports (`l2`, `ipip`, `gue`)",
     ),
     ("flow_table_full", "there is no room for a new flow", "raise `max_flows`"),
     (
         "raced_flow",
-        "two CPUs worked on one place of the flow table at once",
+        "two CPUs changed the same place of the flow table",
         "nothing: the sender repeats the packet",
     ),
     (
         "too_big",
-        "it is larger than the way to the backend or client carries",
-        "raise the MTU on that way, or set the service's `mtu` and `mss_clamp` so that clients \
+        "it is larger than the MTU of the path to the backend or client",
+        "raise the MTU of that path, or set the service's `mtu` and `mss_clamp` so that clients \
          send smaller packets",
     ),
     (
         "merged",
-        "receive offload has put it together from several packets",
+        "receive offload has merged it from several packets",
         "turn it off where XDP runs in generic mode: `ethtool -K IF gro off lro off`",
     ),
     (
@@ -86,13 +86,13 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "icmp_unknown_flow",
-        "the ICMP error quotes no flow that is known",
+        "the ICMP error quotes no known flow",
         "nothing, if there are few of them",
     ),
     (
         "not_answered",
         "a host on the link asks for an announced address by ARP or neighbour discovery",
-        "nothing: `answer_neighbours = \"never\"` in [node] wants it so",
+        "nothing: `answer_neighbours = \"never\"` in [node] says so",
     ),
     (
         "denied",
@@ -111,21 +111,21 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "challenged",
-        "the service sees too many new flows from unknown sources, and this one is put to the test",
+        "the service sees too many new flows from unknown sources, and this source is challenged",
         "nothing: an honest client passes by itself; `syn_flood` sets when this begins",
     ),
     (
         "challenge_passed",
-        "its source has passed the test of a SYN flood, and is remembered",
+        "its source has passed a SYN challenge, and is remembered",
         "nothing: the client connects again at once",
     ),
     (
         "challenge_failed",
-        "it answers a test of a SYN flood, and wrongly",
-        "nothing: it is late, or forged",
+        "it answers a SYN challenge wrongly",
+        "nothing: the answer is late, or forged",
     ),
     ("truncated", "the frame ends before the headers that it announces", SENDER),
-    ("bad_ip_header", "IP version and lengths contradict each other or the frame", SENDER),
+    ("bad_ip_header", "IP version and lengths contradict each other, or the frame", SENDER),
     ("bad_transport_header", "the transport header contradicts the packet's length", SENDER),
     ("bad_tcp_flags", "no TCP sends these flags together", SENDER),
     ("source_route", "it asks to be routed by its sender", SENDER),
@@ -134,17 +134,17 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("unsupported_protocol", "it is neither TCP, UDP nor ICMP", SENDER),
     ("fragment", "it is a fragment, and only the first one carries ports", FRAGMENTS),
     ("fragment_early", "it is a fragment that came without or before the first one", FRAGMENTS),
-    ("fragment_tiny", "it is a fragment too small to be honest", SENDER),
+    ("fragment_tiny", "it is a fragment smaller than honest senders make", SENDER),
     ("fragment_overlap", "it is a fragment that overlaps the first one", SENDER),
     ("nested_vlan", "it has more VLAN tags than are supported", "remove tags on the switch"),
     (
         "no_headroom",
-        "the driver left no room to put headers in front",
+        "the driver left no room in front of the packet for headers",
         "`xdp = \"generic\"` for this interface, or another driver",
     ),
     (
         "inconsistent",
-        "an entry of the tables points at another that is not there",
+        "a table entry refers to another that does not exist",
         "this is a fault of lb: please report it, with `lb status --json`",
     ),
 ];
