@@ -78,7 +78,7 @@ fn a_missing_interface() -> Result<()> {
     let lab = Lab::up()?;
     let absent = valid(&lab).replace("\"up0\", \"down0\"", "\"eth7\", \"wlan*\"");
     let said = complaint(&lab, &absent, 1)?;
-    says(&said, &["error:", "`eth7`, `wlan*`", "there are: ", "up0"]);
+    says(&said, &["error:", "`eth7`, `wlan*`", "this host has: ", "up0"]);
     assert!(!socket(&lab).exists());
     Ok(())
 }
@@ -160,7 +160,7 @@ fn a_socket_that_somebody_else_has() -> Result<()> {
     fs::remove_file(&path)?;
     fs::write(&path, "precious")?;
     let said = complaint_of_both(&lab, &valid(&lab))?;
-    says(&said, &[&path.display().to_string(), "no socket"]);
+    says(&said, &[&path.display().to_string(), "is not a socket"]);
     assert_eq!(fs::read_to_string(&path)?, "precious");
     Ok(())
 }
@@ -253,7 +253,10 @@ fn an_announced_address_that_the_host_cannot_do_without() -> Result<()> {
     for config in [&steered, &proxied] {
         let inner = config.replace(&VIP4.to_string(), &INNER4.to_string());
         let said = complaint_of_both(&lab, &inner)?;
-        says(&said, &["10.102.0.1 is the one by which", "`ip route get 10.102.0.1", "dropped"]);
+        says(
+            &said,
+            &["10.102.0.1 is this host's source address", "`ip route get 10.102.0.1", "dropped"],
+        );
         let outer = config.replace(&VIP6.to_string(), "fd65:1::1");
         let said = complaint_of_both(&lab, &outer)?;
         says(&said, &["fd65:1::1 is this host's own on up0", "ssh", "fd65:1::1/128 dev up0"]);
