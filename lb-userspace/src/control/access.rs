@@ -1,4 +1,4 @@
-//! Allowed and denied networks as prefixes of the kernel's trie.
+//! Converts allowed and denied networks to prefixes of the kernel's trie.
 
 use ipnet::IpNet;
 use lb_common::abi::{Address, ListKey, access};
@@ -6,10 +6,10 @@ use lb_common::abi::{Address, ListKey, access};
 use super::family::AddressFamily;
 use crate::service::Access;
 
-/// How many bits the mapped form of an IPv4 address has before it.
+/// The number of bits before an IPv4 address in its IPv4-mapped form.
 const MAPPED: u32 = 96;
 
-/// What a service says of one family's sources.
+/// Returns a service's prefixes of one family.
 pub(crate) fn lists(of: &Access, service: u32, family: AddressFamily) -> Vec<(ListKey, u32)> {
     let named = |networks: &[IpNet], access| {
         let networks =

@@ -1,4 +1,4 @@
-//! What the kernel's tables hold: every command that was carried out, taken together.
+//! The actual contents of the kernel's tables: the sum of all commands that were applied.
 
 use std::{
     collections::HashMap,
@@ -12,23 +12,23 @@ use lb_common::abi::{
 use super::rings::{ring_spec::RingSpec, space::RingSpace};
 use crate::tables::Command;
 
-/// The kernel's tables as they are, kept in step by [`ActualTables::apply`].
+/// The actual contents of the kernel's tables, kept up to date by [`ActualTables::apply`].
 #[derive(Clone, Debug)]
 pub struct ActualTables {
-    /// With their flags.
+    /// Addresses with their flags.
     pub(crate) addresses: HashMap<Address, u32>,
     pub(crate) vips: HashMap<VipKey, Vip>,
     pub(crate) lists: HashMap<ListKey, u32>,
     pub(crate) ranges: HashMap<RangeKey, Vip>,
     pub(crate) quic_ids: HashMap<QuicKey, u32>,
-    /// Not those that are all zero.
+    /// Services, except those that are all zero.
     pub(crate) services: HashMap<u32, Service>,
-    /// Those that are not empty.
+    /// Current rings, except empty ones.
     pub(crate) current: HashMap<u32, Ring>,
     pub(crate) backends: HashMap<u32, Backend>,
-    /// Those that are not [`status::HERE`].
+    /// Statuses other than [`status::HERE`].
     pub(crate) statuses: HashMap<u32, u32>,
-    /// What was written last where a ring begins.
+    /// What was written last at each ring's offset.
     written: HashMap<u32, Written>,
     pub(crate) space: RingSpace,
     pub(crate) room: u32,
@@ -37,19 +37,19 @@ pub struct ActualTables {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Written {
     what: Fingerprint,
-    /// StableIds, and all that stands behind them.
+    /// Words: slots, and all that is behind them.
     count: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fingerprint {
     RingSpec(u64),
-    /// An earlier daemon wrote them, after whatever recipe.
+    /// An earlier daemon wrote the ring; its spec is unknown.
     Words(u64),
 }
 
 impl ActualTables {
-    /// Fresh tables: all empty, with room for `rings` words of rings.
+    /// Returns empty tables with room for `rings` words of rings.
     #[must_use]
     pub fn new(rings: u32) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl ActualTables {
         }
     }
 
-    /// ActualTables that an earlier daemon filled: empty ones after `contents`.
+    /// Returns the tables that an earlier daemon filled: empty ones after `contents`.
     #[must_use]
     pub fn holding(rings: u32, contents: &[Command]) -> Self {
         let mut tables = Self::new(rings);
@@ -76,7 +76,7 @@ impl ActualTables {
         tables
     }
 
-    /// Notes that `command` has been carried out.
+    /// Notes that `command` has been applied.
     pub fn apply(&mut self, command: &Command) {
         match *command {
             Command::SetBackend { id, backend } => drop(self.backends.insert(id, backend)),
@@ -123,7 +123,7 @@ impl ActualTables {
         }
     }
 
-    /// Every current ring: its service, where it lies, and how many words it takes.
+    /// Returns every current ring: its service, offset and length in words.
     pub(crate) fn rings(&self) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
         self.current.iter().map(|(&id, ring)| {
             let written = self.written.get(&ring.offset()).expect("it is current");
@@ -131,13 +131,13 @@ impl ActualTables {
         })
     }
 
-    /// Whether the service's ring is made after this recipe.
+    /// Returns whether the service's ring follows this spec.
     pub(crate) fn has_ring(&self, service: u32, spec: &RingSpec) -> bool {
         self.missing(service, spec).is_none()
     }
 
-    /// What is to be written so that the service's ring is one after this recipe: see
-    /// [`RingSpec::build`]. `None`: nothing.
+    /// Returns what must be written so that the service's ring follows this spec (see
+    /// [`RingSpec::build`]); `None` if it does.
     pub(crate) fn missing(&self, service: u32, spec: &RingSpec) -> Option<(Vec<u32>, u32)> {
         let ring = self.current.get(&service);
         match ring.and_then(|ring| self.written.get(&ring.offset())).map(|written| written.what) {

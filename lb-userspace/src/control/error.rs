@@ -1,4 +1,4 @@
-//! Why there is no plan.
+//! Errors of planning.
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {

@@ -1,4 +1,4 @@
-//! Address families: a service has an entry of its own in the kernel's tables for each.
+//! Address families: a service has one entry per family in the kernel's tables.
 
 use std::net::IpAddr;
 

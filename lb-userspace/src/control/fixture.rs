@@ -1,4 +1,4 @@
-//! Fleets, and kernel tables that watch over every step, for tests.
+//! Test fixtures: fleets, and fake kernel tables that check every step.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,7 +28,7 @@ pub(crate) const ENCAP: Encap = Encap {
     source_v6: IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0)), 64),
     gue_port: 6080,
 };
-/// Room for few rings at a time, so that tests meet its end.
+/// Room for few rings, so that tests reach its end.
 pub(crate) const RINGS: u32 = 5200;
 
 pub(crate) fn port(port: u16, handlers: &[Handler]) -> Port {
@@ -67,12 +67,12 @@ pub(crate) fn ids() -> StableIds {
     StableIds::new(CAPACITY)
 }
 
-/// One address of ours.
+/// Returns a single source address.
 pub(crate) fn one(address: IpAddr) -> Source {
     Source::only(address, 30_720)
 }
 
-/// The daemon's half, and the kernel's as the commands leave it.
+/// The daemon's state, and the fake kernel's after the commands.
 pub(crate) struct TestWorld {
     pub(crate) ids: StableIds,
     pub(crate) fleet: Fleet,
@@ -104,7 +104,7 @@ impl TestWorld {
         }
     }
 
-    /// A world with these services and a source towards each server.
+    /// Returns a world with these services and a source towards each server.
     pub(crate) fn of(services: Vec<Service>) -> Self {
         let mut world = Self::new();
         for service in services {
@@ -131,7 +131,7 @@ impl TestWorld {
         self.desired.update(&self.fleet, &circumstances, &mut self.ids).unwrap();
     }
 
-    /// Updates, plans and carries out until nothing is left to do; answers what was done.
+    /// Updates, plans and applies until nothing is left to do. Returns the commands.
     pub(crate) fn follow(&mut self) -> Vec<Command> {
         self.follow_with(|_| false)
     }
@@ -140,7 +140,7 @@ impl TestWorld {
         self.try_to_follow(has_connections).unwrap()
     }
 
-    /// The same where the rings may not find room.
+    /// The same, but the rings may not find room.
     pub(crate) fn try_to_follow(
         &mut self,
         has_connections: impl Fn(u32) -> bool,
@@ -167,7 +167,7 @@ impl TestWorld {
     }
 }
 
-/// What the kernel program would find.
+/// The tables as the kernel program would find them.
 #[derive(Default)]
 pub(crate) struct FakeKernel {
     pub(crate) addresses: BTreeMap<Address, u32>,
@@ -227,7 +227,8 @@ impl FakeKernel {
         self.services.retain(|_, service| *service != SteeredService::default());
     }
 
-    /// A ring's slots, the number of members, these, and the rings behind.
+    /// Returns a ring's slots, its number of members, its members, and the rings of farther
+    /// regions.
     pub(crate) fn words(&self, ring: Ring) -> Vec<u32> {
         let mut words: Vec<u32> = self.rings.range(ring.offset()..).map(|it| *it.1).collect();
         let sizes = regions(&words, ring.length()).map(|it| it.slots.len() + it.members.len() + 2);
@@ -240,7 +241,8 @@ impl FakeKernel {
         self.current.get(&service).map_or_else(Vec::new, |&ring| self.words(ring))
     }
 
-    /// What a packet would meet: VIPs of ours only, and rings that name backends that are there.
+    /// Checks what a packet would find: VIPs only of announced addresses, and rings only with
+    /// existing backends.
     fn check(&self) {
         for (&id, &ring) in &self.current {
             for Region { slots, members } in regions(&self.words(ring), ring.length()) {

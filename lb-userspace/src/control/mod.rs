@@ -1,8 +1,9 @@
-//! Desired state, and the plan that leads there: pure.
+//! Computes the desired state of the kernel's tables and the plan that leads there: pure. Imports
+//! the values that modules share.
 //!
-//! [`StableIds`] gives everything its id, [`Desired`] says what the kernel's tables should hold,
-//! [`plan()`] says in which order to change what differs. Each service has a part of its own in
-//! all of it, which is worked out anew only when something of it changed.
+//! [`StableIds`] assigns ids, [`Desired`] holds what the kernel's tables should contain, [`plan()`]
+//! orders the changes. Each service has a part of its own, which is computed again only when
+//! something in it has changed.
 
 mod access;
 mod actual;

@@ -1,4 +1,5 @@
-//! From what is to what should be, in an order that is safe for packets in between.
+//! Plans the changes from the actual to the desired tables, in an order that is safe for concurrent
+//! packets.
 
 use lb_common::abi::{Ring, Service, status};
 
@@ -11,34 +12,33 @@ use super::{
 };
 use crate::tables::Command;
 
-/// Words of rings that a plan may hold before the rest is left to the next: 64 MiB.
+/// The ring words in one plan, after which the rest is left to the next: 64 MiB.
 const MOST_WORDS: u32 = 1 << 24;
-/// Rings that are made together.
+/// The number of rings built at a time.
 const BATCH: usize = 256;
 
-/// Steps towards what is desired.
+/// Commands towards the desired state.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub commands: Vec<Command>,
-    /// What is left over for the next plan: rings that had no room beside the old ones, and
-    /// backends that were named by a ring until now.
+    /// Work left for the next plan: rings that had no room beside the old ones, and backends that
+    /// were in a ring until now.
     left: ChangedKeys,
 }
 
-/// The commands that lead from `actual` to `desired`: only what differs, and each safe as soon as
-/// those before it are done.
+/// Returns the commands that lead from `actual` to `desired`: only differences, and each command is
+/// safe once those before it are applied.
 ///
-/// Lists come before the services that go by them. Backends come before the rings that name them,
-/// rings before the services that point to them, services before the VIPs that lead to them, VIPs
-/// before the address is ours; removals go the other way. A backend that is gone leaves the rings
-/// before its flows are told. A new ring is written where no ring stands, so the old one stays
-/// readable. What it takes up is free for the next plan, which must not be carried out before
-/// packets in flight are through: see `datapath`. A backend is cleared by the plan after the one
-/// that took it out of its ring.
+/// Lists come before the services that use them, backends before the rings that contain them, rings
+/// before the services that point to them, services before the VIPs that lead to them, and VIPs
+/// before their address; removals go the other way. A backend that is down leaves the rings before
+/// its flows are told. A new ring is written where no ring is, so the old one stays readable. Its
+/// room is free for the next plan, which must not be applied before packets in flight are through:
+/// see `datapath`. A backend is cleared by the plan after the one that took it out of its ring.
 ///
 /// # Errors
 ///
-/// There is no room for a single ring, and there will be none.
+/// There is no room for a ring, and there will be none.
 pub fn plan(desired: &Desired, actual: &ActualTables) -> Result<Plan, ControlError> {
     let mut plan = Plan::default();
     plan.set_backends(desired, actual);
@@ -57,12 +57,12 @@ pub fn plan(desired: &Desired, actual: &ActualTables) -> Result<Plan, ControlErr
 }
 
 impl Desired {
-    /// Whether nobody takes new flows of the service with this id, if there is one.
+    /// Returns whether the service with this id has no member for new flows, if it exists.
     fn is_empty(&self, service: u32) -> bool {
         self.services.get(&service).is_none_or(|steered| steered.spec.is_empty())
     }
 
-    /// Notes that `plan` has been carried out whole. Answers whether there is more to plan.
+    /// Notes that the whole `plan` has been applied. Returns whether there is more to plan.
     pub fn settle(&mut self, plan: Plan) -> bool {
         self.touched = plan.left;
         self.touched != ChangedKeys::default()
@@ -138,7 +138,7 @@ impl Plan {
                 pointers.push(Command::SetRing { service: id, ring: Ring::new(offset, length) });
             }
         }
-        // Each ring that found its place leaves another one.
+        // Each ring that found a place leaves another one.
         if let Some(words) = homeless.filter(|_| pointers.is_empty())
             && !self.makes_room(desired, actual, words)
         {
@@ -148,14 +148,14 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether the next plan will find more room: services that are emptied give some back, and
-    /// another ring may lie elsewhere, so that the gaps around it become one.
+    /// Returns whether the next plan will find more room: services that become empty free some, and
+    /// another ring may move, so that the gaps around it become one.
     fn makes_room(&mut self, desired: &Desired, actual: &ActualTables, words: u32) -> bool {
         let is_current = |id: &&u32| actual.current.contains_key(id);
         if desired.touched.services.iter().filter(is_current).any(|id| desired.is_empty(*id)) {
             return true;
         }
-        // What is to be written anew anyway does not move before.
+        // A ring that is to be written anyway does not move before.
         let stays = |id: u32| {
             let steered = desired.services.get(&id)?;
             actual.has_ring(id, &steered.spec).then_some(&steered.spec)
@@ -215,7 +215,7 @@ impl Plan {
         }
     }
 
-    /// A client that came back from elsewhere is led to its server as long as that is there.
+    /// A QUIC client that returns from elsewhere reaches its server as long as that exists.
     fn set_quic_ids(&mut self, desired: &Desired, actual: &ActualTables) {
         for &key in &desired.touched.quic_ids {
             let (wanted, found) = (desired.quic_ids.find(&key), actual.quic_ids.get(&key));
@@ -260,7 +260,7 @@ impl Plan {
         }
     }
 
-    /// A plan that changes rings leaves the backends for the next one.
+    /// Clears backends. A plan that changes rings leaves them for the next one.
     fn clear_backends(&mut self, desired: &Desired, actual: &ActualTables) {
         let turns = self.commands.iter().any(|it| matches!(it, Command::SetRing { .. }));
         let waits = turns || !self.left.services.is_empty();

@@ -1,14 +1,14 @@
-//! Ranges of ports as the prefixes that the kernel looks them up by.
+//! Converts port ranges to the prefixes that the kernel looks up.
 
 use std::ops::RangeInclusive;
 
-/// The fewest prefixes that cover `ports` and nothing else, as their first port and the bits of it
-/// that count: at most 30.
+/// Returns the fewest prefixes that cover exactly `ports`, at most 30: the first port and the
+/// number of significant bits of each.
 pub fn prefixes(ports: RangeInclusive<u16>) -> impl Iterator<Item = (u16, u32)> {
     let (mut next, end) = (u32::from(*ports.start()), u32::from(*ports.end()) + 1);
     std::iter::from_fn(move || {
         let left = end.checked_sub(next).filter(|&left| left > 0)?;
-        // The largest block that begins here and does not end beyond.
+        // The largest block that begins here and does not exceed the range.
         let free = next.trailing_zeros().min(left.ilog2()).min(u16::BITS);
         let first = next as u16;
         next += 1 << free;

@@ -1,4 +1,4 @@
-//! How much room a configuration takes in the kernel's tables.
+//! Computes the capacity that a configuration requires of the kernel's tables.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -11,8 +11,8 @@ use crate::{
     tables::Capacity,
 };
 
-/// What `services` take. A ring needs its room twice while it is being replaced: [`Capacity`]
-/// counts it once.
+/// Returns the capacity that `services` require. [`Capacity`] counts a ring once, although it needs
+/// its room twice while it is being replaced.
 #[must_use]
 pub fn required_capacity(services: &[Arc<Service>], maglev_size: Option<u32>) -> Capacity {
     let servers = services.iter().flat_map(|service| &service.pool.servers);
@@ -43,7 +43,7 @@ fn spec(service: &Service, family: AddressFamily, size: Option<u32>) -> RingSpec
 }
 
 impl Service {
-    /// Whether flows may go to another region because a nearer one is full.
+    /// Returns whether flows may go to another region because a nearer one is full.
     pub(crate) fn may_overflow(&self) -> bool {
         let mut servers = self.pool.servers.iter().map(|server| &server.region);
         let first = servers.next();

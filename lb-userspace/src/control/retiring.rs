@@ -19,7 +19,7 @@ use crate::{
     service::{Protocol, Service},
 };
 
-/// They keep their entry in `BACKENDS`, and no ring has them, until their flows have ended; past
+/// They keep their entry in `BACKENDS`, but are in no ring, until their flows have ended. Past
 /// their deadline the flows are moved or reset.
 #[derive(Default)]
 pub(crate) struct RetiringServers {
@@ -31,25 +31,25 @@ struct Retiree {
     server: SocketAddr,
     id: u32,
     departure: Departure,
-    /// QUIC connection ids that name it, and go on doing so.
+    /// The QUIC connection IDs that still lead to it.
     quic_ids: Vec<QuicKey>,
 }
 
-/// What [`RetiringServers::advance`] did.
+/// The changes made by [`RetiringServers::advance`].
 #[derive(Default)]
 pub(crate) struct Progress {
-    /// Backends whose entry or status differs.
+    /// Backends with a changed entry or status.
     pub(crate) changed: Vec<u32>,
-    /// QUIC connection ids that nobody of theirs has any more.
+    /// QUIC connection IDs that no longer lead to a server.
     pub(crate) unnamed: Vec<QuicKey>,
 }
 
-/// How the configuration sees a server that left, or seems to have.
+/// The configuration's view of a server that left, or seems to have left.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct ConfiguredState<'f> {
-    /// Its service, if there is one.
+    /// Its service, if it still exists.
     pub(crate) running: Option<&'f RunningService>,
-    /// It has its place in `BACKENDS` by the configuration again.
+    /// The configuration gives it its place in `BACKENDS` again.
     pub(crate) is_back: bool,
 }
 
@@ -58,7 +58,7 @@ impl<'f> ConfiguredState<'f> {
         self.running.map(|running| &*running.service)
     }
 
-    /// Whether the service has the server, with a way to it or without.
+    /// Returns whether the service has the server, reachable or not.
     fn lists(&self, server: SocketAddr) -> bool {
         let backends = self.running.map_or(&[][..], |running| &running.backends);
         backends.iter().any(|backend| backend.server.address == server)
@@ -68,26 +68,26 @@ impl<'f> ConfiguredState<'f> {
 /// When a server left.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure {
-    /// When that was first seen by this daemon.
+    /// When this daemon first saw it.
     pub seen: Instant,
-    /// How much longer ago it was.
+    /// How long before that it was.
     pub before: Duration,
-    /// How long it may keep its flows, if the operator has said so. `None`: as its service says.
+    /// How long it may keep its flows, if the operator said so. `None`: as its service says.
     pub deadline: Option<Duration>,
 }
 
-/// A server that left, and still has flows.
+/// A server that left and still has flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeavingServer {
     pub service: Arc<str>,
     pub server: SocketAddr,
     /// Its index into `BACKENDS`.
     pub id: u32,
-    /// Where it counts.
+    /// Its load slot.
     pub load: LoadSlot,
-    /// Its service is still there.
+    /// Its service still exists.
     pub is_member: bool,
-    /// When its flows are moved or reset, or were. `None`: they go on until they end.
+    /// When its flows are or were moved or reset. `None`: they go on until they end.
     pub until: Option<Instant>,
 }
 
@@ -97,11 +97,11 @@ impl Departure {
         Self { seen: now, before: Duration::ZERO, deadline: None }
     }
 
-    /// `service`: as it is configured now; `None`: not at all any more.
+    /// Returns the deadline. `service` is the current configuration; `None` if it is gone.
     ///
-    /// Nothing says when a datagram was the last one, and a sender that never falls silent would
-    /// keep a server for ever that is long switched off. QUIC's connections do end, and their ids
-    /// say which packets are theirs.
+    /// Nothing marks the last datagram, and a sender that never pauses would keep a server for ever
+    /// that is long switched off. QUIC connections do end, and their IDs tell which packets are
+    /// theirs.
     fn until(self, service: Option<&Service>) -> Option<Instant> {
         let Some(service) = service else { return Some(self.seen) };
         let ends = service.protocol != Protocol::Udp || service.steering.quic.is_some();
@@ -112,7 +112,8 @@ impl Departure {
 }
 
 impl RetiringServers {
-    /// Everybody of `backends`, until it is known who is wanted. `departure`: as noted, or now.
+    /// Takes over all `backends` until it is known which ones are configured. `departure` is as
+    /// noted, or now.
     pub(crate) fn resume(
         backends: &HashMap<u32, BackendEntry>,
         named: &HashMap<QuicKey, u32>,
@@ -131,20 +132,20 @@ impl RetiringServers {
         };
         let servers: Vec<_> = held.map(retiree).collect();
         for retiree in &servers {
-            // It has an id, so there is room for it.
+            // It has an id, so there is room.
             let _ = ids.backend(&retiree.service, retiree.server);
         }
         Self { servers }
     }
 
-    /// The QUIC connection ids of all of them.
+    /// Returns the QUIC connection IDs of all of them.
     pub(crate) fn quic_ids(&self) -> impl Iterator<Item = (QuicKey, u32)> {
         let of = |it: &Retiree| it.quic_ids.iter().map(|&key| (key, it.id)).collect::<Vec<_>>();
         self.servers.iter().flat_map(of)
     }
 
-    /// Takes an id that somebody else has from now on from whoever has it here; answers whether
-    /// anybody did.
+    /// Removes a QUIC connection ID that another server uses from now on. Returns whether it was
+    /// here.
     pub(crate) fn yields(&mut self, id: &QuicKey) -> bool {
         let mut theirs = self.servers.iter_mut().map(|it| &mut it.quic_ids);
         let Some(quic_ids) = theirs.find(|quic_ids| quic_ids.contains(id)) else { return false };
@@ -152,8 +153,8 @@ impl RetiringServers {
         true
     }
 
-    /// Takes over the backends of `old` that do not stay, and with them their claims. Answers the
-    /// ids that go on naming them.
+    /// Takes over the backends of `old` that do not stay, with their claims. Returns the QUIC
+    /// connection IDs that still lead to them.
     pub(crate) fn take_over(
         &mut self,
         old: &ServiceTables,
@@ -183,13 +184,13 @@ impl RetiringServers {
         named
     }
 
-    /// Whether the claim is one that was taken over.
+    /// Returns whether the claim was taken over.
     pub(crate) fn keeps(&self, claim: &IdClaim) -> bool {
         let IdClaim::Backend(_, _, id) = claim else { return false };
         self.servers.iter().any(|retiree| retiree.id == *id)
     }
 
-    /// Does what is due.
+    /// Removes or expels the servers that are due.
     pub(crate) fn advance<'f>(
         &mut self,
         now: Instant,
@@ -225,7 +226,7 @@ impl RetiringServers {
         done
     }
 
-    /// Those whom the configuration does not name any more.
+    /// Returns the servers that the configuration does not contain any more.
     pub(crate) fn leavers<'f>(
         &self,
         standing: impl Fn(&Arc<str>, u32) -> ConfiguredState<'f>,

@@ -1,4 +1,4 @@
-//! What one service wants of the kernel's tables.
+//! Computes one service's entries in the kernel's tables.
 
 use std::{
     collections::HashMap,
@@ -23,18 +23,18 @@ use crate::{
     tables::Source,
 };
 
-/// All that the tables should hold for a service, worked out but for the rings.
+/// All entries of one service, computed except for the rings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ServiceTables {
     pub(crate) addresses: Vec<Address>,
     pub(crate) vips: Vec<(VipKey, Vip)>,
     pub(crate) lists: Vec<(ListKey, u32)>,
     pub(crate) ranges: Vec<(RangeKey, Vip)>,
-    /// Which backend a QUIC connection id names.
+    /// The backend that each QUIC connection ID leads to.
     pub(crate) quic_ids: Vec<(QuicKey, u32)>,
     pub(crate) services: Vec<(u32, SteeredService)>,
     pub(crate) backends: Vec<(u32, BackendEntry)>,
-    /// Servers that no source address was known for: they get no steered flows.
+    /// Servers without a known source address: they get no steered flows.
     pub(crate) unroutable: Vec<SocketAddr>,
     pub(crate) claims: Vec<IdClaim>,
 }
@@ -53,7 +53,7 @@ pub struct BackendEntry {
     pub status: u32,
 }
 
-/// What a fragment holds of [`StableIds`].
+/// A claim of a service's tables to [`StableIds`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum IdClaim {
     Service(Arc<str>, AddressFamily),
@@ -71,9 +71,9 @@ impl IdClaim {
     }
 }
 
-/// What fragments are made from, beside their services.
+/// The inputs of a service's tables, beside the service.
 pub(crate) struct ServiceTablesBuilder<'a> {
-    /// Towards each server, the address of ours that the host's routing would use.
+    /// The local address towards each server that the host's routing would use.
     pub(crate) sources: &'a HashMap<IpAddr, Source>,
     pub(crate) maglev_size: Option<u32>,
     pub(crate) encap: &'a Encap,
@@ -82,10 +82,10 @@ pub(crate) struct ServiceTablesBuilder<'a> {
 }
 
 impl ServiceTablesBuilder<'_> {
-    /// The fragment of `running`, which holds its claims until they are given up.
+    /// Builds the tables of `running`, which hold their claims until these are released.
     ///
-    /// A service has a ring for each family of its addresses: over the servers of that family, or
-    /// through a tunnel over all. Servers that are down, drain, have no weight or no source
+    /// A service has a ring for each family of its addresses: over the servers of that family or,
+    /// through a tunnel, over all. Servers that are down, drain, have no weight or no source
     /// address get no slots.
     pub(crate) fn build(
         &mut self,
@@ -122,7 +122,7 @@ impl ServiceTablesBuilder<'_> {
         Ok(())
     }
 
-    /// Gives every server its place in `BACKENDS`.
+    /// Adds every server to `BACKENDS`.
     fn place(
         &mut self,
         tables: &mut ServiceTables,
@@ -147,7 +147,7 @@ impl ServiceTablesBuilder<'_> {
         Ok(backend_ids)
     }
 
-    /// The VIPs of a family, and what they lead to.
+    /// Adds the VIPs of a family, and what they lead to.
     fn serve(
         &mut self,
         tables: &mut ServiceTables,
@@ -203,7 +203,7 @@ impl ServiceTablesBuilder<'_> {
 }
 
 impl ServiceTables {
-    /// The ports of a family: single ones by themselves, ranges by their prefixes.
+    /// Adds the ports of a family: single ones as they are, ranges as prefixes.
     fn declare(&mut self, service: &Service, family: AddressFamily, steer: Vip) {
         let addresses =
             service.addresses.iter().filter(|&&address| AddressFamily::of(address) == family);
@@ -229,8 +229,8 @@ impl ServiceTables {
     }
 }
 
-/// The servers of `spec` that QUIC connection ids name. One that drains is among them: it keeps
-/// its connections, wherever their clients go.
+/// Returns the servers of `spec` that QUIC connection IDs lead to, including draining ones: a
+/// draining server keeps its connections, wherever their clients go.
 fn quic_ids<'a>(
     running: &'a RunningService,
     service: u32,

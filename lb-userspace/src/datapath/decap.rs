@@ -1,4 +1,4 @@
-//! The program for backends: takes tunnelled packets out of what went round them.
+//! The kernel program for backends: it decapsulates tunnelled packets.
 
 use std::{collections::BTreeSet, net::IpAddr, os::fd::AsFd as _};
 
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::settings::XdpMode;
 
-/// Loaded, and attached where [`attach`](Self::attach) was told; all of it ends with the value.
+/// The loaded decapsulation program with its attachments; all of it ends with this value.
 pub struct Decap {
     ebpf: Ebpf,
     attached: Vec<Attachment>,
@@ -37,12 +37,13 @@ pub struct Decap {
 }
 
 impl Decap {
-    /// Packets come from `from` (whoever sends, where that is empty), GUE to the port `gue_port`.
-    /// Nothing is taken out until addresses are [`set`](Self::set_local).
+    /// Loads the program. It accepts packets from the networks `from` (from everywhere if empty),
+    /// and GUE on the port `gue_port`. It decapsulates nothing until addresses are
+    /// [`set`](Self::set_local).
     ///
     /// # Errors
     ///
-    /// No privilege, no BPF in the kernel, or an object that the verifier refuses.
+    /// No privilege, no BPF in the kernel, or the verifier refuses the object.
     pub fn load(from: &[IpNet], gue_port: u16) -> Result<Self, DatapathError> {
         raise_memlock();
         let mut loader = EbpfLoader::new();
@@ -68,11 +69,12 @@ impl Decap {
         Ok(())
     }
 
-    /// From here on these are the host's addresses: where tunnels end, and what may come out.
+    /// Sets the host's addresses: the tunnel endpoints, and the destinations that inner packets may
+    /// have.
     ///
     /// # Errors
     ///
-    /// There are more than the table has room for (4096).
+    /// There are more addresses than the table has room for (4096).
     pub fn set_local(&mut self, addresses: BTreeSet<IpAddr>) -> Result<(), DatapathError> {
         for &gone in self.known.difference(&addresses) {
             self.local.delete(&Address::of(gone))?;
@@ -84,7 +86,7 @@ impl Decap {
         Ok(())
     }
 
-    /// Frames since it was loaded, by what became of them.
+    /// Returns the number of frames since the load, by outcome.
     ///
     /// # Errors
     ///
@@ -106,7 +108,8 @@ fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
         .ok_or(DatapathError::Missing { kind: "XDP program", name: names::PROGRAM })
 }
 
-/// Addresses have 128 bits in the trie: an IPv4 network is one of mapped addresses.
+/// Fills the trie of allowed sources. Its addresses have 128 bits: an IPv4 network is stored as
+/// IPv4-mapped.
 fn allow_sources(ebpf: &mut Ebpf, from: &[IpNet]) -> Result<(), DatapathError> {
     const MAPPED: u32 = 96;
     let trie: Result<LpmTrie<_, Address, u32>, _> = take_map(ebpf, names::FROM)?.try_into();

@@ -1,4 +1,4 @@
-//! By which interface a TCP connection came in.
+//! Finds the interface by which a TCP connection came in.
 
 use std::{
     ffi::CStr,
@@ -7,30 +7,31 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-/// `IPV6_2292PKTOPTIONS` (include/uapi/linux/in6.h): of a TCP socket it tells what its SYN came
-/// with, as control messages. Also of one with IPv4 addresses, if it is an IPv6 socket.
+/// `IPV6_2292PKTOPTIONS` (include/uapi/linux/in6.h): on a TCP socket it returns the options of its
+/// SYN, as control messages. It also works for IPv4 addresses on an IPv6 socket.
 const PACKET_OPTIONS: libc::c_int = 6;
 
-/// The name of the interface by which the peer's SYN reached `socket`, an accepted IPv6 TCP socket.
+/// Returns the name of the interface by which the peer's SYN reached `socket`, an accepted IPv6 TCP
+/// socket.
 ///
 /// # Errors
-/// As from `getsockopt(2)`; `NotFound` where the kernel does not say, or the interface is gone.
+/// As from `getsockopt(2)`; `NotFound` if the kernel does not say, or the interface is gone.
 pub fn ingress_interface(socket: BorrowedFd<'_>) -> io::Result<String> {
     let index = ingress_index(socket)?;
     let mut name = [0; libc::IF_NAMESIZE];
-    // SAFETY: `name` has the room for IF_NAMESIZE bytes that if_indextoname(3) asks for.
+    // SAFETY: `name` has the IF_NAMESIZE bytes that if_indextoname(3) requires.
     let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
     if found.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: if_indextoname has filled `name` with a string that ends in zero.
+    // SAFETY: if_indextoname has filled `name` with a zero-terminated string.
     let name = unsafe { CStr::from_ptr(name.as_ptr()) };
     Ok(name.to_string_lossy().into_owned())
 }
 
 fn ingress_index(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let yes: libc::c_int = 1;
-    // SAFETY: the option's value is the int that `yes` is.
+    // SAFETY: the option's value is an int, as `yes` is.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -61,16 +62,16 @@ fn ingress_index(socket: BorrowedFd<'_>) -> io::Result<u32> {
     packet_info(&control.0[..length as usize])
 }
 
-/// Aligned as control messages are.
+/// A buffer aligned as control messages are.
 #[repr(align(8))]
 struct Control([u8; 256]);
 
-/// The interface in the first `IPV6_PKTINFO` among `messages`, each a `cmsghdr` (length with
-/// itself as a long, level and type as ints) and its data, padded to longs.
+/// Returns the interface in the first `IPV6_PKTINFO` among `messages`. Each message is a `cmsghdr`
+/// (length with itself as a long, level and type as ints) and its data, padded to longs.
 fn packet_info(mut messages: &[u8]) -> io::Result<u32> {
     const HEAD: usize = size_of::<libc::cmsghdr>();
     const WORD: usize = size_of::<usize>();
-    /// Within `struct in6_pktinfo`, after the address.
+    /// The offset in `struct in6_pktinfo`, after the address.
     const INDEX: usize = 16;
     let int = |bytes: &[u8], at: usize| -> Option<u32> {
         Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))

@@ -1,4 +1,5 @@
-//! The kernel half: load, attach, maps, sweeper, counters. The only module that knows aya.
+//! The kernel half: loads and attaches the programs, fills the maps, sweeps flows, reads counters.
+//! The only module that uses aya. Imports the values that modules share.
 
 mod bpf;
 mod decap;

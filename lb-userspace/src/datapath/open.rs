@@ -1,4 +1,4 @@
-//! Opening the data path: anew, or going on with what an earlier daemon left.
+//! Opens the data path: a new one, or the one that an earlier daemon left.
 
 use std::{
     collections::BTreeSet,
@@ -30,21 +30,20 @@ use super::{
 };
 use crate::{load::Load, settings::FlowTimeouts};
 
-/// The loaded kernel program and the handles to its tables. The handles may be moved out to
-/// whoever works with them; what is attached stays so until [`Kernel`] is dropped, or
-/// beyond where it has a name.
+/// The loaded kernel program and the handles to its tables. The handles may be moved out to their
+/// users; programs stay attached until [`Kernel`] is dropped, and longer where they are pinned.
 pub struct Datapath {
     pub kernel: Kernel,
     pub tables: KernelTables,
     pub counters: Counters,
     pub flows: Arc<FlowTable>,
     pub sweeper: Sweeper,
-    /// What the sweeper goes by.
+    /// The timeouts that the sweeper uses.
     pub lifetimes: Lifetimes,
-    /// The counts that kernel and proxy share.
+    /// The connection counts, shared by kernel and proxy.
     pub load: Load,
     pub watcher: Arc<Watcher>,
-    /// The kernel's numbers of our maps. No other map gets one of them until the host restarts.
+    /// The kernel's ids of our maps. No other map gets one of them until the host restarts.
     pub maps: BTreeSet<u32>,
 }
 
@@ -60,12 +59,12 @@ impl Datapath {
         Self::load_object(OBJECT, seed::random()?, config, timeouts)
     }
 
-    /// The same of another build of the object, and with a known secret that places flows: for what
-    /// must be the same each time.
+    /// The same for another build of the object and with a known seed of the flow table, for
+    /// reproducible runs.
     ///
     /// # Errors
     ///
-    /// As of [`load`](Self::load).
+    /// As for [`load`](Self::load).
     pub fn load_object(
         elf: &[u8],
         seed: [u64; 2],
@@ -77,15 +76,15 @@ impl Datapath {
         Self::assemble(ebpf, seed, load, timeouts, None)
     }
 
-    /// The same, going on with what an earlier daemon left under `pins`. What it attached stays as
-    /// it is, with its own program, until [`Kernel::take_over`]; from then on all of it outlives
-    /// us.
+    /// The same, but takes over what an earlier daemon left under `pins`. Its attachments stay as
+    /// they are, with their own program, until [`Kernel::take_over`]; from then on everything
+    /// outlives this process.
     ///
-    /// The counts of connections are those of the flows that go on.
+    /// The connection counts are those of the flows that are kept.
     ///
     /// # Errors
     ///
-    /// As of [`load`](Self::load).
+    /// As for [`load`](Self::load).
     pub fn adopt(
         config: &DatapathConfig,
         timeouts: FlowTimeouts,

@@ -11,25 +11,25 @@ use super::{
     network::Host,
 };
 
-/// An address that an interface of this host has.
+/// An address of an interface of this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalAddress {
     pub address: IpAddr,
     /// The interface's index.
     pub interface: u32,
-    /// Bits of the network around it.
+    /// Prefix length of the network around it.
     pub prefix: u8,
-    /// Whether the kernel takes it as the source of the host's own packets into the network around
-    /// it. A secondary address (`inet_select_addr` in net/ipv4/devinet.c), a deprecated one (RFC
-    /// 6724, rule 3) and one with no network around it (`/32`, `/128`) are there to be reached.
+    /// Whether the kernel uses it as the source of the host's own packets into the network around
+    /// it. Not so for a secondary address (`inet_select_addr` in net/ipv4/devinet.c), a deprecated
+    /// one (RFC 6724, rule 3) and one without a network around it (`/32`, `/128`).
     pub is_source: bool,
-    /// Whether it may take turns with others there: also a secondary one, but none of IPv6 that is
-    /// there for a while only (RFC 8981) or for its link alone.
+    /// Whether it may share the traffic with other source addresses there: also a secondary one,
+    /// but no temporary (RFC 8981) or link-local IPv6 address.
     pub may_share: bool,
 }
 
 impl Host {
-    /// Those of all interfaces, the loopback interface's among them.
+    /// Returns the addresses of all interfaces, the loopback interface included.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl Host {
 }
 
 impl LocalAddress {
-    /// Whether `other` is in the network around it, where there is one.
+    /// Returns whether `other` is in the network around it, if there is one.
     #[must_use]
     pub fn is_around(&self, other: IpAddr) -> bool {
         let network = IpNet::new(self.address, self.prefix);
@@ -48,16 +48,16 @@ impl LocalAddress {
     }
 }
 
-/// Of a whole address.
+/// Returns the number of bits of an address.
 fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// Asks the network namespace of the thread that opened it.
+/// Reads the local addresses of the network namespace of the thread that opened it.
 pub struct LocalAddresses(Netlink);
 
 impl LocalAddresses {
-    /// To be called in a tokio runtime.
+    /// Opens a netlink socket. Call this in a tokio runtime.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl LocalAddresses {
         Netlink::open().map(Self)
     }
 
-    /// Those of all interfaces, the loopback interface's among them.
+    /// Returns the addresses of all interfaces, the loopback interface included.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ fn describe(message: &AddressMessage) -> Option<LocalAddress> {
     let found = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
         message.attributes.iter().find_map(wanted)
     };
-    // On a point-to-point link `Address` is the other end's.
+    // On a point-to-point link `Address` is the peer's.
     let local = found(|it| match it {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -101,7 +101,7 @@ fn describe(message: &AddressMessage) -> Option<LocalAddress> {
             _ => None,
         })
     })?;
-    // IPv6 has another meaning for the bit of `Secondary`.
+    // For IPv6 the bit of `Secondary` means something else.
     let aside = match address {
         IpAddr::V4(_) => AddressHeaderFlags::Secondary,
         IpAddr::V6(_) => AddressHeaderFlags::Deprecated,
@@ -110,7 +110,7 @@ fn describe(message: &AddressMessage) -> Option<LocalAddress> {
     let (passing, near) = match address {
         IpAddr::V4(v4) => (false, v4.is_link_local() || v4.is_loopback()),
         IpAddr::V6(v6) => {
-            // The bit that is `Secondary` for IPv4 (include/uapi/linux/if_addr.h).
+            // The bit that means `Secondary` for IPv4 (include/uapi/linux/if_addr.h).
             let flags = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
             (header.flags.intersects(flags), v6.is_unicast_link_local() || v6.is_loopback())
         }

@@ -1,14 +1,13 @@
-//! Whose turn it is to be asked for, where there are too many to ask for all each time.
+//! Chooses the servers whose routes are looked up next, if there are too many for all at once.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-/// Servers whose answer is known that are asked for at a time: routing answers in ten or twenty
-/// microseconds, and while it is asked nothing else is done. Of more, each look asks for the next
-/// ones.
+/// Known servers that are looked up at a time. A lookup takes ten or twenty microseconds, during
+/// which nothing else is done. If there are more servers, each look continues with the next ones.
 const AT_ONCE: usize = 2048;
 
-/// Those of `servers` to ask for, and those that stay as they are known. Who is not known is always
-/// asked for; `last` is the last one of the look before.
+/// Returns the `servers` to look up, and those that stay as they are known. Unknown servers are
+/// always looked up; `last` is the last server of the look before.
 pub fn next_batch(
     servers: BTreeSet<IpAddr>,
     is_known: impl Fn(&IpAddr) -> bool,

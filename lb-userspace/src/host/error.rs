@@ -1,4 +1,4 @@
-//! What can go wrong while preparing the host's network.
+//! Errors of preparing the host's network.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Error of the host's network. The text says what was tried; the cause is its `source`.
+/// An error of the host's network. The text says what was tried; the cause is its `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error("not allowed to {action}: run lb as root, or with CAP_NET_ADMIN")]
@@ -79,7 +79,7 @@ impl HostError {
     }
 }
 
-/// The kernel's answer, positive, where the error is one.
+/// Returns the errno, positive, if the error has one.
 pub(crate) fn errno(error: &rtnetlink::Error) -> Option<i32> {
     match error {
         rtnetlink::Error::NetlinkError(message) => Some(message.raw_code().abs()),

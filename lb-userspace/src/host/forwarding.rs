@@ -1,12 +1,12 @@
-//! Forwarding of the interfaces that packets come in by: `bpf_fib_lookup` refuses to route for
-//! the others (`bpf_ipv4_fib_lookup` and `bpf_ipv6_fib_lookup` in net/core/filter.c look at the
+//! Enables forwarding on the interfaces that packets arrive at: `bpf_fib_lookup` refuses to route
+//! for others (`bpf_ipv4_fib_lookup` and `bpf_ipv6_fib_lookup` in net/core/filter.c check the
 //! ingress device's `forwarding` only).
 //!
 //! IPv6 has a catch. When a device starts to forward, the kernel drops the default routes that it
 //! learnt from router advertisements, on **every** device whose `accept_ra` is not 2
 //! (`rt6_purge_dflt_routers` in net/ipv6/route.c), and a forwarding device ignores further
-//! advertisements unless its `accept_ra` is 2. A host that lives by them would lose its route.
-//! So `accept_ra` goes from 1 to 2 first: on our interfaces to stay, on the others for the
+//! advertisements unless its `accept_ra` is 2. A host that depends on them would lose its route. So
+//! `accept_ra` is changed from 1 to 2 first: permanently on our interfaces, on the others for the
 //! moment of the switch.
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -22,13 +22,13 @@ use super::{
 const IPV6: &str = "net/ipv6/conf";
 
 impl Host {
-    /// Lets exactly these interfaces forward, until [`close`](Host::close); others that did for our
-    /// sake go back to what they were. As a side effect the host routes what arrives there for
-    /// others, as far as its routes and firewall let it.
+    /// Enables forwarding on exactly these interfaces, until [`close`](Host::close), and restores
+    /// it on others where it was enabled by us. As a side effect the host routes what arrives
+    /// there, as far as its routes and firewall allow.
     ///
     /// # Errors
     ///
-    /// No privilege, /proc/sys is not writable, or the journal is not.
+    /// No privilege, or /proc/sys or the journal cannot be written.
     pub fn enable_forwarding(&mut self, interfaces: &[impl AsRef<str>]) -> Result<(), HostError> {
         let is_unwanted = |key: &str| {
             let mut parts = key.split('/').skip(3);
@@ -54,9 +54,9 @@ impl Host {
         Ok(())
     }
 
-    /// Settings that are not as the data path needs them any more: forwarding that is off, and what
-    /// was set back to what it was before us. What an administrator has set to a third value is
-    /// theirs.
+    /// Returns the settings that are not as the data path needs them: forwarding that is off, and
+    /// settings that were set back to their value before us. If an administrator has set a third
+    /// value, it is left alone.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// No privilege, /proc/sys is not writable, or the journal is not.
+    /// No privilege, or /proc/sys or the journal cannot be written.
     pub fn restore_setting(&mut self, key: &str, value: &str) -> Result<(), HostError> {
         let mut interfaces = self.forwarding.iter();
         match interfaces.find(|interface| *key == forwarding(interface)).cloned() {
@@ -86,8 +86,8 @@ impl Host {
         }
     }
 
-    /// Says of these interfaces that an earlier daemon used them. Where its notes are lost,
-    /// [`close`](Host::close) tells what it may have set there.
+    /// Notes that an earlier daemon used these interfaces. If its notes are lost,
+    /// [`close`](Host::close) reports what it may have set there.
     ///
     /// # Errors
     ///

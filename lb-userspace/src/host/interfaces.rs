@@ -13,18 +13,18 @@ use super::{
     network::Host,
 };
 
-/// One interface of this network namespace.
+/// An interface of this network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     pub index: u32,
     pub name: String,
-    /// Where it is a VLAN device.
+    /// Its VLAN, if it is a VLAN device.
     pub vlan: Option<Vlan>,
     /// The bond or team that it is a port of, by index.
     pub bond: Option<u32>,
     /// The bridge that it is a port of, by index.
     pub bridge: Option<u32>,
-    /// What it shares with other devices of its kind (macvlan, ipvlan), by index.
+    /// The lower device that it shares with others of its kind (macvlan, ipvlan), by index.
     pub shares: Option<u32>,
     pub loopback: bool,
 }
@@ -38,18 +38,18 @@ pub struct Vlan {
     pub service_tag: bool,
 }
 
-/// A VLAN device down to an interface that is none.
+/// A VLAN device with all devices below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceStack {
     pub index: u32,
     pub name: String,
-    /// What it all stands on, by index.
+    /// The interface at the bottom, by index.
     pub ground: u32,
-    /// The outermost first.
+    /// The tags, the outermost first.
     pub tags: Vec<Vlan>,
 }
 
-/// Every VLAN device among `interfaces`, with all its tags.
+/// Returns every VLAN device among `interfaces`, with all its tags.
 #[must_use]
 pub fn stacks(interfaces: &[Interface]) -> Vec<InterfaceStack> {
     let by_index = |index| interfaces.iter().find(|interface| interface.index == index);
@@ -57,7 +57,7 @@ pub fn stacks(interfaces: &[Interface]) -> Vec<InterfaceStack> {
         let mut vlan = interface.vlan?;
         let mut tags = vec![vlan];
         while let Some(below) = by_index(vlan.parent).and_then(|parent| parent.vlan) {
-            // Indices of another namespace may make a circle.
+            // Indices of another namespace could form a cycle.
             if tags.len() > interfaces.len() {
                 return None;
             }
@@ -70,8 +70,9 @@ pub fn stacks(interfaces: &[Interface]) -> Vec<InterfaceStack> {
     interfaces.iter().filter_map(stack).collect()
 }
 
-/// The interfaces at which the kernel sees what arrives at those `of` which the index is given:
-/// they themselves, the bridge or bond that they are ports of, and what stands on any of them.
+/// Returns the interfaces at which the kernel sees packets that arrive at those `of` which the
+/// index is given: they themselves, the bridge or bond that they are ports of, and all devices
+/// stacked on these.
 #[must_use]
 pub fn around(interfaces: &[Interface], of: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
     let mut found: BTreeSet<u32> = of.into_iter().collect();
@@ -93,15 +94,15 @@ pub fn around(interfaces: &[Interface], of: impl IntoIterator<Item = u32>) -> BT
     }
 }
 
-/// Whether what comes in by the interface `index` passes one that `is_watched`: itself, or one that
-/// it stands on. Of a bridge, one port is enough: which one the others are behind, nobody knows.
+/// Returns whether packets that arrive at the interface `index` pass one that `is_watched`: itself,
+/// or one below it. One port of a bridge is enough: it is unknown which port the others are behind.
 #[must_use]
 pub fn passes(
     interfaces: &[Interface],
     index: u32,
     is_watched: &dyn Fn(&Interface) -> bool,
 ) -> bool {
-    /// Devices on devices: more than anybody has.
+    /// The deepest stack of devices: more than anybody has.
     const DEEPEST: u32 = 8;
     passes_within(interfaces, index, is_watched, DEEPEST)
 }
@@ -112,7 +113,7 @@ fn passes_within(
     is_watched: &dyn Fn(&Interface) -> bool,
     depth: u32,
 ) -> bool {
-    // Another namespace's: nothing is known of it.
+    // The interface is in another namespace: nothing is known of it.
     let Some(interface) = interfaces.iter().find(|it| it.index == index) else { return true };
     let Some(depth) = depth.checked_sub(1) else { return false };
     let ports = interfaces.iter().filter(|it| it.bridge == Some(index) || it.bond == Some(index));
@@ -122,7 +123,7 @@ fn passes_within(
 }
 
 impl Netlink {
-    /// All interfaces, in the order of their index.
+    /// Returns all interfaces, ordered by index.
     pub(crate) async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
         let links = collect(self.handle.link().get().execute()).await;
         let links = links.map_err(|error| HostError::netlink("list the interfaces", &error))?;
@@ -133,7 +134,7 @@ impl Netlink {
 }
 
 impl Host {
-    /// All interfaces, in the order of their index.
+    /// Returns all interfaces, ordered by index.
     ///
     /// # Errors
     ///
@@ -142,11 +143,11 @@ impl Host {
         self.netlink.interfaces().await
     }
 
-    /// The interface of each name, in their order.
+    /// Returns the interface of each name, in the given order.
     ///
     /// # Errors
     ///
-    /// One does not exist; the message lists those that do.
+    /// An interface does not exist; the message lists those that do.
     pub async fn find_interfaces(
         &self,
         names: impl IntoIterator<Item = impl AsRef<str>>,
@@ -177,7 +178,7 @@ fn describe(link: &LinkMessage) -> Option<Interface> {
     Some(Interface { index, name, vlan, bond, bridge, shares, loopback })
 }
 
-/// What it is a port of, if that is one of these.
+/// Returns the index of its controller, if that is of one of these kinds.
 fn controller(link: &LinkMessage, kinds: &[InfoPortKind]) -> Option<u32> {
     let is_meant =
         |info: &LinkInfo| matches!(info, LinkInfo::PortKind(kind) if kinds.contains(kind));
@@ -260,7 +261,7 @@ mod tests {
         ]))]);
         let vlan = describe(&link).and_then(|interface| interface.vlan);
         assert_eq!(vlan, Some(Vlan { parent: 3, id: 7, service_tag: true }));
-        // Other devices name a lower one, too: a veth its peer.
+        // Other devices have a link attribute, too: a veth has its peer's.
         link.attributes.pop();
         assert_eq!(describe(&link).and_then(|interface| interface.vlan), None);
     }
@@ -326,7 +327,7 @@ mod tests {
             Interface { bridge: Some(6), ..device(7, "other port") },
             Interface { bond: Some(9), ..device(8, "bonded") },
             device(9, "bond0"),
-            // Indices of other namespaces may make a circle.
+            // Indices of other namespaces could form a cycle.
             Interface { shares: Some(11), ..device(10, "a") },
             Interface { shares: Some(10), ..device(11, "b") },
         ];
@@ -369,7 +370,7 @@ mod tests {
             (3, 1, vec![100, 200]),
             (4, 1, vec![5]),
             (5, 1, vec![100, 200, 6]),
-            // Its parent is not here: a device of another namespace.
+            // Its parent is in another namespace.
             (6, 99, vec![7]),
         ];
         assert!(found.eq(expected));

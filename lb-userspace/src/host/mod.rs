@@ -1,4 +1,5 @@
-//! What the host's own network must have: routes, forwarding, neighbours; and undoing it.
+//! Prepares the host's network: routes, forwarding, neighbours; and undoes its changes. Imports the
+//! values that modules share.
 
 mod addresses;
 mod batch;

@@ -1,4 +1,4 @@
-//! One daemon in a network namespace.
+//! Locks the network namespace: one daemon may use it.
 
 use std::{
     fs::{File, TryLockError},
@@ -7,8 +7,8 @@ use std::{
 
 use super::error::HostError;
 
-/// The network namespace of the thread that takes it, locked (flock(2) on its nsfs inode) for as
-/// long as its holder lives, crashes included. It needs no name and leaves no file.
+/// The lock on the calling thread's network namespace (flock(2) on its nsfs inode). It lasts as
+/// long as its holder lives, crashes included, and leaves no file.
 pub(crate) struct NamespaceLock {
     _lock: File,
 }

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::error::HostError;
 
-/// Marks the routes and neighbours that are ours: `proto 76` in iproute2's listings (76 is `L`;
-/// /etc/iproute2/rt_protos does not use it). What carries it is removed without asking.
+/// The protocol number that marks our routes and neighbours: `proto 76` in iproute2's listings (76
+/// is `L`; /etc/iproute2/rt_protos does not use it). Whatever carries it is removed without asking.
 pub const PROTOCOL: u8 = 76;
 
 pub(crate) fn protocol() -> RouteProtocol {
@@ -31,7 +31,8 @@ pub(crate) struct Netlink {
 }
 
 impl Netlink {
-    /// Strict: the kernel filters dumps itself, which spares us the whole table of a BGP router.
+    /// Opens a strict socket: the kernel filters dumps itself, which avoids reading the whole table
+    /// of a BGP router.
     ///
     /// # Errors
     ///
@@ -43,7 +44,7 @@ impl Netlink {
         Ok(Self { handle, connection: tokio::spawn(connection) })
     }
 
-    /// The routes that match the header and attributes of `filter`.
+    /// Returns the routes that match the header and attributes of `filter`.
     pub(crate) async fn routes(&self, filter: RouteMessage) -> Result<Vec<RouteMessage>, Error> {
         collect(self.handle.route().get(filter).execute()).await
     }

@@ -1,4 +1,4 @@
-//! The network namespace that the daemon runs in, with all that it changed there.
+//! The daemon's network namespace, with everything that the daemon changed there.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +13,10 @@ use super::{
     netlink::Netlink, undo_journal::UndoJournal,
 };
 
-/// The network namespace that the daemon runs in, with all that it changed there.
+/// The daemon's network namespace, with everything that the daemon changed there.
 ///
 /// The changes outlive the daemon, as the data path does, which cannot forward without them: the
-/// next [`open`](Self::open) finds them by their mark and in the journal, and goes on with them.
+/// next [`open`](Self::open) finds them by their mark and in the journal, and takes them over.
 /// [`close`](Self::close) undoes them.
 pub struct Host {
     pub(crate) netlink: Netlink,
@@ -24,22 +24,22 @@ pub struct Host {
     pub(crate) loopback: u32,
     /// Addresses with a local route of ours.
     pub(crate) announced: BTreeSet<IpAddr>,
-    /// Addresses that are to be local, by whatever route.
+    /// Addresses that must be local, by any route.
     pub(crate) wanted: BTreeSet<IpAddr>,
-    /// Interfaces that are to forward.
+    /// Interfaces that must forward.
     pub(crate) forwarding: Vec<String>,
     pub(crate) neighbours: NextHops,
-    /// Announced addresses that neighbour discovery is answered for, by interface.
+    /// Announced addresses with proxy entries for neighbour discovery, by interface.
     pub(crate) proxies: BTreeSet<(u32, Ipv6Addr)>,
     _territory: NamespaceLock,
 }
 
 impl Host {
-    /// Takes over the state directory and the network namespace of the calling thread, with what an
-    /// earlier daemon changed. To be called in a tokio runtime.
+    /// Takes over the state directory and the network namespace of the calling thread, with the
+    /// changes of an earlier daemon. Call this in a tokio runtime.
     ///
-    /// The marks do not tell daemons apart, so there is one daemon in a namespace, whatever its
-    /// interfaces: what carries our mark is then its predecessor's.
+    /// The marks do not distinguish daemons, so there is one daemon per namespace, whatever its
+    /// interfaces: whatever carries our mark is its predecessor's.
     ///
     /// # Errors
     ///
@@ -68,16 +68,16 @@ impl Host {
         Ok(host)
     }
 
-    /// Writes the notes of what is changed, where they could not be written or are gone.
+    /// Writes the undo journal if it could not be written before, or is gone.
     pub fn save_journal(&mut self) {
         self.journal.keep();
     }
 
-    /// Leaves the host as it was found. Each step is tried, whatever happens to the others.
+    /// Undoes all changes. Each step is tried, even if others fail.
     ///
     /// # Errors
     ///
-    /// The first that occurred; later ones are in the log.
+    /// The first error; later ones are logged.
     pub async fn close(mut self) -> Result<UndoneChanges, HostError> {
         let undone = UndoneChanges {
             routes: self.announced.clone(),
@@ -100,16 +100,16 @@ impl Host {
     }
 }
 
-/// What was taken back.
+/// The changes that were undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UndoneChanges {
-    /// Announced addresses that had a local route of ours.
+    /// Announced addresses that our local routes made local.
     pub routes: BTreeSet<IpAddr>,
     /// Next hops that were kept resolved.
     pub neighbours: BTreeSet<IpAddr>,
-    /// Sysctls, as below /proc/sys.
+    /// Sysctls, as paths below /proc/sys.
     pub settings: BTreeSet<String>,
-    /// Sysctls that were left as they are: the notes on what they were before us, or whether it was
-    /// us, are lost.
+    /// Sysctls that were left as they are, because the notes on their earlier values, or on who set
+    /// them, are lost.
     pub unclear: BTreeSet<String>,
 }

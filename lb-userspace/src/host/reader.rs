@@ -1,4 +1,4 @@
-//! The host's network as it is, for who changes nothing there.
+//! Reads the host's network without changing it.
 
 use std::net::IpAddr;
 
@@ -9,15 +9,15 @@ use super::{
     netlink::Netlink, source_route::SourceRoute,
 };
 
-/// Asks the network namespace of the thread that opened it. Needs no privilege.
+/// Reads from the network namespace of the thread that opened it. Needs no privilege.
 pub struct HostReader {
     netlink: Netlink,
-    /// The kernel makes one list at a time for a socket, and refuses the next.
+    /// The kernel dumps one list per socket at a time, and refuses a second.
     listing: Mutex<()>,
 }
 
 impl HostReader {
-    /// To be called in a tokio runtime.
+    /// Opens a netlink socket. Call this in a tokio runtime.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl HostReader {
         Ok(Self { netlink: Netlink::open()?, listing: Mutex::default() })
     }
 
-    /// All interfaces, in the order of their index.
+    /// Returns all interfaces, ordered by index.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl HostReader {
         self.netlink.interfaces().await
     }
 
-    /// The way that a connection of this host to `to` would take.
+    /// Returns the route of a connection from this host to `to`.
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl HostReader {
         self.netlink.route_to(to).await
     }
 
-    /// The addresses of all interfaces.
+    /// Returns the addresses of all interfaces.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl HostReader {
         self.netlink.local_addresses().await
     }
 
-    /// The link-layer address of a neighbour, where it is known.
+    /// Returns the link-layer address of a neighbour, if known.
     ///
     /// # Errors
     ///

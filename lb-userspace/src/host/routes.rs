@@ -1,6 +1,6 @@
-//! Announced addresses as local routes: packets to them are delivered to this host's sockets
-//! without the address being on an interface, so that the host does not answer ARP for it and
-//! never picks it as a source.
+//! Makes announced addresses local by routes: packets to them are delivered to this host's sockets
+//! without the address being on an interface, so that the host does not answer ARP for it and never
+//! picks it as a source.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -26,12 +26,12 @@ use super::{
 const LOCAL_TABLE: u8 = 255;
 
 impl Host {
-    /// Makes exactly these addresses local: `ip route add local ADDRESS dev lo`, without those that
-    /// are gone. An address that is local for another reason is left as it is.
+    /// Makes exactly these addresses local (`ip route add local ADDRESS dev lo`), and removes the
+    /// others. An address that is local for another reason is left alone.
     ///
     /// # Errors
     ///
-    /// No privilege, or the kernel refuses; addresses before that one stay changed.
+    /// No privilege, or the kernel refuses; changes before the failed one stay.
     pub async fn announce(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
         let gone: Vec<IpAddr> = self.announced.difference(addresses).copied().collect();
         for address in gone {
@@ -48,8 +48,8 @@ impl Host {
         Ok(())
     }
 
-    /// The addresses of the last [`announce`](Self::announce) that nothing makes local any more:
-    /// somebody removed our route, or what made it needless is gone.
+    /// Returns the addresses of the last [`announce`](Self::announce) that are no longer local:
+    /// somebody removed our route, or whatever made it needless is gone.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Host {
         Ok(self.wanted.difference(&local).copied().collect())
     }
 
-    /// Makes a lost address local again. Answers whether it was so by our route before.
+    /// Makes a lost address local again. Returns whether our route made it local before.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Host {
 }
 
 impl Netlink {
-    /// Answers whether the route is ours.
+    /// Adds the route. Returns whether it is ours.
     async fn announce(&self, address: IpAddr, loopback: u32) -> Result<bool, HostError> {
         let mut route = local_route(address);
         route.attributes.push(RouteAttribute::Oif(loopback));
@@ -96,7 +96,7 @@ impl Netlink {
         self.remove_route(local_route(address), &address.to_string()).await
     }
 
-    /// The addresses that a route with our mark makes local, whoever left it.
+    /// Returns the addresses that a route with our mark makes local, whoever left it.
     pub(crate) async fn marked_addresses(&self) -> Result<BTreeSet<IpAddr>, HostError> {
         let mut addresses = BTreeSet::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -107,7 +107,7 @@ impl Netlink {
         Ok(addresses)
     }
 
-    /// The addresses that any route makes local, each by itself.
+    /// Returns the single addresses that any route makes local.
     async fn local_destinations(&self) -> Result<BTreeSet<IpAddr>, HostError> {
         let mut addresses = BTreeSet::new();
         for (family, bits) in [(AddressFamily::Inet, 32), (AddressFamily::Inet6, 128)] {
@@ -134,11 +134,11 @@ impl Netlink {
             ..RouteHeader::default()
         };
         match self.routes(route(filter, Vec::new())).await {
-            // The table comes into being with its first route. EAFNOSUPPORT: no IPv6 here.
+            // The table is created with its first route. EAFNOSUPPORT: no IPv6 here.
             Err(error) if matches!(errno(&error), Some(libc::ENOENT | libc::EAFNOSUPPORT)) => {
                 Ok(Vec::new())
             }
-            // The kernel filters only where it knows how to.
+            // The kernel filters only by some attributes.
             Ok(mut routes) => {
                 routes.retain(|route| route.header.table == LOCAL_TABLE);
                 Ok(routes)
@@ -165,7 +165,7 @@ fn destination(route: &RouteMessage) -> Option<IpAddr> {
     })
 }
 
-/// What somebody else removed is as removed as we want it.
+/// Returns whether the route is already gone, which is what we want.
 fn is_gone(error: &Error) -> bool {
     matches!(errno(error), Some(libc::ESRCH | libc::ENOENT))
 }

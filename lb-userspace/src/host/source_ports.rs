@@ -1,4 +1,4 @@
-//! The host's ephemeral ports, which steered flows must not share: both would use the same
+//! Checks that steered flows do not share the host's ephemeral ports: both would use the same
 //! address towards the same backend.
 
 use std::{fs, ops::RangeInclusive, path::Path};
@@ -8,8 +8,8 @@ use super::error::HostError;
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// Makes sure that no port of `ours` is one that the kernel hands out by itself, in the network
-/// namespace of the calling thread. The range serves IPv4 and IPv6.
+/// Checks that the kernel does not assign any port of `ours` by itself, in the network namespace of
+/// the calling thread. The range serves IPv4 and IPv6.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ fn unexpected(path: &str) -> HostError {
     HostError::Content { path: path.into(), content: fs::read_to_string(path).unwrap_or_default() }
 }
 
-/// Two numbers.
+/// Parses two numbers.
 fn parse_ephemeral(text: &str) -> Option<RangeInclusive<u16>> {
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next(), numbers.next()) {
@@ -50,7 +50,7 @@ fn parse_ephemeral(text: &str) -> Option<RangeInclusive<u16>> {
     }
 }
 
-/// Numbers and ranges, by commas: `1,2-4,10-10`; may be empty.
+/// Parses numbers and ranges, separated by commas: `1,2-4,10-10`; may be empty.
 fn parse_reserved(text: &str) -> Option<Vec<RangeInclusive<u16>>> {
     let parts = text.trim().split(',').filter(|part| !part.is_empty());
     parts

@@ -1,4 +1,5 @@
-//! How the host's routing would reach a backend: by which interface and next hop, and as whom.
+//! Looks up how the host's routing reaches a backend: by which interface and next hop, and with
+//! which source address.
 
 use std::net::IpAddr;
 
@@ -13,20 +14,20 @@ use super::{
     network::Host,
 };
 
-/// The answer of `ip route get`.
+/// The result of `ip route get`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceRoute {
     /// Index of the interface.
     pub interface: u32,
-    /// The gateway, or the destination itself on a directly connected network. An IPv4
-    /// destination may have an IPv6 gateway (RFC 5549).
+    /// The gateway, or the destination itself on a directly connected network. An IPv4 destination
+    /// may have an IPv6 gateway (RFC 5549).
     pub next_hop: IpAddr,
-    /// The address of ours that packets get which do not bring their own.
+    /// The source address of packets that do not bring their own.
     pub source: IpAddr,
 }
 
 impl Host {
-    /// The way that a connection of this host to `to` would take.
+    /// Returns the route of a connection from this host to `to`.
     ///
     /// # Errors
     ///
@@ -35,11 +36,11 @@ impl Host {
         self.netlink.route_to(to).await
     }
 
-    /// The address that steered packets to this backend get as their source.
+    /// Returns the source address of steered packets to this backend.
     ///
     /// # Errors
     ///
-    /// As of [`way_to`](Self::route_to).
+    /// As for [`route_to`](Self::route_to).
     pub async fn source_towards(&self, backend: IpAddr) -> Result<IpAddr, HostError> {
         Ok(self.route_to(backend).await?.source)
     }
@@ -48,7 +49,7 @@ impl Host {
 impl Netlink {
     pub(crate) async fn route_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
         let routes = self.routes(query(to)).await.map_err(|error| match errno(&error) {
-            // Of a route that does not exist, a blackhole, an unreachable and a prohibited one.
+            // No route, a blackhole, an unreachable or a prohibited one.
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EACCES) => {
                 HostError::NoRoute { to }
             }

@@ -1,5 +1,5 @@
-//! What was changed on the host and what it was before, kept in a file, so that whoever comes next
-//! can go on with it and in the end undo it.
+//! The undo journal: settings that were changed on the host, with their earlier values, in a file,
+//! so that the next daemon can take them over and undo them in the end.
 
 use std::{
     collections::BTreeSet,
@@ -17,39 +17,39 @@ const SYSCTLS: &str = "/proc/sys";
 const NETNS: &str = "/proc/thread-self/ns/net";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Changed settings, oldest first. Holding it means being the only daemon of its directory.
+/// The changed settings, oldest first. Its holder is the only daemon of the directory.
 pub(crate) struct UndoJournal {
     path: PathBuf,
     content: Content,
-    /// As the file has it.
+    /// The content of the file.
     saved: Option<Content>,
-    /// The last attempt failed.
+    /// The last write failed.
     is_unsaved: bool,
-    /// Why an earlier daemon's changes are not known, where there may be some.
+    /// Why an earlier daemon's changes are unknown, if there may be some.
     lost: Option<String>,
     _lock: File,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Content {
-    /// The boot and network namespace that the changes were made in. Elsewhere they mean nothing.
+    /// The boot and network namespace of the changes. Elsewhere they mean nothing.
     scene: String,
     changes: Vec<Change>,
-    /// Sysctls that are as we want them, by us or by somebody else: an earlier journal was lost.
+    /// Sysctls that have our value, set by us or by somebody else: an earlier journal was lost.
     #[serde(default)]
     unclear: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Change {
-    /// Below /proc/sys.
+    /// The path below /proc/sys.
     key: String,
     was: String,
     set: String,
 }
 
 impl UndoJournal {
-    /// Takes the directory over, and the changes of an earlier daemon of this namespace.
+    /// Takes over the directory, and the changes of an earlier daemon of this namespace.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl UndoJournal {
         Ok(Self { path, content, saved, is_unsaved: false, lost, _lock: lock })
     }
 
-    /// Begins to keep it. From now on there is a file, so that a missing one means something.
+    /// Starts the journal. From now on there is a file, so a missing one means something.
     /// `has_predecessor`: an earlier daemon has left something on this host.
     pub(crate) fn begin(&mut self, has_predecessor: bool) {
         self.lost = self.lost.take().filter(|_| has_predecessor);
@@ -82,8 +82,8 @@ impl UndoJournal {
         self.save();
     }
 
-    /// Takes note of a sysctl that an earlier daemon may have set to `value`, if it is set so and
-    /// the note was lost.
+    /// Notes a sysctl that an earlier daemon may have set to `value`, if it has that value and its
+    /// note was lost.
     ///
     /// # Errors
     ///
@@ -97,36 +97,35 @@ impl UndoJournal {
         Ok(())
     }
 
-    /// The sysctls that we may have changed, and cannot change back.
+    /// Returns the sysctls that we may have changed, and cannot restore.
     pub(crate) fn unclear(&self) -> &BTreeSet<String> {
         &self.content.unclear
     }
 
-    /// The sysctls that are changed.
+    /// Returns the changed sysctls.
     pub(crate) fn changed(&self) -> impl Iterator<Item = &str> {
         self.content.changes.iter().map(|change| change.key.as_str())
     }
 
-    /// What a changed sysctl was before.
+    /// Returns the earlier value of a changed sysctl.
     pub(crate) fn before(&self, key: &str) -> Option<&str> {
         let change = self.content.changes.iter().find(|change| change.key == key);
         change.map(|change| change.was.as_str())
     }
 
-    /// Undoes the changes of the sysctls that `unwanted` answers yes to.
+    /// Undoes the changes of those sysctls for which `unwanted` returns true.
     ///
     /// # Errors
     ///
-    /// As of [`set`](Self::set).
+    /// As for [`set`](Self::set).
     pub(crate) fn restore_if(&mut self, unwanted: impl Fn(&str) -> bool) -> Result<(), HostError> {
         let keys = self.changed().filter(|key| unwanted(key));
         let keys: Vec<_> = keys.map(str::to_owned).collect();
         keys.iter().try_for_each(|key| self.restore(key))
     }
 
-    /// Sets a sysctl; the note of its earlier value is on disk before, if the disk takes it. A
-    /// value that is right already, or a sysctl that does not exist (IPv6 switched off), is left
-    /// alone.
+    /// Sets a sysctl. Its earlier value is written to disk first, if the disk has room. A sysctl
+    /// that has the value already, or does not exist (IPv6 switched off), is left alone.
     ///
     /// # Errors
     ///
@@ -139,7 +138,7 @@ impl UndoJournal {
             return Ok(());
         }
         let change = Change { key: key.to_owned(), was, set: value.to_owned() };
-        // Somebody undid it: it is noted already.
+        // If somebody undid it, it is noted already.
         if !self.content.changes.contains(&change) {
             self.content.changes.push(change);
             self.save();
@@ -148,7 +147,7 @@ impl UndoJournal {
         write(key, value)
     }
 
-    /// The sysctls that somebody has set back to what they were before us, with our value.
+    /// Returns the sysctls that somebody has set back to their value before us, with our value.
     ///
     /// # Errors
     ///
@@ -167,7 +166,7 @@ impl UndoJournal {
     ///
     /// # Errors
     ///
-    /// As of [`set`](Self::set).
+    /// As for [`set`](Self::set).
     pub(crate) fn restore(&mut self, key: &str) -> Result<(), HostError> {
         for change in self.content.changes.iter().rev() {
             if change.key == key {
@@ -179,12 +178,12 @@ impl UndoJournal {
         Ok(())
     }
 
-    /// Undoes everything, the latest change first.
+    /// Undoes all changes, the latest first.
     ///
     /// # Errors
     ///
-    /// The file cannot be removed. A sysctl that cannot be restored is only reported, so that the
-    /// others are.
+    /// The file cannot be removed. A sysctl that cannot be restored is only logged, so that the
+    /// others are restored.
     pub(crate) fn undo(&mut self) -> Result<(), HostError> {
         for change in self.content.changes.drain(..).rev() {
             if let Err(error) = revert(&change) {
@@ -199,7 +198,7 @@ impl UndoJournal {
         }
     }
 
-    /// Writes the file where it is not as it should be: it could not be written, or is gone.
+    /// Writes the file if it could not be written before, or is gone.
     pub(crate) fn keep(&mut self) {
         if !self.path.exists() {
             self.saved = None;
@@ -207,8 +206,8 @@ impl UndoJournal {
         self.save();
     }
 
-    /// Whole or not at all. A disk that is full is no reason to leave the host as it should not be:
-    /// clients are served, and [`keep`](Self::keep) tries again.
+    /// Writes the file atomically. A full disk is no reason to stop: clients are served, and
+    /// [`keep`](Self::keep) tries again.
     fn save(&mut self) {
         if self.saved.as_ref() == Some(&self.content) {
             return;
@@ -253,7 +252,7 @@ fn lock(state_dir: &Path) -> Result<File, HostError> {
     }
 }
 
-/// The inner error: there is no such file, or it is not what we write.
+/// Reads the file. The inner error means that the file is missing or not ours.
 fn read(path: &Path) -> Result<Result<Content, String>, HostError> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -272,7 +271,7 @@ fn scene() -> Result<String, HostError> {
     Ok(format!("{} {}", boot.trim(), netns.display()))
 }
 
-/// Only where the value is still ours: what somebody set since is theirs.
+/// Restores a sysctl only if it still has our value: a value that somebody set since is theirs.
 fn revert(change: &Change) -> Result<(), HostError> {
     if sysctl(&change.key)?.as_ref() == Some(&change.set) {
         debug!(key = change.key, value = change.was, "restored");
@@ -281,7 +280,7 @@ fn revert(change: &Change) -> Result<(), HostError> {
     Ok(())
 }
 
-/// `None`: there is no such sysctl.
+/// Returns a sysctl's value; `None` if it does not exist.
 pub(crate) fn sysctl(key: &str) -> Result<Option<String>, HostError> {
     let path = Path::new(SYSCTLS).join(key);
     match fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! Word of what changes in the host's network.
+//! Watches the host's network for changes.
 
 use std::{
     future, io,
@@ -27,24 +27,24 @@ const GROUPS: [MulticastGroup; 10] = [
     MulticastGroup::Ipv4Netconf,
     MulticastGroup::Ipv6Netconf,
 ];
-/// Bytes of messages that may wait for us. What is more is lost, and the kernel says so.
+/// The receive buffer, in bytes. Beyond that, messages are lost, and the kernel says so.
 const ROOM: usize = 1 << 20;
-/// Of one read: the kernel's own bound for a message of a group is a page or two.
+/// The size of one read: the kernel limits a message of a group to a page or two.
 const READ: usize = 1 << 16;
 
-/// What may be otherwise than before.
+/// What may have changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Interfaces came, went, or have another state.
+    /// Interfaces that came, went, or changed their state.
     pub links: bool,
     pub addresses: bool,
-    /// In the table of local routes.
+    /// Routes in the table `local`.
     pub local_routes: bool,
-    /// In the other tables, or rules.
+    /// Routes in the other tables, or rules.
     pub routes: bool,
-    /// Forwarding, of which the kernel tells.
+    /// Forwarding settings, as the kernel reports them.
     pub settings: bool,
-    /// Entries that are not certain any more, failed or are gone.
+    /// Neighbour entries that are no longer certain, have failed or are gone.
     pub neighbours: bool,
 }
 
@@ -85,16 +85,16 @@ impl BitOrAssign for Changes {
     }
 }
 
-/// The kernel's announcements about a network namespace: that of the thread that opened it.
+/// The kernel's notifications about the network namespace of the thread that opened it.
 ///
-/// Where there are more than there is room for, all may have changed.
+/// If notifications are lost, everything may have changed.
 pub struct HostWatch {
     socket: TokioSocket,
     buffer: Vec<u8>,
 }
 
 impl HostWatch {
-    /// To be called in a tokio runtime.
+    /// Opens a netlink socket. Call this in a tokio runtime.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl HostWatch {
         let open = || -> io::Result<TokioSocket> {
             let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
             socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-            // Less room only means that more is looked at than has changed.
+            // A smaller buffer only means that more is checked than has changed.
             let _ = socket.socket_mut().set_rx_buf_sz(ROOM);
             for group in GROUPS {
                 socket.socket_mut().add_membership(group as u32)?;
@@ -117,11 +117,11 @@ impl HostWatch {
         Ok(Self { socket, buffer: Vec::with_capacity(READ) })
     }
 
-    /// Returns when something has changed since the last time.
+    /// Returns when something has changed since the last call.
     pub async fn changed(&mut self) -> Changes {
         loop {
             let mut changes = self.read().await;
-            // What else is there already. A flood of it must not keep us here.
+            // Takes what else is there, but a flood of messages must not keep us here.
             for _ in 0..256 {
                 let Some(more) = self.read().now_or_never() else { break };
                 changes |= more;
@@ -138,13 +138,13 @@ impl HostWatch {
             Ok(()) => changes_in(&self.buffer),
             // ENOBUFS: messages were lost.
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Changes::ALL,
-            // The regular looks remain.
+            // The periodic checks remain.
             Err(_) => future::pending().await,
         }
     }
 }
 
-/// By the heads of the messages (`struct nlmsghdr` in linux/netlink.h).
+/// Classifies messages by their headers (`struct nlmsghdr` in linux/netlink.h).
 fn changes_in(mut messages: &[u8]) -> Changes {
     const HEAD: usize = 16;
     let mut changes = Changes::default();
@@ -160,7 +160,7 @@ fn changes_in(mut messages: &[u8]) -> Changes {
 }
 
 fn told_by(kind: u16, body: &[u8]) -> Changes {
-    /// `rtm_table` in `struct rtmsg`, and RT_TABLE_LOCAL.
+    /// The offset of `rtm_table` in `struct rtmsg`, and RT_TABLE_LOCAL.
     const TABLE: usize = 4;
     const LOCAL: u8 = 255;
     let none = Changes::default();
@@ -180,7 +180,7 @@ fn told_by(kind: u16, body: &[u8]) -> Changes {
     }
 }
 
-/// Whether an entry is one to look at: `ndm_state` in `struct ndmsg`.
+/// Returns whether an entry must be looked at, by `ndm_state` in `struct ndmsg`.
 fn is_in_doubt(body: &[u8]) -> bool {
     const STATE: usize = 8;
     const IN_DOUBT: u16 = libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_FAILED;

@@ -1,4 +1,4 @@
-//! Whatever happens to a fleet, in whatever order.
+//! Property test: any events of a fleet, in any order.
 
 use lb_common::abi::status;
 use proptest::prelude::*;
@@ -7,10 +7,10 @@ use super::*;
 use crate::control::fixture::{self, TestWorld, port, range, service};
 use crate::service::Handler;
 
-/// Something that happens to a fleet.
+/// An event of a fleet.
 #[derive(Clone, Debug)]
 enum Event {
-    /// The service comes, changes or goes: the bits say which servers it has. 0: none, so it goes.
+    /// The service is added, changed or removed: the bits say which servers it has. 0 removes it.
     Service(u8, u8),
     Health(u8, u8, bool),
     Drain(u8, u8, bool),
@@ -39,7 +39,7 @@ fn happen(world: &mut TestWorld, event: &Event) {
             let chosen: Vec<String> = chosen.map(|bit| format!("10.0.0.{}:80", bit + 1)).collect();
             if !chosen.is_empty() {
                 let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
-                // Two of them share an address, and on it a port that is proxied.
+                // Two services share an address, and on it a port that is proxied.
                 let address = format!("203.0.113.{}", n / 2);
                 let proxied = port(80, &[Handler::Http]);
                 let mut ports = vec![port(1000 + u16::from(n), &[]), proxied];
@@ -93,7 +93,7 @@ fn with_backend(
     }
 }
 
-/// Room enough in all may still be in two pieces that are each too small.
+/// Free room may be split into two gaps that are both too small.
 #[test]
 fn rings_find_room_between_others() {
     use Event::{Health, Route, Service};
@@ -118,7 +118,7 @@ fn rings_find_room_between_others() {
     assert_eq!(world.follow(), vec![]);
 }
 
-/// One ring moves to make room for another, and a third fits where the moved one goes.
+/// One ring moves to make room for another, and a third one fits where the moved one goes.
 #[test]
 fn where_a_ring_moves_no_other_is_written() {
     use Event::{Route, Service};
@@ -145,7 +145,8 @@ fn where_a_ring_moves_no_other_is_written() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Step by step as from scratch, and every step safe: the kernel's stand-in watches.
+    /// Incremental updates give the same as a fresh start, and every step is safe: the fake kernel
+    /// checks that.
     #[test]
     fn what_was_kept_up_to_date_is_what_would_be_made_anew(
         events in prop::collection::vec((event(), any::<bool>(), any::<bool>()), 1..40),
@@ -155,8 +156,8 @@ proptest! {
         for (event, follows, busy) in &events {
             happen(&mut world, event);
             if *follows {
-                // Rings that all change at once may lie so that none finds a place beside the old
-                // ones; the daemon's table has room for many more.
+                // If all rings change at once, they may lie so that none finds a place beside the
+                // old ones; the daemon's table has room for many more.
                 prop_assume!(world.try_to_follow(|_| *busy).is_ok());
             }
         }

@@ -1,4 +1,4 @@
-//! What the kernel's tables should hold, kept up to date as the fleet changes.
+//! The desired contents of the kernel's tables, kept up to date as the fleet changes.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
@@ -24,36 +24,35 @@ use crate::{
     tables::Source,
 };
 
-/// What the kernel's tables should hold.
+/// The desired contents of the kernel's tables.
 ///
-/// It is made of a part for each service, and only the parts of services that changed are made
-/// anew: what an update costs does not depend on how many services there are, but for one
-/// comparison each.
+/// It consists of one part per service. Only the parts of changed services are computed again, so
+/// the cost of an update does not depend on the number of services, except for one comparison each.
 #[derive(Default)]
 pub struct Desired {
     parts: HashMap<Arc<str>, Part>,
     /// All addresses of all services.
     pub(crate) addresses: RefCounted<Address, ()>,
-    /// Services that share an address and port by host name want the same there.
+    /// Services that share an address and port by host name want the same VIP.
     pub(crate) vips: RefCounted<VipKey, Vip>,
-    /// Prefixes that services name; each belongs to one of them.
+    /// Prefixes in services' access lists; each belongs to one service.
     pub(crate) lists: HashMap<ListKey, u32>,
     pub(crate) ranges: RefCounted<RangeKey, Vip>,
-    /// Addresses of `ranges`.
+    /// The addresses in `ranges`.
     ranged: RefCounted<Address, ()>,
     pub(crate) quic_ids: RefCounted<QuicKey, u32>,
     pub(crate) services: HashMap<u32, SteeredService>,
-    /// Servers of steered services, up or not, and those that left while they had flows.
+    /// Servers of steered services, up or not, and servers that left while they had flows.
     pub(crate) backends: HashMap<u32, BackendEntry>,
     pub(crate) touched: ChangedKeys,
     retiring: RetiringServers,
-    /// Of the sources that the parts were made with.
+    /// The revision of the sources that the parts were made with.
     sources: u64,
-    /// Whether nobody is told on a link where the addresses are.
+    /// Whether neighbours are never told where the addresses are.
     silent: bool,
 }
 
-/// Keys whose entries may differ from what the kernel has.
+/// The keys of entries that may differ from the kernel's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ChangedKeys {
     pub(crate) addresses: BTreeSet<Address>,
@@ -68,29 +67,29 @@ pub(crate) struct ChangedKeys {
 struct Part {
     running: Arc<RunningService>,
     revision: u64,
-    /// Towards each of its servers.
+    /// The source towards each of its servers.
     sources: Box<[Option<Source>]>,
     tables: ServiceTables,
 }
 
-/// What [`Desired::update`] goes by, beside the fleet.
+/// The inputs of [`Desired::update`], beside the fleet.
 pub struct UpdateContext<'a> {
-    /// Towards each server, our address, or our addresses.
+    /// The source address or addresses towards each server.
     pub sources: &'a HashMap<IpAddr, Source>,
-    /// Changes whenever `sources` do.
+    /// Changes whenever `sources` change.
     pub sources_revision: u64,
-    /// StableIds of a maglev ring. `None`: as many as suit its members.
+    /// The number of slots of a maglev ring. `None`: as suits its members.
     pub maglev_size: Option<u32>,
     pub encap: &'a Encap,
     pub geography: &'a Geography,
-    /// Neither ARP nor neighbour discovery is answered for any address.
+    /// ARP and neighbour discovery are not answered for any address.
     pub silent: bool,
     pub now: Instant,
 }
 
 impl Desired {
-    /// Goes on with tables that an earlier daemon filled: what they hold is to be compared with
-    /// what is wanted, and servers that nobody wants are treated as those that left.
+    /// Resumes with tables that an earlier daemon filled: their contents will be compared with the
+    /// desired state, and servers that nobody wants are treated as having left.
     #[must_use]
     pub fn resume(
         actual: &ActualTables,
@@ -115,11 +114,11 @@ impl Desired {
         desired
     }
 
-    /// Takes in how `fleet` is now.
+    /// Updates the desired state from `fleet`.
     ///
     /// # Errors
     ///
-    /// A table has no room. What was taken in before stands.
+    /// A table is full. The parts that were updated before stay.
     pub fn update(
         &mut self,
         fleet: &Fleet,
@@ -140,7 +139,7 @@ impl Desired {
         self.remove_missing(fleet, circumstances.now, ids);
         let UpdateContext { sources, maglev_size, encap, geography, now, .. } = *circumstances;
         for running in changed {
-            // Read before what it stands for: a change in between shows at the next update.
+            // Read before the state that it covers: a change in between shows at the next update.
             let revision = running.revision();
             let mut kitchen = ServiceTablesBuilder { sources, maglev_size, encap, geography, ids };
             let tables = kitchen.build(&running)?;
@@ -153,15 +152,15 @@ impl Desired {
         Ok(())
     }
 
-    /// Servers that no source address was known for.
+    /// Returns the servers without a known source address.
     pub fn unroutable(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.parts.values().flat_map(|part| part.tables.unroutable.iter().copied())
     }
 
-    /// Lets servers go that left the configuration: at once where they have no flows, else once
-    /// these have ended; past their time they are as if they were down. To be called between
-    /// updates. `has_flows`: whether a server that counts there, and has this index into
-    /// `BACKENDS`, has any that began before then.
+    /// Removes servers that left the configuration: at once if they have no flows, else once these
+    /// have ended. Past their deadline they are treated as down. Call this between updates.
+    /// `has_flows` returns whether a server that counts at this load slot, with this index into
+    /// `BACKENDS`, has flows that began before the given time.
     pub fn retire(
         &mut self,
         now: Instant,
@@ -178,26 +177,26 @@ impl Desired {
         self.touched.backends.extend(done.changed);
     }
 
-    /// Servers that left the configuration and still have flows.
+    /// Returns the servers that left the configuration and still have flows.
     #[must_use]
     pub fn leavers(&self, ids: &StableIds) -> Vec<LeavingServer> {
         self.retiring.leavers(|service, id| standing(&self.parts, service, id), ids)
     }
 
-    /// Whether [`retire`](Self::retire) is to be called again, even if nothing else happens.
+    /// Returns whether [`retire`](Self::retire) must be called again, even if nothing else happens.
     #[must_use]
     pub fn is_retiring(&self) -> bool {
         !self.retiring.is_empty()
     }
 
-    /// The name of the service with this id.
+    /// Returns the name of the service with this id.
     pub(crate) fn service_of(&self, id: u32) -> Option<Arc<str>> {
         let mut parts = self.parts.iter();
         let has = |part: &Part| part.tables.services.iter().any(|service| service.0 == id);
         parts.find(|(_, part)| has(part)).map(|(name, _)| name.clone())
     }
 
-    /// The value of an address of ours.
+    /// Returns the value of an announced address.
     pub(crate) fn address(&self, address: &Address) -> Option<u32> {
         self.addresses.find(address)?;
         let has_ranges = self.ranged.find(address).is_some();
@@ -222,7 +221,7 @@ impl Desired {
         fleet.services.iter().all(|running| self.parts.contains_key(&running.service.name))
     }
 
-    /// Puts `new` in the place of what `name` wanted until now.
+    /// Replaces what `name` wanted so far with `new`.
     fn replace(
         &mut self,
         name: &Arc<str>,
@@ -281,7 +280,8 @@ impl Desired {
         }
     }
 
-    /// Services and backends belong to one service only, so that those of `new` stay.
+    /// Removes `old`. Services and backends belong to one service only, so those that `new` has
+    /// stay.
     fn take_out(&mut self, old: &ServiceTables, new: Option<&ServiceTables>) {
         for &address in &old.addresses {
             self.addresses.remove(address);
@@ -291,7 +291,7 @@ impl Desired {
             self.vips.remove(key);
             self.touched.vips.insert(key);
         }
-        // Lists may be long.
+        // Access lists may be long.
         let lists = new.map_or(&[][..], |new| &new.lists[..]);
         let staying: HashSet<ListKey> = lists.iter().map(|entry| entry.0).collect();
         for &(prefix, _) in old.lists.iter().filter(|entry| !staying.contains(&entry.0)) {
@@ -342,7 +342,7 @@ impl RunningService {
     }
 }
 
-/// Entries that several services may want, with the number of those that do.
+/// Entries that several services may want, with a reference count.
 #[derive(Clone, Debug)]
 pub(crate) struct RefCounted<K, V>(HashMap<K, (V, u32)>);
 
@@ -353,7 +353,7 @@ impl<K, V> Default for RefCounted<K, V> {
 }
 
 impl<K: Hash + Eq + Copy, V> RefCounted<K, V> {
-    /// The last to come decides on the value.
+    /// Adds a reference. The last caller determines the value.
     fn add(&mut self, key: K, value: V) {
         let count = self.0.get(&key).map_or(0, |entry| entry.1);
         self.0.insert(key, (value, count + 1));

@@ -25,7 +25,7 @@ fn members(world: &TestWorld, service: u32) -> BTreeSet<u32> {
     by_region(world, service)[0].iter().copied().collect()
 }
 
-/// The members of a ring and of those behind it.
+/// Returns the members of a ring, and of the farther regions' rings behind it.
 fn by_region(world: &TestWorld, service: u32) -> Vec<Vec<u32>> {
     let words = world.kernel.ring(service);
     let found = regions(&words, world.kernel.current[&service].length());
@@ -234,8 +234,8 @@ fn a_server_that_left_stays_until_its_flows_have_ended_or_its_time_is_over() {
     assert!(!world.desired.is_retiring());
 }
 
-/// A daemon that starts with `services` after one that had `raw` with all three servers, where
-/// these left so long ago. All have flows.
+/// Returns a daemon that starts with `services` after one that had `raw` with all three servers;
+/// those that are missing left `before` ago. All have flows.
 fn restarted(service: Service, before: std::time::Duration) -> TestWorld {
     let mut earlier = TestWorld::of(vec![Service { steering: service.steering.clone(), ..raw() }]);
     earlier.follow();

@@ -1,4 +1,4 @@
-//! What a service and its servers are to the kernel.
+//! Converts a service and its servers to the kernel's entries.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -15,18 +15,18 @@ use crate::{
     tables::Source,
 };
 
-/// What a link carries where nothing else is said (RFC 894).
+/// The MTU of a link, by default (RFC 894).
 const USUAL_MTU: u16 = 1500;
-/// Of [`abi::Backend::spread`].
+/// The largest [`abi::Backend::spread`].
 const MOST_SPREAD: u16 = 32;
-/// Of a TCP segment without options, and the IP header before it.
+/// The size of a TCP header without options and the IPv4 header before it.
 const V4_HEADERS: u16 = 40;
 const V6_HEADERS: u16 = 60;
-/// ns in which the kernel's coarse clock goes on at most: at 100 Hz. All that comes in between
-/// comes at the same time to it.
+/// The longest tick of the kernel's coarse clock, in ns, at 100 Hz. Everything within a tick has
+/// the same time for the kernel.
 const TICK: u64 = 10_000_000;
 
-/// One family of a service.
+/// Returns the entry of one family of a service.
 pub(crate) fn service(service: &Service, family: AddressFamily) -> abi::Service {
     let steering = &service.steering;
     let per_source = steering.rate_limits.per_source;
@@ -51,7 +51,7 @@ pub(crate) fn service(service: &Service, family: AddressFamily) -> abi::Service 
     }
 }
 
-/// A server whose packets carry `source`, unless outer headers say otherwise.
+/// Returns the entry of a server whose packets carry `source`, unless outer headers say otherwise.
 pub(crate) fn backend(
     backend: &Backend,
     steering: &Steering,
@@ -90,7 +90,7 @@ pub(crate) fn backend(
     }
 }
 
-/// Where sources of IP in IP begin, and how many of the last bits differ from flow to flow.
+/// Returns the first outer source address of IP in IP, and how many of the last bits vary by flow.
 fn outer_source(backend: IpAddr, encap: &Encap) -> (IpAddr, u16) {
     let prefix = if backend.is_ipv4() { encap.source_v4 } else { encap.source_v6 };
     let free = prefix.max_prefix_len() - prefix.prefix_len();
@@ -108,7 +108,7 @@ pub(crate) fn status_of(backend: &Backend) -> u32 {
 pub(crate) fn strategy_of(strategy: Strategy) -> u32 {
     match strategy {
         Strategy::Maglev => strategy::MAGLEV,
-        // The kernel measures no answers: the configuration does not let it come here.
+        // The kernel does not measure latency; the configuration rejects this for steered ports.
         Strategy::P2c | Strategy::PeakEwma => strategy::P2C,
         Strategy::LeastConn => strategy::LEAST_CONN,
         Strategy::Wrr => strategy::WRR,
@@ -144,14 +144,14 @@ fn flags(steering: &Steering) -> u32 {
     .sum()
 }
 
-/// A token bucket as a time between flows and a time by which they may come early.
+/// Converts a token bucket to the interval between flows and the tolerance for early ones (GCRA).
 fn bucket(rate: Option<Rate>) -> (u64, u64) {
     let Some(Rate { rate, burst }) = rate else { return (0, 0) };
     let interval = (1_000_000_000 / u64::from(rate)).max(1);
     (interval, (interval * u64::from(burst - 1)).max(TICK))
 }
 
-/// The largest segment that fits `mtu` with all that is around it.
+/// Returns the largest segment that fits `mtu` with all headers around it.
 fn mss(service: &Service, family: AddressFamily) -> u16 {
     let steering = &service.steering;
     match steering.mss_clamp {

@@ -1,4 +1,4 @@
-//! Who holds which index, as one daemon tells the next.
+//! The assignment of ids, as one daemon leaves it to the next.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::family::AddressFamily;
 
-/// Who held which index: what an earlier daemon knew.
+/// The holder of each id, as an earlier daemon knew it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdAssignment {
     pub(crate) services: Vec<(String, AddressFamily, u32)>,
@@ -14,7 +14,7 @@ pub struct IdAssignment {
     pub(crate) loads: Vec<(SocketAddr, u32)>,
 }
 
-/// An index that was given to somebody, or taken back: `None`.
+/// An id that was given to a holder, or taken back: `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
@@ -24,13 +24,13 @@ pub enum Change {
 }
 
 impl IdAssignment {
-    /// How many hold one.
+    /// Returns the number of holders.
     #[must_use]
     pub fn holders(&self) -> usize {
         self.services.len() + self.backends.len() + self.loads.len()
     }
 
-    /// What it has become by `changes`. The same ones once more change nothing.
+    /// Returns the assignment after `changes`. Applying the same changes again has no effect.
     #[must_use]
     pub fn after(self, changes: impl IntoIterator<Item = Change>) -> Self {
         let services = self.services.into_iter().map(|(name, family, id)| (id, (name, family)));

@@ -1,4 +1,5 @@
-//! Ids: which index of the kernel's tables is whose, over changes and restarts.
+//! Ids: the owner of each index of the kernel's tables, over changes and restarts. Imports `actual`
+//! and the address families.
 
 pub(crate) mod assigned;
 pub(crate) mod pool;

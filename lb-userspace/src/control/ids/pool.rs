@@ -1,4 +1,4 @@
-//! Ids of one table of the kernel.
+//! A pool of ids for one of the kernel's tables.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,26 +12,26 @@ pub(crate) struct IdPool<K> {
     what: &'static str,
     room: u32,
     held: HashMap<K, Held>,
-    /// Without a claim, so that settling looks at nothing else.
+    /// Holders without a claim, so that [`settle`](Self::settle) looks at nothing else.
     leaving: Vec<K>,
-    /// Below `fresh` and held by nobody.
+    /// Free ids below `fresh`.
     free: BTreeSet<u32>,
-    /// Never held by anybody: this one and all above.
+    /// The first id that was never held; all above are free, too.
     fresh: u32,
-    /// Ids given or taken since that was noted, in order.
+    /// Ids given or taken since the last note, in order.
     changes: Vec<(u32, Option<K>)>,
 }
 
 struct Held {
     id: u32,
     claims: u32,
-    /// Stands in `leaving`.
+    /// It is in `leaving`.
     is_leaving: bool,
-    /// When a settlement let go of it; meanwhile the kernel's tables forget it.
+    /// When a settlement released it; meanwhile the kernel's tables forget it.
     let_go: Option<Instant>,
 }
 
-/// Whether something in the kernel's tables still speaks of an id.
+/// Whether something in the kernel's tables still refers to an id.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdUsage {
     Lasts,
@@ -44,7 +44,7 @@ impl<K: Hash + Eq + Clone> IdPool<K> {
         Self { what, room, held, leaving, free, fresh: 0, changes: Vec::new() }
     }
 
-    /// The id of `key`, which keeps it until it has been given up as often as it was claimed.
+    /// Claims the id of `key`, which keeps it until it has been released as often as claimed.
     pub(crate) fn claim(&mut self, key: K) -> Result<u32, ControlError> {
         if let Some(held) = self.held.get_mut(&key) {
             held.claims += 1;
@@ -56,8 +56,8 @@ impl<K: Hash + Eq + Clone> IdPool<K> {
         Ok(id)
     }
 
-    /// Gives `key` the id that it had in an earlier life, without a claim to it. What cannot be
-    /// true, an id out of range or of two holders, is left out.
+    /// Gives `key` the id that it had before, without a claim. Contradictions are ignored: an id
+    /// out of range, or with two holders.
     pub(crate) fn resume(&mut self, key: K, id: u32) {
         let is_taken = id < self.fresh && !self.free.contains(&id);
         if id >= self.room || is_taken || self.held.contains_key(&key) {
@@ -68,7 +68,7 @@ impl<K: Hash + Eq + Clone> IdPool<K> {
         self.held.insert(key, Held { id, claims: 0, is_leaving: true, let_go: None });
     }
 
-    /// From now on nobody gets it.
+    /// Reserves an id: nobody gets it from now on.
     pub(crate) fn reserve(&mut self, id: u32) {
         if id >= self.fresh {
             self.free.extend(self.fresh..id);
@@ -81,8 +81,8 @@ impl<K: Hash + Eq + Clone> IdPool<K> {
         self.held.iter().map(|(key, held)| (key, held.id))
     }
 
-    /// The ids that were given to somebody or taken (`None`) since
-    /// [`mark_noted`](Self::mark_noted), in this order.
+    /// Returns the ids that were given or taken (`None`) since [`mark_noted`](Self::mark_noted), in
+    /// order.
     pub(crate) fn changes(&self) -> &[(u32, Option<K>)] {
         &self.changes
     }
@@ -91,7 +91,7 @@ impl<K: Hash + Eq + Clone> IdPool<K> {
         self.changes.clear();
     }
 
-    /// The id of `key`, without a claim to it.
+    /// Returns the id of `key`, assigning one if needed, without a claim.
     pub(crate) fn find(&mut self, key: K) -> Result<u32, ControlError> {
         let id = self.claim(key.clone())?;
         self.release(&key);
@@ -113,8 +113,8 @@ impl<K: Hash + Eq + Clone> IdPool<K> {
         }
     }
 
-    /// Takes back what was given up for good: what an earlier settlement let go of, if `is_named`
-    /// says of it that nothing can speak of it any more since then.
+    /// Frees ids without a claim: those that an earlier settlement released, if `is_named` says
+    /// that nothing can refer to them since then.
     pub(crate) fn settle(
         &mut self,
         now: Instant,

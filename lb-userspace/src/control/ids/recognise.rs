@@ -1,4 +1,4 @@
-//! Who holds which index, told from the tables alone, where the notes about it are lost.
+//! Reconstructs the assignment of ids from the tables alone, if the notes about it are lost.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
@@ -11,10 +11,10 @@ use crate::{
     tables::{Command, regions},
 };
 
-/// What `tables` say of `services`: a service is known by where clients reach it, its servers by
-/// their addresses in its ring. `contents` are the commands that `tables` are made of.
+/// Returns what `tables` reveal about `services`: a service is recognised by its VIPs, its servers
+/// by their addresses in its ring. `contents` are the commands that `tables` were made from.
 ///
-/// Servers that no ring has (down, draining, gone from the configuration) are nobody's then.
+/// Servers in no ring (down, draining, not configured any more) are not recognised.
 #[must_use]
 pub fn recognise(
     services: &[Arc<Service>],
@@ -46,7 +46,7 @@ pub fn recognise(
     assigned
 }
 
-/// The index into SERVICES of what lies at the first address and steered port of a family.
+/// Returns the index into SERVICES at the first address and steered port of a family.
 fn place(service: &Service, family: AddressFamily, tables: &ActualTables) -> Option<u32> {
     let address = service.addresses.iter().copied().find(|&it| AddressFamily::of(it) == family)?;
     let port = service.ports.iter().find(|port| port.path() == Path::Steer)?;
@@ -64,7 +64,8 @@ fn vip(address: Address, protocol: u32, port: &Port, tables: &ActualTables) -> O
     tables.ranges.get(&key).copied()
 }
 
-/// The server of `service` that is meant. A tunnel's entry has no port of the server's own.
+/// Returns the server of `service` behind an entry. A tunnel's entry does not have the server's own
+/// port.
 fn server(service: &Service, entry: &abi::Backend) -> Option<SocketAddr> {
     let is_gue = service.steering.forwarding == Forwarding::Gue;
     let servers = service.pool.servers.iter().map(|server| server.address);
@@ -104,7 +105,7 @@ mod tests {
         let told = recognise(&services, &tables, &contents);
         let ids = StableIds::beyond(fixture::CAPACITY, &tables, &told, |_| false);
         let mut wanted = world.ids.assigned();
-        // The one that no ring has.
+        // The server that is in no ring.
         let idle: SocketAddr = servers[1].parse().unwrap();
         let idle = wanted.backends.iter_mut().find(|entry| entry.1 == idle).unwrap();
         idle.0.clear();

@@ -1,4 +1,5 @@
-//! Rings: which server owns which slot, and where a ring lies in the kernel's table.
+//! Rings: which server owns which slot, and where a ring is in the kernel's table. Imports no other
+//! room.
 
 pub(crate) mod maglev;
 pub(crate) mod parallel;

@@ -1,11 +1,11 @@
-//! Work that the host's cores share: thousands of rings at a start.
+//! A parallel map over the host's cores, for thousands of rings at a start.
 
 use std::thread;
 
-/// Items that are worth a thread.
+/// The least number of items worth a thread.
 const WORTH: usize = 16;
 
-/// What `work` makes of each of `items`, in their order.
+/// Returns the results of `work` for `items`, in their order.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let crew = cores.min(items.len() / WORTH);

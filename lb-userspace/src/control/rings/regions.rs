@@ -1,14 +1,14 @@
-//! Which region new flows go to, and which when that one is full.
+//! Chooses the region for new flows, and the next ones when that is full.
 
 use super::{
     maglev::RingMember,
     ring_spec::{FARTHER, FartherRegion},
 };
 
-/// Takes all out of the ring, as if they were down, but the nearest that are there. Answers the
-/// regions behind these, nearest first.
+/// Marks all members as down except those of the nearest region that has any up. Returns the
+/// regions behind it, nearest first.
 ///
-/// A member stands between its rank, which is lower where it is nearer, and its id.
+/// Each member comes with its rank, which is lower where it is nearer, and its id.
 pub(crate) fn part(members: &mut [(u16, RingMember, u32)]) -> Vec<FartherRegion> {
     let is_there = |member: &RingMember| member.up && member.weight > 0;
     let there = members.iter().filter(|(_, member, _)| is_there(member));

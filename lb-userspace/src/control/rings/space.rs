@@ -1,11 +1,11 @@
-//! Room in `RINGS` that no service points to.
+//! Allocates room in `RINGS`.
 
 use std::collections::BTreeMap;
 
-/// Gaps between rings. Neighbouring gaps are one.
+/// The gaps between rings. Adjacent gaps are merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RingSpace {
-    /// Length by offset.
+    /// Gap lengths by offset.
     gaps: BTreeMap<u32, u32>,
 }
 
@@ -14,12 +14,12 @@ impl RingSpace {
         Self { gaps: BTreeMap::from([(0, room)]) }
     }
 
-    /// The first gap that fits. `None`: there is none.
+    /// Returns the first gap that fits; `None` if there is none.
     pub(crate) fn find(&self, length: u32) -> Option<u32> {
         self.gaps.iter().find(|&(_, &gap)| gap >= length).map(|(&offset, _)| offset)
     }
 
-    /// Takes a part of a gap out.
+    /// Allocates a part of a gap.
     pub(crate) fn take(&mut self, offset: u32, length: u32) {
         let gap = self.gaps.range(..=offset).next_back().map(|(&start, &gap)| (start, gap));
         let (start, gap) =
@@ -42,11 +42,10 @@ impl RingSpace {
         self.insert(offset, length);
     }
 
-    /// Which of `rings`, each with its name, offset and length, should lie elsewhere, and where: so
-    /// that there is a gap of `wanted` then, or else larger gaps and smaller ones. `None`: no move
-    /// helps.
+    /// Returns which of `rings`, each with its name, offset and length, should move, and where to,
+    /// so that a gap of `wanted` appears, or larger gaps and smaller ones. `None` if no move helps.
     ///
-    /// Moves come to an end: each adds to the sum of the gaps' squares.
+    /// Moves terminate: each increases the sum of the gaps' squares.
     pub(crate) fn relocate(
         &self,
         rings: impl Iterator<Item = (u32, u32, u32)>,
@@ -58,7 +57,7 @@ impl RingSpace {
             let before = before.filter(|&(start, gap)| start + gap == offset).map(|it| *it.0);
             let after = Some(offset + length).filter(|start| self.gaps.contains_key(start));
             let beside = |start: u32| before == Some(start) || after == Some(start);
-            // The tightest.
+            // The tightest fit.
             let elsewhere =
                 self.gaps.iter().filter(|&(&start, &gap)| gap >= length && !beside(start));
             let (&to, &gap) = elsewhere.min_by_key(|&(_, &gap)| gap)?;

@@ -1,9 +1,10 @@
-//! Many map entries per system call.
+//! Batched map reads: many entries per system call.
 //!
-//! A hash map is read bucket by bucket (`__htab_map_lookup_and_delete_batch` in
-//! kernel/bpf/hashtab.c): the cursor is opaque and goes back in as it came out, ENOENT marks the
-//! end and still brings entries, ENOSPC means that not even one bucket fits. Entries that live
-//! through the whole walk are seen exactly once, for a bucket is read whole under its lock.
+//! The kernel reads a hash map bucket by bucket (`__htab_map_lookup_and_delete_batch` in
+//! kernel/bpf/hashtab.c). The cursor is opaque and must be passed back unchanged. ENOENT marks the
+//! end, and that call still returns entries. ENOSPC means that the buffer is smaller than one
+//! bucket. Entries that live through the whole walk are seen exactly once, because each bucket is
+//! read whole under its lock.
 
 use std::{io, mem};
 
@@ -15,15 +16,15 @@ use super::{
     typed_map::TypedMap,
 };
 
-/// Entries asked for at once: 0.5 MiB of flows.
+/// Entries requested per call: 0.5 MiB of flows.
 const ROOM: usize = 4096;
 
-/// A walk over all entries of a `Table`.
+/// An iteration over all entries of a `TypedMap`.
 pub struct Walk<'a, K, V> {
     table: &'a TypedMap<K, V>,
     keys: Vec<K>,
     values: Vec<V>,
-    /// Where the kernel goes on. A hash map wants four bytes of it.
+    /// The kernel's cursor. A hash map uses four bytes.
     cursor: u32,
     state: State,
 }
@@ -36,7 +37,7 @@ enum State {
 }
 
 impl<K: Pod, V: Pod> TypedMap<K, V> {
-    /// Starts at the first entry.
+    /// Returns an iteration that starts at the first entry.
     #[must_use]
     pub fn walk(&self) -> Walk<'_, K, V> {
         Walk {
@@ -50,7 +51,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
 }
 
 impl<K: Pod, V: Pod> Walk<'_, K, V> {
-    /// The next batch of entries, which may be empty; `None` after the last.
+    /// Returns the next batch of entries, which may be empty; `None` after the last.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl<K: Pod, V: Pod> Walk<'_, K, V> {
         Ok(Some(self.keys[..filled].iter().zip(&self.values[..filled])))
     }
 
-    /// Number of entries read; `None` where a bucket holds more than there is room for.
+    /// Returns the number of entries read; `None` if a bucket is larger than the buffer.
     fn read(&mut self) -> Result<Option<usize>, DatapathError> {
         let mut next = self.cursor;
         let mut attr = Batch {
@@ -93,7 +94,7 @@ impl<K: Pod, V: Pod> Walk<'_, K, V> {
             0 => State::Middle,
             libc::ENOENT => State::End,
             libc::ENOSPC => return Ok(None),
-            // EFAULT among them: what was written then is undefined.
+            // This includes EFAULT: what the kernel wrote then is undefined.
             _ => return Err(self.table.error(io::Error::from_raw_os_error(errno))),
         };
         self.cursor = next;

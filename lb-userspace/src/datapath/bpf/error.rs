@@ -1,4 +1,4 @@
-//! What can go wrong between the daemon and the kernel.
+//! Errors between the daemon and the kernel.
 
 use std::{
     io,
@@ -7,7 +7,7 @@ use std::{
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-/// Error of the datapath. The text says what to do about it; the cause is its `source`.
+/// An error of the datapath. The text says what to do about it; the cause is its `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     #[error("this kernel offers no bpf(2): lb needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL")]
@@ -117,7 +117,7 @@ pub enum DatapathError {
 }
 
 impl DatapathError {
-    /// What the kernel answered to an operation on the map `name`.
+    /// Returns the error for a failed operation on the map `name`.
     pub(crate) fn table(name: &'static str, source: impl Into<TableFailure>) -> Self {
         let TableFailure(source) = source.into();
         match source.raw_os_error() {
@@ -127,12 +127,13 @@ impl DatapathError {
         }
     }
 
-    /// What became of a name in the bpffs.
+    /// Returns the error for a failed operation on a name in the bpffs.
     pub(crate) fn pins(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Pins { action, path: path.to_owned(), source }
     }
 
-    /// What loading object or program answered, with the two causes an operator can mend apart.
+    /// Returns the error for a failed load. An operator can mend two of the causes: those have
+    /// variants of their own.
     pub(crate) fn load(source: EbpfError) -> Self {
         match errno(&source) {
             Some(libc::EPERM) => Self::Privilege,
@@ -153,13 +154,13 @@ impl DatapathError {
     }
 }
 
-/// The verifier's reason is at the end of what may be thousands of lines.
+/// Returns the last lines: the verifier's reason is at the end of what may be thousands of lines.
 fn last_lines(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(16)..].join("\n")
 }
 
-/// The system's error inside of what aya or `bpf(2)` answered.
+/// The system error inside what aya or `bpf(2)` returned.
 pub(crate) struct TableFailure(io::Error);
 
 impl From<io::Error> for TableFailure {
@@ -174,7 +175,7 @@ impl From<MapError> for TableFailure {
     }
 }
 
-/// The first system error in the chain of causes.
+/// Returns the first system error in the chain of causes.
 pub(crate) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut link = Some(error);
     while let Some(error) = link {

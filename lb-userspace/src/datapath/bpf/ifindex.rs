@@ -1,4 +1,4 @@
-//! Interfaces by the numbers that the kernel knows them by.
+//! Interface names and indices.
 
 use std::ffi::{CStr, CString};
 
@@ -6,7 +6,7 @@ use super::error::DatapathError;
 
 /// # Errors
 ///
-/// There is none of that name in the network namespace of the calling thread.
+/// The network namespace of the calling thread has no such interface.
 pub(crate) fn interface_index(interface: &str) -> Result<u32, DatapathError> {
     let name = CString::new(interface).map_err(|_| unknown(interface))?;
     // SAFETY: a C string that lives through the call.
@@ -16,7 +16,8 @@ pub(crate) fn interface_index(interface: &str) -> Result<u32, DatapathError> {
     }
 }
 
-/// The name of an interface in the calling thread's network namespace; `None`: it is gone.
+/// Returns the name of an interface in the calling thread's network namespace; `None` if it is
+/// gone.
 #[must_use]
 pub fn interface_name(index: u32) -> Option<String> {
     let mut name = [0; libc::IF_NAMESIZE];

@@ -1,7 +1,7 @@
-//! BPF links: what holds a program at an interface or a network namespace.
+//! BPF links: they keep a program attached to an interface or a network namespace.
 //!
-//! A link ends with its last reference: the descriptor of a process, or a name in a bpffs. The
-//! program behind it can be replaced in one step (`BPF_LINK_UPDATE`), between two packets.
+//! A link ends with its last reference: a file descriptor of a process, or a name in a bpffs. The
+//! program behind it can be replaced atomically, between two packets (`BPF_LINK_UPDATE`).
 
 use std::{
     ffi::CString,
@@ -23,18 +23,18 @@ const BPF_XDP: u32 = 37;
 const BPF_LINK_TYPE_NETNS: u32 = 5;
 const BPF_LINK_TYPE_XDP: u32 = 6;
 
-/// Where a link leads.
+/// What a link is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkTarget {
     /// An interface by its index; 0 once it is gone.
     Interface(u32),
     /// A network namespace by its inode; 0 once it is gone.
     Namespace(u32),
-    /// Nothing that we attach to.
+    /// Anything that the daemon does not attach to.
     Other,
 }
 
-/// How XDP is attached: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` in linux/if_link.h.
+/// The XDP attach mode: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` in linux/if_link.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttachMode {
     Generic = 2,
@@ -78,29 +78,30 @@ impl Link {
     ) -> io::Result<Self> {
         let program = sys::number(program);
         let mut attr = sys::LinkCreate { program, target, attach_type, flags };
-        // SAFETY: the command's own part of the union, without pointers; it answers a descriptor.
+        // SAFETY: `attr` is this command's part of the union and has no pointers; the command
+        // returns a descriptor.
         unsafe { sys::bpf_fd(Cmd::LinkCreate, &mut attr) }.map(|fd| Self { fd })
     }
 
-    /// The one that is pinned at `path`.
+    /// Opens the link that is pinned at `path`.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         open_pinned(path).map(|fd| Self { fd })
     }
 
-    /// Gives it a name in a bpffs. From then on it lives without us.
+    /// Pins the link in a bpffs. From then on it outlives the process.
     pub(crate) fn pin(&self, path: &Path) -> io::Result<()> {
         pin(self.fd.as_fd(), path)
     }
 
-    /// From here on `program` stands here, in place of the one before.
+    /// Replaces the link's program with `program`.
     pub(crate) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
         let (link, program) = (sys::number(self.fd.as_fd()), sys::number(program));
         let mut attr = sys::LinkUpdate { link, program, ..sys::LinkUpdate::default() };
-        // SAFETY: the command's own part of the union, without pointers.
+        // SAFETY: `attr` is this command's part of the union and has no pointers.
         unsafe { sys::bpf(Cmd::LinkUpdate, &mut attr) }
     }
 
-    /// Ends it now, whoever else holds it.
+    /// Detaches the link at once, even if others hold references to it.
     pub(crate) fn detach(&self) -> io::Result<()> {
         let mut attr = sys::number(self.fd.as_fd());
         // SAFETY: the command's part of the union is this one word.
@@ -108,8 +109,8 @@ impl Link {
     }
 
     pub(crate) fn target(&self) -> io::Result<LinkTarget> {
-        /// The beginning of `struct bpf_link_info`, with the first word of the part that the type
-        /// decides about.
+        /// The beginning of `struct bpf_link_info`, up to the first word of the part that depends
+        /// on the type.
         #[repr(C)]
         struct LinkInfo {
             kind: u32,
@@ -137,15 +138,15 @@ impl Link {
     }
 }
 
-/// The BPF object that is pinned at `path`.
+/// Opens the BPF object that is pinned at `path`.
 pub(crate) fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr = sys::Pinned { path: path.as_ptr() as u64, ..sys::Pinned::default() };
-    // SAFETY: `path` is a C string that lives through the call, which answers a descriptor.
+    // SAFETY: `path` is a C string that lives through the call; the command returns a descriptor.
     unsafe { sys::bpf_fd(Cmd::OpenPinned, &mut attr) }
 }
 
-/// Gives a BPF object a name in a bpffs.
+/// Pins a BPF object in a bpffs.
 pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attr =

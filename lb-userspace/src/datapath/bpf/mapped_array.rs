@@ -1,4 +1,4 @@
-//! BPF arrays in this process's memory.
+//! BPF arrays mapped into this process's memory.
 
 use std::{
     io,
@@ -18,28 +18,30 @@ use aya::{
 
 use super::error::DatapathError;
 
-/// `map_flags` of an array that can be mapped.
+/// The map flag of an array that can be mapped.
 pub(crate) const BPF_F_MMAPABLE: u32 = 1 << 10;
 const WORD: usize = size_of::<u64>();
 
-/// A `BPF_F_MMAPABLE` array of `T`, mapped: the very words that the kernel program reads and
-/// writes. They are there as atomics alone, for either side changes them at any time.
+/// A mapped `BPF_F_MMAPABLE` array of `T`: the words that the kernel program reads and writes. They
+/// are accessible only as atomics, because either side may change them at any time.
 pub struct Mapped<T> {
     words: NonNull<AtomicU64>,
     entries: usize,
     bytes: usize,
-    /// The mapping holds its own reference to the map; this one serves whoever asks the kernel.
+    /// The mapping holds its own reference to the map; this one is for system calls on the map.
     _map: MapData,
     _type: PhantomData<fn() -> T>,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and is reached through atomics only.
+// SAFETY: the mapping belongs to the process, not to a thread, and is accessed through atomics
+// only.
 unsafe impl<T> Send for Mapped<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: all access is through atomics.
 unsafe impl<T> Sync for Mapped<T> {}
 
 impl<T: Pod> Mapped<T> {
-    /// Words of an entry. The kernel rounds entries up to whole words; `T` must be made of them.
+    /// Words per entry. The kernel rounds entries up to whole words; `T` must be made of whole
+    /// words.
     const WORDS: usize = {
         assert!(size_of::<T>().is_multiple_of(WORD) && align_of::<T>() <= WORD);
         size_of::<T>() / WORD
@@ -66,13 +68,13 @@ impl<T: Pod> Mapped<T> {
         Ok(Self { words, entries, bytes, _map: map, _type: PhantomData })
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[must_use]
     pub const fn entries(&self) -> usize {
         self.entries
     }
 
-    /// The words of one entry; `None` beyond the last.
+    /// Returns the words of one entry; `None` beyond the last.
     #[must_use]
     pub fn entry(&self, index: usize) -> Option<&[AtomicU64]> {
         self.get(index.checked_mul(Self::WORDS)?..)?.get(..Self::WORDS)
@@ -80,22 +82,22 @@ impl<T: Pod> Mapped<T> {
 }
 
 impl<T: Pod> Mapped<T> {
-    /// All halves of all words, in the order of memory.
+    /// Returns all half words, in the order of memory.
     pub(crate) fn halves(&self) -> &[AtomicU32] {
         let words: &[AtomicU64] = self;
-        // SAFETY: the same memory for as long, with less to ask of its alignment. Neither we nor
-        // the kernel program take turns with whole words where halves are written.
+        // SAFETY: the same memory for the same lifetime, with a smaller alignment. Neither side
+        // accesses whole words where halves are written.
         unsafe { slice::from_raw_parts(words.as_ptr().cast(), words.len() * 2) }
     }
 }
 
-/// All words of all entries.
+/// The words of all entries.
 impl<T: Pod> Deref for Mapped<T> {
     type Target = [AtomicU64];
 
     fn deref(&self) -> &[AtomicU64] {
-        // SAFETY: `bytes` are mapped read-write from the page-aligned `words` on until drop, which
-        // is at least so many words; AtomicU64 has the layout of u64, and this side touches them
+        // SAFETY: `words` is page-aligned and mapped read-write for `bytes` until drop, which is at
+        // least that many words. AtomicU64 has the layout of u64, and this side accesses them
         // atomically only.
         unsafe { slice::from_raw_parts(self.words.as_ptr(), self.entries * Self::WORDS) }
     }
@@ -108,13 +110,13 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
-/// A copy of an entry, word by word. Whether it is of one writing alone is for the caller to find
-/// out.
+/// Copies an entry, word by word. The caller must find out whether the copy is torn.
 pub(crate) fn copy<T: Pod>(entry: &[AtomicU64]) -> T {
     assert_eq!(size_of_val(entry), size_of::<T>());
     let mut value = MaybeUninit::<T>::uninit();
     for (index, word) in entry.iter().enumerate() {
-        // SAFETY: `value` is as long as `entry`; unaligned, since T may want less than a word.
+        // SAFETY: `value` is as long as `entry`; the writes are unaligned because T may need less
+        // alignment than a word.
         unsafe {
             let place = value.as_mut_ptr().cast::<u64>().add(index);
             place.write_unaligned(word.load(Ordering::Relaxed));
@@ -124,12 +126,12 @@ pub(crate) fn copy<T: Pod>(entry: &[AtomicU64]) -> T {
     unsafe { value.assume_init() }
 }
 
-/// Half of an entry's word, by its offset in the entry in bytes.
+/// Returns half of an entry's word, by its byte offset in the entry.
 pub(crate) fn half(entry: &[AtomicU64], offset: usize) -> &AtomicU32 {
     let word = &entry[offset / WORD];
     assert!(offset.is_multiple_of(align_of::<u32>()));
-    // SAFETY: within the word, aligned, for as long as the word is borrowed. Neither we nor the
-    // kernel program take turns with the whole word where a half is written.
+    // SAFETY: the half is within the word, aligned, and borrowed for as long as the word is.
+    // Neither side accesses the whole word where a half is written.
     unsafe { AtomicU32::from_ptr(word.as_ptr().cast::<u8>().add(offset % WORD).cast()) }
 }
 

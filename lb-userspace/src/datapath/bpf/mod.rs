@@ -1,4 +1,4 @@
-//! System calls and types of BPF: maps, links, errors.
+//! BPF system calls and types: maps, links, errors. Imports no other room of the datapath.
 
 pub(crate) mod batch;
 pub mod clock;

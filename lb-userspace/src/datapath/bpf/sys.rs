@@ -1,8 +1,8 @@
-//! The commands of `bpf(2)` that aya does not offer: single elements by reference, batches, and
-//! links with what they are attached to.
+//! The `bpf(2)` commands that aya does not offer: single elements by reference, batches, and links
+//! with their targets.
 //!
-//! Layouts: `union bpf_attr` in include/uapi/linux/bpf.h. Trailing members that are absent here
-//! count as zero for the kernel.
+//! Layouts: `union bpf_attr` in include/uapi/linux/bpf.h. The kernel treats trailing members that
+//! are absent here as zero.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ pub(crate) enum Cmd {
     LinkDetach = 34,
 }
 
-/// The element commands' part of `union bpf_attr`.
+/// `union bpf_attr` of the element commands.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Element {
@@ -48,13 +48,13 @@ impl Element {
         }
     }
 
-    /// For [`Cmd::NextKey`]; null: the first key.
+    /// Returns the attributes of [`Cmd::NextKey`]; a null `key` asks for the first one.
     pub(crate) fn after<K>(map: BorrowedFd<'_>, key: *const K, next: *mut K) -> Self {
         Self { map_fd: number(map), pad: 0, key: key as u64, value: next as u64, flags: 0 }
     }
 }
 
-/// The batch commands' part of `union bpf_attr`.
+/// `union bpf_attr` of the batch commands.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -62,14 +62,14 @@ pub(crate) struct Batch {
     pub(crate) out_batch: u64,
     pub(crate) keys: u64,
     pub(crate) values: u64,
-    /// In: room for so many. Out: so many were filled or taken.
+    /// In: the capacity. Out: the number of elements filled or taken.
     pub(crate) count: u32,
     pub(crate) map_fd: u32,
     pub(crate) elem_flags: u64,
     pub(crate) flags: u64,
 }
 
-/// The part of `union bpf_attr` for pinned objects.
+/// `union bpf_attr` of the commands for pinned objects.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Pinned {
@@ -79,29 +79,28 @@ pub(crate) struct Pinned {
     pub(crate) flags: u32,
 }
 
-/// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+/// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Info {
     pub(crate) fd: u32,
-    /// Room for so many bytes.
+    /// Capacity in bytes.
     pub(crate) length: u32,
     pub(crate) info: u64,
 }
 
-/// The part of `union bpf_attr` for `BPF_LINK_CREATE`.
+/// `union bpf_attr` of `BPF_LINK_CREATE`.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct LinkCreate {
     pub(crate) program: u32,
-    /// File descriptor or index of an interface.
+    /// File descriptor, or index of an interface.
     pub(crate) target: u32,
     pub(crate) attach_type: u32,
     pub(crate) flags: u32,
 }
 
-/// The part of `union bpf_attr` for `BPF_LINK_UPDATE`, and by its first member for
-/// `BPF_LINK_DETACH`.
+/// `union bpf_attr` of `BPF_LINK_UPDATE` and, by its first member, of `BPF_LINK_DETACH`.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct LinkUpdate {
@@ -115,32 +114,32 @@ pub(crate) fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-/// The system call. EINTR is tried again.
+/// Makes the system call; repeats it after EINTR.
 ///
 /// # Safety
 ///
 /// `attr` must be the member of `union bpf_attr` that `cmd` reads, and each pointer in it must be
-/// good for what the kernel reads and writes there.
+/// valid for what the kernel reads and writes there.
 pub(crate) unsafe fn bpf<A>(cmd: Cmd, attr: &mut A) -> io::Result<()> {
     // SAFETY: as the caller promises.
     unsafe { call(cmd, attr) }.map(drop)
 }
 
-/// The same for a command that answers a file descriptor.
+/// Makes the system call for a command that returns a file descriptor.
 ///
 /// # Safety
 ///
-/// As of [`bpf`], and `cmd` is such a command.
+/// As for [`bpf`], and `cmd` must be such a command.
 pub(crate) unsafe fn bpf_fd<A>(cmd: Cmd, attr: &mut A) -> io::Result<OwnedFd> {
     // SAFETY: as the caller promises.
     let number = unsafe { call(cmd, attr) }?;
-    // SAFETY: the kernel just opened it, for nobody else; descriptors are ints.
+    // SAFETY: the kernel just opened it for us alone; descriptors are ints.
     Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
 }
 
 /// # Safety
 ///
-/// As of [`bpf`].
+/// As for [`bpf`].
 unsafe fn call<A>(cmd: Cmd, attr: &mut A) -> io::Result<libc::c_long> {
     loop {
         // SAFETY: the caller vouches for the pointers; the size is that of `attr`.

@@ -1,4 +1,4 @@
-//! A BPF map with typed keys and values, by the element commands of `bpf(2)`.
+//! A BPF map with typed keys and values, accessed by the element commands of `bpf(2)`.
 
 use std::{
     io,
@@ -17,9 +17,9 @@ use super::{
 
 const ANY: u64 = 0;
 
-/// Typed handle to a hash map, an LPM trie whose keys begin with their length, or with `K = u32` to
-/// an array. All methods take `&self` and work beside the kernel program, which changes values in
-/// place.
+/// A typed handle to a hash map, to an LPM trie whose keys begin with their length, or, with `K =
+/// u32`, to an array. All methods take `&self`; the kernel program may change values in place
+/// meanwhile.
 pub struct TypedMap<K, V> {
     map: MapData,
     name: &'static str,
@@ -29,7 +29,7 @@ pub struct TypedMap<K, V> {
 impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// # Errors
     ///
-    /// The map is of another kind, or its key or value of another size.
+    /// The map is of another kind, or its keys or values have another size.
     pub(crate) fn open(map: Map, name: &'static str) -> Result<Self, DatapathError> {
         let (Map::HashMap(map) | Map::LruHashMap(map) | Map::LpmTrie(map) | Map::Array(map)) = map
         else {
@@ -43,7 +43,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         Ok(Self { map, name, _types: PhantomData })
     }
 
-    /// How many entries there is room for.
+    /// Returns the capacity in entries.
     ///
     /// # Errors
     ///
@@ -58,21 +58,20 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         self.map.fd().as_fd()
     }
 
-    /// Inserts or replaces.
+    /// Inserts or replaces an entry.
     ///
     /// # Errors
     ///
-    /// The table is full or the index of an array is outside of it (E2BIG), or the system call
-    /// failed.
+    /// The table is full, the index is outside the array (E2BIG), or the system call failed.
     pub fn insert(&self, key: &K, value: &V) -> Result<(), DatapathError> {
         self.write(key, value, ANY).map_err(|error| self.error(error))
     }
 
-    /// Answers whether there was something to delete.
+    /// Deletes an entry. Returns whether there was one.
     ///
     /// # Errors
     ///
-    /// The system call failed otherwise than by not finding the key.
+    /// The system call failed, other than because the key is absent.
     pub fn delete(&self, key: &K) -> Result<bool, DatapathError> {
         let mut attr = Element::new::<K, V>(self.fd(), key, ptr::null_mut(), 0);
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
@@ -80,8 +79,8 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         self.found(done).map(|found| found.is_some())
     }
 
-    /// All entries, one by one: an LPM trie's do not come in batches that [`walk`](Self::walk) has
-    /// room for. Nobody may add or delete meanwhile.
+    /// Returns all entries, read one by one: the entries of an LPM trie may not fit the batches of
+    /// [`walk`](Self::walk). Nobody may insert or delete meanwhile.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What traced packets tell.
+//! The queue of decisions about traced packets.
 
 use std::{
     io,
@@ -12,11 +12,11 @@ use tokio::io::unix::AsyncFd;
 
 use crate::datapath::bpf::error::DatapathError;
 
-/// The queue of decisions. Its descriptor is readable while there are any.
+/// The queue of decisions. Its descriptor is readable while the queue is not empty.
 pub struct Events {
     ring: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
-    /// How many were lost before anybody asked.
+    /// Decisions lost before this trace.
     before: u64,
 }
 
@@ -25,7 +25,7 @@ impl Events {
         Self { ring, lost, before: 0 }
     }
 
-    /// Forgets what an earlier trace left.
+    /// Discards what an earlier trace left.
     pub(crate) fn begin(&mut self) -> Result<(), DatapathError> {
         while self.take().is_some() {}
         self.before = 0;
@@ -33,21 +33,21 @@ impl Events {
         Ok(())
     }
 
-    /// The next one, if it is there.
+    /// Returns the next decision, if there is one.
     pub fn take(&mut self) -> Option<Decision> {
         let item = self.ring.next()?;
         if item.len() != size_of::<Decision>() {
             return Some(Decision::default());
         }
         let mut decision = MaybeUninit::<Decision>::uninit();
-        // SAFETY: as many bytes as a Decision has, of which every pattern is a value (Pod).
+        // SAFETY: the item has the size of a Decision, of which every bit pattern is a value (Pod).
         unsafe {
             item.as_ptr().copy_to_nonoverlapping(decision.as_mut_ptr().cast(), item.len());
             Some(decision.assume_init())
         }
     }
 
-    /// Decisions that found no room in the queue since the trace began.
+    /// Returns the number of decisions lost since the trace began because the queue was full.
     ///
     /// # Errors
     ///
@@ -58,14 +58,14 @@ impl Events {
         Ok(counts.iter().sum::<u64>().wrapping_sub(self.before))
     }
 
-    /// Has the runtime wait for it. Call it within one.
+    /// Registers the queue with the tokio runtime of the caller.
     ///
     /// # Errors
     ///
     /// The system call failed.
     pub fn watch(self) -> io::Result<AsyncFd<Self>> {
-        // SAFETY: the descriptor is the ring's own, open until the ring is dropped, and Events,
-        // which never exchanges its ring, drops it no earlier than the AsyncFd that has it.
+        // SAFETY: the descriptor is the ring's own and open until the ring is dropped. Events never
+        // replaces its ring, and drops it no earlier than the AsyncFd that owns Events.
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }
 }

@@ -1,29 +1,29 @@
-//! Frames to explain: built from addresses and ports, and read again after the program.
+//! Builds frames to explain, from addresses and ports, and parses what the program returns.
 
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ICMP, ICMPV6, TCP, UDP};
 
-/// A packet that somebody asks about.
+/// A packet to explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeFrame {
     pub from: SocketAddr,
-    /// Of the same family.
+    /// The destination, of the same family.
     pub to: SocketAddr,
     /// IP protocol number: TCP, UDP, or ICMP of either family for an echo request.
     pub protocol: u32,
     /// `lb_common::parse::tcp_flags`.
     pub flags: u32,
-    /// Bytes of the IP packet; smaller than its headers: no payload.
+    /// The size of the IP packet in bytes. If it is smaller than the headers, there is no payload.
     pub size: usize,
 }
 
-/// Locally administered: nobody's.
+/// Locally administered addresses, which no device has.
 const MACS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
 const TTL: u8 = 64;
 
 impl ProbeFrame {
-    /// The Ethernet frame.
+    /// Builds the Ethernet frame.
     #[must_use]
     pub fn frame(&self) -> Vec<u8> {
         let transport = self.transport();
@@ -58,7 +58,8 @@ impl ProbeFrame {
         frame
     }
 
-    /// TCP segment, UDP datagram or echo request, with its checksum and zeros as its payload.
+    /// Builds the TCP segment, UDP datagram or echo request, with its checksum and a payload of
+    /// zeros.
     fn transport(&self) -> Vec<u8> {
         let ip = if self.from.is_ipv4() { 20 } else { 40 };
         let header = if self.protocol == TCP { 20 } else { 8 };
@@ -104,7 +105,7 @@ fn sum(bytes: &[u8]) -> u32 {
     words.sum()
 }
 
-/// RFC 1071.
+/// Returns the Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8], start: u32) -> u16 {
     let mut sum = sum(bytes) + start;
     while sum > 0xffff {
@@ -113,10 +114,10 @@ fn checksum(bytes: &[u8], start: u32) -> u16 {
     !(sum as u16)
 }
 
-/// What a frame says of itself where it leaves.
+/// The addresses of a frame that leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedFrame {
-    /// Ports are 0 where the outermost packet has none, as in tunnels.
+    /// The source. Ports are 0 if the outermost packet has none, as in tunnels.
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub protocol: u32,
@@ -125,7 +126,7 @@ pub struct ForwardedFrame {
 }
 
 impl ForwardedFrame {
-    /// `None`: no IP packet is in it.
+    /// Parses a frame; `None` if it contains no IP packet.
     #[must_use]
     pub fn read(frame: &[u8]) -> Option<Self> {
         const TAGS: [u16; 2] = [0x8100, 0x88a8];
@@ -161,7 +162,7 @@ impl ForwardedFrame {
     }
 }
 
-/// Of an echo request between addresses of this family.
+/// Returns the IP protocol of an echo request in this address family.
 #[must_use]
 pub const fn echo(from: &SocketAddr) -> u32 {
     if from.is_ipv4() { ICMP } else { ICMPV6 }
@@ -179,7 +180,7 @@ mod tests {
 
     struct Bytes(Vec<u8>);
 
-    // SAFETY: the vector's bytes, which nobody else has; allocations are aligned beyond two.
+    // SAFETY: the vector's bytes are not shared; allocations are aligned to more than two bytes.
     unsafe impl Packet for Bytes {
         fn bounds(&self) -> (usize, usize) {
             let range = self.0.as_ptr_range();

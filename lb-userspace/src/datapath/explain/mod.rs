@@ -1,5 +1,6 @@
-//! Looking at what the kernel program decides: one packet without side effects, or those that
-//! pass. Neither program is loaded before somebody asks, since the verifier takes seconds for it.
+//! Shows the kernel program's decisions: for one packet without side effects, or for packets that
+//! pass. The two programs for this are loaded on demand, because the verifier takes seconds for
+//! them.
 
 mod events;
 mod frame;
@@ -39,7 +40,7 @@ pub struct Explained {
     pub frame: Vec<u8>,
 }
 
-/// Runs the programs that look on. Its calls block, for seconds where one is loaded.
+/// Runs the explaining and the tracing program. Calls block, for seconds if they load one.
 pub struct Watcher {
     programs: Programs,
     explanation: Mutex<PerCpuArray<MapData, Decision>>,
@@ -67,12 +68,12 @@ impl Watcher {
         })
     }
 
-    /// Runs the packet path over `frame`, as if it came in by `interface`. Nothing but the answer
-    /// comes of it.
+    /// Runs the packet path over `frame`, as if it had arrived at `interface`, without side
+    /// effects.
     ///
     /// # Errors
     ///
-    /// There is no such interface, the frame is too long for one page, or the kernel refuses the
+    /// There is no such interface, the frame does not fit into a page, or the kernel refuses the
     /// program.
     pub fn explain(&self, frame: &[u8], interface: &str) -> Result<Explained, DatapathError> {
         let ingress = ifindex::interface_index(interface)?;
@@ -82,15 +83,15 @@ impl Watcher {
         let mut ebpf = lock(&self.programs);
         let program = loaded(&mut ebpf, programs::EXPLAIN)?;
         let trial = test_run::run(program, programs::EXPLAIN, frame, ingress)?;
-        // On whichever CPU it ran.
+        // The program ran on one of the CPUs.
         let decisions = place.get(&0, 0).map_err(failed)?;
         let decision = decisions.iter().find(|decision| decision.at != 0).copied();
         let missing = DatapathError::Missing { kind: "decision", name: maps::EXPLANATION };
         Ok(Explained { decision: decision.ok_or(missing)?, frame: trial.frame })
     }
 
-    /// Makes ready for tracing: the program to put in the place of the other, and where its events
-    /// come. `None`: somebody has them.
+    /// Prepares tracing: returns the program to attach instead of the balancer, and its events.
+    /// `None` if another trace has the events.
     ///
     /// # Errors
     ///
@@ -119,13 +120,13 @@ impl Watcher {
         }
     }
 
-    /// Whoever is done with the events gives them back.
+    /// Takes the events back after a trace.
     pub fn give_back(&self, events: Events) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
     }
 }
 
-/// The program that tells what it does.
+/// The balancer with a report of each packet.
 pub struct Tracer(pub(crate) ProgramFd);
 
 fn none() -> Result<PerCpuValues<Decision>, DatapathError> {

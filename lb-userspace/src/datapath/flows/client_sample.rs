@@ -1,12 +1,12 @@
-//! A few clients, drawn from all whose flows a sweep meets: where answers go now, without a list of
-//! a million.
+//! A random sample of the clients whose flows a sweep visits: it shows where answers go without a
+//! list of a million clients.
 
 use std::net::IpAddr;
 
-/// Clients at most.
+/// The size of the sample.
 const SIZE: usize = 16;
 
-/// Every client that was met has the same chance to be in it: Vitter's algorithm R.
+/// A uniform sample: every visited client has the same chance to be in it (Vitter's algorithm R).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSample {
     met: u64,
@@ -14,7 +14,7 @@ pub struct ClientSample {
 }
 
 impl ClientSample {
-    /// `client` is asked for only where there is a place for it.
+    /// Visits a client. `client` is called only if it gets a place.
     pub(crate) fn meet(&mut self, client: impl FnOnce() -> Option<IpAddr>) {
         self.met += 1;
         if self.clients.len() < SIZE {
@@ -51,7 +51,7 @@ mod tests {
             assert_eq!(many.clients().len(), SIZE);
             many.clients().iter().filter(|&&it| it >= client(500)).count()
         };
-        // Half of 1600, give or take nine standard deviations.
+        // Half of 1600, plus or minus nine standard deviations.
         let late: usize = (0..100).map(late).sum();
         assert!((620..980).contains(&late), "{late} of the later half");
     }

@@ -1,27 +1,27 @@
-//! Finding counts in LOAD that no longer say the truth: pure.
+//! Detects counts in LOAD that have drifted from the truth: pure.
 
 use lb_common::abi::live;
 
-/// One backend's count as a sweep saw it.
+/// One backend's count as observed by a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// The word of LOAD before the walk through the flows, and after it. `None`: a flow may have
-    /// been met twice.
+    /// The word of LOAD before and after the walk through the flows. `None` if a flow may have been
+    /// visited twice.
     pub before: Option<u64>,
     pub after: u64,
     /// Open flows that the walk found.
     pub flows: u64,
-    /// Connections of this process.
+    /// Connections of this process's proxy.
     pub permits: u64,
 }
 
 impl Observation {
-    /// By how much LOAD is too high; `None` where the walk cannot tell.
+    /// Returns by how much LOAD is too high; `None` if the walk cannot tell.
     ///
-    /// A walk is no snapshot. A flow that opens behind it is in LOAD and not among `flows`; one
-    /// that closes ahead of it the other way round; a permit is taken a moment after its count.
-    /// Each of these changes the word, also where one in the place of another leaves the count what
-    /// it was: only where it is the same word has nothing happened.
+    /// A walk is not a snapshot. A flow that opens behind it is in LOAD but not in `flows`; a flow
+    /// that closes ahead of it is the other way round; a permit is counted a moment after LOAD.
+    /// Each of these changes the word, even where one cancels the other in the count. So only an
+    /// unchanged word proves that nothing happened.
     fn drift(self) -> Option<i64> {
         let expected = self.flows.wrapping_add(self.permits) as u32;
         let drift = (live::count(self.after) as u32).wrapping_sub(expected).cast_signed();
@@ -29,7 +29,7 @@ impl Observation {
     }
 }
 
-/// Remembers the last sweep's findings.
+/// Compares each sweep with the one before.
 #[derive(Debug)]
 pub struct DriftDetector {
     last: Vec<Option<i64>>,
@@ -41,12 +41,12 @@ impl DriftDetector {
         Self { last: vec![None; slots] }
     }
 
-    /// What to add to the count of `slot`; 0 while it is right or in doubt.
+    /// Returns what to add to the count of `slot`; 0 while it is right or in doubt.
     ///
-    /// Who changes a count and its flow does so within microseconds, but may be stopped in between
-    /// (a virtual CPU, a thread of ours) just as the walk comes by: such a finding does not come
-    /// twice. True drift (a packet that raced with an expiry, a process that was killed) stays what
-    /// it is until it is corrected.
+    /// A count and its flow change within microseconds of each other, but the thread or virtual CPU
+    /// may be stopped in between while the walk passes; such a finding does not repeat. True drift
+    /// (a packet that raced with an expiry, a process that was killed) stays the same until it is
+    /// corrected.
     pub fn correction(&mut self, slot: usize, seen: Observation) -> i64 {
         let found = seen.drift().filter(|&drift| drift != 0);
         let last = std::mem::replace(&mut self.last[slot], found);
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(watch.correction(0, seen(5, 4, 0)), -1);
     }
 
-    /// A client that closes one connection and opens the next, and walks that miss both.
+    /// A client closes one connection and opens the next, and walks miss both.
     #[test]
     fn one_that_came_for_one_that_went_is_traffic() {
         let mut watch = DriftDetector::new(1);

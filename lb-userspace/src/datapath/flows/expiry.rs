@@ -1,4 +1,4 @@
-//! When a flow has been silent for too long: pure, `now` is a parameter.
+//! Decides when a flow has been idle for too long: pure, `now` is a parameter.
 
 use lb_common::abi::flow_state;
 
@@ -35,7 +35,7 @@ impl From<FlowTimeouts> for Timeouts {
 }
 
 impl Timeouts {
-    /// How long a flow in this state may be silent.
+    /// Returns how long a flow in this state may be idle.
     fn of(&self, flow: &FlowSummary, state: u32) -> u64 {
         let is_confirmed = state & flow_state::CONFIRMED != 0;
         if flow.protocol == u32::from(Protocol::Udp.number()) {
@@ -55,17 +55,18 @@ impl Timeouts {
         }
     }
 
-    /// Whether a flow whose last packet, of either direction, came at [`FlowSummary::last`] is
-    /// over.
+    /// Returns whether a flow has expired whose last packet, of either direction, came at
+    /// [`FlowSummary::last`].
     ///
-    /// That time may lie after `now`, which was read earlier.
+    /// That time may be later than `now`, which was read earlier.
     #[must_use]
     pub(crate) fn is_over(&self, now: u64, flow: &FlowSummary, state: u32) -> bool {
         now.saturating_sub(flow.last) > self.of(flow, state)
     }
 }
 
-/// A closed flow no longer counts in LOAD; whoever closed it has taken it out.
+/// Returns whether the flow is closed. A closed flow no longer counts in LOAD: whoever closed it
+/// has subtracted it.
 #[must_use]
 pub fn is_closed(state: u32) -> bool {
     state & flow_state::CLOSED == flow_state::CLOSED

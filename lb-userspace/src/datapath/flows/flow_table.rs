@@ -1,8 +1,8 @@
-//! The kernel program's flow table, in this process's memory.
+//! The kernel program's flow table, mapped into this process's memory.
 //!
-//! What the words mean: [`lb_common::abi::Slot`], [`Answer`], [`Flow`]. The rules are the kernel
-//! program's own: a slot belongs to who exchanged it, and an entry was read well if its sequence
-//! was even and the same before and after.
+//! For the meaning of the words see [`lb_common::abi::Slot`], [`Answer`], [`Flow`]. The rules are
+//! the kernel program's: whoever exchanges a slot owns it, and the read of an entry is valid if its
+//! sequence was even and did not change.
 
 use std::{
     array,
@@ -26,10 +26,10 @@ use crate::datapath::{
     program::load::take_map,
 };
 
-/// Words of a bucket.
+/// Words per bucket.
 const BUCKET: usize = WAYS as usize;
 
-/// Every flow that the kernel program knows. Reading and changing it costs no system call.
+/// All flows of the kernel program. Reading and changing them costs no system call.
 pub struct FlowTable {
     established: FlowEntries,
     pending: FlowEntries,
@@ -37,20 +37,21 @@ pub struct FlowTable {
     seed: [u64; 2],
 }
 
-/// The entries of one part, and the slots that stand for them. A flow goes by its slot's number.
+/// The entries of one part of the table, and their slots. A flow is identified by its slot's
+/// number.
 pub(crate) struct FlowEntries {
     pub(crate) slots: Mapped<Bucket>,
     flows: Mapped<Flow>,
     part: Part,
 }
 
-/// The field that shares a half word with another, and comes first.
+/// Returns the first of the two fields that share a half word.
 fn first(half: u32) -> u16 {
     let [a, b, ..] = half.to_ne_bytes();
     u16::from_ne_bytes([a, b])
 }
 
-/// What a sweep asks of every flow: no more than it needs, for it asks many.
+/// The fields of a flow that a sweep reads: few, because it reads millions of flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlowSummary {
     pub(crate) protocol: u32,
@@ -61,7 +62,7 @@ pub(crate) struct FlowSummary {
     pub(crate) opened: u64,
     /// The backend has sent a packet.
     pub(crate) answered: bool,
-    /// The last packet of either direction.
+    /// The time of the last packet, of either direction.
     pub(crate) last: u64,
 }
 
@@ -83,7 +84,7 @@ impl FlowEntries {
         Ok(table)
     }
 
-    /// The words of the entry that a slot stands for.
+    /// Returns the words of the entry of a slot.
     fn entry(&self, number: usize) -> Option<&[AtomicU64]> {
         let place = match self.part {
             Part::Established => number,
@@ -92,17 +93,17 @@ impl FlowEntries {
         self.flows.entry(place)
     }
 
-    /// The entry, whole. `None`: it is being written.
+    /// Returns the whole entry; `None` while it is being written.
     pub(crate) fn flow(&self, number: usize) -> Option<Flow> {
         read(self.entry(number)?, copy)
     }
 
-    /// The same of an entry by its own number.
+    /// Returns the entry with this number of its own.
     fn at(&self, place: usize) -> Option<Flow> {
         read(self.flows.entry(place)?, copy)
     }
 
-    /// Notes what the entry names, also while it is being written: one name too many does no harm.
+    /// Notes the ids in the entry, even while it is being written: one id too many does no harm.
     pub(crate) fn note_ids(&self, number: usize, named: &mut ReferencedIds) {
         let Some(entry) = self.entry(number) else { return };
         let field = |offset| half(entry, offset).load(Ordering::Relaxed);
@@ -126,19 +127,20 @@ impl FlowEntries {
         })
     }
 
-    /// The words of the bucket that a hash falls on, and the number of its first entry.
+    /// Returns the words of the bucket of a hash, and the number of its first entry.
     fn bucket(&self, hash: u64) -> (&[AtomicU64], usize) {
         bucket_of(&self.slots, hash)
     }
 
-    /// Gives an entry back: while its slot is still held, for afterwards it may be another's.
+    /// Frees an entry. Its slot must still be held, because afterwards the entry may be another
+    /// flow's.
     pub(crate) fn release(&self, number: usize) {
         if let Some(entry) = self.entry(number) {
             entry[offset_of!(Flow, opened) / 8].store(0, Ordering::Release);
         }
     }
 
-    /// Whether nobody has an entry, or will have it while no packets are under way.
+    /// Returns whether an entry is free and stays so while no packets are under way.
     fn is_free(&self, place: usize) -> bool {
         self.flows
             .entry(place)
@@ -151,9 +153,9 @@ impl FlowEntries {
         let odd = sequence.load(Ordering::Relaxed) | 1;
         sequence.store(odd, Ordering::Relaxed);
         fence(Ordering::Release);
-        // SAFETY: Flow is Pod, and made of whole words.
+        // SAFETY: Flow is Pod and made of whole words.
         let words: [u64; size_of::<Flow>() / 8] = unsafe { std::mem::transmute(*flow) };
-        // The first word is the sequence and, in its other half, the protocol.
+        // The first word holds the sequence and, in its other half, the protocol.
         half(entry, offset_of!(Flow, protocol)).store(flow.protocol, Ordering::Relaxed);
         for (place, word) in entry.iter().zip(words).skip(1) {
             place.store(word, Ordering::Relaxed);
@@ -163,7 +165,7 @@ impl FlowEntries {
 }
 
 impl FlowTable {
-    /// The table of a loaded object whose `SEED` is `seed`.
+    /// Opens the table of a loaded object whose `SEED` is `seed`.
     ///
     /// # Errors
     ///
@@ -179,14 +181,14 @@ impl FlowTable {
         })
     }
 
-    /// How many entries a part has.
+    /// Returns the number of entries of a part.
     #[must_use]
     pub fn room(&self, part: Part) -> usize {
         self.part(part).slots.len()
     }
 
-    /// Copies of all open flows, the established ones first. One that is replaced at this moment is
-    /// left out; one that moves from part to part may be met in both or in neither.
+    /// Returns copies of all open flows, the half-open ones last. A flow that is being replaced is
+    /// left out; a flow that moves between the parts may appear in both or in neither.
     pub fn iter(&self) -> impl Iterator<Item = (Part, Slot, Flow)> + '_ {
         [Part::Established, Part::Pending].into_iter().flat_map(move |part| {
             let entries = self.part(part);
@@ -199,19 +201,19 @@ impl FlowTable {
         })
     }
 
-    /// Words of ANSWERS that lead somewhere.
+    /// Returns the number of words of ANSWERS in use.
     #[must_use]
     pub fn answers(&self) -> usize {
         self.answers.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count()
     }
 
-    /// How many answers there are places for.
+    /// Returns the capacity of ANSWERS.
     #[must_use]
     pub fn room_for_answers(&self) -> usize {
         self.answers.len()
     }
 
-    /// Forgets every flow. For when no packets are under way: the counts in LOAD stay.
+    /// Removes every flow, while no packets are under way. The counts in LOAD stay.
     pub fn clear(&self) {
         let slots = self.established.slots.iter().chain(self.pending.slots.iter());
         // Before the slots, which say whose the entries are.
@@ -221,10 +223,10 @@ impl FlowTable {
         }
     }
 
-    /// Enters a flow as the kernel program would, with [`flow_state`] bits, born at `now`. It is
-    /// not counted into LOAD. `None`: there is no room for it where it belongs, or a flow with
-    /// its fingerprint is there. For when no packets are under way: a half-open flow gets the entry
-    /// with its slot's number, if nobody has that, whose turn may come for another at this moment.
+    /// Inserts a flow as the kernel program would, with [`flow_state`] bits, created at `now`,
+    /// without counting it in LOAD. `None` if its place has no room, or a flow with its fingerprint
+    /// is there. Only while no packets are under way: a half-open flow gets the entry with its
+    /// slot's number if that is free, although another flow could be due to get it.
     pub fn enter(&self, part: Part, state: u32, flow: &Flow, now: u64) -> Option<u32> {
         let entries = self.part(part);
         let key = hash(&flow.question(), self.seed);
@@ -250,8 +252,8 @@ impl FlowTable {
         Some(number)
     }
 
-    /// Makes the backend's answers to `flow` lead to the entry with `number`; answers whether there
-    /// was room for that. [`enter`](Self::enter) does it where it is wanted.
+    /// Indexes the backend's answers to `flow` under the entry with `number`. Returns whether there
+    /// was room. [`enter`](Self::enter) calls it where it is wanted.
     pub fn enter_answer(&self, flow: &Flow, number: u32) -> bool {
         let trail = Placement::of(&flow.answer(), self.seed);
         let (words, _) = self.answers_at(trail);
@@ -260,7 +262,7 @@ impl FlowTable {
             .is_some_and(|way| exchange(&words[way], 0, new.0))
     }
 
-    /// Takes out the word of ANSWERS that leads to the flow, which has `number`.
+    /// Removes the word of ANSWERS that points to the flow with `number`.
     pub(crate) fn forget_answer(&self, flow: &Flow) {
         if flow.mode() != mode::NAT {
             return;
@@ -273,12 +275,13 @@ impl FlowTable {
         }
     }
 
-    /// Whether the word at `index` of ANSWERS leads to an open flow whose answers fall there.
+    /// Returns whether the word at `index` of ANSWERS points to an open flow whose answers hash
+    /// there.
     pub(crate) fn has_flow(&self, index: usize, word: u64) -> bool {
         let named = Answer(word).number();
         let part = if named & PENDING == 0 { Part::Established } else { Part::Pending };
         let (entries, place) = (self.part(part), (named & !PENDING) as usize);
-        // Being written: nothing can be said.
+        // The flow is being written: unknown.
         let Some(flow) = entries.at(place) else { return true };
         let slot = entries.slots.get(flow.slot as usize);
         let slot = Slot(slot.map_or(0, |slot| slot.load(Ordering::Acquire)));
@@ -291,7 +294,7 @@ impl FlowTable {
         flow.mode() == mode::NAT && index / BUCKET == first / BUCKET && trail.differs(word) == 0
     }
 
-    /// The bucket of ANSWERS where a trail begins, and the index of its first word.
+    /// Returns the bucket of ANSWERS for a trail, and the index of its first word.
     fn answers_at(&self, trail: Placement) -> (&[AtomicU64], usize) {
         let first = trail.bucket(self.answers.entries() as u32 - 1) as usize * BUCKET;
         (&self.answers[first..first + BUCKET], first)
@@ -305,7 +308,7 @@ impl FlowTable {
     }
 }
 
-/// As a seqlock is read (include/linux/seqlock.h).
+/// Reads an entry as a seqlock is read (include/linux/seqlock.h).
 fn read<R>(entry: &[AtomicU64], read: impl Fn(&[AtomicU64]) -> R) -> Option<R> {
     const TRIES: u32 = 4;
     let sequence = half(entry, offset_of!(Flow, sequence));
@@ -320,7 +323,7 @@ fn read<R>(entry: &[AtomicU64], read: impl Fn(&[AtomicU64]) -> R) -> Option<R> {
     None
 }
 
-/// An entry's [`Flow::number`].
+/// Returns an entry's [`Flow::number`].
 pub(crate) const fn name(part: Part, number: usize) -> u32 {
     match part {
         Part::Established => number as u32,
@@ -328,7 +331,7 @@ pub(crate) const fn name(part: Part, number: usize) -> u32 {
     }
 }
 
-/// Exchanges a word that is exactly `old`; whoever does owns the change.
+/// Replaces a word that is exactly `old`; the one who succeeds owns the change.
 pub(crate) fn exchange(word: &AtomicU64, old: u64, new: u64) -> bool {
     word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
@@ -339,7 +342,7 @@ fn bucket_of(words: &Mapped<Bucket>, hash: u64) -> (&[AtomicU64], usize) {
     (&words[first..first + BUCKET], first)
 }
 
-/// `None`: no way is free, or the key's fingerprint stands there.
+/// Returns a free way; `None` if there is none, or if the key's fingerprint is there already.
 fn free_way(
     words: &[AtomicU64],
     is_free: impl Fn(u64) -> bool,

@@ -1,4 +1,4 @@
-//! Whose flows may be silent for how long: what the sweeper goes by.
+//! The idle timeouts of flows, by service: input of the sweeper.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use super::expiry::Timeouts;
 use crate::datapath::maps::declared_ports::DeclaredPorts;
 use crate::settings::FlowTimeouts;
 
-/// The timeouts of the node and of services that differ from it. Clones share them; a sweep goes by
-/// what is set as it begins.
+/// The timeouts of the node and of services that differ from it. Clones share them; a sweep uses
+/// what is set when it begins.
 #[derive(Clone)]
 pub struct Lifetimes {
     table: Arc<ArcSwap<LifetimeTable>>,
     declared: Arc<ArcSwapOption<DeclaredPorts>>,
 }
 
-/// One lookup by index for each flow: a sweep asks for millions.
+/// Timeouts by service id: one lookup by index for each of millions of flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LifetimeTable {
-    /// The node's first.
+    /// The node's timeouts come first.
     kinds: Vec<Timeouts>,
-    /// Index into `kinds`, by service id. Services beyond its end are as the node.
+    /// Index into `kinds`, by service id. Services beyond the end have the node's timeouts.
     of: Vec<u32>,
 }
 
@@ -31,7 +31,7 @@ impl Lifetimes {
         Self { table, declared: Arc::default() }
     }
 
-    /// From the next sweep on flows of `services`, indices into SERVICES, have these timeouts, and
+    /// From the next sweep on, flows of `services` (indices into SERVICES) have these timeouts, and
     /// all others those of the node.
     pub fn set(&self, node: FlowTimeouts, services: impl IntoIterator<Item = (u32, FlowTimeouts)>) {
         let table = LifetimeTable::new(node, services);
@@ -40,7 +40,7 @@ impl Lifetimes {
         }
     }
 
-    /// Sweeps end flows to what is not declared, until there are none.
+    /// From the next sweep on, flows to undeclared ports end, until there are none left.
     pub fn declare(&self, declared: DeclaredPorts) {
         self.declared.store(Some(Arc::new(declared)));
     }
@@ -49,7 +49,7 @@ impl Lifetimes {
         self.declared.load_full()
     }
 
-    /// Every flow there is is of what is declared, and so is every later one.
+    /// Notes that every flow is to a declared port, now and later.
     pub(crate) fn are_all_declared(&self) {
         self.declared.store(None);
     }

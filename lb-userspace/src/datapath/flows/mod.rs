@@ -1,4 +1,4 @@
-//! The flow table in our memory, and the sweeper that ends silent flows.
+//! The flow table in our memory, and the sweeper that ends idle flows. Imports `bpf` and `maps`.
 
 pub(crate) mod client_sample;
 pub(crate) mod count_drift;

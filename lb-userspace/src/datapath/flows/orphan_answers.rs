@@ -1,8 +1,8 @@
-//! Words of ANSWERS that no flow stands behind: each keeps a source port for nothing.
+//! Removes orphan words of ANSWERS, which no flow refers to: each blocks a source port.
 //!
-//! The kernel program enters an answer before its flow is open, and moves it before the flow has
-//! moved. So a word that leads nowhere proves nothing the first time; one that does so again, a
-//! sweep or more later, was left behind.
+//! The kernel program inserts an answer before its flow is open, and moves it before the flow has
+//! moved. So a word without a flow proves nothing the first time; one that is still there a sweep
+//! or more later was left behind.
 
 use std::{collections::HashMap, sync::atomic::Ordering};
 
@@ -10,23 +10,23 @@ use tracing::debug;
 
 use super::flow_table::{FlowTable, exchange};
 
-/// Each word costs a look at a slot and at an entry, somewhere in memory. Where there are more
-/// than this, a sweep looks at one share of them only.
+/// Words to check in one sweep: each costs a read of a slot and of an entry, anywhere in memory. If
+/// there are more, a sweep checks one share of them.
 const ALL_AT_ONCE: usize = 1 << 16;
 const SHARES: usize = 64;
 
 #[derive(Default)]
 pub(crate) struct OrphanAnswers {
-    /// Index and word of what led nowhere when it was last looked at.
+    /// Index and word of those that had no flow when they were last checked.
     suspects: HashMap<usize, u64>,
     round: usize,
 }
 
 impl OrphanAnswers {
-    /// Takes out what led nowhere twice; answers how many those were.
+    /// Removes the words that had no flow twice. Returns their number.
     pub(crate) fn sweep(&mut self, flows: &FlowTable) -> u64 {
         let words = flows.answers.len();
-        // Both are powers of two.
+        // Both numbers are powers of two.
         let share = if words <= ALL_AT_ONCE { words } else { words / SHARES };
         let first = self.round % (words / share) * share;
         self.round = self.round.wrapping_add(1);
@@ -47,7 +47,7 @@ impl OrphanAnswers {
         removed
     }
 
-    /// Those of the share that are no longer what they were.
+    /// Drops the suspects of the share that have changed.
     fn forget(&mut self, first: usize, share: usize, flows: &FlowTable) {
         let of_share = |index: usize| index >= first && index < first + share;
         self.suspects.retain(|&index, word| {

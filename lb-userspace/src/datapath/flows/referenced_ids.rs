@@ -1,13 +1,13 @@
-//! What flows name, whether they count or not.
+//! The ids that flows refer to, whether the flows count or not.
 
-/// Indices into SERVICES and BACKENDS that stand in some entry of the flow table.
+/// Indices into SERVICES and BACKENDS that occur in some entry of the flow table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferencedIds {
     services: Set,
     backends: Set,
 }
 
-/// Of indices, which are dense.
+/// A bit set of indices, which are dense.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Set(Vec<u64>);
 

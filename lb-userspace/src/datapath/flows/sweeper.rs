@@ -1,5 +1,5 @@
-//! Walks the flow table, ends silent flows and keeps LOAD honest. All of it happens in mapped
-//! memory, beside the kernel program and by its rules.
+//! Walks the flow table, ends idle flows and corrects LOAD. All of it happens in mapped memory,
+//! beside the kernel program and by its rules.
 
 use std::{
     collections::HashMap,
@@ -30,29 +30,29 @@ use super::{
 use crate::datapath::maps::declared_ports::DeclaredPorts;
 use crate::load::{Load, LoadSlot};
 
-/// The kernel program holds a slot for microseconds. One that stays the same for so long, in ns,
-/// was left behind.
+/// A slot that does not change for so long, in ns, was left behind: the kernel program holds a slot
+/// for microseconds.
 const STUCK: u64 = 10_000_000_000;
 
-/// For so long, in ns, a client may wait for a server's first packet before that is odd: its SYN
-/// has been sent again by then.
+/// How long, in ns, a client waits for a server's first packet before that is suspicious: its SYN
+/// has been retransmitted by then.
 const ANSWER: u64 = 3_000_000_000;
 
-/// Ends flows. A sweep takes milliseconds of computing: run it where that is fine.
+/// Ends idle flows. A sweep computes for milliseconds: run it where that does no harm.
 pub struct Sweeper {
     flows: Arc<FlowTable>,
     load: Load,
     lifetimes: Lifetimes,
     watch: DriftDetector,
     orphans: OrphanAnswers,
-    /// Slots that were being written, by their flow's number, with the word and since when.
+    /// Slots that were being written, by their flow's number: the word, and since when.
     held: HashMap<u32, (u64, u64)>,
-    /// Lists of an earlier sweep, to be used again.
+    /// Lists of an earlier sweep, for reuse.
     spare: Spare,
 }
 
-/// The lists that have a place for each load slot: megabytes, which an allocator of many threads
-/// had better not be asked for each second.
+/// Lists with one element per load slot. They take megabytes, and allocating those every second is
+/// expensive in an allocator of many threads.
 #[derive(Default)]
 struct Spare {
     before: Vec<Option<u64>>,
@@ -61,62 +61,62 @@ struct Spare {
     ports: Vec<[u64; 2]>,
 }
 
-/// What one sweep found and did.
+/// The findings and effects of one sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// Flows that stay, by what they are.
+    /// Remaining flows by state.
     pub population: Population,
     /// Flows removed.
     pub expired: u64,
-    /// Words of ANSWERS removed that led nowhere.
+    /// Orphan words of ANSWERS that were removed.
     pub orphans: u64,
-    /// Counts in LOAD that were wrong and were put right.
+    /// Counts in LOAD that were corrected.
     pub corrected: u64,
-    /// The flows of each load slot that count there.
+    /// The counted flows of each load slot.
     pub flows: Vec<u64>,
-    /// What the server of each load slot has answered, of what goes to it by TCP and `nat`.
+    /// The answers of each load slot's server to TCP flows with `nat`.
     pub heard: Vec<ServerAnswers>,
-    /// The source ports that flows of each load slot have, closed ones too: TCP's and UDP's.
+    /// The source ports in use at each load slot, by closed flows too: TCP's and UDP's.
     pub ports: Vec<[u64; 2]>,
-    /// What flows name, closed ones too.
+    /// The ids that flows refer to, closed flows too.
     pub named: ReferencedIds,
-    /// Clients of flows that were answered through us.
+    /// A sample of the clients of flows that were answered through us.
     pub sample: ClientSample,
 }
 
-/// Connections to a server that are open.
+/// Open connections to a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerAnswers {
-    /// Of which a packet of the server came by.
+    /// Those with a packet from the server.
     pub answered: u64,
-    /// Of which none did, in [`ANSWER`].
+    /// Those without one for [`ANSWER`].
     pub unanswered: u64,
 }
 
-/// What a sweep goes by, and what it has found so far.
+/// A sweep's inputs, and its findings so far.
 struct Walk {
     now: u64,
     lifetimes: Arc<LifetimeTable>,
-    /// Flows of nothing that it has end.
+    /// Flows to undeclared ports end.
     declared: Option<Arc<DeclaredPorts>>,
     undeclared: u64,
-    /// LOAD as it was; `None` where it can no longer be compared.
+    /// LOAD before the walk; `None` where it can no longer be compared.
     before: Vec<Option<u64>>,
     sweep: Sweep,
 }
 
-/// The flow table's tenants.
+/// The number of flows by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Population {
     pub established: u64,
-    /// Flows whose client has not yet shown that it gets the answers.
+    /// Flows whose client has not proved yet that it receives the answers.
     pub half_open: u64,
-    /// Closed flows whose source port is still kept back.
+    /// Closed flows whose source port is still reserved.
     pub closed: u64,
 }
 
 impl Population {
-    /// Flows that are not closed.
+    /// Returns the number of flows that are not closed.
     #[must_use]
     pub const fn live(&self) -> u64 {
         self.established + self.half_open
@@ -131,13 +131,13 @@ impl Sweeper {
         Self { flows, load, lifetimes, watch, orphans, held, spare: Spare::default() }
     }
 
-    /// Takes the lists of a sweep back that nobody reads any more.
+    /// Takes back lists of an earlier sweep for reuse.
     pub fn reuse(&mut self, flows: Vec<u64>, heard: Vec<ServerAnswers>, ports: Vec<[u64; 2]>) {
         let before = mem::take(&mut self.spare.before);
         self.spare = Spare { before, flows, heard, ports };
     }
 
-    /// One walk through all flows; `now` as `clock::now` reads it.
+    /// Walks once through all flows; `now` is read from `clock::now`.
     pub fn sweep(&mut self, now: u64) -> Sweep {
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
@@ -154,7 +154,7 @@ impl Sweeper {
         let declared = self.lifetimes.declared().filter(|declared| declared.is_due(now));
         let mut walk =
             Walk { now, lifetimes: self.lifetimes.table(), declared, undeclared: 0, before, sweep };
-        // In the order in which flows move, so that none is met in neither part.
+        // In the order in which flows move, so that none is missed in both parts.
         for part in [Part::Pending, Part::Established] {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
                 let slot = Slot(word.load(Ordering::Acquire));
@@ -179,16 +179,16 @@ impl Sweeper {
         sweep
     }
 
-    /// `seen`: the slot as it was before its entry is read.
+    /// Visits a slot. `seen` is the slot before its entry is read.
     fn visit(&self, part: Part, number: usize, word: &AtomicU64, seen: Slot, walk: &mut Walk) {
         let Some(flow) = self.flows.part(part).glimpse(number) else { return };
-        // After the entry: if it is still the same tenant's, so was the entry.
+        // Read after the entry: if the slot did not change, the entry was its flow's.
         let slot = Slot(word.load(Ordering::Acquire));
         if !slot.has(flow_state::OPEN) {
             return;
         }
         let state = slot.state();
-        // The silence of a tenant that has just left is not the next one's.
+        // The idle time of a flow that has just left is not the next one's.
         let undeclared = self.is_undeclared(part, number, walk);
         walk.undeclared += u64::from(undeclared);
         let silent = walk.lifetimes.of(flow.service).is_over(walk.now, &flow, state);
@@ -206,7 +206,7 @@ impl Sweeper {
         if let Some(ports) = walk.sweep.ports.get_mut(load).filter(|_| has_port) {
             ports[usize::from(flow.protocol == UDP)] += 1;
         }
-        // It moved here while we walked, and may have been met where it was.
+        // The flow moved here during the walk, and may have been visited before it moved.
         if let (Part::Established, Some(before)) = (part, walk.before.get_mut(load))
             && slot.is_born_since(walk.now)
         {
@@ -240,10 +240,10 @@ impl Sweeper {
         self.flows.part(part).flow(number).is_some_and(|flow| !declared.has(&flow))
     }
 
-    /// Removes a flow that is over, if nobody has touched its slot since; answers whether it did.
+    /// Removes an expired flow if its slot has not changed since. Returns whether it did.
     ///
-    /// The exchange succeeds only while the tenant is the one that was read before; the place is
-    /// another's only once nothing of it is needed any more.
+    /// The exchange succeeds only while the slot still holds the flow that was read; the slot
+    /// becomes free only after nothing of the flow is needed any more.
     fn end(&self, part: Part, number: usize, word: &AtomicU64, slot: Slot) -> bool {
         if slot.has(flow_state::CLAIMED) {
             return false;
@@ -262,9 +262,9 @@ impl Sweeper {
         true
     }
 
-    /// Frees a slot whose writer is gone; `before`: what it was when last seen being written, and
-    /// since when. What the writer may have left in ANSWERS is an orphan then, and what it counted
-    /// a drift.
+    /// Frees a slot whose writer is gone. `before` is the word when it was last seen being written,
+    /// and since when. What the writer may have left in ANSWERS becomes an orphan, and what it
+    /// counted becomes drift.
     fn watch_writer(&mut self, before: Option<&(u64, u64)>, name: u32, word: &AtomicU64, now: u64) {
         let slot = Slot(word.load(Ordering::Acquire));
         let same = before.filter(|before| before.0 == slot.0);
@@ -281,7 +281,7 @@ impl Sweeper {
             let slot = LoadSlot(index as u32);
             let seen = Observation {
                 before,
-                // A slot that `end` took flows from has moved by that: its turn is the next sweep.
+                // A slot that `end` took flows from has changed by that; the next sweep checks it.
                 after: self.load.reading(slot),
                 flows: sweep.flows[index],
                 permits: self.load.permits(slot),

@@ -1,4 +1,4 @@
-//! What control's tables hold, as the commands that would bring it there.
+//! Reads the tables' contents back, as the commands that would produce them.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use crate::datapath::bpf::{error::DatapathError, typed_map::TypedMap};
 use crate::tables::{Capacity, Command};
 
 impl KernelTables {
-    /// All that the tables hold. Ring slots that no service points to are left out.
+    /// Returns the contents of all tables. Ring slots that no service points to are left out.
     ///
     /// # Errors
     ///
@@ -51,8 +51,8 @@ impl KernelTables {
         Ok(contents)
     }
 
-    /// How much room the tables have with LOAD's `loads`, whatever was asked for: those that an
-    /// earlier daemon left may have more.
+    /// Returns the capacity of the tables, with `loads` for LOAD. Tables of an earlier daemon may
+    /// have more room than was configured.
     ///
     /// # Errors
     ///
@@ -66,11 +66,11 @@ impl KernelTables {
         })
     }
 
-    /// All that belongs to a ring. `None`: it is not all there.
+    /// Returns all words of a ring; `None` if they are incomplete.
     fn words(&self, ring: Ring) -> Option<Vec<u32>> {
         let words = self.rings.halves().get(ring.offset() as usize..)?;
         let word = |place: usize| Some(words.get(place)?.load(Ordering::Relaxed));
-        // Each has its count and the length of what is behind it.
+        // Each region has its member count, and its length is in the word behind it.
         let (mut end, mut length) = (0, ring.length() as usize);
         for _ in 0..Ring::REGIONS {
             end += length + 1 + word(end + length)? as usize;
@@ -84,7 +84,7 @@ impl KernelTables {
     }
 }
 
-/// An array's are all there, in the order of their index.
+/// Returns all entries; those of an array are complete and in the order of their index.
 fn entries<K: aya::Pod, V: aya::Pod>(table: &TypedMap<K, V>) -> Result<Vec<(K, V)>, DatapathError> {
     let mut all = Vec::new();
     let mut walk = table.walk();

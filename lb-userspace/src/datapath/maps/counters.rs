@@ -1,4 +1,4 @@
-//! What the kernel program counted, summed over the CPUs.
+//! Reads the kernel program's counters, summed over the CPUs.
 
 use std::os::fd::AsFd as _;
 
@@ -10,16 +10,16 @@ use lb_common::{
 
 use crate::datapath::bpf::error::DatapathError;
 
-/// Frames since the datapath was loaded.
+/// Frames by verdict, since the datapath was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictCounts {
-    /// Not for an address of ours.
+    /// Not for an announced address.
     pub pass: u64,
-    /// Up the stack to the proxy.
+    /// Passed up the stack, to the proxy.
     pub proxy: u64,
-    /// Rewritten and sent on, both directions.
+    /// Rewritten and forwarded, both directions.
     pub steer: u64,
-    /// Answered by ourselves (ICMP echo).
+    /// Answered by the program itself (ICMP echo).
     pub reply: u64,
     drops: [u64; Reason::ALL.len()],
 }
@@ -30,29 +30,29 @@ impl VerdictCounts {
         self.drops[reason as usize]
     }
 
-    /// Every reason with its count, also where that is 0.
+    /// Returns every drop reason with its count, zeroes included.
     pub fn drops(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::ALL.iter().map(|&reason| (reason, self.dropped(reason)))
     }
 }
 
-/// What happened to flows: how full their table was, told by what gave way, and which moved.
-/// Counted since the datapath was loaded.
+/// Flows that were evicted, revived or moved, since the datapath was loaded: they show how full the
+/// flow table was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions {
-    /// Established flows, long silent, whose slot another took.
+    /// Established flows, long idle, that were evicted.
     pub established: u64,
-    /// Half-open flows whose slot another took.
+    /// Half-open flows that were evicted.
     pub half_open: u64,
-    /// Confirmed flows that stayed among the half-open ones for want of room, for a while at least.
+    /// Confirmed flows that found no room among the established ones, at least for a while.
     pub crowded: u64,
-    /// Closed flows that went on all the same, and count again.
+    /// Closed flows that went on after all, and count again.
     pub revived: u64,
-    /// Flows that a QUIC connection id led to another backend.
+    /// Flows that a QUIC connection ID moved to another backend.
     pub rerouted: u64,
 }
 
-/// Reader of `COUNTERS`, `OPENED` and `EXHAUSTED`.
+/// A reader of `COUNTERS`, `OPENED` and `EXHAUSTED`.
 pub struct Counters {
     verdicts: PerCpuArray<MapData, u64>,
     opened: PerCpuArray<MapData, u64>,
@@ -100,7 +100,8 @@ impl Counters {
         })
     }
 
-    /// Flows that the kernel ever opened to the backend with this id, since the id was last freed.
+    /// Returns the number of flows that the kernel opened to the backend with this id, since the id
+    /// was last freed.
     ///
     /// # Errors
     ///
@@ -109,18 +110,18 @@ impl Counters {
         sum(&self.opened, backend, maps::OPENED)
     }
 
-    /// New flows that were refused for want of a source port, the backend with this id the last
-    /// that had none; as long ago as [`opened`](Self::opened).
+    /// Returns the number of new flows that were refused because no source port was free, counted
+    /// at the last backend tried; since the same time as [`opened`](Self::opened).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`opened`](Self::opened).
     pub fn exhausted(&self, backend: u32) -> Result<u64, DatapathError> {
         sum(&self.exhausted, backend, maps::EXHAUSTED)
     }
 }
 
-/// A second handle to the same map.
+/// Returns a second handle to the same map.
 pub(crate) fn duplicate(map: &Map, name: &'static str) -> Result<Map, DatapathError> {
     let Map::PerCpuArray(map) = map else {
         return Err(DatapathError::MapKind { name });

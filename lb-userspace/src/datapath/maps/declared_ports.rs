@@ -1,19 +1,19 @@
-//! What steered services have of addresses and ports: flows to anything else are nobody's any more.
+//! The addresses and ports of steered services. Flows to anything else end.
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use lb_common::abi::{Address, Flow};
 
-/// ns for which such flows stay, while their packets are refused already: so that a client which is
-/// sending just then is told.
+/// How long such flows stay, in ns. Their packets are refused already, so a client that is just
+/// sending is told.
 const NOTICE: u64 = 2_000_000_000;
 
-/// Until no flow is left that it has not.
+/// The declared addresses and ports, kept until no flow to anything else is left.
 #[derive(Clone, Debug, Default)]
 pub struct DeclaredPorts {
-    /// By address and IP protocol number.
+    /// Port ranges by address and IP protocol number.
     ports: HashMap<(Address, u32), Vec<RangeInclusive<u16>>>,
-    /// When it began to be so, as `clock::now` reads it.
+    /// When the declaration was made, as `clock::now` reads it.
     since: u64,
 }
 
@@ -27,7 +27,7 @@ impl DeclaredPorts {
         self.ports.entry((address, protocol)).or_default().push(ports);
     }
 
-    /// Whether flows to what it has not end `now`.
+    /// Returns whether flows to undeclared ports end `now`.
     pub(crate) const fn is_due(&self, now: u64) -> bool {
         now.saturating_sub(self.since) >= NOTICE
     }

@@ -1,4 +1,4 @@
-//! Carries out control's commands on the kernel's tables.
+//! Applies control's commands to the kernel's tables.
 
 use std::{
     mem::offset_of,
@@ -69,11 +69,12 @@ impl KernelTables {
         })
     }
 
-    /// One step. A list is applied in its order; where a step fails, those before it stand.
+    /// Applies one command. Commands must be applied in order; if one fails, the earlier ones
+    /// stand.
     ///
     /// # Errors
     ///
-    /// A table has no room or no such slot, or the system call failed.
+    /// A table is full or has no such slot, or the system call failed.
     pub fn apply(&mut self, command: &Command) -> Result<(), DatapathError> {
         match command {
             Command::SetBackend { id, backend } => self.set_backend(*id, backend),
@@ -95,8 +96,8 @@ impl KernelTables {
         }
     }
 
-    /// Tells the program of a VLAN device: routing may name it, XDP sends through its parent.
-    /// `tags` are as in [`lb_common::abi::Hop`], the outer one first.
+    /// Adds a VLAN device: a route may name it, but XDP sends through its parent. `tags` are as in
+    /// [`lb_common::abi::Hop`], the outer one first.
     ///
     /// # Errors
     ///
@@ -111,7 +112,7 @@ impl KernelTables {
         self.vlans.insert(&ifindex, &device)
     }
 
-    /// No packet looks there yet: what makes the ring current comes after.
+    /// No packet reads these words yet: the ring becomes current later.
     fn write_ring(&self, offset: u32, words: &[u32]) -> Result<(), DatapathError> {
         let places = self.rings.halves().get(offset as usize..).unwrap_or_default();
         let places = places.get(..words.len()).ok_or(DatapathError::Full { name: maps::RINGS })?;
@@ -121,7 +122,8 @@ impl KernelTables {
         Ok(())
     }
 
-    /// One aligned store: a packet finds the old ring or the new one, whose words are there before.
+    /// Makes a ring current with one aligned store: a packet finds the old ring or the new one,
+    /// whose words were written before.
     fn set_ring(&self, service: u32, ring: Ring) -> Result<(), DatapathError> {
         let entry = self.current_rings.entry(service as usize);
         let [word] = entry.ok_or(DatapathError::Full { name: maps::CURRENT_RINGS })? else {
@@ -131,8 +133,8 @@ impl KernelTables {
         Ok(())
     }
 
-    /// The hop last: a packet in between may cache the earlier owner's next hop once more only
-    /// while it still reads the earlier backend.
+    /// The hop is written last: a concurrent packet can cache the previous owner's next hop again
+    /// only while it still reads the previous backend.
     fn set_backend(&mut self, id: u32, backend: &Backend) -> Result<(), DatapathError> {
         self.backends.insert(&id, backend)?;
         self.forget_hop(id)
@@ -146,13 +148,13 @@ impl KernelTables {
         zero(&mut self.exhausted, id, maps::EXHAUSTED)
     }
 
-    /// Makes SOURCE_POOL begin with these: what backends name in it must be there before they do.
-    /// Word by word: where an address takes another's place, packets find one of them, or of IPv6
-    /// for some ns the halves of two, which costs a flow.
+    /// Writes these addresses to the start of SOURCE_POOL; this must precede the backends that
+    /// refer to them. It is written word by word: while one address replaces another, packets find
+    /// one of them or, with IPv6, for some ns the halves of two, which costs a flow.
     ///
     /// # Errors
     ///
-    /// There are more than it has room for.
+    /// There are more addresses than it has room for.
     pub fn set_source_pool(&mut self, pool: &[IpAddr]) -> Result<(), DatapathError> {
         for (index, &address) in pool.iter().enumerate() {
             let entry = self.source_pool.entry(index);
@@ -173,11 +175,11 @@ impl KernelTables {
         Ok(half(self.reach(id)?, offset_of!(Reach, status)).load(Ordering::Acquire))
     }
 
-    /// Makes XDP look up the next hop to this backend afresh: after a change of routes, too.
+    /// Makes XDP look up the next hop to this backend again, also after a change of routes.
     ///
     /// # Errors
     ///
-    /// There is no such id.
+    /// The table has no such id.
     pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
         const AT: usize = offset_of!(Reach, at) / size_of::<u64>();
         self.reach(id)?[AT].store(0, Ordering::Release);

@@ -1,4 +1,4 @@
-//! The kernel's tables: commands carried out, contents read back, counters.
+//! The kernel's tables: applies commands, reads contents and counters. Imports `bpf`.
 
 pub(crate) mod contents;
 pub(crate) mod counters;

@@ -1,8 +1,8 @@
-//! Which of the maps that an earlier daemon pinned go on under the new program.
+//! Decides which maps of an earlier daemon are adopted by the new program.
 //!
-//! A map goes on if it is what the object wants; one with more room than wanted does as well. The
-//! others are made anew, each for itself: control fills its tables again, counts are carried over.
-//! Only the flow table and the rings are one thing in several maps each, which stay or go together.
+//! A map is adopted if it is what the object wants, or larger. The others are replaced one by one:
+//! control fills its tables again, and counts are copied. Only the flow table and the rings consist
+//! of several maps, which are adopted or replaced together.
 
 use std::{
     collections::BTreeSet,
@@ -24,8 +24,8 @@ use crate::datapath::{
     bpf::error::DatapathError, maps::counters::per_cpu, program::load::DatapathConfig,
 };
 
-/// The maps that make up the flow table. They refer to each other by place and hash, so their sizes
-/// are exact.
+/// The maps of the flow table. They refer to each other by place and hash, so their sizes must
+/// match exactly.
 const FLOW_TABLE: &[&str] = &[
     maps::FLOWS,
     maps::FLOW_SLOTS,
@@ -34,10 +34,10 @@ const FLOW_TABLE: &[&str] = &[
     maps::STRETCHES,
     maps::ANSWERS,
 ];
-/// Until the new program takes over, the old one reads what CURRENT_RINGS says in the old RINGS.
+/// Until the new program takes over, the old one reads the old RINGS at what CURRENT_RINGS says.
 const RING_TABLE: &[&str] = &[maps::RINGS, maps::CURRENT_RINGS];
 
-/// What a map is, as far as the program and we rely on it.
+/// The properties of a map that the program and the daemon rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     kind: u32,
@@ -47,7 +47,7 @@ pub(crate) struct Shape {
     entries: u32,
 }
 
-/// A map that the object has, and what becomes of the pinned one of that name.
+/// A map of the object, and the fate of the pinned one of that name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AdoptionPlan {
     pub(crate) name: String,
@@ -56,14 +56,14 @@ pub(crate) struct AdoptionPlan {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum MapFate {
-    /// There is none.
+    /// None is pinned.
     New,
     Kept,
-    /// Why it cannot go on.
+    /// Why it cannot be adopted.
     Replaced(String),
 }
 
-/// Decides about every map of the object.
+/// Decides on every map of the object.
 ///
 /// # Errors
 ///
@@ -107,7 +107,8 @@ fn wanted(elf: &[u8], config: &DatapathConfig) -> Result<Vec<(String, Shape)>, D
     Ok(wanted)
 }
 
-/// `None`: nothing is pinned there. Else what it is, or why that cannot be said.
+/// Returns the shape of the pinned map, or why it cannot be read; `None` if nothing is pinned
+/// there.
 fn pinned_shape(path: &Path) -> Option<Result<Shape, String>> {
     fs::symlink_metadata(path).ok()?;
     let info = MapData::from_pin(path).and_then(|map| map.info());
@@ -139,19 +140,19 @@ fn fate(name: &str, wanted: &Shape, found: Option<Result<Shape, String>>) -> Map
     MapFate::Kept
 }
 
-/// Whether the flow table goes on.
+/// Returns whether the flow table is adopted.
 pub(crate) fn keeps_flows(plans: &[AdoptionPlan]) -> bool {
     plans.iter().any(|plan| plan.name == maps::FLOWS && plan.fate == MapFate::Kept)
 }
 
-/// Makes the flow table anew.
+/// Replaces the flow table.
 pub(crate) fn replace_flows(plans: &mut [AdoptionPlan], why: &str) {
     for plan in plans.iter_mut().filter(|plan| FLOW_TABLE.contains(&plan.name.as_str())) {
         plan.fate = MapFate::Replaced(why.to_owned());
     }
 }
 
-/// A table of several maps goes on as a whole or not at all.
+/// Adopts a table of several maps as a whole or not at all.
 fn together(table: &[&str], mut plans: Vec<AdoptionPlan>) -> Vec<AdoptionPlan> {
     let is_part = |plan: &&mut AdoptionPlan| table.contains(&plan.name.as_str());
     let kept = |plan: &AdoptionPlan| plan.fate == MapFate::Kept;
@@ -162,7 +163,7 @@ fn together(table: &[&str], mut plans: Vec<AdoptionPlan>) -> Vec<AdoptionPlan> {
     plans
 }
 
-/// Tells the operator what will happen, before it does.
+/// Logs for the operator what is about to happen.
 pub(crate) fn announce(plans: &[AdoptionPlan], pins: &Pins) {
     let path = pins.path().display();
     let kept = plans.iter().filter(|plan| plan.fate == MapFate::Kept).count();
@@ -190,18 +191,18 @@ pub(crate) fn announce(plans: &[AdoptionPlan], pins: &Pins) {
     }
 }
 
-/// The kernel's numbers of the maps.
+/// Returns the kernel's ids of the maps.
 ///
 /// # Errors
 ///
-/// The kernel does not answer.
+/// The system call failed.
 pub(crate) fn numbers(ebpf: &Ebpf, plans: &[AdoptionPlan]) -> Result<BTreeSet<u32>, DatapathError> {
     let maps = plans.iter().filter_map(|plan| ebpf.map(&plan.name).and_then(data));
     let numbers = maps.map(|map| map.info().map(|info| info.id()));
     numbers.collect::<Result<_, _>>().map_err(|error| DatapathError::table("a map", error))
 }
 
-/// Brings the counts of maps that are replaced into the new ones.
+/// Copies the counts of replaced maps into the new ones.
 ///
 /// # Errors
 ///
@@ -270,11 +271,11 @@ pub(crate) fn copy_array<V: Pod + PartialEq + Default>(
     Ok(())
 }
 
-/// Second handles to the maps that have no name yet.
+/// Returns second handles to the maps that are not pinned yet.
 ///
 /// # Errors
 ///
-/// A map is of a kind that we do not use, or no file descriptor is left.
+/// A map is of an unexpected kind, or no file descriptor is left.
 pub(crate) fn unnamed(
     ebpf: &Ebpf,
     plans: &[AdoptionPlan],
@@ -293,7 +294,7 @@ pub(crate) fn duplicate(map: &MapData, name: &'static str) -> Result<OwnedFd, Da
     fd.map_err(|error| DatapathError::table(name, error))
 }
 
-/// What is common to the kinds of maps.
+/// Returns the data common to all kinds of maps.
 fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(map)

@@ -1,4 +1,4 @@
-//! How files under our names in the bpffs are known again.
+//! Recognises files in the bpffs by their identity.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-/// By which a file is known: another one under the same path differs.
+/// The device and inode of a file: another file under the same path differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileIdentity(u64, u64);
 
@@ -17,9 +17,9 @@ impl FileIdentity {
     }
 }
 
-/// A map and its name.
+/// A pinned map and its file.
 pub(crate) struct NamedMap {
     pub(crate) name: String,
     pub(crate) map: OwnedFd,
-    pub(crate) stamp: Option<FileIdentity>,
+    pub(crate) identity: Option<FileIdentity>,
 }

@@ -1,8 +1,8 @@
-//! The daemon's own share of each count in LOAD, in a map beside it.
+//! The map with the daemon's own share of each count in LOAD.
 //!
-//! Connections of the proxy end with the process, which cannot count them out when it is killed.
-//! So that the next one can, each count's share is kept where it outlives us: what is in it at the
-//! start are connections that are gone. The kernel program does not know this map.
+//! Connections of the proxy end with the process, which cannot count them out when it is killed. So
+//! each count's share is kept in a map that outlives the process: what the next daemon finds in it
+//! are connections that are gone. The kernel program does not know this map.
 
 use std::os::fd::OwnedFd;
 
@@ -23,11 +23,12 @@ pub(crate) const PERMITS: &str = "PERMITS";
 /// `BPF_MAP_TYPE_ARRAY` in include/uapi/linux/bpf.h.
 const ARRAY: u32 = 2;
 
-/// With one word for each of LOAD's `slots`. It still holds what an earlier daemon left.
+/// Opens the map, with one word for each of LOAD's `slots`. It still holds what an earlier daemon
+/// left.
 ///
 /// # Errors
 ///
-/// A map cannot be made, read or mapped.
+/// A map cannot be created, read or mapped.
 pub(crate) fn open(
     pins: &Pins,
     plans: &[AdoptionPlan],

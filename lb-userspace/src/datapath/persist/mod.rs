@@ -1,5 +1,5 @@
-//! What goes on from one daemon to the next: names in the bpffs, adopted maps, the secret of the
-//! flow table.
+//! What one daemon leaves to the next: pins in the bpffs, adopted maps, the seed of the flow table.
+//! Imports `bpf` and `maps`.
 
 pub(crate) mod adoption;
 pub(crate) mod file_identity;

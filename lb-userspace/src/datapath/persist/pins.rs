@@ -1,14 +1,14 @@
-//! The directory in a bpffs where the data path has its names, and through them outlives us.
+//! The directory in a bpffs where the data path is pinned, so that it outlives the daemon.
 //!
 //! ```text
 //! /sys/fs/bpf/lb/            [node] pin_dir, locked while a daemon runs
-//!   v3/FLOWS …               the maps of ABI version 3
+//!   vN/FLOWS …               the maps of ABI version N
 //!   links/xdp-native-3       the program on interface 3, in native mode
 //!   links/sk-lookup          the proxy's listeners
 //! ```
 //!
-//! Links stand beside the versions: they hold a program, of whatever version, and are what a
-//! change of versions must not interrupt. PinnedNames in a bpffs cannot have dots.
+//! Links are beside the versions: they hold a program of whatever version, and a change of versions
+//! must not interrupt them. Names in a bpffs cannot contain dots.
 
 use std::{
     ffi::CString,
@@ -31,23 +31,23 @@ use crate::datapath::bpf::{
     link::{self, AttachMode, Link, LinkTarget},
 };
 
-/// Where a bpffs is mounted by convention.
+/// The conventional mount point of the bpffs.
 const BPFFS: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` in linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 const LINKS: &str = "links";
 const LISTENERS: &str = "sk-lookup";
 
-/// The directory, held by this process alone.
+/// The directory, locked by this process.
 #[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
     lock: File,
 }
 
-/// A program on an interface that an earlier daemon left.
+/// A program on an interface, pinned by an earlier daemon.
 pub(crate) struct PinnedXdp {
-    /// 0: the interface is gone.
+    /// The interface index; 0 if it is gone.
     pub(crate) index: u32,
     pub(crate) mode: AttachMode,
     pub(crate) link: Link,
@@ -55,23 +55,23 @@ pub(crate) struct PinnedXdp {
 }
 
 impl Pins {
-    /// Takes the directory over; it is made where it is missing, and so is the bpffs.
+    /// Locks the directory; creates it and mounts the bpffs if they are missing.
     ///
     /// # Errors
     ///
-    /// Another daemon has it, it is on no bpffs, or the data path in it belongs to another network
-    /// namespace.
+    /// Another daemon holds it, it is not on a bpffs, or the data path in it belongs to another
+    /// network namespace.
     pub fn open(root: &Path) -> Result<Self, DatapathError> {
         let pins = Self { root: root.to_owned(), lock: take(root)? };
         pins.check_namespace()?;
         Ok(pins)
     }
 
-    /// Makes the directory anew where it is gone, or its bpffs is.
+    /// Creates the directory again if it or its bpffs is gone.
     ///
     /// # Errors
     ///
-    /// As of [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub(crate) fn renew(&mut self) -> Result<(), DatapathError> {
         let is_ours = is_at(&self.lock, &self.root)
             .map_err(|source| DatapathError::pins("examined", &self.root, source))?;
@@ -81,16 +81,17 @@ impl Pins {
         Ok(())
     }
 
-    /// What would keep [`open`](Self::open) from it beside another daemon, which may well run.
+    /// Checks whether [`open`](Self::open) could succeed, apart from another daemon, which may be
+    /// running.
     ///
     /// # Errors
     ///
-    /// It is on no bpffs, and none can be mounted there.
+    /// It is not on a bpffs, and none can be mounted there.
     pub fn examine(root: &Path) -> Result<(), DatapathError> {
         is_on_bpffs(root).map(drop)
     }
 
-    /// Whether a daemon holds the directory.
+    /// Returns whether a daemon holds the directory.
     #[must_use]
     pub fn are_held(root: &Path) -> bool {
         let lock = File::open(root).map(|root| root.try_lock_shared());
@@ -102,7 +103,7 @@ impl Pins {
         &self.root
     }
 
-    /// Interfaces are known by their numbers, which mean others elsewhere.
+    /// Interfaces are stored by index, which means another one in another namespace.
     fn check_namespace(&self) -> Result<(), DatapathError> {
         let Ok(Some(link)) = self.listeners() else {
             return Ok(());
@@ -116,19 +117,19 @@ impl Pins {
         }
     }
 
-    /// For the maps of our ABI version.
+    /// Returns the directory for the maps of this ABI version.
     pub(crate) fn maps(&self) -> PathBuf {
         self.root.join(format!("v{ABI_VERSION}"))
     }
 
-    /// The ABI versions of other builds that have maps here.
+    /// Returns the ABI versions of other builds with maps here.
     pub(crate) fn other_versions(&self) -> Vec<u32> {
         let versions = names(&self.root);
         let versions = versions.iter().filter_map(|name| name.strip_prefix('v')?.parse().ok());
         versions.filter(|&version| version != ABI_VERSION).collect()
     }
 
-    /// What stands under `name`, replacing what stood there in one step.
+    /// Pins `map` under `name`, atomically replacing what was there.
     pub(crate) fn pin_map(&self, name: &str, map: BorrowedFd<'_>) -> Result<(), DatapathError> {
         let (path, draft) = (self.maps().join(name), self.maps().join(format!("{name}-new")));
         let pin = || {
@@ -168,7 +169,7 @@ impl Pins {
         self.root.join(LINKS).join(LISTENERS)
     }
 
-    /// The link of `sk_lookup`; `None`: there is none.
+    /// Opens the link of `sk_lookup`; `None` if there is none.
     pub(crate) fn listeners(&self) -> io::Result<Option<Link>> {
         match Link::open(&self.listeners_path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -176,7 +177,7 @@ impl Pins {
         }
     }
 
-    /// Every link of XDP.
+    /// Returns every pinned XDP link.
     pub(crate) fn xdp(&self) -> Vec<PinnedXdp> {
         let links = self.root.join(LINKS);
         let read = |name: &String| {
@@ -192,7 +193,7 @@ impl Pins {
         names(&links).iter().filter_map(read).collect()
     }
 
-    /// Removes maps that our version does not have, and those of other versions. Nothing that is
+    /// Removes maps that this version does not have, and those of other versions. Nothing that is
     /// attached uses them any more.
     pub(crate) fn remove_others(&self, ours: &[&str]) {
         for version in self.other_versions() {
@@ -211,11 +212,11 @@ impl Pins {
         }
     }
 
-    /// Takes everything down: programs off their interfaces first, then the maps.
+    /// Removes everything: programs from their interfaces first, then the maps.
     ///
     /// # Errors
     ///
-    /// What could not be removed. What came before it is gone.
+    /// Something could not be removed. What came before it is gone.
     pub fn remove(self) -> Result<RemovedPins, DatapathError> {
         let mut removed = RemovedPins::default();
         for PinnedXdp { index, mode, link, path } in self.xdp() {
@@ -245,13 +246,13 @@ impl Pins {
 }
 
 impl Drop for Pins {
-    /// An empty directory is no use to anybody.
+    /// Removes the directory if it is empty.
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.root);
     }
 }
 
-/// Locks the directory, which is made where it is missing, and so is the bpffs.
+/// Locks the directory; creates it and mounts the bpffs if they are missing.
 fn take(root: &Path) -> Result<File, DatapathError> {
     let failed = |action, source| DatapathError::pins(action, root, source);
     mount_bpffs(root)?;
@@ -265,7 +266,7 @@ fn take(root: &Path) -> Result<File, DatapathError> {
             }
             Err(TryLockError::Error(source)) => return Err(failed("locked", source)),
         }
-        // Between opening and locking, the former holder may have removed it.
+        // Between opening and locking, the previous holder may have removed it.
         if is_at(&lock, root).map_err(|source| failed("examined", source))? {
             return Ok(lock);
         }
@@ -285,12 +286,12 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// What was taken down.
+/// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemovedPins {
     /// Interfaces with the mode that each had.
     pub interfaces: Vec<(String, &'static str)>,
-    /// The program before the host's sockets.
+    /// The program ahead of the host's sockets (`sk_lookup`).
     pub listeners: bool,
     pub maps: usize,
 }
@@ -308,12 +309,12 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The inode by which the kernel tells network namespaces apart: that of the calling thread.
+/// Returns the inode of the calling thread's network namespace.
 fn namespace_inode() -> io::Result<u64> {
     fs::metadata("/proc/thread-self/ns/net").map(|found| found.ino())
 }
 
-/// `false`: it would be if one were mounted by convention.
+/// Returns `false` if it would be on one were it mounted by convention.
 fn is_on_bpffs(root: &Path) -> Result<bool, DatapathError> {
     let there = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let is_bpffs = is_bpffs(there).map_err(|s| DatapathError::pins("examined", there, s))?;
@@ -329,7 +330,7 @@ fn mount_bpffs(root: &Path) -> Result<(), DatapathError> {
     }
     let (kind, target) = (c"bpf".as_ptr(), CString::new(BPFFS).expect("no zero in it"));
     let options = c"mode=0700".as_ptr().cast();
-    // SAFETY: C strings that live through the call.
+    // SAFETY: the arguments are C strings that live through the call.
     if unsafe { libc::mount(kind, target.as_ptr(), kind, 0, options) } != 0 {
         let source = io::Error::last_os_error();
         return Err(DatapathError::pins("mounted as a bpffs", Path::new(BPFFS), source));
@@ -345,6 +346,6 @@ fn is_bpffs(path: &Path) -> io::Result<bool> {
     if unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: written by the kernel, as it answered success.
+    // SAFETY: the kernel has written it, because the call succeeded.
     Ok(unsafe { found.assume_init() }.f_type == BPF_FS_MAGIC)
 }

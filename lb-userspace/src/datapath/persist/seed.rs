@@ -1,7 +1,8 @@
-//! The secret that places flows in buckets, so that nobody outside can fill one on purpose.
+//! The secret seed of the flow table's hash: without it nobody outside can fill one bucket on
+//! purpose.
 //!
-//! It is a constant of the loaded program. Flows that go on under another program were placed by
-//! it, so it is kept beside them, in a map that the kernel program does not know.
+//! It is a constant of the loaded program. Adopted flows were placed with it, so it is kept beside
+//! them, in a map that the kernel program does not know.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -26,7 +27,8 @@ type Seed = [u64; 2];
 /// The system has no random numbers.
 pub(crate) fn random() -> Result<Seed, DatapathError> {
     let mut seed = [0; 2];
-    // SAFETY: `seed` is as long as said. Up to 256 bytes come whole, once the pool is ready.
+    // SAFETY: `seed` has the given length. Up to 256 bytes are filled completely, once the pool is
+    // ready.
     let read = unsafe { libc::getrandom((&raw mut seed).cast(), size_of_val(&seed), 0) };
     if read == size_of_val(&seed).cast_signed() {
         Ok(seed)
@@ -35,7 +37,8 @@ pub(crate) fn random() -> Result<Seed, DatapathError> {
     }
 }
 
-/// That of the flows which go on, else a new one. Flows whose secret is lost cannot go on.
+/// Returns the seed of the adopted flows, else a new one. Flows whose seed is lost cannot be
+/// adopted.
 ///
 /// # Errors
 ///
@@ -55,7 +58,7 @@ fn kept(pins: &Pins) -> Option<Seed> {
     Array::<_, Seed>::try_from(Map::Array(map)).ok()?.get(&0, 0).ok()
 }
 
-/// Puts it into a map that is to get its name beside the others.
+/// Stores it in a map that is to be pinned beside the others.
 ///
 /// # Errors
 ///

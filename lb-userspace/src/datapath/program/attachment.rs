@@ -1,5 +1,5 @@
-//! Putting the programs where packets and lookups pass. Every attachment is a BPF link: it ends
-//! with its owner, by drop or, when the daemon dies, by the kernel, unless it has a name.
+//! Attaches the programs to interfaces and to the network namespace. Every attachment is a BPF
+//! link: it ends when its owner drops it or dies, unless it is pinned.
 
 use std::{
     fs::File,
@@ -22,22 +22,22 @@ use crate::settings::XdpMode;
 /// The network namespace of the calling thread.
 const THIS_NETNS: &str = "/proc/thread-self/ns/net";
 
-/// One interface with a program of ours on it; detaches when dropped, unless it has a name.
+/// An interface with one of our programs; detached on drop, unless it is pinned.
 pub(crate) struct Attachment {
     pub(crate) interface: String,
     pub(crate) index: u32,
     pub(crate) mode: AttachMode,
     pub(crate) link: Link,
-    /// Its name in the bpffs.
+    /// Its path in the bpffs.
     pub(crate) name: Option<PathBuf>,
-    /// Of that name.
-    pub(crate) stamp: Option<FileIdentity>,
-    /// Whether the program is ours, or still that of an earlier daemon.
+    /// The identity of that file.
+    pub(crate) identity: Option<FileIdentity>,
+    /// Whether the program is this daemon's, not that of an earlier one.
     pub(crate) current: bool,
 }
 
 impl Attachment {
-    /// An earlier daemon's, whose program stays for now.
+    /// Takes over an earlier daemon's attachment; its program stays for now.
     pub(crate) fn inherit(interface: &str, left: PinnedXdp, wanted: XdpMode) -> Self {
         let PinnedXdp { index, mode, link, path } = left;
         if !wants(wanted, mode) {
@@ -49,8 +49,8 @@ impl Attachment {
             );
         }
         let interface = interface.to_owned();
-        let stamp = FileIdentity::of(&path);
-        Self { interface, index, mode, link, name: Some(path), stamp, current: false }
+        let identity = FileIdentity::of(&path);
+        Self { interface, index, mode, link, name: Some(path), identity, current: false }
     }
 }
 
@@ -100,7 +100,7 @@ fn attach_as(
     let link = Link::to_interface(program, index, mode)
         .map_err(|error| attach_error(interface, mode.name(), error))?;
     let interface = interface.to_owned();
-    Ok(Attachment { interface, index, mode, link, name: None, stamp: None, current: true })
+    Ok(Attachment { interface, index, mode, link, name: None, identity: None, current: true })
 }
 
 fn attach_error(interface: &str, mode: &'static str, source: io::Error) -> DatapathError {
@@ -110,7 +110,7 @@ fn attach_error(interface: &str, mode: &'static str, source: io::Error) -> Datap
         // EEXIST: a program in the other mode.
         Some(libc::EBUSY | libc::EEXIST) => DatapathError::Occupied { interface },
         Some(libc::EPERM) => DatapathError::Privilege,
-        // What kernels before 5.9 say to a command they do not know is what drivers say, too.
+        // Kernels before 5.9 return this for an unknown command; some drivers return it, too.
         Some(libc::ENOSYS) => DatapathError::NoLink { interface, source },
         _ => {
             let why = why_not(code).to_owned();
@@ -119,7 +119,7 @@ fn attach_error(interface: &str, mode: &'static str, source: io::Error) -> Datap
     }
 }
 
-/// The refusals of drivers that an operator meets (for veth: `veth_xdp_set` in
+/// Explains the refusals of drivers that operators meet (for veth: `veth_xdp_set` in
 /// drivers/net/veth.c).
 fn why_not(code: Option<i32>) -> &'static str {
     match code {
@@ -139,19 +139,19 @@ fn why_not(code: Option<i32>) -> &'static str {
     }
 }
 
-/// The proxy's listener group behind `sk_lookup`; ends when dropped, unless it has a name.
+/// The `sk_lookup` attachment of the proxy's listener group; ends on drop, unless it is pinned.
 pub(crate) struct LookupAttachment {
     pub(crate) link: Link,
-    /// Of its name in the bpffs.
-    pub(crate) stamp: Option<FileIdentity>,
+    /// The identity of its file in the bpffs.
+    pub(crate) identity: Option<FileIdentity>,
     pub(crate) current: bool,
 }
 
-/// Lets the program decide for the network namespace of the calling thread.
+/// Attaches the program to the network namespace of the calling thread.
 ///
 /// # Errors
 ///
-/// The namespace takes no further program (64 are its limit).
+/// The namespace takes no more programs (the limit is 64).
 pub(crate) fn attach_lookup(program: BorrowedFd<'_>) -> Result<LookupAttachment, DatapathError> {
     let netns = File::open(THIS_NETNS).map_err(DatapathError::Listener)?;
     let link =
@@ -159,5 +159,5 @@ pub(crate) fn attach_lookup(program: BorrowedFd<'_>) -> Result<LookupAttachment,
             Some(libc::EPERM) => DatapathError::Privilege,
             _ => DatapathError::Listener(error),
         })?;
-    Ok(LookupAttachment { link, stamp: None, current: true })
+    Ok(LookupAttachment { link, identity: None, current: true })
 }

@@ -1,14 +1,14 @@
-//! The compiled kernel programs, as the build script left it.
+//! The compiled kernel programs, embedded by the build script.
 
 use lb_common::abi::{self, globals};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::datapath::bpf::error::DatapathError;
 
-/// The ELF file that `cargo xtask build-ebpf` makes, embedded.
+/// The ELF object that `cargo xtask build-ebpf` makes.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb.bpf.o"));
 
-/// The one for backends, which `lb decap` loads.
+/// The ELF object for backends, which `lb decap` loads.
 pub(crate) static DECAP: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap.bpf.o"));
 
@@ -16,7 +16,7 @@ pub(crate) static DECAP: &[u8] =
 ///
 /// # Errors
 ///
-/// The file is no ELF object, has no version, or another one.
+/// The file is not an ELF object, has no version, or has another one.
 pub(crate) fn check_version(elf: &[u8]) -> Result<(), DatapathError> {
     let object = version(elf)?;
     if object == abi::ABI_VERSION {

@@ -1,4 +1,4 @@
-//! The loaded programs, and where they are attached.
+//! The loaded programs and their attachments.
 
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 
@@ -27,15 +27,16 @@ use crate::datapath::{
 };
 use crate::settings::XdpMode;
 
-/// The programs, and where they are attached.
+/// The loaded programs and their attachments.
 ///
-/// With a directory of [`Pins`] the data path is made of two parts until [`take_over`]: what an
-/// earlier daemon left, which goes on as it is, and ours.
+/// With a directory of [`Pins`] the data path has two parts until [`take_over`]: what an earlier
+/// daemon left, which keeps running as it is, and this daemon's.
 ///
 /// [`take_over`]: Self::take_over
 pub struct Kernel {
     pub(crate) programs: Programs,
-    /// Stands at the interfaces in place of the balancer, which it is with a report of each packet.
+    /// Attached instead of the balancer while tracing: the same program, which also reports each
+    /// packet.
     tracer: Option<Tracer>,
     listeners: SockMap<MapData>,
     pub(crate) attached: Vec<Attachment>,
@@ -43,16 +44,16 @@ pub struct Kernel {
     pub(crate) names: Option<PinnedNames>,
 }
 
-/// What there is in the bpffs, and what is to come there.
+/// What is pinned in the bpffs, and what is to be pinned there.
 pub(crate) struct PinnedNames {
     pub(crate) pins: Pins,
-    /// Interfaces of an earlier daemon that nobody asked for yet.
+    /// Interfaces of an earlier daemon that were not requested yet.
     pub(crate) left: Vec<PinnedXdp>,
-    /// Maps without a name.
+    /// Maps that are not pinned yet.
     pub(crate) unnamed: Vec<(String, OwnedFd)>,
-    /// All maps of the object.
+    /// The names of all maps of the object.
     pub(crate) maps: Vec<String>,
-    /// Once they all have their names.
+    /// Filled once all maps are pinned.
     pub(crate) named: Vec<NamedMap>,
     pub(crate) taken_over: bool,
 }
@@ -68,8 +69,8 @@ impl Kernel {
         Ok(Self { programs, tracer: None, listeners, attached: Vec::new(), listening: None, names })
     }
 
-    /// From here on a program sees every frame that arrives on `interface`: ours, or until
-    /// [`take_over`](Self::take_over) that of an earlier daemon.
+    /// Attaches the program to `interface`. Where an earlier daemon's program is attached, that one
+    /// stays until [`take_over`](Self::take_over).
     ///
     /// # Errors
     ///
@@ -95,7 +96,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Takes the program off the interface with this index. Nothing where there is none.
+    /// Detaches the program from the interface with this index, if there is one.
     pub fn detach_interface(&mut self, index: u32) {
         self.attached.retain(|attachment| {
             if attachment.index == index {
@@ -105,26 +106,25 @@ impl Kernel {
         });
     }
 
-    /// The interface with this index is called otherwise now.
+    /// Notes that the interface with this index has been renamed.
     pub fn rename(&mut self, index: u32, name: &str) {
         for attachment in self.attached.iter_mut().filter(|attached| attached.index == index) {
             name.clone_into(&mut attachment.interface);
         }
     }
 
-    /// The interfaces with the mode, `native` or `generic`, that each got.
+    /// Returns the interfaces with the mode, `native` or `generic`, that each one got.
     pub fn attached(&self) -> impl Iterator<Item = (&str, &'static str)> + '_ {
         let attached = self.attached.iter();
         attached.map(|attachment| (attachment.interface.as_str(), attachment.mode.name()))
     }
 
-    /// From here on connections to the proxy's addresses and ports reach the `SO_REUSEPORT` group
-    /// of `listener`, in the network namespace of the calling thread. Any member of the group
-    /// stands for it.
+    /// Directs connections to the proxy's addresses and ports to the `SO_REUSEPORT` group of
+    /// `listener`, in the network namespace of the calling thread. Any member of the group will do.
     ///
     /// # Errors
     ///
-    /// The socket does not listen, or the namespace takes no further program.
+    /// The socket does not listen, or the namespace takes no more programs.
     pub fn attach_listener(&mut self, listener: &impl AsRawFd) -> Result<(), DatapathError> {
         self.listeners
             .set(0, listener, 0)
@@ -145,17 +145,17 @@ impl Kernel {
         };
         let target = link.target().map_err(DatapathError::Listener)?;
         let lives = !matches!(target, LinkTarget::Namespace(0));
-        Ok(lives.then_some(LookupAttachment { link, stamp: None, current: false }))
+        Ok(lives.then_some(LookupAttachment { link, identity: None, current: false }))
     }
 
-    /// Puts our programs in the place of those that an earlier daemon left, each between two
-    /// packets, and gives everything its name, so that it outlives us. The tables must be filled.
+    /// Replaces the programs of an earlier daemon with this one's, each between two packets, and
+    /// pins everything, so that it outlives the process. The tables must be filled already.
     ///
-    /// Without a directory of names there is nothing to take over.
+    /// Without a directory of pins there is nothing to take over.
     ///
     /// # Errors
     ///
-    /// The bpffs or a link refuses. Every interface has one of the two programs then.
+    /// The bpffs or a link refuses. Every interface then has one of the two programs.
     pub fn take_over(&mut self) -> Result<(), DatapathError> {
         let (balancer, lookup) = (self.balancer()?, self.lookup()?);
         let Some(names) = &mut self.names else {
@@ -166,14 +166,14 @@ impl Kernel {
         }
         if let Some(listening) = &mut self.listening {
             listening.renew(&lookup, &names.pins)?;
-            listening.stamp = FileIdentity::of(&names.pins.listeners_path());
+            listening.identity = FileIdentity::of(&names.pins.listeners_path());
         }
         for attachment in &mut self.attached {
             attachment.renew(&balancer)?;
             names.name(attachment)?;
         }
         for left in names.left.drain(..) {
-            // Without a name it ends, as nobody else has it.
+            // The link ends without its name, because nobody else holds it.
             let _ = std::fs::remove_file(&left.path);
             let name = ifindex::interface_name(left.index);
             if let Some(interface) = name.filter(|_| left.link.detach().is_ok()) {
@@ -187,12 +187,12 @@ impl Kernel {
         Ok(())
     }
 
-    /// From here on `tracer` stands at every interface, each replaced between two packets; `None`:
-    /// the balancer again.
+    /// Replaces the balancer with `tracer` on every interface, each between two packets; `None`
+    /// puts the balancer back.
     ///
     /// # Errors
     ///
-    /// A link refuses. The others have the program then that was asked for.
+    /// A link refuses. All other interfaces have the requested program.
     pub fn trace(&mut self, tracer: Option<Tracer>) -> Result<(), DatapathError> {
         self.tracer = tracer;
         let program = self.balancer()?;
@@ -201,14 +201,14 @@ impl Kernel {
         replaced.fold(Ok(()), Result::and)
     }
 
-    /// Whether some of the data path goes on without us: ours, or that of an earlier daemon.
+    /// Returns whether some part of the data path outlives this process.
     #[must_use]
     pub fn outlives(&self) -> bool {
         let inherited = self.attached.iter().any(|attachment| attachment.name.is_some());
         inherited || self.names.as_ref().is_some_and(|names| !names.left.is_empty())
     }
 
-    /// Takes the program off every interface and the listeners out of the lookup.
+    /// Detaches the program from every interface, and the listeners from the lookup.
     pub fn detach(&mut self) {
         for attachment in self.attached.drain(..) {
             attachment.end();
@@ -216,13 +216,13 @@ impl Kernel {
         self.listening = None;
     }
 
-    /// Runs the XDP program once over `frame`, as if it came in by the interface `ingress`. All
-    /// its effects on the maps are real; the frame itself goes nowhere.
+    /// Runs the XDP program once over `frame`, as if it had arrived at the interface `ingress`. Its
+    /// effects on the maps are real; the frame itself goes nowhere.
     ///
     /// # Errors
     ///
-    /// The frame is shorter than 14 bytes or longer than a page takes, or `ingress` does not
-    /// exist in this network namespace.
+    /// The frame is shorter than 14 bytes or does not fit into a page, or `ingress` does not exist
+    /// in this network namespace.
     pub fn test_run(&mut self, frame: &[u8], ingress: u32) -> Result<TestRun, DatapathError> {
         test_run::run(xdp(&mut lock(&self.programs))?, programs::BALANCE, frame, ingress)
     }
@@ -241,7 +241,7 @@ impl Kernel {
     }
 }
 
-/// A handle of its own.
+/// Returns a handle of its own to the program.
 fn program_fd(
     program: Result<&ProgramFd, aya::programs::ProgramError>,
     name: &'static str,
@@ -254,7 +254,7 @@ impl PinnedNames {
         if attachment.name.is_none() {
             let Attachment { link, mode, index, .. } = attachment;
             let path = self.pins.pin_xdp(link, *mode, *index)?;
-            attachment.stamp = FileIdentity::of(&path);
+            attachment.identity = FileIdentity::of(&path);
             attachment.name = Some(path);
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Attachment {
             .map_err(|source| DatapathError::Replace { interface: self.interface.clone(), source })
     }
 
-    /// Also under its name.
+    /// Detaches it and removes its pin.
     fn end(&self) {
         let _ = self.link.detach();
         if let Some(name) = &self.name {

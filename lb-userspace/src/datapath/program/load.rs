@@ -1,4 +1,4 @@
-//! Sizing and loading the kernel object.
+//! Sizes and loads the kernel object.
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
@@ -13,37 +13,37 @@ use super::{
 use crate::datapath::bpf::error::DatapathError;
 use crate::settings::Node;
 
-/// Room in the kernel's tables, and what the program must know from the start. All of it is fixed
-/// while the program is loaded.
+/// The capacities of the kernel's tables, and the program's constants. All of them are fixed while
+/// the program is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
-    /// Established flows at a time. Slots are made for twice as many or more, so that buckets are
-    /// half full at most. Two slots of 176 bytes and their share of ANSWERS make 370 bytes a flow
-    /// where this is a power of two, and up to twice that where it is just above one.
+    /// Established flows. The table has at least twice as many slots, so that buckets are at most
+    /// half full. Two slots of 176 bytes and their share of ANSWERS make 370 bytes a flow where
+    /// this is a power of two, and up to twice that where it is just above one.
     pub max_flows: u32,
-    /// Half-open flows at a time, which cost the same; more than that, and the oldest give way.
+    /// Half-open flows, which cost the same. Beyond that, the oldest are evicted.
     pub max_half_open: u32,
     /// Source ports of steered flows. Not empty.
     pub source_ports: RangeInclusive<u16>,
-    /// Backends, a server counted once for each service that steers to it.
+    /// Backends. A server counts once for each service that steers to it.
     pub backends: u32,
     pub services: u32,
-    /// Address, port and protocol each. The announced addresses get as many, and so do the prefixes
-    /// of port ranges.
+    /// VIPs: combinations of address, port and protocol. The announced addresses and the prefixes
+    /// of port ranges get the same capacity.
     pub vips: u32,
-    /// Ring slots of all services together, old and new rings at the time of a change included.
+    /// Ring slots of all services together, including old and new rings during a change.
     pub ring_slots: u32,
-    /// Packets of which fragments are still to come; some 150 bytes each. When there are more,
-    /// those whose fragments came least lately are given up.
+    /// Packets with fragments still to come; some 150 bytes each. Beyond that, those with the least
+    /// recent fragments are dropped.
     pub fragmented: u32,
-    /// Sources whose rate is measured, and as many that are known; 80 to 100 bytes each. When there
-    /// are more, those that came least lately are forgotten.
+    /// Sources with a measured rate, and as many known sources; 80 to 100 bytes each. Beyond that,
+    /// the least recently seen ones are forgotten.
     pub sources: u32,
-    /// Prefixes that services allow or deny. Only those that there are take memory.
+    /// Prefixes that services allow or deny. Only those in use take memory.
     pub lists: u32,
-    /// Different backend addresses and ports.
+    /// Distinct backend addresses and ports.
     pub load_slots: u32,
-    /// Sources that keep their backend, of all services; beyond, those not seen for longest lose
+    /// Sources with an affinity, of all services. Beyond that, the least recently seen ones lose
     /// theirs.
     pub affinities: u32,
 }
@@ -81,19 +81,19 @@ impl From<&Node> for DatapathConfig {
     }
 }
 
-/// Half-open flows that there is room for beside so many established ones.
+/// Returns the capacity for half-open flows beside so many established ones.
 const fn half_open_beside(max_flows: u32) -> u32 {
     const LEAST: u32 = 1024;
     let share = max_flows / 8;
     if share > LEAST { share } else { LEAST }
 }
 
-/// Buckets for so many flows, half full at most: a power of two.
+/// Returns the number of buckets for so many flows, at most half full: a power of two.
 fn buckets(flows: u32) -> u32 {
     (flows.div_ceil(WAYS / 2)).clamp(1, MOST_BUCKETS).next_power_of_two()
 }
 
-/// Numbers of entries have 31 bits.
+/// Entry numbers have 31 bits.
 const MOST_BUCKETS: u32 = (1 << 31) / WAYS / 2;
 
 impl DatapathConfig {
@@ -105,12 +105,12 @@ impl DatapathConfig {
         buckets(self.max_half_open)
     }
 
-    /// Room for an answer to every entry.
+    /// Returns the number of buckets with room for an answer to every entry.
     fn answer_buckets(&self) -> u32 {
         (self.flow_buckets() + self.pending_buckets()).next_power_of_two()
     }
 
-    /// `max_entries` of every map whose size is not fixed by its meaning.
+    /// Returns `max_entries` of every map whose size is configurable.
     pub(crate) fn sizes(&self) -> [(&'static str, u32); 25] {
         [
             (maps::FLOWS, self.flow_buckets() * WAYS),
@@ -121,7 +121,7 @@ impl DatapathConfig {
             (maps::VIPS, self.vips),
             (maps::ADDRESSES, self.vips),
             (maps::RANGES, self.vips),
-            // A service has one for each family.
+            // Each service has one per family.
             (maps::QUIC_IDS, self.backends.saturating_mul(2)),
             (maps::SERVICES, self.services),
             (maps::CURRENT_RINGS, self.services),
@@ -142,7 +142,7 @@ impl DatapathConfig {
         ]
     }
 
-    /// The `u32`s among [`globals`].
+    /// Returns the `u32`s among [`globals`].
     fn globals(&self) -> [(&'static str, u32); 5] {
         [
             (globals::SOURCE_PORT_FIRST, u32::from(*self.source_ports.start())),
@@ -160,7 +160,7 @@ impl DatapathConfig {
 }
 
 /// Opens the maps that are pinned at `kept` (name, path), creates the others and loads the
-/// programs that balance; nothing is attached yet.
+/// balancing programs; attaches nothing yet.
 pub(crate) fn load(
     elf: &[u8],
     config: &DatapathConfig,
@@ -189,11 +189,11 @@ pub(crate) fn load(
     Ok(ebpf)
 }
 
-/// Kernels before 5.11 count BPF memory against this limit. Without CAP_SYS_RESOURCE it cannot be
-/// raised, and on newer kernels it need not be.
+/// Raises RLIMIT_MEMLOCK: kernels before 5.11 count BPF memory against it. Without CAP_SYS_RESOURCE
+/// it cannot be raised, and newer kernels do not need it.
 pub(crate) fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `unlimited` is a whole rlimit that is only read.
+    // SAFETY: `unlimited` is a complete rlimit that the call only reads.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {
         let error = std::io::Error::last_os_error();
         debug!(%error, "RLIMIT_MEMLOCK stays as it is");

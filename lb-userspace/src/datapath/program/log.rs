@@ -1,5 +1,5 @@
-//! The kernel program's messages in the daemon's log. Only in builds with the feature `kernel-log`,
-//! whose object writes them.
+//! Forwards the kernel program's messages to the daemon's log. Only in builds with the feature
+//! `kernel-log`, whose object writes them.
 
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
@@ -9,8 +9,8 @@ use super::kernel::Kernel;
 use crate::datapath::bpf::error::DatapathError;
 
 impl Kernel {
-    /// The messages go through the `log` crate, to be run beside everything else. Call it once, in
-    /// a tokio runtime, after a logger has been installed.
+    /// Returns a future that forwards the messages to the `log` crate; run it beside everything
+    /// else. Call this once, in a tokio runtime, after a logger has been installed.
     ///
     /// # Errors
     ///
@@ -22,7 +22,7 @@ impl Kernel {
             EbpfLogger::init(&mut super::programs::lock(&self.programs)).map_err(|error| {
                 DatapathError::Object(format!("messages of the kernel program: {error}"))
             })?;
-        // SAFETY: the logger owns the ring buffer's descriptor and keeps the same one all its life.
+        // SAFETY: the logger owns the ring buffer's descriptor and never replaces it.
         let messages = unsafe { AsyncFd::register(logger) };
         let messages = messages.map_err(|error| DatapathError::Log(error.into()))?;
         Ok(forward(messages))

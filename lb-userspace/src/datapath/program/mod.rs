@@ -1,4 +1,5 @@
-//! The kernel object: loading it, attaching its programs, and putting back what others took away.
+//! The kernel object: loads it, attaches its programs, and repairs what others removed. Imports
+//! `bpf`, `maps` and `persist`.
 
 pub(crate) mod attachment;
 pub(crate) mod image;

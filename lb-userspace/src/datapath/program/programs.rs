@@ -1,4 +1,4 @@
-//! The loaded object, and the programs in it.
+//! The loaded object and its programs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,10 +10,10 @@ use lb_common::abi::programs;
 
 use crate::datapath::bpf::error::DatapathError;
 
-/// The loaded object, which more than one thread works with.
+/// The loaded object, shared by several threads.
 pub(crate) type Programs = Arc<Mutex<Ebpf>>;
 
-/// A panic elsewhere has not harmed it: its state is the kernel's.
+/// Locks the object. A panic of another thread has not harmed it: its state is the kernel's.
 pub(crate) fn lock(programs: &Programs) -> MutexGuard<'_, Ebpf> {
     programs.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
-//! What somebody else took down of the data path while we run: names in the bpffs, programs at
-//! interfaces, the lookup of the listeners. All of it is still at hand here, and put back.
+//! Detects and repairs what somebody else removed from the running data path: pins in the bpffs,
+//! programs on interfaces, the lookup of the listeners. The daemon still holds all of it and puts
+//! it back.
 
 use std::{fmt, os::fd::AsFd as _, path::PathBuf};
 
@@ -28,9 +29,9 @@ pub enum Damage {
         index: u32,
         interface: String,
     },
-    /// What leads connections to the proxy.
+    /// The lookup that directs connections to the proxy.
     Listeners,
-    /// The name of a map, of an interface's link, of the listeners' link.
+    /// The pin of a map, of an interface's link, or of the listeners' link.
     MapName(PathBuf),
     LinkName(PathBuf),
     ListenersName(PathBuf),
@@ -49,14 +50,14 @@ impl fmt::Display for Damage {
 }
 
 impl Kernel {
-    /// What is not as we left it. Programs come before names.
+    /// Returns what is missing. Programs come before pins.
     #[must_use]
     pub fn damage(&self) -> Vec<Damage> {
         let mut found = Vec::new();
         let ours = || self.attached.iter().filter(|attachment| attachment.current);
         for Attachment { interface, index, link, .. } in ours() {
             let gone = matches!(link.target(), Ok(LinkTarget::Interface(0)));
-            // Where the interface is gone itself, it is let go.
+            // If the interface itself is gone, it is detached elsewhere.
             if gone && ifindex::interface_name(*index).is_some() {
                 found.push(Damage::Program { index: *index, interface: interface.clone() });
             }
@@ -69,20 +70,21 @@ impl Kernel {
             return found;
         };
         let maps = names.maps_directory();
-        let map_names = names.named.iter().map(|it| (maps.join(&it.name), it.stamp));
-        let lost =
-            |(path, stamp): &(PathBuf, Option<FileIdentity>)| FileIdentity::of(path) != *stamp;
+        let map_names = names.named.iter().map(|it| (maps.join(&it.name), it.identity));
+        let lost = |(path, identity): &(PathBuf, Option<FileIdentity>)| {
+            FileIdentity::of(path) != *identity
+        };
         found.extend(map_names.filter(lost).map(|(path, _)| Damage::MapName(path)));
-        let links = ours().filter_map(|it| Some((it.name.clone()?, it.stamp)));
+        let links = ours().filter_map(|it| Some((it.name.clone()?, it.identity)));
         found.extend(links.filter(lost).map(|(path, _)| Damage::LinkName(path)));
         let path = names.pins.listeners_path();
-        if listening.is_some_and(|it| FileIdentity::of(&path) != it.stamp) {
+        if listening.is_some_and(|it| FileIdentity::of(&path) != it.identity) {
             found.push(Damage::ListenersName(path));
         }
         found
     }
 
-    /// Puts it back. `mode` is that of a program.
+    /// Repairs one damage. `mode` is that of a program.
     ///
     /// # Errors
     ///
@@ -101,7 +103,7 @@ impl Kernel {
                 let named = names.named.iter_mut();
                 named.filter(|it| path.ends_with(&it.name)).try_for_each(|it| {
                     names.pins.pin_map(&it.name, it.map.as_fd())?;
-                    it.stamp = FileIdentity::of(path);
+                    it.identity = FileIdentity::of(path);
                     Ok(())
                 })
             }
@@ -114,7 +116,7 @@ impl Kernel {
                 };
                 attachment.name = None;
                 let named = names.name(attachment);
-                // The name that it should have, for the next look.
+                // The expected name, for the next check.
                 attachment.name.get_or_insert_with(|| path.clone());
                 named
             }
@@ -146,7 +148,7 @@ impl Kernel {
         };
         names.pins.renew()?;
         names.pins.pin_listeners(&listening.link)?;
-        listening.stamp = FileIdentity::of(&names.pins.listeners_path());
+        listening.identity = FileIdentity::of(&names.pins.listeners_path());
         Ok(())
     }
 }
@@ -156,11 +158,11 @@ impl PinnedNames {
         self.pins.maps()
     }
 
-    /// Holds on to every map that has a name now.
+    /// Opens and holds every map that is pinned now.
     ///
     /// # Errors
     ///
-    /// One cannot be opened.
+    /// A map cannot be opened.
     pub(crate) fn hold_maps(&mut self) -> Result<(), DatapathError> {
         let directory = self.maps_directory();
         let names = self.maps.iter().map(String::as_str).chain([PERMITS, SEED]);
@@ -168,7 +170,7 @@ impl PinnedNames {
             let path = directory.join(name);
             let map = open_pinned(&path)
                 .map_err(|source| DatapathError::pins("opened", &path, source))?;
-            Ok(NamedMap { name: name.to_owned(), map, stamp: FileIdentity::of(&path) })
+            Ok(NamedMap { name: name.to_owned(), map, identity: FileIdentity::of(&path) })
         };
         self.named = names.map(hold).collect::<Result<_, DatapathError>>()?;
         Ok(())

@@ -1,10 +1,10 @@
-//! Frames through the loaded program without an interface (`BPF_PROG_TEST_RUN`).
+//! Runs frames through the loaded program without an interface (`BPF_PROG_TEST_RUN`).
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 
 use crate::datapath::bpf::error::DatapathError;
 
-/// What the program made of one frame.
+/// The program's result for one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
     /// `enum xdp_action`.
@@ -12,9 +12,9 @@ pub struct TestRun {
     pub frame: Vec<u8>,
 }
 
-/// `struct xdp_md` in include/uapi/linux/bpf.h: data, data_end, data_meta, ingress_ifindex,
-/// rx_queue_index, egress_ifindex.
-/// The kernel sets `data` and `data_meta` itself and wants 0 there.
+/// Returns a `struct xdp_md` (include/uapi/linux/bpf.h): data, data_end, data_meta,
+/// ingress_ifindex, rx_queue_index, egress_ifindex. The kernel sets `data` and `data_meta` itself
+/// and requires 0 there.
 fn context(length: usize, ingress: u32) -> [u8; 24] {
     let mut context = [0; 24];
     context[4..8].copy_from_slice(&(length as u32).to_ne_bytes());
@@ -22,14 +22,14 @@ fn context(length: usize, ingress: u32) -> [u8; 24] {
     context
 }
 
-/// Runs `program`, which has that name, over `frame`.
+/// Runs `program`, named `name`, over `frame`.
 pub(crate) fn run(
     program: &Xdp,
     name: &'static str,
     frame: &[u8],
     ingress: u32,
 ) -> Result<TestRun, DatapathError> {
-    /// A tunnel's headers, and more.
+    /// Room for a tunnel's headers, and more.
     const GROWTH: usize = 256;
     let context = context(frame.len(), ingress);
     let mut out = vec![0; frame.len() + GROWTH];

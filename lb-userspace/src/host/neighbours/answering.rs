@@ -1,12 +1,12 @@
-//! Who answers on a link when a neighbour asks for an announced address (ARP, neighbour discovery).
+//! Makes the host answer neighbour requests (ARP, neighbour discovery) for announced addresses.
 //!
-//! The kernel by itself treats the families differently. ARP is answered for every address that a
-//! route makes local, on whatever interface it is asked: also by a node that holds the address for
-//! nobody yet. `arp_ignore = 3` (`arp_ignore` in net/ipv4/arp.c) leaves out what is on no
-//! interface, and nothing else of the host's; `arp_announce = 2` keeps the host from naming such an
-//! address as its own when it asks itself. Both hold without us. Neighbour discovery is answered
-//! only for what is on the interface, or stands among its proxy entries, which let the kernel join
-//! the group of the address as well.
+//! The kernel treats the two families differently by default. It answers ARP for every address that
+//! a route makes local, on any interface: also on a node that does not hold the address yet.
+//! `arp_ignore = 3` (`arp_ignore` in net/ipv4/arp.c) excludes addresses that are on no interface,
+//! and nothing else; `arp_announce = 2` keeps the host from using such an address as its own in its
+//! requests. Both continue without us. Neighbour discovery is answered only for addresses on the
+//! interface and for proxy entries, which also make the kernel join the multicast group of the
+//! address.
 
 use std::{
     collections::BTreeSet,
@@ -29,15 +29,15 @@ use crate::host::{
 };
 use crate::settings::AnswerNeighbours;
 
-/// An address that the kernel answers for on an interface, given by its index.
+/// A proxy entry: an interface's index, and an address that the kernel answers for on it.
 type Proxy = (u32, Ipv6Addr);
 
-/// What is set so that the host answers for no address that it does not have: the key's end, the
-/// value, and the least value at which it is left alone.
+/// The settings that keep the host from answering for addresses that it does not have: the key's
+/// end, the value, and the least value that is left alone.
 const RESERVED: [(&str, &str, u32); 2] = [("arp_ignore", "3", 1), ("arp_announce", "2", 2)];
 
 impl Host {
-    /// From now on the host answers so for `addresses` on these interfaces.
+    /// Makes the host answer for `addresses` on these interfaces.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Host {
         self.set_proxies(proxies).await
     }
 
-    /// The `arp_ignore` that the host itself has set for an interface.
+    /// Returns the `arp_ignore` that the host itself has set for an interface.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Host {
         Ok(all?.max(own))
     }
 
-    /// An entry that cannot be made now may be at the next call.
+    /// Sets the proxy entries. An entry that cannot be made now is tried again at the next call.
     async fn set_proxies(&mut self, wanted: BTreeSet<Proxy>) -> Result<(), HostError> {
         if wanted.is_empty() && self.proxies.is_empty() {
             return Ok(());
@@ -106,12 +106,12 @@ impl Host {
         Ok(())
     }
 
-    /// Removes the entries that are ours.
+    /// Removes our proxy entries.
     pub(crate) async fn remove_proxies(&mut self) -> Result<(), HostError> {
         self.set_proxies(BTreeSet::new()).await
     }
 
-    /// Says of this interface that an earlier daemon used it, as for forwarding.
+    /// Notes that an earlier daemon used this interface, as for forwarding.
     pub(crate) fn suspect_answering(&mut self, interface: &str) -> Result<(), HostError> {
         for (end, value, _) in RESERVED {
             self.journal.suspect(&format!("net/ipv4/conf/{interface}/{end}"), value)?;
@@ -121,7 +121,7 @@ impl Host {
 }
 
 impl HostReader {
-    /// The `arp_ignore` of an interface, less what a daemon may have set that runs here.
+    /// Returns the `arp_ignore` of an interface, ignoring what a running daemon may have set.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ fn is_key(key: &str) -> bool {
     reserved.chain(["proxy_ndp", "proxy_delay"]).any(|ours| end == Some(ours))
 }
 
-/// Leaves alone what the host has set already. Answers which keys it was about.
+/// Sets the reserved settings, except those that the host has set already. Returns the keys.
 fn reserve(journal: &mut UndoJournal, interface: &str) -> Result<Vec<String>, HostError> {
     let mut keys = Vec::new();
     for (end, value, enough) in RESERVED {
@@ -157,7 +157,8 @@ fn reserve(journal: &mut UndoJournal, interface: &str) -> Result<Vec<String>, Ho
     Ok(keys)
 }
 
-/// The kernel would let up to 0.8 s pass, in case somebody with the address itself is there, too.
+/// Removes the proxy delay: by default the kernel waits up to 0.8 s, in case the owner of the
+/// address answers, too.
 fn answer_at_once(journal: &mut UndoJournal, interface: &str) -> Result<[String; 2], HostError> {
     let proxies = format!("net/ipv6/conf/{interface}/proxy_ndp");
     let delay = format!("net/ipv6/neigh/{interface}/proxy_delay");
@@ -166,7 +167,8 @@ fn answer_at_once(journal: &mut UndoJournal, interface: &str) -> Result<[String;
     Ok([proxies, delay])
 }
 
-/// The larger one of the interface's and that for all holds (`IN_DEV_MAXCONF`).
+/// Returns the effective value: the larger one of the interface's and that of `all`
+/// (`IN_DEV_MAXCONF`).
 fn effective(interface: &str, end: &str) -> Result<Option<u32>, HostError> {
     let value = |device: &str| {
         let text = sysctl(&format!("net/ipv4/conf/{device}/{end}"))?;
@@ -177,7 +179,7 @@ fn effective(interface: &str, end: &str) -> Result<Option<u32>, HostError> {
 }
 
 impl Netlink {
-    /// The proxy entries that carry our mark.
+    /// Returns the proxy entries that carry our mark.
     pub(crate) async fn proxies(&self) -> Result<BTreeSet<Proxy>, HostError> {
         let request = self.handle.neighbours().get().proxies();
         let request = request.set_address_family(AddressFamily::Inet6);
@@ -204,7 +206,7 @@ impl Netlink {
         message.header.flags = NeighbourFlags::Proxy;
         message.attributes.push(NeighbourAttribute::Destination(address.into()));
         match self.handle.neighbours().del(message).execute().await {
-            // The entry or its interface is gone already.
+            // The entry or its interface is already gone.
             Err(error)
                 if matches!(errno(&error), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) =>
             {

@@ -1,9 +1,9 @@
-//! Which neighbour entries are asked again whether they still hold.
+//! Decides which neighbour entries need confirmation.
 //!
-//! `bpf_fib_lookup` takes an entry that is stale without a word, and what XDP sends does not make
-//! the kernel confirm it: a client or router whose MAC address has changed would be sent to at the
-//! old one until the entry happens to be renewed. So the neighbour is asked itself as soon as its
-//! entry is stale, and where it says nothing everybody on the link is.
+//! `bpf_fib_lookup` uses stale entries, and packets sent by XDP do not make the kernel confirm
+//! them: if the MAC address of a client or router has changed, packets would go to the old one
+//! until the entry happens to be renewed. So the neighbour is probed by unicast as soon as its
+//! entry is stale and, without an answer, by multicast or broadcast.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,32 +12,32 @@ use std::{
 
 use super::entry::{Neighbour, NeighbourEntry, State};
 
-/// For so long a neighbour may think about its answer.
+/// How long a neighbour may take to answer.
 const ANSWER: Duration = Duration::from_millis(500);
-/// So old the last answer of who is sent to all the time may be. The kernel by itself waits for 15
-/// to 45 s (`base_reachable_time`).
+/// How old the last confirmation of a busy neighbour may be. The kernel by itself waits for 15 to
+/// 45 s (`base_reachable_time`).
 const TRUST: Duration = Duration::from_secs(10);
-/// Neighbours that are asked at a look.
+/// Neighbours that are probed per look.
 const AT_ONCE: usize = 64;
-/// Those that never answered are forgotten; a new entry is a new beginning.
+/// When a neighbour that never answered is forgotten; a new entry starts afresh.
 const FORGET: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConfirmStep {
-    /// The neighbour itself.
+    /// Probe the neighbour by unicast.
     ProbeUnicast,
-    /// Everybody, since it did not answer.
+    /// Probe by multicast or broadcast, because it did not answer.
     ProbeAll,
-    /// Everybody: the kernel has given up by itself.
+    /// Resolve it again: the kernel has given up.
     Resolve,
 }
 
 #[derive(Default)]
 pub(crate) struct NeighbourConfirmation {
-    /// Interfaces on whose networks clients may be.
+    /// Interfaces with networks that may contain clients.
     links: BTreeSet<u32>,
     asked: BTreeMap<Neighbour, Asked>,
-    /// More were to be asked than at once.
+    /// When to continue, if there was more to probe than fits one look.
     more: Option<Instant>,
 }
 
@@ -52,7 +52,7 @@ impl NeighbourConfirmation {
         self.links = links;
     }
 
-    /// What is to be done now. `is_busy`: packets go there all the time.
+    /// Returns what to do now. `is_busy` returns whether packets go there all the time.
     pub(crate) fn steps(
         &mut self,
         entries: &BTreeMap<Neighbour, NeighbourEntry>,
@@ -93,7 +93,7 @@ impl NeighbourConfirmation {
         steps
     }
 
-    /// When to look again, whatever the kernel tells.
+    /// Returns when to look again, even if the kernel reports no change.
     pub(crate) fn next(&self) -> Option<Instant> {
         let waiting = self.asked.values().filter(|asked| !asked.everybody);
         waiting.map(|asked| asked.at + ANSWER).chain(self.more).min()

@@ -1,4 +1,4 @@
-//! Entries of the kernel's neighbour tables (ARP and neighbour discovery).
+//! Reads and changes entries of the kernel's neighbour tables (ARP and neighbour discovery).
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -21,47 +21,47 @@ pub(crate) struct Neighbour {
     pub(crate) address: IpAddr,
 }
 
-/// What the kernel knows of it.
+/// A neighbour entry of the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NeighbourEntry {
     pub(crate) state: State,
-    /// Since it was heard of for sure.
+    /// Time since its last confirmation.
     pub(crate) confirmed: Duration,
     /// It sends router advertisements.
     pub(crate) router: bool,
-    /// The kernel keeps it resolved.
+    /// The kernel keeps it resolved (`NTF_EXT_MANAGED`).
     pub(crate) managed: bool,
-    /// The kernel removes it for nobody else's sake, and it does not count among those that it has
-    /// room for (`gc_thresh3`).
+    /// It is exempt from garbage collection, and does not count towards `gc_thresh3`.
     pub(crate) exempt: bool,
     /// It carries our mark.
     pub(crate) ours: bool,
 }
 
-/// As far as it makes a difference here.
+/// The state of an entry (`NUD_*`), as far as it matters here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
-    /// There is no entry, or nobody has answered.
+    /// There is no entry, or nobody has answered: `NUD_NONE`, `NUD_FAILED`.
     #[default]
     Unknown,
-    /// Everybody on the link is being asked.
+    /// It is being resolved by multicast or broadcast.
     Incomplete,
-    /// It was true once.
+    /// It was reachable once; not confirmed of late.
     Stale,
-    /// The neighbour itself is being asked.
+    /// It is being confirmed by unicast: `NUD_DELAY`, `NUD_PROBE`.
     Probe,
     Reachable,
-    /// Set by an administrator, or on a network without link-layer addresses.
+    /// It needs no confirmation: set by an administrator, or on a network without link-layer
+    /// addresses.
     Permanent,
 }
 
 impl NeighbourEntry {
-    /// Its link-layer address is known, if perhaps old: `bpf_fib_lookup` takes it.
+    /// Returns whether its link-layer address is known, perhaps outdated: `bpf_fib_lookup` uses it.
     pub(crate) fn is_resolved(self) -> bool {
         !matches!(self.state, State::Unknown | State::Incomplete)
     }
 
-    /// Those of its flags that a message about it has to repeat.
+    /// Returns those of its flags that a message about it must repeat.
     fn flags(self) -> NeighbourFlags {
         let mut flags = NeighbourFlags::empty();
         flags.set(NeighbourFlags::Router, self.router);
@@ -71,7 +71,7 @@ impl NeighbourEntry {
 }
 
 impl Netlink {
-    /// All entries of both families.
+    /// Returns all entries of both families.
     pub(crate) async fn neighbours(
         &self,
     ) -> Result<BTreeMap<Neighbour, NeighbourEntry>, HostError> {
@@ -80,7 +80,7 @@ impl Netlink {
         Ok(dump.iter().filter_map(read).collect())
     }
 
-    /// The address of one, where it is known.
+    /// Returns the link-layer address of a neighbour, if known.
     pub(crate) async fn link_address(&self, hop: Neighbour) -> Result<Option<[u8; 6]>, HostError> {
         let dump = collect(self.handle.neighbours().get().execute()).await;
         let dump = dump.map_err(|error| HostError::netlink("list the neighbours", &error))?;
@@ -94,12 +94,12 @@ impl Netlink {
         }))
     }
 
-    /// Has the kernel look for the neighbour now and, since 5.16, keep it resolved. Older kernels
-    /// ignore the second wish.
+    /// Makes the kernel resolve the neighbour now and, since 5.16, keep it resolved. Older kernels
+    /// ignore the second request.
     ///
-    /// It is entered as learned by us (`NTF_EXT_LEARNED`): there is room for a thousand of the
-    /// others by default (`gc_thresh3`, arp(7), for all network namespaces together), and from half
-    /// as many on (`gc_thresh2`) the kernel removes those that it has not heard of for five seconds
+    /// The entry is marked as learned externally (`NTF_EXT_LEARNED`). There is room for a thousand
+    /// other entries by default (`gc_thresh3`, arp(7), for all network namespaces together), and
+    /// from half as many on (`gc_thresh2`) the kernel removes those not confirmed for five seconds
     /// (`neigh_alloc`, `neigh_forced_gc` in net/core/neighbour.c).
     pub(crate) async fn resolve(&self, hop: Neighbour) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(hop.interface, hop.address);
@@ -114,8 +114,8 @@ impl Netlink {
         })
     }
 
-    /// Has the kernel ask for the neighbour as it does for packets of its own, which leaves the
-    /// entry what it is otherwise.
+    /// Makes the kernel resolve the neighbour as it does for its own packets; otherwise the entry
+    /// stays as it is.
     pub(crate) async fn trigger_resolution(
         &self,
         hop: Neighbour,
@@ -129,8 +129,8 @@ impl Netlink {
         })
     }
 
-    /// Has the kernel ask the neighbour at the address that is known, at once (RFC 4861 7.3.3). The
-    /// entry counts meanwhile.
+    /// Makes the kernel probe the neighbour at its known address, at once (RFC 4861 7.3.3). The
+    /// entry is usable meanwhile.
     pub(crate) async fn probe_unicast(
         &self,
         hop: Neighbour,
@@ -139,7 +139,7 @@ impl Netlink {
         self.move_to(hop, entry, NeighbourState::Probe).await
     }
 
-    /// Gives up what is known, and has the kernel ask everybody on the link.
+    /// Drops the known address and makes the kernel probe by multicast or broadcast.
     pub(crate) async fn probe_all(
         &self,
         hop: Neighbour,
@@ -149,8 +149,8 @@ impl Netlink {
         if entry.managed { Ok(()) } else { self.trigger_resolution(hop, entry).await }
     }
 
-    /// The kernel moves an entry only while it does not manage it (`__neigh_update` in
-    /// net/core/neighbour.c); what we do not tell of its flags is lost.
+    /// Sets an entry's state. The kernel allows it only while it does not manage the entry
+    /// (`__neigh_update` in net/core/neighbour.c); flags that the message does not repeat are lost.
     async fn move_to(
         &self,
         hop: Neighbour,
@@ -165,7 +165,7 @@ impl Netlink {
         if entry.managed { self.resolve(hop).await.and(moved) } else { moved }
     }
 
-    /// Removes the entry. Where it is still used, the kernel makes itself a new one.
+    /// Removes the entry. If it is still used, the kernel makes a new one.
     pub(crate) async fn forget(&self, hop: Neighbour) -> Result<(), HostError> {
         let mut message = NeighbourMessage::default();
         message.header.family = match hop.address {
@@ -176,7 +176,7 @@ impl Netlink {
         let destination = NeighbourAddress::from(hop.address);
         message.attributes.push(NeighbourAttribute::Destination(destination));
         match self.handle.neighbours().del(message).execute().await {
-            // The entry or its interface is gone already.
+            // The entry or its interface is already gone.
             Err(error)
                 if matches!(errno(&error), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) =>
             {
@@ -211,7 +211,7 @@ fn read(message: &NeighbourMessage) -> Option<(Neighbour, NeighbourEntry)> {
             }
             NeighbourAttribute::Protocol(by) => entry.ours = *by == protocol(),
             NeighbourAttribute::CacheInfo(info) => {
-                // In hundredths of a second.
+                // The value is in hundredths of a second.
                 entry.confirmed = Duration::from_millis(u64::from(info.confirmed) * 10);
             }
             _ => {}

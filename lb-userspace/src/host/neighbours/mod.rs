@@ -1,5 +1,5 @@
-//! Neighbour entries: next hops of servers, entries of clients, and who answers for announced
-//! addresses.
+//! Neighbour entries: next hops of servers, confirmation of clients' entries, and answers for
+//! announced addresses. Imports the netlink connection and the undo journal.
 
 pub(crate) mod answering;
 pub(crate) mod confirmation;

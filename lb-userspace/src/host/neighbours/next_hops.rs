@@ -1,11 +1,11 @@
-//! Keeps the link-layer address of each backend's next hop known: XDP cannot wait for ARP or
-//! neighbour discovery, a packet to an unresolved neighbour is dropped.
+//! Keeps the next hop of each backend resolved: XDP cannot wait for ARP or neighbour discovery, and
+//! packets to an unresolved neighbour are dropped.
 //!
-//! And that of the gateways to clients. Of clients on a network of ours it is confirmed where there
-//! is an entry (`confirming`).
+//! The same for gateways to clients. Clients on a directly connected network have their existing
+//! entries confirmed (`confirmation`).
 //!
-//! The kernel keeps an entry resolved by itself where it is marked `managed` (`NTF_EXT_MANAGED`,
-//! since 5.16). Older kernels ignore the mark; there each `Host::maintain_neighbours` asks for a
+//! The kernel keeps an entry resolved by itself if it is marked `managed` (`NTF_EXT_MANAGED`, since
+//! 5.16). Older kernels ignore the mark; there each [`Host::maintain_neighbours`] requests a
 //! resolution (`NTF_USE`).
 
 use std::{
@@ -22,65 +22,65 @@ use super::{
 };
 use crate::host::{batch::next_batch, error::HostError, netlink::Netlink};
 
-/// The next hops that are kept, and the backends that they are kept for.
+/// The next hops that are kept resolved, and their backends.
 #[derive(Default)]
 pub(crate) struct NextHops {
     pub(super) backends: BTreeSet<IpAddr>,
-    /// The next hop of each, as routing said last.
+    /// The next hop of each backend, as routing said last.
     pub(super) ways: BTreeMap<IpAddr, Neighbour>,
-    /// The last backend that routing was asked for.
+    /// The last backend that was looked up.
     pub(super) asked: Option<IpAddr>,
     hops: BTreeMap<Neighbour, KeptHop>,
-    /// Those towards clients: one of them, and when it was seen.
+    /// Gateways to clients, each with one client and when it was seen.
     pub(super) gateways: BTreeMap<Neighbour, (IpAddr, Instant)>,
-    /// Clients on networks of ours that are answered now, some of them.
+    /// Some of the clients on directly connected networks that are being answered.
     pub(super) near: BTreeSet<Neighbour>,
     pub(super) confirming: NeighbourConfirmation,
-    /// Entries of ours that somebody removed, since they were asked for.
+    /// Entries of ours that somebody removed, and that were requested again.
     pub(super) restored: usize,
-    /// Backends that no route leads to, as reported.
+    /// Backends without a route, as reported.
     pub(super) lost: BTreeSet<IpAddr>,
 }
 
 #[derive(Default)]
 pub(super) struct KeptHop {
     backends: Vec<IpAddr>,
-    /// We made or marked the entry, and remove it in the end.
+    /// We made or marked the entry, so we remove it in the end.
     ours: bool,
-    /// Since when it is unresolved, and whether that was said.
+    /// Since when it is unresolved, and whether that was logged.
     silent: Option<(Instant, bool)>,
 }
 
-/// For so long the kernel asks before it gives up (`mcast_solicit`, `retrans_time_ms`).
+/// How long the kernel probes before it gives up (`mcast_solicit`, `retrans_time_ms`).
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// For so long a gateway is kept when no client is seen behind it any more.
+/// How long a gateway is kept after the last client behind it was seen.
 pub(super) const GATEWAY: Duration = Duration::from_secs(600);
 
-/// A backend that steered packets cannot be sent to at the moment.
+/// A backend that steered packets cannot reach at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unreachable {
     pub backend: IpAddr,
-    /// What does not answer; `None`: no route leads there.
+    /// The next hop that does not answer; `None` if there is no route.
     pub next_hop: Option<IpAddr>,
 }
 
 impl NextHops {
-    /// With the entries that carry our mark, whoever left them: the next look drops those that
-    /// no backend needs.
+    /// Takes over the entries that carry our mark, whoever left them: the next look drops those
+    /// that no backend needs.
     pub(crate) async fn resume(netlink: &Netlink) -> Result<Self, HostError> {
         let marked = netlink.neighbours().await?.into_iter().filter(|(_, entry)| entry.ours);
         let kept = |(hop, _)| (hop, KeptHop { ours: true, ..KeptHop::default() });
         Ok(Self { hops: marked.map(kept).collect(), ..Self::default() })
     }
 
-    /// The addresses of the entries that are ours.
+    /// Returns the addresses of our entries.
     pub(crate) fn ours(&self) -> impl Iterator<Item = IpAddr> {
         self.hops.iter().filter(|(_, kept)| kept.ours).map(|(hop, _)| hop.address)
     }
 
-    /// Finds the next hop of the backends whose turn it is, and drops the hops that none needs any
-    /// more.
+    /// Looks up the next hop of the backends whose turn it is, and drops next hops that are no
+    /// longer needed.
     pub(super) async fn follow_routes(
         &mut self,
         netlink: &Netlink,
@@ -142,7 +142,8 @@ impl NextHops {
         Ok(())
     }
 
-    /// Compares the hops with the kernel's entries and has the unresolved ones resolved.
+    /// Compares the next hops with the kernel's entries and requests the resolution of unresolved
+    /// ones.
     pub(super) async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
         let (entries, now) = (netlink.neighbours().await?, Instant::now());
         let mut unreachable = Vec::new();
@@ -158,7 +159,7 @@ impl NextHops {
                         kept.ours = true;
                     }
                     Err(error @ HostError::Privilege { .. }) => return Err(error),
-                    // The others are kept all the same, and the next look tries again.
+                    // The others are kept anyway, and the next look tries again.
                     Err(error) => refused.push(error),
                 }
             }
@@ -177,7 +178,7 @@ impl NextHops {
         Ok(unreachable)
     }
 
-    /// An entry that changed meanwhile is seen by the next look.
+    /// Confirms entries. An entry that changes meanwhile is handled by the next look.
     pub(super) async fn confirm(
         &mut self,
         netlink: &Netlink,
@@ -199,7 +200,7 @@ impl NextHops {
         }
     }
 
-    /// Removes the entries that are ours.
+    /// Removes our entries.
     pub(crate) async fn forget_all(&mut self, netlink: &Netlink) -> Result<(), HostError> {
         self.backends.clear();
         self.ways.clear();
@@ -209,9 +210,9 @@ impl NextHops {
 }
 
 impl KeptHop {
-    /// An administrator's entry, and one that another daemon has the kernel manage, stay as they
-    /// are: our mark would undo the first (`__neigh_update` clears `NUD_PERMANENT`), and our
-    /// removal in the end the second.
+    /// Returns whether to request a resolution. An administrator's entry, and one that another
+    /// daemon has the kernel manage, are left alone: our mark would undo the first
+    /// (`__neigh_update` clears `NUD_PERMANENT`), and our final removal the second.
     pub(super) fn wants_resolution(&self, entry: NeighbourEntry) -> bool {
         let others =
             entry.state == State::Permanent || (entry.managed && !entry.ours && !self.ours);
@@ -223,7 +224,7 @@ impl KeptHop {
         self.silent.is_some_and(|(_, told)| told)
     }
 
-    /// Says once that it does not answer, after the time that an answer may take.
+    /// Logs once that it does not answer, after the time that an answer may take.
     pub(super) fn note(&mut self, hop: Neighbour, entry: NeighbourEntry, now: Instant) {
         let (next_hop, backends) = (hop.address, &self.backends);
         if entry.is_resolved() {

@@ -1,4 +1,4 @@
-//! Upkeep of neighbour entries, as the daemon asks for it.
+//! Maintains neighbour entries, as the daemon requests.
 
 use std::{collections::BTreeSet, mem, net::IpAddr, time::Instant};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::host::{error::HostError, network::Host};
 
 impl Host {
-    /// From now on the next hops towards exactly these backends are kept resolved.
+    /// Keeps the next hops of exactly these backends resolved from now on.
     ///
     /// # Errors
     ///
@@ -19,8 +19,9 @@ impl Host {
         self.maintain_neighbours().await.map(drop)
     }
 
-    /// The gateways to these clients are kept resolved, too. Clients on a network of ours are not:
-    /// they come and go, and ask for us before they send. Where they are known, that is confirmed.
+    /// Keeps the gateways to these clients resolved, too. Clients on directly connected networks
+    /// are not: they come and go, and ask for us before they send. Their existing entries are
+    /// confirmed.
     ///
     /// # Errors
     ///
@@ -47,24 +48,24 @@ impl Host {
         Ok(())
     }
 
-    /// From now on entries of neighbours on these interfaces are confirmed as soon as they are
-    /// stale.
+    /// Confirms entries on these interfaces as soon as they are stale, from now on.
     pub fn confirm_neighbours(&mut self, interfaces: BTreeSet<u32>) {
         self.neighbours.confirming.watch(interfaces);
     }
 
-    /// When [`look_at_neighbours`](Self::check_neighbours) is to be called, whatever changes.
+    /// Returns when to call [`check_neighbours`](Self::check_neighbours), even if nothing changes.
     #[must_use]
     pub fn next_neighbour_check(&self) -> Option<Instant> {
         self.neighbours.confirming.next()
     }
 
-    /// How many entries of ours somebody removed since the last call. They are there again.
+    /// Returns how many of our entries somebody removed since the last call. They are restored.
     pub fn restored_neighbours(&mut self) -> usize {
         mem::take(&mut self.neighbours.restored)
     }
 
-    /// What [`tend`](Self::maintain_neighbours) does without asking for routes.
+    /// Does what [`maintain_neighbours`](Self::maintain_neighbours) does, but without looking up
+    /// routes.
     ///
     /// # Errors
     ///
@@ -73,8 +74,8 @@ impl Host {
         self.neighbours.look(&self.netlink).await.map(drop)
     }
 
-    /// To be called every few seconds: follows changes of routes, resolves what is not resolved,
-    /// and says in the log, once each, which backends cannot be reached and which can again.
+    /// Follows changes of routes, requests the resolution of unresolved next hops, and logs, once
+    /// each, which backends cannot be reached and which can again. Call this every few seconds.
     ///
     /// # Errors
     ///

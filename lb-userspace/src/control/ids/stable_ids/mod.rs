@@ -1,4 +1,4 @@
-//! Stable ids: what keeps its name keeps its place in the kernel's tables.
+//! Stable ids: whoever keeps its name keeps its index in the kernel's tables.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -15,21 +15,21 @@ use super::{
 use crate::control::{actual::ActualTables, error::ControlError, family::AddressFamily};
 use crate::{load::LoadSlot, tables::Capacity};
 
-/// What a flow names, and goes on naming while it is closed and counts in LOAD no more.
+/// An index that flows refer to, even closed ones that no longer count in LOAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Index {
-    /// Of `SERVICES`.
+    /// An index into `SERVICES`.
     Service(u32),
-    /// Of `BACKENDS`.
+    /// An index into `BACKENDS`.
     Backend(u32),
 }
 
-/// Who holds which index of `SERVICES`, `BACKENDS` and `LOAD`.
+/// The holder of each index of `SERVICES`, `BACKENDS` and `LOAD`.
 ///
-/// Whoever needs an id claims it, and gives it up as often. What nobody claims any more is kept as
-/// long as it is in use, and becomes free two [`settle`](StableIds::settle)s after that or later:
-/// the plan in between clears it in the kernel's tables, and until then packets in flight may still
-/// speak of it, and closed flows until a sweep finds none.
+/// Each id is claimed and released equally often. An id without a claim is kept as long as it is in
+/// use, and becomes free after two more calls of [`settle`](StableIds::settle): the plan in between
+/// clears it in the kernel's tables. Until then packets in flight may refer to it, and closed flows
+/// until a sweep finds none.
 pub struct StableIds {
     services: IdPool<(Arc<str>, AddressFamily)>,
     backends: IdPool<(Arc<str>, SocketAddr)>,
@@ -46,7 +46,7 @@ impl StableIds {
         }
     }
 
-    /// Goes on with what an earlier daemon assigned: nobody's index changes.
+    /// Resumes an earlier daemon's assignment: nobody's index changes.
     #[must_use]
     pub fn resume(capacity: Capacity, assigned: &IdAssignment) -> Self {
         let mut ids = Self::new(capacity);
@@ -62,9 +62,9 @@ impl StableIds {
         ids
     }
 
-    /// Goes on where the notes of the earlier daemon are lost, with what was `recognised` in
-    /// `tables`. Nothing else that these or flows speak of is given to anybody: other backends are
-    /// held by a service without a name until their connections have ended.
+    /// Resumes without notes of the earlier daemon, with what was `recognised` in `tables`. Nothing
+    /// else that the tables or flows refer to is given away: other backends are held by a nameless
+    /// service until their connections have ended.
     #[must_use]
     pub fn beyond(
         capacity: Capacity,
@@ -80,7 +80,7 @@ impl StableIds {
             let server = server(backend);
             ids.backends.resume((nameless.clone(), server), id);
             ids.backends.reserve(id);
-            // A count is known by the server's own address; flows go on counting there.
+            // A count belongs to the server's own address; flows go on counting there.
             ids.loads.resume(server, backend.load);
             ids.loads.reserve(backend.load);
         }
@@ -89,7 +89,7 @@ impl StableIds {
         ids
     }
 
-    /// Who holds which index now.
+    /// Returns the current assignment.
     #[must_use]
     pub fn assigned(&self) -> IdAssignment {
         let services = self.services.holders();
@@ -107,7 +107,7 @@ impl StableIds {
         assigned
     }
 
-    /// Whether indices were given or taken since [`mark_noted`](Self::mark_noted).
+    /// Returns whether indices were given or taken since [`mark_noted`](Self::mark_noted).
     #[must_use]
     pub fn have_changed(&self) -> bool {
         let Self { services, backends, loads } = self;
@@ -116,7 +116,7 @@ impl StableIds {
             && loads.changes().is_empty())
     }
 
-    /// The indices that were, in this order.
+    /// Returns those changes, in order.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
         let services = self.services.changes().iter().map(|(id, holder)| {
@@ -131,14 +131,14 @@ impl StableIds {
         services.chain(backends).chain(loads).collect()
     }
 
-    /// What is assigned now is known outside.
+    /// Marks the current assignment as noted.
     pub fn mark_noted(&mut self) {
         self.services.mark_noted();
         self.backends.mark_noted();
         self.loads.mark_noted();
     }
 
-    /// Servers whose connections go on, wanted or not.
+    /// Returns the servers with connections, configured or not.
     pub fn busy(
         &self,
         has_connections: impl Fn(LoadSlot) -> bool,
@@ -147,12 +147,13 @@ impl StableIds {
         held.filter(move |&(_, id)| has_connections(LoadSlot(id))).map(|(&server, _)| server)
     }
 
-    /// Everybody who has an index into `BACKENDS`.
+    /// Returns all holders of an index into `BACKENDS`.
     pub(crate) fn backends(&self) -> impl Iterator<Item = (&Arc<str>, SocketAddr, u32)> {
         self.backends.holders().map(|((service, server), id)| (service, *server, id))
     }
 
-    /// Everybody who has an index into `SERVICES`: those that are not configured any more, too.
+    /// Returns all holders of an index into `SERVICES`, including services that are not configured
+    /// any more.
     pub fn services(&self) -> impl Iterator<Item = (&Arc<str>, u32)> {
         self.services.holders().map(|((service, _), id)| (service, id))
     }
@@ -175,24 +176,24 @@ impl StableIds {
         self.backends.claim((service.clone(), server))
     }
 
-    /// The index into `BACKENDS`, if the server of the service has one.
+    /// Returns the index into `BACKENDS` of a service's server, if it has one.
     #[must_use]
     pub fn backend_of(&self, service: &Arc<str>, server: SocketAddr) -> Option<u32> {
         self.backends.holder(&(service.clone(), server))
     }
 
-    /// The indices into `SERVICES` for the families of a service.
+    /// Returns the indices into `SERVICES` of a service's families.
     pub fn services_of(&self, service: &Arc<str>) -> impl Iterator<Item = u32> + '_ {
         let keys = AddressFamily::ALL.map(|family| (service.clone(), family));
         keys.into_iter().filter_map(|key| self.services.holder(&key))
     }
 
-    /// The index into `LOAD` for a server of any number of services. Not a claim: it is given up
-    /// where nobody claims the server before the second settlement.
+    /// Returns the index into `LOAD` of a server, for any number of services. This is not a claim:
+    /// the index is released if nobody claims it before the second settlement.
     ///
     /// # Errors
     ///
-    /// There is no room.
+    /// The table is full.
     pub fn load(&mut self, server: SocketAddr) -> Result<LoadSlot, ControlError> {
         self.loads.find(server).map(LoadSlot)
     }
@@ -217,8 +218,8 @@ impl StableIds {
         self.loads.release(&server);
     }
 
-    /// Takes back what nobody claims and nothing uses any more. `is_named`: whether flows may still
-    /// speak of an index that none was opened with since then.
+    /// Frees what nobody claims and nothing uses any more. `is_named` returns whether flows may
+    /// still refer to an index that no flow was opened with since the given time.
     pub fn settle(
         &mut self,
         now: Instant,

@@ -44,7 +44,7 @@ fn a_backend_with_connections_keeps_its_id() {
     assert_eq!(ids.backend_of(&web, server(1)), None);
 }
 
-/// Its packets would follow the index to whoever had it next.
+/// Its packets would follow the index to its next holder.
 #[test]
 fn an_index_that_a_closed_flow_names_is_nobody_elses() {
     for index in [Index::Service(0), Index::Backend(0)] {

@@ -1,4 +1,5 @@
-//! Gives slots to members: each to the best in its ranking that has room or a worse slot to give.
+//! Deals slots to members: each slot goes to the best member in its ranking that has room, or that
+//! gives up a worse slot.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -8,7 +9,7 @@ const FREE: u32 = u32::MAX;
 
 pub(crate) struct SlotTable {
     ranking: Ranking,
-    /// Index of a member, or [`FREE`].
+    /// The index of a member, or [`FREE`].
     owners: Vec<u32>,
 }
 
@@ -30,8 +31,8 @@ impl SlotTable {
         }
     }
 
-    /// Deals the free slots to `players`, up to the share of the whole ring that is theirs by
-    /// weight. What they already have they keep.
+    /// Deals the free slots to `players`, up to each one's share of the whole ring by weight. They
+    /// keep what they have.
     pub(crate) fn deal(&mut self, players: &[usize], weights: &[u32]) {
         let mut rooms = self.rooms(players, weights);
         let mut taken: Vec<BinaryHeap<(Score, u32)>> = vec![BinaryHeap::new(); weights.len()];
@@ -47,7 +48,7 @@ impl SlotTable {
         }
     }
 
-    /// Finds a player for the slot, and for those that have to go for it.
+    /// Finds a player for the slot, and for slots that are displaced by it.
     fn place(
         &self,
         slot: u32,
@@ -70,13 +71,13 @@ impl SlotTable {
             let (its_score, its_slot) = std::mem::replace(&mut *worst, (score, slot));
             (slot, refused) = (its_slot, Some((its_score, player)));
         }
-        // Those who were there before may have more than their share now.
+        // Players from before may have more than their share now.
         if let Some((score, player)) = self.next(slot, players, None) {
             taken[player].push((score, slot));
         }
     }
 
-    /// The best player for `slot` behind the one that refused it.
+    /// Returns the best player for `slot` after the one that refused it.
     fn next(
         &self,
         slot: u32,
@@ -87,8 +88,8 @@ impl SlotTable {
         ranked.filter(|&rank| refused.is_none_or(|refused| rank > refused)).min()
     }
 
-    /// How many more slots each may take: its share of the ring and some [`slack`], less what it
-    /// has.
+    /// Returns how many more slots each player may take: its share of the ring plus some [`slack`],
+    /// less what it has.
     fn rooms(&self, players: &[usize], weights: &[u32]) -> Vec<usize> {
         let mut rooms = shares(self.owners.len(), players, weights);
         let slack = slack(players.len(), self.owners.len());
@@ -102,8 +103,8 @@ impl SlotTable {
     }
 }
 
-/// `length` in proportion to the weights, exactly, the remainder by size of the fraction; at least
-/// one for each.
+/// Divides `length` in proportion to the weights, exactly; remainders go by the size of the
+/// fraction, and each gets at least one.
 fn shares(length: usize, players: &[usize], weights: &[u32]) -> Vec<usize> {
     let sum: u64 = players.iter().map(|&player| u64::from(weights[player])).sum();
     let exact = |player: usize| length as u64 * u64::from(weights[player]);
@@ -125,10 +126,10 @@ fn shares(length: usize, players: &[usize], weights: &[u32]) -> Vec<usize> {
     shares
 }
 
-/// By how much a member may exceed its share. With few members for the ring's length not at all.
-/// With many, exact shares would make a member that leaves move more than 1.2 times its slots:
-/// levelling out what chance does to the others costs `members / sqrt(slots)` of that, and more
-/// where one displaces the next. The line is measured; see the tests.
+/// Returns by how much a member may exceed its share. With few members for the ring's length, not
+/// at all. With many, exact shares would make a leaving member move more than 1.2 times its slots:
+/// levelling out chance among the others costs `members / sqrt(slots)` of that, and more where one
+/// displaces the next. The line is measured; see the tests.
 fn slack(members: usize, slots: usize) -> f64 {
     let crowd = members as f64 / (slots as f64).sqrt();
     (0.15 * (crowd - 0.17)).clamp(0.0, 0.25)

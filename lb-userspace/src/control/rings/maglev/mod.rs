@@ -1,19 +1,18 @@
-//! Which backend owns which slot of a ring, so that it hardly changes when backends come and go.
+//! Assigns the slots of a ring to backends so that it hardly changes when backends come and go.
 //!
-//! The promise is Maglev's (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
-//! Balancer", NSDI 2016): equal shares by weight, and little moves when members change. The way
-//! there is another, because dealing slots in turn, as the paper does, moves two or three times
-//! the share of a member that leaves when there are many (figure 12 there). Here every slot ranks
-//! the members by weighted rendezvous hashing, which alone would move that share and nothing else,
-//! and members take no more slots than their share ("bounded loads": Mirrokni, Thorup,
-//! Zadimoghaddam, SODA 2018): where more want in, those whose hash is worst go to the next in
-//! their ranking (deferred acceptance: Gale, Shapley, 1962).
+//! The goal is Maglev's (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+//! Balancer", NSDI 2016): equal shares by weight, and few moves when members change. The method
+//! differs, because dealing slots in turn, as the paper does, moves two or three times the share of
+//! a leaving member when there are many (figure 12 there). Here every slot ranks the members by
+//! weighted rendezvous hashing, which alone would move exactly that share. Members take no more
+//! slots than their share ("bounded loads": Mirrokni, Thorup, Zadimoghaddam, SODA 2018): if more
+//! want in, those whose hash is worst go to the next in their ranking (deferred acceptance: Gale,
+//! Shapley, 1962).
 //!
 //! The ring is first dealt to all configured members, as if all were up; then the slots of those
-//! that are not are dealt again among the rest. So a failure moves the failed member's slots and
-//! no others, and a recovery restores the ring that was. The ring remains a function of
-//! configuration and health alone: every node that sees the same has the same ring, whatever
-//! happened before.
+//! that are down are dealt again among the rest. So a failure moves the failed member's slots only,
+//! and a recovery restores the previous ring. The ring is a function of configuration and health
+//! alone: every node that sees the same has the same ring, whatever happened before.
 
 mod deal;
 mod ranking;
@@ -23,33 +22,32 @@ use std::net::SocketAddr;
 use deal::SlotTable;
 use ranking::Ranking;
 
-/// StableIds of a ring, where the configuration does not say how many.
+/// The slots of a ring, unless the configuration sets them.
 pub const USUAL: u32 = 32_768;
-/// The same with few members of weights that are not far apart.
+/// The slots of a ring with few members of similar weights.
 const SMALL: u32 = 8192;
-/// As many can be in a small ring with exact shares, and move little when one of them leaves: see
-/// [`deal`].
+/// The most members of a small ring: with so many, exact shares move little when one of them leaves
+/// (see [`deal`]).
 const FEW: u32 = 16;
-/// StableIds of the lightest member of a small ring, at least: its share is right within a percent.
+/// The least slots of a small ring's lightest member: its share is right within a percent.
 const LIGHTEST: u32 = 64;
-/// Mean slots for each member, at least.
+/// The least mean number of slots per member.
 pub const SLOTS_PER_MEMBER: u32 = 128;
 
-/// A server with its claim to a ring.
+/// A server with its weight in a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RingMember {
     pub server: SocketAddr,
-    /// 0: no slots.
+    /// Relative share of slots; 0 for none.
     pub weight: u16,
-    /// Down: its slots go to the others.
+    /// If it is down, its slots go to the others.
     pub up: bool,
 }
 
-/// The owner of each slot, as an index into `members`. Empty when no member can own any.
+/// Returns the owner of each slot, as an index into `members`; empty if no member can own any.
 ///
-/// The ring has `size` slots, or as many as suit the members; a single slot where there is one
-/// member, and more where there are very many, see [`length`]. The servers must differ; their order
-/// does not matter.
+/// The ring has `size` slots, or as many as suit the members: one slot for a single member, and
+/// more for very many, see [`length`]. The servers must differ; their order does not matter.
 #[must_use]
 pub fn populate(members: &[RingMember], size: Option<u32>) -> Vec<usize> {
     let players: Vec<usize> = players(members);
@@ -69,12 +67,12 @@ pub fn populate(members: &[RingMember], size: Option<u32>) -> Vec<usize> {
     table.owners().map(|at| players[at]).collect()
 }
 
-/// The ring's length for these members, up or not.
+/// Returns the ring's length for these members, up or not.
 ///
-/// `size` where that is given, whoever the members are: a change of members does not change every
-/// slot then. `None`: 8,192 slots for up to 16 members of which the lightest has a 128th of all
-/// weight, 32,768 for all others. Where the members would have fewer than 128 slots each on
-/// average, it is doubled until they have. From one length to another everything moves.
+/// `size` if given, whatever the members are: a change of members then never moves every slot.
+/// `None`: 8,192 slots for up to 16 members of which the lightest has a 128th of all weight, 32,768
+/// for all others. If members would have fewer than 128 slots each on average, the length is
+/// doubled until they have. A change of length moves everything.
 #[must_use]
 pub fn length(members: &[RingMember], size: Option<u32>) -> u32 {
     let count = members.iter().filter(|member| member.weight > 0).count() as u32;
@@ -89,14 +87,14 @@ pub fn length(members: &[RingMember], size: Option<u32>) -> u32 {
     length
 }
 
-/// Whether a small ring is as good as another.
+/// Returns whether a small ring is as good as a large one.
 fn are_few(members: &[RingMember], count: u32) -> bool {
     let weights = members.iter().map(|member| u32::from(member.weight)).filter(|&it| it > 0);
     let lightest = weights.clone().min().unwrap_or(0);
     count <= FEW && weights.sum::<u32>() <= lightest.saturating_mul(SMALL / LIGHTEST)
 }
 
-/// Those with a weight, in the order of their addresses: the order decides ties.
+/// Returns the members with a weight, ordered by address: the order decides ties.
 fn players(members: &[RingMember]) -> Vec<usize> {
     let mut order: Vec<usize> =
         (0..members.len()).filter(|&index| members[index].weight > 0).collect();

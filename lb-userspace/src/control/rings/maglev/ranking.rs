@@ -1,4 +1,4 @@
-//! How each slot ranks the members: weighted rendezvous hashing.
+//! Each slot's ranking of the members: weighted rendezvous hashing.
 //!
 //! D. Thaler, C. Ravishankar, "A Name-Based Mapping Scheme for Rendezvous", 1998; weights by the
 //! logarithmic method of C. Schindelhauer, G. Schomaker, 2005.
@@ -9,12 +9,12 @@ use lb_common::abi::Address;
 
 use crate::service::mix;
 
-/// The lower the better.
+/// A score; lower is better.
 pub(crate) type Score = u64;
 
 pub(crate) struct Ranking {
     hashes: Vec<u64>,
-    /// 1 / weight; empty where all weights are the same, for then hashes alone decide.
+    /// 1 / weight; empty if all weights are equal, because then hashes alone decide.
     shares: Vec<f64>,
 }
 
@@ -25,20 +25,20 @@ impl Ranking {
         Self { hashes: servers.map(|server| hash(server, 1)).collect(), shares: shares.collect() }
     }
 
-    /// What `member` is to `slot`. Never the same for two members, but by the odds of a hash.
+    /// Returns the score of `member` for `slot`. Two members never have the same, except for hash
+    /// collisions.
     pub(crate) fn score(&self, slot: u32, member: usize) -> Score {
         let hash = mix(self.hashes[member] ^ u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         match self.shares.get(member) {
             None => hash,
-            // Positive floats are ordered as their bits are.
+            // Positive floats are ordered like their bits.
             Some(share) => (minus_ln(hash) * share).to_bits(),
         }
     }
 }
 
-/// `-ln` of the fraction that `hash` is of 2^64, to about nine digits. By additions,
-/// multiplications and divisions alone, which are exact to the bit on every machine: nodes must
-/// agree.
+/// Returns `-ln(hash / 2^64)`, to about nine digits. It uses additions, multiplications and
+/// divisions alone, which are exact to the bit on every machine: nodes must agree.
 fn minus_ln(hash: u64) -> f64 {
     let hash = hash | 1;
     let exponent = hash.leading_zeros();
@@ -52,7 +52,7 @@ fn minus_ln(hash: u64) -> f64 {
     f64::from(exponent) * std::f64::consts::LN_2 - 2.0 * t * series
 }
 
-/// Of the server's address and port alone, and fixed for ever: nodes and versions must agree.
+/// Hashes the server's address and port. Fixed for ever: nodes and versions must agree.
 pub(crate) fn hash(server: SocketAddr, seed: u64) -> u64 {
     let address = u128::from_be_bytes(Address::of(server.ip()).bytes());
     [(address >> 64) as u64, address as u64, server.port().into()]
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// Nodes of different versions share traffic: these values may never change.
+    /// Nodes of different versions share traffic: these values must never change.
     #[test]
     fn the_hash_is_for_ever() {
         let v4 = "10.0.0.1:80".parse().unwrap();

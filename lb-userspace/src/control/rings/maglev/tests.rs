@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A ring that is not sized by its members.
+/// A ring size that does not depend on its members.
 const SIZE: Option<u32> = Some(32_768);
 
 fn server(n: usize) -> SocketAddr {
@@ -14,7 +14,7 @@ fn members(weights: &[u16]) -> Vec<RingMember> {
     weights.iter().enumerate().map(member).collect()
 }
 
-/// The ring by server, which is what matters to a client.
+/// The ring by server, which is what clients notice.
 fn ring(members: &[RingMember]) -> Vec<SocketAddr> {
     ring_of(SIZE, members)
 }
@@ -28,7 +28,7 @@ fn share(ring: &[SocketAddr], server: SocketAddr) -> f64 {
     ring.iter().filter(|&&owner| owner == server).count() as f64 / ring.len() as f64
 }
 
-/// StableIds with another owner, as a share of the ring.
+/// Returns the share of slots with another owner.
 fn moved(before: &[SocketAddr], after: &[SocketAddr]) -> f64 {
     assert_eq!(before.len(), after.len());
     let moved = before.iter().zip(after).filter(|(a, b)| a != b).count();
@@ -60,7 +60,7 @@ fn few_members_have_a_small_ring() {
     assert_eq!((length(&[1, 127]), length(&[1, 128])), (8192, 32_768), "the lightest needs slots");
 }
 
-/// What a small ring promises: the same as a large one.
+/// A small ring gives the same guarantees as a large one.
 #[test]
 fn a_small_ring_is_as_fair_and_moves_as_little() {
     for count in 2..=16_usize {
@@ -138,7 +138,7 @@ fn survivors_share_alike() {
     }
 }
 
-/// From `most` members down to `least`: who goes next has nothing to do with anybody's hash.
+/// Removes members from `most` down to `least`, in an order that does not depend on hashes.
 fn remove_one_by_one(most: usize, least: usize) {
     let mut members = members(&vec![1; most]);
     let mut before = ring(&members);
@@ -160,7 +160,7 @@ fn a_removal_moves_at_most_a_fifth_more_than_the_removed_slots() {
     }
 }
 
-/// Chance deals nobody out: what exact shares give up for that.
+/// What exact shares would give up for few moves.
 #[test]
 fn shares_of_many_are_still_near() {
     let members = members(&[1; 100]);

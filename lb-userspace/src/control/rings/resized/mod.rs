@@ -1,4 +1,4 @@
-//! Rings that change their length, and with it the place of every new flow.
+//! Detects rings that change their length, and with it the server of every new flow.
 
 use std::sync::Arc;
 
@@ -10,30 +10,30 @@ use crate::control::{
 };
 use crate::{settings::MAGLEV_SIZES, tables::Command};
 
-/// The maglev rings that a plan replaces by ones of another length.
+/// The maglev rings that a plan replaces with ones of another length.
 ///
-/// Servers alone decide on it where the configuration does not: see [`maglev::length`].
+/// Unless the configuration sets it, the servers alone determine it: see [`maglev::length`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingResize {
     pub rings: Vec<Ring>,
-    /// The `maglev_table_size` with which every ring keeps the length that it has.
+    /// The `maglev_table_size` at which every ring keeps its current length.
     pub keeps: Option<u32>,
-    /// The one with which the longest ring has the length that it is to have, and no shorter one
+    /// The `maglev_table_size` at which the longest ring has its new length, and no shorter one
     /// changes again before it has as many servers.
     pub settles: Option<u32>,
 }
 
-/// A ring that gets another length.
+/// A ring that changes its length.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ring {
     pub service: Arc<str>,
-    /// StableIds.
+    /// Slots before and after.
     pub from: u32,
     pub to: u32,
 }
 
-/// What `plan` does to the length of rings. `None`: nothing. A ring over a single server has one
-/// slot, and there is nothing to move.
+/// Returns what `plan` changes in the lengths of rings; `None` if nothing. A ring with a single
+/// server has one slot, so nothing moves.
 #[must_use]
 pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<RingResize> {
     let changes = plan.commands.iter().filter_map(|command| {
@@ -48,7 +48,7 @@ pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<
         Some(Ring { service: desired.service_of(id)?, from, to })
     };
     let mut rings: Vec<Ring> = changes.iter().filter_map(ring).collect();
-    // Both families of a service are often alike.
+    // Both families of a service often change alike.
     rings.sort_unstable();
     rings.dedup();
     let fits = |size: &u32| MAGLEV_SIZES.contains(size);
@@ -59,7 +59,7 @@ pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<
     })
 }
 
-/// Whether with rings of `size` slots every one keeps its length.
+/// Returns whether every ring keeps its length with rings of `size` slots.
 fn keeps_all(size: u32, desired: &Desired, actual: &ActualTables) -> bool {
     desired.services.iter().all(|(&id, steered)| {
         let Some(has) = length(actual, id, steered) else { return true };
@@ -68,9 +68,9 @@ fn keeps_all(size: u32, desired: &Desired, actual: &ActualTables) -> bool {
     })
 }
 
-/// The slots of the ring that a service has, where it is by `maglev` and goes on so.
+/// Returns the number of slots of a service's ring, if it uses `maglev` and goes on to.
 fn length(actual: &ActualTables, id: u32, steered: &SteeredService) -> Option<u32> {
-    // A service that is all zero is not noted: it is by maglev.
+    // A service that is all zero is not stored: it uses maglev.
     let was = actual.services.get(&id).map_or(MAGLEV, |service| service.strategy);
     let has = actual.current.get(&id)?.length();
     (steered.service.strategy == MAGLEV && was == MAGLEV && has > 1).then_some(has)

@@ -12,7 +12,7 @@ fn serving(name: &str, servers: usize) -> Service {
     service(name, &[vip], vec![port(80, &[])], &servers)
 }
 
-/// ActualTables that hold what these services want, with sources towards more servers.
+/// Returns tables that hold what these services want, with sources towards more servers.
 fn world(services: Vec<Service>) -> TestWorld {
     let mut world = TestWorld::of(services);
     for n in 1..=9 {
@@ -22,7 +22,7 @@ fn world(services: Vec<Service>) -> TestWorld {
     world
 }
 
-/// What is told when the service at this place becomes another.
+/// Returns what is reported when the service at this place becomes another.
 fn told(world: &mut TestWorld, place: usize, service: Service) -> Option<RingResize> {
     world.fleet.services[place] = run(service, &mut world.ids);
     world.update();
@@ -47,7 +47,7 @@ fn a_size_that_keeps_every_ring_is_named() {
     let mut world = world(vec![serving("one", 2), serving("two", 3)]);
     world.maglev_size = Some(1021);
     let told = told(&mut world, 0, serving("one", 2)).unwrap();
-    // Only what changed is made anew; the other one needs 512 either way.
+    // Only the changed ring is built again; the other one needs 512 in any case.
     assert_eq!(told.rings, [ring("one", 256, 1021)]);
     assert_eq!((told.keeps, told.settles), (Some(256), Some(1021)));
 }

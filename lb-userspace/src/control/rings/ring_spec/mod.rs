@@ -1,4 +1,4 @@
-//! What a ring is made of, and the ring made of it.
+//! The specification of a ring, and the ring built from it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,56 +7,57 @@ use lb_common::abi::Ring;
 use super::maglev::{self, RingMember};
 use crate::service::{Strategy, wrr_sequence};
 
-/// StableIds for each member in the rings of other strategies than maglev, on average at most:
-/// enough for shares to be right within half a percent of the mean share.
+/// Mean slots per member in the rings of strategies other than maglev, at most: enough for shares
+/// to be right within half a percent of the mean share.
 const SLOTS_PER_MEMBER: u32 = 200;
 
-/// A ring before it is worked out, which is the expensive part.
+/// The specification of a ring. Building the ring from it is the expensive part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RingSpec {
     pub(crate) strategy: Strategy,
-    /// StableIds of a maglev ring. `None`: as many as suit the members.
+    /// The slots of a maglev ring. `None`: as many as suit the members.
     pub(crate) size: Option<u32>,
     pub(crate) members: Vec<RingMember>,
-    /// Of `members`, in their order.
+    /// The ids of `members`, in their order.
     pub(crate) ids: Vec<u32>,
     /// Where flows go when all members are full, the nearest first; at most [`FARTHER`].
     pub(crate) farther: Vec<FartherRegion>,
 }
 
-/// Regions that a service may have behind its nearest. What is farther away counts to the last.
+/// Regions that a service may have behind its nearest. Those still farther away count as the last.
 pub(crate) const FARTHER: usize = Ring::REGIONS as usize - 1;
 
-/// Those in a farther region that may take new flows.
+/// The members of a farther region that may take new flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FartherRegion {
-    /// None is 0.
+    /// Weights; none is 0.
     pub(crate) weights: Vec<u16>,
-    /// In the order of `weights`.
+    /// Ids in the order of `weights`.
     pub(crate) ids: Vec<u32>,
 }
 
 impl RingSpec {
-    /// Differs where the ring does, but by the odds of a 64-bit hash.
+    /// A fingerprint that differs where the ring does, except for collisions of a 64-bit hash.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Those that may take new flows.
+    /// Returns the members that may take new flows.
     fn open(&self) -> impl Iterator<Item = usize> + '_ {
         let indices = 0..self.members.len();
         indices.filter(|&index| self.members[index].up && self.members[index].weight > 0)
     }
 
-    /// Whether nobody can take a new flow.
+    /// Returns whether nobody can take a new flow.
     pub(crate) fn is_empty(&self) -> bool {
         self.open().next().is_none()
     }
 
-    /// The slots, the number of members that take new flows, and their ids, then the same for the
-    /// farther regions: as a [`Ring`] has it. Also how many of the words are slots of the first.
+    /// Builds the ring as a [`Ring`] has it: the slots, the number of members that take new flows,
+    /// and their ids, then the same for the farther regions. Also returns how many of the words are
+    /// slots of the first.
     pub(crate) fn build(&self) -> (Vec<u32>, u32) {
         let mut words: Vec<u32> = self.slots().iter().map(|&owner| self.ids[owner]).collect();
         let slots = words.len() as u32;
@@ -73,8 +74,8 @@ impl RingSpec {
         (words, slots)
     }
 
-    /// Words that the ring takes at most, whoever is up, if members may be in other regions
-    /// (`spread`).
+    /// Returns the most words that the ring can take, whoever is up, with members in other regions
+    /// if `spread`.
     pub(crate) fn room(&self, spread: bool) -> u32 {
         let count = self.members.len() as u32;
         let weights = self.members.iter().map(|member| u64::from(member.weight));
@@ -92,7 +93,7 @@ impl RingSpec {
     fn slots(&self) -> Vec<usize> {
         match self.strategy {
             Strategy::Maglev => maglev::populate(&self.members, self.size),
-            // The kernel goes by the list of members.
+            // The kernel uses the list of members.
             Strategy::LeastConn => self.open().collect(),
             Strategy::P2c | Strategy::PeakEwma | Strategy::Wrr | Strategy::Random => {
                 let open: Vec<usize> = self.open().collect();
@@ -105,7 +106,7 @@ impl RingSpec {
 }
 
 impl FartherRegion {
-    /// StableIds of its ring at most.
+    /// Returns the most slots that its ring can have.
     fn longest(&self) -> u32 {
         self.ids.len() as u32 * SLOTS_PER_MEMBER
     }

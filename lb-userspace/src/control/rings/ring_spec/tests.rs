@@ -62,7 +62,7 @@ fn there_is_room_wherever_servers_are() {
     }
 }
 
-/// A flow falls on a slot by chance (maglev's hash, random's draw) or takes the next (wrr).
+/// A flow gets a random slot (maglev's hash, random's draw) or the next one (wrr).
 #[test]
 fn flows_are_distributed_by_weight_within_two_percent() {
     const FLOWS: usize = 100_000;
