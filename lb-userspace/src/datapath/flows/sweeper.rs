@@ -89,7 +89,7 @@ pub struct Sweep {
 pub struct ServerAnswers {
     /// Those with a packet from the server.
     pub answered: u64,
-    /// Those without one for [`ANSWER`].
+    /// Those without one for `ANSWER`.
     pub unanswered: u64,
 }
 

@@ -47,7 +47,7 @@ pub struct RingMember {
 /// Returns the owner of each slot, as an index into `members`; empty if no member can own any.
 ///
 /// The ring has `size` slots, or as many as suit the members: one slot for a single member, and
-/// more for very many, see [`length`]. The servers must differ; their order does not matter.
+/// more for very many, see `length`. The servers must differ; their order does not matter.
 #[must_use]
 pub fn populate(members: &[RingMember], size: Option<u32>) -> Vec<usize> {
     let players: Vec<usize> = players(members);

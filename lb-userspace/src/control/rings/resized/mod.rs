@@ -12,7 +12,7 @@ use crate::{settings::MAGLEV_SIZES, tables::Command};
 
 /// The maglev rings that a plan replaces with ones of another length.
 ///
-/// Unless the configuration sets it, the servers alone determine it: see [`maglev::length`].
+/// Unless the configuration sets it, the servers alone determine it: see `maglev::length`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RingResize {
     pub rings: Vec<Ring>,
