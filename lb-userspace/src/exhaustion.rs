@@ -1,4 +1,4 @@
-//! What this host itself lacks: descriptors, ports, memory. No server is at fault then.
+//! Exhaustion of this host's own resources: descriptors, ports, memory. No server is at fault then.
 
 use std::{
     io,
@@ -6,40 +6,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two messages about the same lack.
+/// The time between two messages about the same operation.
 const BETWEEN: Duration = Duration::from_secs(10);
 
-/// Why a socket of ours could not do what it should.
+/// The cause of a failed socket operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureCause {
-    /// The peer, or the way to it.
+    /// The peer, or the network.
     Peer,
-    /// This host has no room for it, for whichever peer.
+    /// A resource of this host is exhausted, whichever the peer.
     Resource,
-    /// This host has no way there: no route, or a rule of its own forbids it.
+    /// This host has no route to the peer, or a rule of its own forbids it.
     Route,
 }
 
 impl FailureCause {
-    /// Of an error that creating, binding or connecting a socket gave.
+    /// Returns the cause of an error from creating, binding or connecting a socket.
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(
-                // No descriptor, in this process or on this host.
+                // No descriptor is left, in this process or on this host.
                 libc::EMFILE | libc::ENFILE
-                // No memory, or none for sockets.
+                // No memory is left, or none for sockets.
                 | libc::ENOBUFS | libc::ENOMEM
-                // No port of ours is left, or no address.
+                // No local port is left, or no address.
                 | libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN,
             ) => Self::Resource,
             Some(
                 // Blackhole routes give EINVAL, prohibited ones EACCES.
                 libc::ENETUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EINVAL | libc::EACCES
-                // A firewall or security module of this host. It may stand for this server alone,
-                // and for as long as it likes.
+                // A firewall or security module of this host. It may concern this server alone, and
+                // last for ever.
                 | libc::EPERM
-                // The address family is switched off here.
+                // The address family is disabled here.
                 | libc::EAFNOSUPPORT,
             ) => Self::Route,
             _ => Self::Peer,
@@ -47,10 +47,10 @@ impl FailureCause {
     }
 }
 
-/// What could not be done for a lack of ours.
+/// An operation that failed because a resource was exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailedOperation {
-    /// Clients had to wait until they were accepted.
+    /// Clients had to wait to be accepted.
     Accept,
     /// A connection to a server could not be made.
     Dial,
@@ -61,7 +61,7 @@ pub enum FailedOperation {
 impl FailedOperation {
     pub const ALL: [Self; 3] = [Self::Accept, Self::Dial, Self::Check];
 
-    /// As `lb status` calls it.
+    /// Returns its name in `lb status`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl FailedOperation {
     }
 }
 
-/// How often that was. For all threads.
+/// Counts failed operations, for all threads.
 #[derive(Debug)]
 pub struct ExhaustionCounters {
     began: Instant,
@@ -82,7 +82,7 @@ pub struct ExhaustionCounters {
 #[derive(Debug, Default)]
 struct Tally {
     count: AtomicU64,
-    /// ms after the beginning until which nothing more is said of it.
+    /// ms since the start, until which no message is logged.
     quiet: AtomicU64,
     unsaid: AtomicU64,
 }
@@ -94,7 +94,8 @@ impl Default for ExhaustionCounters {
 }
 
 impl ExhaustionCounters {
-    /// Counts it. Where it is to be said in the log, too: how many of the kind went unsaid before.
+    /// Counts a failed operation. If it should be logged, returns how many of its kind were not
+    /// logged before it.
     pub fn note(&self, operation: FailedOperation) -> Option<u64> {
         self.note_at(operation, self.began.elapsed())
     }
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     /// k3s-io/k3s#10240, ozontech/pg_doorman#262: servers were taken out, or their connections cut,
-    /// for what the balancer itself had too little of.
+    /// because the balancer itself lacked something.
     #[test]
     fn what_is_ours_is_not_the_peers() {
         use FailureCause::{Peer, Resource, Route};

@@ -1,4 +1,4 @@
-//! The running twin of the configured services: who is up, and what each has carried.
+//! The running state of the configured services: health and counters.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use crate::{
     service::{Server, Service},
 };
 
-/// All services that run now. Replaced whole when the configuration changes.
+/// All running services. Replaced as a whole when the configuration changes.
 #[derive(Clone, Default)]
 pub struct Fleet {
     pub services: Vec<Arc<RunningService>>,
@@ -26,15 +26,15 @@ pub struct RunningService {
     pub backends: Vec<Arc<Backend>>,
     /// Requests (http) or connections (otherwise) that the proxy took for this service.
     pub requests: AtomicU64,
-    /// Those of them that ended in an error of ours (502, 503, 504, refused, cut off).
+    /// Those that ended in an error of ours (502, 503, 504, refused, cut off).
     pub failed: AtomicU64,
     revision: AtomicU64,
-    /// Those that are served now, where the service has limits.
+    /// Those that are being served, if the service has limits.
     pub active: AtomicU64,
 }
 
 impl RunningService {
-    /// `backends` in the order of the service's servers.
+    /// Takes `backends` in the order of the service's servers.
     #[must_use]
     pub fn new(service: Arc<Service>, backends: Vec<Arc<Backend>>) -> Self {
         let zero = || AtomicU64::new(0);
@@ -48,22 +48,22 @@ impl RunningService {
         }
     }
 
-    /// Counts a request or connection that it takes.
+    /// Counts a request or connection.
     pub fn count(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts one of them that failed.
+    /// Counts a failed request or connection.
     pub fn count_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// To be called after a change of its backends, so that those who follow it look again.
+    /// Marks a change of its backends, so that followers look again.
     pub fn touch(&self) {
         self.revision.fetch_add(1, Ordering::Release);
     }
 
-    /// Differs after every [`touch`](Self::touch).
+    /// Returns a number that differs after every [`touch`](Self::touch).
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision.load(Ordering::Acquire)
@@ -74,21 +74,21 @@ impl RunningService {
 pub struct Backend {
     pub server: Server,
     pub slot: LoadSlot,
-    /// Times the proxy brought it a request, or a connection of which it reads none. The kernel
+    /// Requests that the proxy sent to it, or connections if it does not read requests. The kernel
     /// counts steered flows itself.
     pub taken: AtomicU64,
-    /// Of its answers, where the service's strategy goes by it.
+    /// The latency of its answers, if the service's strategy uses it.
     pub latency: Latency,
     up: AtomicBool,
     speaks_h2c: AtomicBool,
     draining: AtomicBool,
     expelled: AtomicBool,
-    /// For those who ask the daemon: no request looks at it.
+    /// For the admin interface; requests do not read it.
     drain_deadline: Mutex<Option<Instant>>,
 }
 
 impl Backend {
-    /// Starts up: a backend without a health check stays so, one with a check until it fails.
+    /// Starts as up: without a health check it stays so, with a check until that fails.
     #[must_use]
     pub fn new(server: Server, slot: LoadSlot) -> Self {
         Self {
@@ -104,25 +104,26 @@ impl Backend {
         }
     }
 
-    /// Whether something new may go to it.
+    /// Returns whether it may get something new.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_up() && !self.is_draining()
     }
 
-    /// Takes nothing new; what it has may end.
+    /// Returns whether it drains: it gets nothing new, but what it has may end.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// A server without a weight, or that drains by configuration, drains always.
+    /// Sets whether it drains. A server without a weight, or that drains by configuration, always
+    /// drains.
     pub fn set_draining(&self, draining: bool) {
         let draining = draining || !self.server.is_offered();
         self.draining.store(draining, Ordering::Relaxed);
     }
 
-    /// Draining past its deadline: what it has is ended.
+    /// Returns whether it drains past its deadline: what it has is ended.
     #[must_use]
     pub fn is_expelled(&self) -> bool {
         self.expelled.load(Ordering::Relaxed)
@@ -132,7 +133,7 @@ impl Backend {
         self.expelled.store(expelled, Ordering::Relaxed);
     }
 
-    /// When a draining one will be expelled, or was.
+    /// Returns when a draining backend will be, or was, expelled.
     #[must_use]
     pub fn drain_deadline(&self) -> Option<Instant> {
         *self.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,14 +152,14 @@ impl Backend {
         self.up.store(up, Ordering::Relaxed);
     }
 
-    /// Whether it answered when it was last spoken to in HTTP/2 without TLS. Only asked where that
+    /// Returns whether it answered when HTTP/2 without TLS was last tried. Only probed where that
     /// matters.
     #[must_use]
     pub fn speaks_h2c(&self) -> bool {
         self.speaks_h2c.load(Ordering::Relaxed)
     }
 
-    /// What was known before.
+    /// Sets that. Returns the previous value.
     pub fn set_speaks_h2c(&self, speaks: bool) -> bool {
         self.speaks_h2c.swap(speaks, Ordering::Relaxed)
     }

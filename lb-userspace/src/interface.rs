@@ -1,9 +1,9 @@
-//! Which interfaces are meant: by name or by pattern.
+//! Names and patterns of interfaces.
 
 use std::{fmt, sync::Arc};
 
-/// The name of an interface, or a pattern of names: `*` stands for any characters and for none,
-/// `?` for one.
+/// The name of an interface, or a pattern of names: `*` matches any characters or none, `?` exactly
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InterfacePattern(Arc<str>);
 
@@ -13,7 +13,7 @@ impl InterfacePattern {
         Self(text.into())
     }
 
-    /// Whether it means one interface only.
+    /// Returns whether it is a name, not a pattern.
     #[must_use]
     pub fn is_name(&self) -> bool {
         !self.0.contains(['*', '?'])
@@ -25,7 +25,8 @@ impl InterfacePattern {
     }
 }
 
-/// A star takes as little as it can, and one byte more each time the rest does not fit.
+/// Matches a pattern. A star takes as little as possible, and one byte more each time the rest does
+/// not match.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern, name) {
         ([b'*', pattern_rest @ ..], _) => {

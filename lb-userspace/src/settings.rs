@@ -1,4 +1,4 @@
-//! What is configured beside the services: the node, the admin door, certificates, timeouts.
+//! The configuration beside the services: the node, the admin interface, certificates, timeouts.
 
 use std::{
     collections::BTreeMap, net::IpAddr, ops::RangeInclusive, path::PathBuf, sync::Arc,
@@ -14,8 +14,8 @@ pub use crate::service::{FlowTimeouts, UnknownFlows};
 
 pub const DEFAULT_STATE_DIR: &str = "/run/lb";
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/lb";
-/// What `maglev_table_size` may be: from what tells a handful of servers apart to what tells
-/// thousands.
+/// The valid range of `maglev_table_size`: the smallest distinguishes a handful of servers, the
+/// largest thousands.
 pub const MAGLEV_SIZES: RangeInclusive<u32> = 251..=1 << 20;
 
 /// A whole validated configuration.
@@ -41,7 +41,7 @@ impl Config {
     }
 }
 
-/// Where regions are to each other, as seen from here.
+/// The distances of regions, as seen from here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Geography {
     pub local: Option<Arc<str>>,
@@ -51,7 +51,7 @@ pub struct Geography {
 }
 
 impl Geography {
-    /// How far `region` is. 0: here, or nobody says where it or we are.
+    /// Returns the rank of `region`'s distance; 0: here, or either place is unknown.
     #[must_use]
     pub fn rank(&self, region: Option<&str>) -> u16 {
         match (region, &self.local) {
@@ -64,7 +64,7 @@ impl Geography {
         }
     }
 
-    /// Whether `name`, of a region or a group or `any`, stands for `region` among others.
+    /// Returns whether `name` (of a region, of a group, or `any`) covers `region`.
     #[must_use]
     pub fn covers(&self, name: &str, region: Option<&str>) -> bool {
         let in_group = |region: &str| {
@@ -76,40 +76,40 @@ impl Geography {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// `Fly-Region` and the region of "local" backends.
+    /// `Fly-Region`, and the region of local backends.
     pub region: Option<Arc<str>>,
     /// Other regions, the nearest first; all others are farther.
     pub nearby: Vec<Arc<str>>,
-    /// XDP is attached to all that match one of them. Never empty.
+    /// XDP is attached to all interfaces that match one of them. Never empty.
     pub interfaces: Vec<InterfacePattern>,
     pub xdp: XdpMode,
     /// Source ports of steered flows, disjoint from the host's ephemeral range. Default 2048–32767.
     pub source_ports: RangeInclusive<u16>,
-    /// Whose they are. Default: the address that routing would use.
+    /// Source addresses of steered flows. Default: the address that routing would use.
     pub source_addresses: SourceAddresses,
     /// Room for this many established flows at a time. Default 262144; 450 to 900 bytes of kernel
     /// memory each, with the half-open ones and the index of answers.
     pub max_flows: u32,
-    /// Slots of a maglev ring. Default: by its servers, 8192 for a few and 32768 for more.
+    /// Slots of a maglev ring. Default: according to its servers, 8192 for a few and 32768 for
+    /// more.
     pub maglev_table_size: Option<u32>,
     /// Room for TCP flows before their handshake is complete. Default: an eighth of
     /// `max_flows`, at least 1024.
     pub max_half_open: u32,
-    /// Room for packets that are in fragments. Default 16384.
+    /// Room for fragmented packets. Default 16384.
     pub max_fragments: u32,
     /// Room for sources that affinity remembers. Default 65536.
     pub max_affinities: u32,
     /// Room for sources under a rate limit or past a challenge. Default 65536.
     pub max_sources: u32,
-    /// What services do not say otherwise.
+    /// Defaults for services.
     pub flow_timeouts: FlowTimeouts,
-    /// What becomes of segments of flows that nobody knows. Default: they are answered with RST.
+    /// What happens to segments of unknown flows. Default: they are answered with RST.
     pub unknown_flows: UnknownFlows,
     pub encap: Encap,
-    /// What the daemon changed on the host, and the ids it gave out. Default
-    /// [`DEFAULT_STATE_DIR`].
+    /// The undo journal of the host's settings, and the ids in use. Default [`DEFAULT_STATE_DIR`].
     pub state_dir: PathBuf,
-    /// In a bpffs: where the data path has its names. Default [`DEFAULT_PIN_DIR`].
+    /// The directory in a bpffs where the data path is pinned. Default [`DEFAULT_PIN_DIR`].
     pub pin_dir: PathBuf,
     /// Proxy workers. `None`: one per core.
     pub workers: Option<usize>,
@@ -123,26 +123,26 @@ pub enum AnswerNeighbours {
     /// While an interface has the address.
     #[default]
     Assigned,
-    /// Also where no interface has it.
+    /// Also if no interface has it.
     Always,
-    /// No interface is to have one; where it does, the kernel answers all the same.
+    /// Never. No interface should have the address; if one has, the kernel answers anyway.
     Never,
 }
 
-/// Which addresses of ours packets to `nat` servers carry.
+/// Which source addresses packets to `nat` servers get.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceAddresses {
-    /// The one that the host's routing would use.
+    /// The address that the host's routing would use.
     #[default]
     Routing,
-    /// All that the interface has by which the server is reached.
+    /// All addresses of the interface by which the server is reached.
     Interface,
-    /// These, each as long as the host has it. A family without one is as with `Routing`.
+    /// These, each while the host has it. A family without one is as with `Routing`.
     These(Vec<IpAddr>),
 }
 
 impl Node {
-    /// How many source ports each address has.
+    /// Returns the number of source ports per address.
     #[must_use]
     pub fn port_count(&self) -> u32 {
         let (first, last) = (*self.source_ports.start(), *self.source_ports.end());
@@ -152,27 +152,27 @@ impl Node {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpMode {
-    /// Native, generic where the driver cannot.
+    /// Native, or generic if the driver cannot.
     Auto,
     Native,
     Generic,
 }
 
-/// What outer headers say beside the backend's address.
+/// The outer headers beside the backend's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encap {
-    /// Sources of IP in IP towards IPv4 backends: the rest of the address varies by flow, so that
-    /// the backends' receive queues spread. Default 172.16.0.0/16.
+    /// Source addresses of IP in IP towards IPv4 backends: the rest of the address varies by flow,
+    /// so that flows spread over the backends' receive queues. Default 172.16.0.0/16.
     pub source_v4: IpNet,
     /// The same towards IPv6 backends. Default 100::/64, the discard prefix (RFC 6666).
     pub source_v6: IpNet,
-    /// UDP port on which backends take GUE. Default 6080 (IANA).
+    /// The UDP port where backends receive GUE. Default 6080 (IANA).
     pub gue_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Unix socket of the daemon's door. Default `/run/lb/admin.sock`.
+    /// The Unix socket of the admin interface. Default `/run/lb/admin.sock`.
     pub listen: PathBuf,
 }
 
@@ -180,9 +180,9 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateSource {
     Files(CertificateFiles),
-    /// The same, and shown to clients that send no name. There is at most one.
+    /// The same, and used for clients that send no name. There is at most one.
     Default(CertificateFiles),
-    /// All pairs of certificate and key in there.
+    /// All pairs of certificate and key in this directory.
     Directory(PathBuf),
 }
 
@@ -195,28 +195,29 @@ pub struct CertificateFiles {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySettings {
-    /// Prefix of the headers that name this product's facts. Default `Fly-`.
+    /// Prefix of this product's own headers. Default `Fly-`.
     pub header_prefix: Arc<str>,
-    /// Clients in these networks are proxies whose `X-Forwarded-*` is believed. Default: none.
+    /// Networks of trusted proxies, whose `X-Forwarded-*` is believed. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections from these networks must begin with a PROXY protocol header. Default: none.
     pub proxy_proto_from: Vec<IpNet>,
     /// From accept to the end of the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
-    /// Between two changes of the keys for session tickets. At most and by default 6 h.
+    /// The lifetime of session-ticket keys. At most and by default 6 h.
     pub ticket_rotation: Duration,
     /// For a request's whole header section. Default 10 s.
     pub header_timeout: Duration,
     /// Between requests of a client connection. Default 60 s.
     pub idle_timeout: Duration,
-    /// How peers that vanished are noticed.
+    /// How vanished peers are detected.
     pub keepalive: Keepalive,
     /// How long a relay or tunnel lives without a byte after one side has ended, or an exchange
     /// after the client has ended its side. Default: no limit for relays, 10 s for requests.
     pub termination_delay: Option<Duration>,
-    /// Of a request, in bytes; larger ones are answered with 431. Default 64 KiB.
+    /// Maximum header section of a request in bytes; larger ones are answered with 431. Default 64
+    /// KiB.
     pub max_header_size: usize,
-    /// Of a request, in bytes; larger ones are answered with 413. Default: no limit.
+    /// Maximum body of a request in bytes; larger ones are answered with 413. Default: no limit.
     pub max_request_body: u64,
     /// From a request's header to the end of its response. Default: no limit.
     pub request_timeout: Option<Duration>,
@@ -226,8 +227,8 @@ pub struct ProxySettings {
     pub response_header_timeout: Duration,
     /// How long SIGTERM waits for connections to end. Default 30 s.
     pub drain_timeout: Duration,
-    /// The largest body of a request that is kept until its response begins, in bytes, so that a
-    /// backend may send it elsewhere (`fly-replay`). Default 1 MiB.
+    /// The largest request body that is kept until its response begins, in bytes, so that a backend
+    /// may redirect it (`fly-replay`). Default 1 MiB.
     pub max_replay_body: u64,
     /// Keep-alive connections kept per worker and backend. Default 64.
     pub max_idle_per_backend: usize,
@@ -235,19 +236,19 @@ pub struct ProxySettings {
     pub upstream_idle_timeout: Duration,
 }
 
-/// TCP keep-alive, in whole seconds: of clients' connections and of those to servers.
+/// TCP keep-alive of client and server connections, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Of silence, before the peer is asked whether it is there. Default 60 s.
+    /// Idle time before the first probe. Default 60 s.
     pub time: Duration,
-    /// Until it is asked again. Default 15 s.
+    /// Time between probes. Default 15 s.
     pub interval: Duration,
-    /// Questions without an answer after which it is gone. Default 4.
+    /// Unanswered probes after which the connection is dead. Default 4.
     pub probes: u32,
 }
 
 impl Keepalive {
-    /// From a peer's last sign of life until it counts as gone.
+    /// Returns the time from a peer's last sign of life until it counts as dead.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.time + self.interval * self.probes
@@ -261,13 +262,13 @@ impl Default for Keepalive {
 }
 
 impl ProxySettings {
-    /// Whether `client` is a proxy whose `X-Forwarded-*` is believed.
+    /// Returns whether `client` is a trusted proxy, whose `X-Forwarded-*` is believed.
     #[must_use]
     pub fn is_trusted(&self, client: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&client))
     }
 
-    /// Whether connections from `client` begin with a PROXY protocol header.
+    /// Returns whether connections from `client` begin with a PROXY protocol header.
     #[must_use]
     pub fn is_announced(&self, client: IpAddr) -> bool {
         self.proxy_proto_from.iter().any(|network| network.contains(&client))

@@ -1,20 +1,20 @@
-//! The kernel's tables as changes to them: what control decides and the datapath carries out.
+//! Changes of the kernel's tables, which control decides and the datapath applies.
 
 use std::net::IpAddr;
 
 use lb_common::abi::{Address, Backend, ListKey, QuicKey, RangeKey, Ring, Service, Vip, VipKey};
 
-/// One change of one table. A list of them is carried out in its order: each is safe for packets
-/// in flight once those before it have been done.
+/// A change of one table. Changes are applied in order: each is safe for packets in flight once
+/// those before it have been applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Fills `BACKENDS[id]`. The next hop that `REACH[id]` knows of an earlier owner of the id is
+    /// Fills `BACKENDS[id]`. The next hop in `REACH[id]` of an earlier holder of the id is
     /// forgotten; the status stays.
     SetBackend {
         id: u32,
         backend: Backend,
     },
-    /// Zeroes `BACKENDS[id]`; no ring names it any more. Its status is `HERE` again.
+    /// Zeroes `BACKENDS[id]`, which no ring contains any more. Its status becomes `HERE`.
     ClearBackend {
         id: u32,
     },
@@ -23,11 +23,11 @@ pub enum Command {
         id: u32,
         status: u32,
     },
-    /// Fills `RINGS[offset..]` with what a [`Ring`] says lies there, where no service points yet:
-    /// slots, the number of members, members, and the rings of farther regions.
+    /// Fills `RINGS[offset..]` as described at [`Ring`], where no service points yet: slots, the
+    /// number of members, members, and the rings of farther regions.
     WriteRing {
         offset: u32,
-        /// Fingerprint of what the ring was made of, where that is known. Not written anywhere.
+        /// Fingerprint of the ring's spec, if known. Not written to the table.
         fingerprint: Option<u64>,
         words: Vec<u32>,
     },
@@ -36,7 +36,7 @@ pub enum Command {
         service: u32,
         ring: Ring,
     },
-    /// Fills `SERVICES[id]`: how the service treats its flows.
+    /// Fills `SERVICES[id]`, which tells how the service's flows are handled.
     SetService {
         id: u32,
         service: Service,
@@ -47,7 +47,7 @@ pub enum Command {
     /// One prefix of a range of ports. Inserts or replaces.
     SetRange(RangeKey, Vip),
     RemoveRange(RangeKey),
-    /// Which backend a connection id names. Inserts or replaces.
+    /// The backend that a QUIC connection ID leads to. Inserts or replaces.
     SetQuicId(QuicKey, u32),
     RemoveQuicId(QuicKey),
     /// An announced address with its [`address_flags`](lb_common::abi::address_flags). Inserts or
@@ -59,7 +59,7 @@ pub enum Command {
     RemoveAccess(ListKey),
 }
 
-/// How many entries the kernel's arrays have.
+/// The number of entries of the kernel's arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// `SERVICES`, `CURRENT_RINGS`: one for each address family of a steered service.
@@ -72,7 +72,7 @@ pub struct Capacity {
     pub rings: u32,
 }
 
-/// What one region's servers are in a ring's words.
+/// One region's servers in a ring's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region<'a> {
     pub slots: &'a [u32],
@@ -111,20 +111,20 @@ mod tests {
     }
 }
 
-/// What packets to a server carry as their source.
+/// The source addresses of packets to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The only address, or the first of several.
     pub address: IpAddr,
-    /// Where in SOURCE_POOL they are, and how many.
+    /// The offset in SOURCE_POOL, and the number of addresses.
     pub pool: u32,
     pub count: u32,
-    /// Addresses times source ports: flows that one port of the server can have.
+    /// Addresses times source ports: the most flows to one port of the server.
     pub ends: u32,
 }
 
 impl Source {
-    /// One address with so many ports.
+    /// Returns one address with so many ports.
     #[must_use]
     pub const fn only(address: IpAddr, ports: u32) -> Self {
         Self { address, pool: 0, count: 1, ends: ports }

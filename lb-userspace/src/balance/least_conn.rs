@@ -1,7 +1,8 @@
 //! Least connections: the backend with the least load for its weight.
 
-/// Ties go to one at random by weight, so that idle backends are used in proportion, and workers
-/// that see the same counts do not all choose the same.
+/// Picks the eligible backend with the least load per weight. Ties are broken at random by weight,
+/// so that idle backends are used in proportion, and workers that see the same counts do not all
+/// choose the same.
 pub fn pick(
     weights: impl Fn(usize) -> u16,
     candidates: impl Iterator<Item = usize>,
@@ -20,7 +21,7 @@ pub fn pick(
         match order {
             Some(std::cmp::Ordering::Greater) => {}
             Some(std::cmp::Ordering::Equal) => {
-                // The one of all tied so far that a draw by weight would take.
+                // Reservoir sampling: one of all tied so far, by weight.
                 tied += u64::from(weight);
                 if rng.u64(..tied) < weight.into() {
                     best = Some((index, load));

@@ -1,4 +1,5 @@
-//! Which backend gets the next request or connection. Decides; does no I/O.
+//! Picks the backend of the next request or connection. Pure decisions, no I/O. Imports `fleet`,
+//! `load`, `service` and `settings`.
 
 mod least_conn;
 mod p2c;
@@ -20,7 +21,7 @@ use crate::{
     settings::Geography,
 };
 
-/// What a choice among one service's backends needs and does not change with load.
+/// The data for picks among one service's backends that does not change with load.
 pub struct Balancer {
     service: Arc<RunningService>,
     sampler: WeightedSampler,
@@ -29,7 +30,7 @@ pub struct Balancer {
     distances: Distances,
 }
 
-/// Why no backend can take more.
+/// Why no backend can be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("no backend is up")]
@@ -40,16 +41,16 @@ pub enum Unavailable {
     Elsewhere,
 }
 
-/// What a pick depends on besides the service.
+/// The inputs of a pick, beside the service.
 pub struct PickRequest<'a> {
     pub load: &'a Load,
     pub client: IpAddr,
     /// Backends that failed this very request, by index.
     pub tried: &'a [usize],
     pub preference: &'a Preference,
-    /// For strategies that go by latency.
+    /// For strategies that use latency.
     pub now: Tick,
-    /// Slots to which nothing is added by going there: limits keep nobody out.
+    /// Slots where the connection is counted already: limits exclude nobody.
     pub is_free: &'a dyn Fn(LoadSlot) -> bool,
 }
 
@@ -71,28 +72,27 @@ impl Balancer {
         &self.service
     }
 
-    /// Whether what a request wishes makes a difference.
+    /// Returns whether a request's preferences make a difference.
     #[must_use]
     pub fn uses_preferences(&self) -> bool {
         self.distances.are_named()
     }
 
-    /// Whether it makes a difference how long backends take.
+    /// Returns whether the latency of backends makes a difference.
     #[must_use]
     pub fn uses_latency(&self) -> bool {
         self.service.service.pool.strategy == Strategy::PeakEwma
     }
 
-    /// The index of the backend to use: one that is wished for, else one in the nearest region that
-    /// has room; there among those under the soft limit if there are any, else among those under
-    /// the hard one.
+    /// Returns the index of the backend to use: a preferred one, else one in the nearest region
+    /// that has room; there one under the soft limit if possible, else one under the hard limit.
     ///
-    /// `maglev` stands in the proxy for the same promise as in the kernel, a client address stays
-    /// with its backend while others come and go; it is kept by rendezvous hashing, which needs no
+    /// In the proxy, `maglev` keeps the same promise as in the kernel: a client address keeps its
+    /// backend while others come and go. It is implemented by rendezvous hashing, which needs no
     /// table.
     ///
     /// # Errors
-    /// [`Unavailable`] when no untried backend is up, or all of those are full.
+    /// [`Unavailable`] if no untried backend is up, or all of those are full.
     pub fn pick(
         &self,
         request: &PickRequest<'_>,

@@ -1,13 +1,13 @@
-//! Power of two choices: draw two backends by weight, take the one with less load per weight.
+//! Power of two choices: draws two backends by weight and takes the one with less load per weight.
 //!
 //! M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001.
 
 use std::ops::Range;
 
-/// Draws at random before looking at every backend for one that is eligible.
+/// Random draws before all backends are searched for an eligible one.
 const DRAWS: usize = 8;
 
-/// Weights summed up, so that a draw is one binary search.
+/// Cumulative weights: a weighted draw is one binary search.
 pub struct WeightedSampler {
     /// `edges[i]` is the sum of the weights up to and including backend `i`.
     edges: Box<[u64]>,
@@ -30,18 +30,18 @@ impl WeightedSampler {
         self.edges[index] - self.before(index)
     }
 
-    /// A weight relative to the mean of all.
+    /// Returns a weight relative to the mean.
     pub fn share(&self, index: usize) -> f64 {
         let total = self.edges.last().copied().unwrap_or(0);
         self.weight(index) as f64 * self.edges.len() as f64 / total as f64
     }
 
-    /// One by weight, among those that are eligible.
+    /// Draws one eligible backend by weight.
     pub fn draw(&self, eligible: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
         self.draw_around(0..0, eligible, rng)
     }
 
-    /// One by weight that is not `other`, among those that are eligible.
+    /// Draws one eligible backend other than `other`, by weight.
     fn draw_another(
         &self,
         other: usize,
@@ -52,7 +52,7 @@ impl WeightedSampler {
         self.draw_around(taken, |index| index != other && eligible(index), rng)
     }
 
-    /// Points in `gap` are not drawn, and nothing there is eligible.
+    /// Draws outside `gap`, where nothing is eligible.
     fn draw_around(
         &self,
         gap: Range<u64>,
@@ -72,7 +72,7 @@ impl WeightedSampler {
         self.draw_exactly(eligible, rng)
     }
 
-    /// The same distribution at the cost of asking about every backend.
+    /// Draws from the same distribution, at the cost of checking every backend.
     fn draw_exactly(
         &self,
         eligible: impl Fn(usize) -> bool,
@@ -84,7 +84,8 @@ impl WeightedSampler {
             return None;
         }
         let mut point = rng.u64(..total);
-        // Loads move meanwhile: whoever was eligible first may be missing in the second look.
+        // Loads change meanwhile: a backend that was eligible at first may be missing the second
+        // time.
         open().find(|&index| match point.checked_sub(self.weight(index)) {
             Some(rest) => {
                 point = rest;
@@ -95,7 +96,7 @@ impl WeightedSampler {
     }
 }
 
-/// The one with less to do for its weight.
+/// Picks the one of two with less load per weight.
 pub fn pick(
     sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
@@ -107,8 +108,8 @@ pub fn pick(
     better_of_two(sampler, eligible, |one, other| cost(one, other) < cost(other, one), rng)
 }
 
-/// The better of two distinct backends, or the only one, or none. A tie goes to the first drawn,
-/// so that idle backends are used in proportion to their weights.
+/// Returns the better of two distinct backends, or the only one, or none. A tie goes to the first
+/// drawn, so that idle backends are used in proportion to their weights.
 pub fn better_of_two(
     sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,

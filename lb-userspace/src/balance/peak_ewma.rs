@@ -1,17 +1,17 @@
-//! Two drawn by weight, of which the one is taken that should answer sooner: how long it took of
-//! late, times what it has to do already. As Finagle's and linkerd's p2c with peak EWMA.
+//! Peak EWMA: draws two backends by weight and takes the one that should answer sooner, by its
+//! recent latency times its load. As in Finagle's and linkerd's p2c.
 
 use super::p2c::{WeightedSampler, better_of_two};
 use crate::load::{Latency, Tick};
 
-/// What a backend costs that has been asked and has not answered yet, µs: nobody is known to be
+/// The cost, in µs, of a backend that has been tried but has not answered yet: none is known to be
 /// slower.
 const UNKNOWN: f64 = 1e9;
 
-/// The cost of a backend with that load, of `share` times the mean weight.
+/// Returns the cost of a backend with that load, of `share` times the mean weight.
 ///
-/// One of which nothing is known is free while it has nothing to do, so that it is tried: by one
-/// request until that is answered.
+/// An unknown backend is free while it is idle, so that it is tried: by one request until that is
+/// answered.
 pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
     let load = load as f64;
     match latency.expected(now) {
@@ -20,7 +20,7 @@ pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
     }
 }
 
-/// The cheaper one.
+/// Picks the cheaper one of two.
 pub fn pick(
     sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,

@@ -1,25 +1,25 @@
-//! Regions and instances: which backends come first, for everybody and for one request.
+//! Regions and instances: the order of backends, in general and for one request.
 
 use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use crate::{fleet::Backend, settings::Geography};
 
-/// What a request asks of the choice.
+/// A request's preferences among the backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preference {
     pub target: Target,
-    /// In this order; groups and `any` stand for what the configuration says.
+    /// Preferred regions in order; groups and `any` stand for what the configuration says.
     pub regions: Vec<Box<str>>,
-    /// No other regions than these.
+    /// Only these regions.
     pub is_strict: bool,
-    /// Not this server.
+    /// A server that must not be picked.
     pub excluded: Option<SocketAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Any,
-    /// If it can take more.
+    /// Preferred if it has room.
     Prefer(Location),
     Only(Location),
 }
@@ -44,14 +44,14 @@ impl Preference {
     pub const NONE: Self =
         Self { target: Target::Any, regions: Vec::new(), is_strict: false, excluded: None };
 
-    /// Whether only some backends will do.
+    /// Returns whether only some backends will do.
     #[must_use]
     pub fn is_narrow(&self) -> bool {
         let is_bound = matches!(self.target, Target::Only(_));
         is_bound || self.excluded.is_some() || (self.is_strict && !self.regions.is_empty())
     }
 
-    /// An instance that it would rather have.
+    /// Returns the preferred instance, if any.
     #[must_use]
     pub fn preferred_instance(&self) -> Option<&str> {
         match &self.target {
@@ -61,14 +61,14 @@ impl Preference {
     }
 }
 
-/// How far away each backend is, by the configuration.
+/// The distance of each backend, by configuration.
 pub struct Distances {
     geography: Arc<Geography>,
-    /// By backend. 0: here, or nobody says where.
+    /// Ranks by backend. 0: here, or the place is unknown.
     ranks: Vec<u16>,
-    /// Those that there are, the nearest first.
+    /// Distinct ranks, ascending.
     levels: Vec<u32>,
-    /// Some backend has a region or an instance.
+    /// Whether some backend has a region or an instance.
     are_named: bool,
 }
 
@@ -82,17 +82,17 @@ impl Distances {
         Self { geography, ranks, levels, are_named }
     }
 
-    /// Whether what a request wishes makes a difference.
+    /// Returns whether a request's preferences make a difference.
     pub fn are_named(&self) -> bool {
         self.are_named
     }
 
-    /// Whether nobody goes before anybody.
+    /// Returns whether all backends rank equally.
     pub fn are_equal(&self, preference: &Preference) -> bool {
         self.levels.len() <= 1 && preference.regions.is_empty()
     }
 
-    /// The ranks that there are for `preference`, the nearest first.
+    /// Returns the distinct ranks for `preference`, ascending.
     pub fn levels(&self, backends: &[Arc<Backend>], preference: &Preference) -> Cow<'_, [u32]> {
         if preference.regions.is_empty() {
             return Cow::Borrowed(&self.levels);
@@ -102,7 +102,7 @@ impl Distances {
         Cow::Owned(in_order(ranks))
     }
 
-    /// Lower goes first. `None`: not at all.
+    /// Returns a backend's rank; lower goes first. `None` if it must not be picked.
     pub fn rank(&self, index: usize, backend: &Backend, preference: &Preference) -> Option<u32> {
         if preference.regions.is_empty() {
             return Some(u32::from(self.ranks[index]));
@@ -112,7 +112,7 @@ impl Distances {
             preference.regions.iter().position(|name| self.geography.covers(name, region));
         let behind = self.ranks[index];
         match preferred {
-            // Of one group, the nearest first.
+            // Within one group, the nearest first.
             Some(position) => Some((position as u32) << 16 | u32::from(behind)),
             None if preference.is_strict => None,
             None => Some((preference.regions.len() as u32) << 16 | u32::from(behind)),

@@ -61,7 +61,7 @@ impl Bench {
         }
     }
 
-    /// Backends in `regions`, called `m-1`, `m-2`, …
+    /// Returns backends in `regions`, called `m-1`, `m-2`, …
     fn placed(regions: &[&str], geography: Geography) -> Self {
         let mut bench = Self::new(Strategy::P2c, &vec![1; regions.len()]);
         let service = bench.balancer.service();
@@ -78,7 +78,7 @@ impl Bench {
         bench
     }
 
-    /// Everything that comes up in many picks.
+    /// Returns all backends that are picked in many tries.
     fn picks(&mut self, preference: &Preference) -> Result<Vec<usize>, Unavailable> {
         let request = PickRequest {
             load: &self.load,
@@ -260,7 +260,7 @@ fn of_two_backends_peak_ewma_takes_the_one_that_answers_sooner() {
     bench.took(0, 1_000);
     bench.took(1, 3_500);
     assert_eq!(bench.shares(100), [100, 0]);
-    // Two wait there already: a third would take as long as one here.
+    // Two are waiting there already: a third would take as long as one here.
     bench.load_up(0, 2);
     assert_eq!(bench.shares(100), [100, 0]);
     bench.load_up(0, 1);
@@ -316,7 +316,7 @@ fn from_fra() -> Geography {
 fn the_nearest_region_with_room_goes_first() {
     let mut bench = Bench::placed(&["fra", "fra", "lhr", "ams", "sjc"], from_fra());
     assert_eq!(bench.picks(&Preference::NONE), Ok(vec![0, 1]));
-    // Over the soft limit is no reason to go far; at the hard limit is.
+    // Exceeding the soft limit is no reason to go far; reaching the hard limit is.
     bench.load_up(0, 20);
     bench.load_up(1, 24);
     assert_eq!(bench.picks(&Preference::NONE), Ok(vec![0]));

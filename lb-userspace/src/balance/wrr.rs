@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::service::wrr_sequence;
 
-/// Turns passed over before looking at every backend for one that is eligible.
+/// Turns skipped before all backends are searched for an eligible one.
 const MISSES: usize = 8;
 
-/// Turns until they begin again, at most.
+/// The most turns in a cycle.
 const LONGEST: u32 = 1 << 16;
 
-/// Whose turn it is, for all workers together.
+/// The schedule, shared by all workers.
 pub struct WrrSchedule {
     order: Box<[u32]>,
     next: AtomicUsize,
@@ -22,7 +22,7 @@ impl WrrSchedule {
         Self { order: wrr_sequence(weights, LONGEST).into(), next: AtomicUsize::new(0) }
     }
 
-    /// The next eligible one. A turn that is passed over is gone, so that the others keep their
+    /// Returns the next eligible backend. A skipped turn is lost, so that the others keep their
     /// proportions.
     pub fn pick(&self, eligible: impl Fn(usize) -> bool, backends: usize) -> Option<usize> {
         for miss in 0..self.order.len() {

@@ -1,4 +1,4 @@
-//! Why a server is not healthy.
+//! The reasons why a server is not healthy.
 
 use std::{error::Error, io, time::Duration};
 
@@ -6,7 +6,7 @@ use hyper::{StatusCode, http};
 
 use crate::exhaustion::FailureCause;
 
-/// Why a server is not healthy, for people.
+/// Why a server is not healthy, as a message.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckFailure {
     #[error("no answer within {}", humantime::format_duration(*.0))]
@@ -34,7 +34,7 @@ pub enum CheckFailure {
 }
 
 impl CheckFailure {
-    /// What it says of: the server, or this host.
+    /// Returns whose fault it is: the server's, or this host's.
     #[must_use]
     pub fn cause(&self) -> FailureCause {
         match self {

@@ -1,4 +1,4 @@
-//! Which servers speak HTTP/2 without TLS: asked where clients are offered it on their behalf.
+//! Probes which servers speak HTTP/2 without TLS, where clients are offered h2 on their behalf.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,32 +18,32 @@ use crate::{
     service::{ProxyProtocol, Service},
 };
 
-/// Of servers without a check.
+/// The interval for servers without a check.
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Questions at a time; the others wait.
+/// Probes at a time; others wait.
 const AT_ONCE: usize = 16;
-/// Over which the first questions spread.
+/// The time over which first probes are spread.
 const SPREAD: Duration = Duration::from_millis(500);
 
-/// What a client sends first, and the frames that it begins and ends with: SETTINGS without any,
-/// GOAWAY without an error (RFC 9113 3.4, 6.5, 6.8).
+/// The client's preface, and the frames that it begins and ends with: an empty SETTINGS, and GOAWAY
+/// without an error (RFC 9113 3.4, 6.5, 6.8).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: [u8; FRAME_HEADER] = [0, 0, 0, SETTINGS_TYPE, 0, 0, 0, 0, 0];
 const SETTINGS_TYPE: u8 = 4;
 const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const FRAME_HEADER: usize = 9;
 
-/// The running questions. They stop when it is dropped.
+/// The running probes. They stop on drop.
 pub struct H2cProbes {
     _questions: JoinSet<()>,
 }
 
 impl H2cProbes {
-    /// Asks the servers of services with a port that goes by it, and again as often as they are
+    /// Starts probing the servers of services with a port that depends on it, as often as they are
     /// checked.
     ///
-    /// Call it within a tokio runtime.
+    /// Call it in a tokio runtime.
     #[must_use]
     pub fn start(fleet: &Fleet) -> Self {
         let mut questions = JoinSet::new();
@@ -81,7 +81,7 @@ async fn follow(
         drop(place);
         let answer = match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(speaks) => Some(speaks),
-            // Says nothing of the server.
+            // This says nothing about the server.
             Err(error) if FailureCause::of(&error) != FailureCause::Peer => None,
             Err(error) => {
                 debug!(service = %service.name, %server, %error, "no answer to HTTP/2");
@@ -117,13 +117,13 @@ async fn speaks_h2c(server: SocketAddr, proxy_proto: Option<ProxyProtocol>) -> i
     stream.write_all(&[&*announcement, PREFACE, &SETTINGS].concat()).await?;
     let mut frame = [0; FRAME_HEADER];
     stream.read_exact(&mut frame).await?;
-    // A server's first frame is SETTINGS, too, with six bytes for each.
+    // A server's first frame is SETTINGS, too, with six bytes per setting.
     let [.., high, low, kind, flags, a, b, c, d] = frame;
     let is_settings = kind == SETTINGS_TYPE
         && u16::from_be_bytes([high, low]) % 6 == 0
         && (frame[0], flags & 1, [a, b, c, d]) == (0, 0, [0; 4]);
     if is_settings {
-        // What becomes of this is no matter.
+        // The result does not matter.
         let _ = stream.write_all(&GOAWAY).await;
     }
     Ok(is_settings)
@@ -142,7 +142,7 @@ mod tests {
         service::{HealthCheck, Pool, Port, Probe, Server, Strategy, TlsOptions},
     };
 
-    /// A server that says `answer` to what begins with `expected`, and closes.
+    /// Starts a server that answers `answer` to what begins with `expected`, and closes.
     async fn server(expected: &'static [u8], answer: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -169,7 +169,7 @@ mod tests {
         for (answer, speaks) in [
             (&SETTINGS[..], Some(true)),
             (TWO_SETTINGS, Some(true)),
-            // The acknowledgement of ours comes later, and no frame before.
+            // A server must send its SETTINGS before the acknowledgement of ours.
             (b"\0\0\0\x04\x01\0\0\0\0", Some(false)),
             (b"\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0", Some(false)),
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", Some(false)),

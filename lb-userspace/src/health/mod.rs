@@ -1,4 +1,5 @@
-//! Active checks: a sans-I/O state machine and the probes around it.
+//! Active health checks: a sans-I/O state machine and the probes around it. Imports `exhaustion`,
+//! `fleet` and `service`.
 
 mod failure;
 mod h2c;

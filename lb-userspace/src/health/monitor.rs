@@ -1,4 +1,4 @@
-//! A task for each server of each service that has a check.
+//! Runs the checks: one task for each server of each service with a check.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -25,10 +25,10 @@ use crate::{
     service::{CheckProtocol, HealthCheck, Path, Service},
 };
 
-/// Until a check that could not be made is tried again.
+/// The pause before a check that could not be made is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A server became healthy or ceased to be.
+/// A server became healthy, or ceased to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The service's name.
@@ -36,30 +36,31 @@ pub struct Transition {
     /// The server's address in the pool, with its own port.
     pub server: SocketAddr,
     pub up: bool,
-    /// What the last check found, for people.
+    /// The last check's result, as a message.
     pub why: String,
 }
 
-/// What checks are made with.
+/// What checks need.
 pub struct CheckContext {
-    /// Where those are counted that could not be made.
+    /// Counts checks that could not be made.
     pub exhaustion: Arc<ExhaustionCounters>,
-    /// So many at a time; the others wait.
+    /// Checks at a time; others wait.
     pub at_once: usize,
-    /// Finds the ways that clients' packets take. `None`: all are asked at their own addresses.
+    /// Finds the routes of clients' packets. `None`: all servers are checked at their own
+    /// addresses.
     pub finder: Option<RouteFinder>,
 }
 
-/// The running checks. They stop when it is dropped.
+/// The running checks. They stop on drop.
 pub struct Monitor {
     _checks: JoinSet<()>,
 }
 
 impl Monitor {
-    /// Starts checking. Every server counts as what `is_up` says of it, by the service's name and
-    /// its address, until its checks say otherwise: only changes are reported.
+    /// Starts the checks. A server's initial state is what `is_up` returns for the service's name
+    /// and its address: only changes are reported.
     ///
-    /// Call it within a tokio runtime.
+    /// Call it in a tokio runtime.
     pub fn start<'a>(
         services: impl IntoIterator<Item = &'a Arc<Service>>,
         is_up: impl Fn(&str, SocketAddr) -> bool,
@@ -94,7 +95,8 @@ impl Monitor {
     }
 }
 
-/// Where packets reach servers at announced addresses, they are asked there, and by that way.
+/// Returns what to check. Where packets reach servers at announced addresses, these are checked, by
+/// the same route.
 fn target(
     service: &Service,
     check: &HealthCheck,
@@ -110,7 +112,7 @@ fn target(
     }
     let reaches = |vip: &&IpAddr| by.is_tunnel() || vip.is_ipv4() == server.is_ipv4();
     let vips = service.addresses.iter().filter(reaches).copied().collect();
-    // The proxy reaches them at their own.
+    // The proxy reaches servers at their own addresses.
     let itself = service.ports.iter().any(|port| port.path() == Path::Proxy);
     CheckTarget { server, itself, vips, by, finder }
 }
@@ -129,7 +131,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Until nobody listens for transitions any more.
+    /// Runs until nobody receives transitions any more.
     async fn run(self, spread: f64) {
         let mut health = Health::new(&self.check, self.up, Instant::now().into_std(), spread);
         loop {
@@ -163,9 +165,9 @@ impl Watch {
 }
 
 impl Watch {
-    /// Whether a check failed by a lack of this host. A missing route is one where packets are
-    /// steered: their flows wait until it is back, and new ones follow the routes by themselves.
-    /// The proxy, which cannot, does better with another server.
+    /// Returns whether a check failed because of this host. A missing route counts where packets
+    /// are steered: flows wait until it is back, and new ones follow the routes by themselves. The
+    /// proxy cannot do that, and does better with another server.
     fn is_ours(&self, failure: &CheckFailure) -> bool {
         match failure.cause() {
             FailureCause::Resource => true,

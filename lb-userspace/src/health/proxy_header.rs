@@ -1,4 +1,4 @@
-//! The PROXY protocol header that a check begins with.
+//! Encodes the PROXY protocol header of a check.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,9 @@ use proxy_header::{ProxiedAddress, ProxyHeader};
 
 use crate::service::ProxyProtocol;
 
-/// Version 2 has a word for connections of the proxy's own, LOCAL (haproxy/haproxy#511). In version
-/// 1 the check is its own client: its addresses, which are true, are taken by receivers that do not
-/// know UNKNOWN.
+/// Version 2 has the command LOCAL for connections of the proxy's own (haproxy/haproxy#511). In
+/// version 1 the check is its own client: receivers that do not know UNKNOWN accept its addresses,
+/// which are true.
 pub(super) fn announce(version: ProxyProtocol, ends: [SocketAddr; 2]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(128);
     match version {

@@ -1,4 +1,4 @@
-//! The request of a check by HTTP, and the answer to it.
+//! Sends the request of an HTTP check and reads the response.
 
 use std::{
     net::SocketAddr,
@@ -23,12 +23,12 @@ use tokio::{
 use super::failure::CheckFailure;
 use crate::service::Probe;
 
-/// What a response's header section may take.
+/// The maximum size of a response's header section.
 const MAX_HEADERS: usize = 64 * 1024;
 
 type Question = Request<Empty<Bytes>>;
 
-/// The request that `probe` describes. Its own headers win over those made up here.
+/// Builds the request that `probe` describes. Configured headers replace defaults.
 pub(super) fn request(probe: &Probe, server: SocketAddr) -> Result<Question, http::Error> {
     let Probe::Http { path, method, hostname, headers, .. } = probe else {
         return Ok(Question::default());
@@ -51,8 +51,8 @@ pub(super) fn request(probe: &Probe, server: SocketAddr) -> Result<Question, htt
     Ok(request)
 }
 
-/// Sends the request and reads the response's header. The body is not read: closing the
-/// connection is all that a long one deserves.
+/// Sends the request and reads the response's header. The body is not read: the connection is
+/// closed instead.
 pub(super) async fn ask<S>(
     stream: S,
     request: Question,
@@ -78,7 +78,7 @@ where
     Ok(response?.status())
 }
 
-/// The response, while `connection` moves its bytes.
+/// Returns the response, while `connection` moves its bytes.
 async fn first(
     response: impl Future<Output = hyper::Result<Response<Incoming>>>,
     connection: impl Future<Output = hyper::Result<()>>,
@@ -87,7 +87,7 @@ async fn first(
     tokio::select! {
         biased;
         response = &mut response => response,
-        // The connection ends with the exchange, and knows best why if there was none.
+        // The connection ends with the exchange, and knows the reason if that failed.
         ended = &mut connection => match ended {
             Ok(()) => response.await,
             Err(error) => Err(error),
@@ -95,8 +95,8 @@ async fn first(
     }
 }
 
-/// In the form of HTTP/2: the authority is in the target, and nothing speaks of the connection (RFC
-/// 9113 8.2.2, 8.3.1).
+/// Converts the request to HTTP/2: the authority is in the target, and connection-specific headers
+/// are removed (RFC 9113 8.2.2, 8.3.1).
 fn readdressed(mut request: Question) -> Result<Question, http::Error> {
     let host = request.headers_mut().remove(HOST);
     request.headers_mut().remove(CONNECTION);
@@ -108,11 +108,11 @@ fn readdressed(mut request: Question) -> Result<Question, http::Error> {
     Ok(request)
 }
 
-/// What hyper runs beside an HTTP/2 connection.
+/// The tasks that hyper runs beside an HTTP/2 connection.
 #[derive(Clone, Default)]
 struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
-/// They hold themselves, so they end with this.
+/// The tasks hold a reference to themselves; dropping this aborts them.
 struct Running(Tasks);
 
 impl Drop for Running {

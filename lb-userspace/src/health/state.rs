@@ -1,29 +1,29 @@
-//! When to check a server next, and when its answers change what we think of it. No I/O, no clock.
+//! Decides when to check a server next, and when results change its health. No I/O, no clock.
 
 use std::time::{Duration, Instant};
 
 use crate::service::HealthCheck;
 
-/// First checks of many servers are spread over this long at most.
+/// The maximum time over which first checks are spread.
 const MAX_SPREAD: Duration = Duration::from_secs(1);
 
-/// The health of one server, as its checks show it.
+/// The health of one server, according to its checks.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// Until the next check, while healthy and while not.
+    /// The check intervals, while healthy and while not.
     intervals: [Duration; 2],
-    /// Consecutive contrary outcomes that it takes to turn unhealthy, and healthy again.
+    /// Consecutive contrary results required to become unhealthy, and healthy again.
     thresholds: [u32; 2],
     up: bool,
-    /// Consecutive outcomes that contradict `up`.
+    /// Consecutive results that contradict `up`.
     contrary: u32,
     due: Instant,
 }
 
 impl Health {
-    /// Begins as healthy, or not, as `up` says. The first check is due at once, but for a tenth of
-    /// the interval (one second at most) over which `spread`, from 0 to 1, scatters the servers'
-    /// checks.
+    /// Starts as healthy or not, according to `up`. The first check is due at once, plus a part of
+    /// a tenth of the interval (one second at most) given by `spread`, from 0 to 1, which scatters
+    /// the servers' checks.
     #[must_use]
     pub fn new(check: &HealthCheck, up: bool, now: Instant, spread: f64) -> Self {
         let scatter = (check.interval / 10).min(MAX_SPREAD);
@@ -41,22 +41,23 @@ impl Health {
         self.up
     }
 
-    /// When to check next.
+    /// Returns when to check next.
     #[must_use]
     pub fn due(&self) -> Instant {
         self.due
     }
 
-    /// The check that was due could not be made, which says nothing of the server: it is made again
-    /// after `pause`, or after its interval where that is shorter.
+    /// Postpones the due check, which could not be made and says nothing about the server: it is
+    /// repeated after `pause`, or after its interval if that is shorter.
     pub fn postpone(&mut self, now: Instant, pause: Duration) {
         self.due = now + pause.min(self.intervals[usize::from(!self.up)]);
     }
 
-    /// Takes in how the check that was due ended, at `now`. Answers the new state if it changed.
+    /// Handles the result of the due check, which ended at `now`. Returns the new state if it
+    /// changed.
     ///
-    /// Checks keep their beat: the next is due an interval after this one was, or at once if this
-    /// one took longer than that.
+    /// Checks keep their rhythm: the next one is due an interval after this one was, or at once if
+    /// this one took longer.
     pub fn handle_outcome(&mut self, now: Instant, healthy: bool) -> Option<bool> {
         self.contrary = if healthy == self.up { 0 } else { self.contrary + 1 };
         let changed = self.contrary >= self.thresholds[usize::from(!self.up)].max(1);
@@ -88,7 +89,8 @@ mod tests {
         (Health::new(&check, true, now, 0.0), now)
     }
 
-    /// Outcomes in turn, `+` for a success, and the transitions that they cause: `u`, `d` or `.`.
+    /// Applies results in turn, `+` for a success, and returns the transitions that they cause:
+    /// `u`, `d` or `.`.
     fn transitions(health: &mut Health, outcomes: &str) -> String {
         let answer = |outcome| match health.handle_outcome(health.due(), outcome == '+') {
             Some(true) => 'u',

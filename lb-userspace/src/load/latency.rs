@@ -1,34 +1,36 @@
-//! How long a backend took of late.
+//! The recent latency of a backend.
 //!
 //! The average rises at once and falls with time: "peak EWMA", of Finagle (Twitter, `PeakEwma` in
-//! `com.twitter.finagle.loadbalancer`) and linkerd. What was slow once is held against a backend
-//! until it has answered faster for a while, or has not been asked for so long.
+//! `com.twitter.finagle.loadbalancer`) and linkerd. A backend that was slow once keeps that average
+//! until it has answered faster for a while, or has not been used for long.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Time after which an observation counts for a third (1/e), ms: as Finagle and linkerd have it.
+/// The time constant, in ms: an observation of that age weighs a third (1/e). As in Finagle and
+/// linkerd.
 const DECAY: f32 = 10_000.0;
-/// What a failure counts as at least, µs: nobody who fails fast is fast.
+/// The least latency of a failure, in µs: failing fast does not make a backend fast.
 const FAILURE: f32 = 1_000_000.0;
 
-/// Milliseconds from some moment of the caller's on; it may wrap around.
+/// Milliseconds since some moment of the caller's choice; may wrap around.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tick(pub u32);
 
 impl Tick {
-    /// ms from `earlier` on. 0 if that is later: another thread may have been first.
+    /// Returns the ms since `earlier`; 0 if that is later, because another thread may have been
+    /// first.
     fn since(self, earlier: Self) -> f32 {
         (self.0.wrapping_sub(earlier.0) as i32).max(0) as f32
     }
 }
 
-/// The average, and of when it is, in one word: an observation is a load and a store. Of two at the
-/// same time one may be lost.
+/// The average and its time in one word: an observation is a load and a store. Of two concurrent
+/// ones, one may be lost.
 #[derive(Debug, Default)]
 pub struct Latency(AtomicU64);
 
 impl Latency {
-    /// An answer took so many µs.
+    /// Records an answer that took so many µs.
     pub fn observe(&self, now: Tick, took: u32) {
         let took = (took as f32).max(1.0);
         self.update(now, |old| match old {
@@ -39,15 +41,15 @@ impl Latency {
         });
     }
 
-    /// There was no answer, or one that says that the backend is in trouble, after so many µs.
-    /// Makes no backend look faster than it did.
+    /// Records a missing answer, or one that shows trouble of the backend, after so many µs. Never
+    /// makes a backend look faster.
     pub fn observe_failure(&self, now: Tick, took: u32) {
         let took = (took as f32).max(FAILURE);
         self.update(now, |old| old.map_or(took, |(average, weight)| took.max(average * weight)));
     }
 
-    /// What is to be expected now, µs. It falls while nothing is observed, so that the backend is
-    /// asked again some day. `None`: nothing was observed yet.
+    /// Returns the expected latency, in µs. It falls while nothing is observed, so that the backend
+    /// is tried again some day. `None`: nothing was observed yet.
     #[must_use]
     pub fn expected(&self, now: Tick) -> Option<f32> {
         let (at, average) = self.read()?;

@@ -20,24 +20,25 @@ pub struct LoadSlot(pub u32);
 
 type Words = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
-/// Handle to the counts. The kernel program changes the same words with atomic adds: see [`live`].
+/// A handle to the counts. The kernel program changes the same words with atomic adds: see
+/// [`live`].
 #[derive(Clone)]
 pub struct Load(Arc<Counts>);
 
 struct Counts {
     words: Words,
-    /// This process's share of each count: what the sweeper subtracts to see the kernel's.
+    /// This process's share of each count: the sweeper subtracts it to get the kernel's share.
     permits: Words,
 }
 
 impl Load {
-    /// Over the mapped pages of the BPF array.
+    /// Uses the mapped pages of the BPF array.
     pub fn shared(words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static) -> Self {
         let permits: Vec<_> = words.iter().map(|_| AtomicU64::new(0)).collect();
         Self::counted(words, permits)
     }
 
-    /// The same with this process's share of each count in words that may outlive it.
+    /// The same, with this process's share of each count in words that may outlive it.
     pub fn counted(
         words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
         permits: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
@@ -45,11 +46,11 @@ impl Load {
         Self(Arc::new(Counts { words: Box::new(words), permits: Box::new(permits) }))
     }
 
-    /// Takes out of the counts what an earlier process left in its share: connections that ended
-    /// with it. To be called before the first [`enter`](Self::enter).
+    /// Subtracts from the counts what an earlier process left in its share: connections that ended
+    /// with it. Call this before the first [`enter`](Self::enter).
     ///
-    /// A process that was killed amid `enter` or the drop of a permit may have left one connection
-    /// in a count; the sweeper finds it.
+    /// A process that was killed during `enter` or the drop of a permit may have left one
+    /// connection in a count; the sweeper finds it.
     pub fn settle(&self) {
         for (word, share) in self.0.words.iter().zip(self.0.permits.iter()) {
             let gone = share.swap(0, Ordering::Relaxed);
@@ -59,32 +60,32 @@ impl Load {
         }
     }
 
-    /// Over this process's own memory: a proxy without a kernel half, and tests.
+    /// Uses this process's own memory: for a proxy without a kernel half, and for tests.
     #[must_use]
     pub fn local(slots: usize) -> Self {
         Self::shared((0..slots).map(|_| AtomicU64::new(0)).collect::<Vec<_>>())
     }
 
-    /// Live connections of `slot`.
+    /// Returns the live connections of `slot`.
     #[must_use]
     pub fn count(&self, slot: LoadSlot) -> u64 {
         live::count(self.reading(slot))
     }
 
-    /// The same as a word that is another after whatever happened to the slot, even where the count
-    /// is what it was: what [`live::count`] reads.
+    /// Returns the word that [`live::count`] reads: it changes with every event of the slot, even
+    /// if the count returns to its old value.
     #[must_use]
     pub fn reading(&self, slot: LoadSlot) -> u64 {
         self.word(slot).load(Ordering::Relaxed)
     }
 
-    /// How many of them hold a [`Permit`] of this process.
+    /// Returns how many of them hold a [`Permit`] of this process.
     #[must_use]
     pub fn permits(&self, slot: LoadSlot) -> u64 {
         self.share(slot).load(Ordering::Relaxed)
     }
 
-    /// How many slots there are.
+    /// Returns the number of slots.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.0.words.len()
@@ -93,15 +94,15 @@ impl Load {
     /// Counts one connection of `slot` until the permit is dropped.
     #[must_use]
     pub fn enter(&self, slot: LoadSlot) -> Permit {
-        // The share last and, at the end, first: who is killed in between leaves one too many in
-        // the count, never one too few.
+        // The share is changed last here and first at the end: a process killed in between leaves
+        // the count one too high, never one too low.
         self.word(slot).fetch_add(live::IN, Ordering::Relaxed);
         self.share(slot).fetch_add(1, Ordering::Relaxed);
         Permit { load: self.clone(), slot }
     }
 
-    /// The same, unless there are `limit` already. Other counters are not locked out: the kernel
-    /// program may pass `limit` at the same time.
+    /// The same, unless there are `limit` already. This locks nobody out: the kernel program may
+    /// exceed `limit` at the same time.
     #[must_use]
     pub fn enter_below(&self, slot: LoadSlot, limit: u64) -> Option<Permit> {
         let below = |word| (live::count(word) < limit).then(|| word.wrapping_add(live::IN));
@@ -111,14 +112,14 @@ impl Load {
         Some(Permit { load: self.clone(), slot })
     }
 
-    /// Takes `by` connections out of `slot`: flows that the kernel program will not count out.
+    /// Subtracts `by` connections from `slot`: flows that the kernel program will not count out.
     pub fn leave(&self, slot: LoadSlot, by: u64) {
         self.word(slot).fetch_add(live::OUT.wrapping_mul(by), Ordering::Relaxed);
     }
 
-    /// Adds `by` to the count of `slot`: the correction of a count that drifted.
+    /// Adds `by` to the count of `slot`, to correct drift.
     pub fn correct(&self, slot: LoadSlot, by: i64) {
-        // Two's complement: a wrapping add of the bits subtracts where `by` is negative.
+        // Two's complement: a wrapping add of the bits subtracts if `by` is negative.
         self.word(slot).fetch_add(by.cast_unsigned(), Ordering::Relaxed);
     }
 

@@ -1,4 +1,4 @@
-//! How a check speaks to a server: as what the proxy sends there does, unless it is told otherwise.
+//! The protocol of checks: by default, what the proxy speaks to the server.
 
 use super::{
     definition::Service,
@@ -10,13 +10,14 @@ use super::{
 pub struct CheckProtocol {
     /// HTTP/2 without TLS, from the first byte on.
     pub h2: bool,
-    /// The header that goes before everything else.
+    /// The PROXY protocol header at the beginning.
     pub proxy_proto: Option<ProxyProtocol>,
 }
 
 impl Service {
-    /// A server that is asked at another port than its clients' need not speak there as it does to
-    /// them. Where the service's ports differ, the server takes what is plain.
+    /// Returns the protocol of a service's checks. At another port than the clients' a server need
+    /// not speak what it speaks to them. If the service's ports differ, the server is assumed to
+    /// accept plain HTTP.
     #[must_use]
     pub fn check_protocol(&self, check: &HealthCheck) -> CheckProtocol {
         let ports: &[Port] = if check.port.is_some() { &[] } else { &self.ports };

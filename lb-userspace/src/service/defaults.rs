@@ -1,4 +1,4 @@
-//! The defaults of services, ports, pools and checks.
+//! Default values of services, ports, pools and checks.
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Service {
-    /// Of TCP, on no address and port yet.
+    /// Returns a TCP service without addresses and ports.
     #[must_use]
     pub fn plain(name: impl Into<Arc<str>>, pool: Pool) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Service {
 }
 
 impl Port {
-    /// A single one, passed through.
+    /// Returns a single port, passed through.
     #[must_use]
     pub fn plain(port: NonZeroU16) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Port {
 }
 
 impl Pool {
-    /// Without health checks.
+    /// Returns a pool without health checks.
     #[must_use]
     pub const fn plain(strategy: Strategy, servers: Vec<Server>) -> Self {
         Self { strategy, servers, health_check: None }

@@ -1,4 +1,4 @@
-//! A service as it is configured.
+//! The configuration of a service.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -22,29 +22,29 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// Empty: every name. Lower case; `*.example.com` stands for one label or more.
     pub hostnames: Vec<Arc<str>>,
-    /// Never empty, no number in two of them.
+    /// Never empty; ports do not overlap.
     pub ports: Vec<Port>,
-    /// Of the ports without handlers.
+    /// For the ports without handlers.
     pub steering: Steering,
-    /// Who reaches it at all. `None`: everybody.
+    /// Who may reach it. `None`: everybody.
     pub private: Option<Private>,
     pub concurrency: Concurrency,
-    /// Of the ports with handlers. `None`: unlimited.
+    /// For the ports with handlers. `None`: unlimited.
     pub limits: Option<ServiceLimits>,
     pub queue: Queue,
     pub pool: Pool,
 }
 
 impl Service {
-    /// Whether some port is steered by the kernel.
+    /// Returns whether some port is steered by the kernel.
     #[must_use]
     pub fn is_steered(&self) -> bool {
         self.ports.iter().any(|port| port.path() == Path::Steer)
     }
 }
 
-/// Who reaches a private service: connections that came in by one of the interfaces, from one of
-/// the networks. An empty list sets no condition; not both are empty.
+/// Who may reach a private service: connections by one of the interfaces, from one of the networks.
+/// An empty list sets no condition; at least one list is not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Private {
     pub interfaces: Vec<InterfacePattern>,
@@ -58,7 +58,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// IP protocol number (RFC 9293, RFC 768).
+    /// Returns the IP protocol number (RFC 9293, RFC 768).
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {

@@ -1,20 +1,20 @@
-//! How servers are checked.
+//! The configuration of health checks.
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use super::port::ProxyProtocol;
 
-/// An active check, made of each server.
+/// An active check of each server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
     pub probe: Probe,
-    /// Replaces the server's port.
+    /// The port to check, if not the server's.
     pub port: Option<NonZeroU16>,
-    /// Ask the server at its own address, however clients' packets reach it.
+    /// Check the server at its own address, whatever route clients' packets take.
     pub direct: bool,
-    /// Ask by HTTP/2 without TLS, or not. `None`: as the service's ports do.
+    /// Whether to use HTTP/2 without TLS. `None`: as the service's ports do.
     pub h2_backend: Option<bool>,
-    /// Begin with a PROXY protocol header, or not. `None`: as the service's ports do.
+    /// The PROXY protocol header to begin with, if any. `None`: as the service's ports do.
     pub proxy_proto: Option<Option<ProxyProtocol>>,
     /// Between checks of a healthy server. Default 30 s.
     pub interval: Duration,

@@ -1,22 +1,22 @@
-//! How much is served at a time, and who waits.
+//! Limits of concurrency, and the queue.
 
 use std::time::Duration;
 
 /// How much of a service the proxy serves at a time: requests (http) or connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
-    /// From here on new ones wait. Default: the hard limit, so that nobody waits.
+    /// From this number on, new ones wait. Default: the hard limit, so that nobody waits.
     pub soft_limit: u16,
-    /// From here on, those who wait included, new ones are refused. Default 65535.
+    /// From this number on, waiting ones included, new ones are refused. Default 65535.
     pub hard_limit: u16,
 }
 
-/// Who waits for room at a service or its backends.
+/// The queue for room at a service or its backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// So many at a time. 0: nobody. Default 1024.
+    /// The length of the queue; 0: none. Default 1024.
     pub length: u32,
-    /// For so long. Default 10 s.
+    /// The longest wait. Default 10 s.
     pub timeout: Duration,
 }
 
@@ -26,13 +26,13 @@ impl Default for Queue {
     }
 }
 
-/// How much one backend may carry at a time.
+/// The limits of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency {
     pub kind: ConcurrencyKind,
     /// Over it, other backends are preferred.
     pub soft_limit: u32,
-    /// Nothing new at or over it. `None`: unlimited.
+    /// At it, the backend gets nothing new. `None`: unlimited.
     pub hard_limit: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! What is configured: services, their ports, pools and servers. Plain validated values, no I/O.
+//! The configured services, their ports, pools and servers. Plain validated values, no I/O.
 
 mod check_protocol;
 mod defaults;

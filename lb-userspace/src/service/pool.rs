@@ -4,10 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use super::{health_check::HealthCheck, strategy::Strategy};
 
-/// Backends and how to choose among them.
+/// Servers and the strategy of choosing among them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// The proxy's; the kernel's is `Steering::strategy`.
+    /// The proxy's strategy; the kernel's is `Steering::strategy`.
     pub strategy: Strategy,
     /// Never empty; addresses differ.
     pub servers: Vec<Server>,
@@ -16,27 +16,27 @@ pub struct Pool {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Port 0: the one that the client asked for. Only of services without handlers.
+    /// The address. Port 0: the port that the client used; only for services without handlers.
     pub address: SocketAddr,
     /// Share of new flows relative to the other servers. 0: none.
     pub weight: u16,
-    /// Takes nothing new, whatever its weight; what it has may end.
+    /// Gets nothing new, whatever its weight; what it has may end.
     pub drain: bool,
     pub region: Option<Arc<str>>,
     pub instance: Option<Arc<str>>,
-    /// What its QUIC connection ids begin with. Present exactly where the service has
-    /// `Steering::quic`, and as long as that says.
+    /// The server id in its QUIC connection IDs. Present exactly if the service has
+    /// `Steering::quic`, and of the length set there.
     pub server_id: Option<Arc<[u8]>>,
 }
 
 impl Server {
-    /// With weight 1 and nothing else.
+    /// Returns a server with weight 1 and defaults otherwise.
     #[must_use]
     pub const fn at(address: SocketAddr) -> Self {
         Self { address, weight: 1, drain: false, region: None, instance: None, server_id: None }
     }
 
-    /// Whether it may take something new as far as the configuration goes.
+    /// Returns whether the configuration lets it get something new.
     #[must_use]
     pub const fn is_offered(&self) -> bool {
         self.weight > 0 && !self.drain

@@ -1,4 +1,4 @@
-//! A service's port, and what is done with connections to it.
+//! A service's port, and how its connections are handled.
 
 use std::{fmt, num::NonZeroU16, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -17,9 +17,9 @@ pub enum Path {
 pub struct Port {
     /// The port, or the first one of a range.
     pub port: NonZeroU16,
-    /// The last one of the range: `port` again where there is only one.
+    /// The last port of the range; `port` again for a single port.
     pub end_port: NonZeroU16,
-    /// In the order in which they act on a connection. Empty: pass-through.
+    /// In the order of their effect on a connection. Empty: pass-through.
     pub handlers: Vec<Handler>,
     /// Present exactly when `handlers` contains [`Handler::Tls`] or [`Handler::PgTls`].
     pub tls: Option<TlsOptions>,
@@ -27,25 +27,26 @@ pub struct Port {
     pub proxy_proto: Option<ProxyProtocol>,
     /// Answer every request with a redirect to https. Only with [`Handler::Http`] without TLS.
     pub force_https: Option<Redirect>,
-    /// How long a connection may be silent. `None`: requests as the settings say, relays for as
-    /// long as both sides are there. Only with handlers.
+    /// How long a connection may be idle. `None`: requests as the settings say, relays without
+    /// limit. Only with handlers.
     pub idle_timeout: Option<Duration>,
     pub http: HttpOptions,
 }
 
-/// What the `http` handler does beside forwarding.
+/// Options of the `http` handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpOptions {
     /// Speak HTTP/2 without TLS to the servers.
     pub h2_backend: bool,
-    /// Add nothing of our own to responses.
+    /// Add no headers of our own to responses.
     pub pristine: bool,
-    /// Set in every response of a server, in lower case. Without a value: removed.
+    /// Headers set in every response of a server, in lower case; an empty value list removes the
+    /// header.
     pub response_headers: Vec<(Arc<str>, Vec<Arc<str>>)>,
 }
 
 impl Port {
-    /// Every number that belongs to it.
+    /// Returns its port numbers.
     #[must_use]
     pub fn numbers(&self) -> RangeInclusive<u16> {
         self.port.get()..=self.end_port.get()
@@ -82,22 +83,22 @@ impl fmt::Display for Port {
     }
 }
 
-/// What a client begins a connection with. Services can only share an address and port where all
-/// begin alike.
+/// What a client sends first. Services can only share an address and port if all clients begin
+/// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opening {
     /// A TLS handshake, which names the service (SNI).
     Tls,
     /// Requests, each of which names the service (`Host`).
     Http,
-    /// PostgreSQL's request for TLS, and then the handshake.
+    /// PostgreSQL's SSLRequest, then the handshake.
     Postgres,
-    /// Anything: no name is seen, so there is one service.
+    /// Anything: without a name there can be only one service.
     Raw,
 }
 
 impl Opening {
-    /// Whether `hostnames` tell services apart.
+    /// Returns whether `hostnames` distinguish services.
     #[must_use]
     pub fn is_named(self) -> bool {
         self != Self::Raw
@@ -108,14 +109,14 @@ impl Opening {
 pub enum Handler {
     Tls,
     Http,
-    /// TLS as PostgreSQL begins it.
+    /// TLS after PostgreSQL's SSLRequest.
     PgTls,
-    /// Tell the backend who the client is, ahead of the connection's first byte.
+    /// Send the client's address to the backend, ahead of the connection's first byte.
     ProxyProto,
 }
 
 impl Handler {
-    /// As the configuration writes it.
+    /// Returns its name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -134,16 +135,16 @@ pub enum ProxyProtocol {
     /// A line of text.
     #[default]
     V1,
-    /// Binary; says more where the client came by TLS.
+    /// Binary; includes TLS details of the client's connection.
     V2,
 }
 
-/// Where requests by http are sent to.
+/// The redirect of http requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// 301, 302, 307 or 308. Default 301.
     pub status: u16,
-    /// Where https is. `None`: where the service has it, or 443.
+    /// The port of https. `None`: where the service has it, or 443.
     pub port: Option<NonZeroU16>,
 }
 

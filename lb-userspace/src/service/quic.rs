@@ -1,14 +1,14 @@
-//! Server ids within QUIC connection ids.
+//! Server ids in QUIC connection IDs.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::splitmix::mix;
 
-/// The id of a server that is not given one: `length` bytes (1 to 15) of a hash of its address
-/// and port.
+/// Returns the id of a server without a configured one: `length` bytes (1 to 15) of a hash of its
+/// address and port.
 ///
 /// It depends on nothing else and never changes, so that every node and every version agree, and
-/// so that a server can be told its id.
+/// servers can be told their ids.
 #[must_use]
 pub fn default_server_id(server: SocketAddr, length: u8) -> Box<[u8]> {
     let address = match server.ip() {

@@ -1,4 +1,4 @@
-//! What is configured of the ports without handlers, which the kernel steers.
+//! The configuration of ports without handlers, which the kernel steers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,23 +6,23 @@ use ipnet::IpNet;
 
 use super::{names::name_of, strategy::Strategy};
 
-/// How the kernel treats the packets of a service. The proxy never sees any of it.
+/// How the kernel handles the packets of a service. The proxy sees none of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steering {
     pub forwarding: Forwarding,
-    /// Which backend takes a new flow.
+    /// How the backend of a new flow is chosen.
     pub strategy: Strategy,
-    /// The longest packet towards a backend, all headers from the outermost IP header on, in
-    /// bytes. `None`: the route's.
+    /// The longest packet towards a backend in bytes, with all headers from the outermost IP header
+    /// on. `None`: the route's MTU.
     pub mtu: Option<u16>,
     pub mss_clamp: MssClamp,
-    /// New flows of a source go where its last one went.
+    /// New flows of a source go to the backend of its last one.
     pub affinity: Option<Affinity>,
     pub limits: Limits,
     pub on_backend_down: OnBackendDown,
     /// How long flows of a draining backend may go on. `None`: until they end.
     pub drain_deadline: Option<Duration>,
-    /// The node's where the service does not say otherwise.
+    /// The node's, unless the service sets its own.
     pub flow_timeouts: FlowTimeouts,
     pub unknown_flows: UnknownFlows,
     pub quic: Option<Quic>,
@@ -55,7 +55,7 @@ impl Default for Steering {
 /// How a steered packet reaches its backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Forwarding {
-    /// Both directions through us, addresses rewritten both ways.
+    /// Both directions pass through us; addresses are rewritten both ways.
     #[default]
     Nat,
     /// Only MAC addresses change; the backend answers the client itself. Same link, same port.
@@ -68,30 +68,30 @@ pub enum Forwarding {
 }
 
 impl Forwarding {
-    /// By what they are called in the configuration.
+    /// All modes with their names in the configuration.
     pub const NAMED: [(&str, Self); 4] =
         [("nat", Self::Nat), ("l2", Self::L2), ("ipip", Self::Ipip), ("gue", Self::Gue)];
 
-    /// Its name there.
+    /// Returns its name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         name_of(self, &Self::NAMED)
     }
 
-    /// Whether the packet keeps its addresses and ports, so that the backend answers the client
-    /// directly.
+    /// Returns whether the packet keeps its addresses and ports, so that the backend answers the
+    /// client directly.
     #[must_use]
     pub const fn is_direct(self) -> bool {
         !matches!(self, Self::Nat)
     }
 
-    /// Whether the packet travels within another one.
+    /// Returns whether the packet is encapsulated.
     #[must_use]
     pub const fn is_tunnel(self) -> bool {
         matches!(self, Self::Ipip | Self::Gue)
     }
 
-    /// What it adds to a packet towards an IPv4 or IPv6 backend, in bytes.
+    /// Returns the bytes that it adds to a packet towards an IPv4 or IPv6 backend.
     #[must_use]
     pub const fn overhead(self, to_ipv4: bool) -> u16 {
         let ip = if to_ipv4 { 20 } else { 40 };
@@ -110,11 +110,11 @@ pub enum MssClamp {
     Off,
     /// To what fits the MTU.
     ToMtu,
-    /// To so many bytes, at most.
+    /// To at most so many bytes.
     To(u16),
 }
 
-/// Which flows are of one source, and for how long it is remembered.
+/// How sources are grouped, and how long they are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Affinity {
     /// After its last new flow. Default 10 min.
@@ -122,7 +122,7 @@ pub struct Affinity {
     pub source: SourcePrefix,
 }
 
-/// How many bits of an address make a source.
+/// The number of address bits that identify a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePrefix {
     /// 0 to 32.
@@ -131,54 +131,53 @@ pub struct SourcePrefix {
     pub v6: u8,
 }
 
-/// Live connections of one backend, of both paths and all services that share it.
+/// Limits of live connections of one backend, on both paths and for all services that share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Over it, other backends are preferred. `None`: unlimited.
     pub soft: Option<u32>,
-    /// Nothing new at or over it. `None`: unlimited.
+    /// At it, the backend gets nothing new. `None`: unlimited.
     pub hard: Option<u32>,
 }
 
-/// What becomes of the TCP flows of a backend that is down. UDP flows always move.
+/// What happens to the TCP flows of a backend that is down. UDP flows always move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBackendDown {
     /// The client's next packet is answered with RST.
     #[default]
     Reset,
-    /// The next packet goes to another backend, which is to know the connection.
+    /// The next packet goes to another backend, which must know the connection.
     Move,
 }
 
-/// What becomes of a TCP segment in the middle of a flow that nobody knows, in services of `nat`.
+/// What happens to a TCP segment of an unknown established flow, in services of `nat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownFlows {
     /// Its sender is answered with RST.
     #[default]
     Reset,
-    /// It vanishes.
+    /// It is dropped.
     Drop,
 }
 
-/// How long a steered flow may be silent.
+/// How long a steered flow may be idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowTimeouts {
     /// TCP before the handshake is complete. Default 30 s.
     pub half_open: Duration,
     /// TCP after it. Default 1 h.
     pub established: Duration,
-    /// TCP after the FIN of one side: the answer may still be in the making. Default 1 h; where
-    /// backends answer directly and we do not see their FIN, 2 min.
+    /// TCP after the FIN of one side: the answer may still be being made. Default 1 h; 2 min if
+    /// backends answer directly, because then we do not see their FIN.
     pub closing: Duration,
-    /// TCP after FIN both ways: its source port is kept back for so long. Default 10 s.
+    /// TCP after FIN both ways: how long its source port is reserved. Default 10 s.
     pub closed: Duration,
-    /// TCP after a RST, which its receiver may not have taken: until then the flow can go on.
+    /// TCP after a RST, which its receiver may have rejected: until then the flow can go on.
     /// Default 1 min.
     pub reset: Duration,
     /// UDP before the backend's first answer. Default 30 s.
     pub udp_unanswered: Duration,
-    /// UDP after it, while the client has sent nothing more: a question and its answer. Default 10
-    /// s.
+    /// UDP after it, until the client sends more: a question and its answer. Default 10 s.
     pub udp_answered: Duration,
     /// UDP once the client has sent more. Default 60 s.
     pub udp: Duration,
@@ -200,7 +199,7 @@ impl Default for FlowTimeouts {
 }
 
 impl FlowTimeouts {
-    /// What holds for services of that forwarding mode where nothing is said.
+    /// Returns the defaults for services of that forwarding mode.
     #[must_use]
     pub fn usual(forwarding: Forwarding) -> Self {
         let closing = Duration::from_secs(120);
@@ -209,15 +208,15 @@ impl FlowTimeouts {
     }
 }
 
-/// Connection ids that name the server (draft-ietf-quic-load-balancers, plaintext): the first
-/// byte, then the server's id, then what the server likes.
+/// QUIC connection IDs that contain the server id (draft-ietf-quic-load-balancers, plaintext): the
+/// first byte, then the server id, then what the server chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quic {
     /// 1 to 15 bytes.
     pub server_id_length: u8,
 }
 
-/// When sources that nobody knows are challenged.
+/// When unknown sources are challenged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynFlood {
     /// New TCP flows of the service from unknown sources a second.
@@ -237,7 +236,7 @@ pub struct RateLimits {
 pub struct Rate {
     /// A second.
     pub rate: u32,
-    /// At once, after a time without any. Default: `rate`.
+    /// The burst after an idle time. Default: `rate`.
     pub burst: u32,
 }
 
@@ -248,17 +247,17 @@ pub struct SourceRate {
     pub source: SourcePrefix,
 }
 
-/// Who may open flows. The smallest network that contains a source decides; where none does, it is
-/// allowed unless `allow` names others.
+/// Who may open flows. The longest matching prefix of a source decides; without a match it is
+/// allowed, unless `allow` contains others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Without duplicates, and none of them in `deny`.
+    /// Without duplicates; disjoint from `deny`.
     pub allow: Arc<[IpNet]>,
     pub deny: Arc<[IpNet]>,
 }
 
 impl Access {
-    /// Whether every source is allowed.
+    /// Returns whether every source is allowed.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.allow.is_empty() && self.deny.is_empty()

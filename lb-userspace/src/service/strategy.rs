@@ -4,13 +4,13 @@ use super::names::name_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// By a hash of the flow, which moves as little as can be when backends come and go.
+    /// By a hash of the flow, with few moves when backends come and go.
     Maglev,
-    /// Power of two choices on the shared counts.
+    /// Power of two choices by the shared connection counts.
     P2c,
-    /// The same by how long backends take to answer, beside the counts. The proxy's alone.
+    /// Power of two choices by latency and connection counts. Only in the proxy.
     PeakEwma,
-    /// The fewest live connections for its weight.
+    /// The fewest live connections per weight.
     LeastConn,
     /// Smooth weighted round robin.
     Wrr,
@@ -19,7 +19,7 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// By what they are called in the configuration.
+    /// All strategies with their names in the configuration.
     pub const NAMED: [(&str, Self); 6] = [
         ("maglev", Self::Maglev),
         ("p2c", Self::P2c),
@@ -29,11 +29,11 @@ impl Strategy {
         ("random", Self::Random),
     ];
 
-    /// What Traefik calls some of them.
+    /// Traefik's names of some strategies.
     pub const ALSO_NAMED: [(&str, Self); 2] =
         [("hrw", Self::Maglev), ("leasttime", Self::PeakEwma)];
 
-    /// Its name there.
+    /// Returns its name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         name_of(self, &Self::NAMED)

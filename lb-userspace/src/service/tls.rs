@@ -1,4 +1,4 @@
-//! TLS at a port.
+//! The configuration of TLS at a port.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -7,24 +7,25 @@ pub struct TlsOptions {
     /// Protocol names in order of preference. Default: `h2`, `http/1.1`; for `Handler::PgTls`
     /// always `postgresql`.
     pub alpn: Vec<Arc<str>>,
-    /// Nobody said which protocols, and the servers speak them: `h2` counts only while they do.
+    /// The protocols were not configured, and the servers speak them: `h2` counts only while they
+    /// do.
     pub alpn_by_servers: bool,
     /// At least one. Default: both.
     pub versions: Vec<TlsVersion>,
-    /// Serve a self-signed certificate where none is configured for the name.
+    /// Serve a self-signed certificate if none is configured for the name.
     pub default_self_signed: bool,
-    /// Ask clients for a certificate. Default: no.
+    /// Request client certificates. Default: no.
     pub client_auth: Option<ClientAuth>,
-    /// Tell servers of the certificates that clients show. Only with `Handler::Http`.
+    /// Forward client certificates to servers in a header. Only with `Handler::Http`.
     pub forward_client_cert: bool,
 }
 
-/// Which certificates of clients are good.
+/// Which client certificates are valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
-    /// PEM file with the authorities that may have issued them.
+    /// PEM file with the certificate authorities that may have issued them.
     pub ca: PathBuf,
-    /// Refuse clients without one. A bad one is refused in any case.
+    /// Refuse clients without a certificate. An invalid one is refused in any case.
     pub is_required: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Weighted round robin as a sequence.
 
-/// Whose turn it is, one after the other and then from the start again, as indices into
-/// `weights`: each as often as its weight says, its turns spread evenly among the others'.
+/// Returns the cycle of turns as indices into `weights`: each as often as its weight says, its
+/// turns spread evenly among the others'.
 ///
 /// Turn `k` of a member of weight `w` is due at `(2k + 1) / 2w` of the whole, as in stride
 /// scheduling (Waldspurger, Weihl: "Stride Scheduling", MIT/LCS/TM-528, 1995). Members of weight
@@ -12,7 +12,7 @@ pub fn wrr_sequence(weights: &[u16], longest: u32) -> Vec<u32> {
     let shares = shares(weights, longest);
     let mut due: Vec<(u64, u32)> = Vec::with_capacity(shares.iter().sum::<u32>() as usize);
     for (member, &share) in (0..).zip(&shares) {
-        // In units of 2^-40 of the whole: far finer than the turns are.
+        // In units of 2^-40 of the cycle: far finer than the turns.
         due.extend((0..share).map(|turn| {
             let at = (u64::from(2 * turn + 1) << 40) / u64::from(2 * share);
             (at, member)
@@ -22,7 +22,7 @@ pub fn wrr_sequence(weights: &[u16], longest: u32) -> Vec<u32> {
     due.into_iter().map(|(_, member)| member).collect()
 }
 
-/// How many turns each has.
+/// Returns the number of turns of each.
 fn shares(weights: &[u16], longest: u32) -> Vec<u32> {
     let whole = weights.iter().fold(0, |whole, &weight| gcd(whole, weight)).max(1);
     let shares = || weights.iter().map(move |&weight| u32::from(weight / whole));

@@ -1,4 +1,4 @@
-//! One check of one server.
+//! Checks one server once.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,21 +21,21 @@ use super::{
 };
 use crate::service::{CheckProtocol, Forwarding, HealthCheck, Probe};
 
-/// What a check is made of.
+/// What to check.
 #[derive(Clone)]
 pub struct CheckTarget {
-    /// With the check's port.
+    /// The server, with the check's port.
     pub server: SocketAddr,
-    /// Whether the server is asked at its own address.
+    /// Whether the server is checked at its own address.
     pub itself: bool,
-    /// Announced addresses that it is asked at by the way of clients' packets, and that way.
+    /// Announced addresses to check by the route of clients' packets, and that route.
     pub vips: Vec<IpAddr>,
     pub by: Forwarding,
     pub finder: Option<RouteFinder>,
 }
 
 impl CheckTarget {
-    /// At its own address alone.
+    /// Checks its own address alone.
     #[must_use]
     pub fn itself(server: SocketAddr) -> Self {
         let (vips, by, finder) = (Vec::new(), Forwarding::Nat, None);
@@ -56,7 +56,7 @@ pub async fn probe(
     let found = within(check.timeout, async {
         let vips = target.vips.iter().map(|&vip| by_way(check, protocol, target, vip));
         let asked = try_join_all(vips).await?;
-        // Where it cannot be asked otherwise, this is better than nothing.
+        // If it cannot be checked otherwise, this is better than nothing.
         if target.itself || !asked.contains(&true) {
             itself(check, protocol, target.server).await?;
         }
@@ -70,7 +70,7 @@ pub async fn probe(
     })
 }
 
-/// Answers whether the server could be asked.
+/// Checks by the route of clients' packets. Returns whether it could.
 async fn by_way(
     check: &HealthCheck,
     protocol: CheckProtocol,
@@ -98,13 +98,14 @@ async fn itself(
     let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let stream = socket.map_err(CheckFailure::Connect)?;
     let stream = stream.connect(server).await.map_err(CheckFailure::Connect)?;
-    // What follows a PROXY header follows at once.
+    // What follows a PROXY header must not wait.
     stream.set_nodelay(true).map_err(CheckFailure::Connect)?;
     let ends = [stream.local_addr().map_err(CheckFailure::Connect)?, server];
     examine(check, protocol, stream, ends).await
 }
 
-/// Gives `attempt` its time. It may have run out because this host was busy with something else.
+/// Runs `attempt` with a timeout. If the timeout ran out because this host was busy, that is told
+/// apart.
 async fn within(
     allowed: Duration,
     attempt: impl Future<Output = Result<(), CheckFailure>>,
@@ -118,7 +119,7 @@ async fn within(
     })
 }
 
-/// Asks a server over a connection to it, which is between these ends.
+/// Checks a server over a connection between these ends.
 async fn examine<S>(
     check: &HealthCheck,
     protocol: CheckProtocol,

@@ -35,7 +35,8 @@ fn http(status: Option<u16>) -> Probe {
     }
 }
 
-/// A server that answers every request with `response` and never closes; what it was asked.
+/// Starts a server that answers every request with `response` and never closes. Also returns what
+/// it received.
 async fn serve(response: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -55,7 +56,7 @@ async fn serve(response: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
     (address, asked)
 }
 
-/// An address of ours where nobody listens.
+/// Returns a local address without a listener.
 async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
@@ -128,7 +129,7 @@ async fn the_host_defaults_to_the_address() {
     assert!(asked.lock().unwrap().contains(&format!("host: {server}\r\n")));
 }
 
-/// A server that speaks HTTP/2 alone, from the first byte on; what it was asked.
+/// Starts a server that speaks only HTTP/2, from the first byte on. Also returns what it received.
 async fn serve_h2() -> (SocketAddr, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -191,7 +192,7 @@ async fn a_proxy_header_goes_first_where_the_traffic_has_one() {
     probed.unwrap();
 }
 
-/// Who was not looked at by us for a while may have answered in time.
+/// A server that this host did not poll for a while may have answered in time.
 #[tokio::test]
 async fn time_that_this_host_wasted_is_not_the_servers() {
     let (silent, _) = serve("").await;

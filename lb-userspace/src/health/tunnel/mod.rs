@@ -1,9 +1,9 @@
-//! A connection to a server by the way that its clients' packets take: to an announced address, in
-//! the frame or the outer headers of the service's `forwarding`.
+//! A connection to a server by the route of its clients' packets: to an announced address, in the
+//! frame or the outer headers of the service's `forwarding`.
 //!
-//! A server that answers at its own address may lack the announced one, or what takes packets out
-//! of the tunnel: clients would get nothing. So Katran, IPVS and Seesaw check through the tunnel,
-//! too (facebookincubator/katran#132, google/seesaw#25).
+//! A server that answers at its own address may lack the announced one, or the decapsulation:
+//! clients would get no answer. So Katran, IPVS and Seesaw also check through the tunnel
+//! (facebookincubator/katran#132, google/seesaw#25).
 
 mod stack;
 mod wire;
@@ -25,26 +25,26 @@ pub use self::wire::Encapsulation;
 use self::wire::PacketSocket;
 use crate::service::Forwarding;
 
-/// Bytes under way between the check and its connection.
+/// Bytes buffered between the check and its connection.
 const PIPE: usize = 16 * 1024;
 
-/// From where packets to a server go, and in what.
+/// The source address and the encapsulation of packets to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelRoute {
-    /// An address of ours, of the announced address's family, that the server answers to.
+    /// A local address, of the announced address's family, that the server answers to.
     pub source: IpAddr,
     pub wrap: Encapsulation,
 }
 
-/// Finds the way to a server for packets to an announced address, as routes and neighbours are now.
-/// `None`: this host has no address that such packets could come from.
+/// Finds the route to a server for packets to an announced address, by the current routes and
+/// neighbours. `None`: this host has no source address for such packets.
 pub type RouteFinder = Arc<
     dyn Fn(IpAddr, IpAddr, Forwarding) -> BoxFuture<'static, io::Result<Option<TunnelRoute>>>
         + Send
         + Sync,
 >;
 
-/// A connection, from its first packet on. Dropped, it ends by a reset.
+/// A connection, from its first packet on. Dropping it resets it.
 pub(super) struct Tunnel {
     stack: TcpStack,
     wire: PacketSocket,
@@ -63,12 +63,12 @@ impl Tunnel {
         Ok(tunnel)
     }
 
-    /// The check's end of a pipe, and the one to be carried.
+    /// Returns the check's end of a pipe, and the end for [`carry`](Self::carry).
     pub fn pipe() -> (DuplexStream, DuplexStream) {
         duplex(PIPE)
     }
 
-    /// Sends what is due, and waits for what comes or is due next.
+    /// Sends what is due, and waits for a packet or the next timer.
     async fn wait(&mut self) -> io::Result<()> {
         self.stack.poll();
         self.flush()?;
@@ -88,7 +88,7 @@ impl Tunnel {
         Ok(())
     }
 
-    /// Moves bytes between `pipe` and the connection, for as long as anybody wants.
+    /// Moves bytes between `pipe` and the connection until either ends.
     pub async fn carry(&mut self, pipe: DuplexStream) -> io::Error {
         let (mut from, mut to) = split(pipe);
         let (mut sending, mut buffer) = (Vec::new(), vec![0; PIPE]);

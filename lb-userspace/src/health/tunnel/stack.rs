@@ -1,6 +1,7 @@
-//! TCP of our own, over packets that are handed in and out.
+//! A TCP stack in user space, over packets that are handed in and out.
 //!
-//! The host's cannot be used: the announced addresses are its own, so it would connect to itself.
+//! The host's stack cannot be used: the announced addresses are its own, so it would connect to
+//! itself.
 
 use std::{collections::VecDeque, io, net::SocketAddr, time::Instant as Now};
 
@@ -12,7 +13,7 @@ use smoltcp::{
     wire::{HardwareAddress, IpCidr},
 };
 
-/// The longest packet without its outer headers: what every IPv6 link carries with the largest of
+/// The longest packet without its outer headers: every IPv6 link carries it with the largest of
 /// them, and with room to spare (RFC 8200, 5).
 const MTU: usize = 1280;
 const BUFFER: usize = 16 * 1024;
@@ -26,7 +27,7 @@ pub(super) struct TcpStack {
     began: Now,
 }
 
-/// Those that have come, and those that are to go.
+/// Received packets, and packets to send.
 #[derive(Default)]
 pub(super) struct Packets {
     pub come: VecDeque<Vec<u8>>,
@@ -34,7 +35,7 @@ pub(super) struct Packets {
 }
 
 impl TcpStack {
-    /// Begins to connect from the first of `ends` to the second.
+    /// Starts to connect from the first of `ends` to the second.
     pub fn connect(ends: [SocketAddr; 2]) -> Self {
         let mut packets = Packets::default();
         let began = Now::now();
@@ -42,7 +43,7 @@ impl TcpStack {
         config.random_seed = fastrand::u64(..);
         let mut interface = Interface::new(config, &mut packets, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            // Everything is on the link.
+            // All addresses are on the link.
             let _ = addresses.push(IpCidr::new(ends[0].ip().into(), 0));
         });
         let buffer = || SocketBuffer::new(vec![0; BUFFER]);
@@ -56,13 +57,13 @@ impl TcpStack {
         Self { interface, sockets, socket, packets, began }
     }
 
-    /// Takes in what has come, and makes what is to go now.
+    /// Processes received packets, and makes those that are due.
     pub fn poll(&mut self) {
         let now = self.now();
         self.interface.poll(now, &mut self.packets, &mut self.sockets);
     }
 
-    /// Until [`poll`](Self::poll) has something to do by itself.
+    /// Returns the time until [`poll`](Self::poll) has something to do by itself.
     pub fn delay(&mut self) -> std::time::Duration {
         let now = self.now();
         let delay = self.interface.poll_delay(now, &self.sockets);
@@ -73,11 +74,11 @@ impl TcpStack {
         self.sockets.get_mut(self.socket)
     }
 
-    /// Whether the server has accepted.
+    /// Returns whether the server has accepted.
     ///
     /// # Errors
     ///
-    /// It has refused.
+    /// The server has refused.
     pub fn is_connected(&mut self) -> io::Result<bool> {
         match self.socket().state() {
             State::SynSent | State::SynReceived => Ok(false),
@@ -86,7 +87,7 @@ impl TcpStack {
         }
     }
 
-    /// Ends it at once: the server is told by a reset.
+    /// Ends the connection at once, by a reset.
     pub fn abort(&mut self) {
         self.socket().abort();
         self.poll();
@@ -114,8 +115,8 @@ impl Device for Packets {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = MTU;
-        // What comes has been looked at by the NIC, or has not left its host: then sums are not
-        // made.
+        // Received checksums were verified by the NIC, or the packets have not left their host:
+        // then they are not computed.
         capabilities.checksum.tcp = Checksum::Tx;
         capabilities.checksum.ipv4 = Checksum::Tx;
         capabilities
@@ -153,7 +154,7 @@ mod tests {
             stack.poll();
             let syn = stack.packets.go.pop_front().unwrap();
             assert!(!stack.is_connected().unwrap());
-            // The answer to it: a reset with its acknowledgement.
+            // The answer: a reset with its acknowledgement.
             let (l3, addresses, length) = if ends[0].is_ipv4() { (20, 12, 4) } else { (40, 8, 16) };
             let mut reset = syn.clone();
             for byte in 0..length {

@@ -1,4 +1,4 @@
-//! Packets to a server as the kernel program sends them, and its answers.
+//! Sends packets to a server as the kernel program does, and receives the answers.
 
 use std::{
     io::{self, Read as _},
@@ -8,36 +8,36 @@ use std::{
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-/// How packets get to a server.
+/// The encapsulation of packets to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encapsulation {
-    /// In a frame to this address, by the interface of this index.
+    /// A frame to this MAC address, by the interface of this index.
     Frame { interface: u32, address: [u8; 6] },
-    /// In an IP packet from this address.
+    /// An IP packet from this address.
     Ip { source: IpAddr },
-    /// In a UDP datagram to this port.
+    /// A UDP datagram to this port.
     Udp { port: u16 },
 }
 
-/// TTL and hop limit of outer headers, as the kernel program has them.
+/// TTL and hop limit of outer headers, as in the kernel program.
 const TTL: u8 = 64;
-/// The longest that a receiving host may have put together.
+/// The longest packet that a receiving host may have reassembled.
 const LONGEST: usize = 64 * 1024;
 
-/// Where one connection's packets go and come.
+/// The sockets for one connection's packets.
 pub(super) struct PacketSocket {
     out: Socket,
     to: SockAddr,
-    /// What goes before each, without its length.
+    /// The outer header, without its length.
     outer: Vec<u8>,
     back: AsyncFd<Socket>,
-    /// Holds the port, which the host gives to nobody else meanwhile.
+    /// Reserves the port: the host assigns it to nobody else meanwhile.
     _port: Socket,
 }
 
 impl PacketSocket {
-    /// Between a free port of `source`, which is an address of ours, and `vip`, which `server` has.
-    /// Also says which port that is.
+    /// Opens the sockets for a connection from a free port of the local address `source` to `vip`
+    /// on `server`. Also returns that port.
     pub fn open(
         source: IpAddr,
         vip: SocketAddr,
@@ -48,7 +48,7 @@ impl PacketSocket {
         let port = Socket::new(family, Type::STREAM, None)?;
         port.bind(&SocketAddr::new(source, 0).into())?;
         let ours = port.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        // SAFETY: a socket has the same descriptor until it is dropped, and nobody takes it out.
+        // SAFETY: a socket keeps its descriptor until it is dropped, and nobody takes it out.
         let back = unsafe { AsyncFd::register(listen(vip, ours)?) }?;
         let (out, to, outer) = send(vip.ip(), server, wrap)?;
         out.set_nonblocking(true)?;
@@ -62,14 +62,14 @@ impl PacketSocket {
             let mut whole = [&self.outer[..], packet].concat();
             let length = whole.len();
             match whole[0] >> 4 {
-                // The kernel makes the sum.
+                // The kernel computes the checksum.
                 4 => whole[2..4].copy_from_slice(&(length as u16).to_be_bytes()),
                 _ => whole[4..6].copy_from_slice(&((length - V6) as u16).to_be_bytes()),
             }
             self.out.send_to(&whole, &self.to)
         };
         match sent {
-            // It is sent again when it is missed.
+            // TCP retransmits it.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             other => other.map(drop),
         }
@@ -113,7 +113,8 @@ fn send(
     })
 }
 
-/// The outer header of IP in IP, without its length and sum. `None`: two families.
+/// Returns the outer header of IP in IP, without its length and checksum; `None` for mixed
+/// families.
 fn header(source: IpAddr, server: IpAddr, vip: IpAddr) -> Option<Vec<u8>> {
     const DONT_FRAGMENT: u8 = 0x40;
     let inside = if vip.is_ipv4() { 4 } else { 41 };
@@ -130,10 +131,10 @@ fn header(source: IpAddr, server: IpAddr, vip: IpAddr) -> Option<Vec<u8>> {
     }
 }
 
-/// What comes from `vip` to `ours`, before the host's stack drops it: for that, a packet from an
-/// address of its own is a forgery.
+/// Opens a socket that receives packets from `vip` to `ours` before the host's stack drops them:
+/// for the stack, a packet from an address of its own is forged.
 fn listen(vip: SocketAddr, ours: SocketAddr) -> io::Result<Socket> {
-    // Hears nothing until it is bound.
+    // It receives nothing until it is bound.
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     socket.attach_filter(&filter(vip, ours))?;
@@ -155,12 +156,12 @@ fn link(protocol: u16, interface: u32, address: [u8; 6]) -> SockAddr {
     link.sll_halen = address.len() as u8;
     link.sll_addr[..address.len()].copy_from_slice(&address);
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: family and length are those of what was just filled in.
+    // SAFETY: family and length match what was just filled in.
     unsafe { SockAddr::new(storage, length) }
 }
 
-/// Classic BPF (Documentation/networking/filter.rst) for the segments of one connection, without
-/// IPv4 options or IPv6 extension headers, which no TCP sends.
+/// Builds a classic BPF filter (Documentation/networking/filter.rst) for the segments of one
+/// connection, without IPv4 options or IPv6 extension headers, which no TCP sends.
 fn filter(from: SocketAddr, to: SocketAddr) -> Vec<SockFilter> {
     let (protocol, ports, mut wanted) = match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => (9, 20, words_v4(12, [from, to])),
@@ -175,7 +176,7 @@ fn filter(from: SocketAddr, to: SocketAddr) -> Vec<SockFilter> {
     for (index, (size, offset, value)) in wanted.into_iter().enumerate() {
         let load = code(libc::BPF_LD | libc::BPF_ABS | size);
         program.push(SockFilter::new(load, 0, 0, offset));
-        // To the last instruction, over what is left.
+        // Jumps to the last instruction, over the rest.
         let beyond = 2 * (count - index - 1) + 1;
         let compare = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
         program.push(SockFilter::new(compare, 0, beyond as u8, value));
