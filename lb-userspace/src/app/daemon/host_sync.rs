@@ -80,12 +80,11 @@ impl Daemon {
     pub(crate) async fn sync_due(&mut self) {
         let now = Instant::now();
         let mut changes = self.host.changes.take(now);
-        if self.host.repairs.next().is_some_and(|due| due <= now) {
+        if self.host.repairs.take_due(now) {
             changes.settings = true;
             changes.local_routes = true;
         }
-        changes.neighbours |=
-            self.host.network.next_neighbour_check().is_some_and(|due| due <= now);
+        changes.neighbours |= self.host.network.take_neighbour_check(now);
         self.sync_host(changes).await;
     }
 

@@ -156,6 +156,14 @@ impl Repairs {
         let waiting = self.cases.values().filter(|case| case.waits);
         waiting.map(|case| case.last + case.pause()).min()
     }
+
+    /// Returns whether postponed repairs are due, which then wait no longer: what has been put
+    /// right meanwhile, by whoever undid it, is not found again.
+    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
+        let waiting = self.cases.values_mut().filter(|case| case.waits);
+        let due = waiting.filter(|case| case.last + case.pause() <= now);
+        due.map(|case| case.waits = false).count() > 0
+    }
 }
 
 impl Case {
@@ -190,6 +198,18 @@ mod tests {
         assert!(repairs.is_due(RepairKind::Setting, "203.0.113.1", now), "another kind");
         let counted = repairs.counts().shown();
         assert_eq!(counted.iter().map(|it| it.count).collect::<Vec<_>>(), [7, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_somebody_else_put_right_is_waited_for_no_longer() {
+        let (mut repairs, start) = (Repairs::default(), Instant::now());
+        repairs.note(RepairKind::Setting, "x", Ok::<_, String>(()), start);
+        assert!(!repairs.is_due(RepairKind::Setting, "x", start + SECOND / 2), "found again");
+        assert!(!repairs.take_due(start + SECOND / 2));
+        assert!(repairs.take_due(start + SECOND));
+        assert_eq!(repairs.next(), None, "the look that this was for did not find it");
+        assert!(!repairs.take_due(start + SECOND));
+        assert!(repairs.is_due(RepairKind::Setting, "x", start + SECOND), "found once more");
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub(crate) struct NeighbourConfirmation {
     /// Interfaces with networks that may contain clients.
     links: BTreeSet<u32>,
     asked: BTreeMap<Neighbour, Asked>,
-    /// When to continue, if there was more to probe than fits one look.
-    more: Option<Instant>,
+    /// When to look again.
+    due: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -84,19 +84,27 @@ impl NeighbourConfirmation {
             }
         }
         steps.append(&mut aged);
-        self.more = (steps.len() > AT_ONCE).then(|| now + ANSWER);
+        let more = (steps.len() > AT_ONCE).then(|| now + ANSWER);
         steps.truncate(AT_ONCE);
         for (hop, _, step) in &steps {
             let everybody = *step != ConfirmStep::ProbeUnicast;
             self.asked.insert(*hop, Asked { at: now, everybody });
         }
+        // One whose time is up, and for which no step is due, is left to the kernel.
+        let waiting = self.asked.values().filter(|asked| !asked.everybody);
+        let ends = waiting.map(|asked| asked.at + ANSWER).filter(|&end| end > now);
+        self.due = ends.chain(more).min();
         steps
     }
 
     /// Returns when to look again, even if the kernel reports no change.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let waiting = self.asked.values().filter(|asked| !asked.everybody);
-        waiting.map(|asked| asked.at + ANSWER).chain(self.more).min()
+        self.due
+    }
+
+    /// Returns whether that is now, once for each time.
+    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
+        self.due.take_if(|due| *due <= now).is_some()
     }
 }
 
@@ -156,6 +164,28 @@ mod tests {
             (Some(ConfirmStep::Resolve), false),
             "the kernel was faster"
         );
+    }
+
+    /// Where the time that an answer may take is over and nothing is to be done, there is nothing
+    /// to wait for either: the daemon would look again and again, without a pause.
+    #[test]
+    fn who_is_no_longer_ours_to_ask_is_not_waited_for() {
+        let start = Instant::now();
+        let managed = NeighbourEntry { managed: true, ..entry(State::Probe) };
+        for (now_is, busy) in [
+            (entry(State::Incomplete), true),
+            (entry(State::Permanent), true),
+            (managed, true),
+            (entry(State::Probe), false),
+        ] {
+            let mut confirming = NeighbourConfirmation::default();
+            let first = step(&mut confirming, hop(2, 2), entry(State::Stale), true, start);
+            assert_eq!(first, Some(ConfirmStep::ProbeUnicast));
+            assert!(!confirming.take_due(start));
+            assert!(confirming.take_due(start + ANSWER));
+            assert_eq!(step(&mut confirming, hop(2, 2), now_is, busy, start + ANSWER), None);
+            assert_eq!(confirming.next(), None, "{now_is:?}");
+        }
     }
 
     #[test]

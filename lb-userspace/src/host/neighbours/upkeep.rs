@@ -59,6 +59,12 @@ impl Host {
         self.neighbours.confirming.next()
     }
 
+    /// Returns whether that is now, once for each time: a look that fails is repeated when
+    /// something changes, or in its turn.
+    pub fn take_neighbour_check(&mut self, now: Instant) -> bool {
+        self.neighbours.confirming.take_due(now)
+    }
+
     /// Returns how many of our entries somebody removed since the last call. They are restored.
     pub fn restored_neighbours(&mut self) -> usize {
         mem::take(&mut self.neighbours.restored)
