@@ -8,7 +8,7 @@ use lb::{
     settings::FlowTimeouts,
 };
 use lb_common::{
-    abi::{Address, Flow, flow_state},
+    abi::{Address, Flow, flow_state, mode},
     tables::Part,
 };
 use lb_tests::kernel::object::{load, small, timeouts};
@@ -184,6 +184,22 @@ fn what_closed_flows_name_is_known() {
     datapath.sweeper.sweep(start + 11 * SECOND);
     let named = datapath.sweeper.sweep(start + 12 * SECOND).named;
     assert!(!named.has_backend(77) && !named.has_service(5));
+}
+
+/// Whose packets are looked at one by one (QUIC's, and contested ones) have their ports as well.
+#[test]
+fn source_ports_are_counted_by_protocol() {
+    const UDP: u32 = 17;
+    let datapath = load(&small());
+    let nat = |client| Flow { mode: mode::NAT as u8, opened: SECOND, ..flow(client, 3, SECOND) };
+    enter(&datapath, Established, CONFIRMED, &nat(1));
+    enter(&datapath, Established, CONFIRMED, &Flow { watched: 1, overhead: 20, ..nat(2) });
+    enter(&datapath, Pending, HALF_OPEN, &Flow { protocol: UDP, watched: 1, ..nat(3) });
+    enter(&datapath, Established, CONFIRMED, &Flow { mode: mode::L2 as u8, ..nat(4) });
+    let Datapath { mut sweeper, .. } = datapath;
+    let sweep = sweeper.sweep(2 * SECOND);
+    assert_eq!((sweep.ports[3], sweep.heard[3].unanswered), ([2, 1], 0));
+    assert_eq!(sweeper.sweep(SECOND * 5).heard[3].unanswered, 2);
 }
 
 #[test]

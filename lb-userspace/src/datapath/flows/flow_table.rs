@@ -45,10 +45,9 @@ pub(crate) struct FlowEntries {
     part: Part,
 }
 
-/// Returns the first of the two fields that share a half word.
-fn first(half: u32) -> u16 {
-    let [a, b, ..] = half.to_ne_bytes();
-    u16::from_ne_bytes([a, b])
+/// Returns the first byte of a half word that several fields share.
+fn first(half: u32) -> u8 {
+    half.to_ne_bytes()[0]
 }
 
 /// The fields of a flow that a sweep reads: few, because it reads millions of flows.
@@ -58,7 +57,7 @@ pub(crate) struct FlowSummary {
     pub(crate) load: u32,
     pub(crate) service: u32,
     /// [`lb_common::abi::mode`].
-    pub(crate) mode: u16,
+    pub(crate) mode: u8,
     pub(crate) opened: u64,
     /// The backend has sent a packet.
     pub(crate) answered: bool,

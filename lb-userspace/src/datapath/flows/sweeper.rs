@@ -212,7 +212,7 @@ impl Sweeper {
         {
             *before = None;
         }
-        if flow.mode == mode::NAT as u16
+        if u32::from(flow.mode) == mode::NAT
             && flow.protocol == TCP
             && !is_closed(state)
             && let Some(heard) = walk.sweep.heard.get_mut(load)
