@@ -1,6 +1,7 @@
-//! A connection's way: address → announcement → handshake → protocol → HTTP or relay.
+//! A connection's way in stages: frontend → announcement → handshake → HTTP or relay. Each returns
+//! what the next one needs, or a refusal that one place answers.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::body::Bytes;
 use socket2::SockRef;
@@ -27,33 +28,56 @@ use crate::proxy::{
 };
 use crate::service::Opening;
 
+/// Nothing is served here: the client gets a reset, as from a closed port.
+struct Refused;
+
 /// Serves one accepted connection to its end.
 pub(crate) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let mut endpoints = Endpoints::new(local, peer);
-    let Some(frontend) = worker.with_routes(|routes| routes.find(endpoints.local).cloned()) else {
-        refuse(&stream);
-        return;
+    let arrived = Endpoints::new(local, peer);
+    let admitted = match frontend(&worker, &stream, &arrived) {
+        Ok(frontend) => {
+            let endpoints = announced(&worker, arrived, &mut stream).await;
+            endpoints.map(|endpoints| (frontend, endpoints))
+        }
+        Err(refused) => Err(refused),
     };
-    let admits = |private| access::admits(worker.ingress, private, &stream, endpoints.client.ip());
-    if !frontend.private.as_ref().is_none_or(admits) {
-        refuse(&stream);
-        return;
+    match admitted {
+        Ok((frontend, endpoints)) => serve(worker, &frontend, stream, endpoints).await,
+        Err(Refused) => {
+            // Without it the client sees an orderly end, which is only less clear.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
     }
-    if worker.settings.is_announced(endpoints.client.ip()) {
-        endpoints = match announced(&worker, endpoints, &mut stream).await {
-            Some(announced) => announced,
-            None => return,
-        };
-    }
+}
+
+/// Finds the frontend at the address that was asked, if the client may come there.
+fn frontend(
+    worker: &Worker,
+    stream: &TcpStream,
+    arrived: &Endpoints,
+) -> Result<Arc<Frontend>, Refused> {
+    let found = worker.with_routes(|routes| routes.find(arrived.local).cloned());
+    let frontend = found.ok_or(Refused)?;
+    let admits = |private| access::admits(worker.ingress, private, stream, arrived.client.ip());
+    if frontend.private.as_ref().is_none_or(admits) { Ok(frontend) } else { Err(Refused) }
+}
+
+/// Serves a connection by what its frontend expects first.
+async fn serve(
+    worker: Rc<Worker>,
+    frontend: &Arc<Frontend>,
+    stream: TcpStream,
+    endpoints: Endpoints,
+) {
     match frontend.opening {
         // Boxed, so that each connection's task is as large as what it does, and not as the
         // largest.
-        Opening::Tls => encrypted(worker, &frontend, stream, endpoints).await,
+        Opening::Tls => encrypted(worker, frontend, stream, endpoints).await,
         Opening::Postgres => {
-            let served = Box::pin(postgres::serve(&worker, &frontend, stream, &endpoints));
+            let served = Box::pin(postgres::serve(&worker, frontend, stream, &endpoints));
             if let Err(error) = served.await {
                 tracing::debug!(peer = %endpoints.client, %error, "PostgreSQL connection ended");
             }
@@ -70,24 +94,27 @@ pub(crate) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
     }
 }
 
-/// The connection as the proxy in front of us announces it.
+/// Returns between whom the connection is, as the proxy in front of us announces it where there is
+/// one.
 async fn announced(
     worker: &Worker,
-    endpoints: Endpoints,
+    arrived: Endpoints,
     stream: &mut TcpStream,
-) -> Option<Endpoints> {
-    let proxy = endpoints.client;
+) -> Result<Endpoints, Refused> {
+    let proxy = arrived.client;
+    if !worker.settings.is_announced(proxy.ip()) {
+        return Ok(arrived);
+    }
     let within = worker.settings.handshake_timeout;
     match timeout(within, proxy_protocol::receive(stream)).await {
-        Ok(Ok(ReceivedHeader::Itself)) => return Some(endpoints),
+        Ok(Ok(ReceivedHeader::Itself)) => return Ok(arrived),
         Ok(Ok(ReceivedHeader::Client { client, server })) => {
-            return Some(endpoints.announced(client, server));
+            return Ok(arrived.announced(client, server));
         }
         Ok(Err(error)) => tracing::debug!(%proxy, %error, "connection refused"),
         Err(_) => tracing::debug!(%proxy, "the PROXY protocol header took too long"),
     }
-    refuse(stream);
-    None
+    Err(Refused)
 }
 
 async fn encrypted(
@@ -163,10 +190,4 @@ async fn relayed<S>(
     {
         tracing::debug!(peer = %endpoints.client, %error, "relay ended");
     }
-}
-
-/// Nothing is served here: the client gets a reset, as from a closed port.
-fn refuse(stream: &TcpStream) {
-    // Without it the client sees an orderly end, which is only less clear.
-    let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
 }
