@@ -1,6 +1,6 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `exhaustion, interface, service, settings, load, fleet, tables ← {admin, balance, config,
+//! `exhaustion, files, interface, service, settings, load, fleet, tables ← {admin, balance, config,
 //! control, datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each
 //! other; `app` carries values and channels between them.
 
@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod exhaustion;
+pub mod files;
 pub mod fleet;
 pub mod health;
 pub mod host;

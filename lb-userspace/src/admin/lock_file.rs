@@ -1,11 +1,12 @@
 //! A lock on a path that is held until its holder ends, crashes included.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
+
+use crate::files;
 
 /// An exclusively locked file (flock(2)), which is removed with the lock.
 #[derive(Debug)]
@@ -17,36 +18,14 @@ pub(super) struct LockFile {
 impl LockFile {
     /// `None`: another process has it.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
-        loop {
-            let file = File::options().write(true).create(true).truncate(false).open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            // Between opening and locking, the former holder may have removed the file: then others
-            // cannot find what is locked.
-            if is_at(&file, path)? {
-                let path = path.to_owned();
-                return Ok(Some(Self { path, file }));
-            }
-        }
+        let open = || File::options().write(true).create(true).truncate(false).open(path);
+        let file = files::lock_path(path, open, |_, error| error)?;
+        Ok(file.map(|file| Self { path: path.to_owned(), file }))
     }
-}
 
-impl LockFile {
     /// Returns whether others still find the lock: somebody may have removed the file.
     pub(super) fn is_in_place(&self) -> bool {
-        is_at(&self.file, &self.path).unwrap_or(false)
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+        files::is_at(&self.file, &self.path).unwrap_or(false)
     }
 }
 

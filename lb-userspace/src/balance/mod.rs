@@ -37,7 +37,7 @@ pub enum Unavailable {
     Down,
     #[error("every backend is at its hard limit")]
     Full,
-    #[error("no backend that is up is where the request must go")]
+    #[error("no backend that is up is in the required place")]
     Elsewhere,
 }
 

@@ -14,14 +14,14 @@ pub enum CheckFailure {
     #[error(
         "no answer within {} by `{}`: the server needs the announced addresses{}",
         humantime::format_duration(*.0), .1,
-        if *.1 == "l2" { "" } else { ", and something that takes off the outer header" }
+        if *.1 == "l2" { "" } else { ", and must remove the outer header" }
     )]
     Unreached(Duration, &'static str),
-    #[error("the check was not attended to for {}", humantime::format_duration(*.0))]
+    #[error("this host did not attend to the check for {}", humantime::format_duration(*.0))]
     Neglected(Duration),
     #[error("cannot connect: {0}")]
     Connect(io::Error),
-    #[error("the way there cannot be found: {0}")]
+    #[error("the route to it cannot be found: {0}")]
     Unguided(io::Error),
     #[error("the connection broke: {0}")]
     Broken(io::Error),

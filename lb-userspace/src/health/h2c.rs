@@ -106,7 +106,7 @@ fn tell(service: &str, server: SocketAddr, speaks: bool) {
     if speaks {
         info!(%service, %server, "speaks HTTP/2 without TLS: clients are offered h2 while all do");
     } else {
-        warn!(%service, %server, "speaks no HTTP/2 any more: clients are not offered h2");
+        warn!(%service, %server, "no longer speaks HTTP/2: clients are not offered h2");
     }
 }
 

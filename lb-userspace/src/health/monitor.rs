@@ -181,7 +181,8 @@ impl Watch {
             let (service, server) = (&self.service, self.server);
             warn!(
                 %service, %server, %failure, others,
-                "a check could not be made, for a lack of this host: its servers stay as they are"
+                "a check could not be made, because this host lacks resources: \
+                 its servers keep their state"
             );
         }
     }

@@ -44,7 +44,7 @@ pub enum HostError {
     NoRoute { to: IpAddr },
     #[error(
         "{to} is an address of this host itself: steered packets go out of the host, so a backend \
-         must be another one (ports with handlers can use it)"
+         must be another host (ports with handlers can use it)"
     )]
     Local { to: IpAddr },
     #[error(

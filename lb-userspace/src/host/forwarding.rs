@@ -118,7 +118,7 @@ fn enable_v6(journal: &mut UndoJournal, interface: &str) -> Result<(), HostError
     }
     journal.set(&forwarding(interface), "1")?;
     for accept_ra in lent {
-        debug!(accept_ra, "back to what it was");
+        debug!(accept_ra, "restored accept_ra");
         journal.restore(&accept_ra)?;
     }
     Ok(())

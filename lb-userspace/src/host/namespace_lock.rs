@@ -1,11 +1,9 @@
 //! Locks the network namespace: one daemon may use it.
 
-use std::{
-    fs::{File, TryLockError},
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
 use super::error::HostError;
+use crate::files;
 
 /// The lock on the calling thread's network namespace (flock(2) on its nsfs inode). It lasts as
 /// long as its holder lives, crashes included, and leaves no file.
@@ -17,10 +15,10 @@ impl NamespaceLock {
     pub(crate) fn take() -> Result<Self, HostError> {
         let path = Path::new("/proc/thread-self/ns/net");
         let file = File::open(path).map_err(|source| HostError::file("open", path, source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _lock: file }),
-            Err(TryLockError::WouldBlock) => Err(HostError::NamespaceTaken),
-            Err(TryLockError::Error(source)) => Err(HostError::file("lock", path, source)),
+        match files::try_lock(&file) {
+            Ok(true) => Ok(Self { _lock: file }),
+            Ok(false) => Err(HostError::NamespaceTaken),
+            Err(source) => Err(HostError::file("lock", path, source)),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Host {
         let mut failed = steps.into_iter().filter_map(Result::err);
         let first = failed.next();
         for error in failed {
-            warn!(%error, "while leaving the host");
+            warn!(%error, "cannot undo all changes of the host");
         }
         first.map_or(Ok(undone), Err)
     }

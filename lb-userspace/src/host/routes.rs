@@ -83,7 +83,7 @@ impl Netlink {
                 Ok(true)
             }
             Err(error) if errno(&error) == Some(libc::EEXIST) => {
-                debug!(%address, "is local already, by a route that is not ours");
+                debug!(%address, "already local by a route that is not ours");
                 Ok(false)
             }
             Err(error) => {

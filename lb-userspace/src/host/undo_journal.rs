@@ -3,8 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, TryLockError},
-    io::{self, Write as _},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
 use super::error::HostError;
+use crate::files::{self, Durability};
 
 const SYSCTLS: &str = "/proc/sys";
 const NETNS: &str = "/proc/thread-self/ns/net";
@@ -77,7 +78,7 @@ impl UndoJournal {
         self.lost = self.lost.take().filter(|_| has_predecessor);
         if let Some(why) = &self.lost {
             let path = self.path.display();
-            warn!(%path, why, "what an earlier lb changed on this host is not known any more");
+            warn!(%path, why, "the changes of an earlier lb on this host are not known");
         }
         self.save();
     }
@@ -187,7 +188,7 @@ impl UndoJournal {
     pub(crate) fn undo(&mut self) -> Result<(), HostError> {
         for change in self.content.changes.drain(..).rev() {
             if let Err(error) = revert(&change) {
-                warn!(key = change.key, was = change.was, %error, "could not restore");
+                warn!(key = change.key, was = change.was, %error, "cannot restore a sysctl");
             }
         }
         match fs::remove_file(&self.path) {
@@ -212,17 +213,9 @@ impl UndoJournal {
         if self.saved.as_ref() == Some(&self.content) {
             return;
         }
-        let draft = self.path.with_extension("json.new");
-        let save = || {
-            if let Some(directory) = self.path.parent() {
-                fs::create_dir_all(directory)?;
-            }
-            let mut file = File::create(&draft)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.content)?)?;
-            file.sync_all()?;
-            fs::rename(&draft, &self.path)
-        };
-        let saved: io::Result<()> = save();
+        let saved = serde_json::to_vec_pretty(&self.content)
+            .map_err(io::Error::from)
+            .and_then(|content| files::replace(&self.path, &content, Durability::Synced));
         match saved {
             Ok(()) => {
                 if self.is_unsaved {
@@ -231,7 +224,6 @@ impl UndoJournal {
                 (self.saved, self.is_unsaved) = (Some(self.content.clone()), false);
             }
             Err(error) => {
-                let _ = fs::remove_file(&draft);
                 if !std::mem::replace(&mut self.is_unsaved, true) {
                     let path = self.path.display();
                     warn!(%path, %error, "cannot note what is changed on this host: if lb ended \
@@ -245,10 +237,10 @@ impl UndoJournal {
 fn lock(state_dir: &Path) -> Result<File, HostError> {
     let path = state_dir.join("lock");
     let file = File::create(&path).map_err(|source| HostError::file("create", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(HostError::Running { path: state_dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(HostError::file("lock", &path, source)),
+    match files::try_lock(&file) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(HostError::Running { path: state_dir.to_owned() }),
+        Err(source) => Err(HostError::file("lock", &path, source)),
     }
 }
 

@@ -136,7 +136,7 @@ fn a_data_path_that_is_taken_down_stands_again_and_outlives_the_daemon() -> Resu
 
     talk.echo()?;
     let daemon = Daemon::start(&lab, &services)?;
-    ensure!(daemon.log().contains("going on with the data path"), "{}", daemon.log());
+    ensure!(daemon.log().contains("taking over the data path"), "{}", daemon.log());
     talk.echo()?;
     daemon.stop()
 }

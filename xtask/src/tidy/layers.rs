@@ -31,7 +31,7 @@ const CRATES: [Layers; 2] = [
     Layers {
         directory: "lb-userspace/src",
         layers: &[
-            &["exhaustion", "interface", "service", "settings", "load", "fleet", "tables"],
+            &["exhaustion", "files", "interface", "service", "settings", "load", "fleet", "tables"],
             &["admin", "balance", "config", "control", "datapath", "health", "host", "proxy"],
             &["app"],
             &["cli"],

@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::warn;
 
+use crate::files::{self, Durability};
+
 const DOWN: &str = "down.json";
 const DRAINS: &str = "drains.json";
 
@@ -114,18 +116,9 @@ impl StateStore {
     /// no maps that the file could be about.
     fn write_file(&self, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
         let path = self.directory.join(name);
-        let draft = path.with_extension("json.new");
-        let write = || {
-            // Somebody may have removed the directory.
-            fs::create_dir_all(&self.directory)?;
-            fs::write(&draft, serde_json::to_vec(content)?)?;
-            fs::rename(&draft, &path)
-        };
-        let written: io::Result<()> = write();
-        if written.is_err() {
-            // On a full disk the draft is incomplete.
-            let _ = fs::remove_file(&draft);
-        }
+        let written = serde_json::to_vec(content)
+            .map_err(io::Error::from)
+            .and_then(|content| files::replace(&path, &content, Durability::Cached));
         written.with_context(|| format!("cannot write {}", path.display()))
     }
 }

@@ -30,11 +30,11 @@ pub enum DatapathError {
     UnknownMap { name: String },
     #[error("the embedded kernel object has no {kind} `{name}`")]
     Missing { kind: &'static str, name: &'static str },
-    #[error("the map {name} is not of the kind or has not the sizes that this daemon expects")]
+    #[error("the map {name} has another kind or other sizes than this daemon expects")]
     MapKind { name: &'static str },
-    #[error("the kernel does not accept the object")]
+    #[error("the kernel refuses the object")]
     Load(#[source] EbpfError),
-    #[error("the kernel's verifier does not accept the program {program}:\n{log}")]
+    #[error("the kernel's verifier rejects the program {program}:\n{log}")]
     Verifier { program: &'static str, log: String },
     #[error("the program {program} cannot be loaded")]
     Program {
@@ -85,7 +85,7 @@ pub enum DatapathError {
     )]
     PinsElsewhere { path: PathBuf, inode: u32 },
     #[error(
-        "{} is not on a bpffs, where alone BPF objects have names: choose a `pin_dir` below \
+        "{} is not on a bpffs, which BPF objects need to have names: choose a `pin_dir` below \
          /sys/fs/bpf, or `mount -t bpf bpf` a directory for it", path.display()
     )]
     NoBpffs { path: PathBuf },
@@ -96,9 +96,7 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
-    #[error("the kernel gives no random numbers")]
-    Secret(#[source] io::Error),
-    #[error("the listener cannot be put before the host's sockets (sk_lookup)")]
+    #[error("the sk_lookup program cannot be attached ahead of the host's sockets")]
     Listener(#[source] io::Error),
     #[error("the table {name} cannot be {action}")]
     Table {
@@ -107,10 +105,10 @@ pub enum DatapathError {
         #[source]
         source: io::Error,
     },
-    #[error("the system gives no random numbers (getrandom), which place flows in the flow table")]
+    #[error("getrandom failed: the flow table needs a random seed")]
     Random(#[source] io::Error),
     #[cfg(feature = "kernel-log")]
-    #[error("the kernel program's messages cannot be waited for")]
+    #[error("cannot wait for messages of the kernel program")]
     Log(#[source] io::Error),
     #[error("the table {name} is full, or has no such index")]
     Full { name: &'static str },

@@ -168,11 +168,11 @@ pub(crate) fn announce(plans: &[AdoptionPlan], pins: &Pins) {
     let path = pins.path().display();
     let kept = plans.iter().filter(|plan| plan.fate == MapFate::Kept).count();
     if kept > 0 {
-        info!(%path, maps = kept, "going on with the data path that an earlier lb left");
+        info!(%path, maps = kept, "taking over the data path of an earlier lb");
     }
     for plan in plans {
         if let MapFate::Replaced(why) = &plan.fate {
-            warn!(map = plan.name, why, "making this map anew");
+            warn!(map = plan.name, why, "replacing this map");
         }
     }
     let ends =
@@ -186,7 +186,7 @@ pub(crate) fn announce(plans: &[AdoptionPlan], pins: &Pins) {
             version,
             ours = lb_common::abi::ABI_VERSION,
             "found the data path of another ABI version, which cannot be read: pass-through \
-             connections end when ours takes its place"
+             connections end when it is replaced"
         );
     }
 }

@@ -30,6 +30,7 @@ use crate::datapath::bpf::{
     ifindex::interface_name,
     link::{self, AttachMode, Link, LinkTarget},
 };
+use crate::files;
 
 /// The conventional mount point of the bpffs.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -73,7 +74,7 @@ impl Pins {
     ///
     /// As for [`open`](Self::open).
     pub(crate) fn renew(&mut self) -> Result<(), DatapathError> {
-        let is_ours = is_at(&self.lock, &self.root)
+        let is_ours = files::is_at(&self.lock, &self.root)
             .map_err(|source| DatapathError::pins("examined", &self.root, source))?;
         if !is_ours {
             self.lock = take(&self.root)?;
@@ -256,34 +257,16 @@ impl Drop for Pins {
 fn take(root: &Path) -> Result<File, DatapathError> {
     let failed = |action, source| DatapathError::pins(action, root, source);
     mount_bpffs(root)?;
-    loop {
+    let open = || {
         fs::create_dir_all(root).map_err(|source| failed("made", source))?;
-        let lock = File::open(root).map_err(|source| failed("opened", source))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(DatapathError::PinsTaken { path: root.to_owned() });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed("locked", source)),
-        }
-        // Between opening and locking, the previous holder may have removed it.
-        if is_at(&lock, root).map_err(|source| failed("examined", source))? {
-            return Ok(lock);
-        }
-    }
+        File::open(root).map_err(|source| failed("opened", source))
+    };
+    let lock = files::lock_path(root, open, failed)?;
+    lock.ok_or_else(|| DatapathError::PinsTaken { path: root.to_owned() })
 }
 
 fn is_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|version| version.parse::<u32>().is_ok())
-}
-
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// What was removed.

@@ -44,8 +44,8 @@ impl Attachment {
             warn!(
                 interface,
                 mode = mode.name(),
-                "XDP stays in the mode it has, since a change would interrupt it: \
-                 `lb detach` first"
+                "XDP keeps its mode, because a change would interrupt it: \
+                 run `lb detach` first"
             );
         }
         let interface = interface.to_owned();

@@ -196,7 +196,7 @@ pub(crate) fn raise_memlock() {
     // SAFETY: `unlimited` is a complete rlimit that the call only reads.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) } != 0 {
         let error = std::io::Error::last_os_error();
-        debug!(%error, "RLIMIT_MEMLOCK stays as it is");
+        debug!(%error, "cannot raise RLIMIT_MEMLOCK");
     }
 }
 

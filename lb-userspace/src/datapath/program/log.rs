@@ -34,7 +34,7 @@ async fn forward(mut messages: AsyncFd<EbpfLogger<impl log::Log>>) {
         let mut ready = match messages.readable_mut().await {
             Ok(ready) => ready,
             Err(error) => {
-                warn!(%error, "no more messages of the kernel program");
+                warn!(%error, "messages of the kernel program have ended");
                 return;
             }
         };

@@ -99,7 +99,7 @@ impl Host {
             match self.netlink.add_proxy((interface, address)).await {
                 Ok(()) => debug!(%address, interface, "answers neighbour discovery"),
                 Err(error @ HostError::Privilege { .. }) => return Err(error),
-                Err(error) => warn!(%address, %error, "nobody answers neighbour discovery"),
+                Err(error) => warn!(%address, %error, "cannot answer neighbour discovery"),
             }
         }
         self.proxies = wanted;

@@ -172,7 +172,7 @@ impl NextHops {
         if let Some(error) = refused.pop() {
             let next_hops = refused.len() + 1;
             let error: &dyn std::error::Error = &error;
-            warn!(next_hops, error, "the kernel takes no entry for some next hops");
+            warn!(next_hops, error, "the kernel refuses neighbour entries for some next hops");
         }
         self.confirm(netlink, &entries, now).await;
         Ok(unreachable)
