@@ -56,6 +56,15 @@ pub(crate) fn names_another<P: Packet, T: Tables>(
     named != NOBODY && named != flow.backend()
 }
 
+/// Whether the backend that a packet names takes no more flows. A flow to it would be opened
+/// elsewhere, and end for the next packet.
+#[inline(always)]
+fn is_full<P: Packet, T: Tables>(packet: &P, tables: &T, l4: u32, service: u32) -> bool {
+    let named = server(packet, tables, service, l4);
+    let backend = tables.backend(named);
+    backend.is_none_or(|it| tables.load(it.load) >= it.hard_limit as u64)
+}
+
 /// Takes a known flow out for a packet that names another backend, and has one opened to that: a
 /// client's address and port may be another's by now, its connection ids never are.
 #[inline(never)]
@@ -73,6 +82,9 @@ pub(crate) fn reroute<P: Packet, T: Tables>(
         return Ok(());
     }
     let service = flow.service();
+    if is_full(packet, tables, scratch.parsed.l4, service) {
+        return Ok(());
+    }
     if !table::remove(tables, flow) {
         return Err(Reason::RacedFlow);
     }
