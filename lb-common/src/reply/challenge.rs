@@ -4,8 +4,11 @@
 //! given (RFC 9293, 3.10.7.3: SYN-SENT, an unacceptable ACK), and sends its SYN again. Who forged
 //! its address never sees the number. docs/attack.md says why it is this one.
 
-use super::segment::{self, Numbers};
-use super::syn_cookie;
+use super::{
+    may_be_answered,
+    segment::{self, Numbers},
+    syn_cookie,
+};
 use crate::{
     context::{
         parsed::Scratch,
@@ -21,6 +24,9 @@ pub(crate) fn answer<P: Packet, T: Tables>(
     tables: &T,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
+    if !may_be_answered(packet, scratch.parsed.key.src) {
+        return Err(Reason::ChallengeFailed);
+    }
     let told = syn_cookie::bake(&scratch.parsed.key, tables.now(), tables.seed());
     let numbers = Numbers { sequence: (told >> 32) as u32, acknowledgement: told as u32 };
     scratch.onward.exit.reason = Reason::Challenged;

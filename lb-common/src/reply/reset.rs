@@ -1,6 +1,9 @@
 //! A TCP reset for a segment that nobody takes (RFC 9293, 3.10.7.1).
 
-use super::segment::{self, Numbers};
+use super::{
+    may_be_answered,
+    segment::{self, Numbers},
+};
 use crate::{
     context::{
         parsed::{ParsedPacket, Scratch},
@@ -23,6 +26,10 @@ pub(crate) fn refuse<P: Packet>(packet: &mut P, scratch: &mut Scratch) -> Result
     let is_segment = parsed.key.protocol == TCP && parsed.kind == Kind::Segment;
     if !is_segment || parsed.flags & RST != 0 {
         return Err(onward.exit.reason);
+    }
+    if !may_be_answered(packet, parsed.key.src) {
+        let untold = onward.exit.reason == Reason::UnknownFlowReset;
+        return Err(if untold { Reason::UnknownFlow } else { onward.exit.reason });
     }
     let numbers = numbers(packet, parsed)?;
     let flags = if parsed.flags & tcp_flags::ACK != 0 { RST } else { RST | tcp_flags::ACK };

@@ -10,7 +10,7 @@ use network_types::{
     ip::{Ipv4Hdr, Ipv6Hdr},
 };
 
-use super::rate;
+use super::{may_be_answered, rate};
 use crate::{
     context::{
         parsed::Scratch,
@@ -53,7 +53,8 @@ pub(crate) fn answer<P: Packet, T: Tables>(
     }
     // Never about an error (RFC 1122, 3.2.2).
     let is_error = parsed.kind == Kind::Message;
-    if is_error || !rate::is_due(answers, tables.now()) {
+    if is_error || !may_be_answered(packet, parsed.key.src) || !rate::is_due(answers, tables.now())
+    {
         return Err(Reason::TooBig);
     }
     match parsed.family {

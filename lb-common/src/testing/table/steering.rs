@@ -1,6 +1,6 @@
 //! Flows: opened, known, answered, closed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::row::{
     CLIENT_PORT, Ends, Row, TO_BACKEND, TO_CLIENT, from_backend, tagged, to_backend, to_client, ttl,
@@ -12,7 +12,7 @@ use crate::{
     testing::{
         frames::{CLIENT_MAC, Frame, OUR_MAC, icmp_error, reset, tcp, udp},
         world::{
-            BACKEND_SIDE, CLIENT_VLAN, FIRST_SOURCE_PORT, POOL_PORT, TCP_PORT, UDP_PORT,
+            self, BACKEND_SIDE, CLIENT_VLAN, FIRST_SOURCE_PORT, POOL_PORT, TCP_PORT, UDP_PORT,
             UNREACHABLE_PORT, VLAN, VLAN_PORT,
             guarded::{DENIED_PORT, EXCEPTED_PORT},
         },
@@ -337,6 +337,18 @@ pub(crate) fn add_unknown(rows: &mut Vec<Row>, e: &Ends) {
     let row = |text: &str, frame: Frame, out: Frame| {
         Row::new(e.title(text), frame, told).out(out).live(0)
     };
+    let group = Link { dst_mac: [0xff; 6], ..Link::default() };
+    let grouped = tcp(group, client, vip, "PA", b"data");
+    let strangers: &[&str] = match e.vip {
+        IpAddr::V4(_) => &["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"],
+        IpAddr::V6(_) => &["::", "::1", "ff02::1"],
+    };
+    for stranger in strangers {
+        let from = SocketAddr::new(world::ip(stranger), CLIENT_PORT);
+        let frame = tcp(Link::default(), from, vip, "PA", b"data");
+        let title = e.title(&format!("no RST to {stranger}"));
+        rows.push(Row::drop(title, frame, Reason::UnknownFlow).live(0));
+    }
     let ranged = tcp(tagged(30), client, vip, "PA", b"data");
     rows.extend([
         // All that it acknowledges is what the sender expects next (RFC 9293, 3.10.7.1).
@@ -353,6 +365,7 @@ pub(crate) fn add_unknown(rows: &mut Vec<Row>, e: &Ends) {
         Row::drop(e.title("never a RST for a RST"), come("R", b""), Reason::UnknownFlow).live(0),
         Row::drop(e.title("nor one that acknowledges"), come("RA", b""), Reason::UnknownFlow)
             .live(0),
+        Row::drop(e.title("nor for what came to a group"), grouped, Reason::UnknownFlow).live(0),
         Row::drop(
             e.title("a denied source is told nothing"),
             tcp(Link::default(), client, e.vip(DENIED_PORT), "PA", b"data"),
