@@ -4,7 +4,7 @@
 use std::{collections::HashSet, net::SocketAddr, thread};
 
 use lb_common::{
-    abi::{Flow, PENDING, Slot, flow_state, status},
+    abi::{Flow, PENDING, Slot, flow_state, mode, status},
     flows,
     pipeline::balance,
     prng::{STEP, scramble},
@@ -14,7 +14,10 @@ use lb_common::{
         buffer::Buffer,
         frames::{Link, tcp, udp},
         model::Count,
-        world::{self, CLIENTS, TCP_PORT, UDP_PORT, VIPS, limits, members},
+        world::{
+            self, CLIENTS, QUIC_GONE, QUIC_PORT, QUIC_SERVER, TCP_PORT, UDP_PORT, VIPS, limits,
+            members,
+        },
     },
     verdict::{Reason, Verdict},
 };
@@ -53,11 +56,19 @@ fn act(model: &Model, dice: &mut Dice) {
         limits::KEPT_PORT,
     ];
     let flags = dice.of(&["S", "S", "S", "A", "PA", "FA", "R", "RA"]);
+    if dice.roll(50) == 0 {
+        model.now.add(2_500_000_000);
+    }
     match dice.roll(8) {
         0..5 => {
             let client = SocketAddr::new(world::ip(CLIENTS[0]), 40000 + dice.roll(96) as u16);
             let vip = world::socket(VIPS[0], dice.of(&PORTS));
-            let frame = match dice.roll(4) {
+            let frame = match dice.roll(5) {
+                4 => {
+                    let server = dice.of(&[QUIC_SERVER, QUIC_GONE, [1, 2, 3]]);
+                    let payload = [&[0x43, 0x07], &server[..], &[9, 8, 7, 6], &[0x5e; 24]].concat();
+                    udp(Link::default(), client, world::socket(VIPS[0], QUIC_PORT), &payload)
+                }
                 0 => udp(Link::default(), client, vip, b"query"),
                 _ => tcp(Link::default(), client, vip, flags, b""),
             };
@@ -145,6 +156,8 @@ fn cpus_that_race_count_every_flow_once_and_share_no_port() {
             }
         });
         check(&model);
+        let nat = flows(&model).iter().filter(|(_, flow)| flow.mode() == mode::NAT).count();
+        assert_eq!(model.answers(), nat, "answers that lead nowhere");
         let stuck = [Part::Pending, Part::Established].map(|part| model.claimed(part));
         assert_eq!(stuck, [0, 0], "places that nobody works on and nobody gets");
     }
