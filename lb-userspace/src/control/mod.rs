@@ -18,6 +18,7 @@ mod plan;
 mod ports;
 mod required_capacity;
 mod retiring;
+mod ring_resize;
 mod rings;
 mod service_tables;
 
@@ -35,8 +36,6 @@ pub use self::{
     ports::prefixes,
     required_capacity::required_capacity,
     retiring::{Departure, LeavingServer},
-    rings::{
-        maglev::{RingMember, SLOTS_PER_MEMBER, USUAL as USUAL_RING, populate},
-        resized::{RingResize, resized},
-    },
+    ring_resize::{RingResize, ring_resize},
+    rings::maglev::{RingMember, SLOTS_PER_MEMBER, USUAL as USUAL_RING, populate},
 };

@@ -34,8 +34,6 @@ pub(crate) struct ServiceTables {
     pub(crate) quic_ids: Vec<(QuicKey, u32)>,
     pub(crate) services: Vec<(u32, SteeredService)>,
     pub(crate) backends: Vec<(u32, BackendEntry)>,
-    /// Servers without a known source address: they get no steered flows.
-    pub(crate) unroutable: Vec<SocketAddr>,
     pub(crate) claims: Vec<IdClaim>,
 }
 
@@ -135,13 +133,11 @@ impl ServiceTablesBuilder<'_> {
             let id = self.ids.backend(&service.name, server)?;
             tables.claims.push(IdClaim::Backend(service.name.clone(), server, id));
             backend_ids.push(id);
-            match self.sources.get(&server.ip()) {
-                Some(&source) => {
-                    let status = entry::status_of(backend);
-                    let backend = entry::backend(backend, &service.steering, source, self.encap);
-                    tables.backends.push((id, BackendEntry { backend, status }));
-                }
-                None => tables.unroutable.push(server),
+            // Without a known source address towards it, a server gets no steered flows.
+            if let Some(&source) = self.sources.get(&server.ip()) {
+                let status = entry::status_of(backend);
+                let backend = entry::backend(backend, &service.steering, source, self.encap);
+                tables.backends.push((id, BackendEntry { backend, status }));
             }
         }
         Ok(backend_ids)

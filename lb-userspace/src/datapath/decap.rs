@@ -17,12 +17,12 @@ use lb_common::{
 };
 
 use super::{
-    bpf::{error::DatapathError, ifindex, typed_map::TypedMap},
+    bpf::{error::DatapathError, ifindex, programs::take_map, typed_map::TypedMap},
     maps::counters::per_cpu,
     program::{
         attachment::{self, Attachment},
         image,
-        load::{raise_memlock, take_map},
+        load::raise_memlock,
     },
 };
 use crate::settings::XdpMode;

@@ -24,11 +24,12 @@ pub use self::{
     },
     ingress::ingress_interface,
     maps::{
+        config::DatapathConfig,
         counters::{Counters, Evictions, VerdictCounts},
         declared_ports::DeclaredPorts,
         kernel_tables::KernelTables,
     },
     open::Datapath,
     persist::pins::{Pins, RemovedPins},
-    program::{image::OBJECT, kernel::Kernel, load::DatapathConfig, repair::Damage},
+    program::{image::OBJECT, kernel::Kernel, repair::Damage},
 };

@@ -9,10 +9,11 @@ use aya::Ebpf;
 use lb_common::abi::maps;
 
 use super::{
-    bpf::{error::DatapathError, mapped_array::Mapped},
+    bpf::{error::DatapathError, mapped_array::Mapped, programs::take_map},
     explain::Watcher,
     flows::{flow_table::FlowTable, lifetimes::Lifetimes, sweeper::Sweeper},
     maps::{
+        config::DatapathConfig,
         counters::{self, Counters},
         kernel_tables::KernelTables,
     },
@@ -25,7 +26,7 @@ use super::{
     program::{
         image::OBJECT,
         kernel::{Kernel, PinnedNames},
-        load::{self, DatapathConfig, take_map},
+        load,
     },
 };
 use crate::{load::Load, settings::FlowTimeouts};

@@ -1,32 +1,25 @@
 //! Prepares the host's network: routes, forwarding, neighbours; and undoes its changes. Imports the
 //! values that modules share.
 
-mod addresses;
-mod batch;
 mod error;
-mod forwarding;
-mod interfaces;
-mod namespace_lock;
+mod namespace;
 mod neighbours;
 mod netlink;
-mod network;
-mod reader;
-mod routes;
 mod source_ports;
-mod source_route;
-mod undo_journal;
-mod watch;
 
 pub use self::{
-    addresses::{LocalAddress, LocalAddresses},
-    batch::next_batch,
     error::HostError,
-    interfaces::{Interface, InterfaceStack, Vlan, around, passes, stacks},
-    neighbours::next_hops::Unreachable,
-    netlink::PROTOCOL,
-    network::{Host, UndoneChanges},
-    reader::HostReader,
+    namespace::{
+        host::{Host, UndoneChanges},
+        reader::HostReader,
+    },
+    neighbours::{batch::next_batch, next_hops::Unreachable},
+    netlink::{
+        addresses::{LocalAddress, LocalAddresses},
+        connection::PROTOCOL,
+        interfaces::{Interface, InterfaceStack, Vlan, around, passes, stacks},
+        source_route::SourceRoute,
+        watch::{Changes, HostWatch},
+    },
     source_ports::check_source_ports,
-    source_route::SourceRoute,
-    watch::{Changes, HostWatch},
 };

@@ -192,7 +192,7 @@ impl Reconciler {
             time::sleep_until(self.settled).await;
             let plan = control::plan(&self.desired, &self.actual)?;
             self.ledger.note(&mut self.ids);
-            if let Some(resized) = control::resized(&plan, &self.desired, &self.actual) {
+            if let Some(resized) = control::ring_resize(&plan, &self.desired, &self.actual) {
                 ring_changes::warn_resized(&resized);
             }
             self.apply(&plan.commands)?;

@@ -152,11 +152,6 @@ impl Desired {
         Ok(())
     }
 
-    /// Returns the servers without a known source address.
-    pub fn unroutable(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.parts.values().flat_map(|part| part.tables.unroutable.iter().copied())
-    }
-
     /// Removes servers that left the configuration: at once if they have no flows, else once these
     /// have ended. Past their deadline they are treated as down. Call this between updates.
     /// `has_flows` returns whether a server that counts at this load slot, with this index into

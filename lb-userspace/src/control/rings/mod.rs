@@ -4,6 +4,5 @@
 pub(crate) mod maglev;
 pub(crate) mod parallel;
 pub(crate) mod regions;
-pub(crate) mod resized;
 pub(crate) mod ring_spec;
 pub(crate) mod space;

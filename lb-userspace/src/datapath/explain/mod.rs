@@ -18,13 +18,11 @@ use aya::{
 };
 use lb_common::abi::{Decision, TraceFilter, maps, programs};
 
-use super::{
-    bpf::{error::DatapathError, ifindex},
-    program::{
-        load::take_map,
-        programs::{Programs, lock},
-        test_run,
-    },
+use super::bpf::{
+    error::DatapathError,
+    ifindex,
+    programs::{Programs, lock, take_map},
+    test_run,
 };
 
 pub use self::{

@@ -18,12 +18,10 @@ use lb_common::{
 };
 
 use super::referenced_ids::ReferencedIds;
-use crate::datapath::{
-    bpf::{
-        error::DatapathError,
-        mapped_array::{Mapped, copy, half},
-    },
-    program::load::take_map,
+use crate::datapath::bpf::{
+    error::DatapathError,
+    mapped_array::{Mapped, copy, half},
+    programs::take_map,
 };
 
 /// Words per bucket.

@@ -17,13 +17,11 @@ use lb_common::abi::{
 };
 
 use super::counters::per_cpu;
-use crate::datapath::{
-    bpf::{
-        error::DatapathError,
-        mapped_array::{Mapped, half},
-        typed_map::TypedMap,
-    },
-    program::load::take_map,
+use crate::datapath::bpf::{
+    error::DatapathError,
+    mapped_array::{Mapped, half},
+    programs::take_map,
+    typed_map::TypedMap,
 };
 use crate::tables::Command;
 
@@ -180,7 +178,7 @@ impl KernelTables {
     /// # Errors
     ///
     /// The table has no such id.
-    pub fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
+    fn forget_hop(&mut self, id: u32) -> Result<(), DatapathError> {
         const AT: usize = offset_of!(Reach, at) / size_of::<u64>();
         self.reach(id)?[AT].store(0, Ordering::Release);
         Ok(())

@@ -21,7 +21,8 @@ use tracing::{info, warn};
 
 use super::pins::Pins;
 use crate::datapath::{
-    bpf::error::DatapathError, maps::counters::per_cpu, program::load::DatapathConfig,
+    bpf::error::DatapathError,
+    maps::{config::DatapathConfig, counters::per_cpu},
 };
 
 /// The maps of the flow table. They refer to each other by place and hash, so their sizes must

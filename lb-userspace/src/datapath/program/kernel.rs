@@ -9,14 +9,15 @@ use aya::{
 use lb_common::abi::{maps, programs};
 use tracing::info;
 
-use super::{
-    attachment::{self, Attachment, LookupAttachment},
-    load::take_map,
-    programs::{Programs, lock, sk_lookup, xdp},
-    test_run::{self, TestRun},
-};
+use super::attachment::{self, Attachment, LookupAttachment};
 use crate::datapath::{
-    bpf::{error::DatapathError, ifindex, link::LinkTarget},
+    bpf::{
+        error::DatapathError,
+        ifindex,
+        link::LinkTarget,
+        programs::{Programs, lock, sk_lookup, take_map, xdp},
+        test_run::{self, TestRun},
+    },
     explain::Tracer,
     persist::{
         file_identity::{FileIdentity, NamedMap},

@@ -1,5 +1,5 @@
 //! The kernel object: loads it, attaches its programs, and repairs what others removed. Imports
-//! `bpf`, `maps` and `persist`.
+//! `bpf`, `maps`, `persist` and `explain`.
 
 pub(crate) mod attachment;
 pub(crate) mod image;
@@ -7,6 +7,4 @@ pub(crate) mod kernel;
 pub(crate) mod load;
 #[cfg(feature = "kernel-log")]
 pub(crate) mod log;
-pub(crate) mod programs;
 pub(crate) mod repair;
-pub(crate) mod test_run;

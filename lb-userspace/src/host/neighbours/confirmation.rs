@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::entry::{Neighbour, NeighbourEntry, State};
+use crate::host::netlink::neighbour::{Neighbour, NeighbourEntry, State};
 
 /// How long a neighbour may take to answer.
 const ANSWER: Duration = Duration::from_millis(500);

@@ -16,34 +16,33 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{
-    confirmation::{ConfirmStep, NeighbourConfirmation},
-    entry::{Neighbour, NeighbourEntry, State},
-};
-use crate::host::{batch::next_batch, error::HostError, netlink::Netlink};
+use super::batch::next_batch;
+use super::confirmation::{ConfirmStep, NeighbourConfirmation};
+use crate::host::netlink::neighbour::{Neighbour, NeighbourEntry, State};
+use crate::host::{error::HostError, netlink::connection::Netlink};
 
 /// The next hops that are kept resolved, and their backends.
 #[derive(Default)]
 pub(crate) struct NextHops {
-    pub(super) backends: BTreeSet<IpAddr>,
+    pub(crate) backends: BTreeSet<IpAddr>,
     /// The next hop of each backend, as routing said last.
-    pub(super) ways: BTreeMap<IpAddr, Neighbour>,
+    pub(crate) ways: BTreeMap<IpAddr, Neighbour>,
     /// The last backend that was looked up.
-    pub(super) asked: Option<IpAddr>,
+    pub(crate) asked: Option<IpAddr>,
     hops: BTreeMap<Neighbour, KeptHop>,
     /// Gateways to clients, each with one client and when it was seen.
-    pub(super) gateways: BTreeMap<Neighbour, (IpAddr, Instant)>,
+    pub(crate) gateways: BTreeMap<Neighbour, (IpAddr, Instant)>,
     /// Some of the clients on directly connected networks that are being answered.
-    pub(super) near: BTreeSet<Neighbour>,
-    pub(super) confirming: NeighbourConfirmation,
+    pub(crate) near: BTreeSet<Neighbour>,
+    pub(crate) confirming: NeighbourConfirmation,
     /// Entries of ours that somebody removed, and that were requested again.
-    pub(super) restored: usize,
+    pub(crate) restored: usize,
     /// Backends without a route, as reported.
-    pub(super) lost: BTreeSet<IpAddr>,
+    pub(crate) lost: BTreeSet<IpAddr>,
 }
 
 #[derive(Default)]
-pub(super) struct KeptHop {
+pub(crate) struct KeptHop {
     backends: Vec<IpAddr>,
     /// We made or marked the entry, so we remove it in the end.
     ours: bool,
@@ -55,7 +54,7 @@ pub(super) struct KeptHop {
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// How long a gateway is kept after the last client behind it was seen.
-pub(super) const GATEWAY: Duration = Duration::from_secs(600);
+pub(crate) const GATEWAY: Duration = Duration::from_secs(600);
 
 /// A backend that steered packets cannot reach at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +80,7 @@ impl NextHops {
 
     /// Looks up the next hop of the backends whose turn it is, and drops next hops that are no
     /// longer needed.
-    pub(super) async fn follow_routes(
+    pub(crate) async fn follow_routes(
         &mut self,
         netlink: &Netlink,
     ) -> Result<Vec<Unreachable>, HostError> {
@@ -144,7 +143,7 @@ impl NextHops {
 
     /// Compares the next hops with the kernel's entries and requests the resolution of unresolved
     /// ones.
-    pub(super) async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
+    pub(crate) async fn look(&mut self, netlink: &Netlink) -> Result<Vec<Unreachable>, HostError> {
         let (entries, now) = (netlink.neighbours().await?, Instant::now());
         let mut unreachable = Vec::new();
         let mut refused = Vec::new();
@@ -179,7 +178,7 @@ impl NextHops {
     }
 
     /// Confirms entries. An entry that changes meanwhile is handled by the next look.
-    pub(super) async fn confirm(
+    pub(crate) async fn confirm(
         &mut self,
         netlink: &Netlink,
         entries: &BTreeMap<Neighbour, NeighbourEntry>,
@@ -213,19 +212,19 @@ impl KeptHop {
     /// Returns whether to request a resolution. An administrator's entry, and one that another
     /// daemon has the kernel manage, are left alone: our mark would undo the first
     /// (`__neigh_update` clears `NUD_PERMANENT`), and our final removal the second.
-    pub(super) fn wants_resolution(&self, entry: NeighbourEntry) -> bool {
+    pub(crate) fn wants_resolution(&self, entry: NeighbourEntry) -> bool {
         let others =
             entry.state == State::Permanent || (entry.managed && !entry.ours && !self.ours);
         let kept = entry.is_resolved() && entry.managed && entry.exempt;
         !others && !kept
     }
 
-    pub(super) fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.silent.is_some_and(|(_, told)| told)
     }
 
     /// Logs once that it does not answer, after the time that an answer may take.
-    pub(super) fn note(&mut self, hop: Neighbour, entry: NeighbourEntry, now: Instant) {
+    pub(crate) fn note(&mut self, hop: Neighbour, entry: NeighbourEntry, now: Instant) {
         let (next_hop, backends) = (hop.address, &self.backends);
         if entry.is_resolved() {
             if self.is_silent() {

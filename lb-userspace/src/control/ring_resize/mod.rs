@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use lb_common::abi::strategy::MAGLEV;
 
-use super::maglev;
-use crate::control::{
-    actual::ActualTables, desired::Desired, plan::Plan, service_tables::SteeredService,
-};
+use super::rings::maglev;
+use super::{actual::ActualTables, desired::Desired, plan::Plan, service_tables::SteeredService};
 use crate::{settings::MAGLEV_SIZES, tables::Command};
 
 /// The maglev rings that a plan replaces with ones of another length.
@@ -35,7 +33,7 @@ pub struct Ring {
 /// Returns what `plan` changes in the lengths of rings; `None` if nothing. A ring with a single
 /// server has one slot, so nothing moves.
 #[must_use]
-pub fn resized(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<RingResize> {
+pub fn ring_resize(plan: &Plan, desired: &Desired, actual: &ActualTables) -> Option<RingResize> {
     let changes = plan.commands.iter().filter_map(|command| {
         let &Command::SetRing { service: id, ring } = command else { return None };
         let from = length(actual, id, desired.services.get(&id)?)?;

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use crate::host::{
-    error::{HostError, errno},
-    netlink::{Netlink, collect, protocol},
-};
+use super::connection::{Netlink, collect, protocol};
+use crate::host::error::{HostError, errno};
 use rtnetlink::packet_route::{
     AddressFamily,
     neighbour::{

@@ -4,9 +4,12 @@ use std::net::IpAddr;
 
 use tokio::sync::Mutex;
 
-use super::{
-    addresses::LocalAddress, error::HostError, interfaces::Interface, neighbours::entry::Neighbour,
-    netlink::Netlink, source_route::SourceRoute,
+use crate::host::{
+    error::HostError,
+    netlink::{
+        addresses::LocalAddress, connection::Netlink, interfaces::Interface, neighbour::Neighbour,
+        source_route::SourceRoute,
+    },
 };
 
 /// Reads from the network namespace of the thread that opened it. Needs no privilege.

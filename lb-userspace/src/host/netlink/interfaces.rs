@@ -7,11 +7,8 @@ use rtnetlink::packet_route::link::{
     VlanProtocol,
 };
 
-use super::{
-    error::HostError,
-    netlink::{Netlink, collect},
-    network::Host,
-};
+use super::connection::{Netlink, collect};
+use crate::host::error::HostError;
 
 /// An interface of this network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,35 +130,8 @@ impl Netlink {
     }
 }
 
-impl Host {
-    /// Returns all interfaces, ordered by index.
-    ///
-    /// # Errors
-    ///
-    /// The kernel does not answer.
-    pub async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
-        self.netlink.interfaces().await
-    }
-
-    /// Returns the interface of each name, in the given order.
-    ///
-    /// # Errors
-    ///
-    /// An interface does not exist; the message lists those that do.
-    pub async fn find_interfaces(
-        &self,
-        names: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<Vec<Interface>, HostError> {
-        let all = self.interfaces().await?;
-        let find = |name: &str| {
-            let found = all.iter().find(|interface| interface.name == name);
-            found.cloned().ok_or_else(|| unknown(name, &all))
-        };
-        names.into_iter().map(|name| find(name.as_ref())).collect()
-    }
-}
-
-fn unknown(name: &str, all: &[Interface]) -> HostError {
+/// Returns the error that lists the existing interfaces.
+pub(crate) fn unknown(name: &str, all: &[Interface]) -> HostError {
     let existing: Vec<&str> = all.iter().map(|interface| interface.name.as_str()).collect();
     HostError::UnknownInterface { name: name.to_owned(), existing: existing.join(", ") }
 }

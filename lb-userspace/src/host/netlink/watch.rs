@@ -13,7 +13,7 @@ use rtnetlink::{
     },
 };
 
-use super::error::HostError;
+use crate::host::error::HostError;
 
 const GROUPS: [MulticastGroup; 10] = [
     MulticastGroup::Link,

@@ -19,13 +19,17 @@ use rtnetlink::packet_route::{
 };
 use tracing::{debug, warn};
 
-use crate::host::{
-    error::{HostError, errno},
-    interfaces::Interface,
-    netlink::{Netlink, collect, protocol},
-    network::Host,
+use super::{
+    host::Host,
     reader::HostReader,
     undo_journal::{UndoJournal, sysctl},
+};
+use crate::host::{
+    error::{HostError, errno},
+    netlink::{
+        connection::{Netlink, collect, protocol},
+        interfaces::Interface,
+    },
 };
 use crate::settings::AnswerNeighbours;
 

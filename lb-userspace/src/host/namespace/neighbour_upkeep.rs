@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, mem, net::IpAddr, time::Instant};
 
-use super::{
-    entry::Neighbour,
-    next_hops::{GATEWAY, Unreachable},
+use super::host::Host;
+use crate::host::error::HostError;
+use crate::host::{
+    neighbours::next_hops::{GATEWAY, Unreachable},
+    netlink::neighbour::Neighbour,
 };
-use crate::host::{error::HostError, network::Host};
 
 impl Host {
     /// Keeps the next hops of exactly these backends resolved from now on.

@@ -5,11 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 
-use super::{
-    error::HostError,
-    netlink::{Netlink, collect},
-    network::Host,
-};
+use super::connection::{Netlink, collect};
+use crate::host::error::HostError;
 
 /// An address of an interface of this host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,17 +23,6 @@ pub struct LocalAddress {
     /// Whether it may share the traffic with other source addresses there: also a secondary one,
     /// but no temporary (RFC 8981) or link-local IPv6 address.
     pub may_share: bool,
-}
-
-impl Host {
-    /// Returns the addresses of all interfaces, the loopback interface included.
-    ///
-    /// # Errors
-    ///
-    /// The kernel does not answer.
-    pub async fn local_addresses(&self) -> Result<Vec<LocalAddress>, HostError> {
-        self.netlink.local_addresses().await
-    }
 }
 
 impl LocalAddress {

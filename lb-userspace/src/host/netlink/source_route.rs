@@ -8,11 +8,8 @@ use rtnetlink::packet_route::{
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia},
 };
 
-use super::{
-    error::{HostError, errno},
-    netlink::{Netlink, route},
-    network::Host,
-};
+use super::connection::{Netlink, route};
+use crate::host::error::{HostError, errno};
 
 /// The result of `ip route get`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,26 +21,6 @@ pub struct SourceRoute {
     pub next_hop: IpAddr,
     /// The source address of packets that do not bring their own.
     pub source: IpAddr,
-}
-
-impl Host {
-    /// Returns the route of a connection from this host to `to`.
-    ///
-    /// # Errors
-    ///
-    /// There is no route, or it ends on this host.
-    pub async fn route_to(&self, to: IpAddr) -> Result<SourceRoute, HostError> {
-        self.netlink.route_to(to).await
-    }
-
-    /// Returns the source address of steered packets to this backend.
-    ///
-    /// # Errors
-    ///
-    /// As for [`route_to`](Self::route_to).
-    pub async fn source_towards(&self, backend: IpAddr) -> Result<IpAddr, HostError> {
-        Ok(self.route_to(backend).await?.source)
-    }
 }
 
 impl Netlink {

@@ -14,10 +14,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 use tracing::{debug, info};
 
 use super::{
-    error::HostError,
-    network::Host,
+    host::Host,
     undo_journal::{UndoJournal, sysctl},
 };
+use crate::host::error::HostError;
 
 const IPV6: &str = "net/ipv6/conf";
 

@@ -8,9 +8,9 @@ use std::{
 
 use tracing::warn;
 
-use super::{
-    error::HostError, namespace_lock::NamespaceLock, neighbours::next_hops::NextHops,
-    netlink::Netlink, undo_journal::UndoJournal,
+use super::{lock::NamespaceLock, undo_journal::UndoJournal};
+use crate::host::{
+    error::HostError, neighbours::next_hops::NextHops, netlink::connection::Netlink,
 };
 
 /// The daemon's network namespace, with everything that the daemon changed there.

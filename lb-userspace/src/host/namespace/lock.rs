@@ -2,8 +2,8 @@
 
 use std::{fs::File, path::Path};
 
-use super::error::HostError;
 use crate::files;
+use crate::host::error::HostError;
 
 /// The lock on the calling thread's network namespace (flock(2) on its nsfs inode). It lasts as
 /// long as its holder lives, crashes included, and leaves no file.

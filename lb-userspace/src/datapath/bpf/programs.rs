@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::{
     Ebpf,
+    maps::Map,
     programs::{SkLookup, Xdp},
 };
 use lb_common::abi::programs;
 
-use crate::datapath::bpf::error::DatapathError;
+use super::error::DatapathError;
 
 /// The loaded object, shared by several threads.
 pub(crate) type Programs = Arc<Mutex<Ebpf>>;
@@ -30,4 +31,9 @@ pub(crate) fn sk_lookup(ebpf: &mut Ebpf) -> Result<&mut SkLookup, DatapathError>
     program
         .and_then(|program| program.try_into().ok())
         .ok_or(DatapathError::Missing { kind: "sk_lookup program", name: programs::SK_LOOKUP })
+}
+
+/// Takes a map out of the loaded object.
+pub(crate) fn take_map(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
+    ebpf.take_map(name).ok_or(DatapathError::Missing { kind: "map", name })
 }

@@ -16,10 +16,10 @@ use rtnetlink::{
 };
 use tracing::debug;
 
-use super::{
+use super::host::Host;
+use crate::host::{
     error::{HostError, errno},
-    netlink::{Netlink, protocol, route},
-    network::Host,
+    netlink::connection::{Netlink, protocol, route},
 };
 
 /// `RT_TABLE_LOCAL` in include/uapi/linux/rtnetlink.h: looked up before all others.

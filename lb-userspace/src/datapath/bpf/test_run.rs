@@ -2,7 +2,7 @@
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 
-use crate::datapath::bpf::error::DatapathError;
+use super::error::DatapathError;
 
 /// The program's result for one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]

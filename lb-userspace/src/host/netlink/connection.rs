@@ -8,7 +8,7 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-use super::error::HostError;
+use crate::host::error::HostError;
 
 /// The protocol number that marks our routes and neighbours: `proto 76` in iproute2's listings (76
 /// is `L`; /etc/iproute2/rt_protos does not use it). Whatever carries it is removed without asking.

@@ -27,7 +27,7 @@ fn told(world: &mut TestWorld, place: usize, service: Service) -> Option<RingRes
     world.fleet.services[place] = run(service, &mut world.ids);
     world.update();
     let plan = plan(&world.desired, &world.actual).unwrap();
-    resized(&plan, &world.desired, &world.actual)
+    ring_resize(&plan, &world.desired, &world.actual)
 }
 
 fn ring(service: &str, from: u32, to: u32) -> Ring {

@@ -11,8 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
-use super::error::HostError;
 use crate::files::{self, Durability};
+use crate::host::error::HostError;
 
 const SYSCTLS: &str = "/proc/sys";
 const NETNS: &str = "/proc/thread-self/ns/net";
