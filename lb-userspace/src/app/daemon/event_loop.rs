@@ -29,8 +29,6 @@ use crate::{
 const RESYNC: Duration = Duration::from_secs(5);
 /// Between looks at whether the data path is still as lb set it up.
 const DATAPATH_CHECK: Duration = Duration::from_secs(1);
-/// Between looks at whether the flows of servers that left the configuration have ended.
-const LEAVING: Duration = Duration::from_secs(1);
 /// Requests under way from the admin socket to the event loop.
 const REQUESTS: usize = 16;
 /// Health transitions under way to the event loop.
@@ -162,7 +160,7 @@ impl Daemon {
     /// When something is to be done for servers that drain or have left.
     fn drain_due(&self) -> Option<Instant> {
         let retires = self.kernel.reconciler.is_retiring();
-        let leaving = retires.then(|| Instant::now() + LEAVING);
+        let leaving = retires.then(|| self.fleet.leaver_checks.due());
         self.fleet.drains.next().into_iter().chain(leaving).min()
     }
 }

@@ -1,6 +1,6 @@
 //! The kernel's tables follow the fleet, and the files for the next daemon follow both.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tracing::{error, warn};
 
@@ -23,6 +23,7 @@ impl Daemon {
     /// Brings the kernel's tables to what is wanted now, and records the servers that left the
     /// configuration and still have flows.
     pub(crate) async fn try_reconcile(&mut self) -> anyhow::Result<()> {
+        self.fleet.leaver_checks.note(Instant::now());
         self.kernel.reconciler.replan(&self.fleet.running, &self.fleet.sources).await?;
         let leavers = self.kernel.reconciler.leavers();
         let changed = self.fleet.drains.follow(&leavers, Moment::now());

@@ -17,6 +17,7 @@ use crate::{
             fleet_builder,
             host_changes::HostChanges,
             interfaces::Interfaces,
+            leaver_checks::LeaverChecks,
             reconciler::Reconciler,
             repairs::Repairs,
             sources::Sources,
@@ -154,6 +155,7 @@ impl FleetSide {
         let drains = Drains::resume(&running, recorded, now);
         fleet_builder::resume_health(&running, &store.down());
         let sources = Sources::new(&config.node, fleet_builder::addresses(&running));
-        Ok(Self { running, drains, leavers: Arc::default(), sources })
+        let leaver_checks = LeaverChecks::new(Instant::now());
+        Ok(Self { running, drains, leavers: Arc::default(), leaver_checks, sources })
     }
 }

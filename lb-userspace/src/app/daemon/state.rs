@@ -12,8 +12,8 @@ use crate::{
         process::signals::Signals,
         reconcile::{
             address_conflicts::AddressConflicts, answer_paths::AnswerPaths, drains::Drains,
-            host_changes::HostChanges, interfaces::Interfaces, reconciler::Reconciler,
-            repairs::Repairs, sources::Sources, sweep::SweepSummary,
+            host_changes::HostChanges, interfaces::Interfaces, leaver_checks::LeaverChecks,
+            reconciler::Reconciler, repairs::Repairs, sources::Sources, sweep::SweepSummary,
         },
         state::store::StateStore,
     },
@@ -69,6 +69,7 @@ pub(crate) struct FleetSide {
     pub(crate) drains: Drains,
     /// Servers that left the configuration and have flows.
     pub(crate) leavers: Arc<ArcSwap<Vec<LeavingServer>>>,
+    pub(crate) leaver_checks: LeaverChecks,
     /// The source addresses of packets to the servers.
     pub(crate) sources: Sources,
 }

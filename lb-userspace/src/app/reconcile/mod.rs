@@ -9,6 +9,7 @@ pub(crate) mod drains;
 pub(crate) mod fleet_builder;
 pub(crate) mod host_changes;
 pub(crate) mod interfaces;
+pub(crate) mod leaver_checks;
 pub(crate) mod neighbour_answers;
 pub(crate) mod reconciler;
 pub(crate) mod repairs;
