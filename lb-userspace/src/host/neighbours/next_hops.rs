@@ -5,7 +5,7 @@
 //! entries confirmed (`confirmation`).
 //!
 //! The kernel keeps an entry resolved by itself if it is marked `managed` (`NTF_EXT_MANAGED`, since
-//! 5.16). Older kernels ignore the mark; there each [`Host::maintain_neighbours`] requests a
+//! 5.16). Older kernels ignore the mark; there each `Host::maintain_neighbours` requests a
 //! resolution (`NTF_USE`).
 
 use std::{
