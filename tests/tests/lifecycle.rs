@@ -175,7 +175,7 @@ fn what_cannot_be_undone_is_named() -> Result<()> {
     scene.start()?.stop()?;
     std::fs::write(&undo, "garbage")?;
     let again = scene.start()?;
-    ensure!(again.log().contains("not known any more"), "{}", again.log());
+    ensure!(again.log().contains("are not known"), "{}", again.log());
     again.stop()?;
     for lost in [false, true] {
         if lost {

@@ -66,7 +66,7 @@ fn an_orderly_restart_loses_nothing_either() -> Result<()> {
     assert!(after.verdicts.steer > before.verdicts.steer, "{before:?}\n{after:?}");
     // Everything was as it should be: no table was written to.
     let log = scene.daemon()?.log();
-    assert!(log.contains("going on with") && !log.contains("anew"), "{log}");
+    assert!(log.contains("taking over") && !log.contains("replacing this map"), "{log}");
     scene.close()
 }
 
