@@ -178,11 +178,11 @@ fn what_closed_flows_name_is_known() {
     let start = clock::now();
     let closed = Flow { backend: 77, service: 5, ..flow(1, 0, start) };
     enter(&datapath, Established, CLOSED, &closed);
-    let named = datapath.sweeper.sweep(start + SECOND).named;
+    let named = datapath.sweeper.sweep(start + SECOND).referenced_ids;
     assert!(named.has_backend(77) && named.has_service(5));
     assert!(!named.has_backend(76) && !named.has_service(77));
     datapath.sweeper.sweep(start + 11 * SECOND);
-    let named = datapath.sweeper.sweep(start + 12 * SECOND).named;
+    let named = datapath.sweeper.sweep(start + 12 * SECOND).referenced_ids;
     assert!(!named.has_backend(77) && !named.has_service(5));
 }
 
@@ -198,8 +198,8 @@ fn source_ports_are_counted_by_protocol() {
     enter(&datapath, Established, CONFIRMED, &Flow { mode: mode::L2 as u8, ..nat(4) });
     let Datapath { mut sweeper, .. } = datapath;
     let sweep = sweeper.sweep(2 * SECOND);
-    assert_eq!((sweep.ports[3], sweep.heard[3].unanswered), ([2, 1], 0));
-    assert_eq!(sweeper.sweep(SECOND * 5).heard[3].unanswered, 2);
+    assert_eq!((sweep.ports[3], sweep.answers[3].unanswered), ([2, 1], 0));
+    assert_eq!(sweeper.sweep(SECOND * 5).answers[3].unanswered, 2);
 }
 
 #[test]

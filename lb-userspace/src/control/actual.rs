@@ -119,7 +119,7 @@ impl ActualTables {
         };
         if let Some(old) = old {
             let written = self.written.remove(&old.offset()).expect("it was current");
-            self.space.give_back(old.offset(), written.count);
+            self.space.free(old.offset(), written.count);
         }
     }
 

@@ -121,7 +121,7 @@ impl Plan {
                 self.left.services.extend(batch.iter().map(|&(id, _)| id));
                 continue;
             }
-            let missing = parallel::map(batch, |&(id, spec)| actual.missing(id, spec));
+            let missing = parallel::par_map(batch, |&(id, spec)| actual.missing(id, spec));
             for (&(id, spec), missing) in batch.iter().zip(missing) {
                 let Some((words, length)) = missing else { continue };
                 let count = words.len() as u32;

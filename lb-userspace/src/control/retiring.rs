@@ -205,7 +205,7 @@ impl RetiringServers {
             let standing = standing(service, id);
             let load = ids.load_of(server);
             if standing.is_back || !load.is_some_and(|load| has_flows(load, id, departure.seen)) {
-                ids.give_up_backend(service, server);
+                ids.release_backend(service, server);
                 done.unnamed.append(quic_ids);
                 if !standing.is_back {
                     backends.remove(&id);

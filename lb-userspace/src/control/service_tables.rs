@@ -62,9 +62,9 @@ pub(crate) enum IdClaim {
 impl IdClaim {
     pub(crate) fn release(&self, ids: &mut StableIds) {
         match self {
-            Self::Service(service, family) => ids.give_up_service(service, *family),
-            Self::Backend(service, server, _) => ids.give_up_backend(service, *server),
-            Self::Load(server) => ids.give_up_load(*server),
+            Self::Service(service, family) => ids.release_service(service, *family),
+            Self::Backend(service, server, _) => ids.release_backend(service, *server),
+            Self::Load(server) => ids.release_load(*server),
         }
     }
 }

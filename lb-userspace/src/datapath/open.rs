@@ -105,7 +105,7 @@ impl Datapath {
         let words = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
         let permits = load_share::open(&pins, &plans, words.len(), &mut unnamed)?;
         let load = Load::counted(words, permits);
-        load.settle();
+        load.subtract_stale();
         let left = pins.xdp();
         let maps = plans.into_iter().map(|AdoptionPlan { name, .. }| name).collect();
         let names = PinnedNames { pins, left, unnamed, maps, named: Vec::new(), taken_over: false };

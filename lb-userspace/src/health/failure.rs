@@ -22,7 +22,7 @@ pub enum CheckFailure {
     #[error("cannot connect: {0}")]
     Connect(io::Error),
     #[error("the route to it cannot be found: {0}")]
-    Unguided(io::Error),
+    NoRoute(io::Error),
     #[error("the connection broke: {0}")]
     Broken(io::Error),
     #[error("no HTTP response: {0}")]
@@ -39,10 +39,10 @@ impl CheckFailure {
     pub fn cause(&self) -> FailureCause {
         match self {
             Self::Neglected(_) => FailureCause::Resource,
-            Self::Unguided(error) if FailureCause::of(error) == FailureCause::Route => {
+            Self::NoRoute(error) if FailureCause::of(error) == FailureCause::Route => {
                 FailureCause::Route
             }
-            Self::Unguided(_) => FailureCause::Resource,
+            Self::NoRoute(_) => FailureCause::Resource,
             Self::Connect(error) | Self::Broken(error) => FailureCause::of(error),
             Self::Http(error) => {
                 let io = error.source().and_then(|source| source.downcast_ref());

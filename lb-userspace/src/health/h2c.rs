@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::proxy_header::announce;
+use super::proxy_header::encode;
 use crate::{
     exhaustion::FailureCause,
     fleet::{Backend, Fleet},
@@ -113,7 +113,7 @@ fn tell(service: &str, server: SocketAddr, speaks: bool) {
 async fn speaks_h2c(server: SocketAddr, proxy_proto: Option<ProxyProtocol>) -> io::Result<bool> {
     let mut stream = TcpStream::connect(server).await?;
     let ends = [stream.local_addr()?, server];
-    let announcement = proxy_proto.map(|version| announce(version, ends)).unwrap_or_default();
+    let announcement = proxy_proto.map(|version| encode(version, ends)).unwrap_or_default();
     stream.write_all(&[&*announcement, PREFACE, &SETTINGS].concat()).await?;
     let mut frame = [0; FRAME_HEADER];
     stream.read_exact(&mut frame).await?;

@@ -65,30 +65,30 @@ impl Monitor {
         services: impl IntoIterator<Item = &'a Arc<Service>>,
         is_up: impl Fn(&str, SocketAddr) -> bool,
         transitions: &mpsc::Sender<Transition>,
-        means: CheckContext,
+        context: CheckContext,
     ) -> Self {
         let mut checks = JoinSet::new();
         let random = RandomState::new();
-        let room = Arc::new(Semaphore::new(means.at_once));
+        let room = Arc::new(Semaphore::new(context.at_once));
         for service in services {
             let Some(check) = &service.pool.health_check else {
                 continue;
             };
             for server in &service.pool.servers {
-                let watch = Watch {
+                let check_task = ServerCheck {
                     service: service.name.clone(),
                     server: server.address,
-                    target: target(service, check, server.address, means.finder.clone()),
+                    target: target(service, check, server.address, context.finder.clone()),
                     up: is_up(&service.name, server.address),
                     check: check.clone(),
                     protocol: service.check_protocol(check),
                     is_steered: service.is_steered(),
                     room: room.clone(),
-                    exhaustion: means.exhaustion.clone(),
+                    exhaustion: context.exhaustion.clone(),
                     transitions: transitions.clone(),
                 };
                 let share = random.hash_one((&service.name, server.address));
-                checks.spawn(watch.run(share as f64 / u64::MAX as f64));
+                checks.spawn(check_task.run(share as f64 / u64::MAX as f64));
             }
         }
         Self { _checks: checks }
@@ -108,16 +108,16 @@ fn target(
     }
     let by = service.steering.forwarding;
     if !by.is_direct() || !service.is_steered() || check.direct {
-        return CheckTarget::itself(server);
+        return CheckTarget::own_address(server);
     }
     let reaches = |vip: &&IpAddr| by.is_tunnel() || vip.is_ipv4() == server.is_ipv4();
     let vips = service.addresses.iter().filter(reaches).copied().collect();
     // The proxy reaches servers at their own addresses.
-    let itself = service.ports.iter().any(|port| port.path() == Path::Proxy);
-    CheckTarget { server, itself, vips, by, finder }
+    let own_address = service.ports.iter().any(|port| port.path() == Path::Proxy);
+    CheckTarget { server, own_address, vips, by, finder }
 }
 
-struct Watch {
+struct ServerCheck {
     service: Arc<str>,
     server: SocketAddr,
     target: CheckTarget,
@@ -130,7 +130,7 @@ struct Watch {
     transitions: mpsc::Sender<Transition>,
 }
 
-impl Watch {
+impl ServerCheck {
     /// Runs until nobody receives transitions any more.
     async fn run(self, spread: f64) {
         let mut health = Health::new(&self.check, self.up, Instant::now().into_std(), spread);
@@ -164,7 +164,7 @@ impl Watch {
     }
 }
 
-impl Watch {
+impl ServerCheck {
     /// Returns whether a check failed because of this host. A missing route counts where packets
     /// are steered: flows wait until it is back, and new ones follow the routes by themselves. The
     /// proxy cannot do that, and does better with another server.
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::service::{Handler, Pool, Port, Probe, Server, Strategy};
 
-    fn means() -> CheckContext {
+    fn context() -> CheckContext {
         CheckContext { exhaustion: Arc::default(), at_once: 1, finder: None }
     }
 
@@ -225,7 +225,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         let (sender, mut transitions) = mpsc::channel(8);
-        let _monitor = Monitor::start([&service(server, None)], |_, _| true, &sender, means());
+        let _monitor = Monitor::start([&service(server, None)], |_, _| true, &sender, context());
         drop(listener);
         let down = transitions.recv().await.unwrap();
         assert_eq!((&*down.service, down.server, down.up), ("web", server, false));
@@ -241,7 +241,7 @@ mod tests {
         let server = listener.local_addr().unwrap();
         let (sender, mut transitions) = mpsc::channel(8);
         let is_up = |service: &str, of| (service, of) != ("web", server);
-        let _monitor = Monitor::start([&service(server, None)], is_up, &sender, means());
+        let _monitor = Monitor::start([&service(server, None)], is_up, &sender, context());
         let first = transitions.recv().await.unwrap();
         assert_eq!((first.server, first.up), (server, true));
     }
@@ -253,7 +253,7 @@ mod tests {
         let server = SocketAddr::from(([127, 0, 0, 1], 9));
         let (sender, mut transitions) = mpsc::channel(8);
         let _monitor =
-            Monitor::start([&service(server, Some(checked))], |_, _| true, &sender, means());
+            Monitor::start([&service(server, Some(checked))], |_, _| true, &sender, context());
         health.accept().await.unwrap();
         health.accept().await.unwrap();
         assert!(transitions.try_recv().is_err(), "healthy by its other port");
@@ -271,10 +271,10 @@ mod tests {
         proxied.name = "proxied".into();
         proxied.ports[0].handlers = vec![Handler::Http];
         let (sender, mut transitions) = mpsc::channel(8);
-        let means = means();
-        let exhaustion = means.exhaustion.clone();
+        let context = context();
+        let exhaustion = context.exhaustion.clone();
         let both = [&steered, &Arc::new(proxied)];
-        let _monitor = Monitor::start(both, |_, _| true, &sender, means);
+        let _monitor = Monitor::start(both, |_, _| true, &sender, context);
         let down = transitions.recv().await.unwrap();
         assert_eq!((&*down.service, down.up), ("proxied", false));
         while exhaustion.count(FailedOperation::Check) < 2 {
@@ -287,7 +287,7 @@ mod tests {
     async fn checks_stop_with_the_monitor() {
         let (sender, mut transitions) = mpsc::channel(8);
         let server = SocketAddr::from(([127, 0, 0, 1], 9));
-        let monitor = Monitor::start([&service(server, None)], |_, _| true, &sender, means());
+        let monitor = Monitor::start([&service(server, None)], |_, _| true, &sender, context());
         drop((monitor, sender));
         while transitions.recv().await.is_some() {}
     }

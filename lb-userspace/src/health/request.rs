@@ -26,12 +26,12 @@ use crate::service::Probe;
 /// The maximum size of a response's header section.
 const MAX_HEADERS: usize = 64 * 1024;
 
-type Question = Request<Empty<Bytes>>;
+type CheckRequest = Request<Empty<Bytes>>;
 
 /// Builds the request that `probe` describes. Configured headers replace defaults.
-pub(super) fn request(probe: &Probe, server: SocketAddr) -> Result<Question, http::Error> {
+pub(super) fn request(probe: &Probe, server: SocketAddr) -> Result<CheckRequest, http::Error> {
     let Probe::Http { path, method, hostname, headers, .. } = probe else {
-        return Ok(Question::default());
+        return Ok(CheckRequest::default());
     };
     let mut request = Request::builder()
         .method(Method::from_bytes(method.as_bytes())?)
@@ -55,7 +55,7 @@ pub(super) fn request(probe: &Probe, server: SocketAddr) -> Result<Question, htt
 /// closed instead.
 pub(super) async fn ask<S>(
     stream: S,
-    request: Question,
+    request: CheckRequest,
     h2: bool,
 ) -> Result<StatusCode, CheckFailure>
 where
@@ -97,7 +97,7 @@ async fn first(
 
 /// Converts the request to HTTP/2: the authority is in the target, and connection-specific headers
 /// are removed (RFC 9113 8.2.2, 8.3.1).
-fn readdressed(mut request: Question) -> Result<Question, http::Error> {
+fn readdressed(mut request: CheckRequest) -> Result<CheckRequest, http::Error> {
     let host = request.headers_mut().remove(HOST);
     request.headers_mut().remove(CONNECTION);
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());

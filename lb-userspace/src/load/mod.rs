@@ -51,7 +51,7 @@ impl Load {
     ///
     /// A process that was killed during `enter` or the drop of a permit may have left one
     /// connection in a count; the sweeper finds it.
-    pub fn settle(&self) {
+    pub fn subtract_stale(&self) {
         for (word, share) in self.0.words.iter().zip(self.0.permits.iter()) {
             let gone = share.swap(0, Ordering::Relaxed);
             let less =
@@ -180,7 +180,7 @@ mod tests {
     fn what_an_earlier_process_held_is_taken_out() {
         let words = |counts: [u64; 3]| counts.map(AtomicU64::new).into_iter().collect::<Vec<_>>();
         let load = Load::counted(words([7, 2, 0]), words([3, 0, 1]));
-        load.settle();
+        load.subtract_stale();
         assert_eq!([0, 1, 2].map(|slot| load.count(LoadSlot(slot))), [4, 2, 0]);
         assert_eq!([0, 1, 2].map(|slot| load.permits(LoadSlot(slot))), [0, 0, 0]);
     }

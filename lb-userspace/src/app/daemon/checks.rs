@@ -44,7 +44,7 @@ impl Daemon {
             self.kernel.interfaces.has(it)
         });
         answers.follow_flows(&self.fleet.running, |backend| {
-            self.kernel.reconciler.heard(backend.slot)
+            self.kernel.reconciler.answers(backend.slot)
         });
         Ok(())
     }

@@ -220,7 +220,7 @@ impl StatusReport {
                 server_id: backend.server.server_id.as_deref().map(hexadecimal),
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
-                unanswered: is_nat.then(|| self.swept.borrow().heard(backend.slot).unanswered),
+                unanswered: is_nat.then(|| self.swept.borrow().answers(backend.slot).unanswered),
                 taken: backend.taken.load(Ordering::Relaxed) + opened,
                 source_ports: self.source_ports(service, backend),
             });

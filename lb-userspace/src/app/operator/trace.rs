@@ -85,7 +85,7 @@ pub(crate) async fn trace(
     }
     let _ = steps.send(TraceStep::End).await;
     if let Some(events) = events {
-        watcher.give_back(events);
+        watcher.return_events(events);
     }
 }
 

@@ -89,7 +89,7 @@ impl Reconciler {
                     );
                 }
                 let recognised = control::recognise(&config.services, &actual, &contents);
-                StableIds::beyond(capacity, &actual, &recognised, has_connections)
+                StableIds::recover(capacity, &actual, &recognised, has_connections)
             }
         };
         let desired = Desired::resume(&actual, departure, &mut ids);
@@ -131,8 +131,8 @@ impl Reconciler {
     }
 
     /// Returns what the server of a load slot has answered, as of the last sweep.
-    pub(crate) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
-        self.swept.borrow().heard(slot)
+    pub(crate) fn answers(&self, slot: LoadSlot) -> ServerAnswers {
+        self.swept.borrow().answers(slot)
     }
 
     /// Returns a sample of the clients with live flows.

@@ -21,10 +21,10 @@ const REST: u32 = 50;
 #[derive(Default)]
 pub(crate) struct SweepSummary {
     pub(crate) population: Population,
-    named: ReferencedIds,
+    referenced_ids: ReferencedIds,
     pub(crate) sample: ClientSample,
     /// By load slot.
-    heard: Vec<ServerAnswers>,
+    answers: Vec<ServerAnswers>,
     ports: Vec<[u64; 2]>,
     /// `None` before the first sweep.
     began: Option<Instant>,
@@ -32,8 +32,8 @@ pub(crate) struct SweepSummary {
 
 impl SweepSummary {
     /// Returns what the server of a load slot has answered.
-    pub(crate) fn heard(&self, slot: LoadSlot) -> ServerAnswers {
-        self.heard.get(slot.0 as usize).copied().unwrap_or_default()
+    pub(crate) fn answers(&self, slot: LoadSlot) -> ServerAnswers {
+        self.answers.get(slot.0 as usize).copied().unwrap_or_default()
     }
 
     /// Returns how many source ports flows of a protocol had towards the server of a load slot.
@@ -48,8 +48,8 @@ impl SweepSummary {
         let is_new = self.began.is_some_and(|began| began > since);
         !is_new
             || match index {
-                Index::Service(id) => self.named.has_service(id),
-                Index::Backend(id) => self.named.has_backend(id),
+                Index::Service(id) => self.referenced_ids.has_service(id),
+                Index::Backend(id) => self.referenced_ids.has_backend(id),
             }
     }
 }
@@ -74,17 +74,23 @@ pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<SweepSummar
             orphans,
             corrected,
             flows,
-            named,
+            referenced_ids,
             sample,
-            heard,
+            answers,
             ports,
             ..
         } = sweep;
         debug!(?population, expired, orphans, corrected, ?took, "swept the flow table");
         let began = Some(began);
-        let last =
-            swept.send_replace(SweepSummary { population, named, sample, heard, ports, began });
-        sweeper.reuse(flows, last.heard, last.ports);
+        let last = swept.send_replace(SweepSummary {
+            population,
+            referenced_ids,
+            sample,
+            answers,
+            ports,
+            began,
+        });
+        sweeper.reuse(flows, last.answers, last.ports);
         time::sleep(pause_after(took)).await;
     }
 }

@@ -103,7 +103,7 @@ mod tests {
         let services = world.fleet.services.iter().map(|running| running.service.clone());
         let services: Vec<_> = services.collect();
         let told = recognise(&services, &tables, &contents);
-        let ids = StableIds::beyond(fixture::CAPACITY, &tables, &told, |_| false);
+        let ids = StableIds::recover(fixture::CAPACITY, &tables, &told, |_| false);
         let mut wanted = world.ids.assigned();
         // The server that is in no ring.
         let idle: SocketAddr = servers[1].parse().unwrap();

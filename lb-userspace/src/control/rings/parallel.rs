@@ -6,7 +6,7 @@ use std::thread;
 const WORTH: usize = 16;
 
 /// Returns the results of `work` for `items`, in their order.
-pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn par_map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let crew = cores.min(items.len() / WORTH);
     if crew <= 1 {
@@ -27,7 +27,7 @@ mod tests {
         for count in [0, 1, 15, 33, 1000] {
             let items: Vec<u32> = (0..count).collect();
             let doubled: Vec<u32> = items.iter().map(|item| item * 2).collect();
-            assert_eq!(super::map(&items, |item| item * 2), doubled);
+            assert_eq!(super::par_map(&items, |item| item * 2), doubled);
         }
     }
 }

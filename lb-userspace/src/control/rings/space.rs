@@ -29,7 +29,7 @@ impl RingSpace {
         self.insert(offset + length, start + gap - offset - length);
     }
 
-    pub(crate) fn give_back(&mut self, offset: u32, length: u32) {
+    pub(crate) fn free(&mut self, offset: u32, length: u32) {
         let (mut offset, mut length) = (offset, length);
         let before = self.gaps.range(..offset).next_back().map(|(&start, &gap)| (start, gap));
         if let Some((start, gap)) = before.filter(|&(start, gap)| start + gap == offset) {
@@ -90,10 +90,10 @@ mod tests {
         space.take(3, 3);
         space.take(6, 4);
         assert_eq!(space.find(1), None);
-        space.give_back(0, 3);
-        space.give_back(6, 4);
+        space.free(0, 3);
+        space.free(6, 4);
         assert_eq!((space.find(3), space.find(4), space.find(5)), (Some(0), Some(6), None));
-        space.give_back(3, 3);
+        space.free(3, 3);
         assert_eq!(space, RingSpace::new(10));
     }
 
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(space.find(25), None);
         assert_eq!(space.relocate(rings.into_iter(), 25), Some((1, 95)));
         space.take(95, 5);
-        space.give_back(30, 5);
+        space.free(30, 5);
         assert_eq!(space.find(25), Some(20));
         let rings = [(0, 0, 20), (1, 95, 5), (2, 45, 50)];
         assert_eq!(space.relocate(rings.into_iter(), 26), None, "there is one gap only");
@@ -123,7 +123,7 @@ mod tests {
             for (length, gives_back) in lengths {
                 if gives_back && !taken.is_empty() {
                     let (offset, length) = taken.swap_remove(length as usize % taken.len());
-                    space.give_back(offset, length);
+                    space.free(offset, length);
                 } else if let Some(offset) = space.find(length) {
                     let apart = |&(o, l): &(u32, u32)| offset + length <= o || o + l <= offset;
                     prop_assert!(offset + length <= 64 && taken.iter().all(apart));

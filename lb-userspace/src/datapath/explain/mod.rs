@@ -112,14 +112,14 @@ impl Watcher {
         match ready {
             Ok(tracer) => Ok(Some((tracer, events))),
             Err(error) => {
-                self.give_back(events);
+                self.return_events(events);
                 Err(error)
             }
         }
     }
 
     /// Takes the events back after a trace.
-    pub fn give_back(&self, events: Events) {
+    pub fn return_events(&self, events: Events) {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(events);
     }
 }

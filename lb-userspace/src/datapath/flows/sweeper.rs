@@ -57,7 +57,7 @@ pub struct Sweeper {
 struct Spare {
     before: Vec<Option<u64>>,
     flows: Vec<u64>,
-    heard: Vec<ServerAnswers>,
+    answers: Vec<ServerAnswers>,
     ports: Vec<[u64; 2]>,
 }
 
@@ -75,11 +75,11 @@ pub struct Sweep {
     /// The counted flows of each load slot.
     pub flows: Vec<u64>,
     /// The answers of each load slot's server to TCP flows with `nat`.
-    pub heard: Vec<ServerAnswers>,
+    pub answers: Vec<ServerAnswers>,
     /// The source ports in use at each load slot, by closed flows too: TCP's and UDP's.
     pub ports: Vec<[u64; 2]>,
     /// The ids that flows refer to, closed flows too.
-    pub named: ReferencedIds,
+    pub referenced_ids: ReferencedIds,
     /// A sample of the clients of flows that were answered through us.
     pub sample: ClientSample,
 }
@@ -132,9 +132,9 @@ impl Sweeper {
     }
 
     /// Takes back lists of an earlier sweep for reuse.
-    pub fn reuse(&mut self, flows: Vec<u64>, heard: Vec<ServerAnswers>, ports: Vec<[u64; 2]>) {
+    pub fn reuse(&mut self, flows: Vec<u64>, answers: Vec<ServerAnswers>, ports: Vec<[u64; 2]>) {
         let before = mem::take(&mut self.spare.before);
-        self.spare = Spare { before, flows, heard, ports };
+        self.spare = Spare { before, flows, answers, ports };
     }
 
     /// Walks once through all flows; `now` is read from `clock::now`.
@@ -142,12 +142,12 @@ impl Sweeper {
         let flows = self.flows.clone();
         let held = mem::take(&mut self.held);
         let slots = self.load.slots();
-        let Spare { mut before, flows: counts, heard, ports } = mem::take(&mut self.spare);
+        let Spare { mut before, flows: counts, answers, ports } = mem::take(&mut self.spare);
         before.clear();
         before.extend(self.readings());
         let sweep = Sweep {
             flows: cleared(counts, slots),
-            heard: cleared(heard, slots),
+            answers: cleared(answers, slots),
             ports: cleared(ports, slots),
             ..Sweep::default()
         };
@@ -159,7 +159,7 @@ impl Sweeper {
             for (number, word) in flows.part(part).slots.iter().enumerate() {
                 let slot = Slot(word.load(Ordering::Acquire));
                 if !slot.is_free() {
-                    flows.part(part).note_ids(number, &mut walk.sweep.named);
+                    flows.part(part).note_ids(number, &mut walk.sweep.referenced_ids);
                 }
                 if slot.has(flow_state::CLAIMED) {
                     let name = name(part, number);
@@ -215,11 +215,11 @@ impl Sweeper {
         if u32::from(flow.mode) == mode::NAT
             && flow.protocol == TCP
             && !is_closed(state)
-            && let Some(heard) = walk.sweep.heard.get_mut(load)
+            && let Some(answers) = walk.sweep.answers.get_mut(load)
         {
             let waits = walk.now.saturating_sub(flow.opened) > ANSWER;
-            heard.answered += u64::from(flow.answered);
-            heard.unanswered += u64::from(!flow.answered && waits);
+            answers.answered += u64::from(flow.answered);
+            answers.unanswered += u64::from(!flow.answered && waits);
         }
         if flow.answered && !is_closed(state) {
             let client = |flow: Flow| IpAddr::from(flow.client.bytes()).to_canonical();

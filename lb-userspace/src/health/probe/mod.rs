@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     failure::CheckFailure,
-    proxy_header::announce,
+    proxy_header::encode,
     request,
     tunnel::{RouteFinder, Tunnel},
 };
@@ -27,7 +27,7 @@ pub struct CheckTarget {
     /// The server, with the check's port.
     pub server: SocketAddr,
     /// Whether the server is checked at its own address.
-    pub itself: bool,
+    pub own_address: bool,
     /// Announced addresses to check by the route of clients' packets, and that route.
     pub vips: Vec<IpAddr>,
     pub by: Forwarding,
@@ -37,9 +37,9 @@ pub struct CheckTarget {
 impl CheckTarget {
     /// Checks its own address alone.
     #[must_use]
-    pub fn itself(server: SocketAddr) -> Self {
+    pub fn own_address(server: SocketAddr) -> Self {
         let (vips, by, finder) = (Vec::new(), Forwarding::Nat, None);
-        Self { server, itself: true, vips, by, finder }
+        Self { server, own_address: true, vips, by, finder }
     }
 }
 
@@ -54,11 +54,11 @@ pub async fn probe(
     target: &CheckTarget,
 ) -> Result<(), CheckFailure> {
     let found = within(check.timeout, async {
-        let vips = target.vips.iter().map(|&vip| by_way(check, protocol, target, vip));
+        let vips = target.vips.iter().map(|&vip| through_tunnel(check, protocol, target, vip));
         let asked = try_join_all(vips).await?;
         // If it cannot be checked otherwise, this is better than nothing.
-        if target.itself || !asked.contains(&true) {
-            itself(check, protocol, target.server).await?;
+        if target.own_address || !asked.contains(&true) {
+            own_address(check, protocol, target.server).await?;
         }
         Ok(())
     });
@@ -71,7 +71,7 @@ pub async fn probe(
 }
 
 /// Checks by the route of clients' packets. Returns whether it could.
-async fn by_way(
+async fn through_tunnel(
     check: &HealthCheck,
     protocol: CheckProtocol,
     target: &CheckTarget,
@@ -79,7 +79,7 @@ async fn by_way(
 ) -> Result<bool, CheckFailure> {
     let Some(finder) = &target.finder else { return Ok(false) };
     let (server, port) = (target.server.ip(), target.server.port());
-    let way = finder(server, vip, target.by).await.map_err(CheckFailure::Unguided)?;
+    let way = finder(server, vip, target.by).await.map_err(CheckFailure::NoRoute)?;
     let Some(way) = way else { return Ok(false) };
     let vip = SocketAddr::new(vip, port);
     let mut tunnel = Tunnel::open(way, vip, server).await.map_err(CheckFailure::Connect)?;
@@ -90,7 +90,7 @@ async fn by_way(
     }
 }
 
-async fn itself(
+async fn own_address(
     check: &HealthCheck,
     protocol: CheckProtocol,
     server: SocketAddr,
@@ -130,7 +130,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if let Some(version) = protocol.proxy_proto {
-        stream.write_all(&announce(version, ends)).await.map_err(CheckFailure::Broken)?;
+        stream.write_all(&encode(version, ends)).await.map_err(CheckFailure::Broken)?;
     }
     let Probe::Http { status, .. } = &check.probe else {
         return Ok(());

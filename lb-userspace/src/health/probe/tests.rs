@@ -22,7 +22,7 @@ fn check(probe: Probe, timeout: Duration) -> HealthCheck {
 }
 
 async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), CheckFailure> {
-    super::probe(check, CheckProtocol::default(), &CheckTarget::itself(server)).await
+    super::probe(check, CheckProtocol::default(), &CheckTarget::own_address(server)).await
 }
 
 fn http(status: Option<u16>) -> Probe {
@@ -151,7 +151,7 @@ async fn serve_h2() -> (SocketAddr, Arc<Mutex<String>>) {
 async fn http2_is_spoken_where_the_traffic_speaks_it() {
     let (server, asked) = serve_h2().await;
     let protocol = CheckProtocol { h2: true, proxy_proto: None };
-    itself(&check(http(None), LONG), protocol, server).await.unwrap();
+    own_address(&check(http(None), LONG), protocol, server).await.unwrap();
     let asked = asked.lock().unwrap().clone();
     assert!(asked.starts_with(&format!("http://{server}/healthz?deep=1 ")), "{asked}");
     assert!(asked.contains("lb-health-check") && !asked.contains("connection"), "{asked}");
@@ -171,7 +171,7 @@ async fn a_proxy_header_goes_first_where_the_traffic_has_one() {
         (ProxyProtocol::V2, b"\r\n\r\n\0\r\nQUIT\n "),
     ] {
         let tcp = check(Probe::Tcp, LONG);
-        let (probed, begun) = tokio::join!(itself(&tcp, announced(version), server), async {
+        let (probed, begun) = tokio::join!(own_address(&tcp, announced(version), server), async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut begun = Vec::new();
             stream.read_to_end(&mut begun).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_proxy_header_goes_first_where_the_traffic_has_one() {
     }
     let request = check(http(None), LONG);
     let (probed, ()) =
-        tokio::join!(itself(&request, announced(ProxyProtocol::V2), server), async {
+        tokio::join!(own_address(&request, announced(ProxyProtocol::V2), server), async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut begun = [0; 16 + 4];
             stream.read_exact(&mut begun).await.unwrap();

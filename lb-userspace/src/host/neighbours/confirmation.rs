@@ -36,15 +36,15 @@ pub(crate) enum ConfirmStep {
 pub(crate) struct NeighbourConfirmation {
     /// Interfaces with networks that may contain clients.
     links: BTreeSet<u32>,
-    asked: BTreeMap<Neighbour, Asked>,
+    probed: BTreeMap<Neighbour, Probed>,
     /// When to look again.
     due: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
-struct Asked {
+struct Probed {
     at: Instant,
-    everybody: bool,
+    by_multicast: bool,
 }
 
 impl NeighbourConfirmation {
@@ -59,7 +59,7 @@ impl NeighbourConfirmation {
         is_busy: impl Fn(&Neighbour) -> bool,
         now: Instant,
     ) -> Vec<(Neighbour, NeighbourEntry, ConfirmStep)> {
-        self.asked.retain(|hop, asked| entries.contains_key(hop) && now < asked.at + FORGET);
+        self.probed.retain(|hop, probed| entries.contains_key(hop) && now < probed.at + FORGET);
         let (mut steps, mut aged) = (Vec::new(), Vec::new());
         for (&hop, &entry) in entries {
             let busy = is_busy(&hop);
@@ -67,19 +67,21 @@ impl NeighbourConfirmation {
             if others || !(busy || self.links.contains(&hop.interface)) {
                 continue;
             }
-            let asked = self.asked.get(&hop).filter(|asked| !asked.everybody);
+            let probed = self.probed.get(&hop).filter(|probed| !probed.by_multicast);
             match entry.state {
                 State::Stale => steps.push((hop, entry, ConfirmStep::ProbeUnicast)),
                 State::Reachable => {
-                    self.asked.remove(&hop);
+                    self.probed.remove(&hop);
                     if busy && entry.confirmed > TRUST {
                         aged.push((hop, entry, ConfirmStep::ProbeUnicast));
                     }
                 }
-                State::Probe if asked.is_some_and(|asked| now >= asked.at + ANSWER) => {
+                State::Probe if probed.is_some_and(|probed| now >= probed.at + ANSWER) => {
                     steps.push((hop, entry, ConfirmStep::ProbeAll));
                 }
-                State::Unknown if asked.is_some() => steps.push((hop, entry, ConfirmStep::Resolve)),
+                State::Unknown if probed.is_some() => {
+                    steps.push((hop, entry, ConfirmStep::Resolve));
+                }
                 State::Unknown | State::Incomplete | State::Probe | State::Permanent => {}
             }
         }
@@ -87,12 +89,12 @@ impl NeighbourConfirmation {
         let more = (steps.len() > AT_ONCE).then(|| now + ANSWER);
         steps.truncate(AT_ONCE);
         for (hop, _, step) in &steps {
-            let everybody = *step != ConfirmStep::ProbeUnicast;
-            self.asked.insert(*hop, Asked { at: now, everybody });
+            let by_multicast = *step != ConfirmStep::ProbeUnicast;
+            self.probed.insert(*hop, Probed { at: now, by_multicast });
         }
         // One whose time is up, and for which no step is due, is left to the kernel.
-        let waiting = self.asked.values().filter(|asked| !asked.everybody);
-        let ends = waiting.map(|asked| asked.at + ANSWER).filter(|&end| end > now);
+        let waiting = self.probed.values().filter(|probed| !probed.by_multicast);
+        let ends = waiting.map(|probed| probed.at + ANSWER).filter(|&end| end > now);
         self.due = ends.chain(more).min();
         steps
     }
@@ -123,29 +125,29 @@ mod tests {
     }
 
     fn watching() -> NeighbourConfirmation {
-        let mut confirming = NeighbourConfirmation::default();
-        confirming.watch([1].into());
-        confirming
+        let mut confirmation = NeighbourConfirmation::default();
+        confirmation.watch([1].into());
+        confirmation
     }
 
     fn step(
-        confirming: &mut NeighbourConfirmation,
+        confirmation: &mut NeighbourConfirmation,
         hop: Neighbour,
         entry: NeighbourEntry,
         busy: bool,
         now: Instant,
     ) -> Option<ConfirmStep> {
-        let steps = confirming.steps(&[(hop, entry)].into(), |_| busy, now);
+        let steps = confirmation.steps(&[(hop, entry)].into(), |_| busy, now);
         steps.first().map(|(.., step)| *step)
     }
 
     #[test]
     fn a_stale_one_is_asked_then_everybody_then_it_is_let_be() {
-        let (mut confirming, start) = (watching(), Instant::now());
+        let (mut confirmation, start) = (watching(), Instant::now());
         let mut at = |state, millis| {
             let now = start + Duration::from_millis(millis);
-            let step = step(&mut confirming, hop(1, 2), entry(state), false, now);
-            (step, confirming.next().is_some())
+            let step = step(&mut confirmation, hop(1, 2), entry(state), false, now);
+            (step, confirmation.next().is_some())
         };
         assert_eq!(at(State::Stale, 0), (Some(ConfirmStep::ProbeUnicast), true));
         assert_eq!(at(State::Probe, 499), (None, true), "it may still answer");
@@ -178,13 +180,13 @@ mod tests {
             (managed, true),
             (entry(State::Probe), false),
         ] {
-            let mut confirming = NeighbourConfirmation::default();
-            let first = step(&mut confirming, hop(2, 2), entry(State::Stale), true, start);
+            let mut confirmation = NeighbourConfirmation::default();
+            let first = step(&mut confirmation, hop(2, 2), entry(State::Stale), true, start);
             assert_eq!(first, Some(ConfirmStep::ProbeUnicast));
-            assert!(!confirming.take_due(start));
-            assert!(confirming.take_due(start + ANSWER));
-            assert_eq!(step(&mut confirming, hop(2, 2), now_is, busy, start + ANSWER), None);
-            assert_eq!(confirming.next(), None, "{now_is:?}");
+            assert!(!confirmation.take_due(start));
+            assert!(confirmation.take_due(start + ANSWER));
+            assert_eq!(step(&mut confirmation, hop(2, 2), now_is, busy, start + ANSWER), None);
+            assert_eq!(confirmation.next(), None, "{now_is:?}");
         }
     }
 
@@ -212,15 +214,15 @@ mod tests {
 
     #[test]
     fn many_are_asked_bit_by_bit() {
-        let (mut confirming, now) = (watching(), Instant::now());
+        let (mut confirmation, now) = (watching(), Instant::now());
         let mut entries: BTreeMap<_, _> =
             (0..=AT_ONCE as u8).map(|host| (hop(1, host), entry(State::Stale))).collect();
-        let first = confirming.steps(&entries, |_| false, now);
+        let first = confirmation.steps(&entries, |_| false, now);
         assert_eq!(first.len(), AT_ONCE);
         for (hop, ..) in first {
             entries.insert(hop, entry(State::Reachable));
         }
-        assert!(confirming.next().is_some());
-        assert_eq!(confirming.steps(&entries, |_| false, now).len(), 1);
+        assert!(confirmation.next().is_some());
+        assert_eq!(confirmation.steps(&entries, |_| false, now).len(), 1);
     }
 }

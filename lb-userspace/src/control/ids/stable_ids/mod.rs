@@ -66,7 +66,7 @@ impl StableIds {
     /// else that the tables or flows refer to is given away: other backends are held by a nameless
     /// service until their connections have ended.
     #[must_use]
-    pub fn beyond(
+    pub fn recover(
         capacity: Capacity,
         tables: &ActualTables,
         recognised: &IdAssignment,
@@ -206,15 +206,15 @@ impl StableIds {
         self.loads.claim(server).map(LoadSlot)
     }
 
-    pub(crate) fn give_up_service(&mut self, service: &Arc<str>, family: AddressFamily) {
+    pub(crate) fn release_service(&mut self, service: &Arc<str>, family: AddressFamily) {
         self.services.release(&(service.clone(), family));
     }
 
-    pub(crate) fn give_up_backend(&mut self, service: &Arc<str>, server: SocketAddr) {
+    pub(crate) fn release_backend(&mut self, service: &Arc<str>, server: SocketAddr) {
         self.backends.release(&(service.clone(), server));
     }
 
-    pub(crate) fn give_up_load(&mut self, server: SocketAddr) {
+    pub(crate) fn release_load(&mut self, server: SocketAddr) {
         self.loads.release(&server);
     }
 

@@ -14,7 +14,7 @@ fn settle(ids: &mut StableIds, has_connections: impl Fn(LoadSlot) -> bool) {
 fn a_load_slot_with_connections_is_kept() {
     let mut ids = StableIds::new(CAPACITY);
     ids.claim_load(server(1)).unwrap();
-    ids.give_up_load(server(1));
+    ids.release_load(server(1));
     for _ in 0..4 {
         settle(&mut ids, |slot| slot == LoadSlot(0));
     }
@@ -32,7 +32,7 @@ fn a_backend_with_connections_keeps_its_id() {
     let web: Arc<str> = "web".into();
     let load = ids.load(server(1)).unwrap();
     ids.backend(&web, server(1)).unwrap();
-    ids.give_up_backend(&web, server(1));
+    ids.release_backend(&web, server(1));
     for _ in 0..4 {
         settle(&mut ids, |slot| slot == load);
     }
@@ -52,8 +52,8 @@ fn an_index_that_a_closed_flow_names_is_nobody_elses() {
         let (web, dns): (Arc<str>, Arc<str>) = ("web".into(), "dns".into());
         ids.service(&web, AddressFamily::V4).unwrap();
         ids.backend(&web, server(1)).unwrap();
-        ids.give_up_service(&web, AddressFamily::V4);
-        ids.give_up_backend(&web, server(1));
+        ids.release_service(&web, AddressFamily::V4);
+        ids.release_backend(&web, server(1));
         for _ in 0..4 {
             ids.settle(Instant::now(), |_| false, |named, _| named == index);
         }
@@ -117,7 +117,7 @@ fn unknown_holders_keep_their_places() {
     let service = abi::Service { challenge: 1, ..Default::default() };
     tables.apply(&crate::tables::Command::SetService { id: 1, service });
     let mut ids =
-        StableIds::beyond(LARGE, &tables, &IdAssignment::default(), |slot| slot == LoadSlot(5));
+        StableIds::recover(LARGE, &tables, &IdAssignment::default(), |slot| slot == LoadSlot(5));
     let web: Arc<str> = "web".into();
     let services = [AddressFamily::V4, AddressFamily::V6].map(|family| ids.service(&web, family));
     assert_eq!(services, [Ok(0), Ok(2)]);
