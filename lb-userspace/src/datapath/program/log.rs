@@ -6,7 +6,7 @@ use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
 use super::kernel::Kernel;
-use crate::datapath::bpf::error::DatapathError;
+use crate::datapath::bpf::{error::DatapathError, programs::lock};
 
 impl Kernel {
     /// Returns a future that forwards the messages to the `log` crate; run it beside everything
@@ -18,10 +18,9 @@ impl Kernel {
     pub fn forward_log(
         &mut self,
     ) -> Result<impl Future<Output = ()> + Send + 'static, DatapathError> {
-        let logger =
-            EbpfLogger::init(&mut super::programs::lock(&self.programs)).map_err(|error| {
-                DatapathError::Object(format!("messages of the kernel program: {error}"))
-            })?;
+        let logger = EbpfLogger::init(&mut lock(&self.programs)).map_err(|error| {
+            DatapathError::Object(format!("messages of the kernel program: {error}"))
+        })?;
         // SAFETY: the logger owns the ring buffer's descriptor and never replaces it.
         let messages = unsafe { AsyncFd::register(logger) };
         let messages = messages.map_err(|error| DatapathError::Log(error.into()))?;
