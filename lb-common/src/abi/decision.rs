@@ -11,7 +11,7 @@ pub struct Decision {
     /// Of the frame that came, in bytes. A whole word: the kernel's verifier does not let half of
     /// a packet's bounds be spilled.
     pub length: u64,
-    /// As it came. Only of packets with [`met::DESK`]: those of established flows are not read
+    /// As it came. Only of packets with [`met::PARSED`]: those of established flows are not read
     /// twice. [`FlowKey::unread`]: it has none that could be read.
     pub key: FlowKey,
     /// The flow that was looked at last, with [`met::FLOW`]. Whether it is the packet's, its two
@@ -30,7 +30,7 @@ pub struct Decision {
     pub egress: u32,
     /// 802.1Q VLAN id that it leaves with; 0: none.
     pub vlan: u32,
-    /// `parse::tcp_flags`, with [`met::DESK`].
+    /// `parse::tcp_flags`, with [`met::PARSED`].
     pub flags: u32,
     /// With [`met::VIP`], what VIPS says.
     pub service: u32,
@@ -39,7 +39,7 @@ pub struct Decision {
     pub slot: u32,
     /// With [`met::OPENED`], the backend of the new flow.
     pub backend: u32,
-    /// With [`met::DESK`] and [`met::RING`], how many rings had no room: those of nearer regions.
+    /// With [`met::PARSED`] and [`met::RING`], how many rings had no room: those of nearer regions.
     pub passed: u32,
     /// Of the frame as it came, the VLAN's where it has one; 0: the frame is too short.
     pub ethertype: u32,
@@ -49,7 +49,7 @@ pub struct Decision {
 /// Bits of [`Decision::met`].
 pub mod met {
     /// It was no plain packet of an established flow, and was read in full.
-    pub const DESK: u32 = 1;
+    pub const PARSED: u32 = 1;
     pub const FLOW: u32 = 2;
     pub const VIP: u32 = 4;
     pub const RING: u32 = 8;

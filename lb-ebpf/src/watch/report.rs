@@ -47,7 +47,7 @@ fn is_wanted(decision: &Decision, filter: &TraceFilter) -> bool {
     let any = Address::default();
     let (flow, key) = (&decision.flow, &decision.key);
     let has_flow = decision.met & met::FLOW != 0;
-    let read = decision.met & met::DESK != 0;
+    let read = decision.met & met::PARSED != 0;
     let (client, vip, vip_port, protocol) = if has_flow && !read {
         (flow.client, flow.vip, flow.vip_port, flow.protocol)
     } else {

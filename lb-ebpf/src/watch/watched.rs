@@ -235,7 +235,7 @@ impl<const DRY: bool> Tables for Watched<DRY> {
         let watched = |scratch: &mut Scratch| {
             let done = work(scratch);
             self.note(|decision| {
-                decision.met |= met::DESK;
+                decision.met |= met::PARSED;
                 let is_placed = scratch.parsed.kind == Kind::Message
                     && matches!(scratch.parsed.key.protocol, TCP | UDP);
                 decision.key = if is_placed { scratch.message } else { scratch.parsed.key };

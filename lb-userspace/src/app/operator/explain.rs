@@ -111,7 +111,7 @@ fn interface(index: u32) -> String {
 
 /// Returns the key of a traced packet, if it has one.
 pub(crate) fn traced_key(decision: &Decision) -> Option<FlowKey> {
-    if decision.met & met::DESK != 0 {
+    if decision.met & met::PARSED != 0 {
         Some(decision.key).filter(|key| *key != FlowKey::unread())
     } else if decision.met & met::FLOW == 0 {
         None
@@ -132,7 +132,7 @@ pub(crate) fn status(
     let flow = key.and_then(|key| flow(decision, key));
     let known = known(decision, flow);
     let is_new = known == FlowKnown::New;
-    let is_tcp = key.is_some_and(|key| key.protocol == TCP) && decision.met & met::DESK != 0;
+    let is_tcp = key.is_some_and(|key| key.protocol == TCP) && decision.met & met::PARSED != 0;
     let chose = is_new && decision.met & met::RING != 0;
     let slot = decision.slot.wrapping_sub(decision.ring.offset());
     let length = decision.ring.length();
@@ -240,7 +240,7 @@ mod tests {
     fn a_frame_without_addresses_is_told_without() {
         let arp = Decision {
             key: FlowKey::unread(),
-            met: met::DESK,
+            met: met::PARSED,
             ethertype: 0x0806,
             length: 42,
             ..Decision::default()

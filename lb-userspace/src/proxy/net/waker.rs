@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn who_rings_inside_is_polled_again_and_wakes_nobody() {
-        let (bell, (woken, waker)) = (CoalescingWaker::default(), task());
+        let (coalescing, (woken, waker)) = (CoalescingWaker::default(), task());
         let mut rounds = 0;
-        let polled = bell.poll_inside(&mut Context::from_waker(&waker), |cx| {
+        let polled = coalescing.poll_inside(&mut Context::from_waker(&waker), |cx| {
             rounds += 1;
             if rounds < 2 {
                 cx.waker().wake_by_ref();
@@ -139,25 +139,26 @@ mod tests {
 
     #[test]
     fn who_rings_later_wakes_the_task_that_attended_last() {
-        let (bell, (first, one), (second, other)) = (CoalescingWaker::default(), task(), task());
+        let (coalescing, (first, one), (second, other)) =
+            (CoalescingWaker::default(), task(), task());
         let mut inside = None;
         for waker in [&one, &other] {
-            let _ = bell.poll_inside(&mut Context::from_waker(waker), |cx| {
+            let _ = coalescing.poll_inside(&mut Context::from_waker(waker), |cx| {
                 inside = Some(cx.waker().clone());
                 Poll::<()>::Pending
             });
         }
-        assert!(!bell.was_woken());
+        assert!(!coalescing.was_woken());
         inside.unwrap().wake();
-        assert!(bell.was_woken() && !bell.was_woken());
+        assert!(coalescing.was_woken() && !coalescing.was_woken());
         assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
     }
 
     #[test]
     fn who_rings_without_end_lets_others_have_their_turn() {
-        let (bell, (woken, waker)) = (CoalescingWaker::default(), task());
+        let (coalescing, (woken, waker)) = (CoalescingWaker::default(), task());
         let mut rounds = 0;
-        let _ = bell.poll_inside(&mut Context::from_waker(&waker), |cx| {
+        let _ = coalescing.poll_inside(&mut Context::from_waker(&waker), |cx| {
             rounds += 1;
             cx.waker().wake_by_ref();
             Poll::<()>::Pending
