@@ -35,10 +35,10 @@ const TTL: u8 = 64;
 
 /// RFC 792 and RFC 4443 message types.
 mod kind {
-    pub const ECHO_REQUEST_V4: u8 = 8;
-    pub const ECHO_REPLY_V4: u8 = 0;
-    pub const ECHO_REQUEST_V6: u8 = 128;
-    pub const ECHO_REPLY_V6: u8 = 129;
+    pub(super) const ECHO_REQUEST_V4: u8 = 8;
+    pub(super) const ECHO_REPLY_V4: u8 = 0;
+    pub(super) const ECHO_REQUEST_V6: u8 = 128;
+    pub(super) const ECHO_REPLY_V6: u8 = 129;
 }
 
 enum Class {

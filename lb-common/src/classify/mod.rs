@@ -1,11 +1,11 @@
 //! What a packet is where it is of no established flow.
 
 pub mod admit;
-pub mod backend_gone;
-pub mod extension_headers;
+pub(crate) mod backend_gone;
+pub(crate) mod extension_headers;
 pub mod flood_guard;
-pub mod fragment;
-pub mod full_parse;
+pub(crate) mod fragment;
+pub(crate) mod full_parse;
 pub mod icmp;
-pub mod neighbours;
-pub mod unknown_segment;
+pub(crate) mod neighbours;
+pub(crate) mod unknown_segment;

@@ -163,17 +163,17 @@ impl Piece {
 /// What a service asks for that most do not: bits of [`Forwarding::wishes`].
 pub(crate) mod wish {
     /// Lists, rates or a challenge.
-    pub const GUARD: u32 = 1;
+    pub(crate) const GUARD: u32 = 1;
     /// Backends that QUIC's connection ids name.
-    pub const QUIC: u32 = 2;
+    pub(crate) const QUIC: u32 = 2;
     /// Sources that keep their backend.
-    pub const AFFINITY: u32 = 4;
+    pub(crate) const AFFINITY: u32 = 4;
     /// A limit to what SYNs announce.
-    pub const MSS: u32 = 8;
+    pub(crate) const MSS: u32 = 8;
     /// Something that goes round packets.
-    pub const TUNNEL: u32 = 16;
+    pub(crate) const TUNNEL: u32 = 16;
     /// Whatever it may be: nobody has asked the service yet.
-    pub const ANY: u32 = u32::MAX;
+    pub(crate) const ANY: u32 = u32::MAX;
 }
 
 /// No backend's id.

@@ -2,7 +2,7 @@
 
 pub mod decap;
 pub mod encap;
-pub mod mss_clamp;
+pub(crate) mod mss_clamp;
 pub mod nat;
 pub mod next_hop;
-pub mod obstacle;
+pub(crate) mod obstacle;

@@ -1,6 +1,6 @@
 //! Flows from their first packet to their last.
 
 pub mod open;
-pub mod opening;
-pub mod port_shortage;
-pub mod tcp_state;
+pub(crate) mod opening;
+pub(crate) mod port_shortage;
+pub(crate) mod tcp_state;

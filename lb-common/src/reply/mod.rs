@@ -1,11 +1,11 @@
 //! Frames turned into answers to their senders.
 
-pub mod challenge;
-pub mod rate;
-pub mod reset;
-pub mod segment;
+pub(crate) mod challenge;
+pub(crate) mod rate;
+pub(crate) mod reset;
+pub(crate) mod segment;
 pub mod syn_cookie;
-pub mod too_big;
+pub(crate) mod too_big;
 
 use network_types::eth::EthHdr;
 

@@ -1,5 +1,5 @@
 //! Which backend and which source port a new flow gets.
 
-pub mod affinity;
+pub(crate) mod affinity;
 pub mod pick;
-pub mod quic;
+pub(crate) mod quic;

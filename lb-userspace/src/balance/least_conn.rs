@@ -3,7 +3,7 @@
 /// Picks the eligible backend with the least load per weight. Ties are broken at random by weight,
 /// so that idle backends are used in proportion, and workers that see the same counts do not all
 /// choose the same.
-pub fn pick(
+pub(super) fn pick(
     weights: impl Fn(usize) -> u16,
     candidates: impl Iterator<Item = usize>,
     load: impl Fn(usize) -> u64,

@@ -8,13 +8,13 @@ use std::ops::Range;
 const DRAWS: usize = 8;
 
 /// Cumulative weights: a weighted draw is one binary search.
-pub struct WeightedSampler {
+pub(super) struct WeightedSampler {
     /// `edges[i]` is the sum of the weights up to and including backend `i`.
     edges: Box<[u64]>,
 }
 
 impl WeightedSampler {
-    pub fn new(weights: impl Iterator<Item = u16>) -> Self {
+    pub(super) fn new(weights: impl Iterator<Item = u16>) -> Self {
         let edges = weights.scan(0, |sum, weight| {
             *sum += u64::from(weight);
             Some(*sum)
@@ -31,13 +31,17 @@ impl WeightedSampler {
     }
 
     /// Returns a weight relative to the mean.
-    pub fn share(&self, index: usize) -> f64 {
+    pub(super) fn share(&self, index: usize) -> f64 {
         let total = self.edges.last().copied().unwrap_or(0);
         self.weight(index) as f64 * self.edges.len() as f64 / total as f64
     }
 
     /// Draws one eligible backend by weight.
-    pub fn draw(&self, eligible: impl Fn(usize) -> bool, rng: &mut fastrand::Rng) -> Option<usize> {
+    pub(super) fn draw(
+        &self,
+        eligible: impl Fn(usize) -> bool,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
         self.draw_around(0..0, eligible, rng)
     }
 
@@ -97,7 +101,7 @@ impl WeightedSampler {
 }
 
 /// Picks the one of two with less load per weight.
-pub fn pick(
+pub(super) fn pick(
     sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
     load: impl Fn(usize) -> u64,
@@ -110,7 +114,7 @@ pub fn pick(
 
 /// Returns the better of two distinct backends, or the only one, or none. A tie goes to the first
 /// drawn, so that idle backends are used in proportion to their weights.
-pub fn better_of_two(
+pub(super) fn better_of_two(
     sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
     is_better: impl Fn(usize, usize) -> bool,

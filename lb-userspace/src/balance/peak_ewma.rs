@@ -12,7 +12,7 @@ const UNKNOWN: f64 = 1e9;
 ///
 /// An unknown backend is free while it is idle, so that it is tried: by one request until that is
 /// answered.
-pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
+pub(super) fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
     let load = load as f64;
     match latency.expected(now) {
         Some(expected) => f64::from(expected) * (1.0 + load / share),
@@ -21,7 +21,7 @@ pub fn cost(latency: &Latency, now: Tick, load: u64, share: f64) -> f64 {
 }
 
 /// Picks the cheaper one of two.
-pub fn pick(
+pub(super) fn pick(
     sampler: &WeightedSampler,
     eligible: impl Fn(usize) -> bool,
     cost: impl Fn(usize, f64) -> f64,

@@ -62,7 +62,7 @@ impl Preference {
 }
 
 /// The distance of each backend, by configuration.
-pub struct Distances {
+pub(super) struct Distances {
     geography: Arc<Geography>,
     /// Ranks by backend. 0: here, or the place is unknown.
     ranks: Vec<u16>,
@@ -73,7 +73,7 @@ pub struct Distances {
 }
 
 impl Distances {
-    pub fn new(backends: &[Arc<Backend>], geography: Arc<Geography>) -> Self {
+    pub(super) fn new(backends: &[Arc<Backend>], geography: Arc<Geography>) -> Self {
         let ranks: Vec<_> =
             backends.iter().map(|it| geography.rank(it.server.region.as_deref())).collect();
         let levels = in_order(ranks.iter().map(|&rank| u32::from(rank)));
@@ -83,17 +83,21 @@ impl Distances {
     }
 
     /// Returns whether a request's preferences make a difference.
-    pub fn are_named(&self) -> bool {
+    pub(super) fn are_named(&self) -> bool {
         self.are_named
     }
 
     /// Returns whether all backends rank equally.
-    pub fn are_equal(&self, preference: &Preference) -> bool {
+    pub(super) fn are_equal(&self, preference: &Preference) -> bool {
         self.levels.len() <= 1 && preference.regions.is_empty()
     }
 
     /// Returns the distinct ranks for `preference`, ascending.
-    pub fn levels(&self, backends: &[Arc<Backend>], preference: &Preference) -> Cow<'_, [u32]> {
+    pub(super) fn levels(
+        &self,
+        backends: &[Arc<Backend>],
+        preference: &Preference,
+    ) -> Cow<'_, [u32]> {
         if preference.regions.is_empty() {
             return Cow::Borrowed(&self.levels);
         }
@@ -103,7 +107,12 @@ impl Distances {
     }
 
     /// Returns a backend's rank; lower goes first. `None` if it must not be picked.
-    pub fn rank(&self, index: usize, backend: &Backend, preference: &Preference) -> Option<u32> {
+    pub(super) fn rank(
+        &self,
+        index: usize,
+        backend: &Backend,
+        preference: &Preference,
+    ) -> Option<u32> {
         if preference.regions.is_empty() {
             return Some(u32::from(self.ranks[index]));
         }

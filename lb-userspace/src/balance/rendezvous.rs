@@ -11,7 +11,7 @@ use std::{
 
 use crate::fleet::Backend;
 
-pub fn pick(
+pub(super) fn pick(
     backends: &[Arc<Backend>],
     eligible: impl Fn(usize) -> bool,
     client: IpAddr,

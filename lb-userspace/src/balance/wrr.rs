@@ -12,19 +12,19 @@ const MISSES: usize = 8;
 const LONGEST: u32 = 1 << 16;
 
 /// The schedule, shared by all workers.
-pub struct WrrSchedule {
+pub(super) struct WrrSchedule {
     order: Box<[u32]>,
     next: AtomicUsize,
 }
 
 impl WrrSchedule {
-    pub fn new(weights: &[u16]) -> Self {
+    pub(super) fn new(weights: &[u16]) -> Self {
         Self { order: wrr_sequence(weights, LONGEST).into(), next: AtomicUsize::new(0) }
     }
 
     /// Returns the next eligible backend. A skipped turn is lost, so that the others keep their
     /// proportions.
-    pub fn pick(&self, eligible: impl Fn(usize) -> bool, backends: usize) -> Option<usize> {
+    pub(super) fn pick(&self, eligible: impl Fn(usize) -> bool, backends: usize) -> Option<usize> {
         for miss in 0..self.order.len() {
             if miss == MISSES && !(0..backends).any(&eligible) {
                 return None;

@@ -39,14 +39,14 @@ pub(crate) struct ServiceTables {
 
 /// An entry of `SERVICES` and its ring.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SteeredService {
+pub(crate) struct SteeredService {
     pub service: abi::Service,
     pub spec: Arc<RingSpec>,
 }
 
 /// An entry of `BACKENDS` and its status in `REACH`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BackendEntry {
+pub(crate) struct BackendEntry {
     pub backend: abi::Backend,
     pub status: u32,
 }

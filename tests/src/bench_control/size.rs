@@ -17,6 +17,6 @@ pub struct Size {
 }
 
 /// Of this process, all threads, in the kernel too.
-pub fn cpu_time() -> Result<Duration> {
+pub(super) fn cpu_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }

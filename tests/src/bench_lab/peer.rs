@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// lb's own address towards the client.
-pub const GATEWAY: &str = "10.101.0.1";
+pub(super) const GATEWAY: &str = "10.101.0.1";
 
-pub fn start(lab: &Lab) -> Result<Process> {
+pub(super) fn start(lab: &Lab) -> Result<Process> {
     let file = lab.directory().join("nginx.conf");
     fs::write(&file, configuration(lab))?;
     let mut command = lab.lb.command("nginx");

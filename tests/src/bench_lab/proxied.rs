@@ -24,7 +24,7 @@ const CONNECTIONS: u32 = 32;
 /// Requests before a case is measured: pools fill, processors wake.
 const WARM_UP_SECONDS: u32 = 1;
 
-pub fn measure(
+pub(super) fn measure(
     ours: &Lab,
     theirs: &Lab,
     rounds: Rounds,

@@ -43,12 +43,12 @@ impl Report {
     }
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-pub fn say(text: &str) {
+pub(super) fn say(text: &str) {
     eprintln!("bench: {text}");
 }
 

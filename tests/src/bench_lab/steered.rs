@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-pub fn measure(
+pub(super) fn measure(
     ours: &Lab,
     theirs: &Lab,
     rounds: Rounds,

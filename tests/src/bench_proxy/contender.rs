@@ -20,7 +20,7 @@ use crate::{
     measure::cpu,
 };
 
-pub struct Contender {
+pub(super) struct Contender {
     pub name: &'static str,
     pub address: IpAddr,
     /// Its processes.
@@ -36,19 +36,19 @@ impl Contender {
         Ok(Self { name, address: address.into(), ids })
     }
 
-    pub fn at(&self, port: u16) -> SocketAddr {
+    pub(super) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.address, port)
     }
 }
 
-pub struct Contenders {
+pub(super) struct Contenders {
     all: Vec<Contender>,
     daemon: Daemon,
     _peers: [Process; 2],
 }
 
 impl Contenders {
-    pub fn start(lab: &Lab) -> Result<Self> {
+    pub(super) fn start(lab: &Lab) -> Result<Self> {
         let daemon = Daemon::start_with(lab, "workers = 1", &services(lab))?;
         let nginx = when_listening(lab, nginx::start(lab)?, (nginx::ADDRESS, HTTPS).into())?;
         let haproxy = when_listening(lab, haproxy::start(lab)?, (haproxy::ADDRESS, HTTPS).into())?;
@@ -61,11 +61,11 @@ impl Contenders {
     }
 
     /// lb first.
-    pub fn all(&self) -> &[Contender] {
+    pub(super) fn all(&self) -> &[Contender] {
         &self.all
     }
 
-    pub fn stop(self) -> Result<()> {
+    pub(super) fn stop(self) -> Result<()> {
         self.daemon.stop()
     }
 }

@@ -1,9 +1,9 @@
 //! How much is measured, and on which cores.
 
 /// The proxies', one at a time.
-pub const PROXY_CORE: usize = 0;
+pub(super) const PROXY_CORE: usize = 0;
 /// Clients' and origin's.
-pub const OTHER_CORE: usize = 1;
+pub(super) const OTHER_CORE: usize = 1;
 
 /// How often each case is measured, and how much of it at a time.
 #[derive(Clone, Copy, Debug)]

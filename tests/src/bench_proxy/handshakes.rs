@@ -9,9 +9,9 @@ use super::{
 };
 use crate::lab::topology::Lab;
 
-pub const NAME: &str = "handshake";
+pub(super) const NAME: &str = "handshake";
 
-pub fn run(lab: &Lab, contender: &Contender, extent: Extent) -> Result<Work> {
+pub(super) fn run(lab: &Lab, contender: &Contender, extent: Extent) -> Result<Work> {
     let client = Client::new()?;
     lab.lb.within(|| -> Result<Work> {
         let started = Instant::now();

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::lab::{process::Process, topology::Lab};
 
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-pub fn start(lab: &Lab) -> Result<Process> {
+pub(super) fn start(lab: &Lab) -> Result<Process> {
     let directory = lab.directory();
     let read = |name: &str| fs::read_to_string(directory.join(name));
     fs::write(directory.join("both.pem"), read("cert.pem")? + &read("key.pem")?)?;

@@ -13,7 +13,11 @@ use crate::lab::{
 };
 
 /// Waits until `process` listens at `address`.
-pub fn when_listening(lab: &Lab, mut process: Process, address: SocketAddr) -> Result<Process> {
+pub(super) fn when_listening(
+    lab: &Lab,
+    mut process: Process,
+    address: SocketAddr,
+) -> Result<Process> {
     poll(&format!("{address} is listened on"), || {
         process.check()?;
         let patience = Duration::from_secs(1);

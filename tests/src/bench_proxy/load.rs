@@ -12,7 +12,7 @@ use super::{
 };
 use crate::lab::{process::output, topology::Lab};
 
-pub struct LoadCase {
+pub(super) struct LoadCase {
     pub name: &'static str,
     pub per: &'static str,
     scheme: &'static str,
@@ -22,7 +22,7 @@ pub struct LoadCase {
     arguments: &'static [&'static str],
 }
 
-pub const CASES: [LoadCase; 7] = [
+pub(super) const CASES: [LoadCase; 7] = [
     LoadCase::new("h1", "request", HTTP, SMALL, &["--h1", "-c32"]),
     LoadCase::new("h1-tls", "request", HTTPS, SMALL, &["--h1", "-c32"]),
     LoadCase::new("h2-tls", "request", HTTPS, SMALL, &["-c16", "-m4"]),
@@ -45,7 +45,7 @@ impl LoadCase {
     }
 
     /// A single failed request fails the bench.
-    pub fn run(&self, lab: &Lab, contender: &Contender, extent: Extent) -> Result<Work> {
+    pub(super) fn run(&self, lab: &Lab, contender: &Contender, extent: Extent) -> Result<Work> {
         let url = format!("{}://{}{}", self.scheme, contender.at(self.port), self.path);
         let mut h2load = lab.lb.command("taskset");
         h2load.args(["--cpu-list", &OTHER_CORE.to_string(), "h2load", "-t1"]);

@@ -14,7 +14,7 @@ const CONNECTIONS: usize = 4000;
 /// Before the first look: what is allocated once is not a connection's.
 const FIRST: usize = 200;
 
-pub fn measure(lab: &Lab, contenders: &Contenders, report: &mut Report) -> Result<()> {
+pub(super) fn measure(lab: &Lab, contenders: &Contenders, report: &mut Report) -> Result<()> {
     eprintln!("bench: memory");
     for contender in contenders.all() {
         let kib = lab.lb.within(|| hold(contender))??;

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::lab::{process::Process, topology::Lab};
 
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Debian's libnginx-mod-stream.
 const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-pub fn start(lab: &Lab) -> Result<Process> {
+pub(super) fn start(lab: &Lab) -> Result<Process> {
     let file = lab.directory().join("nginx.conf");
     fs::write(&file, configuration(lab))?;
     let mut command = lab.lb.command("nginx");

@@ -7,21 +7,21 @@ use anyhow::Result;
 use super::listening::when_listening;
 use crate::lab::{process::Process, topology::Lab};
 
-pub const HTTP: u16 = 8080;
-pub const TUNNEL: u16 = 8081;
+pub(super) const HTTP: u16 = 8080;
+pub(super) const TUNNEL: u16 = 8081;
 /// The same as `HTTP` behind a header of the PROXY protocol.
-pub const ANNOUNCED: u16 = 8082;
-pub const SMALL: &str = "/small";
-pub const LARGE: &str = "/large";
+pub(super) const ANNOUNCED: u16 = 8082;
+pub(super) const SMALL: &str = "/small";
+pub(super) const LARGE: &str = "/large";
 /// Of `LARGE`.
 const MIB: usize = 1 << 20;
 
 /// An address of the origin's.
-pub fn at(port: u16) -> SocketAddr {
+pub(super) fn at(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-pub fn start(lab: &Lab) -> Result<Process> {
+pub(super) fn start(lab: &Lab) -> Result<Process> {
     let directory = lab.directory().join("origin");
     fs::create_dir_all(&directory)?;
     fs::write(directory.join("large"), vec![b'x'; MIB])?;

@@ -20,12 +20,12 @@ use rustls::{
 use super::origin::SMALL;
 use crate::lab::process::PATIENCE;
 
-pub type Connection = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Connection = StreamOwned<ClientConnection, TcpStream>;
 
-pub struct Client(Arc<ClientConfig>);
+pub(super) struct Client(Arc<ClientConfig>);
 
 impl Client {
-    pub fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -36,7 +36,7 @@ impl Client {
     }
 
     /// A new connection, a whole handshake, and one request answered. `last` closes it.
-    pub fn visit(&self, to: SocketAddr, last: bool) -> Result<Connection> {
+    pub(super) fn visit(&self, to: SocketAddr, last: bool) -> Result<Connection> {
         let tcp = TcpStream::connect_timeout(&to, PATIENCE)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;

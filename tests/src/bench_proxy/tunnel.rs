@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result, ensure};
 use super::{contender::Contender, extent::Extent, origin, ports::TUNNEL, turn::Work};
 use crate::{actors::client::Stream, lab::topology::Lab};
 
-pub const NAME: &str = "relay";
+pub(super) const NAME: &str = "relay";
 /// Tunnels at a time.
 const TUNNELS: usize = 4;
 /// Through each, for each second that a turn is to take.
 const MIB: usize = 128;
 const CHUNK: usize = 256 * 1024;
 
-pub fn run(lab: &Lab, contender: &Contender, extent: Extent) -> Result<Work> {
+pub(super) fn run(lab: &Lab, contender: &Contender, extent: Extent) -> Result<Work> {
     let mib = MIB * extent.seconds as usize;
     let to = contender.at(TUNNEL);
     lab.lb.within(|| -> Result<Work> {

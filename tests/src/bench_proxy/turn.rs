@@ -11,13 +11,13 @@ use crate::{lab::interrupt::Interrupt, measure::cpu};
 
 /// What was done in one turn.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
+pub(super) struct Work {
     /// Requests, connections or MiB.
     pub done: f64,
     pub seconds: f64,
 }
 
-pub struct Turns<'a> {
+pub(super) struct Turns<'a> {
     pub contenders: &'a Contenders,
     pub extent: Extent,
     pub interrupt: &'a Interrupt,
@@ -25,7 +25,7 @@ pub struct Turns<'a> {
 
 impl Turns<'_> {
     /// Measures what `work` costs each contender, in CPU time for one of what it counts.
-    pub fn take(
+    pub(super) fn take(
         &self,
         name: &'static str,
         per: &'static str,

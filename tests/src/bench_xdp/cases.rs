@@ -14,7 +14,7 @@ use lb_common::{
     },
 };
 
-pub struct Case {
+pub(super) struct Case {
     pub name: String,
     pub frame: Frame,
     /// The flows that are known, this frame's among them. `None`: every measured frame opens one,
@@ -31,7 +31,7 @@ pub struct Case {
 
 /// `count` flows, alike but for the client's and the backend's IPv4 addresses, which count up.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(super) struct Known {
     pub count: u32,
     first: Flow,
     direction: Direction,
@@ -49,7 +49,7 @@ const PAYLOAD: [u8; 64] = [0x61; 64];
 /// Of the first of many clients, and of the backend of their flows.
 const MANY: [&str; 2] = ["10.64.0.0", "10.128.0.0"];
 
-pub fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (family, name) in ["v4", "v6"].into_iter().enumerate() {
         let [client, backend] = [CLIENTS[family], BACKENDS[family]];
@@ -211,7 +211,7 @@ impl Case {
 
 impl Known {
     /// As if their last packets had passed at `now`.
-    pub fn flows(&self, now: u64) -> impl Iterator<Item = Flow> + '_ {
+    pub(super) fn flows(&self, now: u64) -> impl Iterator<Item = Flow> + '_ {
         let hop = CachedHop { hop: hop(0), at: now };
         let first = Flow { opened: now, seen: now, answered: now, hop, ..self.first };
         (0..self.count).map(move |number| Flow {
@@ -222,7 +222,7 @@ impl Known {
     }
 
     /// The keys of the frames that are measured.
-    pub fn keys(&self) -> impl Iterator<Item = FlowKey> + '_ {
+    pub(super) fn keys(&self) -> impl Iterator<Item = FlowKey> + '_ {
         self.flows(0).map(|flow| match self.direction {
             Direction::ToBackend => flow.question(),
             Direction::ToClient => flow.answer(),

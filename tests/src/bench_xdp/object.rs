@@ -37,14 +37,14 @@ const ANSWER_BUCKETS: u32 = 1 << 19;
 const SEED: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
 #[derive(Clone, Copy, Debug)]
-pub enum Program {
+pub(super) enum Program {
     Balance,
     FloorLookup,
     FloorTx,
 }
 
 impl Program {
-    pub const ALL: [Self; 3] = [Self::Balance, Self::FloorLookup, Self::FloorTx];
+    pub(super) const ALL: [Self; 3] = [Self::Balance, Self::FloorLookup, Self::FloorTx];
 
     const fn name(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ struct Round {
 // SAFETY: #[repr(C)], bytes and integers, no implicit padding.
 unsafe impl Pod for Round {}
 
-pub struct Object {
+pub(super) struct Object {
     ebpf: Ebpf,
     measured: ProgramArray<MapData>,
     round: Array<MapData, Round>,
@@ -82,7 +82,7 @@ pub struct Object {
 }
 
 impl Object {
-    pub fn load() -> Result<Self> {
+    pub(super) fn load() -> Result<Self> {
         let options = xtask::build_ebpf::Options { bench: true, ..Default::default() };
         let path = xtask::build_ebpf::build(options)?;
         let elf = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -123,7 +123,7 @@ impl Object {
     }
 
     /// Gives the floor the flows that the case's frames are of, and the balancer as many services.
-    pub fn know(&mut self, case: &Case) -> Result<()> {
+    pub(super) fn know(&mut self, case: &Case) -> Result<()> {
         self.others.are(case.others)?;
         for key in self.floor.keys().collect::<Result<Vec<FlowKey>, _>>()? {
             self.floor.remove(&key)?;
@@ -143,7 +143,7 @@ impl Object {
 
     /// ns per packet of `program` on the case's frames: from the `first` flow on, one after the
     /// other.
-    pub fn measure(
+    pub(super) fn measure(
         &mut self,
         case: &Case,
         program: Program,

@@ -10,23 +10,23 @@ use lb_common::{
 };
 
 /// Entries of the tables that grow with services and backends.
-pub const ROOM: u32 = 1 << 14;
+pub(super) const ROOM: u32 = 1 << 14;
 /// Their ids begin above the world's.
 const FIRST: u32 = 1 << 10;
 
 /// What leads to them.
-pub struct Others {
+pub(super) struct Others {
     vips: HashMap<MapData, VipKey, Vip>,
     count: u32,
 }
 
 impl Others {
-    pub const fn of(vips: HashMap<MapData, VipKey, Vip>) -> Self {
+    pub(super) const fn of(vips: HashMap<MapData, VipKey, Vip>) -> Self {
         Self { vips, count: 0 }
     }
 
     /// From here on there are so many.
-    pub fn are(&mut self, count: u32) -> Result<()> {
+    pub(super) fn are(&mut self, count: u32) -> Result<()> {
         for number in self.count..count {
             let vip = Vip { service: FIRST + number, path: path::STEER };
             self.vips.insert(key(number), vip, 0)?;

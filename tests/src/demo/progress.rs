@@ -1,6 +1,6 @@
 //! What the demo says while it runs.
 
 /// Says on stderr what happens now.
-pub fn step(text: &str) {
+pub(super) fn step(text: &str) {
     eprintln!("demo: {text}");
 }

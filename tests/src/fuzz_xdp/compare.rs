@@ -31,7 +31,7 @@ const XDP_REDIRECT: u32 = 4;
 
 /// In what the two worlds differ after a step.
 #[derive(Clone, Debug)]
-pub struct Difference(String);
+pub(super) struct Difference(String);
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +41,7 @@ impl fmt::Display for Difference {
 
 /// How often each verdict was given.
 #[derive(Default)]
-pub struct Tally(BTreeMap<String, u64>);
+pub(super) struct Tally(BTreeMap<String, u64>);
 
 impl Tally {
     fn note(&mut self, verdict: Verdict) {
@@ -58,25 +58,25 @@ impl Tally {
         *self.0.entry(name.to_owned()).or_default() += count;
     }
 
-    pub fn named(self) -> Vec<(String, u64)> {
+    pub(super) fn named(self) -> Vec<(String, u64)> {
         self.0.into_iter().collect()
     }
 }
 
-pub struct Sequence {
+pub(super) struct Sequence {
     pub model: Model,
 }
 
 impl Sequence {
     /// Puts the seed's tables into both worlds.
-    pub fn begin(kernel: &mut Kernel, scene: &Scene, seed: u64) -> Result<Self> {
+    pub(super) fn begin(kernel: &mut Kernel, scene: &Scene, seed: u64) -> Result<Self> {
         let mut model = world::create(&mut Dice::new(seed));
         scene.surround(&mut model);
         kernel.begin(&model)?;
         Ok(Self { model })
     }
 
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         kernel: &mut Kernel,
         step: &Step,
@@ -141,7 +141,7 @@ impl Sequence {
     }
 
     /// What is compared once, when all steps are done.
-    pub fn end(&self, kernel: &Kernel, tally: &mut Tally) -> Result<Option<Difference>> {
+    pub(super) fn end(&self, kernel: &Kernel, tally: &mut Tally) -> Result<Option<Difference>> {
         let flows = [
             ("(half-open flows evicted)", counter::EVICTED_PENDING),
             ("(flows evicted)", counter::EVICTED),

@@ -23,7 +23,7 @@ use super::{
 
 /// Remembers frames that come again, and pieces that are still to come.
 #[derive(Default)]
-pub struct Grammar {
+pub(super) struct Grammar {
     due: Vec<Frame>,
     past: Vec<Frame>,
 }
@@ -36,7 +36,7 @@ const LONGEST: usize = 3000;
 const SHORTEST: usize = 14;
 
 impl Grammar {
-    pub fn frame(&mut self, dice: &mut Dice, model: &Model) -> Vec<u8> {
+    pub(super) fn frame(&mut self, dice: &mut Dice, model: &Model) -> Vec<u8> {
         let mut frame = match self.due.pop() {
             Some(piece) => piece,
             None if dice.one_in(12) && !self.past.is_empty() => {
@@ -96,7 +96,7 @@ fn known_flow(dice: &mut Dice, model: &Model) -> Option<Flow> {
     (!flows.is_empty()).then(|| flows[dice.below(flows.len())].1)
 }
 
-pub fn link(dice: &mut Dice) -> Link {
+pub(super) fn link(dice: &mut Dice) -> Link {
     let ttl = if dice.one_in(16) { dice.pick(&[0, 1, 2]) } else { dice.pick(&[64, 255]) };
     Link { ttl, ..Link::default() }
 }

@@ -40,7 +40,7 @@ const BACKENDS: u32 = SERVICES * MEMBERS as u32;
 type Pinned = [u64; 2];
 type Bytes = [u8; size_of::<Scratch>()];
 
-pub struct Kernel {
+pub(super) struct Kernel {
     pub datapath: Datapath,
     ingress: u32,
     cpus: usize,
@@ -66,7 +66,7 @@ pub struct Kernel {
 }
 
 /// What became of a frame.
-pub struct Outcome {
+pub(super) struct Outcome {
     pub action: u32,
     pub frame: Vec<u8>,
 }
@@ -88,7 +88,7 @@ fn config() -> DatapathConfig {
 
 impl Kernel {
     /// To be called in the scene's network, on the CPU where all frames are to run.
-    pub fn load(scene: &Scene) -> Result<Self> {
+    pub(super) fn load(scene: &Scene) -> Result<Self> {
         let options = xtask::build_ebpf::Options { fuzz: true, ..Default::default() };
         let elf = fs::read(xtask::build_ebpf::build(options)?)?;
         // Time is the fuzzer's.
@@ -135,7 +135,7 @@ impl Kernel {
     }
 
     /// Makes all tables those of `model`, before its first frame.
-    pub fn begin(&mut self, model: &Model) -> Result<()> {
+    pub(super) fn begin(&mut self, model: &Model) -> Result<()> {
         self.empty()?;
         self.datapath.tables.set_source_pool(&mirror::source_pool(model))?;
         for (id, backend) in (0..).zip(&model.backends) {
@@ -190,19 +190,19 @@ impl Kernel {
     }
 
     /// Runs the program over a frame that arrives at `now`.
-    pub fn frame(&mut self, bytes: &[u8], now: u64, random: u64) -> Result<Outcome> {
+    pub(super) fn frame(&mut self, bytes: &[u8], now: u64, random: u64) -> Result<Outcome> {
         self.pinned.set(0, [now, random], 0)?;
         let trial = self.datapath.kernel.test_run(bytes, self.ingress)?;
         Ok(Outcome { action: trial.action, frame: trial.frame })
     }
 
     /// What the program counted under one of [`counter`].
-    pub fn counter(&self, index: u32) -> Result<u64> {
+    pub(super) fn counter(&self, index: u32) -> Result<u64> {
         sum(&self.counters, index)
     }
 
     /// Where the two differ in what every packet may change.
-    pub fn differs(&self, model: &Model) -> Option<String> {
+    pub(super) fn differs(&self, model: &Model) -> Option<String> {
         for part in [Part::Established, Part::Pending] {
             let theirs = self.datapath.flows.iter().filter(|entry| entry.0 == part);
             let theirs = theirs.map(|(_, slot, flow)| (slot, flow));
@@ -224,7 +224,7 @@ impl Kernel {
     }
 
     /// Where they differ in all else. `None`: nowhere.
-    pub fn differs_elsewhere(&self, model: &Model) -> Result<Option<String>> {
+    pub(super) fn differs_elsewhere(&self, model: &Model) -> Result<Option<String>> {
         let mut pairs = Vec::new();
         let mut compare = |name: &str, place: u32, theirs: String, ours: String| {
             if theirs != ours {

@@ -12,7 +12,7 @@ use super::{
 /// Repeats are cheap, but not free.
 const REPEATS: usize = 2000;
 
-pub fn minimise(
+pub(super) fn minimise(
     kernel: &mut Kernel,
     scene: &Scene,
     seed: u64,

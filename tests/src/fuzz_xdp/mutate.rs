@@ -7,7 +7,7 @@ use super::dice::Dice;
 const L3: usize = 14;
 
 /// Whether it is an IP packet without tags.
-pub fn is_ip(frame: &Frame) -> bool {
+pub(super) fn is_ip(frame: &Frame) -> bool {
     let version = |end: usize, version| frame.0.len() >= end && frame.0[L3] >> 4 == version;
     match frame.0[12..14] {
         [0x08, 0x00] => version(L3 + 20, 4) && frame.0[L3] == 0x45,
@@ -18,7 +18,7 @@ pub fn is_ip(frame: &Frame) -> bool {
 
 /// Options, extension headers, fragments, tags, padding: at least one frame, in the order in which
 /// a sender would send them.
-pub fn dress(dice: &mut Dice, frame: Frame) -> Vec<Frame> {
+pub(super) fn dress(dice: &mut Dice, frame: Frame) -> Vec<Frame> {
     let mut frame = frame;
     if dice.one_in(10) {
         frame = extend(dice, frame);
@@ -37,7 +37,7 @@ pub fn dress(dice: &mut Dice, frame: Frame) -> Vec<Frame> {
     frames
 }
 
-pub fn tag(dice: &mut Dice, frame: Frame) -> Frame {
+pub(super) fn tag(dice: &mut Dice, frame: Frame) -> Frame {
     tags(dice).into_iter().fold(frame, |frame, (tpid, id)| frame.tagged(tpid, id))
 }
 
@@ -94,7 +94,7 @@ fn ip_options(dice: &mut Dice) -> Vec<u8> {
 }
 
 /// Mostly a maximum segment size, anywhere.
-pub fn tcp_options(dice: &mut Dice) -> Vec<u8> {
+pub(super) fn tcp_options(dice: &mut Dice) -> Vec<u8> {
     let mut options = Vec::new();
     for _ in 0..dice.below(5) {
         match dice.below(5) {
@@ -134,7 +134,7 @@ fn fragments(dice: &mut Dice, frame: &Frame) -> Vec<Frame> {
 }
 
 /// A few wrong bytes: at random, in lengths and offsets, or missing.
-pub fn spoil(dice: &mut Dice, mut frame: Frame) -> Frame {
+pub(super) fn spoil(dice: &mut Dice, mut frame: Frame) -> Frame {
     for _ in 0..dice.pick(&[1, 1, 2, 4]) {
         if frame.0.len() <= L3 {
             break;

@@ -16,19 +16,20 @@ use crate::{
     lab::{netns::Netns, tag},
 };
 
-pub const VIPS: [[&str; 2]; 2] =
+pub(super) const VIPS: [[&str; 2]; 2] =
     [["203.0.113.10", "203.0.113.20"], ["2001:db8::10", "2001:db8::20"]];
 /// Where backends are, by family; nobody knows the way to the last.
-pub const BACKENDS: [[&str; 5]; 2] = [
+pub(super) const BACKENDS: [[&str; 5]; 2] = [
     ["10.2.0.11", "10.2.0.12", "10.3.0.11", "10.4.0.11", "10.9.0.11"],
     ["fd00:2::11", "fd00:2::12", "fd00:3::11", "fd00:4::11", "fd00:9::11"],
 ];
 /// The addresses of ours that they see.
-pub const SOURCES: [&str; 2] = ["10.2.0.1", "fd00:2::1"];
+pub(super) const SOURCES: [&str; 2] = ["10.2.0.1", "fd00:2::1"];
 /// Others of ours that they may see in turn with that one.
-pub const MORE_SOURCES: [[&str; 2]; 2] = [["10.2.0.2", "10.2.0.3"], ["fd00:2::2", "fd00:2::3"]];
+pub(super) const MORE_SOURCES: [[&str; 2]; 2] =
+    [["10.2.0.2", "10.2.0.3"], ["fd00:2::2", "fd00:2::3"]];
 /// Clients, the last one of a network that nobody knows.
-pub const CLIENTS: [[&str; 7]; 2] = [
+pub(super) const CLIENTS: [[&str; 7]; 2] = [
     [
         "198.51.100.7",
         "198.51.100.8",
@@ -64,7 +65,7 @@ struct Link {
 }
 
 /// The network, and what the model must know of it.
-pub struct Scene {
+pub(super) struct Scene {
     pub netns: Netns,
     /// Where frames come in.
     pub up: u32,
@@ -95,7 +96,7 @@ impl Scene {
     ///
     /// No root, or no `ip`.
     #[must_use]
-    pub fn create() -> Self {
+    pub(super) fn create() -> Self {
         let netns = tag::alone("fuzz").expect("root");
         let (mut indices, mut vlans, mut routes) = (Vec::new(), Vec::new(), Vec::new());
         for Link { name, parent, tags, macs, ends, mtu } in links() {
@@ -117,22 +118,22 @@ impl Scene {
     }
 
     /// Lets a model have the same network around it.
-    pub fn surround(&self, model: &mut Model) {
+    pub(super) fn surround(&self, model: &mut Model) {
         model.ingress = self.up;
         model.ingress_mtu = MTU;
         model.routes.extend(self.routes.iter().copied());
     }
 }
 
-pub fn ip(text: &str) -> IpAddr {
+pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-pub fn address(text: &str) -> Address {
+pub(super) fn address(text: &str) -> Address {
     Address::of(ip(text))
 }
 
 /// As text has it.
-pub fn ip_of(address: Address) -> IpAddr {
+pub(super) fn ip_of(address: Address) -> IpAddr {
     if address.is_v4() { address.low().into() } else { address.bytes().into() }
 }

@@ -11,7 +11,7 @@ use lb_common::{
 use super::{dice::Dice, grammar::Grammar, world};
 
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(super) enum Step {
     /// One arrives; random numbers go on from that state.
     Frame {
         bytes: Vec<u8>,
@@ -36,7 +36,7 @@ const WAITS: [u64; 9] = [
 ];
 
 impl Step {
-    pub fn roll(dice: &mut Dice, model: &Model, grammar: &mut Grammar) -> Self {
+    pub(super) fn roll(dice: &mut Dice, model: &Model, grammar: &mut Grammar) -> Self {
         match dice.below(40) {
             0 => Self::Wait(dice.pick(&WAITS)),
             1 => Self::Wait(dice.word() % SECOND),
@@ -95,7 +95,7 @@ fn members(model: &Model, ring: Ring) -> Vec<u32> {
 }
 
 /// The change in the model, as `lb::datapath::Tables::apply` makes it in the kernel.
-pub fn apply(model: &mut Model, command: &Command) {
+pub(super) fn apply(model: &mut Model, command: &Command) {
     match *command {
         Command::SetStatus { id, status } => reach(model, id).status = status,
         Command::SetBackend { id, backend } => {

@@ -14,51 +14,51 @@ use super::{
     scene::{BACKENDS, CLIENTS, MORE_SOURCES, SOURCES, VIPS, address},
 };
 
-pub const SERVICES: u32 = 10;
-pub const PROXY_PORT: u16 = 443;
+pub(super) const SERVICES: u32 = 10;
+pub(super) const PROXY_PORT: u16 = 443;
 /// Announced, and led to by nothing.
-pub const NO_PORT: u16 = 99;
+pub(super) const NO_PORT: u16 = 99;
 /// The first port of the range of a service that has one.
 const RANGE: u16 = 4096;
 /// Backends of one service, at most.
-pub const MEMBERS: usize = 5;
+pub(super) const MEMBERS: usize = 5;
 /// Words of RINGS that one service has, before and after a change.
-pub const RING_WORDS: u32 = 128;
+pub(super) const RING_WORDS: u32 = 128;
 /// Counts: one for each address of BACKENDS.
-pub const LOADS: u32 = 10;
+pub(super) const LOADS: u32 = 10;
 /// Buckets in each part of the flow table.
-pub const BUCKETS: u32 = 8;
-pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 2048..=2053;
+pub(super) const BUCKETS: u32 = 8;
+pub(super) const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 2048..=2053;
 /// Addresses of ours of one family.
 const POOL: u32 = 3;
 const SECOND: u64 = 1_000_000_000;
 
 /// The port of a service, TCP and UDP.
-pub const fn port(service: u32) -> u16 {
+pub(super) const fn port(service: u32) -> u16 {
     1000 + service as u16
 }
 
 /// The first port of its range, of 32.
-pub const fn first_of_range(service: u32) -> u16 {
+pub(super) const fn first_of_range(service: u32) -> u16 {
     RANGE + 32 * service as u16
 }
 
 /// The family of a service, and which of the family's addresses it has.
-pub const fn family(service: u32) -> usize {
+pub(super) const fn family(service: u32) -> usize {
     service as usize % 2
 }
 
-pub const fn vip(service: u32) -> &'static str {
+pub(super) const fn vip(service: u32) -> &'static str {
     VIPS[family(service)][service as usize / 2 % 2]
 }
 
 /// When a sequence begins, ns.
-pub fn beginning(dice: &mut Dice) -> u64 {
+pub(super) fn beginning(dice: &mut Dice) -> u64 {
     (1 << 44) + (dice.word() >> 22)
 }
 
 /// A world's tables. The times of `Reach` say that nothing was looked up yet.
-pub fn create(dice: &mut Dice) -> Model {
+pub(super) fn create(dice: &mut Dice) -> Model {
     let mut model = Model::with_buckets(BUCKETS);
     model.source_ports = (*SOURCE_PORTS.start(), SOURCE_PORTS.len() as u16);
     model.now.set(beginning(dice));
@@ -93,7 +93,7 @@ pub fn create(dice: &mut Dice) -> Model {
 }
 
 /// How a service treats its flows.
-pub fn service(dice: &mut Dice) -> Service {
+pub(super) fn service(dice: &mut Dice) -> Service {
     let prefixes = |dice: &mut Dice| Prefixes {
         v4: dice.pick(&[0, 8, 24, 31, 32]),
         v6: dice.pick(&[0, 32, 64, 80, 128]),
@@ -139,7 +139,7 @@ fn flags(dice: &mut Dice) -> u32 {
 }
 
 /// A backend of a service of that family and mode.
-pub fn backend(dice: &mut Dice, family: usize, mode: u32) -> Backend {
+pub(super) fn backend(dice: &mut Dice, family: usize, mode: u32) -> Backend {
     let tunnel = mode == mode::IPIP || mode == mode::GUE;
     let outer = if tunnel && dice.one_in(2) { 1 - family } else { family };
     // The one that cannot be reached is rarer.
@@ -178,7 +178,7 @@ fn source_pool(family: usize) -> [Address; POOL as usize] {
 
 /// Some slots, the number of members, and these, in one of the two places that a service has; and
 /// behind them, where some are farther away, the same for those.
-pub fn ring(dice: &mut Dice, service: u32, members: &[u32], rings: &mut [u32]) -> Ring {
+pub(super) fn ring(dice: &mut Dice, service: u32, members: &[u32], rings: &mut [u32]) -> Ring {
     if members.is_empty() {
         return Ring::default();
     }
@@ -243,6 +243,6 @@ fn network(dice: &mut Dice, service: u32, of: Address) -> ListKey {
 }
 
 /// What a backend calls itself in connection ids, as much of it as is asked for.
-pub fn server_id(backend: u32) -> [u8; 16] {
+pub(super) fn server_id(backend: u32) -> [u8; 16] {
     std::array::from_fn(|place| if place == 0 { backend as u8 } else { 0xa0 + place as u8 })
 }

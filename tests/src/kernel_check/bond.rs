@@ -18,7 +18,7 @@ use crate::lab::{
 const PORTS: [(&str, &str); 2] = [("eth0", "a0"), ("eth1", "a1")];
 
 /// One port carries everything; then its cable is cut.
-pub fn active_backup() -> Result<()> {
+pub(super) fn active_backup() -> Result<()> {
     let scene = Scene::up(["bond0", "down0"], |lab| bonded(lab, "active-backup"))?;
     scene.serves(["native", "native"])?;
     scene.lab.client.ip("link set eth0 down")?;
@@ -27,7 +27,7 @@ pub fn active_backup() -> Result<()> {
 }
 
 /// Both ports carry frames, which one is decided by their addresses.
-pub fn balance_xor() -> Result<()> {
+pub(super) fn balance_xor() -> Result<()> {
     let scene =
         Scene::up(["bond0", "down0"], |lab| bonded(lab, "balance-xor xmit_hash_policy layer3+4"))?;
     scene.serves(["native", "native"])?;

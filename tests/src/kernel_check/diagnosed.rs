@@ -17,11 +17,11 @@ use crate::{
 };
 
 /// A steered service.
-pub const PORT: u16 = 9000;
-pub const SERVICE: &str = "tcp";
+pub(super) const PORT: u16 = 9000;
+pub(super) const SERVICE: &str = "tcp";
 
 /// Field order is the order of the end: daemon, servers, lab.
-pub struct Scene {
+pub(super) struct Scene {
     pub daemon: Daemon,
     _servers: Vec<Process>,
     pub lab: Lab,
@@ -29,7 +29,10 @@ pub struct Scene {
 
 impl Scene {
     /// One steered service; lb's `interfaces` are these, of a lab that `prepare` has changed.
-    pub fn up(interfaces: [&str; 2], prepare: impl FnOnce(&Lab) -> Result<()>) -> Result<Self> {
+    pub(super) fn up(
+        interfaces: [&str; 2],
+        prepare: impl FnOnce(&Lab) -> Result<()>,
+    ) -> Result<Self> {
         let lab = Lab::up()?;
         prepare(&lab)?;
         let servers = servers::start_all(&lab)?;
@@ -45,7 +48,7 @@ impl Scene {
     }
 
     /// Lines and long ones to both families' addresses; none of it by the proxy, nothing dropped.
-    pub fn serves(&self, modes: [&str; 2]) -> Result<()> {
+    pub(super) fn serves(&self, modes: [&str; 2]) -> Result<()> {
         self.try_serve(modes).with_context(|| diagnose(&self.lab, &self.daemon))
     }
 
@@ -67,7 +70,7 @@ impl Scene {
     }
 
     /// Ends the daemon and takes everything down.
-    pub fn end(self) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         self.daemon.stop()?;
         let said = process::detach(&self.lab)?;
         ensure!(said.matches("detached").count() >= 1, "{said}");

@@ -4,7 +4,7 @@ use anyhow::Result;
 use aya::programs::loaded_programs;
 
 /// Prints it for those that are loaded now.
-pub fn print() -> Result<()> {
+pub(super) fn print() -> Result<()> {
     for program in loaded_programs() {
         let program = program?;
         let name = program.name_as_str().unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::{
 const STEERED: u16 = 7000;
 const PROXIED: u16 = 8080;
 
-pub fn steering() -> Result<()> {
+pub(super) fn steering() -> Result<()> {
     let lab = Lab::up()?;
     let servers = servers::start_all(&lab)?;
     let services = steered("raw", "tcp", STEERED, &servers::addresses(&lab, servers::TCP))

@@ -15,14 +15,14 @@ use crate::lab::{
 };
 
 /// The program stands at the trunks.
-pub fn tagged() -> Result<()> {
+pub(super) fn tagged() -> Result<()> {
     let scene = Scene::up(["up0", "down0"], trunks)?;
     scene.serves(["native", "native"])?;
     scene.end()
 }
 
 /// It stands at the VLAN devices, by their names: generic, and behind the kernel's untagging.
-pub fn by_its_name() -> Result<()> {
+pub(super) fn by_its_name() -> Result<()> {
     let scene = Scene::up(["up0.42", "down0.43"], trunks)?;
     scene.serves(["generic", "generic"])?;
     scene.end()

@@ -17,11 +17,11 @@ use lb_tests::{
 };
 use nix::sys::signal::Signal;
 
-pub const PORT: u16 = 9000;
-pub const WEB: u16 = 9001;
-pub const PROXIED: u16 = 80;
+pub(crate) const PORT: u16 = 9000;
+pub(crate) const WEB: u16 = 9001;
+pub(crate) const PROXIED: u16 = 80;
 
-pub struct Scene {
+pub(crate) struct Scene {
     pub bulk: iperf::Running,
     pub talks: Vec<Talk>,
     /// Flows that were ever opened through the service `tcp`.
@@ -33,7 +33,7 @@ pub struct Scene {
 
 impl Scene {
     /// A daemon under load: a bulk transfer, and a quiet connection of each family.
-    pub fn up() -> Result<Self> {
+    pub(crate) fn up() -> Result<Self> {
         let lab = Lab::up()?;
         let mut servers = servers::start_all(&lab)?;
         servers.push(iperf::serve(&lab)?);
@@ -47,11 +47,11 @@ impl Scene {
         Ok(Self { bulk, talks, opened, daemon: Some(daemon), servers, lab })
     }
 
-    pub fn daemon(&self) -> Result<&Daemon> {
+    pub(crate) fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().context("no daemon")
     }
 
-    pub fn end(&mut self, signal: Signal) -> Result<()> {
+    pub(crate) fn end(&mut self, signal: Signal) -> Result<()> {
         let mut daemon = self.daemon.take().context("no daemon")?;
         daemon.signal(signal)?;
         let status = daemon.wait()?;
@@ -59,18 +59,18 @@ impl Scene {
         Ok(())
     }
 
-    pub fn start(&mut self) -> Result<()> {
+    pub(crate) fn start(&mut self) -> Result<()> {
         self.daemon = Some(Daemon::run(&self.lab, &self.lab.directory().join("lb.toml"))?);
         Ok(())
     }
 
-    pub fn configure(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+    pub(crate) fn configure(&self, change: impl FnOnce(String) -> String) -> Result<()> {
         let config = self.lab.directory().join("lb.toml");
         Ok(fs::write(&config, change(fs::read_to_string(&config)?))?)
     }
 
     /// Everything that was open is, and new connections can be opened.
-    pub fn goes_on(&mut self) -> Result<()> {
+    pub(crate) fn goes_on(&mut self) -> Result<()> {
         self.talks.iter_mut().try_for_each(Talk::echo)?;
         self.opens()?;
         self.bulk.makes_progress()?;
@@ -78,7 +78,7 @@ impl Scene {
         Ok(())
     }
 
-    pub fn opens(&mut self) -> Result<()> {
+    pub(crate) fn opens(&mut self) -> Result<()> {
         for vip in vips(PORT) {
             self.lab.client.within(|| tcp_echo(vip, "hello"))??;
             self.opened += 1;
@@ -87,7 +87,7 @@ impl Scene {
     }
 
     /// Resets that the balancer's own TCP sent.
-    pub fn resets(&self) -> Result<u64> {
+    pub(crate) fn resets(&self) -> Result<u64> {
         let table = self.lab.lb.within(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
         let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
         let (names, values) = lines.next().zip(lines.next()).context("no TCP in snmp")?;
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     /// Every count is what is open: the bulk transfer's two connections and the quiet ones.
-    pub fn counts(&self) -> Result<Status> {
+    pub(crate) fn counts(&self) -> Result<Status> {
         let open = 2 + self.talks.len() as u64;
         let daemon = self.daemon()?;
         let what = format!("{open} connections are live");
@@ -108,7 +108,7 @@ impl Scene {
         Ok(status)
     }
 
-    pub fn program_id(&self, interface: &str) -> Result<String> {
+    pub(crate) fn program_id(&self, interface: &str) -> Result<String> {
         let link = self.lab.lb.ip(&format!("-details link show {interface}"))?;
         let words: Vec<_> = link.split_whitespace().collect();
         let at = words.iter().position(|word| *word == "prog/xdp").context("no program")?;
@@ -116,7 +116,7 @@ impl Scene {
     }
 
     /// Ends all connections: every count is 0 then.
-    pub fn close(self) -> Result<()> {
+    pub(crate) fn close(self) -> Result<()> {
         let Self { bulk, talks, daemon, lab, servers, .. } = self;
         drop((bulk, talks));
         let daemon = daemon.context("no daemon")?;
@@ -136,7 +136,7 @@ fn live(status: &Status) -> u64 {
 
 /// iperf3's, an echo and a web server that is steered and proxied to, on the first `count`
 /// backends.
-pub fn services(lab: &Lab, count: &usize) -> String {
+pub(crate) fn services(lab: &Lab, count: &usize) -> String {
     let on = |port| {
         let all = servers::addresses(lab, port);
         let (v4, v6) = all.split_at(lab.backends.len());

@@ -16,7 +16,7 @@ const LIMIT: &str = "2700";
 /// Lines of its kernel's log that a failure shows.
 const TAIL: usize = 20;
 
-pub struct Guest<'a> {
+pub(super) struct Guest<'a> {
     pub kernel: &'a Kernel,
     pub initrd: &'a Path,
     pub directory: &'a Path,
@@ -28,7 +28,7 @@ impl Guest<'_> {
     /// # Errors
     ///
     /// It does not say that all went well.
-    pub fn run(&self) -> Result<()> {
+    pub(super) fn run(&self) -> Result<()> {
         let console = self.directory.join("console");
         let mut emulator = self.command(&console).spawn().context("starting the emulator")?;
         let output = emulator.stdout.take().context("the guest's output")?;

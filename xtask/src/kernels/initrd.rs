@@ -15,7 +15,7 @@ use super::package::{Kernel, fetch};
 /// Where the host's files are brought in by, and the overlay over them.
 const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 /// What the guest says last, before its exit code.
-pub const VERDICT: &str = "guest-exit";
+pub(super) const VERDICT: &str = "guest-exit";
 
 /// Lays out the host's files, writable in memory alone, and goes on inside.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -49,7 +49,7 @@ echo "VERDICT $code" >/dev/ttyS1
 "#;
 
 /// An initrd in `directory` with which `kernel` runs `programs`.
-pub fn pack(kernel: &Kernel, directory: &Path, programs: &[PathBuf]) -> Result<PathBuf> {
+pub(super) fn pack(kernel: &Kernel, directory: &Path, programs: &[PathBuf]) -> Result<PathBuf> {
     let tree = directory.join("initrd");
     fs::create_dir_all(tree.join("bin"))?;
     fs::create_dir_all(tree.join("modules"))?;

@@ -18,7 +18,7 @@ const PREFIX: &str = "linux-image-";
 const FLAVOUR: &str = "-amd64";
 
 /// One of them, unpacked.
-pub struct Kernel {
+pub(super) struct Kernel {
     /// As `uname -r` says.
     pub release: String,
     /// What would be `/`.
@@ -27,7 +27,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// The newest of `version`, such as `6.12`, unpacked in `directory`.
-    pub fn fetch(version: &str, directory: &Path) -> Result<Self> {
+    pub(super) fn fetch(version: &str, directory: &Path) -> Result<Self> {
         let Some(package) = newest(version).or_else(|| {
             apt::refresh().ok()?;
             newest(version)
@@ -41,17 +41,17 @@ impl Kernel {
         Ok(Self { release, root })
     }
 
-    pub fn image(&self) -> PathBuf {
+    pub(super) fn image(&self) -> PathBuf {
         self.root.join("boot").join(format!("vmlinuz-{}", self.release))
     }
 
-    pub fn modules(&self) -> PathBuf {
+    pub(super) fn modules(&self) -> PathBuf {
         self.root.join("lib/modules").join(&self.release)
     }
 }
 
 /// Unpacks a package in a new directory. It is not installed.
-pub fn fetch(package: &str, root: &Path) -> Result<()> {
+pub(super) fn fetch(package: &str, root: &Path) -> Result<()> {
     fs::create_dir_all(root)?;
     run(Command::new("apt-get").args(["download", "--quiet", package]).current_dir(root))?;
     let file = fs::read_dir(root)?.flatten().map(|entry| entry.path());

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result};
 use crate::process::target;
 
 /// Removed when dropped. What a killed run left, the next one removes.
-pub struct Workspace(PathBuf);
+pub(super) struct Workspace(PathBuf);
 
 impl Workspace {
-    pub fn create() -> Result<Self> {
+    pub(super) fn create() -> Result<Self> {
         let all = path::absolute(target().join("kernels"))?;
         remove_orphans(&all);
         let own = all.join(std::process::id().to_string());
@@ -21,7 +21,7 @@ impl Workspace {
         Ok(Self(own))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }

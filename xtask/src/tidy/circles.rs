@@ -10,7 +10,7 @@ use super::{
     source::Source,
 };
 
-pub fn check(sources: &[Source]) -> Result<Vec<Finding>> {
+pub(super) fn check(sources: &[Source]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for root in (0..sources.len()).filter(|&at| is_root(&sources[at])) {
         let imports = Imports::of_crate(sources, root)?;

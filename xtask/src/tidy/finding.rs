@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     pub file: PathBuf,
     pub line: usize,
     pub message: String,

@@ -17,7 +17,7 @@ type Path = Vec<String>;
 
 /// The files of one crate and the imports between them.
 #[derive(Default)]
-pub struct Imports {
+pub(super) struct Imports {
     files: Vec<File>,
     by_module: BTreeMap<Path, usize>,
 }
@@ -33,7 +33,7 @@ struct File {
 
 /// One file names an item of another.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Import {
+pub(super) struct Import {
     pub from: usize,
     pub to: usize,
     pub line: usize,
@@ -44,7 +44,7 @@ pub struct Import {
 
 impl Imports {
     /// The crate whose root is the file at `root` among `sources`; its modules are beside it.
-    pub fn of_crate(sources: &[Source], root: usize) -> Result<Self> {
+    pub(super) fn of_crate(sources: &[Source], root: usize) -> Result<Self> {
         let mut imports = Self::default();
         imports.add(sources, root, Vec::new())?;
         for at in 0..imports.files.len() {
@@ -72,12 +72,12 @@ impl Imports {
     }
 
     /// The places of its files among all sources.
-    pub fn sources(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = usize> {
         self.files.iter().map(|file| file.source)
     }
 
     /// Every import between two of its files, once for each pair and name.
-    pub fn all(&self) -> Vec<Import> {
+    pub(super) fn all(&self) -> Vec<Import> {
         let mut found = Vec::new();
         for file in &self.files {
             let scope = Scope { imports: self, module: file.module.clone() };
@@ -118,7 +118,7 @@ impl Imports {
     }
 }
 
-pub fn display(module: &[String]) -> String {
+pub(super) fn display(module: &[String]) -> String {
     if module.is_empty() { "the crate's root".into() } else { module.join("::") }
 }
 

@@ -127,7 +127,7 @@ const CONFINED: [Confined; 10] = [
     Confined { name: "unsafe", within: "xtask", to: &[], why: "unsafe code has its few places" },
 ];
 
-pub fn check(source: &Source) -> Vec<Finding> {
+pub(super) fn check(source: &Source) -> Vec<Finding> {
     let mut findings: Vec<_> = CONFINED.iter().flat_map(|rule| rule.check(source)).collect();
     findings.extend(CRATES.iter().flat_map(|layers| layers.check(source)));
     findings

@@ -20,7 +20,7 @@ const BEGINNINGS: [&str; 7] = [
     "tests/src",
 ];
 
-pub fn check(root: &Path) -> Result<Vec<Finding>> {
+pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for name in DOCUMENTS {
         let text = fs::read_to_string(root.join(name)).with_context(|| name.to_owned())?;

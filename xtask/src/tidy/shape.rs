@@ -13,7 +13,7 @@ const FILES: usize = 15;
 const COLUMNS: usize = 100;
 
 /// What holds of all sources together.
-pub fn check(sources: &[Source]) -> Vec<Finding> {
+pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
     let mut findings = full_folders(sources);
     findings.extend(repeated_types(sources));
     findings.extend(sources.iter().flat_map(long_lines));

@@ -7,7 +7,7 @@ const FUNCTION: usize = 60;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 4] = ["utils", "util", "helpers", "manager"];
 
-pub fn check(source: &Source) -> Vec<Finding> {
+pub(super) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     if source.lines > FILE {
         let message = format!("{} lines; split what is longer than {FILE}", source.lines);

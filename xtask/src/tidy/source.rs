@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 
-pub struct Source {
+pub(super) struct Source {
     /// Relative to the workspace, with forward slashes.
     pub path: PathBuf,
     pub text: String,
@@ -15,28 +15,28 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(path: &Path, text: &str) -> Self {
+    pub(super) fn new(path: &Path, text: &str) -> Self {
         let lines = text.lines().count();
         Self { path: path.to_path_buf(), text: text.into(), lines, code: blank(text) }
     }
 
     /// Whether it is the file, or lies in the directory, that `prefix` names.
-    pub fn is_in(&self, prefix: &str) -> bool {
+    pub(super) fn is_in(&self, prefix: &str) -> bool {
         self.path.starts_with(prefix)
     }
 
-    pub fn finding(&self, line: usize, message: String) -> Finding {
+    pub(super) fn finding(&self, line: usize, message: String) -> Finding {
         let file = self.path.clone();
         Finding { file, line, message }
     }
 
     /// The line of a byte of `code`, counted from 1.
-    pub fn line_of(&self, at: usize) -> usize {
+    pub(super) fn line_of(&self, at: usize) -> usize {
         self.code[..at].matches('\n').count() + 1
     }
 
     /// Where `word` stands alone: not as part of a longer name.
-    pub fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    pub(super) fn words<'a>(&'a self, word: &'a str) -> impl Iterator<Item = usize> + 'a {
         self.code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
             let before = self.code[..at].chars().next_back();
             let after = self.code[at + word.len()..].chars().next();
@@ -45,7 +45,7 @@ impl Source {
     }
 }
 
-pub fn in_name(c: char) -> bool {
+pub(super) fn in_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 

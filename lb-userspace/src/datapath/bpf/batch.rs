@@ -20,7 +20,7 @@ use super::{
 const ROOM: usize = 4096;
 
 /// An iteration over all entries of a `TypedMap`.
-pub struct Walk<'a, K, V> {
+pub(crate) struct Walk<'a, K, V> {
     table: &'a TypedMap<K, V>,
     keys: Vec<K>,
     values: Vec<V>,
@@ -39,7 +39,7 @@ enum State {
 impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// Returns an iteration that starts at the first entry.
     #[must_use]
-    pub fn walk(&self) -> Walk<'_, K, V> {
+    pub(crate) fn walk(&self) -> Walk<'_, K, V> {
         Walk {
             table: self,
             keys: zeroed(ROOM),
@@ -56,7 +56,7 @@ impl<K: Pod, V: Pod> Walk<'_, K, V> {
     /// # Errors
     ///
     /// The system call failed (EINVAL or EOPNOTSUPP on kernels before 5.6).
-    pub fn next_batch(
+    pub(crate) fn next_batch(
         &mut self,
     ) -> Result<Option<impl Iterator<Item = (&K, &V)> + '_>, DatapathError> {
         if self.state == State::End {

@@ -24,7 +24,7 @@ const WORD: usize = size_of::<u64>();
 
 /// A mapped `BPF_F_MMAPABLE` array of `T`: the words that the kernel program reads and writes. They
 /// are accessible only as atomics, because either side may change them at any time.
-pub struct Mapped<T> {
+pub(crate) struct Mapped<T> {
     words: NonNull<AtomicU64>,
     entries: usize,
     bytes: usize,
@@ -70,13 +70,13 @@ impl<T: Pod> Mapped<T> {
 
     /// Returns the number of entries.
     #[must_use]
-    pub const fn entries(&self) -> usize {
+    pub(crate) const fn entries(&self) -> usize {
         self.entries
     }
 
     /// Returns the words of one entry; `None` beyond the last.
     #[must_use]
-    pub fn entry(&self, index: usize) -> Option<&[AtomicU64]> {
+    pub(crate) fn entry(&self, index: usize) -> Option<&[AtomicU64]> {
         self.get(index.checked_mul(Self::WORDS)?..)?.get(..Self::WORDS)
     }
 }

@@ -20,7 +20,7 @@ const ANY: u64 = 0;
 /// A typed handle to a hash map, to an LPM trie whose keys begin with their length, or, with `K =
 /// u32`, to an array. All methods take `&self`; the kernel program may change values in place
 /// meanwhile.
-pub struct TypedMap<K, V> {
+pub(crate) struct TypedMap<K, V> {
     map: MapData,
     name: &'static str,
     _types: PhantomData<fn(K) -> V>,
@@ -48,7 +48,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// # Errors
     ///
     /// The system call failed.
-    pub fn max_entries(&self) -> Result<u32, DatapathError> {
+    pub(crate) fn max_entries(&self) -> Result<u32, DatapathError> {
         let info = self.map.info();
         info.map(|info| info.max_entries())
             .map_err(|source| DatapathError::table(self.name, source))
@@ -63,7 +63,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// # Errors
     ///
     /// The table is full, the index is outside the array (E2BIG), or the system call failed.
-    pub fn insert(&self, key: &K, value: &V) -> Result<(), DatapathError> {
+    pub(crate) fn insert(&self, key: &K, value: &V) -> Result<(), DatapathError> {
         self.write(key, value, ANY).map_err(|error| self.error(error))
     }
 
@@ -72,7 +72,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// # Errors
     ///
     /// The system call failed, other than because the key is absent.
-    pub fn delete(&self, key: &K) -> Result<bool, DatapathError> {
+    pub(crate) fn delete(&self, key: &K) -> Result<bool, DatapathError> {
         let mut attr = Element::new::<K, V>(self.fd(), key, ptr::null_mut(), 0);
         // SAFETY: `key` is a K, of the size that `open` compared; the command reads no value.
         let done = unsafe { sys::bpf(Cmd::Delete, &mut attr) };

@@ -4,7 +4,7 @@ use lb_common::abi::live;
 
 /// One backend's count as observed by a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// The word of LOAD before and after the walk through the flows. `None` if a flow may have been
     /// visited twice.
     pub before: Option<u64>,
@@ -31,13 +31,13 @@ impl Observation {
 
 /// Compares each sweep with the one before.
 #[derive(Debug)]
-pub struct DriftDetector {
+pub(crate) struct DriftDetector {
     last: Vec<Option<i64>>,
 }
 
 impl DriftDetector {
     #[must_use]
-    pub fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self { last: vec![None; slots] }
     }
 
@@ -47,7 +47,7 @@ impl DriftDetector {
     /// may be stopped in between while the walk passes; such a finding does not repeat. True drift
     /// (a packet that raced with an expiry, a process that was killed) stays the same until it is
     /// corrected.
-    pub fn correction(&mut self, slot: usize, seen: Observation) -> i64 {
+    pub(crate) fn correction(&mut self, slot: usize, seen: Observation) -> i64 {
         let found = seen.drift().filter(|&drift| drift != 0);
         let last = std::mem::replace(&mut self.last[slot], found);
         match found {

@@ -8,7 +8,7 @@ use crate::{service::Protocol, settings::FlowTimeouts};
 
 /// [`FlowTimeouts`] in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     half_open: u64,
     established: u64,
     closing: u64,
@@ -68,7 +68,7 @@ impl Timeouts {
 /// Returns whether the flow is closed. A closed flow no longer counts in LOAD: whoever closed it
 /// has subtracted it.
 #[must_use]
-pub fn is_closed(state: u32) -> bool {
+pub(crate) fn is_closed(state: u32) -> bool {
     state & flow_state::CLOSED == flow_state::CLOSED
 }
 

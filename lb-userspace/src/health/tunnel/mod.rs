@@ -53,7 +53,11 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Connects to `vip` at `server`.
-    pub async fn open(way: TunnelRoute, vip: SocketAddr, server: IpAddr) -> io::Result<Self> {
+    pub(super) async fn open(
+        way: TunnelRoute,
+        vip: SocketAddr,
+        server: IpAddr,
+    ) -> io::Result<Self> {
         let (wire, ours) = PacketSocket::open(way.source, vip, server, way.wrap)?;
         let ends = [ours, vip];
         let mut tunnel = Self { stack: TcpStack::connect(ends), wire, ends };
@@ -64,7 +68,7 @@ impl Tunnel {
     }
 
     /// Returns the check's end of a pipe, and the end for [`carry`](Self::carry).
-    pub fn pipe() -> (DuplexStream, DuplexStream) {
+    pub(super) fn pipe() -> (DuplexStream, DuplexStream) {
         duplex(PIPE)
     }
 
@@ -89,7 +93,7 @@ impl Tunnel {
     }
 
     /// Moves bytes between `pipe` and the connection until either ends.
-    pub async fn carry(&mut self, pipe: DuplexStream) -> io::Error {
+    pub(super) async fn carry(&mut self, pipe: DuplexStream) -> io::Error {
         let (mut from, mut to) = split(pipe);
         let (mut sending, mut buffer) = (Vec::new(), vec![0; PIPE]);
         let (mut has_all, mut has_ended) = (false, false);

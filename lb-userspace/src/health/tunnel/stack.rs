@@ -36,7 +36,7 @@ pub(super) struct Packets {
 
 impl TcpStack {
     /// Starts to connect from the first of `ends` to the second.
-    pub fn connect(ends: [SocketAddr; 2]) -> Self {
+    pub(super) fn connect(ends: [SocketAddr; 2]) -> Self {
         let mut packets = Packets::default();
         let began = Now::now();
         let mut config = Config::new(HardwareAddress::Ip);
@@ -58,19 +58,19 @@ impl TcpStack {
     }
 
     /// Processes received packets, and makes those that are due.
-    pub fn poll(&mut self) {
+    pub(super) fn poll(&mut self) {
         let now = self.now();
         self.interface.poll(now, &mut self.packets, &mut self.sockets);
     }
 
     /// Returns the time until [`poll`](Self::poll) has something to do by itself.
-    pub fn delay(&mut self) -> std::time::Duration {
+    pub(super) fn delay(&mut self) -> std::time::Duration {
         let now = self.now();
         let delay = self.interface.poll_delay(now, &self.sockets);
         delay.map_or(std::time::Duration::from_secs(1), Into::into)
     }
 
-    pub fn socket(&mut self) -> &mut Socket<'static> {
+    pub(super) fn socket(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.socket)
     }
 
@@ -79,7 +79,7 @@ impl TcpStack {
     /// # Errors
     ///
     /// The server has refused.
-    pub fn is_connected(&mut self) -> io::Result<bool> {
+    pub(super) fn is_connected(&mut self) -> io::Result<bool> {
         match self.socket().state() {
             State::SynSent | State::SynReceived => Ok(false),
             State::Closed => Err(io::ErrorKind::ConnectionRefused.into()),
@@ -88,7 +88,7 @@ impl TcpStack {
     }
 
     /// Ends the connection at once, by a reset.
-    pub fn abort(&mut self) {
+    pub(super) fn abort(&mut self) {
         self.socket().abort();
         self.poll();
     }

@@ -38,7 +38,7 @@ pub(super) struct PacketSocket {
 impl PacketSocket {
     /// Opens the sockets for a connection from a free port of the local address `source` to `vip`
     /// on `server`. Also returns that port.
-    pub fn open(
+    pub(super) fn open(
         source: IpAddr,
         vip: SocketAddr,
         server: IpAddr,
@@ -55,7 +55,7 @@ impl PacketSocket {
         Ok((Self { out, to, outer, back, _port: port }, ours))
     }
 
-    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, packet: &[u8]) -> io::Result<()> {
         let sent = if self.outer.is_empty() {
             self.out.send_to(packet, &self.to)
         } else {
@@ -75,7 +75,7 @@ impl PacketSocket {
         }
     }
 
-    pub async fn receive(&self) -> io::Result<Vec<u8>> {
+    pub(super) async fn receive(&self) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; LONGEST];
         loop {
             let mut ready = self.back.readable().await?;

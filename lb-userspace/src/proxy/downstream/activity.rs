@@ -77,12 +77,12 @@ enum State {
 
 impl Activity {
     /// HTTP/1: the header section is read byte by byte, and the first one is awaited at once.
-    pub fn http1(names: Arc<HeaderNames>, idle: Duration) -> Rc<Self> {
+    pub(crate) fn http1(names: Arc<HeaderNames>, idle: Duration) -> Rc<Self> {
         Self::new(names, idle, true)
     }
 
     /// HTTP/2: bytes without a request mean nothing by themselves.
-    pub fn http2(names: Arc<HeaderNames>, idle: Duration) -> Rc<Self> {
+    pub(crate) fn http2(names: Arc<HeaderNames>, idle: Duration) -> Rc<Self> {
         Self::new(names, idle, false)
     }
 
@@ -111,7 +111,7 @@ impl Activity {
     }
 
     /// A request's header section is complete; it is active until the guard is dropped.
-    pub fn begin(self: &Rc<Self>, has_body: bool) -> ActiveRequest {
+    pub(crate) fn begin(self: &Rc<Self>, has_body: bool) -> ActiveRequest {
         self.owes_body.set(has_body);
         if self.is_fresh.replace(false) {
             self.first.notify_waiters();
@@ -125,29 +125,29 @@ impl Activity {
     }
 
     /// How long the client may leave us waiting.
-    pub fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         self.idle.get()
     }
 
-    pub fn is_http1(&self) -> bool {
+    pub(crate) fn is_http1(&self) -> bool {
         self.scanner.is_some()
     }
 
-    pub fn set_old(&self, is_old: bool) {
+    pub(crate) fn set_old(&self, is_old: bool) {
         self.is_old.set(is_old);
     }
 
-    pub fn is_old(&self) -> bool {
+    pub(crate) fn is_old(&self) -> bool {
         self.is_old.get()
     }
 
     /// For what the backend of the request that is being answered says first.
-    pub fn outbox(&self) -> Arc<Outbox> {
+    pub(crate) fn outbox(&self) -> Arc<Outbox> {
         self.outbox.get_or_init(Arc::default).clone()
     }
 
     /// Has the client told what backends have said so far.
-    pub fn poll_outbox<W: AsyncWrite>(
+    pub(crate) fn poll_outbox<W: AsyncWrite>(
         &self,
         to: Pin<&mut W>,
         cx: &mut Context<'_>,
@@ -162,23 +162,23 @@ impl Activity {
         }
     }
 
-    pub fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.is_fresh.get()
     }
 
     /// Returns when the first request has begun.
-    pub async fn first_request(&self) {
+    pub(crate) async fn first_request(&self) {
         let first = self.first.notified();
         if self.is_fresh.get() {
             first.await;
         }
     }
 
-    pub fn owes_body(&self) -> bool {
+    pub(crate) fn owes_body(&self) -> bool {
         self.owes_body.get()
     }
 
-    pub fn body_done(&self) {
+    pub(crate) fn body_done(&self) {
         self.owes_body.set(false);
     }
 
@@ -197,7 +197,7 @@ impl Activity {
     }
 
     /// How many of `bytes`, which have come, hyper may have.
-    pub fn read(&self, bytes: &[u8]) -> usize {
+    pub(crate) fn read(&self, bytes: &[u8]) -> usize {
         let Some(scanner) = &self.scanner else {
             return bytes.len();
         };
@@ -210,7 +210,7 @@ impl Activity {
     /// The client has ended its side. Whether hyper hears of it later: behind a whole request the
     /// client awaits the answer, which hyper would give up.
     /// Meanwhile `stream` is watched for a reset.
-    pub fn holds_end(&self, stream: Option<&TcpStream>, cx: &Context<'_>) -> bool {
+    pub(crate) fn holds_end(&self, stream: Option<&TcpStream>, cx: &Context<'_>) -> bool {
         let scanner = self.scanner.as_ref().filter(|_| !self.is_settled());
         let holds = scanner.is_some_and(|scanner| !scanner.borrow().is_in_body());
         if holds {
@@ -224,13 +224,13 @@ impl Activity {
 
     /// Whether a header section has begun and is not complete, and all that was said before it has
     /// reached the client.
-    pub fn is_amid_header(&self) -> bool {
+    pub(crate) fn is_amid_header(&self) -> bool {
         let scanner = self.scanner.as_ref().filter(|_| self.state() == State::Header);
         scanner.is_some_and(|scanner| scanner.borrow().is_within())
     }
 
     /// Progress, however little, starts the client's time anew.
-    pub fn wrote(&self, is_pending: bool) {
+    pub(crate) fn wrote(&self, is_pending: bool) {
         let was_pending = self.stalled.replace(is_pending);
         if was_pending && !is_pending {
             self.restart();
@@ -238,23 +238,23 @@ impl Activity {
     }
 
     /// So does a byte of the answer for one that has ended its side.
-    pub fn sent(&self) {
+    pub(crate) fn sent(&self) {
         if self.is_half_closed.get() {
             self.restart();
         }
     }
 
-    pub fn has_withheld(&self) -> bool {
+    pub(crate) fn has_withheld(&self) -> bool {
         self.has_withheld.get()
     }
 
     /// hyper has written all that it had.
-    pub fn set_between(&self, is_between: bool) {
+    pub(crate) fn set_between(&self, is_between: bool) {
         self.is_between.set(is_between);
     }
 
     /// All that hyper had to write has been sent.
-    pub fn flushed(&self) {
+    pub(crate) fn flushed(&self) {
         if self.active.get() == 0 && self.scanner.is_some() {
             self.is_settled.set(true);
             self.held.take().into_iter().for_each(Waker::wake);
@@ -262,14 +262,14 @@ impl Activity {
     }
 
     /// Whether what hyper writes is nothing that we answered.
-    pub fn withholds(&self) -> bool {
+    pub(crate) fn withholds(&self) -> bool {
         let is_settled = self.is_settled.get();
         self.has_withheld.set(is_settled);
         is_settled
     }
 
     /// Whether the client has had all answers, each whole, and can be told something else.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.is_settled.get()
     }
 
@@ -301,12 +301,12 @@ pub(crate) struct ActiveRequest {
 }
 
 impl ActiveRequest {
-    pub fn activity(&self) -> &Rc<Activity> {
+    pub(crate) fn activity(&self) -> &Rc<Activity> {
         &self.activity
     }
 
     /// How long the client may do nothing, from here on.
-    pub fn set_idle(&self, idle: Duration) {
+    pub(crate) fn set_idle(&self, idle: Duration) {
         self.activity.idle.set(idle);
         if let Some(request_deadline) = &self.request_deadline {
             request_deadline.set_idle(idle);
@@ -330,7 +330,7 @@ pub(crate) struct ClientTimeout {
 }
 
 impl ClientTimeout {
-    pub fn new(activity: Rc<Activity>, limits: ClientLimits) -> Self {
+    pub(crate) fn new(activity: Rc<Activity>, limits: ClientLimits) -> Self {
         Self {
             seen: (activity.state(), activity.epoch.get()),
             activity,
@@ -340,12 +340,12 @@ impl ClientTimeout {
         }
     }
 
-    pub fn activity(&self) -> &Rc<Activity> {
+    pub(crate) fn activity(&self) -> &Rc<Activity> {
         &self.activity
     }
 
     /// Ready when the client has had its time. A request that is being answered has no limit here.
-    pub fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = (self.activity.state(), self.activity.epoch.get());
         if now != self.seen {
             self.seen = now;

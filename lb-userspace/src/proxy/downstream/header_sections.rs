@@ -47,12 +47,12 @@ pub(crate) struct Share {
 
 impl Sections {
     /// Where a header section has `max_header_size`, all together have 64 times as much.
-    pub fn new(max_header_size: usize) -> Rc<Self> {
+    pub(crate) fn new(max_header_size: usize) -> Rc<Self> {
         Rc::new(Self { taken: Cell::new(0), most: 64 * max_header_size })
     }
 
     /// Room for `request`. One that has none is left without its fields.
-    pub fn enter<B>(self: &Rc<Self>, request: &mut Request<B>) -> Result<Share, Fault> {
+    pub(crate) fn enter<B>(self: &Rc<Self>, request: &mut Request<B>) -> Result<Share, Fault> {
         let headers = request.headers_mut();
         if headers.len() > FIELDS {
             join_cookies(headers);
@@ -100,7 +100,7 @@ pub(crate) struct Sectioned<T> {
 }
 
 impl<T> Sectioned<T> {
-    pub fn new(stream: T) -> Self {
+    pub(crate) fn new(stream: T) -> Self {
         Self { stream, frames: Frames::default(), ahead: Bytes::new() }
     }
 }

@@ -44,7 +44,7 @@ impl Outbox {
     }
 
     /// Writes all that there is to be had.
-    pub fn poll_empty<W: AsyncWrite>(
+    pub(crate) fn poll_empty<W: AsyncWrite>(
         &self,
         mut to: Pin<&mut W>,
         cx: &mut Context<'_>,
@@ -64,7 +64,7 @@ impl Outbox {
     }
 
     /// It is too late for what there is.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.is_filled.swap(false, Ordering::Relaxed) {
             self.bytes().clear();
         }
@@ -128,12 +128,12 @@ pub(crate) struct ContinueWait {
 }
 
 impl ContinueWait {
-    pub fn word(&self) -> Arc<ContinueSignal> {
+    pub(crate) fn word(&self) -> Arc<ContinueSignal> {
         self.word.clone()
     }
 
     /// Ready when the body is wanted. Time runs from the first call: the header is on its way.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.word.awaited.register(cx.waker());
         if self.word.is_given.load(Ordering::Acquire) {
             return Poll::Ready(());

@@ -29,7 +29,7 @@ pub(crate) enum BodyPart {
 }
 
 impl BodyPart {
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         match self {
             Self::Data(data) => data.len() as u64,
             Self::Trailers(_) => 0,
@@ -53,18 +53,21 @@ pub(crate) struct BodySource {
 }
 
 impl BodySource {
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         match self.kept.pop_front() {
             Some(part) => Poll::Ready(Some(Ok(part.into()))),
             None => Pin::new(&mut self.rest).poll_frame(cx),
         }
     }
 
-    pub fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.kept.is_empty() && self.rest.is_end_stream()
     }
 
-    pub fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         let kept: u64 = self.kept.iter().map(BodyPart::length).sum();
         let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
@@ -95,7 +98,7 @@ pub(crate) struct ReplayBuffer {
 
 impl ReplayBuffer {
     /// For at most `limit` bytes from the client that `activity` is about.
-    pub fn new(limit: u64, activity: &Rc<Activity>) -> Rc<Self> {
+    pub(crate) fn new(limit: u64, activity: &Rc<Activity>) -> Rc<Self> {
         Rc::new(Self {
             parts: RefCell::default(),
             small: RefCell::default(),
@@ -108,7 +111,7 @@ impl ReplayBuffer {
         })
     }
 
-    pub fn record(&self, frame: &Frame<Bytes>) {
+    pub(crate) fn record(&self, frame: &Frame<Bytes>) {
         let Some(room) = self.room.get() else {
             return;
         };
@@ -144,7 +147,7 @@ impl ReplayBuffer {
     }
 
     /// Forgets what it has.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.room.set(None);
         self.parts.take();
         self.small.take();
@@ -153,14 +156,14 @@ impl ReplayBuffer {
     }
 
     /// The body is given up. `rest` of it was not read, `allowed` bytes more might have come.
-    pub fn give_back(&self, rest: BodySource, allowed: u64) {
+    pub(crate) fn give_back(&self, rest: BodySource, allowed: u64) {
         *self.rest.borrow_mut() = Some((rest, allowed));
         self.settled.notify_one();
     }
 
     /// All of the body, when it has been given up: what was read and what was not, and how much may
     /// come of it. `None`: not all of it is there.
-    pub async fn rewind(&self) -> Option<(BodySource, u64)> {
+    pub(crate) async fn rewind(&self) -> Option<(BodySource, u64)> {
         loop {
             let room = self.room.get()?;
             let Some((mut rest, allowed)) = self.rest.take() else {

@@ -79,34 +79,34 @@ impl BodyProgress {
     }
 
     /// Keeps `stream` counted as long as the body is under way.
-    pub fn hold(&self, stream: Rc<dyn Any>) {
+    pub(crate) fn hold(&self, stream: Rc<dyn Any>) {
         self.stream.set(Some(stream));
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.stage.get() == Stage::Done
     }
 
     /// Why it broke off.
-    pub fn fault(&self) -> Option<Fault> {
+    pub(crate) fn fault(&self) -> Option<Fault> {
         match self.stage.get() {
             Stage::Broken(fault) => Some(fault),
             _ => None,
         }
     }
 
-    pub fn waits_for_client(&self) -> bool {
+    pub(crate) fn waits_for_client(&self) -> bool {
         self.stage.get() == Stage::Awaited
     }
 
     /// Whether the backend has taken nothing of it for `long`.
-    pub fn is_stalled(&self, long: Duration) -> bool {
+    pub(crate) fn is_stalled(&self, long: Duration) -> bool {
         self.stage.get() == Stage::Offered && self.moved.get().elapsed() >= long
     }
 
     /// The response has come, perhaps instead of the word for which the body waits. A backend that
     /// agrees is one that reads on while it answers; where it does not, there will be no body.
-    pub fn is_unwanted(&self, agrees: bool) -> bool {
+    pub(crate) fn is_unwanted(&self, agrees: bool) -> bool {
         if self.stage.get() == Stage::Held {
             self.stage.set(if agrees { Stage::Offered } else { Stage::Unwanted });
         }
@@ -114,12 +114,12 @@ impl BodyProgress {
     }
 
     /// Until when the next part is to come.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.moved.get() + self.allowed
     }
 
     /// When the last part came.
-    pub fn moved(&self) -> Instant {
+    pub(crate) fn moved(&self) -> Instant {
         self.moved.get()
     }
 
@@ -137,34 +137,34 @@ impl BodyProgress {
 
 impl RequestBody {
     /// At most `allowed` bytes from the client that `activity` is about.
-    pub fn new(incoming: Incoming, activity: &Rc<Activity>, allowed: u64) -> Self {
+    pub(crate) fn new(incoming: Incoming, activity: &Rc<Activity>, allowed: u64) -> Self {
         let supply = BodySource { kept: VecDeque::new(), rest: incoming };
         let part = (!supply.is_at_end()).then(|| (supply, BodyProgress::new(activity)));
         Self { part, allowed, buffer: None, hold: None }
     }
 
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { part: None, allowed: 0, buffer: None, hold: None }
     }
 
     /// Waits until the backend wants it: the word for that. `None`: there is nothing to wait with.
-    pub fn hold(&mut self) -> Option<Arc<ContinueSignal>> {
+    pub(crate) fn hold(&mut self) -> Option<Arc<ContinueSignal>> {
         let (_, progress) = self.part.as_ref()?;
         progress.stage.set(Stage::Held);
         Some(self.hold.insert(Box::default()).word())
     }
 
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.hold.is_some()
     }
 
     /// Whether it is known already to be larger than allowed.
-    pub fn is_too_large(&self) -> bool {
+    pub(crate) fn is_too_large(&self) -> bool {
         self.size_hint().lower() > self.allowed
     }
 
     /// Keeps what is read from here on, up to `limit` bytes. `None`: it is known to be more.
-    pub fn buffered(&mut self, limit: u64) -> Option<Rc<ReplayBuffer>> {
+    pub(crate) fn buffered(&mut self, limit: u64) -> Option<Rc<ReplayBuffer>> {
         if self.size_hint().lower() > limit {
             return None;
         }
@@ -175,7 +175,10 @@ impl RequestBody {
 
     /// The same body again, kept by the same buffer, when it is given up. `progress` goes on with
     /// it: whoever waits for the body sees no other. `None`: it was not kept whole.
-    pub async fn rewound(buffer: &Rc<ReplayBuffer>, progress: &Rc<BodyProgress>) -> Option<Self> {
+    pub(crate) async fn rewound(
+        buffer: &Rc<ReplayBuffer>,
+        progress: &Rc<BodyProgress>,
+    ) -> Option<Self> {
         let (supply, allowed) = buffer.rewind().await?;
         progress.enter(Stage::Offered);
         let part = Some((supply, progress.clone()));
@@ -195,7 +198,7 @@ impl RequestBody {
     }
 
     /// `None` where there is no body.
-    pub fn progress(&self) -> Option<Rc<BodyProgress>> {
+    pub(crate) fn progress(&self) -> Option<Rc<BodyProgress>> {
         self.part.as_ref().map(|(_, progress)| progress.clone())
     }
 }

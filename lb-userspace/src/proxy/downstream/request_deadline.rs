@@ -36,31 +36,31 @@ pub(crate) struct RequestDeadline {
 
 impl RequestDeadline {
     /// A request begins. Without `idle`, somebody else looks after clients that take nothing.
-    pub fn begin(&self, total: Option<Duration>, idle: Duration) {
+    pub(crate) fn begin(&self, total: Option<Duration>, idle: Duration) {
         self.deadline.set(total.map(|total| Instant::now() + total));
         self.offered.set(None);
         self.idle.set(idle);
     }
 
     /// A stream's, once it is known of which service it is.
-    pub fn set_idle(&self, idle: Duration) {
+    pub(crate) fn set_idle(&self, idle: Duration) {
         if self.is_stream() {
             self.idle.set(idle);
         }
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline.get()
     }
 
     /// The request's end, or that of its limits: what follows is a tunnel.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.deadline.set(None);
         self.offered.set(None);
     }
 
     /// The body was asked for more; `has_more` of it went towards the client.
-    pub fn polled(&self, has_more: bool) {
+    pub(crate) fn polled(&self, has_more: bool) {
         if self.is_stream() {
             self.offered.set(has_more.then(Instant::now));
         }
@@ -71,7 +71,7 @@ impl RequestDeadline {
     }
 
     /// Ready when the time has passed.
-    pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
         let taken = self.offered.get().map(|since| since + self.idle.get());
         match [self.deadline.get(), taken].into_iter().flatten().min() {
             Some(deadline) => self.timer.borrow_mut().poll(cx, deadline),

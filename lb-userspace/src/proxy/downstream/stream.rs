@@ -31,7 +31,7 @@ pub(crate) struct ObservedStream<T> {
 
 impl<T> ObservedStream<T> {
     /// `ahead` was read from `stream` already.
-    pub fn new(stream: T, ahead: Bytes, activity: Rc<Activity>) -> Self {
+    pub(crate) fn new(stream: T, ahead: Bytes, activity: Rc<Activity>) -> Self {
         let fragments = (!activity.is_http1()).then(Box::default);
         Self { stream, ahead, activity, fragments, is_spoilt: false }
     }

@@ -95,7 +95,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Why hyper found no request in what the client sent. Its errors tell that in words alone.
-    pub fn of_parser(error: &hyper::Error) -> Self {
+    pub(crate) fn of_parser(error: &hyper::Error) -> Self {
         match &*error.to_string() {
             "invalid HTTP method parsed" => Self::BadMethod,
             "invalid URI" => Self::BadTarget,
@@ -110,7 +110,7 @@ impl Fault {
         }
     }
 
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::PlainHttp
             | Self::BadMethod
@@ -150,7 +150,7 @@ impl Fault {
         }
     }
 
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::PlainHttp => "plain-http",
             Self::BadMethod => "bad-method",
@@ -196,17 +196,17 @@ impl Fault {
     }
 
     /// Whether the service failed, rather than the client.
-    pub fn is_ours(self) -> bool {
+    pub(crate) fn is_ours(self) -> bool {
         self.status().is_server_error() && self != Self::Tunnel
     }
 
     /// Whether it is in doubt where the client's next request begins, or whether one comes at all.
-    pub fn ends_connection(self) -> bool {
+    pub(crate) fn ends_connection(self) -> bool {
         matches!(self.status().as_u16(), 400 | 408 | 413 | 414 | 431)
     }
 
     /// For a request that came by `version`.
-    pub fn answer(self, names: &HeaderNames, version: Version) -> Response<Bytes> {
+    pub(crate) fn answer(self, names: &HeaderNames, version: Version) -> Response<Bytes> {
         let status = self.status();
         let mut response = plain(status, format!("{status}: {self}\n").into());
         let why = HeaderValue::from_static(self.word());

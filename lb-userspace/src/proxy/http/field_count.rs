@@ -29,11 +29,11 @@ enum Stage {
 
 impl FieldCount {
     /// Fields that have begun.
-    pub fn fields(&self) -> usize {
+    pub(crate) fn fields(&self) -> usize {
         self.fields
     }
 
-    pub fn look(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn look(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             bytes = match self.stage {
                 Stage::Text(left) => {

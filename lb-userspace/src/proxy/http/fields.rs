@@ -40,7 +40,7 @@ pub(crate) struct FoundFields {
 
 impl FoundFields {
     /// Names like ours are those that begin with `prefix`, in lower case.
-    pub fn in_request(headers: &HeaderMap, prefix: &str) -> Self {
+    pub(crate) fn in_request(headers: &HeaderMap, prefix: &str) -> Self {
         let mut found = Self::default();
         for name in headers.keys().map(HeaderName::as_str) {
             if !found.note(name) {

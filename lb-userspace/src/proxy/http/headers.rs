@@ -36,7 +36,7 @@ pub(crate) struct HeaderNames {
 }
 
 impl HeaderNames {
-    pub fn new(prefix: &str) -> Result<Self, InvalidHeaderName> {
+    pub(crate) fn new(prefix: &str) -> Result<Self, InvalidHeaderName> {
         // Made once for the process. Names in static memory are cloned without being counted.
         let name = |rest: &str| {
             let name = format!("{prefix}{rest}").to_ascii_lowercase();
@@ -85,14 +85,14 @@ impl HeaderNames {
     }
 
     /// Takes what tells our own answers apart out of one that is not ours.
-    pub fn disown(&self, headers: &mut HeaderMap) {
+    pub(crate) fn disown(&self, headers: &mut HeaderMap) {
         if headers.keys().any(|name| *name == self.error) {
             headers.remove(&self.error);
         }
     }
 
     /// Takes out of a request's trailers what must stand before its body, and what we alone say.
-    pub fn check_trailers(&self, trailers: &mut HeaderMap) {
+    pub(crate) fn check_trailers(&self, trailers: &mut HeaderMap) {
         fields::strip_trailers(trailers);
         let is_forged = |name: &&HeaderName| {
             let text = name.as_str();
@@ -118,10 +118,10 @@ pub(crate) struct ClientFacts {
 
 impl ClientFacts {
     /// Headers that they become.
-    pub const MOST: usize = 7;
+    pub(crate) const MOST: usize = 7;
 
     /// Of the connection between `endpoints`, to a node in `region`.
-    pub fn new(
+    pub(crate) fn new(
         names: Arc<HeaderNames>,
         region: Option<HeaderValue>,
         endpoints: &Endpoints,
@@ -139,7 +139,7 @@ impl ClientFacts {
         }
     }
 
-    pub fn names(&self) -> &HeaderNames {
+    pub(crate) fn names(&self) -> &HeaderNames {
         &self.names
     }
 
@@ -166,7 +166,7 @@ impl ClientFacts {
 
     /// Adds, row by row, what `reference/fly-public-network-services.md` lists under "HTTP
     /// handler".
-    pub fn describe(&self, headers: &mut HeaderMap) {
+    pub(crate) fn describe(&self, headers: &mut HeaderMap) {
         let names = &*self.names;
         let (proto, ssl) = if self.is_https(headers) { ("https", "on") } else { ("http", "off") };
         headers.insert(names.client_ip.clone(), self.client_ip.clone());
@@ -183,14 +183,14 @@ impl ClientFacts {
     }
 
     /// Whether the request was made by https: to us, or to a trusted proxy before us.
-    pub fn is_https(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn is_https(&self, headers: &HeaderMap) -> bool {
         let told = if self.is_trusted { scheme::is_https(headers) } else { None };
         told.unwrap_or(self.is_tls)
     }
 
     /// Tells of the certificate that the client showed, beside those that a trusted proxy was
     /// shown.
-    pub fn certify(&self, headers: &mut HeaderMap, certificate: HeaderValue) {
+    pub(crate) fn certify(&self, headers: &mut HeaderMap, certificate: HeaderValue) {
         // Strangers' were taken out.
         let earlier = headers.get_all(X_FORWARDED_CLIENT_CERT).iter().map(HeaderValue::as_bytes);
         let all: Vec<_> = earlier.chain([certificate.as_bytes()]).collect();

@@ -16,7 +16,7 @@ pub(crate) struct Authority<'a> {
 
 impl<'a> Authority<'a> {
     /// A name or address with an optional port; no user information.
-    pub fn parse(authority: &'a str) -> Option<Self> {
+    pub(crate) fn parse(authority: &'a str) -> Option<Self> {
         let name_length = match authority.strip_prefix('[') {
             Some(rest) => {
                 let inner = &rest[..rest.find(']')?];
@@ -37,7 +37,7 @@ impl<'a> Authority<'a> {
     }
 
     /// Without the port.
-    pub fn name(&self) -> &'a str {
+    pub(crate) fn name(&self) -> &'a str {
         &self.authority[..self.name_length]
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct HttpsRedirect {
 
 impl HttpsRedirect {
     /// As `configured` for a port of `service`.
-    pub fn new(configured: service::Redirect, service: &Service) -> Self {
+    pub(crate) fn new(configured: service::Redirect, service: &Service) -> Self {
         Self {
             status: StatusCode::from_u16(configured.status)
                 .unwrap_or(StatusCode::MOVED_PERMANENTLY),
@@ -32,7 +32,7 @@ impl HttpsRedirect {
     /// `https://host:port/path?query`. The host is the validated one without the port that was
     /// asked, and the path begins with `/`, so that nothing in the request can lead to another host
     /// or into another header.
-    pub fn answer(self, host: &Authority<'_>, uri: &Uri) -> Response<Bytes> {
+    pub(crate) fn answer(self, host: &Authority<'_>, uri: &Uri) -> Response<Bytes> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path } else { "/" };
         let location = match self.port {

@@ -83,17 +83,17 @@ impl Default for RequestScanner {
 
 impl RequestScanner {
     /// Whether some of a header section has come, and not yet all.
-    pub fn is_within(&self) -> bool {
+    pub(crate) fn is_within(&self) -> bool {
         self.stage == Stage::Within
     }
 
     /// Whether more of a body is to come.
-    pub fn is_in_body(&self) -> bool {
+    pub(crate) fn is_in_body(&self) -> bool {
         matches!(self.stage, Stage::Content(_) | Stage::Size | Stage::Chunk(_) | Stage::Trailer)
     }
 
     /// How many of `bytes` hyper may have: all of them, or those before a malformed line's end.
-    pub fn look(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn look(&mut self, bytes: &[u8]) -> usize {
         let mut left = bytes;
         while !left.is_empty() && self.stage != Stage::Over {
             let rest = self.step(left);
@@ -233,7 +233,7 @@ impl RequestScanner {
     }
 
     /// hyper has a whole header section. What is wrong with it that hyper does not mind?
-    pub fn finish(&mut self) -> Result<(), Fault> {
+    pub(crate) fn finish(&mut self) -> Result<(), Fault> {
         if self.sound > 0 {
             self.sound -= 1;
             return Ok(());

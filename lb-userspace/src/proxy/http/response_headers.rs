@@ -17,7 +17,7 @@ pub(crate) struct ResponseHeaders {
 
 impl ResponseHeaders {
     /// What the configuration checked already is not asked again.
-    pub fn new(options: &HttpOptions) -> Self {
+    pub(crate) fn new(options: &HttpOptions) -> Self {
         let headers = options.response_headers.iter().filter_map(|(name, values)| {
             let values = values.iter().filter_map(|value| HeaderValue::from_str(value).ok());
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, values.collect()))
@@ -25,7 +25,7 @@ impl ResponseHeaders {
         Self { headers: headers.collect(), is_pristine: options.pristine }
     }
 
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         for (name, values) in &self.headers {
             headers.remove(name);
             for value in values {

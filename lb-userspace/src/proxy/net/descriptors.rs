@@ -57,7 +57,7 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     /// `kept` of them are kept back, or half of what is free where that is less.
-    pub fn measure(
+    pub(crate) fn measure(
         listener: &StdListener,
         workers: usize,
         kept: u64,
@@ -77,7 +77,7 @@ impl Descriptors {
     }
 
     /// Waits until another client may be accepted.
-    pub async fn room(&self, listener: &impl AsFd) {
+    pub(crate) async fn room(&self, listener: &impl AsFd) {
         if self.has_room(listener) {
             return;
         }
@@ -101,7 +101,7 @@ impl Descriptors {
 
     /// Asks `attempt` again when connections to servers that idle have made way, with all workers:
     /// to close them takes them a turn or two.
-    pub async fn made_room<T>(&self, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) async fn made_room<T>(&self, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
         const PAUSES: [u64; 5] = [0, 1, 2, 5, 10];
         self.wanted.notify_waiters();
         for pause in PAUSES {
@@ -114,14 +114,14 @@ impl Descriptors {
     }
 
     /// Calls `close_idle` whenever somebody needs descriptors, for ever.
-    pub async fn keep_giving(&self, close_idle: impl Fn()) {
+    pub(crate) async fn keep_giving(&self, close_idle: impl Fn()) {
         loop {
             self.wanted.notified().await;
             close_idle();
         }
     }
 
-    pub fn has_room(&self, listener: &impl AsFd) -> bool {
+    pub(crate) fn has_room(&self, listener: &impl AsFd) -> bool {
         if self.is_short.load(Ordering::Relaxed) {
             let has = lowest_free(listener).is_ok_and(|number| number < self.ceiling);
             self.is_short.store(!has, Ordering::Relaxed);
@@ -131,14 +131,14 @@ impl Descriptors {
     }
 
     /// Counts a client's connection until the guard is dropped.
-    pub fn enter(self: &Arc<Self>, client: &impl AsRawFd) -> ClientPlace {
+    pub(crate) fn enter(self: &Arc<Self>, client: &impl AsRawFd) -> ClientPlace {
         self.clients.fetch_add(1, Ordering::Relaxed);
         self.allows(client);
         ClientPlace(self.clone())
     }
 
     /// Whether this one is not among those that are kept back.
-    pub fn allows(&self, descriptor: &impl AsRawFd) -> bool {
+    pub(crate) fn allows(&self, descriptor: &impl AsRawFd) -> bool {
         let allowed = descriptor.as_raw_fd() < self.ceiling;
         if !allowed {
             self.is_short.store(true, Ordering::Relaxed);

@@ -24,13 +24,13 @@ pub(crate) struct DrainSignal {
 }
 
 impl DrainSignal {
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.draining.set(true);
         self.begun.notify_waiters();
     }
 
     /// Returns when draining has begun.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         let begun = self.begun.notified();
         if !self.draining.get() {
             begun.await;
@@ -38,18 +38,18 @@ impl DrainSignal {
     }
 
     /// Counts a connection until the guard is dropped.
-    pub fn enter(self: &Rc<Self>) -> Live {
+    pub(crate) fn enter(self: &Rc<Self>) -> Live {
         self.live.set(self.live.get() + 1);
         Live(self.clone())
     }
 
     /// Connections that are left.
-    pub fn live(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.live.get()
     }
 
     /// Returns when no connection is left.
-    pub async fn emptied(&self) {
+    pub(crate) async fn emptied(&self) {
         while self.live.get() > 0 {
             self.emptied.notified().await;
         }

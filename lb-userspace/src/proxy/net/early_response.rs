@@ -18,11 +18,11 @@ pub(crate) struct EarlyResponseStream<T> {
 }
 
 impl<T> EarlyResponseStream<T> {
-    pub fn new(stream: T) -> Self {
+    pub(crate) fn new(stream: T) -> Self {
         Self { stream, is_deaf: false }
     }
 
-    pub fn into_inner(self) -> T {
+    pub(crate) fn into_inner(self) -> T {
         self.stream
     }
 

@@ -14,13 +14,13 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+    pub(crate) fn new(local: SocketAddr, peer: SocketAddr) -> Self {
         let local = canonical(local);
         Self { local, client: canonical(peer), server: local }
     }
 
     /// The same connection as the proxy in front of us announced it.
-    pub fn announced(self, client: SocketAddr, server: SocketAddr) -> Self {
+    pub(crate) fn announced(self, client: SocketAddr, server: SocketAddr) -> Self {
         Self { client: canonical(client), server: canonical(server), ..self }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct ResetWatch(Pin<Box<dyn Future<Output = ()>>>);
 impl ResetWatch {
     /// It has a descriptor of its own, for only one task at a time hears of the stream's. `None`:
     /// there is none left.
-    pub fn new(stream: &TcpStream) -> Option<Self> {
+    pub(crate) fn new(stream: &TcpStream) -> Option<Self> {
         let copy = stream.as_fd().try_clone_to_owned().ok()?;
         if !descriptors::is_below_ceiling(&copy) {
             return None;
@@ -31,7 +31,7 @@ impl ResetWatch {
     }
 
     /// Ready once it has come.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.as_mut().poll(cx)
     }
 }

@@ -77,7 +77,7 @@ pub(crate) enum Rest {
 
 impl Splice {
     /// Adds to `moved` what it takes from the one side. Nothing is held back when it is ready.
-    pub fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &TcpStream,

@@ -58,7 +58,7 @@ impl CoalescingWaker {
     ///
     /// Who gets something ready must come back, as with every stream: calls up to then are
     /// forgotten.
-    pub fn poll_inside<T>(
+    pub(crate) fn poll_inside<T>(
         &self,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -84,7 +84,10 @@ impl CoalescingWaker {
     }
 
     /// Polls `work` once, which will be attended to right afterwards if it is not ready.
-    pub fn poll_quietly<T>(&self, work: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub(crate) fn poll_quietly<T>(
+        &self,
+        work: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
         self.inner.is_attended.store(true, SeqCst);
         let polled = work(&mut Context::from_waker(&self.waker));
         self.inner.is_attended.store(false, SeqCst);
@@ -92,12 +95,12 @@ impl CoalescingWaker {
     }
 
     /// Wakes nobody until it is attended again, and holds no task that has ended.
-    pub fn detach(&self) {
+    pub(crate) fn detach(&self) {
         drop(self.inner.task.take());
     }
 
     /// Whether it rang from elsewhere since this was asked last.
-    pub fn was_woken(&self) -> bool {
+    pub(crate) fn was_woken(&self) -> bool {
         self.inner.was_woken.load(SeqCst) && self.inner.was_woken.swap(false, SeqCst)
     }
 }

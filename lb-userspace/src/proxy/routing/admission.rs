@@ -81,7 +81,7 @@ enum Count {
 
 impl Admission {
     /// Counts as one with all that `join` joins it to: what goes over the same connection.
-    pub fn share(&mut self, join: impl FnOnce(Permit) -> Rc<Permit>) {
+    pub(crate) fn share(&mut self, join: impl FnOnce(Permit) -> Rc<Permit>) {
         self.backend = self.backend.take().map(|count| match count {
             Count::Alone(permit) => Count::Together { _permit: join(permit) },
             together @ Count::Together { .. } => together,
@@ -114,7 +114,7 @@ enum Denied {
 }
 
 impl AdmissionControl {
-    pub fn new(service: Arc<RunningService>) -> Arc<Self> {
+    pub(crate) fn new(service: Arc<RunningService>) -> Arc<Self> {
         let (line, waiting) = (Mutex::default(), AtomicUsize::new(0));
         Arc::new(Self { service, line, waiting })
     }
@@ -123,7 +123,7 @@ impl AdmissionControl {
     ///
     /// `earlier` is the admission to a backend that could not be reached: its place in the service
     /// is kept, and nobody is waited for.
-    pub async fn admit(
+    pub(crate) async fn admit(
         self: &Arc<Self>,
         context: &PickContext<'_>,
         request: &PickRequest<'_>,

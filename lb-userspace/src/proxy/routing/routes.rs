@@ -135,7 +135,7 @@ impl Routes {
 
 impl Frontend {
     /// For a client that names the host `name`, or none.
-    pub fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
+    pub(crate) fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
         match name {
             Some(name) => self.sites.find(Some(name)),
             None => self.nameless.as_ref(),
@@ -143,11 +143,11 @@ impl Frontend {
     }
 
     /// For a request that names no host: the service that takes every name.
-    pub fn site_of_any(&self) -> Option<&Arc<Site>> {
+    pub(crate) fn site_of_any(&self) -> Option<&Arc<Site>> {
         self.sites.find(None)
     }
 
-    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+    pub(crate) fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.values()
     }
 }
@@ -184,12 +184,12 @@ impl Site {
     }
 
     /// How long a client may do nothing between requests, or leave us waiting within one.
-    pub fn idle(&self, settings: &ProxySettings) -> Duration {
+    pub(crate) fn idle(&self, settings: &ProxySettings) -> Duration {
         self.idle_timeout.unwrap_or(settings.idle_timeout)
     }
 
     /// How long a relay may be silent.
-    pub fn timeouts(&self, settings: &ProxySettings) -> RelayTimeouts {
+    pub(crate) fn timeouts(&self, settings: &ProxySettings) -> RelayTimeouts {
         RelayTimeouts { idle: self.idle_timeout, termination: settings.termination_delay }
     }
 
@@ -199,7 +199,7 @@ impl Site {
         rank(self) > rank(other)
     }
 
-    pub fn running(&self) -> &Arc<RunningService> {
+    pub(crate) fn running(&self) -> &Arc<RunningService> {
         self.balancer.service()
     }
 }

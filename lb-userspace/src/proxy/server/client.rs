@@ -41,13 +41,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// Without TLS.
-    pub fn plain(worker: Rc<Worker>, endpoints: Endpoints) -> Rc<Self> {
+    pub(crate) fn plain(worker: Rc<Worker>, endpoints: Endpoints) -> Rc<Self> {
         let idle = worker.settings.idle_timeout;
         Self::new(worker, endpoints, None, None, idle)
     }
 
     /// Of `site`, as far as its handshake says.
-    pub fn secured(
+    pub(crate) fn secured(
         worker: Rc<Worker>,
         endpoints: Endpoints,
         site: &Site,
@@ -86,13 +86,13 @@ impl Client {
     }
 
     /// Answers a request with why it gets no other answer.
-    pub fn refuse(&self, fault: Fault, version: Version) -> Response<Bytes> {
+    pub(crate) fn refuse(&self, fault: Fault, version: Version) -> Response<Bytes> {
         tracing::debug!(client = %self.peer, server = %self.local, reason = fault.word(), "refused");
         fault.answer(self.facts.names(), version)
     }
 
     /// Adds the time to a response of `site` that has none, where hyper does not.
-    pub fn date(&self, site: &Site, headers: &mut HeaderMap) {
+    pub(crate) fn date(&self, site: &Site, headers: &mut HeaderMap) {
         if !self.is_dated
             && !site.response_headers.is_pristine
             && !headers.contains_key(header::DATE)
@@ -105,7 +105,7 @@ impl Client {
 
     /// The service for a name here, by the routes that apply now. Without a name: the one that
     /// takes every name.
-    pub fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
+    pub(crate) fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
             let site = routes.find(self.local).and_then(|frontend| match name {
                 Some(_) => frontend.site(name),
@@ -121,13 +121,13 @@ impl Client {
     }
 
     /// Whether this connection was asked for all that `site` asks of its clients.
-    pub fn is_entitled(&self, site: &Site) -> bool {
+    pub(crate) fn is_entitled(&self, site: &Site) -> bool {
         let asked = self.terminator.as_ref().and_then(|terminator| terminator.client_auth.as_ref());
         site.client_auth.is_none() || asked == site.client_auth.as_ref()
     }
 
     /// What `site` is told of the certificate that the client showed.
-    pub fn certificate(&self, site: &Site) -> Option<HeaderValue> {
+    pub(crate) fn certificate(&self, site: &Site) -> Option<HeaderValue> {
         let certificate = self.certificate.as_ref()?;
         let terminator = site.terminator.as_ref()?;
         terminator.forwards_client_cert.then(|| certificate.clone())

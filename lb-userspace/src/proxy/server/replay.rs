@@ -49,7 +49,7 @@ pub(crate) struct ReplayableRequest<'a> {
 
 impl<'a> ReplayableRequest<'a> {
     /// Of a request that nothing was said of the client in yet.
-    pub fn new(client: &'a Rc<Client>, mut request: Box<Request<RequestBody>>) -> Self {
+    pub(crate) fn new(client: &'a Rc<Client>, mut request: Box<Request<RequestBody>>) -> Self {
         let settings = &client.worker.settings;
         let copy = RequestCopy::of(&mut request, &client.facts, settings);
         client.facts.describe(request.headers_mut());
@@ -57,7 +57,7 @@ impl<'a> ReplayableRequest<'a> {
     }
 
     /// Sends it to `site`, and wherever the answers say.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         site: &Arc<Site>,
         preference: &Preference,

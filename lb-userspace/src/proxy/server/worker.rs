@@ -44,7 +44,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub fn new(shared: SharedState) -> Rc<Self> {
+    pub(crate) fn new(shared: SharedState) -> Rc<Self> {
         let settings = shared.settings;
         let descriptors = shared.descriptors.clone();
         let upstreams = Upstreams::new(settings.clone(), shared.load, descriptors);
@@ -63,7 +63,7 @@ impl Worker {
     }
 
     /// Asks the routes that apply now.
-    pub fn with_routes<T>(&self, ask: impl FnOnce(&Routes) -> T) -> T {
+    pub(crate) fn with_routes<T>(&self, ask: impl FnOnce(&Routes) -> T) -> T {
         ask(self.routes.borrow_mut().load())
     }
 }

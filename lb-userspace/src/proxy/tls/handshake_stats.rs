@@ -50,7 +50,7 @@ const KINDS: [(HandshakeFailure, &str); 10] = [
 
 impl HandshakeFailure {
     /// What an error of rustls, wrapped by tokio-rustls, or of the stream itself was.
-    pub fn classify(error: &io::Error) -> Self {
+    pub(crate) fn classify(error: &io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let Some(inner) = inner else {
             return Self::Closed;
@@ -114,11 +114,11 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    pub fn complete(mut self) {
+    pub(crate) fn complete(mut self) {
         self.end = Ok(());
     }
 
-    pub fn fail(mut self, kind: HandshakeFailure) {
+    pub(crate) fn fail(mut self, kind: HandshakeFailure) {
         self.end = Err(kind);
     }
 }

@@ -18,7 +18,7 @@ impl<T> Default for ByName<T> {
 
 impl<T> ByName<T> {
     /// The value under `pattern` (`name`, `*.parent`, or `None` for any name), to be filled in.
-    pub fn entry(&mut self, pattern: Option<&str>) -> Slot<'_, T> {
+    pub(crate) fn entry(&mut self, pattern: Option<&str>) -> Slot<'_, T> {
         let Some(pattern) = pattern else {
             return Slot::Any(&mut self.any);
         };
@@ -29,21 +29,21 @@ impl<T> ByName<T> {
     }
 
     /// A wildcard stands for one label or more, the closest parent wins.
-    pub fn find(&self, name: Option<&str>) -> Option<&T> {
+    pub(crate) fn find(&self, name: Option<&str>) -> Option<&T> {
         self.find_named(name, usize::MAX).or(self.any.as_ref())
     }
 
     /// As certificates have it: a wildcard stands for exactly one label (RFC 9525 6.3).
-    pub fn find_one_label(&self, name: Option<&str>) -> Option<&T> {
+    pub(crate) fn find_one_label(&self, name: Option<&str>) -> Option<&T> {
         self.find_named(name, 1)
     }
 
     /// Each as often as it has names.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.wildcard.values()).chain(&self.any)
     }
 
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.exact.values_mut().chain(self.wildcard.values_mut()).chain(&mut self.any)
     }
 
@@ -64,7 +64,7 @@ pub(crate) enum Slot<'a, T> {
 }
 
 impl<'a, T> Slot<'a, T> {
-    pub fn or_insert_with(self, value: impl FnOnce() -> T) -> &'a mut T {
+    pub(crate) fn or_insert_with(self, value: impl FnOnce() -> T) -> &'a mut T {
         match self {
             Self::Named(entry) => entry.or_insert_with(value),
             Self::Any(any) => any.get_or_insert_with(value),

@@ -23,7 +23,7 @@ pub(crate) struct TlsSession {
 
 impl TlsSession {
     /// After the handshake.
-    pub fn of(connection: &ServerConnection) -> Self {
+    pub(crate) fn of(connection: &ServerConnection) -> Self {
         let suite = connection.negotiated_cipher_suite();
         Self {
             version: match connection.protocol_version() {

@@ -31,14 +31,14 @@ struct Keys {
 
 impl Tickets {
     /// `period` at most six hours, after which rustls would change keys by itself.
-    pub fn new(period: Duration) -> Result<Arc<Self>, CertificateError> {
+    pub(crate) fn new(period: Duration) -> Result<Arc<Self>, CertificateError> {
         Self::at(Instant::now(), period)
     }
 
     /// The same for all workers and configurations of this process: a client may resume on any
     /// worker, and new certificates do not cost everybody a full handshake. The first period
     /// counts: settings are read at the start.
-    pub fn shared(period: Duration) -> Result<Arc<Self>, CertificateError> {
+    pub(crate) fn shared(period: Duration) -> Result<Arc<Self>, CertificateError> {
         static SHARED: OnceLock<Arc<Tickets>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {
             return Ok(shared.clone());

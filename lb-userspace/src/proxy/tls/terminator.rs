@@ -63,11 +63,11 @@ pub(crate) struct Terminators {
 }
 
 impl Terminators {
-    pub fn new(certificates: Arc<CertificateStore>, ticket_rotation: Duration) -> Self {
+    pub(crate) fn new(certificates: Arc<CertificateStore>, ticket_rotation: Duration) -> Self {
         Self { certificates, ticket_rotation, made: Vec::new() }
     }
 
-    pub fn terminator(
+    pub(crate) fn terminator(
         &mut self,
         options: &TlsOptions,
     ) -> Result<Arc<Terminator>, CertificateError> {

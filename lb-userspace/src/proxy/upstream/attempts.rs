@@ -30,7 +30,7 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub fn new(
+    pub(crate) fn new(
         upstreams: &'a Upstreams,
         site: &'a Site,
         client: IpAddr,
@@ -41,7 +41,7 @@ impl<'a> Attempts<'a> {
 
     /// The next backend that has room, by its index, and a place there. Nobody is waited for on the
     /// way from one to the next.
-    pub async fn next(
+    pub(crate) async fn next(
         &mut self,
         is_free: &dyn Fn(LoadSlot) -> bool,
     ) -> Result<(usize, Admission), Fault> {
@@ -61,14 +61,14 @@ impl<'a> Attempts<'a> {
     }
 
     /// The backend could not be reached.
-    pub fn failed(&mut self, index: usize, admission: Admission, fault: Fault) {
+    pub(crate) fn failed(&mut self, index: usize, admission: Admission, fault: Fault) {
         self.tried.push(index);
         self.earlier = Some(admission);
         self.fault = Some(fault);
     }
 
     /// What the last backend failed by says more than `otherwise`, which ends the attempts.
-    pub fn why(&self, otherwise: Fault) -> Fault {
+    pub(crate) fn why(&self, otherwise: Fault) -> Fault {
         self.fault.unwrap_or(otherwise)
     }
 }

@@ -23,12 +23,12 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub fn new(settings: Arc<ProxySettings>, descriptors: Arc<Descriptors>) -> Self {
+    pub(crate) fn new(settings: Arc<ProxySettings>, descriptors: Arc<Descriptors>) -> Self {
         Self { settings, descriptors }
     }
 
     /// Opens a connection.
-    pub async fn dial(&self, address: SocketAddr) -> Result<TcpStream, Fault> {
+    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<TcpStream, Fault> {
         self.connect(address).await.map_err(|error| self.fault(address, &error))
     }
 

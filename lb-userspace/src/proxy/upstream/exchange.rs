@@ -45,7 +45,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// This is the response that the client gets, even while it is still sending its request.
-    pub fn settle(mut self) -> Self {
+    pub(crate) fn settle(mut self) -> Self {
         if let Some(progress) = self.progress.take() {
             self.is_bodiless = progress.is_unwanted(self.response.status().is_success());
             if !self.is_bodiless && !progress.is_done() {

@@ -16,18 +16,18 @@ static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub(crate) struct LatencyProbe(Option<Instant>);
 
 impl LatencyProbe {
-    pub fn start(site: &Site) -> Self {
+    pub(crate) fn start(site: &Site) -> Self {
         Self(site.balancer.uses_latency().then(Instant::now))
     }
 
     /// When that was, for the choice.
-    pub fn tick(&self) -> Tick {
+    pub(crate) fn tick(&self) -> Tick {
         self.0.map_or(Tick::default(), tick)
     }
 
     /// The backend began to answer. The time that the client took for the request's body does not
     /// count, and of a body that is still under way nobody knows whom it waits for.
-    pub fn answered(&self, backend: &Backend, status: u16, progress: Option<&BodyProgress>) {
+    pub(crate) fn answered(&self, backend: &Backend, status: u16, progress: Option<&BodyProgress>) {
         let Some(asked) = self.0 else { return };
         let Some(asked) =
             progress.map_or(Some(asked), |it| it.is_done().then(|| it.moved().max(asked)))
@@ -43,12 +43,12 @@ impl LatencyProbe {
     }
 
     /// It took the connection.
-    pub fn connected(&self, backend: &Backend) {
+    pub(crate) fn connected(&self, backend: &Backend) {
         self.answered(backend, 0, None);
     }
 
     /// It did not answer, if that was neither the client's fault nor a lack of ours.
-    pub fn failed(&self, backend: &Backend, fault: Fault) {
+    pub(crate) fn failed(&self, backend: &Backend, fault: Fault) {
         if let Some(asked) = self.0
             && fault.is_ours()
             && fault != Fault::OutOfSockets

@@ -45,7 +45,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub fn new(
+    pub(crate) fn new(
         carrier: Carrier,
         backend: Arc<Backend>,
         upstreams: Rc<Upstreams>,
@@ -56,7 +56,7 @@ impl Lease {
     }
 
     /// Polls `work` along with the connection that it waits for, where that has no task of its own.
-    pub fn poll_with<T>(
+    pub(crate) fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -67,19 +67,19 @@ impl Lease {
         }
     }
 
-    pub fn backend(&self) -> &Arc<Backend> {
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
         &self.backend
     }
 
     /// The client still sends its request while the response is under way.
-    pub fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         if let Carrier::Own(upstream) = &mut self.carrier {
             upstream.detach();
         }
     }
 
     /// The exchange is complete: the connection may serve another.
-    pub fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
         if let Carrier::Own(mut upstream) = std::mem::replace(&mut self.carrier, Carrier::Gone)
             && upstream.is_reusable()
         {
@@ -89,13 +89,16 @@ impl Lease {
     }
 
     /// The response broke off.
-    pub fn fail(self) {
+    pub(crate) fn fail(self) {
         self.service.count_failed();
         log_failure(&self.service, Fault::BrokeOff);
     }
 
     /// The connection after `101 Switching Protocols`. The admission goes with it.
-    pub async fn into_switched(self, timeouts: RelayTimeouts) -> Option<Box<UpgradedBackend>> {
+    pub(crate) async fn into_switched(
+        self,
+        timeouts: RelayTimeouts,
+    ) -> Option<Box<UpgradedBackend>> {
         let Carrier::Own(upstream) = self.carrier else {
             return None;
         };

@@ -41,7 +41,7 @@ enum Kept {
 impl<'a> RequestCopy<'a> {
     /// Of a request that the client's facts are still to be added to, and whose body is kept from
     /// here on.
-    pub fn of(
+    pub(crate) fn of(
         request: &mut Request<RequestBody>,
         facts: &'a ClientFacts,
         settings: &ProxySettings,
@@ -65,7 +65,7 @@ impl<'a> RequestCopy<'a> {
     }
 
     /// Says `value` under `name`, and nothing else.
-    pub fn set(&mut self, name: &HeaderName, value: Option<HeaderValue>) {
+    pub(crate) fn set(&mut self, name: &HeaderName, value: Option<HeaderValue>) {
         self.fields.retain(|(other, _)| other != name);
         self.fields.extend(value.map(|value| (name.clone(), value)));
     }
@@ -90,13 +90,13 @@ impl<'a> RequestCopy<'a> {
 
     /// The same request, where sending it twice does no harm (RFC 9110 9.2.2) and nothing of a body
     /// is lost.
-    pub fn again(&self) -> Option<Box<Request<RequestBody>>> {
+    pub(crate) fn again(&self) -> Option<Box<Request<RequestBody>>> {
         let is_harmless = self.method.is_idempotent() && matches!(self.body, Kept::Nothing);
         is_harmless.then(|| self.with(RequestBody::empty()))
     }
 
     /// The same request with its whole body, from a server that did nothing about it.
-    pub async fn whole(&self) -> Result<Box<Request<RequestBody>>, Fault> {
+    pub(crate) async fn whole(&self) -> Result<Box<Request<RequestBody>>, Fault> {
         let (buffer, progress) = match &self.body {
             Kept::Nothing => return Ok(self.with(RequestBody::empty())),
             Kept::Buffered(buffer, progress) => (buffer, progress),
@@ -109,7 +109,7 @@ impl<'a> RequestCopy<'a> {
     }
 
     /// Nobody will ask for the body again.
-    pub fn forget_body(&self) {
+    pub(crate) fn forget_body(&self) {
         if let Kept::Buffered(buffer, _) = &self.body {
             buffer.stop();
         }

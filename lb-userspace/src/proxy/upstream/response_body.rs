@@ -25,12 +25,12 @@ enum Source {
 }
 
 impl ResponseBody {
-    pub fn own(text: Bytes, active: ActiveRequest) -> Self {
+    pub(crate) fn own(text: Bytes, active: ActiveRequest) -> Self {
         Self { source: Source::Own(text), active }
     }
 
     /// Streams `incoming`, which arrives over `lease`. A body that is complete gives it back now.
-    pub fn backend(incoming: Incoming, mut lease: Lease, active: ActiveRequest) -> Self {
+    pub(crate) fn backend(incoming: Incoming, mut lease: Lease, active: ActiveRequest) -> Self {
         let lease = if incoming.is_end_stream() {
             lease.give_back();
             None

@@ -20,7 +20,11 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    pub fn new(settings: Arc<ProxySettings>, load: Load, descriptors: Arc<Descriptors>) -> Self {
+    pub(crate) fn new(
+        settings: Arc<ProxySettings>,
+        load: Load,
+        descriptors: Arc<Descriptors>,
+    ) -> Self {
         let idle = settings.upstream_idle_timeout;
         let h1_pool = Rc::new(H1Pool::new(settings.max_idle_per_backend, idle));
         let h2_pool = Rc::new(H2Pool::default());
@@ -28,17 +32,17 @@ impl Upstreams {
         Self { load, rng: RefCell::new(fastrand::Rng::new()), dialer, h1_pool, h2_pool }
     }
 
-    pub fn settings(&self) -> &ProxySettings {
+    pub(crate) fn settings(&self) -> &ProxySettings {
         &self.dialer.settings
     }
 
     /// Closes connections that idle.
-    pub fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         self.h1_pool.clear();
         self.h2_pool.close_idle();
     }
 
-    pub fn response_timeouts(&self) -> ResponseTimeouts {
+    pub(crate) fn response_timeouts(&self) -> ResponseTimeouts {
         ResponseTimeouts { response_header: self.settings().response_header_timeout }
     }
 }

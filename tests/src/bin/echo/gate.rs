@@ -13,7 +13,7 @@ use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::watch;
 
 /// What one server's answers depend on.
-pub struct Gate {
+pub(crate) struct Gate {
     held: Arc<AtomicUsize>,
     /// How often all that was held has been released.
     released: watch::Sender<u64>,
@@ -24,13 +24,13 @@ pub struct Gate {
 }
 
 /// One that is held back; counted until it is dropped.
-pub struct Held {
+pub(crate) struct Held {
     count: Arc<AtomicUsize>,
     released: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Gate {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             held: Arc::default(),
             released: watch::Sender::new(0),
@@ -39,7 +39,7 @@ impl Gate {
         }
     }
 
-    pub fn hold(&self) -> Held {
+    pub(crate) fn hold(&self) -> Held {
         let count = self.held.clone();
         count.fetch_add(1, Ordering::SeqCst);
         let mut released = self.released.subscribe();
@@ -50,17 +50,17 @@ impl Gate {
         Held { count, released }
     }
 
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.released.send_modify(|times| *times += 1);
     }
 }
 
 impl Held {
-    pub async fn released(&mut self) {
+    pub(crate) async fn released(&mut self) {
         (&mut self.released).await;
     }
 }
@@ -72,13 +72,13 @@ impl Drop for Held {
 }
 
 /// A body that says the server's name at once, and the rest when it is released.
-pub struct HeldBody {
+pub(crate) struct HeldBody {
     name: Option<Bytes>,
     held: Option<Held>,
 }
 
 impl HeldBody {
-    pub fn new(name: &str, held: Held) -> Self {
+    pub(crate) fn new(name: &str, held: Held) -> Self {
         Self { name: Some(format!("{name}\n").into()), held: Some(held) }
     }
 }

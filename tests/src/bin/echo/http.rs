@@ -55,7 +55,7 @@ struct Server {
     number: AtomicUsize,
 }
 
-pub async fn serve(listener: TcpListener, name: String) -> Result<()> {
+pub(crate) async fn serve(listener: TcpListener, name: String) -> Result<()> {
     let server = Arc::new(Server { name, gate: Gate::new(), number: AtomicUsize::new(0) });
     loop {
         let (stream, peer) = listener.accept().await?;

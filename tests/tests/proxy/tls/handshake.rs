@@ -11,7 +11,7 @@ use lb_tests::{actors::servers, daemon::process::Daemon, lab::stage::Stage};
 use crate::{APP, OTHER, SECOND_VIPS, TRUSTED, VIPS, named_services, nameless_service, server};
 
 /// Handshakes, and hangs up. What s_client wrote, and whether the handshake succeeded.
-pub fn s_client(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
+pub(super) fn s_client(stage: &Stage, vip: IpAddr, arguments: &[&str]) -> Result<(String, bool)> {
     handshake(stage, vip, arguments, Stdio::null())
 }
 

@@ -74,7 +74,7 @@ pub fn populate(members: &[RingMember], size: Option<u32>) -> Vec<usize> {
 /// for all others. If members would have fewer than 128 slots each on average, the length is
 /// doubled until they have. A change of length moves everything.
 #[must_use]
-pub fn length(members: &[RingMember], size: Option<u32>) -> u32 {
+pub(crate) fn length(members: &[RingMember], size: Option<u32>) -> u32 {
     let count = members.iter().filter(|member| member.weight > 0).count() as u32;
     if count <= 1 {
         return count;

@@ -13,7 +13,7 @@ const SLOTS_PER_MEMBER: u32 = 200;
 
 /// The specification of a ring. Building the ring from it is the expensive part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RingSpec {
+pub(crate) struct RingSpec {
     pub(crate) strategy: Strategy,
     /// The slots of a maglev ring. `None`: as many as suit the members.
     pub(crate) size: Option<u32>,
@@ -29,7 +29,7 @@ pub(crate) const FARTHER: usize = Ring::REGIONS as usize - 1;
 
 /// The members of a farther region that may take new flows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct FartherRegion {
+pub(crate) struct FartherRegion {
     /// Weights; none is 0.
     pub(crate) weights: Vec<u16>,
     /// Ids in the order of `weights`.

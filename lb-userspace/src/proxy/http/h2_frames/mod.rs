@@ -55,7 +55,7 @@ impl Default for TargetFragments {
 
 impl TargetFragments {
     /// Makes what h2 refuses of every fragment in `bytes`, which come next.
-    pub fn mark(&mut self, mut bytes: &mut [u8]) {
+    pub(crate) fn mark(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let here = bytes.len().min(self.left as usize);
             let (part, rest) = bytes.split_at_mut(here);

@@ -62,12 +62,12 @@ const STREAM: u32 = u32::MAX >> 1;
 
 impl FieldSection {
     /// Begins the section of `stream`, behind a priority of so many bytes.
-    pub fn begin(&mut self, stream: u32, priority: u32) {
+    pub(super) fn begin(&mut self, stream: u32, priority: u32) {
         (self.stream, self.priority, self.dependency) = (stream & STREAM, priority, 0);
         (self.is_circular, self.step, self.number) = (false, Step::Field, None);
     }
 
-    pub fn read(&mut self, bytes: &mut [u8]) {
+    pub(super) fn read(&mut self, bytes: &mut [u8]) {
         let mut at = bytes.len().min(self.priority as usize);
         self.read_priority(&mut bytes[..at]);
         if self.is_circular && at < bytes.len() {

@@ -29,7 +29,7 @@ pub(crate) struct KeyScanningStream {
 }
 
 impl KeyScanningStream {
-    pub fn new(stream: TcpStream, keys: Arc<CancelKeys>, address: SocketAddr) -> Self {
+    pub(super) fn new(stream: TcpStream, keys: Arc<CancelKeys>, address: SocketAddr) -> Self {
         Self { stream, address, keys, scan: KeyScan::default(), entry: None }
     }
 }

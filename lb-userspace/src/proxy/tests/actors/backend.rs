@@ -23,14 +23,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-pub type Body = BoxBody<Bytes, Infallible>;
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
-pub fn full(text: impl Into<Bytes>) -> Body {
+pub(crate) fn full(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).boxed()
 }
 
 /// A listening backend and how many connections it has accepted.
-pub struct Listening {
+pub(crate) struct Listening {
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     closed: Arc<AtomicUsize>,
@@ -38,22 +38,22 @@ pub struct Listening {
 
 impl Listening {
     /// One that is not there.
-    pub fn at(address: SocketAddr) -> Self {
+    pub(crate) fn at(address: SocketAddr) -> Self {
         Self { address, accepted: Arc::default(), closed: Arc::default() }
     }
 
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 
     /// Connections that it has done with.
-    pub fn closed(&self) -> usize {
+    pub(crate) fn closed(&self) -> usize {
         self.closed.load(Ordering::SeqCst)
     }
 }
 
 /// Runs `serve` on each connection, with its number.
-pub async fn raw<F, R>(serve: F) -> Listening
+pub(crate) async fn raw<F, R>(serve: F) -> Listening
 where
     F: Fn(TcpStream, usize) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -78,7 +78,7 @@ where
 }
 
 /// An HTTP/1.1 server.
-pub async fn http<F, R>(answer: F) -> Listening
+pub(crate) async fn http<F, R>(answer: F) -> Listening
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
@@ -94,7 +94,7 @@ where
 }
 
 /// An HTTP/2 server without TLS.
-pub async fn h2c<F, R>(answer: F) -> Listening
+pub(crate) async fn h2c<F, R>(answer: F) -> Listening
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<Body>> + Send + 'static,
@@ -125,12 +125,12 @@ where
 }
 
 /// Answers every request with `text`.
-pub async fn saying(text: &'static str) -> Listening {
+pub(crate) async fn saying(text: &'static str) -> Listening {
     http(move |_| async move { Response::new(full(text)) }).await
 }
 
 /// Answers with what it received: the request line, its headers by name, a blank line, the body.
-pub async fn echo() -> Listening {
+pub(crate) async fn echo() -> Listening {
     http(|request| async move {
         let mut lines: Vec<_> = request
             .headers()
@@ -148,13 +148,13 @@ pub async fn echo() -> Listening {
 }
 
 /// An address where nobody listens.
-pub async fn nowhere() -> SocketAddr {
+pub(crate) async fn nowhere() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }
 
 /// Reads up to the end of one header section.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -166,7 +166,7 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Sends everything back, and its end after the client's.
-pub async fn mirror() -> Listening {
+pub(crate) async fn mirror() -> Listening {
     raw(|mut stream, _| async move {
         let (mut read, mut write) = stream.split();
         let _ = tokio::io::copy(&mut read, &mut write).await;

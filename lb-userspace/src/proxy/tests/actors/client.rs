@@ -24,25 +24,25 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::lab::PATIENCE;
 
 /// A plain HTTP/1.1 client that sees every byte.
-pub struct Raw<S = TcpStream> {
+pub(crate) struct Raw<S = TcpStream> {
     pub stream: S,
     read: Vec<u8>,
 }
 
 /// A response as it came over the wire.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// In lower case, as received.
     pub head: String,
     pub body: String,
 }
 
 impl Reply {
-    pub fn status(&self) -> &str {
+    pub(crate) fn status(&self) -> &str {
         self.head.split(' ').nth(1).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         let mut found = lines.filter(|(key, _)| *key == name);
         found.next().map(|(_, value)| value)
@@ -50,48 +50,48 @@ impl Reply {
 }
 
 impl Raw {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 
     /// Goes without a word that could be taken for the end of one side alone.
-    pub fn vanish(self) {
+    pub(crate) fn vanish(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
-    pub fn over(stream: S) -> Self {
+    pub(crate) fn over(stream: S) -> Self {
         let read = Vec::new();
         Self { stream, read }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
     /// The same where the other side may have ended; whether it still took the bytes.
-    pub async fn send_to(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) async fn send_to(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
     /// `GET path` with further header lines, each ending in CRLF.
-    pub async fn get(&mut self, path: &str, headers: &str) -> Reply {
+    pub(crate) async fn get(&mut self, path: &str, headers: &str) -> Reply {
         let request = format!("GET {path} HTTP/1.1\r\nHost: app.example.com\r\n{headers}\r\n");
         self.send(request).await;
         self.reply().await
     }
 
     /// Reads one head, without a body.
-    pub async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         let end = self.find(b"\r\n\r\n").await;
         let head: Vec<_> = self.read.drain(..end).collect();
         String::from_utf8(head).unwrap().to_lowercase()
     }
 
     /// Reads a whole response by its framing.
-    pub async fn reply(&mut self) -> Reply {
+    pub(crate) async fn reply(&mut self) -> Reply {
         let head = self.head().await;
         let mut reply = Reply { head, body: String::new() };
         let body = match reply.header("content-length").map(|length| length.parse().unwrap()) {
@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         reply
     }
 
-    pub async fn take(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) async fn take(&mut self, length: usize) -> Vec<u8> {
         while self.read.len() < length {
             assert!(self.more().await, "ended after {:?}", self.read);
         }
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     /// Everything until the other side ends. A reset is an end too.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.read)
     }
@@ -141,13 +141,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 }
 
-pub async fn text(response: Response<Incoming>) -> String {
+pub(crate) async fn text(response: Response<Incoming>) -> String {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
 /// An HTTP/2 client over any stream.
-pub async fn http2<S, B>(stream: S) -> conn::http2::SendRequest<B>
+pub(crate) async fn http2<S, B>(stream: S) -> conn::http2::SendRequest<B>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -159,17 +159,17 @@ where
     sender
 }
 
-pub fn request<B>(path: &str, body: B) -> Request<B> {
+pub(crate) fn request<B>(path: &str, body: B) -> Request<B> {
     let uri = format!("https://app.example.com{path}");
     Request::builder().uri(uri).body(body).unwrap()
 }
 
 /// A TLS client that trusts the certificates in `roots` (PEM), and offers `alpn`.
-pub fn tls_config(roots: &[&str], alpn: &[&str]) -> ClientConfig {
+pub(crate) fn tls_config(roots: &[&str], alpn: &[&str]) -> ClientConfig {
     tls_config_for(rustls::ALL_VERSIONS, roots, alpn)
 }
 
-pub fn tls_config_for(
+pub(crate) fn tls_config_for(
     versions: &[&'static rustls::SupportedProtocolVersion],
     roots: &[&str],
     alpn: &[&str],
@@ -189,7 +189,7 @@ pub fn tls_config_for(
     config
 }
 
-pub async fn tls(
+pub(crate) async fn tls(
     address: SocketAddr,
     name: &str,
     config: ClientConfig,
@@ -198,7 +198,7 @@ pub async fn tls(
 }
 
 /// The same on a connection that has begun.
-pub async fn tls_over(
+pub(crate) async fn tls_over(
     stream: TcpStream,
     name: &str,
     config: ClientConfig,
@@ -208,19 +208,19 @@ pub async fn tls_over(
 }
 
 /// A certificate and key in PEM for `names`.
-pub fn certificate(names: &[&str]) -> (String, String) {
+pub(crate) fn certificate(names: &[&str]) -> (String, String) {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
 /// Long enough that what should not happen would have.
-pub const A_MOMENT: Duration = Duration::from_millis(100);
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(100);
 
-pub type Shown = Arc<std::sync::Mutex<Vec<CertificateDer<'static>>>>;
+pub(crate) type Shown = Arc<std::sync::Mutex<Vec<CertificateDer<'static>>>>;
 
 /// A configuration that takes any certificate, and what it was shown.
-pub fn trusting_anybody() -> (ClientConfig, Shown) {
+pub(crate) fn trusting_anybody() -> (ClientConfig, Shown) {
     let shown = Shown::default();
     let verifier = Arc::new(Anybody(shown.clone()));
     let mut config = tls_config(&[], &[]);

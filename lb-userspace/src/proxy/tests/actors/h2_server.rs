@@ -32,7 +32,7 @@ const OK: u8 = 0x88;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Does {
+pub(crate) enum Does {
     /// The answer is the connection's number and the length of the body.
     Answers,
     /// When the header section has come.
@@ -51,7 +51,7 @@ pub enum Does {
     Stalls,
 }
 
-pub struct Server {
+pub(crate) struct Server {
     pub listening: Listening,
     /// The most streams of a connection that were open together.
     pub most: Arc<AtomicUsize>,
@@ -61,7 +61,7 @@ pub struct Server {
 
 /// One that allows `allowed` streams, and does what `script` says of the connection and the request
 /// on it. Its settings come only when the client has said its own.
-pub async fn server(
+pub(crate) async fn server(
     allowed: u32,
     script: impl Fn(usize, usize) -> Does + Clone + Send + Sync + 'static,
 ) -> Server {

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// What a test waits for, at most.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn settings() -> ProxySettings {
+pub(crate) fn settings() -> ProxySettings {
     ProxySettings {
         header_prefix: "Fly-".into(),
         trusted_proxies: vec![],
@@ -47,7 +47,7 @@ pub fn settings() -> ProxySettings {
     }
 }
 
-pub fn tls_options() -> TlsOptions {
+pub(crate) fn tls_options() -> TlsOptions {
     TlsOptions {
         alpn: vec!["h2".into(), "http/1.1".into()],
         alpn_by_servers: false,
@@ -60,7 +60,7 @@ pub fn tls_options() -> TlsOptions {
 
 /// A service to be, on the lab's port.
 #[derive(Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub handlers: Vec<Handler>,
     pub tls: Option<TlsOptions>,
     pub proxy_proto: Option<ProxyProtocol>,
@@ -78,7 +78,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn http(servers: &[SocketAddr]) -> Self {
+    pub(crate) fn http(servers: &[SocketAddr]) -> Self {
         Self {
             handlers: vec![Handler::Http],
             tls: None,
@@ -96,7 +96,7 @@ impl Plan {
         }
     }
 
-    pub fn https(servers: &[SocketAddr]) -> Self {
+    pub(crate) fn https(servers: &[SocketAddr]) -> Self {
         Self {
             handlers: vec![Handler::Tls, Handler::Http],
             tls: Some(tls_options()),
@@ -104,11 +104,11 @@ impl Plan {
         }
     }
 
-    pub fn tls(servers: &[SocketAddr]) -> Self {
+    pub(crate) fn tls(servers: &[SocketAddr]) -> Self {
         Self { handlers: vec![Handler::Tls], ..Self::https(servers) }
     }
 
-    pub fn service(&self, name: usize, port: u16) -> Service {
+    pub(crate) fn service(&self, name: usize, port: u16) -> Service {
         let server = |(index, &(address, weight)): (usize, &(SocketAddr, u16))| {
             let place = self.places.get(index);
             Server {
@@ -146,7 +146,7 @@ impl Plan {
     }
 }
 
-pub struct Lab {
+pub(crate) struct Lab {
     pub address: SocketAddr,
     pub services: Vec<Arc<RunningService>>,
     pub load: Load,
@@ -155,7 +155,7 @@ pub struct Lab {
     files: Files,
 }
 
-pub struct Start {
+pub(crate) struct Start {
     pub plans: Vec<Plan>,
     pub settings: ProxySettings,
     pub region: Option<&'static str>,
@@ -170,7 +170,7 @@ pub struct Start {
 }
 
 impl Start {
-    pub fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
         Self {
             plans: vec![plan],
             settings: settings(),
@@ -183,7 +183,7 @@ impl Start {
         }
     }
 
-    pub fn start(self) -> Lab {
+    pub(crate) fn start(self) -> Lab {
         let proxy =
             Proxy::bind(self.workers, "[::]:0".parse().unwrap(), KEPT, Arc::default()).unwrap();
         let port = proxy.listeners()[0].local_addr().unwrap().port();
@@ -222,7 +222,7 @@ impl Start {
     }
 }
 
-pub fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
+pub(crate) fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
     let backends = service.pool.servers.iter().map(|server| {
         *slot += 1;
         Arc::new(Backend::new(server.clone(), LoadSlot(*slot - 1)))
@@ -232,29 +232,29 @@ pub fn run(service: Service, slot: &mut u32) -> Arc<RunningService> {
 }
 
 impl Lab {
-    pub fn http(servers: &[SocketAddr]) -> Self {
+    pub(crate) fn http(servers: &[SocketAddr]) -> Self {
         Start::new(Plan::http(servers)).start()
     }
 
-    pub fn counts(&self) -> Vec<u64> {
+    pub(crate) fn counts(&self) -> Vec<u64> {
         let backends = self.services.iter().flat_map(|service| &service.backends);
         backends.map(|backend| self.load.count(backend.slot)).collect()
     }
 
     /// Connections taken into use, by backend.
-    pub fn connections(&self) -> Vec<u64> {
+    pub(crate) fn connections(&self) -> Vec<u64> {
         let backends = self.services.iter().flat_map(|service| &service.backends);
         backends.map(|backend| backend.taken.load(Ordering::Relaxed)).collect()
     }
 
     /// Requests taken and failed by the first service.
-    pub fn tally(&self) -> (u64, u64) {
+    pub(crate) fn tally(&self) -> (u64, u64) {
         let service = &self.services[0];
         let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
         (read(&service.requests), read(&service.failed))
     }
 
-    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < deadline, "{what}: counts {:?}", self.counts());
@@ -263,14 +263,14 @@ impl Lab {
     }
 
     /// All counts go back to zero by themselves; then the proxy ends.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         let idle = |lab: &Self| lab.counts().iter().all(|&count| count == 0);
         self.until("load never came back", idle).await;
         self.running.drain(PATIENCE).await;
     }
 
     /// Drains, and demands that this brought all counts back.
-    pub async fn drain(self, within: Duration) {
+    pub(crate) async fn drain(self, within: Duration) {
         let (load, services) = (self.load.clone(), self.services.clone());
         self.running.drain(within).await;
         for backend in services.iter().flat_map(|service| &service.backends) {
@@ -279,12 +279,12 @@ impl Lab {
     }
 
     /// How often TLS failed so.
-    pub fn failed_handshakes(&self, kind: &str) -> u64 {
+    pub(crate) fn failed_handshakes(&self, kind: &str) -> u64 {
         let mut failed = self.running.handshakes().failed();
         failed.find(|(found, _)| *found == kind).unwrap().1
     }
 
-    pub fn file(&self, index: usize) -> &CertificateFiles {
+    pub(crate) fn file(&self, index: usize) -> &CertificateFiles {
         &self.files.pairs[index]
     }
 }

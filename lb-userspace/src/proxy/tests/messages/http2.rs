@@ -27,17 +27,17 @@ mod bytes_body {
 
     type Item = Result<Frame<Bytes>, Infallible>;
 
-    pub struct Parts(pub mpsc::UnboundedSender<Item>);
+    pub(super) struct Parts(pub mpsc::UnboundedSender<Item>);
 
     impl Parts {
-        pub fn body()
+        pub(super) fn body()
         -> (Self, impl hyper::body::Body<Data = Bytes, Error = Infallible> + Unpin + Send) {
             let (sender, mut receiver) = mpsc::unbounded_channel();
             let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
             (Self(sender), StreamBody::new(stream))
         }
 
-        pub fn send(&self, text: &'static str) {
+        pub(super) fn send(&self, text: &'static str) {
             self.0.send(Ok(Frame::data(Bytes::from(text)))).unwrap();
         }
     }

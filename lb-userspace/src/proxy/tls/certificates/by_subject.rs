@@ -23,7 +23,7 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// Each with whether it is marked as the default one. Where none is, the only one there is
     /// takes its place: all that answer for the same are one.
-    pub fn new(loaded: &[(&Loaded, bool)]) -> Self {
+    pub(crate) fn new(loaded: &[(&Loaded, bool)]) -> Self {
         let mut certificates = Self::default();
         for (Loaded { key, subjects, .. }, _) in loaded {
             for name in &subjects.names {
@@ -46,14 +46,14 @@ impl Certificates {
         certificates
     }
 
-    pub fn find(&self, subject: Subject<'_>) -> &[Key] {
+    pub(crate) fn find(&self, subject: Subject<'_>) -> &[Key] {
         match subject {
             Subject::Name(name) => self.of_name(name),
             Subject::Address(address) => self.of_address(address),
         }
     }
 
-    pub fn of_name(&self, name: &str) -> &[Key] {
+    pub(crate) fn of_name(&self, name: &str) -> &[Key] {
         self.by_name.find_one_label(Some(name)).map_or(&[], Vec::as_slice)
     }
 

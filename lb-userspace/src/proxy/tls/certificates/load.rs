@@ -33,7 +33,7 @@ pub(crate) struct Subjects {
 
 impl Subjects {
     /// Names, then addresses, as text.
-    pub fn shown(&self) -> Vec<String> {
+    pub(crate) fn shown(&self) -> Vec<String> {
         let addresses = self.addresses.iter().map(ToString::to_string);
         self.names.iter().cloned().chain(addresses).collect()
     }

@@ -22,7 +22,7 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    pub fn new(
+    pub(crate) fn new(
         certificates: Arc<CertificateStore>,
         self_signed: Option<Arc<SelfSigned>>,
         suites: Vec<SupportedCipherSuite>,
@@ -31,12 +31,12 @@ impl Resolver {
     }
 
     /// The same for one client that sends no name.
-    pub fn at(&self, address: IpAddr) -> Self {
+    pub(crate) fn at(&self, address: IpAddr) -> Self {
         Self { address: Some(address), ..self.clone() }
     }
 
     /// Whether a client that asks for `subject` gets any certificate.
-    pub fn covers(&self, subject: Subject<'_>) -> bool {
+    pub(crate) fn covers(&self, subject: Subject<'_>) -> bool {
         self.self_signed.is_some() || !self.certificates.current().find(subject).is_empty()
     }
 

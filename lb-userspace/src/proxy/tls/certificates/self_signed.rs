@@ -32,7 +32,7 @@ pub(crate) struct SelfSigned {
 impl SelfSigned {
     /// The same for all ports and configurations of this process, so that a client that has
     /// accepted one is not asked again.
-    pub fn shared() -> Result<Arc<Self>, CertificateError> {
+    pub(crate) fn shared() -> Result<Arc<Self>, CertificateError> {
         static SHARED: OnceLock<Arc<SelfSigned>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {
             return Ok(shared.clone());
@@ -56,7 +56,7 @@ impl SelfSigned {
         })
     }
 
-    pub fn find(&self, subject: Subject<'_>) -> Option<Key> {
+    pub(crate) fn find(&self, subject: Subject<'_>) -> Option<Key> {
         match subject {
             // As rustls has it, in lower case.
             Subject::Name(name) => self.named(name.strip_suffix('.').unwrap_or(name)),

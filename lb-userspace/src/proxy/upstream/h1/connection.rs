@@ -86,7 +86,7 @@ pub(crate) enum SendFailure {
 }
 
 impl H1Connection {
-    pub async fn open(stream: TcpStream) -> hyper::Result<Box<Self>> {
+    pub(crate) async fn open(stream: TcpStream) -> hyper::Result<Box<Self>> {
         let io = TokioIo::new(EarlyResponseStream::new(CoalescedWrites(stream)));
         let opened = http1::Builder::new().max_buf_size(BUFFER).handshake(io);
         let (sender, driver) = opened.await?;
@@ -103,7 +103,7 @@ impl H1Connection {
 
     /// Polls `work`, and moves the bytes that it waits for. The connection's end shows in what it
     /// was working on.
-    pub fn poll_with<T>(
+    pub(crate) fn poll_with<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -120,7 +120,7 @@ impl H1Connection {
     }
 
     /// Whether another request can be sent. The last one's task hears nothing of it any more.
-    pub fn is_reusable(&mut self) -> bool {
+    pub(crate) fn is_reusable(&mut self) -> bool {
         if self.is_spent {
             return false;
         }
@@ -136,7 +136,7 @@ impl H1Connection {
         !self.is_finished && !self.sender.is_closed() && self.sender.is_ready()
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Box<Request<RequestBody>>,
         response_timeouts: ResponseTimeouts,
@@ -170,7 +170,7 @@ impl H1Connection {
 
     /// Lets a task drive the connection from here on: the client still sends its request while the
     /// response is under way, and neither may wait for the other.
-    pub fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         if let Some(driver) = self.driver.take() {
             let task = spawn_local(async move {
                 if let Err(error) = driver.await {
@@ -182,7 +182,7 @@ impl H1Connection {
     }
 
     /// The stream after `101 Switching Protocols`, and what was read of it already.
-    pub async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
+    pub(crate) async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
         poll_fn(|cx| {
             drive(&mut self.driver, &mut self.is_finished, cx);
             if self.is_finished || self.driver.is_none() { Poll::Ready(()) } else { Poll::Pending }
@@ -220,7 +220,10 @@ pub(crate) struct ResponseClock {
 }
 
 impl ResponseClock {
-    pub fn new(progress: Option<Rc<BodyProgress>>, response_timeouts: ResponseTimeouts) -> Self {
+    pub(crate) fn new(
+        progress: Option<Rc<BodyProgress>>,
+        response_timeouts: ResponseTimeouts,
+    ) -> Self {
         Self { progress, response_timeouts, sent: None }
     }
 
@@ -228,7 +231,7 @@ impl ResponseClock {
         self.progress.as_deref().filter(|progress| !progress.is_done())
     }
 
-    pub fn deadline(&mut self) -> Instant {
+    pub(crate) fn deadline(&mut self) -> Instant {
         if let Some(progress) = self.in_body() {
             return progress.deadline();
         }
@@ -236,7 +239,7 @@ impl ResponseClock {
         sent + self.response_timeouts.response_header
     }
 
-    pub fn late(&self) -> SendFailure {
+    pub(crate) fn late(&self) -> SendFailure {
         match self.in_body() {
             Some(progress) if progress.waits_for_client() => SendFailure::SlowBody,
             _ => SendFailure::Overdue,
@@ -245,7 +248,7 @@ impl ResponseClock {
 }
 
 impl SendFailure {
-    pub fn classify(error: &hyper::Error, progress: Option<&BodyProgress>) -> Self {
+    pub(crate) fn classify(error: &hyper::Error, progress: Option<&BodyProgress>) -> Self {
         tracing::debug!(%error, "request to backend failed");
         if let Some(fault) = progress.and_then(BodyProgress::fault) {
             Self::Body(fault)

@@ -22,12 +22,12 @@ struct Idle {
 }
 
 impl H1Pool {
-    pub fn new(max_idle: usize, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(max_idle: usize, idle_timeout: Duration) -> Self {
         Self { idle: RefCell::default(), max_idle, idle_timeout }
     }
 
     /// A connection that can take a request, as far as we know by now.
-    pub fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Box<H1Connection>> {
+    pub(crate) fn take(&self, slot: LoadSlot, address: SocketAddr) -> Option<Box<H1Connection>> {
         let mut pools = self.idle.borrow_mut();
         let pool = pools.get_mut(slot.0 as usize)?;
         loop {
@@ -39,7 +39,7 @@ impl H1Pool {
     }
 
     /// Keeps `upstream`, or closes it where enough are kept.
-    pub fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Box<H1Connection>) {
+    pub(crate) fn put(&self, slot: LoadSlot, address: SocketAddr, upstream: Box<H1Connection>) {
         let mut pools = self.idle.borrow_mut();
         let index = slot.0 as usize;
         if pools.len() <= index {
@@ -52,7 +52,7 @@ impl H1Pool {
     }
 
     /// Closes connections that have been idle for too long, or that the backend closed.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         for pool in self.idle.borrow_mut().iter_mut() {
             pool.retain_mut(|idle| self.is_usable(idle));
             if pool.is_empty() {
@@ -62,7 +62,7 @@ impl H1Pool {
     }
 
     /// Closes all.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.idle.borrow_mut().clear();
     }
 
@@ -71,7 +71,7 @@ impl H1Pool {
     }
 
     /// Sweeps from time to time, for ever.
-    pub async fn keep_swept(&self) {
+    pub(crate) async fn keep_swept(&self) {
         const OFTEN: Duration = Duration::from_secs(1);
         loop {
             tokio::time::sleep(OFTEN.min(self.idle_timeout)).await;

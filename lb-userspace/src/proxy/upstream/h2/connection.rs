@@ -116,7 +116,7 @@ impl<F: Future + 'static> Executor<F> for Beside {
 impl H2Connection {
     /// Opens one and awaits the server's settings: only they say how many requests may be sent, and
     /// that it speaks HTTP/2. Whoever waits for a stream is told of every change.
-    pub async fn open(
+    pub(crate) async fn open(
         dialer: &Dialer,
         address: SocketAddr,
         waiting: Rc<Notify>,
@@ -182,16 +182,16 @@ impl H2Connection {
         }
     }
 
-    pub fn sender(&self) -> SendRequest<RequestBody> {
+    pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
         self.sender.clone()
     }
 
     /// Streams that it can carry at a time.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.link.allowed.get().min(self.most.get())
     }
 
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         !self.is_closed() && self.left.get() > 0 && self.streams.get() < self.capacity()
     }
 
@@ -199,35 +199,35 @@ impl H2Connection {
         self.link.has_ended.get() || self.sender.is_closed()
     }
 
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.streams.get() > 0
     }
 
     /// Whether it may be asked for streams again; one that may not is let go of.
-    pub fn is_of_use(&self, idle: Duration) -> bool {
+    pub(crate) fn is_of_use(&self, idle: Duration) -> bool {
         let is_idle = self.streams.get() == 0 && self.used.get().elapsed() >= idle;
         !self.is_closed() && !is_idle && self.most.get() > 0 && self.left.get() > 0
     }
 
     /// The server refused a stream: it takes no more than the others.
-    pub fn refused(&self) {
+    pub(crate) fn refused(&self) {
         let others = self.streams.get().saturating_sub(1);
         self.most.set(self.most.get().min(others));
     }
 
     /// It carries what it carries, and nothing else.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.most.set(0);
     }
 
     /// A stream begins; whether there were others.
-    pub fn enter(&self) -> bool {
+    pub(crate) fn enter(&self) -> bool {
         self.streams.set(self.streams.get() + 1);
         self.used.set(Instant::now());
         self.left.replace(self.left.get() - 1) < LIFE
     }
 
-    pub fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.streams.set(self.streams.get() - 1);
         self.used.set(Instant::now());
     }

@@ -60,20 +60,20 @@ struct Place {
 
 impl H2Stream {
     /// The place, to be held beside.
-    pub fn held(&self) -> Rc<dyn Any> {
+    pub(crate) fn held(&self) -> Rc<dyn Any> {
         self.0.clone()
     }
 
-    pub fn sender(&self) -> SendRequest<RequestBody> {
+    pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
         self.0.connection.sender()
     }
 
-    pub fn connection(&self) -> &H2Connection {
+    pub(crate) fn connection(&self) -> &H2Connection {
         &self.0.connection
     }
 
     /// Whether the connection carried other requests before.
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.0.is_kept
     }
 }
@@ -90,7 +90,7 @@ impl Drop for Place {
 impl H2Pool {
     /// A stream to the server at `address`, on a connection that has room or is opened for it. An
     /// upload has none beside one that stands still.
-    pub async fn stream(
+    pub(crate) async fn stream(
         &self,
         dialer: &Dialer,
         address: SocketAddr,
@@ -108,16 +108,16 @@ impl H2Pool {
     }
 
     /// Whether requests to the backend of `slot` are counted already.
-    pub fn is_counted(&self, slot: LoadSlot) -> bool {
+    pub(crate) fn is_counted(&self, slot: LoadSlot) -> bool {
         self.counted.borrow().get(&slot).is_some_and(|permit| permit.strong_count() > 0)
     }
 
-    pub fn counted(&self, slot: LoadSlot) -> Option<Rc<Permit>> {
+    pub(crate) fn counted(&self, slot: LoadSlot) -> Option<Rc<Permit>> {
         self.counted.borrow().get(&slot)?.upgrade()
     }
 
     /// Counts them by `permit` as long as one of them is under way.
-    pub fn count(&self, slot: LoadSlot, permit: Permit) -> Rc<Permit> {
+    pub(crate) fn count(&self, slot: LoadSlot, permit: Permit) -> Rc<Permit> {
         let permit = Rc::new(permit);
         self.counted.borrow_mut().insert(slot, Rc::downgrade(&permit));
         permit
@@ -134,14 +134,14 @@ impl H2Pool {
     }
 
     /// Closes those that nobody uses.
-    pub fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         for server in self.servers.borrow().values() {
             server.open.borrow_mut().retain(|connection| connection.is_used());
         }
     }
 
     /// Sweeps from time to time, for ever.
-    pub async fn keep_swept(&self, idle: Duration) {
+    pub(crate) async fn keep_swept(&self, idle: Duration) {
         const OFTEN: Duration = Duration::from_secs(1);
         loop {
             sleep(OFTEN.min(idle)).await;

@@ -32,12 +32,12 @@ impl Default for Uploads {
 }
 
 impl Uploads {
-    pub fn add(&self, upload: &Rc<BodyProgress>) {
+    pub(crate) fn add(&self, upload: &Rc<BodyProgress>) {
         self.under_way.borrow_mut().push(Rc::downgrade(upload));
     }
 
     /// Whether one of them is.
-    pub fn are_stalled(&self) -> bool {
+    pub(crate) fn are_stalled(&self) -> bool {
         let now = Instant::now();
         if now - self.looked.get() >= LOOK {
             self.looked.set(now);
