@@ -1,4 +1,8 @@
 //! The running state of the configured services: health and counters.
+//!
+//! A changed configuration gives a changed service another [`RunningService`], and its servers
+//! other [`Backend`]s. What happened so far stays: both hold their counts and states by a pointer
+//! that their successors take over.
 
 use std::{
     sync::{
@@ -13,10 +17,19 @@ use crate::{
     service::{Server, Service},
 };
 
-/// All running services. Replaced as a whole when the configuration changes.
+/// All running services. Replaced as a whole when the configuration changes: a service that did not
+/// change keeps its [`RunningService`].
 #[derive(Clone, Default)]
 pub struct Fleet {
     pub services: Vec<Arc<RunningService>>,
+}
+
+impl Fleet {
+    /// Returns the service with this name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<RunningService>> {
+        self.services.iter().find(|running| *running.service.name == *name)
+    }
 }
 
 /// A configured service with its backends.
@@ -24,11 +37,17 @@ pub struct RunningService {
     pub service: Arc<Service>,
     /// In the order of `service.pool.servers`.
     pub backends: Vec<Arc<Backend>>,
+    pub counts: Arc<ServiceCounts>,
+    revision: AtomicU64,
+}
+
+/// What the proxy counts of a service, over all changes of its configuration.
+#[derive(Default)]
+pub struct ServiceCounts {
     /// Requests (http) or connections (otherwise) that the proxy took for this service.
     pub requests: AtomicU64,
     /// Those that ended in an error of ours (502, 503, 504, refused, cut off).
     pub failed: AtomicU64,
-    revision: AtomicU64,
     /// Those that are being served, if the service has limits.
     pub active: AtomicU64,
 }
@@ -37,25 +56,27 @@ impl RunningService {
     /// Takes `backends` in the order of the service's servers.
     #[must_use]
     pub fn new(service: Arc<Service>, backends: Vec<Arc<Backend>>) -> Self {
-        let zero = || AtomicU64::new(0);
-        Self {
-            service,
-            backends,
-            requests: zero(),
-            failed: zero(),
-            revision: zero(),
-            active: zero(),
-        }
+        Self::counting(service, backends, Arc::default())
+    }
+
+    /// The same, going on with the counts of an earlier configuration.
+    #[must_use]
+    pub fn counting(
+        service: Arc<Service>,
+        backends: Vec<Arc<Backend>>,
+        counts: Arc<ServiceCounts>,
+    ) -> Self {
+        Self { service, backends, counts, revision: AtomicU64::new(0) }
     }
 
     /// Counts a request or connection.
     pub fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.counts.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a failed request or connection.
     pub fn count_failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Marks a change of its backends, so that followers look again.
@@ -70,10 +91,15 @@ impl RunningService {
     }
 }
 
-/// A server as a backend of one service.
+/// A server as a backend of one service, as it is configured now.
 pub struct Backend {
     pub server: Server,
     pub slot: LoadSlot,
+    pub state: Arc<BackendState>,
+}
+
+/// What is known of a service's server, over all changes of its configuration.
+pub struct BackendState {
     /// Requests that the proxy sent to it, or connections if it does not read requests. The kernel
     /// counts steered flows itself.
     pub taken: AtomicU64,
@@ -82,26 +108,38 @@ pub struct Backend {
     up: AtomicBool,
     speaks_h2c: AtomicBool,
     draining: AtomicBool,
+    removed: AtomicBool,
     expelled: AtomicBool,
     /// For the admin interface; requests do not read it.
     drain_deadline: Mutex<Option<Instant>>,
+}
+
+impl Default for BackendState {
+    fn default() -> Self {
+        Self {
+            taken: AtomicU64::new(0),
+            latency: Latency::default(),
+            up: AtomicBool::new(true),
+            speaks_h2c: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            expelled: AtomicBool::new(false),
+            drain_deadline: Mutex::default(),
+        }
+    }
 }
 
 impl Backend {
     /// Starts as up: without a health check it stays so, with a check until that fails.
     #[must_use]
     pub fn new(server: Server, slot: LoadSlot) -> Self {
-        Self {
-            draining: AtomicBool::new(!server.is_offered()),
-            expelled: AtomicBool::new(false),
-            drain_deadline: Mutex::default(),
-            up: AtomicBool::new(true),
-            speaks_h2c: AtomicBool::new(false),
-            taken: AtomicU64::new(0),
-            latency: Latency::default(),
-            server,
-            slot,
-        }
+        Self { server, slot, state: Arc::default() }
+    }
+
+    /// Returns the same backend with another configuration.
+    #[must_use]
+    pub fn configured(&self, server: Server) -> Self {
+        Self { server, slot: self.slot, state: self.state.clone() }
     }
 
     /// Returns whether it may get something new.
@@ -110,57 +148,66 @@ impl Backend {
         self.is_up() && !self.is_draining()
     }
 
-    /// Returns whether it drains: it gets nothing new, but what it has may end.
+    /// Returns whether it drains: it gets nothing new, but what it has may end. A server without a
+    /// weight, or that drains by configuration, always drains.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        let BackendState { draining, removed, .. } = &*self.state;
+        !self.server.is_offered()
+            || draining.load(Ordering::Relaxed)
+            || removed.load(Ordering::Relaxed)
     }
 
-    /// Sets whether it drains. A server without a weight, or that drains by configuration, always
-    /// drains.
+    /// Sets whether it drains by order.
     pub fn set_draining(&self, draining: bool) {
-        let draining = draining || !self.server.is_offered();
-        self.draining.store(draining, Ordering::Relaxed);
+        self.state.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Sets whether the configuration has it no more. Requests that began under an earlier one may
+    /// still look for a backend.
+    pub fn set_removed(&self, removed: bool) {
+        self.state.removed.store(removed, Ordering::Relaxed);
     }
 
     /// Returns whether it drains past its deadline: what it has is ended.
     #[must_use]
     pub fn is_expelled(&self) -> bool {
-        self.expelled.load(Ordering::Relaxed)
+        self.state.expelled.load(Ordering::Relaxed)
     }
 
     pub fn set_expelled(&self, expelled: bool) {
-        self.expelled.store(expelled, Ordering::Relaxed);
+        self.state.expelled.store(expelled, Ordering::Relaxed);
     }
 
     /// Returns when a draining backend will be, or was, expelled.
     #[must_use]
     pub fn drain_deadline(&self) -> Option<Instant> {
-        *self.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.state.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn set_drain_deadline(&self, deadline: Option<Instant>) {
-        *self.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+        let mut kept = self.state.drain_deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = deadline;
     }
 
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.state.up.load(Ordering::Relaxed)
     }
 
     pub fn set_up(&self, up: bool) {
-        self.up.store(up, Ordering::Relaxed);
+        self.state.up.store(up, Ordering::Relaxed);
     }
 
     /// Returns whether it answered when HTTP/2 without TLS was last tried. Only probed where that
     /// matters.
     #[must_use]
     pub fn speaks_h2c(&self) -> bool {
-        self.speaks_h2c.load(Ordering::Relaxed)
+        self.state.speaks_h2c.load(Ordering::Relaxed)
     }
 
     /// Sets that. Returns the previous value.
     pub fn set_speaks_h2c(&self, speaks: bool) -> bool {
-        self.speaks_h2c.swap(speaks, Ordering::Relaxed)
+        self.state.speaks_h2c.swap(speaks, Ordering::Relaxed)
     }
 }

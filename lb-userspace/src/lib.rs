@@ -1,12 +1,13 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `exhaustion, files, interface, service, settings, load, fleet, tables ← {admin, balance, config,
-//! control, datapath, health, host, proxy} ← app ← cli`: the modules in braces do not import each
-//! other; `app` carries values and channels between them.
+//! `exhaustion, files, interface, service, settings, load, fleet, tables ← {admin, balance, change,
+//! config, control, datapath, health, host, proxy} ← app ← cli`: the modules in braces do not
+//! import each other; `app` carries values and channels between them.
 
 pub mod admin;
 pub mod app;
 pub mod balance;
+pub mod change;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -15,7 +15,7 @@ use tokio::{net::UnixStream, time};
 use super::{
     explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
-    request::{DrainReply, DrainRequest},
+    request::{DrainReply, DrainRequest, ReloadReply, ReloadRequest},
     status::Status,
 };
 
@@ -23,6 +23,8 @@ use super::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The first explanation waits for the kernel's verifier, and that of Linux 6.1 is slow.
 const EXPLAINING: Duration = Duration::from_secs(120);
+/// Programs may have to be loaded, and packets to pass.
+const RELOADING: Duration = Duration::from_secs(300);
 /// Far more than ten thousand services need.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -111,6 +113,16 @@ fn parse<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
 pub fn drain(socket: &Path, order: &DrainRequest) -> anyhow::Result<DrainReply> {
     let body = serde_json::to_vec(order)?;
     parse(&ask(socket, Request::put("/v1/drain"), body.into())?)
+}
+
+/// Has the daemon that listens on `socket` read its configuration again. Blocks, as above.
+///
+/// # Errors
+///
+/// As of [`status`], or the configuration is refused: the text says why, in several lines.
+pub fn reload(socket: &Path, request: &ReloadRequest) -> anyhow::Result<ReloadReply> {
+    let body = serde_json::to_vec(request)?;
+    parse(&ask_within(RELOADING, socket, Request::post("/v1/reload"), body.into())?)
 }
 
 fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {

@@ -305,15 +305,20 @@ async fn answer(
     match (&*path, &method) {
         ("/v1/status", &Method::GET) => status(source).await,
         ("/v1/drain", &Method::PUT) => forward(body, requests, AdminRequest::Drain).await,
+        ("/v1/reload", &Method::POST) => forward(body, requests, AdminRequest::Reload).await,
         ("/v1/flows", &Method::POST) => forward(body, requests, AdminRequest::Flows).await,
         ("/v1/explain", &Method::POST) => forward(body, requests, AdminRequest::Explain).await,
         ("/v1/trace", &Method::POST) => trace(body, requests).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
-        ("/v1/flows" | "/v1/explain" | "/v1/trace", method) => refuse_method(method, "POST"),
+        ("/v1/reload" | "/v1/flows" | "/v1/explain" | "/v1/trace", method) => {
+            refuse_method(method, "POST")
+        }
         (path, _) => error_answer(
             StatusCode::NOT_FOUND,
-            format!("there is no {path}; there are /v1/status, drain, flows, explain and trace"),
+            format!(
+                "there is no {path}; there are /v1/status, drain, reload, flows, explain and trace"
+            ),
         ),
     }
 }

@@ -19,7 +19,9 @@ pub use explain::{
 };
 pub use flows::{FlowList, FlowQuery, FlowStatus};
 pub use listener::AdminListener;
-pub use request::{AdminRequest, DrainReply, DrainRequest, Envelope, RequestSender};
+pub use request::{
+    AdminRequest, DrainReply, DrainRequest, Envelope, ReloadReply, ReloadRequest, RequestSender,
+};
 pub use selector::{Endpoint, FlowState, FlowTraits, Network, Selector, Transport};
 pub use status::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,

@@ -1,6 +1,6 @@
 //! What the operator may request of the running daemon.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +36,26 @@ pub struct DrainReply {
     pub warning: Option<String>,
 }
 
+/// The JSON of `POST /v1/reload`: the configuration file is to be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadRequest {
+    /// The file. `None`: the one that the daemon runs with.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Say only what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a reload changed, or would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// A sentence for each service and setting that changes. Empty: nothing does.
+    pub changes: Vec<String>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
 /// A request and the way for its answer. An error is for the operator, in words.
 pub struct Envelope<Q, A> {
     pub request: Q,
@@ -44,6 +64,7 @@ pub struct Envelope<Q, A> {
 
 /// A request to the event loop.
 pub enum AdminRequest {
+    Reload(Envelope<ReloadRequest, ReloadReply>),
     Drain(Envelope<DrainRequest, DrainReply>),
     Flows(Envelope<FlowQuery, FlowList>),
     Explain(Envelope<PacketQuery, Explanation>),

@@ -139,7 +139,12 @@ impl Balancer {
             Strategy::P2c => p2c::pick(&self.sampler, fits, load, rng),
             Strategy::PeakEwma => {
                 let cost = |index: usize, share| {
-                    peak_ewma::cost(&self.backend(index).latency, request.now, load(index), share)
+                    peak_ewma::cost(
+                        &self.backend(index).state.latency,
+                        request.now,
+                        load(index),
+                        share,
+                    )
                 };
                 peak_ewma::pick(&self.sampler, fits, cost, rng)
             }

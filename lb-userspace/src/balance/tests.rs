@@ -250,7 +250,7 @@ fn a_draining_backend_takes_nothing_new() {
 
 impl Bench {
     fn took(&self, index: usize, micros: u32) {
-        self.balancer.service().backends[index].latency.observe(self.now, micros);
+        self.balancer.service().backends[index].state.latency.observe(self.now, micros);
     }
 }
 

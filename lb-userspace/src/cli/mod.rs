@@ -8,6 +8,7 @@ mod explain;
 mod flows;
 mod logging;
 mod output;
+mod reload;
 mod run;
 mod selector;
 mod status;
@@ -76,9 +77,14 @@ enum Command {
     },
     /// Take a server out of service gently: it gets nothing new, and its connections may end.
     Drain(drain::DrainFlags),
+    /// Say what the running daemon would change if FILE were its configuration.
+    Diff(reload::DiffFlags),
     /// Tell what would happen to a packet, and why: the loaded program decides, and nothing
     /// changes.
     Explain(explain::ExplainFlags),
+    /// Have the running daemon read its configuration again. Nothing that stays is touched; a wrong
+    /// configuration is refused whole.
+    Reload(reload::ReloadFlags),
     /// List the connections that are steered now, the latest first.
     Flows(flows::FlowsFlags),
     /// Show decisions about packets as they pass. Costs nothing while no trace runs.
@@ -105,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Decap(flags) => decap::decap(flags),
         Command::Detach { config } => detach::detach(config.as_deref()),
         Command::Drain(flags) => drain::drain(flags),
+        Command::Diff(flags) => reload::diff(flags),
+        Command::Reload(flags) => reload::reload(flags),
         Command::Explain(flags) => explain::explain(flags),
         Command::Flows(flags) => flows::flows(flags),
         Command::Trace(flags) => trace::trace(flags),

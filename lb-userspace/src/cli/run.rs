@@ -14,7 +14,7 @@ pub(super) fn run(file: &Path, format: LogFormat) -> ExitCode {
         Ok(config) => config,
         Err(error) => return print_load_error(&error),
     };
-    match logging::start(format).and_then(|()| app::run(config)) {
+    match logging::start(format).and_then(|()| app::run(file, config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -125,6 +125,7 @@ impl TestWorld {
             maglev_size: self.maglev_size,
             encap: &ENCAP,
             geography: &self.geography,
+            settings_revision: 0,
             silent: self.silent,
             now: self.now,
         };

@@ -6,16 +6,15 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::Semaphore,
-    task::JoinSet,
     time,
 };
 use tracing::{debug, info, warn};
 
-use super::proxy_header::encode;
+use super::{keyed_tasks::KeyedTasks, proxy_header::encode};
 use crate::{
     exhaustion::FailureCause,
     fleet::{Backend, Fleet},
-    service::{ProxyProtocol, Service},
+    service::{Port, ProxyProtocol, Service},
 };
 
 /// The interval for servers without a check.
@@ -35,33 +34,56 @@ const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const FRAME_HEADER: usize = 9;
 
 /// The running probes. They stop on drop.
+#[derive(Default)]
 pub struct H2cProbes {
-    _questions: JoinSet<()>,
+    probes: KeyedTasks<(Arc<str>, SocketAddr), ProbedBackend>,
+}
+
+/// A backend that is probed, and how.
+#[derive(Clone)]
+struct ProbedBackend {
+    service: Arc<Service>,
+    backend: Arc<Backend>,
+    proxy_proto: Option<ProxyProtocol>,
+}
+
+/// It is the same while nothing of its service changed.
+impl PartialEq for ProbedBackend {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.service, &other.service) && Arc::ptr_eq(&self.backend, &other.backend)
+    }
 }
 
 impl H2cProbes {
-    /// Starts probing the servers of services with a port that depends on it, as often as they are
-    /// checked.
+    /// Starts probing: see [`follow`](Self::follow).
     ///
     /// Call it in a tokio runtime.
     #[must_use]
     pub fn start(fleet: &Fleet) -> Self {
-        let mut questions = JoinSet::new();
+        let mut probes = Self::default();
+        probes.follow(fleet);
+        probes
+    }
+
+    /// Probes the servers of services with a port that depends on it, as often as they are checked.
+    pub fn follow(&mut self, fleet: &Fleet) {
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        for running in &fleet.services {
-            let service = &running.service;
-            let mut ports = service.ports.iter();
-            let Some(port) =
-                ports.find(|port| port.tls.as_ref().is_some_and(|tls| tls.alpn_by_servers))
-            else {
-                continue;
-            };
-            for backend in &running.backends {
-                let (service, backend) = (service.clone(), backend.clone());
-                questions.spawn(follow(service, backend, port.proxy_proto, room.clone()));
-            }
-        }
-        Self { _questions: questions }
+        let wanted = fleet.services.iter().filter_map(|running| {
+            let mut ports = running.service.ports.iter();
+            let by_servers = |port: &&Port| port.tls.as_ref().is_some_and(|it| it.alpn_by_servers);
+            Some((running, ports.find(by_servers)?.proxy_proto))
+        });
+        let wanted = wanted.flat_map(|(running, proxy_proto)| {
+            running.backends.iter().map(move |backend| {
+                let (service, backend) = (running.service.clone(), backend.clone());
+                let key = (service.name.clone(), backend.server.address);
+                (key, ProbedBackend { service, backend, proxy_proto })
+            })
+        });
+        self.probes.follow(wanted, |_, probed| {
+            let ProbedBackend { service, backend, proxy_proto } = probed.clone();
+            follow(service, backend, proxy_proto, room.clone())
+        });
     }
 }
 
@@ -139,7 +161,7 @@ mod tests {
     use crate::{
         fleet::RunningService,
         load::LoadSlot,
-        service::{HealthCheck, Pool, Port, Probe, Server, Strategy, TlsOptions},
+        service::{HealthCheck, Pool, Probe, Server, Strategy, TlsOptions},
     };
 
     /// Starts a server that answers `answer` to what begins with `expected`, and closes.
@@ -251,6 +273,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fleet = fleet(listener.local_addr().unwrap(), false);
         let prefaces = H2cProbes::start(&fleet);
-        assert!(prefaces._questions.is_empty());
+        assert_eq!(prefaces.probes.len(), 0);
     }
 }

@@ -3,6 +3,7 @@
 
 mod failure;
 mod h2c;
+mod keyed_tasks;
 mod monitor;
 mod probe;
 mod proxy_header;

@@ -9,13 +9,13 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, mpsc},
-    task::JoinSet,
     time::{self, Instant},
 };
 use tracing::{debug, warn};
 
 use super::{
     failure::CheckFailure,
+    keyed_tasks::KeyedTasks,
     probe::{CheckTarget, probe},
     state::Health,
     tunnel::RouteFinder,
@@ -53,12 +53,36 @@ pub struct CheckContext {
 
 /// The running checks. They stop on drop.
 pub struct Monitor {
-    _checks: JoinSet<()>,
+    context: CheckContext,
+    transitions: mpsc::Sender<Transition>,
+    room: Arc<Semaphore>,
+    random: RandomState,
+    checks: KeyedTasks<(Arc<str>, SocketAddr), CheckDefinition>,
+}
+
+/// All that a check depends on.
+#[derive(Clone, PartialEq)]
+struct CheckDefinition {
+    check: HealthCheck,
+    protocol: CheckProtocol,
+    is_steered: bool,
+    target: CheckTarget,
+    /// The state that it begins with. It is the check that changes it later.
+    up: BeginsAs,
+}
+
+/// A check is not another one because its server's state changed meanwhile.
+#[derive(Clone, Copy)]
+struct BeginsAs(bool);
+
+impl PartialEq for BeginsAs {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Monitor {
-    /// Starts the checks. A server's initial state is what `is_up` returns for the service's name
-    /// and its address: only changes are reported.
+    /// Starts the checks: see [`follow`](Self::follow).
     ///
     /// Call it in a tokio runtime.
     pub fn start<'a>(
@@ -67,31 +91,64 @@ impl Monitor {
         transitions: &mpsc::Sender<Transition>,
         context: CheckContext,
     ) -> Self {
-        let mut checks = JoinSet::new();
-        let random = RandomState::new();
         let room = Arc::new(Semaphore::new(context.at_once));
-        for service in services {
-            let Some(check) = &service.pool.health_check else {
-                continue;
-            };
-            for server in &service.pool.servers {
-                let check_task = ServerCheck {
-                    service: service.name.clone(),
-                    server: server.address,
-                    target: target(service, check, server.address, context.finder.clone()),
-                    up: is_up(&service.name, server.address),
+        let (random, transitions) = (RandomState::new(), transitions.clone());
+        let checks = KeyedTasks::default();
+        let mut monitor = Self { context, transitions, room, random, checks };
+        monitor.follow(services, is_up);
+        monitor
+    }
+
+    /// Checks the servers of `services` from now on. A check that stays as it is goes on. The
+    /// initial state of a server with another check is what `is_up` returns for the service's name
+    /// and its address: only changes are reported.
+    pub fn follow<'a>(
+        &mut self,
+        services: impl IntoIterator<Item = &'a Arc<Service>>,
+        is_up: impl Fn(&str, SocketAddr) -> bool,
+    ) {
+        let Self { context, transitions, room, random, checks } = self;
+        let finder = context.finder.is_some();
+        let wanted = services.into_iter().filter_map(|service| {
+            let check = service.pool.health_check.as_ref()?;
+            Some((service, check))
+        });
+        let wanted = wanted.flat_map(|(service, check)| {
+            let is_up = &is_up;
+            service.pool.servers.iter().map(move |server| {
+                let definition = CheckDefinition {
                     check: check.clone(),
                     protocol: service.check_protocol(check),
                     is_steered: service.is_steered(),
-                    room: room.clone(),
-                    exhaustion: context.exhaustion.clone(),
-                    transitions: transitions.clone(),
+                    target: target(service, check, server.address, finder),
+                    up: BeginsAs(is_up(&service.name, server.address)),
                 };
-                let share = random.hash_one((&service.name, server.address));
-                checks.spawn(check_task.run(share as f64 / u64::MAX as f64));
-            }
+                ((service.name.clone(), server.address), definition)
+            })
+        });
+        checks.follow(wanted, |(service, server), definition| {
+            let share = random.hash_one((service, server));
+            let check_task = ServerCheck {
+                service: service.clone(),
+                server: *server,
+                definition: definition.clone(),
+                finder: context.finder.clone(),
+                room: room.clone(),
+                exhaustion: context.exhaustion.clone(),
+                transitions: transitions.clone(),
+            };
+            check_task.run(share as f64 / u64::MAX as f64)
+        });
+    }
+
+    /// Sets how many checks run at a time from now on.
+    pub fn set_at_once(&mut self, at_once: usize) {
+        let before = std::mem::replace(&mut self.context.at_once, at_once);
+        match at_once.checked_sub(before) {
+            Some(more) => self.room.add_permits(more),
+            // Those that run now end before any is taken away.
+            None => drop(self.room.forget_permits(before - at_once)),
         }
-        Self { _checks: checks }
     }
 }
 
@@ -101,30 +158,27 @@ fn target(
     service: &Service,
     check: &HealthCheck,
     mut server: SocketAddr,
-    finder: Option<RouteFinder>,
+    finds_routes: bool,
 ) -> CheckTarget {
     if let Some(port) = check.port {
         server.set_port(port.get());
     }
     let by = service.steering.forwarding;
-    if !by.is_direct() || !service.is_steered() || check.direct {
+    if !by.is_direct() || !service.is_steered() || check.direct || !finds_routes {
         return CheckTarget::own_address(server);
     }
     let reaches = |vip: &&IpAddr| by.is_tunnel() || vip.is_ipv4() == server.is_ipv4();
     let vips = service.addresses.iter().filter(reaches).copied().collect();
     // The proxy reaches servers at their own addresses.
     let own_address = service.ports.iter().any(|port| port.path() == Path::Proxy);
-    CheckTarget { server, own_address, vips, by, finder }
+    CheckTarget { server, own_address, vips, by }
 }
 
 struct ServerCheck {
     service: Arc<str>,
     server: SocketAddr,
-    target: CheckTarget,
-    up: bool,
-    check: HealthCheck,
-    protocol: CheckProtocol,
-    is_steered: bool,
+    definition: CheckDefinition,
+    finder: Option<RouteFinder>,
     room: Arc<Semaphore>,
     exhaustion: Arc<ExhaustionCounters>,
     transitions: mpsc::Sender<Transition>,
@@ -133,11 +187,12 @@ struct ServerCheck {
 impl ServerCheck {
     /// Runs until nobody receives transitions any more.
     async fn run(self, spread: f64) {
-        let mut health = Health::new(&self.check, self.up, Instant::now().into_std(), spread);
+        let CheckDefinition { check, protocol, target, up: BeginsAs(up), .. } = &self.definition;
+        let mut health = Health::new(check, *up, Instant::now().into_std(), spread);
         loop {
             time::sleep_until(health.due().into()).await;
             let place = self.room.acquire().await;
-            let outcome = probe(&self.check, self.protocol, &self.target).await;
+            let outcome = probe(check, *protocol, target, self.finder.as_ref()).await;
             drop(place);
             if let Err(failure) = &outcome {
                 debug!(service = %self.service, server = %self.server, %failure, "check failed");
@@ -171,7 +226,7 @@ impl ServerCheck {
     fn is_ours(&self, failure: &CheckFailure) -> bool {
         match failure.cause() {
             FailureCause::Resource => true,
-            FailureCause::Route => self.is_steered,
+            FailureCause::Route => self.definition.is_steered,
             FailureCause::Peer => false,
         }
     }

@@ -33,7 +33,7 @@ use tokio::{sync::watch as channel, time::timeout};
 use self::{
     http::headers::HeaderNames,
     net::{descriptors::Descriptors, drain::Phase},
-    server::worker::SharedState,
+    server::worker::{SharedState, WorkerSettings},
 };
 pub use self::{
     routing::{
@@ -115,14 +115,11 @@ impl Proxy {
         load: Load,
         ingress: Ingress,
     ) -> Result<Running, ProxyError> {
-        let prefix = &settings.header_prefix;
-        let names = HeaderNames::new(prefix).map_err(|_| ProxyError::Prefix(prefix.clone()))?;
-        let region =
-            region.map(|name| HeaderValue::from_str(&name).map_err(|_| ProxyError::Region(name)));
+        let settings = Arc::new(WorkerSettings::new(settings, region)?);
+        let keepalive = settings.proxy.keepalive;
+        let settings = channel::Sender::new(settings);
         let shared = SharedState {
-            settings,
-            names: Arc::new(names),
-            region: region.transpose()?,
+            settings: settings.subscribe(),
             routes,
             load,
             ingress,
@@ -134,7 +131,7 @@ impl Proxy {
         let kept = shared.descriptors.kept;
         let phase = channel::Sender::new(Phase::Serving);
         for (index, listener) in self.listeners.into_iter().enumerate() {
-            net::listener::notice_loss(&SockRef::from(&listener), &shared.settings.keepalive)?;
+            net::listener::notice_loss(&SockRef::from(&listener), &keepalive)?;
             let (shared, phase) = (shared.clone(), phase.subscribe());
             let name = format!("proxy-{index}");
             thread::Builder::new().name(name).spawn(move || {
@@ -143,18 +140,45 @@ impl Proxy {
                 }
             })?;
         }
-        Ok(Running { phase, handshakes, kept })
+        Ok(Running { phase, settings, handshakes, kept })
+    }
+}
+
+impl WorkerSettings {
+    fn new(proxy: Arc<ProxySettings>, region: Option<Arc<str>>) -> Result<Self, ProxyError> {
+        let prefix = &proxy.header_prefix;
+        let names = HeaderNames::new(prefix).map_err(|_| ProxyError::Prefix(prefix.clone()))?;
+        let region =
+            region.map(|name| HeaderValue::from_str(&name).map_err(|_| ProxyError::Region(name)));
+        Ok(Self { names: Arc::new(names), region: region.transpose()?, proxy })
     }
 }
 
 /// The workers. Dropping it cuts every connection off.
 pub struct Running {
     phase: channel::Sender<Phase>,
+    settings: channel::Sender<Arc<WorkerSettings>>,
     handshakes: Arc<HandshakeStats>,
     kept: u64,
 }
 
+/// Settings that the workers can take over.
+pub struct CheckedSettings(Arc<WorkerSettings>);
+
+impl CheckedSettings {
+    /// # Errors
+    /// [`ProxyError`] for settings that cannot become headers.
+    pub fn new(proxy: Arc<ProxySettings>, region: Option<Arc<str>>) -> Result<Self, ProxyError> {
+        Ok(Self(Arc::new(WorkerSettings::new(proxy, region)?)))
+    }
+}
+
 impl Running {
+    /// Has new connections go by other settings. Those that are open keep theirs.
+    pub fn configure(&self, settings: CheckedSettings) {
+        self.settings.send_replace(settings.0);
+    }
+
     /// How many descriptors are kept back: fewer than was asked for where there are few.
     #[must_use]
     pub fn kept(&self) -> u64 {

@@ -12,3 +12,4 @@ pub mod receivers;
 pub mod recorder;
 pub mod servers;
 pub mod talk;
+pub mod traffic;

@@ -148,6 +148,7 @@ impl Bench {
             sources: &self.setting.sources,
             sources_revision: self.setting.revision,
             maglev_size: self.maglev_size,
+            settings_revision: 0,
             silent: false,
             now: std::time::Instant::now(),
         };

@@ -147,6 +147,15 @@ pub fn drain(
     Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
+/// What `lb reload` with `flags` says, and whether it succeeds.
+pub fn reload(lab: &Lab, flags: &[&str]) -> Result<(bool, String)> {
+    let mut lb = Command::new(program("lb")?);
+    lb.args(["reload", "--config"]).arg(lab.directory().join("lb.toml")).args(flags);
+    let out = lb.output()?;
+    let text = [out.stdout, out.stderr].concat();
+    Ok((out.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
 /// The door of the lab's daemon.
 #[must_use]
 pub fn socket(lab: &Lab) -> PathBuf {
@@ -159,7 +168,7 @@ pub fn preamble(lab: &Lab) -> String {
     preamble_with(lab, "")
 }
 
-fn preamble_with(lab: &Lab, node: &str) -> String {
+pub fn preamble_with(lab: &Lab, node: &str) -> String {
     let [up, down] = INTERFACES;
     let (state, socket) = (lab.directory().join("state"), socket(lab));
     let (state, socket, pins) = (state.display(), socket.display(), pins(lab.tag()));

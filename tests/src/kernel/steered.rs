@@ -129,6 +129,7 @@ impl<'a> Steered<'a> {
             maglev_size: node.maglev_table_size,
             encap: &node.encap,
             geography: &lb::settings::Geography::default(),
+            settings_revision: 0,
             silent: false,
             now: Instant::now(),
         };

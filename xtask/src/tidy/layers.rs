@@ -32,7 +32,10 @@ const CRATES: [Layers; 2] = [
         directory: "lb-userspace/src",
         layers: &[
             &["exhaustion", "files", "interface", "service", "settings", "load", "fleet", "tables"],
-            &["admin", "balance", "config", "control", "datapath", "health", "host", "proxy"],
+            &[
+                "admin", "balance", "change", "config", "control", "datapath", "health", "host",
+                "proxy",
+            ],
             &["app"],
             &["cli"],
         ],

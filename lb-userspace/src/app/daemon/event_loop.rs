@@ -6,6 +6,7 @@ use std::{
 };
 
 use ::tracing::{info, warn};
+use arc_swap::ArcSwap;
 use tokio::{
     select,
     sync::mpsc,
@@ -13,16 +14,18 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
-use super::state::{Daemon, Handles};
+use super::{
+    serving::{ProxySide, Serving},
+    state::{Daemon, Handles},
+};
 use crate::{
-    admin::{AdminRequest, RequestSender},
+    admin::{AdminRequest, ReloadRequest, RequestSender},
     app::{
         operator::status_report::{ReportedService, StatusReport},
         process::signals::SignalOrder,
-        reconcile::{certificates, fleet_builder, sweep},
+        reconcile::{fleet_builder, sweep},
     },
-    health::{H2cProbes, Monitor, Transition},
-    proxy::{CertificateStore, Running},
+    health::Transition,
 };
 
 /// Between looks at all of the host's network, even if the kernel reported no change.
@@ -41,8 +44,7 @@ impl Daemon {
     /// tables lead to it, the tables are filled before our program replaces that of an earlier
     /// daemon, and that happens before the routes that make the addresses ours.
     pub(crate) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let certificates = certificates::open_certificates(&self.config.certificates);
-        let proxy = self.start_proxy(&certificates)?;
+        let proxy = self.start_proxy()?;
         self.prepare_host().await?;
         if let Err(error) = self.save_drains() {
             warn!(error = format!("{error:#}"), "cannot record which servers drain");
@@ -50,15 +52,17 @@ impl Daemon {
         self.take_over().await?;
         let mut tasks = JoinSet::new();
         let (sender, requests) = mpsc::channel(REQUESTS);
-        self.start_tasks(handles, &proxy, certificates, sender, &mut tasks);
+        let reported = Arc::new(ArcSwap::from_pointee(self.reported_services()));
+        self.start_tasks(handles, &proxy, reported.clone(), sender, &mut tasks);
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
-        let checks = self.start_checks(&proxy, &sender)?;
+        let checks = self.start_checks(proxy.running.kept(), &sender)?;
         info!(services = self.fleet.running.services.len(), "ready");
-        self.handle_events(transitions, requests).await;
-        drop(checks);
+        let mut serving = Serving { proxy, checks, reported };
+        self.handle_events(&mut serving, transitions, requests).await;
+        let Serving { proxy, .. } = serving;
         // The data path goes on without us, and nobody would read the trace.
         self.end_trace();
-        self.drain(proxy).await;
+        self.drain(proxy.running).await;
         Ok(())
     }
 
@@ -76,22 +80,22 @@ impl Daemon {
     fn start_tasks(
         &self,
         handles: Handles,
-        proxy: &Running,
-        certificates: Arc<CertificateStore>,
+        proxy: &ProxySide,
+        services: Arc<ArcSwap<Vec<ReportedService>>>,
         requests: RequestSender,
         tasks: &mut JoinSet<()>,
     ) {
         let report = StatusReport {
             started: self.started,
             interfaces: self.kernel.interfaces.shown(),
-            services: ReportedService::all(&self.fleet.running, &self.kernel.reconciler.ids),
+            services,
             leavers: self.fleet.leavers.clone(),
             counters: handles.counters,
             load: self.load.clone(),
             swept: handles.swept.subscribe(),
             max_flows: self.config.node.max_flows,
-            handshakes: proxy.handshakes().clone(),
-            certificates: certificates.clone(),
+            handshakes: proxy.running.handshakes().clone(),
+            certificates: proxy.certificates.clone(),
             max_half_open: handles.max_half_open,
             source_ports: self.fleet.sources.shown.clone(),
             exhaustion: self.exhaustion.clone(),
@@ -101,26 +105,14 @@ impl Daemon {
         tasks.spawn(sweep::sweep(handles.sweeper, handles.swept));
         let admin = handles.admin.serve(move || Ok(report.status()?), requests);
         tasks.spawn(async { match admin.await {} });
+        let certificates = proxy.certificates.clone();
         tasks.spawn(async { match certificates.follow().await {} });
-    }
-
-    /// Starts the health checks, and asks servers whether they speak HTTP/2. Both end when
-    /// they are dropped.
-    fn start_checks(
-        &self,
-        proxy: &Running,
-        transitions: &mpsc::Sender<Transition>,
-    ) -> anyhow::Result<(Monitor, H2cProbes)> {
-        let down = fleet_builder::down_servers(&self.fleet.running);
-        let is_up = |service: &str, server| !down.contains(&(service.to_owned(), server));
-        let resources = self.check_resources(proxy.kept())?;
-        let monitor = Monitor::start(&self.config.services, is_up, transitions, resources);
-        Ok((monitor, H2cProbes::start(&self.fleet.running)))
     }
 
     /// Handles events until the operator says stop.
     async fn handle_events(
         &mut self,
+        serving: &mut Serving,
         mut transitions: mpsc::Receiver<Transition>,
         mut requests: mpsc::Receiver<AdminRequest>,
     ) {
@@ -131,9 +123,10 @@ impl Daemon {
             select! {
                 order = self.signals.order() => match order {
                     SignalOrder::Stop => return,
-                    SignalOrder::Reload => warn!(
-                        "cannot reload yet: restart lb to apply a changed configuration"
-                    ),
+                    SignalOrder::Reload => {
+                        // The result is in the log.
+                        let _ = self.reload(serving, &ReloadRequest::default()).await;
+                    }
                 },
                 Some(transition) = transitions.recv() => {
                     fleet_builder::apply_transition(&self.fleet.running, &transition);
@@ -143,7 +136,7 @@ impl Daemon {
                     self.save_health();
                     self.reconcile().await;
                 }
-                Some(request) = requests.recv() => self.handle_request(request).await,
+                Some(request) = requests.recv() => self.handle_request(serving, request).await,
                 Some(step) = self.trace_steps.1.recv() => self.handle_trace_step(step),
                 () = until(drain_due), if drain_due.is_some() => {
                     self.fleet.drains.expel(Instant::now());
@@ -155,6 +148,11 @@ impl Daemon {
                 _ = datapath_check.tick() => self.repair_datapath(),
             }
         }
+    }
+
+    /// Returns the services as `lb status` shows them.
+    pub(crate) fn reported_services(&self) -> Vec<ReportedService> {
+        ReportedService::all(&self.fleet.running, &self.kernel.reconciler.ids)
     }
 
     /// When something is to be done for servers that drain or have left.

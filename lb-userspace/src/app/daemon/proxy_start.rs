@@ -9,24 +9,23 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
-use super::state::Daemon;
+use super::{serving::ProxySide, state::Daemon};
+use crate::app::reconcile::certificates::open_certificates;
 use crate::{
     datapath::ingress_interface,
-    proxy::{CertificateStore, Proxy, Routes, Running},
+    proxy::{Proxy, Routes},
     settings::Config,
 };
 
 impl Daemon {
     /// Opens the listener group, which `sk_lookup` puts before the host's own sockets, and starts
     /// the workers.
-    pub(crate) fn start_proxy(
-        &mut self,
-        certificates: &Arc<CertificateStore>,
-    ) -> anyhow::Result<Running> {
+    pub(crate) fn start_proxy(&mut self) -> anyhow::Result<ProxySide> {
         let Config { node, proxy, .. } = &self.config;
+        let certificates = open_certificates(&self.config.certificates);
         let rotation = self.config.proxy.ticket_rotation;
         let routes =
-            Routes::new(&self.fleet.running, certificates, self.config.geography(), rotation)?;
+            Routes::new(&self.fleet.running, &certificates, self.config.geography(), rotation)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
         let workers = node.workers.unwrap_or_else(cores);
@@ -34,13 +33,13 @@ impl Daemon {
         let bound = bound.context("cannot open the proxy's listeners")?;
         self.kernel.program.attach_listener(&bound.listeners()[0])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
-        let settings = Arc::new(proxy.clone());
-        Ok(bound.start(
-            settings,
+        let running = bound.start(
+            Arc::new(proxy.clone()),
             node.region.clone(),
-            routes,
+            routes.clone(),
             self.load.clone(),
             ingress_interface,
-        )?)
+        )?;
+        Ok(ProxySide { running, routes, certificates })
     }
 }

@@ -3,7 +3,7 @@
 use ::tracing::{error, warn};
 use tokio::task;
 
-use super::state::Daemon;
+use super::{serving::Serving, state::Daemon};
 use crate::{
     admin::{AdminRequest, DrainReply, DrainRequest, Envelope, Explanation, PacketQuery},
     app::{
@@ -18,8 +18,12 @@ use crate::{
 
 impl Daemon {
     /// Answers a request. Its client may have gone meanwhile: then the answer is dropped.
-    pub(crate) async fn handle_request(&mut self, request: AdminRequest) {
+    pub(crate) async fn handle_request(&mut self, serving: &mut Serving, request: AdminRequest) {
         match request {
+            AdminRequest::Reload(asked) => {
+                let done = self.reload(serving, &asked.request).await;
+                let _ = asked.reply.send(done);
+            }
             AdminRequest::Drain(asked) => {
                 let done = self.drain_server(&asked.request).await;
                 let _ = asked.reply.send(done);

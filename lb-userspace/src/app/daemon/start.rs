@@ -31,6 +31,7 @@ use crate::{
     },
     control::StableIds,
     datapath::{Datapath, Kernel, Pins},
+    fleet::Fleet,
     host::{self, Host, HostWatch},
     settings::{Config, Node},
 };
@@ -41,20 +42,21 @@ pub fn is_running(pin_dir: &Path) -> bool {
     Pins::are_held(pin_dir)
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. Blocks. The pass-through data path outlives it.
+/// Runs the daemon until SIGTERM or SIGINT, with `config`, which was read from `file`. Blocks.
+/// The pass-through data path outlives it.
 ///
 /// # Errors
 ///
 /// The start failed. What it had done is undone, and what an earlier daemon left goes on.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     privilege::check("lb run")?;
     host::check_source_ports(&config.node.source_ports)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_daemon(config))
+    runtime.block_on(run_daemon(file, config))
 }
 
-async fn run_daemon(config: Config) -> anyhow::Result<()> {
-    let (mut daemon, handles) = start(config).await?;
+async fn run_daemon(file: &Path, config: Config) -> anyhow::Result<()> {
+    let (mut daemon, handles) = start(file, config).await?;
     let served = daemon.serve(handles).await;
     if daemon.has_taken_over() {
         daemon.report_what_stays();
@@ -69,7 +71,7 @@ async fn run_daemon(config: Config) -> anyhow::Result<()> {
 /// First comes what fails without having changed the host, then what another daemon would hold:
 /// the socket, the data path, the namespace. Only a process that has all three may adopt what an
 /// earlier daemon left. The kernel program lets all packets pass as long as the tables are empty.
-async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
+async fn start(file: &Path, config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
     let signals = Signals::listen()?;
     let admin = AdminListener::open(&config.admin.listen)?;
@@ -92,6 +94,7 @@ async fn start(config: Config) -> anyhow::Result<(Daemon, Handles)> {
     )?;
     let fleet = FleetSide::resume(&config, &mut reconciler.ids, &store, recorded, now)?;
     let daemon = Daemon {
+        file: file.to_owned(),
         config,
         kernel: KernelSide {
             program: datapath.kernel,
@@ -151,7 +154,7 @@ impl FleetSide {
         recorded: Vec<DrainRecord>,
         now: Moment,
     ) -> anyhow::Result<Self> {
-        let running = fleet_builder::build_fleet(&config.services, ids)?;
+        let running = fleet_builder::build_fleet(&Fleet::default(), &config.services, ids)?;
         let drains = Drains::resume(&running, recorded, now);
         fleet_builder::resume_health(&running, &store.down());
         let sources = Sources::new(&config.node, fleet_builder::addresses(&running));

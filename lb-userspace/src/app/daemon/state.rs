@@ -1,6 +1,6 @@
 //! What the daemon has while it runs: three sides that it keeps in step, and what they share.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,8 @@ use crate::{
 };
 
 pub(crate) struct Daemon {
+    /// The file that the configuration came from.
+    pub(crate) file: PathBuf,
     pub(crate) config: Config,
     pub(crate) kernel: KernelSide,
     pub(crate) host: HostSide,

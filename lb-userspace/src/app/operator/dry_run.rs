@@ -1,6 +1,8 @@
 //! The checks of `lb check` beyond reading the configuration: what a start does, except for
 //! changes.
 
+use std::collections::BTreeSet;
+
 use tokio::runtime;
 
 use crate::app::reconcile::address_conflicts;
@@ -30,7 +32,8 @@ async fn look(config: &Config) -> anyhow::Result<Vec<String>> {
     if !interfaces.iter().any(|interface| is_named(&interface.name)) {
         return Ok(Vec::new());
     }
-    let mut refusals = address_conflicts::refusals(&here, &interfaces, &config.services).await?;
+    let (services, none) = (&config.services, BTreeSet::new());
+    let mut refusals = address_conflicts::refusals(&here, &interfaces, services, &none).await?;
     let tried = [
         host::check_source_ports(&config.node.source_ports).map_err(anyhow::Error::from),
         AdminListener::examine(&config.admin.listen).map_err(anyhow::Error::from),

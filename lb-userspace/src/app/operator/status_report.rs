@@ -35,7 +35,7 @@ use crate::{
 pub(crate) struct StatusReport {
     pub(crate) started: Instant,
     pub(crate) interfaces: Shown,
-    pub(crate) services: Vec<ReportedService>,
+    pub(crate) services: Arc<ArcSwap<Vec<ReportedService>>>,
     /// Servers that left the configuration and have flows.
     pub(crate) leavers: Arc<ArcSwap<Vec<LeavingServer>>>,
     pub(crate) counters: Counters,
@@ -79,7 +79,8 @@ impl StatusReport {
         let drop =
             |(reason, packets): (Reason, u64)| Drops { reason: reason.name().to_owned(), packets };
         let leavers = self.leavers.load();
-        let services = self.services.iter().map(|service| self.service(service, &leavers));
+        let reported = self.services.load();
+        let services = reported.iter().map(|service| self.service(service, &leavers));
         let services = services.chain(self.removed(&leavers));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -221,7 +222,7 @@ impl StatusReport {
                 weight: backend.server.weight,
                 live: self.load.count(backend.slot),
                 unanswered: is_nat.then(|| self.swept.borrow().answers(backend.slot).unanswered),
-                taken: backend.taken.load(Ordering::Relaxed) + opened,
+                taken: backend.state.taken.load(Ordering::Relaxed) + opened,
                 source_ports: self.source_ports(service, backend),
             });
         }
@@ -241,8 +242,8 @@ impl StatusReport {
             addresses: service.addresses.clone(),
             ports: service.ports.iter().map(ToString::to_string).collect(),
             counts: counts(service).to_owned(),
-            requests: running.requests.load(Ordering::Relaxed) + steered,
-            failed: running.failed.load(Ordering::Relaxed),
+            requests: running.counts.requests.load(Ordering::Relaxed) + steered,
+            failed: running.counts.failed.load(Ordering::Relaxed),
             no_source_port: exhausted,
             removed: false,
             backends,

@@ -108,15 +108,17 @@ impl AddressConflicts {
     }
 }
 
-/// Returns why a start on this host would be refused.
+/// Returns why `services` cannot be announced on this host. Addresses that are announced `already`
+/// are not judged again.
 pub(crate) async fn refusals(
     here: &HostReader,
     interfaces: &[Interface],
     services: &[Arc<Service>],
+    already: &BTreeSet<IpAddr>,
 ) -> Result<Vec<String>, HostError> {
     let announced: BTreeSet<_> = services.iter().flat_map(|it| &it.addresses).collect();
     let mut shared = here.local_addresses().await?;
-    shared.retain(|local| announced.contains(&local.address));
+    shared.retain(|local| announced.contains(&local.address) && !already.contains(&local.address));
     if shared.is_empty() {
         return Ok(Vec::new());
     }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::time::sleep;
 
@@ -20,25 +21,55 @@ use crate::{
 /// Between looks for a link-layer address that is being resolved.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Returns a function that asks the host anew for each check.
-///
-/// # Errors
-///
-/// No netlink socket.
-pub(crate) fn finder(encap: Encap, services: &[Arc<Service>]) -> Result<RouteFinder, HostError> {
-    let here = Arc::new(HostReader::open()?);
-    let announced: Arc<[IpAddr]> =
-        services.iter().flat_map(|service| service.addresses.iter().copied()).collect();
-    Ok(Arc::new(move |server, vip, forwarding| {
-        let (here, announced) = (here.clone(), announced.clone());
-        Box::pin(async move {
-            let found = find(&here, &encap, &announced, (server, vip, forwarding)).await;
-            found.map_err(|error| match error {
-                HostError::NoRoute { .. } => io::Error::from_raw_os_error(libc::ENETUNREACH),
-                other => io::Error::other(other),
+/// Finds those routes, as the configuration is now.
+pub(crate) struct CheckRoutes {
+    settings: Arc<ArcSwap<RouteSettings>>,
+    finder: RouteFinder,
+}
+
+struct RouteSettings {
+    encap: Encap,
+    announced: Vec<IpAddr>,
+}
+
+impl RouteSettings {
+    fn new(encap: Encap, services: &[Arc<Service>]) -> Self {
+        let announced = services.iter().flat_map(|service| service.addresses.iter().copied());
+        Self { encap, announced: announced.collect() }
+    }
+}
+
+impl CheckRoutes {
+    /// # Errors
+    ///
+    /// No netlink socket.
+    pub(crate) fn new(encap: Encap, services: &[Arc<Service>]) -> Result<Self, HostError> {
+        let here = Arc::new(HostReader::open()?);
+        let settings = Arc::new(ArcSwap::from_pointee(RouteSettings::new(encap, services)));
+        let current = settings.clone();
+        let finder: RouteFinder = Arc::new(move |server, vip, forwarding| {
+            let (here, settings) = (here.clone(), current.load_full());
+            Box::pin(async move {
+                let RouteSettings { encap, announced } = &*settings;
+                let found = find(&here, encap, announced, (server, vip, forwarding)).await;
+                found.map_err(|error| match error {
+                    HostError::NoRoute { .. } => io::Error::from_raw_os_error(libc::ENETUNREACH),
+                    other => io::Error::other(other),
+                })
             })
-        })
-    }))
+        });
+        Ok(Self { settings, finder })
+    }
+
+    /// Goes by another configuration from now on.
+    pub(crate) fn configure(&self, encap: Encap, services: &[Arc<Service>]) {
+        self.settings.store(Arc::new(RouteSettings::new(encap, services)));
+    }
+
+    /// Returns a function that asks the host anew for each check.
+    pub(crate) fn finder(&self) -> RouteFinder {
+        self.finder.clone()
+    }
 }
 
 async fn find(

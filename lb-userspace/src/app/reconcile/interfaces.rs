@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::bail;
+use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
@@ -57,18 +57,9 @@ impl Interfaces {
         present: &[Interface],
     ) -> anyhow::Result<()> {
         let wanted = self.wanted(present);
-        for pattern in &self.patterns {
-            if !present.iter().any(|interface| pattern.matches(&interface.name)) {
-                warn!(interface = %pattern, "is not there yet; lb attaches to it when it appears");
-            }
-        }
+        self.warn_missing(present);
         if wanted.is_empty() {
-            let names = |names: Vec<String>| names.join(", ");
-            bail!(
-                "no interface matches [node] interfaces ({}); this host has: {}",
-                names(self.patterns.iter().map(|pattern| format!("`{pattern}`")).collect()),
-                names(present.iter().map(|interface| interface.name.clone()).collect())
-            );
+            return Err(self.none_matches(present));
         }
         for (index, name) in wanted {
             kernel.attach(&name, self.mode)?;
@@ -76,6 +67,26 @@ impl Interfaces {
         }
         self.ports = self.ports(present);
         self.show(kernel);
+        Ok(())
+    }
+
+    /// Wants other interfaces from the next [`follow`](Self::follow) on.
+    ///
+    /// # Errors
+    ///
+    /// No interface matches: the patterns stay as they were.
+    pub(crate) fn configure(
+        &mut self,
+        patterns: &[InterfacePattern],
+        present: &[Interface],
+    ) -> anyhow::Result<()> {
+        let before = std::mem::replace(&mut self.patterns, patterns.to_vec());
+        if self.wanted(present).is_empty() {
+            let refusal = self.none_matches(present);
+            self.patterns = before;
+            return Err(refusal);
+        }
+        self.warn_missing(present);
         Ok(())
     }
 
@@ -95,7 +106,10 @@ impl Interfaces {
             }
             None => {
                 kernel.detach_interface(index);
-                info!(interface = name, "an interface is gone");
+                match present.iter().any(|interface| interface.index == index) {
+                    true => info!(interface = name, "lb is no longer on this interface"),
+                    false => info!(interface = name, "an interface is gone"),
+                }
                 false
             }
         });
@@ -110,6 +124,24 @@ impl Interfaces {
         let ports = self.ports(present);
         let others = std::mem::replace(&mut self.ports, ports) != self.ports;
         changed || others
+    }
+
+    fn warn_missing(&self, present: &[Interface]) {
+        for pattern in &self.patterns {
+            if !present.iter().any(|interface| pattern.matches(&interface.name)) {
+                warn!(interface = %pattern, "is not there yet; lb attaches to it when it appears");
+            }
+        }
+    }
+
+    fn none_matches(&self, present: &[Interface]) -> anyhow::Error {
+        let patterns: Vec<_> = self.patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+        let names: Vec<_> = present.iter().map(|interface| &*interface.name).collect();
+        anyhow!(
+            "no interface matches [node] interfaces ({}); this host has: {}",
+            patterns.join(", "),
+            names.join(", ")
+        )
     }
 
     fn ports(&self, present: &[Interface]) -> BTreeSet<String> {

@@ -24,7 +24,7 @@ use crate::{
     load::{Load, LoadSlot},
     service::{Path, Port},
     settings::{AnswerNeighbours, Config, Encap, FlowTimeouts, Geography, Node},
-    tables::Command,
+    tables::{Capacity, Command},
 };
 
 /// A plan may reuse what the one before it freed: ring space and ids. The pause lets packets finish
@@ -50,6 +50,9 @@ pub(crate) struct Reconciler {
     maglev_size: Option<u32>,
     encap: Encap,
     geography: Geography,
+    /// Changes with what all services' tables depend on.
+    settings_revision: u64,
+    capacity: Capacity,
     /// Nobody on a link is told where the announced addresses are.
     silent: bool,
     /// When all packets have passed that began before the last plan.
@@ -109,9 +112,40 @@ impl Reconciler {
             maglev_size: *maglev_size,
             encap: *encap,
             geography: config.geography(),
+            settings_revision: 0,
+            capacity,
             silent: config.node.answer_neighbours == AnswerNeighbours::Never,
             settled,
         })
+    }
+
+    /// Goes by another configuration from the next plan on.
+    pub(crate) fn configure(&mut self, config: &Config) {
+        let Node { maglev_table_size, encap, flow_timeouts, answer_neighbours, .. } = config.node;
+        let geography = config.geography();
+        if (maglev_table_size, encap) != (self.maglev_size, self.encap)
+            || geography != self.geography
+        {
+            self.settings_revision += 1;
+        }
+        self.maglev_size = maglev_table_size;
+        self.encap = encap;
+        self.geography = geography;
+        self.timeouts = flow_timeouts;
+        self.silent = answer_neighbours == AnswerNeighbours::Never;
+    }
+
+    /// Returns why the kernel's tables have no room for `config`, if they have none.
+    pub(crate) fn lacks_room(&self, config: &Config) -> Option<String> {
+        let needs = control::required_capacity(&config.services, config.node.maglev_table_size);
+        let rooms = [
+            ("steered services", needs.services, self.capacity.services),
+            ("backends of steered services", needs.backends, self.capacity.backends),
+            ("servers", needs.loads, self.capacity.loads),
+            ("slots of rings", needs.rings, self.capacity.rings),
+        ];
+        let (what, needs, room) = rooms.into_iter().find(|(_, needs, room)| needs > room)?;
+        Some(format!("{needs} {what} are wanted, and the kernel's tables have room for {room}"))
     }
 
     /// Returns whether servers that left the configuration still have flows.
@@ -175,6 +209,7 @@ impl Reconciler {
             maglev_size: self.maglev_size,
             encap: &self.encap,
             geography: &self.geography,
+            settings_revision: self.settings_revision,
             silent: self.silent,
             now: std::time::Instant::now(),
         };

@@ -48,6 +48,8 @@ pub struct Desired {
     retiring: RetiringServers,
     /// The revision of the sources that the parts were made with.
     sources: u64,
+    /// The revision of the settings that the parts were made with.
+    settings: u64,
     /// Whether neighbours are never told where the addresses are.
     silent: bool,
 }
@@ -82,6 +84,8 @@ pub struct UpdateContext<'a> {
     pub maglev_size: Option<u32>,
     pub encap: &'a Encap,
     pub geography: &'a Geography,
+    /// Changes whenever `maglev_size`, `encap` or `geography` do.
+    pub settings_revision: u64,
     /// ARP and neighbour discovery are not answered for any address.
     pub silent: bool,
     pub now: Instant,
@@ -126,8 +130,9 @@ impl Desired {
         ids: &mut StableIds,
     ) -> Result<(), ControlError> {
         let resourced = self.sources != circumstances.sources_revision;
+        let reset = self.settings != circumstances.settings_revision;
         let changed = fleet.services.iter().filter(|running| {
-            let part = self.parts.get(&running.service.name);
+            let part = self.parts.get(&running.service.name).filter(|_| !reset);
             part.is_none_or(|part| {
                 part.is_outdated(running) || resourced && part.is_resourced(circumstances.sources)
             })
@@ -149,6 +154,7 @@ impl Desired {
             self.parts.insert(name, Part { running, revision, sources, tables });
         }
         self.sources = circumstances.sources_revision;
+        self.settings = circumstances.settings_revision;
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use super::{
 use crate::service::{CheckProtocol, Forwarding, HealthCheck, Probe};
 
 /// What to check.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckTarget {
     /// The server, with the check's port.
     pub server: SocketAddr,
@@ -31,19 +31,18 @@ pub struct CheckTarget {
     /// Announced addresses to check by the route of clients' packets, and that route.
     pub vips: Vec<IpAddr>,
     pub by: Forwarding,
-    pub finder: Option<RouteFinder>,
 }
 
 impl CheckTarget {
     /// Checks its own address alone.
     #[must_use]
     pub fn own_address(server: SocketAddr) -> Self {
-        let (vips, by, finder) = (Vec::new(), Forwarding::Nat, None);
-        Self { server, own_address: true, vips, by, finder }
+        Self { server, own_address: true, vips: Vec::new(), by: Forwarding::Nat }
     }
 }
 
-/// Checks a server once, within `check.timeout` in all.
+/// Checks a server once, within `check.timeout` in all. `finder` finds the routes of clients'
+/// packets; without one the server is checked at its own address.
 ///
 /// # Errors
 ///
@@ -52,9 +51,11 @@ pub async fn probe(
     check: &HealthCheck,
     protocol: CheckProtocol,
     target: &CheckTarget,
+    finder: Option<&RouteFinder>,
 ) -> Result<(), CheckFailure> {
     let found = within(check.timeout, async {
-        let vips = target.vips.iter().map(|&vip| through_tunnel(check, protocol, target, vip));
+        let vips = target.vips.iter();
+        let vips = vips.map(|&vip| through_tunnel(check, protocol, (target, finder), vip));
         let asked = try_join_all(vips).await?;
         // If it cannot be checked otherwise, this is better than nothing.
         if target.own_address || !asked.contains(&true) {
@@ -74,10 +75,10 @@ pub async fn probe(
 async fn through_tunnel(
     check: &HealthCheck,
     protocol: CheckProtocol,
-    target: &CheckTarget,
+    (target, finder): (&CheckTarget, Option<&RouteFinder>),
     vip: IpAddr,
 ) -> Result<bool, CheckFailure> {
-    let Some(finder) = &target.finder else { return Ok(false) };
+    let Some(finder) = finder else { return Ok(false) };
     let (server, port) = (target.server.ip(), target.server.port());
     let way = finder(server, vip, target.by).await.map_err(CheckFailure::NoRoute)?;
     let Some(way) = way else { return Ok(false) };

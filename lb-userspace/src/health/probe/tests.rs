@@ -22,7 +22,7 @@ fn check(probe: Probe, timeout: Duration) -> HealthCheck {
 }
 
 async fn probe(check: &HealthCheck, server: SocketAddr) -> Result<(), CheckFailure> {
-    super::probe(check, CheckProtocol::default(), &CheckTarget::own_address(server)).await
+    super::probe(check, CheckProtocol::default(), &CheckTarget::own_address(server), None).await
 }
 
 fn http(status: Option<u16>) -> Probe {

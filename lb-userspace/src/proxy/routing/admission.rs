@@ -102,7 +102,7 @@ struct Served(Arc<RunningService>);
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::AcqRel);
+        self.0.counts.active.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -226,7 +226,7 @@ impl AdmissionControl {
                 .map(|permit| Count::Together { _permit: permit })
                 .or_else(|| request.load.enter_below(backend.slot, hard).map(Count::Alone));
             if count.is_some() {
-                backend.taken.fetch_add(1, Ordering::Relaxed);
+                backend.state.taken.fetch_add(1, Ordering::Relaxed);
                 let gate = self.clone();
                 return Ok((index, Admission { backend: count, service, gate }));
             }
@@ -240,10 +240,11 @@ impl AdmissionControl {
             return Ok(None);
         };
         let room = u64::from(limits.soft_limit).saturating_sub(self.steered(load));
-        let entered =
-            self.service.active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |active| {
-                (active < room).then_some(active + 1)
-            });
+        let entered = self.service.counts.active.fetch_update(
+            Ordering::AcqRel,
+            Ordering::Acquire,
+            |active| (active < room).then_some(active + 1),
+        );
         match entered {
             Ok(_) => Ok(Some(Served(self.service.clone()))),
             Err(_) => Err(Denied::Busy(Fault::ServiceFull)),
@@ -268,7 +269,7 @@ impl AdmissionControl {
             return Err(Fault::QueueFull);
         }
         if let Some(limits) = self.service.service.limits {
-            let active = self.service.active.load(Ordering::Acquire) + self.steered(load);
+            let active = self.service.counts.active.load(Ordering::Acquire) + self.steered(load);
             if active + line.len() as u64 >= u64::from(limits.hard_limit) {
                 return Err(Fault::ServiceFull);
             }

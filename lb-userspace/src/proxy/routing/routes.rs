@@ -41,12 +41,21 @@ pub enum RoutesError {
 }
 
 /// Every address and port that the proxy serves.
-#[derive(Default)]
 pub struct Routes {
     frontends: HashMap<(IpAddr, u16), Arc<Frontend>>,
-    /// Those that take requests, at one of their ports: one that serves more than redirects, and
-    /// that asks for certificates if any does.
-    services: HashMap<Arc<str>, Arc<Site>>,
+    services: HashMap<Arc<str>, RoutedService>,
+    terminators: Terminators,
+    geography: Arc<Geography>,
+}
+
+/// A service with ports that have handlers.
+struct RoutedService {
+    running: Arc<RunningService>,
+    /// For each of those ports.
+    sites: Vec<Arc<Site>>,
+    /// Where it takes requests, at one of its ports: one that serves more than redirects, and that
+    /// asks for certificates if any does.
+    named: Option<Arc<Site>>,
 }
 
 /// One address and port: the services there, by name.
@@ -77,6 +86,8 @@ pub(crate) struct Site {
     pub terminator: Option<Arc<Terminator>>,
     /// What the port asks of its clients, also where there is no terminator to ask it.
     pub client_auth: Option<ClientAuth>,
+    /// The port has TLS.
+    is_encrypted: bool,
 }
 
 impl Routes {
@@ -90,28 +101,54 @@ impl Routes {
         geography: Geography,
         ticket_rotation: Duration,
     ) -> Result<Self, RoutesError> {
-        let geography = Arc::new(geography);
-        let mut services = HashMap::new();
-        let mut terminators = Terminators::new(certificates.clone(), ticket_rotation);
-        let mut frontends = HashMap::new();
+        let terminators = Terminators::new(certificates.clone(), ticket_rotation);
+        Self::lay_out(fleet, Arc::new(geography), terminators, |_| None)
+    }
+
+    /// Lays out `fleet` in the place of these routes. What a service that did not change has here
+    /// goes on.
+    ///
+    /// # Errors
+    /// As from [`new`](Self::new).
+    pub fn changed(&self, fleet: &Fleet, geography: Geography) -> Result<Self, RoutesError> {
+        let is_same_place = *self.geography == geography;
+        let geography = if is_same_place { self.geography.clone() } else { Arc::new(geography) };
+        let known = |running: &Arc<RunningService>| {
+            let known = self.services.get(&running.service.name)?;
+            let goes_on = is_same_place && Arc::ptr_eq(&known.running, running);
+            // Its files may be good by now.
+            let is_whole = || known.sites.iter().all(|site| site.lacks_nothing());
+            (goes_on && is_whole()).then(|| known.sites.clone())
+        };
+        Self::lay_out(fleet, geography, self.terminators.clone(), known)
+    }
+
+    /// `known` returns the sites of a service that goes on with them.
+    fn lay_out(
+        fleet: &Fleet,
+        geography: Arc<Geography>,
+        mut terminators: Terminators,
+        known: impl Fn(&Arc<RunningService>) -> Option<Vec<Arc<Site>>>,
+    ) -> Result<Self, RoutesError> {
+        let (mut services, mut frontends) = (HashMap::new(), HashMap::new());
         for running in &fleet.services {
-            let gate = AdmissionControl::new(running.clone());
-            for port in proxied(running) {
-                let site = Arc::new(Site::new(running, &gate, &geography, port, &mut terminators));
-                if site.is_http {
-                    let named = services
-                        .entry(running.service.name.clone())
-                        .or_insert_with(|| site.clone());
-                    if site.is_stricter(named) {
-                        *named = site.clone();
-                    }
-                }
+            let mut make = || {
+                let gate = AdmissionControl::new(running.clone());
+                let site = |port| Site::new(running, &gate, &geography, port, &mut terminators);
+                proxied(running).map(site).map(Arc::new).collect()
+            };
+            let sites: Vec<_> = known(running).unwrap_or_else(&mut make);
+            for (port, site) in proxied(running).zip(&sites) {
                 for &address in &running.service.addresses {
                     for number in port.numbers() {
                         let address = SocketAddr::new(address, number);
-                        claim(&mut frontends, address, port.opening(), &site)?;
+                        claim(&mut frontends, address, port.opening(), site)?;
                     }
                 }
+            }
+            if !sites.is_empty() {
+                let routed = RoutedService::new(running.clone(), sites);
+                services.insert(running.service.name.clone(), routed);
             }
         }
         let frontends = frontends.into_iter();
@@ -119,17 +156,30 @@ impl Routes {
             frontend.nameless = nameless(&frontend.sites);
             (at, Arc::new(frontend))
         });
-        Ok(Self { frontends: frontends.collect(), services })
+        terminators.forget_unused();
+        Ok(Self { frontends: frontends.collect(), services, terminators, geography })
     }
 
     /// The service `name`, where it takes requests.
     pub(crate) fn service(&self, name: &str) -> Option<&Arc<Site>> {
-        self.services.get(name)
+        self.services.get(name)?.named.as_ref()
     }
 
     /// `local` is what a connection's `getsockname` says, IPv4 in IPv6 or not.
     pub(crate) fn find(&self, local: SocketAddr) -> Option<&Arc<Frontend>> {
         self.frontends.get(&(local.ip().to_canonical(), local.port()))
+    }
+}
+
+impl RoutedService {
+    fn new(running: Arc<RunningService>, sites: Vec<Arc<Site>>) -> Self {
+        let mut named: Option<&Arc<Site>> = None;
+        for site in sites.iter().filter(|site| site.is_http) {
+            if named.is_none_or(|named| site.is_stricter(named)) {
+                named = Some(site);
+            }
+        }
+        Self { named: named.cloned(), running, sites }
     }
 }
 
@@ -180,7 +230,13 @@ impl Site {
             proxy_proto: port.proxy_proto,
             terminator,
             client_auth: port.tls.as_ref().and_then(|options| options.client_auth.clone()),
+            is_encrypted: port.tls.is_some(),
         }
+    }
+
+    /// Whether all that its port needs could be made.
+    fn lacks_nothing(&self) -> bool {
+        !self.is_encrypted || self.terminator.is_some()
     }
 
     /// How long a client may do nothing between requests, or leave us waiting within one.

@@ -4,9 +4,11 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{self, LocalOptions},
@@ -18,10 +20,18 @@ use tokio::{
 
 use super::{
     connection,
-    worker::{SharedState, Worker},
+    worker::{CurrentWorker, SharedState, Worker, WorkerSettings},
 };
 use crate::exhaustion::FailedOperation;
-use crate::proxy::net::{descriptors, drain::Phase, memory_purge};
+use crate::proxy::{
+    net::{
+        descriptors::{self, Descriptors},
+        drain::Phase,
+        listener::notice_loss,
+        memory_purge,
+    },
+    upstream::upstreams::Upstreams,
+};
 
 /// Serves `listener` on the calling thread until `phase` says [`Phase::Cut`], or
 /// [`Phase::Draining`] and no connection is left.
@@ -35,7 +45,7 @@ pub(crate) fn run(
         runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
-        serve_until_drained(Worker::new(shared), listener, phase.clone()).await
+        serve_until_drained(shared, listener, phase.clone()).await
     });
     // What is left is cut off here, and counted out, while `phase` still says that we live.
     drop(runtime);
@@ -44,39 +54,66 @@ pub(crate) fn run(
 }
 
 async fn serve_until_drained(
-    worker: Rc<Worker>,
+    shared: SharedState,
     listener: TcpListener,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    let (pools, http2) = (worker.upstreams.h1_pool.clone(), worker.upstreams.h2_pool.clone());
-    let idle = worker.settings.upstream_idle_timeout;
-    spawn_local(async move { pools.keep_swept().await });
-    spawn_local(async move { http2.keep_swept(idle).await });
-    let (descriptors, upstreams) = (worker.descriptors.clone(), worker.upstreams.clone());
-    spawn_local(async move { descriptors.keep_giving(|| upstreams.close_idle()).await });
-    spawn_local(memory_purge::keep_purged(worker.drain.clone()));
+    let settings = shared.settings.clone();
+    let worker = Worker::new(shared);
+    let drain = worker.drain.clone();
+    spawn_upkeep(&worker);
+    let worker = CurrentWorker::new(worker);
     select! {
         () = accept(&worker, &listener) => {}
+        () = follow_settings(&worker, &listener, settings) => {}
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
     }
-    accept_rest(&worker, listener.into_std()?)?;
-    worker.drain.begin();
+    accept_rest(&worker.get(), listener.into_std()?)?;
+    drain.begin();
     select! {
-        () = worker.drain.emptied() => {}
+        () = drain.emptied() => {}
         _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
     }
     Ok(())
 }
 
-async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
+/// Starts what a worker does from time to time.
+fn spawn_upkeep(worker: &Worker) {
+    let Upstreams { h1_pool, h2_pool, .. } = &*worker.upstreams;
+    let (pools, http2) = (h1_pool.clone(), h2_pool.clone());
+    spawn_local(async move { pools.keep_swept().await });
+    let pools = h1_pool.clone();
+    spawn_local(async move { http2.keep_swept(|| pools.idle_timeout()).await });
+    let (descriptors, upstreams) = (worker.descriptors.clone(), worker.upstreams.clone());
+    spawn_local(async move { descriptors.keep_giving(|| upstreams.close_idle()).await });
+    spawn_local(memory_purge::keep_purged(worker.drain.clone()));
+}
+
+/// Has new connections go by changed settings.
+async fn follow_settings(
+    worker: &CurrentWorker,
+    listener: &TcpListener,
+    mut settings: watch::Receiver<Arc<WorkerSettings>>,
+) {
+    while settings.changed().await.is_ok() {
+        let settings = settings.borrow_and_update().clone();
+        if let Err(error) = notice_loss(&SockRef::from(listener), &settings.proxy.keepalive) {
+            tracing::warn!(%error, "new connections keep the former TCP keep-alive");
+        }
+        worker.configure(&settings);
+    }
+    // The proxy ends.
+    std::future::pending::<()>().await;
+}
+
+async fn accept(worker: &CurrentWorker, listener: &TcpListener) {
     let mut warned = None;
     loop {
-        worker.descriptors.room(listener).await;
+        let descriptors = worker.get().descriptors.clone();
+        descriptors.room(listener).await;
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                admit(worker, stream, peer);
-            }
-            Err(error) => back_off(worker, &error, &mut warned).await,
+            Ok((stream, peer)) => admit(&worker.get(), stream, peer),
+            Err(error) => back_off(&descriptors, &error, &mut warned).await,
         }
     }
 }
@@ -110,14 +147,14 @@ fn accept_rest(worker: &Rc<Worker>, listener: StdListener) -> io::Result<()> {
 
 /// A client that gave up before it was accepted is no reason to wait; missing descriptors or
 /// memory are, for others may give some back.
-async fn back_off(worker: &Worker, error: &io::Error, warned: &mut Option<Instant>) {
+async fn back_off(descriptors: &Descriptors, error: &io::Error, warned: &mut Option<Instant>) {
     const PAUSE: Duration = Duration::from_millis(20);
     const BETWEEN_WARNINGS: Duration = Duration::from_secs(1);
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
-    worker.descriptors.exhaustion.note(FailedOperation::Accept);
+    descriptors.exhaustion.note(FailedOperation::Accept);
     if warned.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {
         *warned = Some(Instant::now());
         tracing::warn!(%error, "cannot accept connections");

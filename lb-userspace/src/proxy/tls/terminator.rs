@@ -56,6 +56,7 @@ pub(crate) trait TlsSite {
 }
 
 /// Makes one [`Terminator`] for each distinct set of options.
+#[derive(Clone)]
 pub(crate) struct Terminators {
     certificates: Arc<CertificateStore>,
     ticket_rotation: Duration,
@@ -65,6 +66,11 @@ pub(crate) struct Terminators {
 impl Terminators {
     pub(crate) fn new(certificates: Arc<CertificateStore>, ticket_rotation: Duration) -> Self {
         Self { certificates, ticket_rotation, made: Vec::new() }
+    }
+
+    /// Forgets those that nobody uses.
+    pub(crate) fn forget_unused(&mut self) {
+        self.made.retain(|(_, made)| Arc::strong_count(made) > 1);
     }
 
     pub(crate) fn terminator(

@@ -27,6 +27,11 @@ impl Dialer {
         Self { settings, descriptors }
     }
 
+    /// Returns the same with other settings.
+    pub(crate) fn configured(&self, settings: Arc<ProxySettings>) -> Self {
+        Self::new(settings, self.descriptors.clone())
+    }
+
     /// Opens a connection.
     pub(crate) async fn dial(&self, address: SocketAddr) -> Result<TcpStream, Fault> {
         self.connect(address).await.map_err(|error| self.fault(address, &error))

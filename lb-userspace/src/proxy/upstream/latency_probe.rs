@@ -36,9 +36,9 @@ impl LatencyProbe {
         };
         let now = Instant::now();
         if status < 500 {
-            backend.latency.observe(tick(now), micros(asked, now));
+            backend.state.latency.observe(tick(now), micros(asked, now));
         } else {
-            backend.latency.observe_failure(tick(now), micros(asked, now));
+            backend.state.latency.observe_failure(tick(now), micros(asked, now));
         }
     }
 
@@ -54,7 +54,7 @@ impl LatencyProbe {
             && fault != Fault::OutOfSockets
         {
             let now = Instant::now();
-            backend.latency.observe_failure(tick(now), micros(asked, now));
+            backend.state.latency.observe_failure(tick(now), micros(asked, now));
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 
 /// Counts a connection to `backend` taken into use, whatever its limits.
 pub(crate) fn enter(load: &Load, backend: &Backend) -> Permit {
-    backend.taken.fetch_add(1, Ordering::Relaxed);
+    backend.state.taken.fetch_add(1, Ordering::Relaxed);
     load.enter(backend.slot)
 }
 

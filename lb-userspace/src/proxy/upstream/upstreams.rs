@@ -32,6 +32,19 @@ impl Upstreams {
         Self { load, rng: RefCell::new(fastrand::Rng::new()), dialer, h1_pool, h2_pool }
     }
 
+    /// Returns the same with other settings. The open connections go on and are shared.
+    pub(crate) fn configured(&self, settings: Arc<ProxySettings>) -> Self {
+        let (most, idle) = (settings.max_idle_per_backend, settings.upstream_idle_timeout);
+        self.h1_pool.configure(most, idle);
+        Self {
+            load: self.load.clone(),
+            rng: RefCell::new(fastrand::Rng::new()),
+            dialer: self.dialer.configured(settings),
+            h1_pool: self.h1_pool.clone(),
+            h2_pool: self.h2_pool.clone(),
+        }
+    }
+
     pub(crate) fn settings(&self) -> &ProxySettings {
         &self.dialer.settings
     }

@@ -1,37 +1,80 @@
 //! Builds the fleet from the configured services, and applies health transitions to it.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::app::state::store::PoolMember;
 use crate::{
     control::{self, StableIds},
-    fleet::{Backend, Fleet, RunningService},
+    fleet::{Backend, BackendState, Fleet, RunningService},
     health::Transition,
     service::Service,
 };
 
+/// Builds the running services from the configured ones.
+///
+/// A service that is as it was in `running` goes on untouched. A changed one goes on with its
+/// counts, and each of its servers with its health, latency and counts.
+///
 /// # Errors
 ///
 /// More servers than the kernel's tables have room for.
 pub(crate) fn build_fleet(
+    running: &Fleet,
     services: &[Arc<Service>],
     ids: &mut StableIds,
 ) -> Result<Fleet, control::ControlError> {
-    let start = |service: &Arc<Service>| start(service, ids).map(Arc::new);
-    let services = services.iter().map(start).collect::<Result<_, _>>()?;
-    Ok(Fleet { services })
+    let before: HashMap<&Arc<str>, &Arc<RunningService>> =
+        running.services.iter().map(|running| (&running.service.name, running)).collect();
+    let build = |service: &Arc<Service>| match before.get(&service.name) {
+        Some(&running) if running.service == *service => Ok(running.clone()),
+        before => Ok(Arc::new(build_service(before.copied(), service, ids)?)),
+    };
+    Ok(Fleet { services: services.iter().map(build).collect::<Result<_, _>>()? })
 }
 
-fn start(
+fn build_service(
+    before: Option<&Arc<RunningService>>,
     service: &Arc<Service>,
     ids: &mut StableIds,
 ) -> Result<RunningService, control::ControlError> {
+    let backends = before.map_or(&[][..], |running| &running.backends);
+    let known: HashMap<SocketAddr, &Arc<Backend>> =
+        backends.iter().map(|backend| (backend.server.address, backend)).collect();
     let servers = service.pool.servers.iter();
-    let backends = servers.map(|server| {
-        let slot = ids.load(server.address)?;
-        Ok(Arc::new(Backend::new(server.clone(), slot)))
+    let backends = servers.map(|server| match known.get(&server.address) {
+        Some(&same) if same.server == *server => Ok(same.clone()),
+        Some(other) => Ok(Arc::new(other.configured(server.clone()))),
+        None => Ok(Arc::new(Backend::new(server.clone(), ids.load(server.address)?))),
     });
-    Ok(RunningService::new(service.clone(), backends.collect::<Result<_, _>>()?))
+    let backends: Vec<_> = backends.collect::<Result<_, _>>()?;
+    let is_checked = service.pool.health_check.is_some();
+    // Without checks nothing would ever find that a server is up again.
+    backends.iter().filter(|_| !is_checked).for_each(|backend| backend.set_up(true));
+    let counts = before.map_or_else(Arc::default, |running| running.counts.clone());
+    Ok(RunningService::counting(service.clone(), backends, counts))
+}
+
+/// Marks the servers that `desired` has no more: requests that began under `running` may still look
+/// for a backend.
+pub(crate) fn mark_removed(running: &Fleet, desired: &Fleet) {
+    let kept: HashSet<_> = states(desired).collect();
+    for service in &running.services {
+        for backend in &service.backends {
+            backend.set_removed(!kept.contains(&Arc::as_ptr(&backend.state)));
+        }
+    }
+    for backend in desired.services.iter().flat_map(|service| &service.backends) {
+        backend.set_removed(false);
+    }
+}
+
+fn states(fleet: &Fleet) -> impl Iterator<Item = *const BackendState> {
+    let backends = fleet.services.iter().flat_map(|service| &service.backends);
+    backends.map(|backend| Arc::as_ptr(&backend.state))
 }
 
 /// Restores the health that an earlier daemon recorded: a server that was down stays down until it

@@ -30,7 +30,7 @@ fn fleet() -> Fleet {
     let config = config();
     let capacity = Capacity { services: 4, backends: 4, loads: 4, rings: 0 };
     let mut ids = StableIds::new(capacity);
-    build_fleet(&config.services, &mut ids).unwrap()
+    build_fleet(&Fleet::default(), &config.services, &mut ids).unwrap()
 }
 
 #[test]

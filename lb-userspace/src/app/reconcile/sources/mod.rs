@@ -62,6 +62,13 @@ impl Sources {
         }
     }
 
+    /// Goes by another configuration from the next [`refresh`](Self::refresh) on.
+    pub(crate) fn configure(&mut self, node: &Node, announced: BTreeSet<IpAddr>) {
+        self.wanted = node.source_addresses.clone();
+        self.ports = node.port_count();
+        self.announced = announced;
+    }
+
     /// Asks the host's routing again. A server without a source address is reported once, and gets
     /// no steered flows until it has one.
     ///

@@ -244,14 +244,14 @@ impl Lab {
     /// Connections taken into use, by backend.
     pub(crate) fn connections(&self) -> Vec<u64> {
         let backends = self.services.iter().flat_map(|service| &service.backends);
-        backends.map(|backend| backend.taken.load(Ordering::Relaxed)).collect()
+        backends.map(|backend| backend.state.taken.load(Ordering::Relaxed)).collect()
     }
 
     /// Requests taken and failed by the first service.
     pub(crate) fn tally(&self) -> (u64, u64) {
         let service = &self.services[0];
         let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        (read(&service.requests), read(&service.failed))
+        (read(&service.counts.requests), read(&service.counts.failed))
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {

@@ -23,7 +23,7 @@ use crate::proxy::{
         admission::{Admission, PickContext},
         routes::Site,
     },
-    server::worker::{SharedState, Worker},
+    server::worker::{SharedState, Worker, WorkerSettings},
 };
 use crate::{
     balance::{PickRequest, Preference},
@@ -93,10 +93,13 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     let routes = Routes::new(&fleet, &certificates, Geography::default(), PATIENCE).unwrap();
     let site = routes.service("service-0").unwrap().clone();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let shared = SharedState {
-        settings: Arc::new(settings()),
+    let settings = WorkerSettings {
+        proxy: Arc::new(settings()),
         names: Arc::new(HeaderNames::new("Fly-").unwrap()),
         region: None,
+    };
+    let shared = SharedState {
+        settings: tokio::sync::watch::channel(Arc::new(settings)).1,
         routes: Arc::new(ArcSwap::from_pointee(routes)),
         load: Load::local(1),
         ingress: |_| Ok("lo".to_owned()),

@@ -28,20 +28,26 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Handshakes take what is current; nobody waits for whoever changes it.
 pub struct CertificateStore {
-    sources: Vec<CertificateSource>,
-    /// The pair that clients without a name are shown, where one is marked.
-    default: Option<CertificateFiles>,
     current: ArcSwap<Certificates>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
+    sources: Vec<CertificateSource>,
+    /// The pair that clients without a name are shown, where one is marked.
+    default: Option<CertificateFiles>,
     pairs: BTreeMap<CertificateFiles, Pair>,
     /// What the last look saw, where that was not taken yet: files may be half written.
     unsettled: Option<Look>,
     /// Directories that the last look could not read.
     unreadable: BTreeSet<PathBuf>,
+}
+
+impl Known {
+    fn is_default(&self, files: &CertificateFiles) -> bool {
+        self.default.as_ref() == Some(files)
+    }
 }
 
 struct Pair {
@@ -84,20 +90,30 @@ impl CertificateStore {
     /// it changes: each such pair and directory is told beside the store.
     #[must_use]
     pub fn open(sources: &[CertificateSource]) -> (Arc<Self>, Vec<CertificateError>) {
-        let store = Self {
-            sources: sources.to_vec(),
-            default: sources.iter().find_map(|source| match source {
-                CertificateSource::Default(files) => Some(files.clone()),
-                _ => None,
-            }),
-            current: ArcSwap::default(),
-            known: Mutex::default(),
-        };
-        let mut known = store.lock();
-        let (look, mut errors) = store.look(&mut known);
-        errors.extend(store.take(&mut known, look));
-        drop(known);
+        let store = Self { current: ArcSwap::default(), known: Mutex::default() };
+        let errors = store.configure(sources);
         (Arc::new(store), errors)
+    }
+
+    /// Takes other `sources` from now on. A pair that is in both goes on as it is. What is not
+    /// sound costs its own names alone: it is returned.
+    pub fn configure(&self, sources: &[CertificateSource]) -> Vec<CertificateError> {
+        let mut known = self.lock();
+        let default = sources.iter().find_map(|source| match source {
+            CertificateSource::Default(files) => Some(files.clone()),
+            _ => None,
+        });
+        // A pair is read in another way where it is the default.
+        let differs = [known.default.take(), default.clone()];
+        if differs[0] != differs[1] {
+            differs.iter().flatten().for_each(|files| drop(known.pairs.remove(files)));
+        }
+        known.sources = sources.to_vec();
+        known.default = default;
+        known.unsettled = None;
+        let (look, mut errors) = self.look(&mut known);
+        errors.extend(self.take(&mut known, look));
+        errors
     }
 
     /// The certificates (DER) that answer for `name`, the preferred first.
@@ -111,10 +127,6 @@ impl CertificateStore {
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
         !self.current().of_name(name).is_empty()
-    }
-
-    fn is_default(&self, files: &CertificateFiles) -> bool {
-        self.default.as_ref() == Some(files)
     }
 
     pub(crate) fn current(&self) -> arc_swap::Guard<Arc<Certificates>> {
@@ -205,7 +217,7 @@ impl CertificateStore {
             let stamps = [stamp(&files.cert), stamp(&files.key)];
             (files, stamps)
         };
-        for source in &self.sources {
+        for source in &known.sources {
             match source {
                 CertificateSource::Files(files) | CertificateSource::Default(files) => {
                     look.extend([stamped(files.clone())]);
@@ -234,7 +246,7 @@ impl CertificateStore {
         for (files, stamps) in look {
             let pair = match before.remove(&files) {
                 Some(last) if last.stamps == stamps => last,
-                last => match load(&files, self.is_default(&files)) {
+                last => match load(&files, known.is_default(&files)) {
                     Ok(loaded) => {
                         Pair { stamps, loaded: Some(loaded), problem: None, told: Stage::default() }
                     }
@@ -251,7 +263,7 @@ impl CertificateStore {
         }
         let loaded = known.pairs.iter().filter_map(|(files, pair)| {
             let loaded = pair.loaded.as_ref()?;
-            Some((loaded, self.is_default(files)))
+            Some((loaded, known.is_default(files)))
         });
         let certificates = Certificates::new(&loaded.collect::<Vec<_>>());
         tracing::info!(pairs = known.pairs.len(), bad = errors.len(), "certificates read");

@@ -1,7 +1,11 @@
 //! A worker's idle backend connections. The most recently used goes first, so that the others may
 //! grow old and be closed.
 
-use std::{cell::RefCell, net::SocketAddr, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -11,8 +15,8 @@ use crate::load::LoadSlot;
 pub(crate) struct H1Pool {
     /// By slot; the longest idle first. A slot may come to belong to another address.
     idle: RefCell<Vec<Vec<Idle>>>,
-    max_idle: usize,
-    idle_timeout: Duration,
+    max_idle: Cell<usize>,
+    idle_timeout: Cell<Duration>,
 }
 
 struct Idle {
@@ -23,7 +27,18 @@ struct Idle {
 
 impl H1Pool {
     pub(crate) fn new(max_idle: usize, idle_timeout: Duration) -> Self {
+        let (max_idle, idle_timeout) = (Cell::new(max_idle), Cell::new(idle_timeout));
         Self { idle: RefCell::default(), max_idle, idle_timeout }
+    }
+
+    /// Keeps other numbers of connections, for other times, from now on.
+    pub(crate) fn configure(&self, max_idle: usize, idle_timeout: Duration) {
+        self.max_idle.set(max_idle);
+        self.idle_timeout.set(idle_timeout);
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout.get()
     }
 
     /// A connection that can take a request, as far as we know by now.
@@ -45,7 +60,7 @@ impl H1Pool {
         if pools.len() <= index {
             pools.resize_with(index + 1, Vec::new);
         }
-        if pools[index].len() < self.max_idle {
+        if pools[index].len() < self.max_idle.get() {
             let since = Instant::now();
             pools[index].push(Idle { upstream, address, since });
         }
@@ -67,14 +82,14 @@ impl H1Pool {
     }
 
     fn is_usable(&self, idle: &mut Idle) -> bool {
-        idle.since.elapsed() < self.idle_timeout && idle.upstream.is_reusable()
+        idle.since.elapsed() < self.idle_timeout.get() && idle.upstream.is_reusable()
     }
 
     /// Sweeps from time to time, for ever.
     pub(crate) async fn keep_swept(&self) {
         const OFTEN: Duration = Duration::from_secs(1);
         loop {
-            tokio::time::sleep(OFTEN.min(self.idle_timeout)).await;
+            tokio::time::sleep(OFTEN.min(self.idle_timeout.get())).await;
             self.sweep();
         }
     }

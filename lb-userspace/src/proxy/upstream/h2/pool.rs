@@ -140,12 +140,12 @@ impl H2Pool {
         }
     }
 
-    /// Sweeps from time to time, for ever.
-    pub(crate) async fn keep_swept(&self, idle: Duration) {
+    /// Sweeps from time to time, for ever. `idle` returns how long a connection may be unused.
+    pub(crate) async fn keep_swept(&self, idle: impl Fn() -> Duration) {
         const OFTEN: Duration = Duration::from_secs(1);
         loop {
-            sleep(OFTEN.min(idle)).await;
-            self.sweep(idle);
+            sleep(OFTEN.min(idle())).await;
+            self.sweep(idle());
         }
     }
 }
