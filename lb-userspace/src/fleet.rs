@@ -5,6 +5,8 @@
 //! that their successors take over.
 
 use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,9 +24,17 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct Fleet {
     pub services: Vec<Arc<RunningService>>,
+    /// Where proxied services were that are no longer configured, while their connections go on.
+    pub removed: BTreeSet<SocketAddr>,
 }
 
 impl Fleet {
+    /// Returns a fleet where nothing was removed.
+    #[must_use]
+    pub fn new(services: Vec<Arc<RunningService>>) -> Self {
+        Self { services, removed: BTreeSet::new() }
+    }
+
     /// Returns the service with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<RunningService>> {

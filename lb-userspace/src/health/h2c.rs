@@ -235,7 +235,7 @@ mod tests {
         };
         let backend = Arc::new(Backend::new(server, LoadSlot(0)));
         let running = RunningService::new(Arc::new(service), vec![backend]);
-        Fleet { services: vec![Arc::new(running)] }
+        Fleet::new(vec![Arc::new(running)])
     }
 
     /// Waits for it; a hang is a failure.

@@ -118,8 +118,10 @@ impl Proxy {
         let settings = Arc::new(WorkerSettings::new(settings, region)?);
         let keepalive = settings.proxy.keepalive;
         let settings = channel::Sender::new(settings);
+        let news = channel::Sender::new(());
         let shared = SharedState {
             settings: settings.subscribe(),
+            news: news.subscribe(),
             routes,
             load,
             ingress,
@@ -140,7 +142,7 @@ impl Proxy {
                 }
             })?;
         }
-        Ok(Running { phase, settings, handshakes, kept })
+        Ok(Running { phase, settings, news, handshakes, kept })
     }
 }
 
@@ -158,6 +160,7 @@ impl WorkerSettings {
 pub struct Running {
     phase: channel::Sender<Phase>,
     settings: channel::Sender<Arc<WorkerSettings>>,
+    news: channel::Sender<()>,
     handshakes: Arc<HandshakeStats>,
     kept: u64,
 }
@@ -177,6 +180,12 @@ impl Running {
     /// Has new connections go by other settings. Those that are open keep theirs.
     pub fn configure(&self, settings: CheckedSettings) {
         self.settings.send_replace(settings.0);
+    }
+
+    /// Tells open connections that the routes have changed, or that backends were expelled: those
+    /// of what was removed end at their next good moment, those of what was expelled at once.
+    pub fn notice(&self) {
+        self.news.send_replace(());
     }
 
     /// How many descriptors are kept back: fewer than was asked for where there are few.

@@ -1,6 +1,6 @@
 //! The configuration of a service.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
@@ -40,6 +40,13 @@ impl Service {
     #[must_use]
     pub fn is_steered(&self) -> bool {
         self.ports.iter().any(|port| port.path() == Path::Steer)
+    }
+
+    /// Returns how long proxied connections go on once their service or server was removed.
+    #[must_use]
+    pub fn proxied_drain_deadline(&self) -> Duration {
+        const USUAL: Duration = Duration::from_secs(3600);
+        self.steering.drain_deadline.unwrap_or(USUAL)
     }
 }
 

@@ -38,7 +38,7 @@ impl Setting {
             let servers = (0..size.servers).map(|_| self.server()).collect();
             self.run(service(number, servers), &[])
         });
-        Fleet { services: services.collect() }
+        Fleet::new(services.collect())
     }
 
     /// A new server comes to a service; the others stay as they are.

@@ -113,7 +113,7 @@ impl<'a> Steered<'a> {
             Ok(Arc::new(RunningService::new(service.clone(), backends)))
         };
         let services = config.services.iter().map(run).collect::<Result<_>>()?;
-        self.fleet = Fleet { services };
+        self.fleet = Fleet::new(services);
         self.datapath.flows.clear();
         self.follow(&config.node)
     }

@@ -1,6 +1,7 @@
 //! A changed configuration takes effect while everything goes on.
 
 mod refused;
+mod removed;
 mod scene;
 
 use anyhow::{Context as _, Result};

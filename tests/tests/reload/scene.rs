@@ -22,7 +22,7 @@ const EXTRA: u16 = 9100;
 pub(crate) struct Scene {
     pub talks: Vec<Talk>,
     pub daemon: Daemon,
-    servers: Vec<Process>,
+    pub servers: Vec<Process>,
     pub lab: Lab,
 }
 
@@ -41,6 +41,11 @@ impl Scene {
     /// Writes a configuration: the services on the first `servers` backends, with another
     /// strategy and limits by `variant`, and perhaps one more service.
     pub(crate) fn configure(lab: &Lab, servers: usize, variant: usize, extra: bool) -> Result<()> {
+        let text = Self::services(lab, servers, variant, extra);
+        Ok(fs::write(lab.directory().join("lb.toml"), text)?)
+    }
+
+    pub(crate) fn services(lab: &Lab, servers: usize, variant: usize, extra: bool) -> String {
         let on = |port| {
             let all = servers::addresses(lab, port);
             let (v4, v6) = all.split_at(lab.backends.len());
@@ -58,7 +63,7 @@ impl Scene {
         if extra {
             text += &service("extra", "tcp", &format!("port = {EXTRA}"), &on(servers::TCP));
         }
-        Ok(fs::write(lab.directory().join("lb.toml"), text)?)
+        text
     }
 
     pub(crate) fn first_web_server(&self) -> SocketAddr {

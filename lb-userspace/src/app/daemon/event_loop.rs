@@ -120,6 +120,7 @@ impl Daemon {
         let mut datapath_check = every(DATAPATH_CHECK);
         loop {
             let (drain_due, host_due) = (self.drain_due(), self.host_due());
+            let removal_due = self.fleet.removals.next();
             select! {
                 order = self.signals.order() => match order {
                     SignalOrder::Stop => return,
@@ -139,8 +140,13 @@ impl Daemon {
                 Some(request) = requests.recv() => self.handle_request(serving, request).await,
                 Some(step) = self.trace_steps.1.recv() => self.handle_trace_step(step),
                 () = until(drain_due), if drain_due.is_some() => {
-                    self.fleet.drains.expel(Instant::now());
+                    if self.fleet.drains.expel(Instant::now()) {
+                        serving.proxy.running.notice();
+                    }
                     self.reconcile().await;
+                }
+                () = until(removal_due), if removal_due.is_some() => {
+                    self.advance_removals(serving).await;
                 }
                 changes = self.host.watch.changed() => self.host.changes.add(changes),
                 () = until(host_due), if host_due.is_some() => self.sync_due().await,

@@ -3,7 +3,7 @@
 //! What comes is made before what goes is taken away: the proxy knows a new service before the
 //! kernel's tables lead to it, and these know it before its address is announced.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use tracing::{error, warn};
@@ -79,8 +79,11 @@ impl Daemon {
             self.config.proxy == config.proxy && self.config.node.region == config.node.region;
         let same_certificates = self.config.certificates == config.certificates;
         fleet_builder::mark_removed(&self.fleet.running, &fleet);
+        let before = serving.proxy.routes.load_full();
+        let running = (&self.fleet.running, &*before);
+        self.fleet.removals.note(running, (&fleet, &*routes), Instant::now());
         self.config = config;
-        self.fleet.running = fleet;
+        self.fleet.running = Fleet { removed: self.fleet.removals.addresses(), ..fleet };
         self.fleet.drains.renew(&self.fleet.running, Moment::now());
 
         if !same_certificates {
@@ -92,6 +95,7 @@ impl Daemon {
             serving.proxy.running.configure(settings);
         }
         serving.proxy.routes.store(routes);
+        serving.proxy.running.notice();
 
         let addresses = fleet_builder::addresses(&self.fleet.running);
         self.fleet.sources.configure(&self.config.node, addresses.clone());
@@ -109,6 +113,23 @@ impl Daemon {
             warn!(error = format!("{error:#}"), "cannot record which servers drain");
         }
         Ok(())
+    }
+
+    /// Lets go of removed services whose connections have ended, and ends those that are past their
+    /// deadline.
+    pub(crate) async fn advance_removals(&mut self, serving: &Serving) {
+        let advanced = self.fleet.removals.advance(Instant::now());
+        if advanced.expelled {
+            serving.proxy.running.notice();
+        }
+        if advanced.addresses {
+            self.fleet.running.removed = self.fleet.removals.addresses();
+            self.reconcile().await;
+            let addresses = fleet_builder::addresses(&self.fleet.running);
+            if let Err(error) = self.host.network.announce(&addresses).await {
+                warn!(%error, "cannot withdraw an address");
+            }
+        }
     }
 
     /// Warns of announced addresses that the host has as well, and of those that nobody answers

@@ -19,6 +19,7 @@ use crate::{
             interfaces::Interfaces,
             leaver_checks::LeaverChecks,
             reconciler::Reconciler,
+            removals::Removals,
             repairs::Repairs,
             sources::Sources,
             sweep::SweepSummary,
@@ -159,6 +160,7 @@ impl FleetSide {
         fleet_builder::resume_health(&running, &store.down());
         let sources = Sources::new(&config.node, fleet_builder::addresses(&running));
         let leaver_checks = LeaverChecks::new(Instant::now());
-        Ok(Self { running, drains, leavers: Arc::default(), leaver_checks, sources })
+        let removals = Removals::default();
+        Ok(Self { running, drains, removals, leavers: Arc::default(), leaver_checks, sources })
     }
 }

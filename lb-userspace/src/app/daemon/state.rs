@@ -13,7 +13,8 @@ use crate::{
         reconcile::{
             address_conflicts::AddressConflicts, answer_paths::AnswerPaths, drains::Drains,
             host_changes::HostChanges, interfaces::Interfaces, leaver_checks::LeaverChecks,
-            reconciler::Reconciler, repairs::Repairs, sources::Sources, sweep::SweepSummary,
+            reconciler::Reconciler, removals::Removals, repairs::Repairs, sources::Sources,
+            sweep::SweepSummary,
         },
         state::store::StateStore,
     },
@@ -69,6 +70,7 @@ pub(crate) struct HostSide {
 pub(crate) struct FleetSide {
     pub(crate) running: Fleet,
     pub(crate) drains: Drains,
+    pub(crate) removals: Removals,
     /// Servers that left the configuration and have flows.
     pub(crate) leavers: Arc<ArcSwap<Vec<LeavingServer>>>,
     pub(crate) leaver_checks: LeaverChecks,

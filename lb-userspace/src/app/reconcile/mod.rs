@@ -12,6 +12,7 @@ pub(crate) mod interfaces;
 pub(crate) mod leaver_checks;
 pub(crate) mod neighbour_answers;
 pub(crate) mod reconciler;
+pub(crate) mod removals;
 pub(crate) mod repairs;
 pub(crate) mod ring_changes;
 pub(crate) mod sources;

@@ -41,12 +41,11 @@ pub(crate) struct SteeringDraft {
 
 /// Keys without a meaning for ports with handlers. `forwarding = "nat"` is not among them: the
 /// proxy does that as well.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 10] = [
     "mtu",
     "mss_clamp",
     "affinity",
     "on_backend_down",
-    "drain_deadline",
     "flow_timeouts",
     "quic",
     "syn_flood",

@@ -1,15 +1,19 @@
 //! The desired contents of the kernel's tables, kept up to date as the fleet changes.
 
+mod ref_counted;
+
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
-    hash::Hash,
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Instant,
 };
 
-use lb_common::abi::{Address, ListKey, QuicKey, RangeKey, Vip, VipKey, address_flags, status};
+use lb_common::abi::{
+    Address, ListKey, QuicKey, RangeKey, Vip, VipKey, address_flags, path, status,
+};
 
+use self::ref_counted::RefCounted;
 use super::{
     actual::ActualTables,
     error::ControlError,
@@ -20,6 +24,7 @@ use super::{
 use crate::{
     fleet::{Fleet, RunningService},
     load::LoadSlot,
+    service::Protocol,
     settings::{Encap, Geography},
     tables::Source,
 };
@@ -46,6 +51,8 @@ pub struct Desired {
     pub(crate) backends: HashMap<u32, BackendEntry>,
     pub(crate) touched: ChangedKeys,
     retiring: RetiringServers,
+    /// As in the fleet.
+    removed: BTreeSet<SocketAddr>,
     /// The revision of the sources that the parts were made with.
     sources: u64,
     /// The revision of the settings that the parts were made with.
@@ -142,6 +149,7 @@ impl Desired {
             self.touched.addresses.extend(self.addresses.keys());
         }
         self.remove_missing(fleet, circumstances.now, ids);
+        self.keep_removed(fleet);
         let UpdateContext { sources, maglev_size, encap, geography, now, .. } = *circumstances;
         for running in changed {
             // Read before the state that it covers: a change in between shows at the next update.
@@ -215,6 +223,27 @@ impl Desired {
         for name in gone.cloned().collect::<Vec<_>>() {
             self.replace(&name, None, now, ids);
             self.parts.remove(&name);
+        }
+    }
+
+    /// Has packets of removed proxied services still go to the proxy, which has their connections.
+    fn keep_removed(&mut self, fleet: &Fleet) {
+        let before = std::mem::replace(&mut self.removed, fleet.removed.clone());
+        let keys = |at: &SocketAddr| {
+            let (address, protocol) = (Address::of(at.ip()), u32::from(Protocol::Tcp.number()));
+            (address, VipKey::new(address, at.port().to_be_bytes(), protocol))
+        };
+        for (address, key) in fleet.removed.difference(&before).map(keys) {
+            self.addresses.add(address, ());
+            self.vips.add(key, Vip { service: 0, path: path::PROXY });
+            self.touched.addresses.insert(address);
+            self.touched.vips.insert(key);
+        }
+        for (address, key) in before.difference(&fleet.removed).map(keys) {
+            self.addresses.remove(address);
+            self.vips.remove(key);
+            self.touched.addresses.insert(address);
+            self.touched.vips.insert(key);
         }
     }
 
@@ -340,41 +369,6 @@ impl RunningService {
     fn sources(&self, sources: &HashMap<IpAddr, Source>) -> impl Iterator<Item = Option<Source>> {
         let servers = self.backends.iter().map(|backend| backend.server.address.ip());
         servers.map(|server| sources.get(&server).copied())
-    }
-}
-
-/// Entries that several services may want, with a reference count.
-#[derive(Clone, Debug)]
-pub(crate) struct RefCounted<K, V>(HashMap<K, (V, u32)>);
-
-impl<K, V> Default for RefCounted<K, V> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq + Copy, V> RefCounted<K, V> {
-    /// Adds a reference. The last caller determines the value.
-    fn add(&mut self, key: K, value: V) {
-        let count = self.0.get(&key).map_or(0, |entry| entry.1);
-        self.0.insert(key, (value, count + 1));
-    }
-
-    fn remove(&mut self, key: K) {
-        if let Entry::Occupied(mut entry) = self.0.entry(key) {
-            entry.get_mut().1 -= 1;
-            if entry.get().1 == 0 {
-                entry.remove();
-            }
-        }
-    }
-
-    pub(crate) fn find(&self, key: &K) -> Option<&V> {
-        self.0.get(key).map(|entry| &entry.0)
-    }
-
-    pub(crate) fn keys(&self) -> impl Iterator<Item = K> + '_ {
-        self.0.keys().copied()
     }
 }
 

@@ -242,7 +242,7 @@ fn restarted(service: Service, before: std::time::Duration) -> TestWorld {
     let TestWorld { kernel, actual, mut ids, sources, now, .. } = earlier;
     let departure = |_: &Arc<str>, _| Departure { before, ..Departure::now(now) };
     let desired = Desired::resume(&actual, departure, &mut ids);
-    let fleet = Fleet { services: vec![fixture::run(service, &mut ids)] };
+    let fleet = Fleet::new(vec![fixture::run(service, &mut ids)]);
     let mut world = TestWorld { kernel, actual, ids, desired, sources, fleet, ..TestWorld::new() };
     world.now = now;
     world.follow_with(|_| true);
@@ -328,18 +328,18 @@ fn too_many_backends_are_an_error_and_the_rest_stands() {
         now: world.now,
     };
     let service = service("big", &DUAL, vec![port(1, &[])], &many[..32]);
-    let fleet = Fleet {
-        services: (0..3)
+    let fleet = Fleet::new(
+        (0..3)
             .map(|n| {
                 let service = Service { name: format!("{n}").into(), ..service.clone() };
                 fixture::run(service, &mut ids)
             })
             .collect(),
-    };
+    );
     let mut desired = Desired::default();
     let full = ControlError::Full { what: "backends of steered services", room: 64 };
     assert_eq!(desired.update(&fleet, &circumstances, &mut ids), Err(full));
-    let fleet = Fleet { services: fleet.services[..2].to_vec() };
+    let fleet = Fleet::new(fleet.services[..2].to_vec());
     assert_eq!(desired.update(&fleet, &circumstances, &mut ids), Ok(()));
 }
 

@@ -1,4 +1,4 @@
-//! How a worker's connections learn that it is time to go, and how it learns that they have gone.
+//! How connections learn that it is time to go, and how their worker learns that they have gone.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -14,13 +14,11 @@ pub(crate) enum Phase {
     Cut,
 }
 
-/// One per worker.
+/// For the connections of a worker that came to one address and port.
 #[derive(Default)]
 pub(crate) struct DrainSignal {
     draining: Cell<bool>,
     begun: Notify,
-    live: Cell<usize>,
-    emptied: Notify,
 }
 
 impl DrainSignal {
@@ -36,7 +34,16 @@ impl DrainSignal {
             begun.await;
         }
     }
+}
 
+/// The live connections of a worker.
+#[derive(Default)]
+pub(crate) struct LiveCount {
+    live: Cell<usize>,
+    emptied: Notify,
+}
+
+impl LiveCount {
     /// Counts a connection until the guard is dropped.
     pub(crate) fn enter(self: &Rc<Self>) -> Live {
         self.live.set(self.live.get() + 1);
@@ -56,7 +63,7 @@ impl DrainSignal {
     }
 }
 
-pub(crate) struct Live(Rc<DrainSignal>);
+pub(crate) struct Live(Rc<LiveCount>);
 
 impl Drop for Live {
     fn drop(&mut self) {

@@ -8,7 +8,7 @@ use std::{rc::Rc, time::Duration};
 use libmimalloc_sys::mi_collect;
 use tokio::time::sleep;
 
-use super::drain::DrainSignal;
+use super::drain::LiveCount;
 
 const OFTEN: Duration = Duration::from_secs(1);
 /// Also while connections stay, whose requests may have been large.
@@ -16,11 +16,11 @@ const AT_LEAST_EVERY: u32 = 30;
 
 /// Gives back the calling worker's free memory when a good part of its connections has gone, for
 /// ever.
-pub(crate) async fn keep_purged(drain: Rc<DrainSignal>) {
+pub(crate) async fn keep_purged(count: Rc<LiveCount>) {
     let (mut most, mut rounds) = (0, 0);
     loop {
         sleep(OFTEN).await;
-        let live = drain.live();
+        let live = count.live();
         most = live.max(most);
         rounds += 1;
         // All of it is looked at, which is not worth while for a few.

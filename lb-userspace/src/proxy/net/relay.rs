@@ -18,6 +18,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    select,
     time::Instant,
 };
 
@@ -79,16 +80,22 @@ impl RelayTimeouts {
 /// that what came is all. The bytes given with a side were read from it already.
 ///
 /// # Errors
-/// The first error of either side; `TimedOut` after too long a silence.
+/// The first error of either side; `TimedOut` after too long a silence; `ConnectionAborted` once
+/// `end` has come.
 pub(crate) async fn relay<C: RelayStream, B: RelayStream>(
     client: (C, Bytes),
     backend: (B, Bytes),
     timeouts: RelayTimeouts,
+    end: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (mut client, mut to_backend) = (client.0, Direction::new(client.1));
     let (mut backend, mut to_client) = (backend.0, Direction::new(backend.1));
     let (up, down) = (&mut to_backend, &mut to_client);
-    let moved = move_both(&mut client, &mut backend, up, down, timeouts).await;
+    let moved = select! {
+        biased;
+        moved = move_both(&mut client, &mut backend, up, down, timeouts) => moved,
+        () = end => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server was expelled")),
+    };
     if moved.is_err() {
         // Who was told of an orderly end has all, or will have it: a reset would take it back.
         if to_client.stage != Stage::Ended {

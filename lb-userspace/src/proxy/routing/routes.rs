@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,6 +64,8 @@ struct RoutedService {
 /// One address and port: the services there, by name.
 pub(crate) struct Frontend {
     pub opening: Opening,
+    /// Connections of clients that came here, over all changes of the configuration.
+    live: Arc<AtomicUsize>,
     /// Who may come here at all. `None`: everybody.
     pub private: Option<Private>,
     sites: ByName<Arc<Site>>,
@@ -102,7 +107,7 @@ impl Routes {
         ticket_rotation: Duration,
     ) -> Result<Self, RoutesError> {
         let terminators = Terminators::new(certificates.clone(), ticket_rotation);
-        Self::lay_out(fleet, Arc::new(geography), terminators, |_| None)
+        Self::lay_out(fleet, Arc::new(geography), terminators, |_| None, |_| None)
     }
 
     /// Lays out `fleet` in the place of these routes. What a service that did not change has here
@@ -112,6 +117,7 @@ impl Routes {
     /// As from [`new`](Self::new).
     pub fn changed(&self, fleet: &Fleet, geography: Geography) -> Result<Self, RoutesError> {
         let is_same_place = *self.geography == geography;
+        let count = |at: &(IpAddr, u16)| Some(self.frontends.get(at)?.live.clone());
         let geography = if is_same_place { self.geography.clone() } else { Arc::new(geography) };
         let known = |running: &Arc<RunningService>| {
             let known = self.services.get(&running.service.name)?;
@@ -120,15 +126,17 @@ impl Routes {
             let is_whole = || known.sites.iter().all(|site| site.lacks_nothing());
             (goes_on && is_whole()).then(|| known.sites.clone())
         };
-        Self::lay_out(fleet, geography, self.terminators.clone(), known)
+        Self::lay_out(fleet, geography, self.terminators.clone(), known, count)
     }
 
-    /// `known` returns the sites of a service that goes on with them.
+    /// `known` returns the sites of a service that goes on with them, and `count` the live
+    /// connections of a frontend that there was before.
     fn lay_out(
         fleet: &Fleet,
         geography: Arc<Geography>,
         mut terminators: Terminators,
         known: impl Fn(&Arc<RunningService>) -> Option<Vec<Arc<Site>>>,
+        count: impl Fn(&(IpAddr, u16)) -> Option<Arc<AtomicUsize>>,
     ) -> Result<Self, RoutesError> {
         let (mut services, mut frontends) = (HashMap::new(), HashMap::new());
         for running in &fleet.services {
@@ -154,10 +162,21 @@ impl Routes {
         let frontends = frontends.into_iter();
         let frontends = frontends.map(|(at, mut frontend): (_, Frontend)| {
             frontend.nameless = nameless(&frontend.sites);
+            frontend.live = count(&at).unwrap_or_default();
             (at, Arc::new(frontend))
         });
         terminators.forget_unused();
         Ok(Self { frontends: frontends.collect(), services, terminators, geography })
+    }
+
+    /// Returns the addresses and ports that have live connections here and no service in `next`,
+    /// with their counts.
+    #[must_use]
+    pub fn removed_in(&self, next: &Self) -> Vec<(SocketAddr, Arc<AtomicUsize>)> {
+        let removed = self.frontends.iter().filter(|(at, frontend)| {
+            !next.frontends.contains_key(at) && frontend.live.load(Ordering::Relaxed) > 0
+        });
+        removed.map(|(&at, frontend)| (at.into(), frontend.live.clone())).collect()
     }
 
     /// The service `name`, where it takes requests.
@@ -183,7 +202,22 @@ impl RoutedService {
     }
 }
 
+/// A connection that came to a frontend, until dropped.
+pub(crate) struct FrontendConnection(Arc<AtomicUsize>);
+
+impl Drop for FrontendConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Frontend {
+    /// Counts a connection.
+    pub(crate) fn enter(&self) -> FrontendConnection {
+        self.live.fetch_add(1, Ordering::Relaxed);
+        FrontendConnection(self.live.clone())
+    }
+
     /// For a client that names the host `name`, or none.
     pub(crate) fn site(&self, name: Option<&str>) -> Option<&Arc<Site>> {
         match name {
@@ -287,6 +321,7 @@ fn claim(
     let at = (address.ip().to_canonical(), address.port());
     let frontend = frontends.entry(at).or_insert_with(|| Frontend {
         opening,
+        live: Arc::default(),
         private: service.private.clone(),
         sites: ByName::default(),
         nameless: None,

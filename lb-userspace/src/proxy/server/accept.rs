@@ -58,10 +58,11 @@ async fn serve_until_drained(
     listener: TcpListener,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
-    let settings = shared.settings.clone();
+    let (settings, news) = (shared.settings.clone(), shared.news.clone());
     let worker = Worker::new(shared);
-    let drain = worker.drain.clone();
+    let count = worker.count.clone();
     spawn_upkeep(&worker);
+    spawn_local(follow_news(worker.clone(), news));
     let worker = CurrentWorker::new(worker);
     select! {
         () = accept(&worker, &listener) => {}
@@ -69,9 +70,9 @@ async fn serve_until_drained(
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
     }
     accept_rest(&worker.get(), listener.into_std()?)?;
-    drain.begin();
+    worker.get().drain_all();
     select! {
-        () = drain.emptied() => {}
+        () = count.emptied() => {}
         _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
     }
     Ok(())
@@ -86,7 +87,15 @@ fn spawn_upkeep(worker: &Worker) {
     spawn_local(async move { http2.keep_swept(|| pools.idle_timeout()).await });
     let (descriptors, upstreams) = (worker.descriptors.clone(), worker.upstreams.clone());
     spawn_local(async move { descriptors.keep_giving(|| upstreams.close_idle()).await });
-    spawn_local(memory_purge::keep_purged(worker.drain.clone()));
+    spawn_local(memory_purge::keep_purged(worker.count.clone()));
+}
+
+/// Tells open connections what concerns them, for ever.
+async fn follow_news(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
+    while news.changed().await.is_ok() {
+        worker.drain_removed();
+        worker.upstreams.expulsions.notify_waiters();
+    }
 }
 
 /// Has new connections go by changed settings.
@@ -120,7 +129,7 @@ async fn accept(worker: &CurrentWorker, listener: &TcpListener) {
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // Counted here, not when the task first runs: draining must not overlook it.
-    let live = worker.drain.enter();
+    let live = worker.count.enter();
     let place = worker.descriptors.enter(&stream);
     let served = connection::connection(worker.clone(), stream, peer);
     spawn_local(async move {

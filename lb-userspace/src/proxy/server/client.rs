@@ -16,8 +16,8 @@ use hyper::{
 use super::worker::Worker;
 use crate::proxy::{
     http::{fault::Fault, headers::ClientFacts},
-    net::endpoints::Endpoints,
-    routing::routes::Site,
+    net::{drain::DrainSignal, endpoints::Endpoints},
+    routing::routes::{Frontend, Site},
     tls::terminator::Terminator,
 };
 
@@ -26,6 +26,10 @@ pub(crate) struct Client {
     pub worker: Rc<Worker>,
     pub facts: ClientFacts,
     pub peer: IpAddr,
+    /// When it is time to go.
+    pub drain: Rc<DrainSignal>,
+    /// What was served at its address and port when it came.
+    frontend: Arc<Frontend>,
     local: SocketAddr,
     /// The address that the client asked, from its own point of view.
     pub server: SocketAddr,
@@ -41,24 +45,31 @@ pub(crate) struct Client {
 
 impl Client {
     /// Without TLS.
-    pub(crate) fn plain(worker: Rc<Worker>, endpoints: Endpoints) -> Rc<Self> {
+    pub(crate) fn plain(
+        worker: Rc<Worker>,
+        frontend: &Arc<Frontend>,
+        endpoints: Endpoints,
+    ) -> Rc<Self> {
         let idle = worker.settings.idle_timeout;
-        Self::new(worker, endpoints, None, None, idle)
+        Self::new(worker, frontend.clone(), endpoints, None, None, idle)
     }
 
     /// Of `site`, as far as its handshake says.
     pub(crate) fn secured(
         worker: Rc<Worker>,
+        frontend: &Arc<Frontend>,
         endpoints: Endpoints,
         site: &Site,
         certificate: Option<HeaderValue>,
     ) -> Rc<Self> {
         let idle = site.idle(&worker.settings);
-        Self::new(worker, endpoints, site.terminator.clone(), certificate, idle)
+        let terminator = site.terminator.clone();
+        Self::new(worker, frontend.clone(), endpoints, terminator, certificate, idle)
     }
 
     fn new(
         worker: Rc<Worker>,
+        frontend: Arc<Frontend>,
         endpoints: Endpoints,
         terminator: Option<Arc<Terminator>>,
         certificate: Option<HeaderValue>,
@@ -68,14 +79,14 @@ impl Client {
         let (names, region) = (worker.names.clone(), worker.region.clone());
         let is_trusted = worker.settings.is_trusted(peer);
         let facts = ClientFacts::new(names, region, &endpoints, terminator.is_some(), is_trusted);
-        let is_dated = worker.with_routes(|routes| {
-            let mut sites = routes.find(local).into_iter().flat_map(|frontend| frontend.sites());
-            !sites.any(|site| site.response_headers.is_pristine)
-        });
+        let is_dated = !frontend.sites().any(|site| site.response_headers.is_pristine);
+        let drain = worker.drain_of(local, frontend.opening);
         Rc::new(Self {
             worker,
             facts,
             peer,
+            drain,
+            frontend,
             local,
             server,
             terminator,
@@ -103,14 +114,17 @@ impl Client {
         }
     }
 
-    /// The service for a name here, by the routes that apply now. Without a name: the one that
-    /// takes every name.
+    /// The service for a name here, by the routes that apply now, or by those that the connection
+    /// began with where nothing is served here any more. Without a name: the one that takes every
+    /// name.
     pub(crate) fn site(&self, name: Option<&str>) -> Result<Arc<Site>, Fault> {
         self.worker.with_routes(|routes| {
-            let site = routes.find(self.local).and_then(|frontend| match name {
+            let now = routes.find(self.local).filter(|now| now.opening == self.frontend.opening);
+            let frontend = now.unwrap_or(&self.frontend);
+            let site = match name {
                 Some(_) => frontend.site(name),
                 None => frontend.site_of_any(),
-            });
+            };
             let missing = if name.is_some() { Fault::UnknownHost } else { Fault::BadHost };
             match site.ok_or(missing)? {
                 site if site.is_http => Ok(site.clone()),

@@ -45,7 +45,10 @@ pub(crate) async fn connection(worker: Rc<Worker>, mut stream: TcpStream, peer: 
         Err(refused) => Err(refused),
     };
     match admitted {
-        Ok((frontend, endpoints)) => serve(worker, &frontend, stream, endpoints).await,
+        Ok((frontend, endpoints)) => {
+            let _counted = frontend.enter();
+            serve(worker, &frontend, stream, endpoints).await;
+        }
         Err(Refused) => {
             // Without it the client sees an orderly end, which is only less clear.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
@@ -83,7 +86,7 @@ async fn serve(
             }
         }
         Opening::Http => {
-            let client = Client::plain(worker, endpoints);
+            let client = Client::plain(worker, frontend, endpoints);
             http::serve_plain(client, stream).await;
         }
         Opening::Raw => {
@@ -119,7 +122,7 @@ async fn announced(
 
 async fn encrypted(
     worker: Rc<Worker>,
-    frontend: &Frontend,
+    frontend: &Arc<Frontend>,
     stream: TcpStream,
     endpoints: Endpoints,
 ) {
@@ -141,7 +144,7 @@ async fn encrypted(
     // Most show none, and a port may have ten thousand services.
     let is_told = session.peer_certificates().is_some() && frontend.sites().any(tells);
     let certificate = is_told.then(|| client_cert::element(session)).flatten();
-    let client = Client::secured(worker, endpoints, &site, certificate);
+    let client = Client::secured(worker, frontend, endpoints, &site, certificate);
     if is_http2 {
         Box::pin(http::serve2(client, stream, Bytes::new())).await;
     } else {

@@ -76,7 +76,8 @@ pub(crate) fn agree(
     spawn_local(async move {
         let Ok(stream) = upgrade.await else { return };
         let stream = (TokioIo::new(stream), hyper::body::Bytes::new());
-        if let Err(error) = relay(stream, switched.backend, switched.timeouts).await {
+        let end = switched.upstreams.expelled(&switched.server);
+        if let Err(error) = relay(stream, switched.backend, switched.timeouts, end).await {
             tracing::debug!(client = %client.peer, %error, "upgraded stream ended");
         }
         drop((switched.admission, active));

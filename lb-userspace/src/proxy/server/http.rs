@@ -68,7 +68,7 @@ pub(crate) async fn serve_plain(client: Rc<Client>, mut stream: TcpStream) {
         let mut sniffed = pin!(timeout(within, preface::sniff(&mut stream)));
         select! {
             sniffed = &mut sniffed => sniffed,
-            () = client.worker.drain.begun() => match timeout(LAST_CALL, sniffed).await {
+            () = client.drain.begun() => match timeout(LAST_CALL, sniffed).await {
                 Ok(sniffed) => sniffed,
                 Err(_) => return,
             },
@@ -274,7 +274,7 @@ where
 
 /// Returns when the worker drains and the connection has had the chance to make a request.
 async fn last_call(client: &Client, activity: Rc<Activity>) {
-    client.worker.drain.begun().await;
+    client.drain.begun().await;
     if activity.is_fresh() {
         let _ = timeout(LAST_CALL, activity.first_request()).await;
     }
@@ -285,7 +285,8 @@ async fn tunnel<S>(client: &Client, stream: (S, Bytes), switched: UpgradedBacken
 where
     S: RelayStream,
 {
-    if let Err(error) = relay(stream, switched.backend, switched.timeouts).await {
+    let end = switched.upstreams.expelled(&switched.server);
+    if let Err(error) = relay(stream, switched.backend, switched.timeouts, end).await {
         tracing::debug!(client = %client.peer, %error, "upgraded connection ended");
     }
     drop(switched.admission);

@@ -1,6 +1,12 @@
 //! A worker's state: its own, and its handles to what all share.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use arc_swap::{ArcSwap, Cache};
 use hyper::header::HeaderValue;
@@ -9,17 +15,22 @@ use tokio::sync::watch;
 use super::postgres::CancelKeys;
 use crate::proxy::{
     http::headers::HeaderNames,
-    net::{descriptors::Descriptors, drain::DrainSignal},
+    net::{
+        descriptors::Descriptors,
+        drain::{DrainSignal, LiveCount},
+    },
     routing::{access::Ingress, routes::Routes},
     tls::handshake_stats::HandshakeStats,
     upstream::upstreams::Upstreams,
 };
-use crate::{load::Load, settings::ProxySettings};
+use crate::{load::Load, service::Opening, settings::ProxySettings};
 
 /// What workers share: nothing that is locked while requests are served.
 #[derive(Clone)]
 pub(crate) struct SharedState {
     pub settings: watch::Receiver<Arc<WorkerSettings>>,
+    /// Told when routes or backends changed in a way that concerns open connections.
+    pub news: watch::Receiver<()>,
     pub routes: Arc<ArcSwap<Routes>>,
     pub load: Load,
     pub ingress: Ingress,
@@ -46,7 +57,11 @@ pub(crate) struct Worker {
     pub handshakes: Arc<HandshakeStats>,
     pub descriptors: Arc<Descriptors>,
     pub upstreams: Rc<Upstreams>,
-    pub drain: Rc<DrainSignal>,
+    pub count: Rc<LiveCount>,
+    /// By the address and port that connections came to.
+    drains: Rc<RefCell<HashMap<SocketAddr, FrontendDrain>>>,
+    /// All connections are to go, also those that begin now.
+    is_draining: Rc<Cell<bool>>,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
     shared_routes: Arc<ArcSwap<Routes>>,
 }
@@ -65,7 +80,9 @@ impl Worker {
             handshakes: shared.handshakes,
             descriptors: shared.descriptors,
             upstreams: Rc::new(upstreams),
-            drain: Rc::default(),
+            count: Rc::default(),
+            drains: Rc::default(),
+            is_draining: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes.clone())),
             shared_routes: shared.routes,
         })
@@ -83,16 +100,63 @@ impl Worker {
             handshakes: self.handshakes.clone(),
             descriptors: self.descriptors.clone(),
             upstreams: Rc::new(upstreams),
-            drain: self.drain.clone(),
+            count: self.count.clone(),
+            drains: self.drains.clone(),
+            is_draining: self.is_draining.clone(),
             routes: RefCell::new(Cache::new(self.shared_routes.clone())),
             shared_routes: self.shared_routes.clone(),
         })
+    }
+
+    /// Returns the signal by which connections that come to `local` now learn that it is time to
+    /// go.
+    pub(crate) fn drain_of(&self, local: SocketAddr, opening: Opening) -> Rc<DrainSignal> {
+        let mut drains = self.drains.borrow_mut();
+        let drain =
+            drains.entry(local).or_insert_with(|| FrontendDrain { opening, signal: Rc::default() });
+        // It may have been removed during the handshake.
+        if self.is_draining.get() || !self.serves(local, opening) {
+            drain.signal.begin();
+        }
+        drain.signal.clone()
+    }
+
+    fn serves(&self, local: SocketAddr, opening: Opening) -> bool {
+        let found = self.with_routes(|routes| Some(routes.find(local)?.opening));
+        found == Some(opening)
+    }
+
+    /// Has connections go that came to where nothing is served any more, or something else.
+    pub(crate) fn drain_removed(&self) {
+        // Nothing holds the former routes any longer.
+        self.with_routes(|_| ());
+        self.drains.borrow_mut().retain(|&local, drain| {
+            let stays = self.serves(local, drain.opening);
+            if !stays {
+                drain.signal.begin();
+            }
+            // A signal that nobody listens to is made anew when somebody comes.
+            stays && Rc::strong_count(&drain.signal) > 1
+        });
+    }
+
+    /// Has all connections go.
+    pub(crate) fn drain_all(&self) {
+        self.is_draining.set(true);
+        self.drains.borrow().values().for_each(|drain| drain.signal.begin());
     }
 
     /// Asks the routes that apply now.
     pub(crate) fn with_routes<T>(&self, ask: impl FnOnce(&Routes) -> T) -> T {
         ask(self.routes.borrow_mut().load())
     }
+}
+
+/// The signal of one address and port.
+struct FrontendDrain {
+    /// What its connections began with.
+    opening: Opening,
+    signal: Rc<DrainSignal>,
 }
 
 /// The worker as new connections get it.

@@ -103,12 +103,15 @@ impl Lease {
             return None;
         };
         let backend = upstream.into_stream().await?;
-        Some(Box::new(UpgradedBackend { backend, admission: self.admission, timeouts }))
+        let (server, upstreams, admission) = (self.backend, self.upstreams, self.admission);
+        Some(Box::new(UpgradedBackend { backend, server, upstreams, admission, timeouts }))
     }
 }
 
 /// The backend's side of an upgraded connection.
 pub(crate) struct UpgradedBackend {
+    pub server: Arc<Backend>,
+    pub upstreams: Rc<Upstreams>,
     pub backend: (TcpStream, Bytes),
     /// Counted until the upgraded connection has ended.
     pub admission: Admission,

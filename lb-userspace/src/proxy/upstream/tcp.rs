@@ -1,21 +1,17 @@
 //! A connection handed to a backend as a whole.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{io, net::IpAddr, sync::Arc};
 
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
 use super::{attempts::Attempts, latency_probe::LatencyProbe, upstreams::Upstreams};
-use crate::balance::Preference;
 use crate::proxy::{
     http::fault::Fault,
     net::relay::{RelayStream, relay},
     routing::{admission::Admission, routes::Site},
 };
+use crate::{balance::Preference, fleet::Backend};
 
 /// Relays `client` to a backend of `site`, what was read of it or made up for it already first. The
 /// connection counts as that backend's load until both sides have ended.
@@ -34,13 +30,14 @@ where
         io::Error::other(fault)
     })?;
     let timeouts = site.timeouts(upstreams.settings());
-    relay(client, (passage.stream, Bytes::new()), timeouts).await
+    let end = upstreams.expelled(&passage.backend);
+    relay(client, (passage.stream, Bytes::new()), timeouts, end).await
 }
 
 /// A connection to a backend, counted as its load.
 pub(crate) struct BackendConnection {
     pub stream: TcpStream,
-    pub address: SocketAddr,
+    pub backend: Arc<Backend>,
     _admission: Admission,
 }
 
@@ -59,7 +56,8 @@ pub(crate) async fn connect(
         match upstreams.dialer.dial(address).await {
             Ok(stream) => {
                 latency.connected(backend);
-                return Ok(BackendConnection { stream, address, _admission: admission });
+                let backend = backend.clone();
+                return Ok(BackendConnection { stream, backend, _admission: admission });
             }
             Err(why) => {
                 latency.failed(backend, why);

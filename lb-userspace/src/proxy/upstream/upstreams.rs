@@ -1,6 +1,8 @@
 //! What a worker reaches backends with: open connections, new ones, and the choice among backends.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, pin::pin, rc::Rc, sync::Arc};
+
+use tokio::sync::Notify;
 
 use super::{
     dialer::Dialer,
@@ -8,7 +10,7 @@ use super::{
     h2::pool::H2Pool,
 };
 use crate::proxy::net::descriptors::Descriptors;
-use crate::{load::Load, settings::ProxySettings};
+use crate::{fleet::Backend, load::Load, settings::ProxySettings};
 
 pub(crate) struct Upstreams {
     pub load: Load,
@@ -17,6 +19,8 @@ pub(crate) struct Upstreams {
     /// Of HTTP/1.1.
     pub h1_pool: Rc<H1Pool>,
     pub h2_pool: Rc<H2Pool>,
+    /// Told when backends were expelled.
+    pub expulsions: Rc<Notify>,
 }
 
 impl Upstreams {
@@ -29,7 +33,8 @@ impl Upstreams {
         let h1_pool = Rc::new(H1Pool::new(settings.max_idle_per_backend, idle));
         let h2_pool = Rc::new(H2Pool::default());
         let dialer = Dialer::new(settings, descriptors);
-        Self { load, rng: RefCell::new(fastrand::Rng::new()), dialer, h1_pool, h2_pool }
+        let (rng, expulsions) = (RefCell::new(fastrand::Rng::new()), Rc::default());
+        Self { load, rng, dialer, h1_pool, h2_pool, expulsions }
     }
 
     /// Returns the same with other settings. The open connections go on and are shared.
@@ -42,11 +47,25 @@ impl Upstreams {
             dialer: self.dialer.configured(settings),
             h1_pool: self.h1_pool.clone(),
             h2_pool: self.h2_pool.clone(),
+            expulsions: self.expulsions.clone(),
         }
     }
 
     pub(crate) fn settings(&self) -> &ProxySettings {
         &self.dialer.settings
+    }
+
+    /// Returns when what `backend` has is to be ended.
+    pub(crate) async fn expelled(&self, backend: &Backend) {
+        loop {
+            let mut news = pin!(self.expulsions.notified());
+            // What happens from here on is not missed.
+            news.as_mut().enable();
+            if backend.is_expelled() {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// Closes connections that idle.

@@ -17,7 +17,7 @@ fn fleet(forwarding: Forwarding) -> Fleet {
     service.ports = vec![Port::plain(std::num::NonZeroU16::MIN)];
     service.steering.forwarding = forwarding;
     let backend = Arc::new(Backend::new(server, LoadSlot(0)));
-    Fleet { services: vec![Arc::new(RunningService::new(Arc::new(service), vec![backend]))] }
+    Fleet::new(vec![Arc::new(RunningService::new(Arc::new(service), vec![backend]))])
 }
 
 fn problems(answers: &AnswerPaths) -> String {

@@ -33,7 +33,7 @@ pub(crate) fn build_fleet(
         Some(&running) if running.service == *service => Ok(running.clone()),
         before => Ok(Arc::new(build_service(before.copied(), service, ids)?)),
     };
-    Ok(Fleet { services: services.iter().map(build).collect::<Result<_, _>>()? })
+    Ok(Fleet::new(services.iter().map(build).collect::<Result<_, _>>()?))
 }
 
 fn build_service(
@@ -101,10 +101,11 @@ fn member(running: &RunningService, backend: &Backend) -> PoolMember {
     (running.service.name.to_string(), backend.server.address)
 }
 
-/// Returns every announced address.
+/// Returns every announced address, also those where connections of a removed service go on.
 pub(crate) fn addresses(fleet: &Fleet) -> BTreeSet<IpAddr> {
     let services = fleet.services.iter();
-    services.flat_map(|running| running.service.addresses.iter().copied()).collect()
+    let configured = services.flat_map(|running| running.service.addresses.iter().copied());
+    configured.chain(fleet.removed.iter().map(SocketAddr::ip)).collect()
 }
 
 /// Returns the addresses of all servers that packets are steered to.

@@ -157,8 +157,12 @@ async fn session(
     let facts = site.proxy_proto.map(|_| TlsSession::of(stream.get_ref().1));
     let ahead =
         [proxy_protocol::announce(site.proxy_proto, endpoints, facts.as_ref()), startup].concat();
-    let backend =
-        KeyScanningStream::new(passage.stream, worker.cancel_keys.clone(), passage.address);
+    let backend = KeyScanningStream::new(
+        passage.stream,
+        worker.cancel_keys.clone(),
+        passage.backend.server.address,
+    );
     let timeouts = site.timeouts(&worker.settings);
-    relay((stream, ahead.into()), (backend, Bytes::new()), timeouts).await
+    let end = worker.upstreams.expelled(&passage.backend);
+    relay((stream, ahead.into()), (backend, Bytes::new()), timeouts, end).await
 }

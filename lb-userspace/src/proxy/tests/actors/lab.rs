@@ -194,7 +194,7 @@ impl Start {
             .enumerate()
             .map(|(name, plan)| run(plan.service(name, port), &mut slot))
             .collect();
-        let fleet = Fleet { services: services.clone() };
+        let fleet = Fleet::new(services.clone());
         let files = Files::write(&self.certificates);
         let (certificates, unsound) =
             CertificateStore::open(&files.sources(self.default_certificate));

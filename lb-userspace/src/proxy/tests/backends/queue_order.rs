@@ -88,7 +88,7 @@ impl Waiter {
 fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     let mut plan = Plan::http(&["127.0.0.1:1".parse().unwrap()]);
     (plan.hard_limit, plan.queue) = (Some(1), Queue { length: 10, timeout: PATIENCE });
-    let fleet = Fleet { services: vec![run(plan.service(0, 80), &mut 0)] };
+    let fleet = Fleet::new(vec![run(plan.service(0, 80), &mut 0)]);
     let (certificates, _) = CertificateStore::open(&[]);
     let routes = Routes::new(&fleet, &certificates, Geography::default(), PATIENCE).unwrap();
     let site = routes.service("service-0").unwrap().clone();
@@ -100,6 +100,7 @@ fn service() -> (Arc<Site>, [Rc<Worker>; 2]) {
     };
     let shared = SharedState {
         settings: tokio::sync::watch::channel(Arc::new(settings)).1,
+        news: tokio::sync::watch::channel(()).1,
         routes: Arc::new(ArcSwap::from_pointee(routes)),
         load: Load::local(1),
         ingress: |_| Ok("lo".to_owned()),
