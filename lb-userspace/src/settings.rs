@@ -115,6 +115,8 @@ pub struct Node {
     pub workers: Option<usize>,
     /// Default [`Assigned`](AnswerNeighbours::Assigned).
     pub answer_neighbours: AnswerNeighbours,
+    /// Reload when the configuration file has changed. Default true.
+    pub watch_config: bool,
 }
 
 /// When this host answers ARP and neighbour discovery for announced addresses.

@@ -23,5 +23,5 @@ pub use self::{
     reconcile::{
         answer_paths::missed_answers, neighbour_answers::link_warnings, sweep::pause_after,
     },
-    state::{id_log::IdLog, store::StateStore},
+    state::{id_log::IdLog, last_good::ConfigText, store::StateStore},
 };

@@ -74,6 +74,7 @@ fn compare_node(found: &mut Vec<SettingChange>, running: &Node, desired: &Node) 
         pin_dir,
         workers,
         answer_neighbours,
+        watch_config,
     } = desired;
     let node = running;
     shown(found, "[node] region", AtOnce, &node.region, region);
@@ -97,6 +98,7 @@ fn compare_node(found: &mut Vec<SettingChange>, running: &Node, desired: &Node) 
     shown(found, "[node] workers", Restart, &node.workers, workers);
     let answer = &node.answer_neighbours;
     opaque(found, "[node] answer_neighbours", AtOnce, answer, answer_neighbours);
+    shown(found, "[node] watch_config", AtOnce, &node.watch_config, watch_config);
 }
 
 /// Every field of [`ProxySettings`].

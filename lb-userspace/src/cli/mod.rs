@@ -57,6 +57,10 @@ enum Command {
         /// Format of the log on standard error.
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         log_format: LogFormat,
+        /// If the file is wrong or cannot be read, start with the last configuration that was
+        /// applied, which is kept in `[node] state_dir`.
+        #[arg(long)]
+        or_last_good: bool,
     },
     /// On a backend: take packets out of `ipip` and `gue` tunnels, until SIGTERM or Ctrl-C.
     ///
@@ -107,7 +111,9 @@ enum Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),
-        Command::Run { config, log_format } => run::run(&config, log_format),
+        Command::Run { config, log_format, or_last_good } => {
+            run::run(&config, log_format, or_last_good)
+        }
         Command::Decap(flags) => decap::decap(flags),
         Command::Detach { config } => detach::detach(config.as_deref()),
         Command::Drain(flags) => drain::drain(flags),

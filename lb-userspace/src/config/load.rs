@@ -34,7 +34,11 @@ pub fn load_checked(
     Ok(parse_checked(path, &text, examine)?)
 }
 
-pub(crate) fn read_text(path: &Path) -> Result<String, LoadError> {
+/// Reads the file at `path`.
+///
+/// # Errors
+/// It cannot be read, or is not text.
+pub fn read_text(path: &Path) -> Result<String, LoadError> {
     let bytes =
         fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
@@ -51,7 +55,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Errors> {
     parse_checked(path, text, |_| Vec::new())
 }
 
-fn parse_checked(
+/// Validates `text` as [`parse`] does, and examines the files that it names as [`load_checked`]
+/// does.
+///
+/// # Errors
+/// As of [`parse`], or something is wrong with one of the files.
+pub fn parse_checked(
     path: &Path,
     text: &str,
     examine: impl Fn(&NamedFile) -> Vec<String>,

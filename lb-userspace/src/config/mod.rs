@@ -16,7 +16,7 @@ mod values;
 
 pub use self::{
     daemon_paths::{DaemonPaths, load_daemon_paths},
-    load::{load, load_checked, parse},
+    load::{load, load_checked, parse, parse_checked, read_text},
     text::{
         diagnostic::{Diagnostic, Errors, Span},
         load_error::LoadError,

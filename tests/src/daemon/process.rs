@@ -53,8 +53,19 @@ impl Daemon {
         Self::run_command(command, lab, config)
     }
 
+    /// The same with more flags of `lb run`.
+    pub fn run_with(lab: &Lab, config: &Path, flags: &[&str]) -> Result<Self> {
+        let mut command = lab.lb.command(program("lb")?);
+        command.arg("run").args(flags).arg("--config").arg(config);
+        Self::run_whole(command, lab)
+    }
+
     fn run_command(mut command: Command, lab: &Lab, config: &Path) -> Result<Self> {
         command.arg("run").arg("--config").arg(config);
+        Self::run_whole(command, lab)
+    }
+
+    fn run_whole(command: Command, lab: &Lab) -> Result<Self> {
         let log = lab.directory().join("lb.log");
         let mut daemon =
             Self { process: Process::start("lb", command, &log)?, socket: socket(lab) };
@@ -168,14 +179,18 @@ pub fn preamble(lab: &Lab) -> String {
     preamble_with(lab, "")
 }
 
+/// The same with more lines in `[node]`. Unless they say otherwise the file is not watched: a test
+/// says when it is read.
+#[must_use]
 pub fn preamble_with(lab: &Lab, node: &str) -> String {
     let [up, down] = INTERFACES;
     let (state, socket) = (lab.directory().join("state"), socket(lab));
     let (state, socket, pins) = (state.display(), socket.display(), pins(lab.tag()));
     let pins = pins.display();
+    let watch = if node.contains("watch_config") { "" } else { "watch_config = false\n" };
     format!(
         "[node]\ninterfaces = [\"{up}\", \"{down}\"]\nstate_dir = \"{state}\"\n\
-         pin_dir = \"{pins}\"\n{node}\n\n\
+         pin_dir = \"{pins}\"\n{watch}{node}\n\n\
          [admin]\nlisten = \"unix:{socket}\"\n"
     )
 }

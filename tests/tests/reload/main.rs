@@ -3,6 +3,7 @@
 mod refused;
 mod removed;
 mod scene;
+mod watched;
 
 use anyhow::{Context as _, Result};
 use lb_tests::{

@@ -22,7 +22,7 @@ use crate::{
     admin::{AdminRequest, ReloadRequest, RequestSender},
     app::{
         operator::status_report::{ReportedService, StatusReport},
-        process::signals::SignalOrder,
+        process::{config_watch, signals::SignalOrder},
         reconcile::{fleet_builder, sweep},
     },
     health::Transition,
@@ -118,6 +118,9 @@ impl Daemon {
     ) {
         let mut resync = every(RESYNC);
         let mut datapath_check = every(DATAPATH_CHECK);
+        let (sender, mut config_changes) = mpsc::channel(1);
+        let mut watch = JoinSet::new();
+        watch.spawn(config_watch::follow(self.file.clone(), sender));
         loop {
             let (drain_due, host_due) = (self.drain_due(), self.host_due());
             let removal_due = self.fleet.removals.next();
@@ -145,6 +148,7 @@ impl Daemon {
                     }
                     self.reconcile().await;
                 }
+                Some(()) = config_changes.recv() => self.reload_changed(serving).await,
                 () = until(removal_due), if removal_due.is_some() => {
                     self.advance_removals(serving).await;
                 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use ::tracing::error;
+use ::tracing::{error, warn};
 use tokio::sync::{mpsc, watch};
 
 use super::state::{Daemon, FleetSide, Handles, HostSide, KernelSide};
@@ -27,6 +27,7 @@ use crate::{
         },
         state::{
             id_log::IdLog,
+            last_good::ConfigText,
             store::{DrainRecord, StateStore},
         },
     },
@@ -43,21 +44,21 @@ pub fn is_running(pin_dir: &Path) -> bool {
     Pins::are_held(pin_dir)
 }
 
-/// Runs the daemon until SIGTERM or SIGINT, with `config`, which was read from `file`. Blocks.
+/// Runs the daemon until SIGTERM or SIGINT, with `config`, which `source` says. Blocks.
 /// The pass-through data path outlives it.
 ///
 /// # Errors
 ///
 /// The start failed. What it had done is undone, and what an earlier daemon left goes on.
-pub fn run(file: &Path, config: Config) -> anyhow::Result<()> {
+pub fn run(source: ConfigText, config: Config) -> anyhow::Result<()> {
     privilege::check("lb run")?;
     host::check_source_ports(&config.node.source_ports)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_daemon(file, config))
+    runtime.block_on(run_daemon(source, config))
 }
 
-async fn run_daemon(file: &Path, config: Config) -> anyhow::Result<()> {
-    let (mut daemon, handles) = start(file, config).await?;
+async fn run_daemon(source: ConfigText, config: Config) -> anyhow::Result<()> {
+    let (mut daemon, handles) = start(source, config).await?;
     let served = daemon.serve(handles).await;
     if daemon.has_taken_over() {
         daemon.report_what_stays();
@@ -72,7 +73,7 @@ async fn run_daemon(file: &Path, config: Config) -> anyhow::Result<()> {
 /// First comes what fails without having changed the host, then what another daemon would hold:
 /// the socket, the data path, the namespace. Only a process that has all three may adopt what an
 /// earlier daemon left. The kernel program lets all packets pass as long as the tables are empty.
-async fn start(file: &Path, config: Config) -> anyhow::Result<(Daemon, Handles)> {
+async fn start(source: ConfigText, config: Config) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
     let signals = Signals::listen()?;
     let admin = AdminListener::open(&config.admin.listen)?;
@@ -95,7 +96,8 @@ async fn start(file: &Path, config: Config) -> anyhow::Result<(Daemon, Handles)>
     )?;
     let fleet = FleetSide::resume(&config, &mut reconciler.ids, &store, recorded, now)?;
     let daemon = Daemon {
-        file: file.to_owned(),
+        last_read: Some(source.text.clone()),
+        file: source.file.clone(),
         config,
         kernel: KernelSide {
             program: datapath.kernel,
@@ -113,6 +115,7 @@ async fn start(file: &Path, config: Config) -> anyhow::Result<(Daemon, Handles)>
         trace_steps: mpsc::channel(1),
         started,
     };
+    keep_last_good(&source, &daemon.config.node);
     let handles = Handles {
         admin,
         counters: datapath.counters,
@@ -121,6 +124,13 @@ async fn start(file: &Path, config: Config) -> anyhow::Result<(Daemon, Handles)>
         max_half_open: sizes.max_half_open,
     };
     Ok((daemon, handles))
+}
+
+/// Keeps a configuration that was applied. A daemon can do without.
+pub(crate) fn keep_last_good(source: &ConfigText, node: &Node) {
+    if let Err(error) = source.keep_as_last_good(&node.state_dir) {
+        warn!(error = format!("{error:#}"), "cannot keep this configuration as the last good one");
+    }
 }
 
 /// Attaches the kernel program to the interfaces that the configuration names.

@@ -28,8 +28,10 @@ use crate::{
 };
 
 pub(crate) struct Daemon {
-    /// The file that the configuration came from.
+    /// The file that the configuration comes from.
     pub(crate) file: PathBuf,
+    /// What was last read there, whether it was right or wrong.
+    pub(crate) last_read: Option<String>,
     pub(crate) config: Config,
     pub(crate) kernel: KernelSide,
     pub(crate) host: HostSide,

@@ -1,4 +1,5 @@
 //! What the process needs of the system: privileges and signals.
 
+pub(crate) mod config_watch;
 pub(crate) mod privilege;
 pub(crate) mod signals;

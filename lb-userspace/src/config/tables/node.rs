@@ -98,6 +98,7 @@ pub(crate) fn node(value: Value<'_>) -> Option<NodeDraft> {
         let pin_dir = node.optional("pin_dir", pin_dir);
         let workers = node.optional("workers", |it| it.number::<u16>(1..=1024));
         let answers = node.optional("answer_neighbours", answer_neighbours);
+        let watches = node.optional("watch_config", Value::boolean);
         let nearby = nearby.unwrap_or(List { items: Vec::new(), whole: true });
         let node = Node {
             region: None,
@@ -119,6 +120,7 @@ pub(crate) fn node(value: Value<'_>) -> Option<NodeDraft> {
             pin_dir: pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),
             workers: workers.map(usize::from),
             answer_neighbours: answers.unwrap_or_default(),
+            watch_config: watches.unwrap_or(true),
         };
         Some(NodeDraft { node, timeouts, region, nearby, sources })
     })

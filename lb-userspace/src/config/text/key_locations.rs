@@ -14,6 +14,7 @@ pub(crate) const KEY_LOCATIONS: &[(&str, &[&str])] = &[
             "state_dir",
             "pin_dir",
             "workers",
+            "watch_config",
             "maglev_table_size",
             "max_half_open",
             "max_fragments",

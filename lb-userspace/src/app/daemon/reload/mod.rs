@@ -5,12 +5,13 @@ use std::{path::PathBuf, time::Instant};
 use tokio::task;
 use tracing::{error, info, warn};
 
-use super::{serving::Serving, state::Daemon};
+use super::{serving::Serving, start::keep_last_good, state::Daemon};
 use crate::{
     admin::{ReloadReply, ReloadRequest},
     app::{
         operator::dry_run,
         reconcile::{address_conflicts, fleet_builder},
+        state::last_good::ConfigText,
     },
     change::{self, ConfigChange},
     config,
@@ -55,7 +56,7 @@ impl Daemon {
         request: &ReloadRequest,
     ) -> Result<ReloadReply, String> {
         let file = request.file.clone().unwrap_or_else(|| self.file.clone());
-        let desired = self.read(file).await?;
+        let (source, desired) = self.read(file).await?;
         let change = change::plan(&self.config, &desired);
         self.refuse_restart(&change)?;
         self.refuse_addresses(&desired).await?;
@@ -74,16 +75,38 @@ impl Daemon {
             self.change_over(serving, prepared).await.map_err(|error| {
                 format!("it could not be applied, and what was begun is undone: {error:#}")
             })?;
+            keep_last_good(&source, &self.config.node);
         }
         Ok(ReloadReply { changes, warnings: Vec::new() })
     }
 
+    /// Reads the file because it was seen to have changed. What was read before is not read again.
+    pub(crate) async fn reload_changed(&mut self, serving: &mut Serving) {
+        let file = self.file.clone();
+        let text = task::spawn_blocking(move || config::read_text(&file).ok()).await;
+        let is_new = text.is_ok_and(|text| text.is_some() && text != self.last_read);
+        if self.config.node.watch_config && is_new {
+            info!(file = %self.file.display(), "the configuration file has changed");
+            // The result is in the log.
+            let _ = self.reload(serving, &ReloadRequest::default()).await;
+        }
+    }
+
     /// Reads `file`, and what it names.
-    async fn read(&self, file: PathBuf) -> Result<Config, String> {
+    async fn read(&mut self, file: PathBuf) -> Result<(ConfigText, Config), String> {
+        let is_ours = file == self.file;
         let read = move || {
-            config::load_checked(&file, dry_run::examine).map_err(|error| error.to_string())
+            let text = config::read_text(&file).map_err(|error| error.to_string())?;
+            let config = config::parse_checked(&file, &text, dry_run::examine);
+            let config = config.map_err(|errors| errors.to_string());
+            Ok::<_, String>((ConfigText { file, text }, config))
         };
-        task::spawn_blocking(read).await.map_err(|error| error.to_string())?
+        let read = task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+        let (source, config) = read.inspect_err(|_| self.last_read = None)?;
+        if is_ours {
+            self.last_read = Some(source.text.clone());
+        }
+        Ok((source, config?))
     }
 
     /// Refuses what only a new process can take over.
