@@ -1,8 +1,8 @@
 //! The `lb` load balancer's userspace half.
 //!
 //! `exhaustion, files, interface, service, settings, load, fleet, tables ← {admin, balance, change,
-//! config, control, datapath, health, host, proxy} ← app ← cli`: the modules in braces do not
-//! import each other; `app` carries values and channels between them.
+//! config, control, datapath, handover, health, host, proxy} ← app ← cli`: the modules in braces do
+//! not import each other; `app` carries values and channels between them.
 
 pub mod admin;
 pub mod app;
@@ -15,6 +15,7 @@ pub mod datapath;
 pub mod exhaustion;
 pub mod files;
 pub mod fleet;
+pub mod handover;
 pub mod health;
 pub mod host;
 pub mod interface;

@@ -3,7 +3,7 @@
 use std::{fs, mem, path::PathBuf};
 
 use lb::{
-    datapath::{Datapath, DatapathConfig, DatapathError, Pins},
+    datapath::{Datapath, DatapathConfig, DatapathError, Generation, Pins},
     load::LoadSlot,
     settings::XdpMode,
     tables::{Capacity, Command},
@@ -36,7 +36,8 @@ impl Bench {
     ) -> T {
         let inside = || {
             let pins = Pins::open(&self.pins).expect("the directory");
-            let mut datapath = Datapath::adopt(config, timeouts(), pins).expect("a datapath");
+            let mut datapath = Datapath::adopt(config, timeouts(), pins, &Generation::default())
+                .expect("a datapath");
             work(&mut datapath)
         };
         self.netns.within(inside).expect("inside")

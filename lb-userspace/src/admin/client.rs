@@ -15,7 +15,7 @@ use tokio::{net::UnixStream, time};
 use super::{
     explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
-    request::{DrainReply, DrainRequest, ReloadReply, ReloadRequest},
+    request::{DrainReply, DrainRequest, ReloadReply, ReloadRequest, UpgradeReply, UpgradeRequest},
     status::Status,
 };
 
@@ -25,6 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const EXPLAINING: Duration = Duration::from_secs(120);
 /// Programs may have to be loaded, and packets to pass.
 const RELOADING: Duration = Duration::from_secs(300);
+const UPGRADING: Duration = Duration::from_secs(390);
 /// Far more than ten thousand services need.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -123,6 +124,17 @@ pub fn drain(socket: &Path, order: &DrainRequest) -> anyhow::Result<DrainReply> 
 pub fn reload(socket: &Path, request: &ReloadRequest) -> anyhow::Result<ReloadReply> {
     let body = serde_json::to_vec(request)?;
     parse(&ask_within(RELOADING, socket, Request::post("/v1/reload"), body.into())?)
+}
+
+/// Has the daemon that listens on `socket` start a new process that takes its place. Blocks, as
+/// above.
+///
+/// # Errors
+///
+/// As of [`status`], or the new process could not: the old one goes on.
+pub fn upgrade(socket: &Path, request: &UpgradeRequest) -> anyhow::Result<UpgradeReply> {
+    let body = serde_json::to_vec(request)?;
+    parse(&ask_within(UPGRADING, socket, Request::post("/v1/upgrade"), body.into())?)
 }
 
 fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {

@@ -2,10 +2,17 @@
 
 use std::{
     convert::Infallible,
-    fs::{self, Permissions},
+    fs,
+    future::pending,
     io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{
+            fs::{FileTypeExt as _, MetadataExt as _},
+            net::UnixListener as StdUnixListener,
+        },
+    },
+    path::Path,
     pin::pin,
     sync::{
         Arc,
@@ -24,7 +31,6 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Serialize, de::DeserializeOwned};
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::{
     net::{UnixListener, UnixStream},
     select,
@@ -36,19 +42,20 @@ use tracing::{debug, warn};
 
 use super::{
     error::AdminError,
+    handover::AdminHandover,
     json_lines::JsonLines,
     lock_file::LockFile,
     request::{AdminRequest, Envelope, RequestSender},
+    socket_path::{SocketPath, listen, lock, lock_path},
     status::Status,
 };
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;
-const BACKLOG: i32 = 64;
 /// For a request's header section.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole connection: longer than any client waits for its answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(180);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(400);
 /// Bytes of a request's header section.
 const MAX_HEADERS: usize = 16 * 1024;
 /// Bytes of a request's body.
@@ -68,15 +75,6 @@ pub struct AdminListener {
     path: SocketPath,
 }
 
-/// The path of a socket. Its lock is released after it.
-#[derive(Debug)]
-struct SocketPath {
-    path: PathBuf,
-    /// Device and inode of the socket.
-    identity: (u64, u64),
-    lock: LockFile,
-}
-
 impl AdminListener {
     /// Opens the socket at `path`, and replaces one that a crashed daemon left behind. Creates a
     /// missing directory.
@@ -89,7 +87,51 @@ impl AdminListener {
     pub fn open(path: &Path) -> Result<Self, AdminError> {
         let lock = lock(path)?;
         let (listener, identity) = listen(path)?;
-        Ok(Self { listener, path: SocketPath { path: path.to_owned(), identity, lock } })
+        let failed = |source| AdminError::Listen { path: path.to_owned(), source };
+        let given = Arc::default();
+        let path = SocketPath { path: path.to_owned(), identity, lock, given };
+        let listener = Self { listener, path };
+        listener.share().map_err(failed)?;
+        Ok(listener)
+    }
+
+    /// The same with a socket and its lock that another process shares.
+    ///
+    /// # Errors
+    ///
+    /// It is not at this path any more.
+    pub fn inherit(path: &Path, listener: OwnedFd, lock: OwnedFd) -> Result<Self, AdminError> {
+        let open = || {
+            let listener = StdUnixListener::from(listener);
+            listener.set_nonblocking(true)?;
+            let found = fs::symlink_metadata(path)?;
+            Ok((UnixListener::from_std(listener)?, (found.dev(), found.ino())))
+        };
+        let (listener, identity) =
+            open().map_err(|source| AdminError::Listen { path: path.to_owned(), source })?;
+        let lock = LockFile::inherit(&lock_path(path), lock);
+        let failed = |source| AdminError::Listen { path: path.to_owned(), source };
+        let given = Arc::default();
+        let path = SocketPath { path: path.to_owned(), identity, lock, given };
+        // It is the other process's until this one serves.
+        path.given.away.store(true, Ordering::Release);
+        let listener = Self { listener, path };
+        listener.share().map_err(failed)?;
+        Ok(listener)
+    }
+
+    /// Returns the way to give the socket to another process.
+    #[must_use]
+    pub fn handover(&self) -> AdminHandover {
+        AdminHandover(self.path.given.clone())
+    }
+
+    /// Notes the socket and its lock for another process.
+    fn share(&self) -> io::Result<()> {
+        let listener = self.listener.as_fd().try_clone_to_owned()?;
+        let lock = self.path.lock.fd().try_clone_to_owned()?;
+        *self.path.given.lock() = Some((listener, lock));
+        Ok(())
     }
 
     /// Checks what would keep [`open`](Self::open) from the path. Another daemon is no reason: it
@@ -113,11 +155,13 @@ impl AdminListener {
         if self.path.is_in_place() {
             return Ok(false);
         }
-        let SocketPath { path, identity, lock: ours } = &mut self.path;
+        let SocketPath { path, identity, lock: ours, .. } = &mut self.path;
         if !ours.is_in_place() {
             *ours = lock(path)?;
         }
         (self.listener, *identity) = listen(path)?;
+        let failed = |source| AdminError::Listen { path: self.path.path.clone(), source };
+        self.share().map_err(failed)?;
         Ok(true)
     }
 
@@ -128,6 +172,7 @@ impl AdminListener {
         requests: RequestSender,
     ) -> Infallible {
         let source: Arc<Source> = Arc::new(source);
+        self.path.given.away.store(false, Ordering::Release);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut look = time::interval(LOOK);
@@ -137,6 +182,7 @@ impl AdminListener {
             let permit = room.clone().acquire_owned().await;
             let accepted = select! {
                 accepted = self.listener.accept() => accepted,
+                () = self.path.given.news.notified() => break,
                 _ = look.tick() => {
                     let reopened = self.reopen_if_removed();
                     lost.tell(&self.path.path, reopened);
@@ -158,6 +204,12 @@ impl AdminListener {
             }
             while connections.try_join_next().is_some() {}
         }
+        let given = self.path.given.clone();
+        drop(self);
+        given.released.notify_one();
+        while connections.join_next().await.is_some() {}
+        given.ended.notify_one();
+        pending().await
     }
 }
 
@@ -185,81 +237,6 @@ impl Lost {
                 }
                 self.told = Some(error);
             }
-        }
-    }
-}
-
-/// Locks a path. Creates a missing directory.
-fn lock(path: &Path) -> Result<LockFile, AdminError> {
-    let failed = |source| AdminError::Listen { path: path.to_owned(), source };
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(failed)?;
-    }
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    let lock = LockFile::take(Path::new(&lock)).map_err(failed)?;
-    lock.ok_or_else(|| AdminError::Running(path.to_owned()))
-}
-
-/// Opens the socket. The caller holds the lock. Device and inode of the socket come with it.
-fn listen(path: &Path) -> Result<(UnixListener, (u64, u64)), AdminError> {
-    remove_stale(path)?;
-    let listen = || {
-        let listener = bind(path)?;
-        let found = fs::symlink_metadata(path)?;
-        Ok((listener, (found.dev(), found.ino())))
-    };
-    listen().map_err(|source| AdminError::Listen { path: path.to_owned(), source })
-}
-
-/// Removes a stale socket. The holder of the lock may remove it only if nobody serves it: another
-/// program may not know of locks.
-fn remove_stale(path: &Path) -> Result<(), AdminError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() && is_served(path) => {
-            return Err(AdminError::Occupied(path.to_owned()));
-        }
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => return Err(AdminError::NoSocket(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-    .map_err(|source| AdminError::Listen { path: path.to_owned(), source })
-}
-
-/// Returns whether anybody listens at the path: a stale socket refuses. A listener with a full
-/// queue counts and is not waited for.
-fn is_served(path: &Path) -> bool {
-    let attempt = || {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
-    };
-    !attempt().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// Binds the socket. It listens only after its permissions are set, so nobody can connect before.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    socket.listen(BACKLOG)?;
-    UnixListener::from_std(socket.into())
-}
-
-impl SocketPath {
-    /// Returns whether clients find our socket at its path.
-    fn is_in_place(&self) -> bool {
-        let found = fs::symlink_metadata(&self.path);
-        found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
-    }
-}
-
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        if self.is_in_place() {
-            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -306,18 +283,19 @@ async fn answer(
         ("/v1/status", &Method::GET) => status(source).await,
         ("/v1/drain", &Method::PUT) => forward(body, requests, AdminRequest::Drain).await,
         ("/v1/reload", &Method::POST) => forward(body, requests, AdminRequest::Reload).await,
+        ("/v1/upgrade", &Method::POST) => forward(body, requests, AdminRequest::Upgrade).await,
         ("/v1/flows", &Method::POST) => forward(body, requests, AdminRequest::Flows).await,
         ("/v1/explain", &Method::POST) => forward(body, requests, AdminRequest::Explain).await,
         ("/v1/trace", &Method::POST) => trace(body, requests).await,
         ("/v1/status", method) => refuse_method(method, "GET"),
         ("/v1/drain", method) => refuse_method(method, "PUT"),
-        ("/v1/reload" | "/v1/flows" | "/v1/explain" | "/v1/trace", method) => {
+        ("/v1/reload" | "/v1/upgrade" | "/v1/flows" | "/v1/explain" | "/v1/trace", method) => {
             refuse_method(method, "POST")
         }
         (path, _) => error_answer(
             StatusCode::NOT_FOUND,
             format!(
-                "there is no {path}; there are /v1/status, drain, reload, flows, explain and trace"
+                "there is no {path}; there are /v1/status, drain, reload, upgrade, flows, explain and trace"
             ),
         ),
     }

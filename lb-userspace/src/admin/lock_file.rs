@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +14,8 @@ use crate::files;
 pub(super) struct LockFile {
     path: PathBuf,
     file: File,
+    /// Another process goes on with it.
+    forgotten: bool,
 }
 
 impl LockFile {
@@ -20,7 +23,21 @@ impl LockFile {
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         let open = || File::options().write(true).create(true).truncate(false).open(path);
         let file = files::lock_path(path, open, |_, error| error)?;
-        Ok(file.map(|file| Self { path: path.to_owned(), file }))
+        Ok(file.map(|file| Self { path: path.to_owned(), file, forgotten: false }))
+    }
+
+    /// Shares the lock of another process.
+    pub(super) fn inherit(path: &Path, file: OwnedFd) -> Self {
+        Self { path: path.to_owned(), file: file.into(), forgotten: false }
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Leaves the file to another process that shares the lock.
+    pub(super) fn forget(&mut self) {
+        self.forgotten = true;
     }
 
     /// Returns whether others still find the lock: somebody may have removed the file.
@@ -32,7 +49,7 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         // Removed while still locked, so that it cannot be the file of another holder.
-        if self.is_in_place() {
+        if !self.forgotten && self.is_in_place() {
             let _ = fs::remove_file(&self.path);
         }
     }

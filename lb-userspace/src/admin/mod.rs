@@ -4,11 +4,13 @@ pub mod client;
 mod error;
 mod explain;
 mod flows;
+mod handover;
 mod json_lines;
 mod listener;
 mod lock_file;
 mod request;
 mod selector;
+mod socket_path;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -18,9 +20,11 @@ pub use explain::{
     DecisionStatus, Explanation, FlowKnown, OutgoingPacket, PacketQuery, TraceLine, TraceQuery,
 };
 pub use flows::{FlowList, FlowQuery, FlowStatus};
+pub use handover::AdminHandover;
 pub use listener::AdminListener;
 pub use request::{
     AdminRequest, DrainReply, DrainRequest, Envelope, ReloadReply, ReloadRequest, RequestSender,
+    UpgradeReply, UpgradeRequest,
 };
 pub use selector::{Endpoint, FlowState, FlowTraits, Network, Selector, Transport};
 pub use status::{

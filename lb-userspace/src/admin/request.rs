@@ -56,6 +56,21 @@ pub struct ReloadReply {
     pub warnings: Vec<String>,
 }
 
+/// The JSON of `POST /v1/upgrade`: a new process is to take the daemon's place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeRequest {
+    /// The program. `None`: what lies where the daemon's own was started from.
+    #[serde(default)]
+    pub binary: Option<PathBuf>,
+}
+
+/// An upgrade that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeReply {
+    /// The process that serves now.
+    pub pid: u32,
+}
+
 /// A request and the way for its answer. An error is for the operator, in words.
 pub struct Envelope<Q, A> {
     pub request: Q,
@@ -65,6 +80,7 @@ pub struct Envelope<Q, A> {
 /// A request to the event loop.
 pub enum AdminRequest {
     Reload(Envelope<ReloadRequest, ReloadReply>),
+    Upgrade(Envelope<UpgradeRequest, UpgradeReply>),
     Drain(Envelope<DrainRequest, DrainReply>),
     Flows(Envelope<FlowQuery, FlowList>),
     Explain(Envelope<PacketQuery, Explanation>),

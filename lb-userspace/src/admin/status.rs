@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     pub version: String,
     pub uptime_seconds: u64,
+    /// Processes whose place this one took, and whose connections still go on.
+    #[serde(default)]
+    pub draining_processes: Vec<u32>,
     pub interfaces: Vec<InterfaceStatus>,
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,

@@ -40,6 +40,7 @@ fn sample() -> Status {
     Status {
         version: "0.1.0".into(),
         uptime_seconds: 7,
+        draining_processes: vec![],
         interfaces: vec![InterfaceStatus { name: "eth0".into(), mode: "native".into() }],
         services: vec![ServiceStatus {
             name: "web".into(),

@@ -1,14 +1,13 @@
 //! The command line: flags in, exit code out. The only module that knows clap.
 
+mod changes;
 mod check;
 mod decap;
 mod detach;
-mod drain;
 mod explain;
 mod flows;
 mod logging;
 mod output;
-mod reload;
 mod run;
 mod selector;
 mod status;
@@ -21,6 +20,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use changes::{drain, reload, upgrade};
 use logging::LogFormat;
 
 const EXIT_CODES: &str = "\
@@ -93,6 +93,9 @@ enum Command {
     Flows(flows::FlowsFlags),
     /// Show decisions about packets as they pass. Costs nothing while no trace runs.
     Trace(trace::TraceFlags),
+    /// Have a new process take the running daemon's place. It gets the same listening sockets; no
+    /// connection is refused or reset.
+    Upgrade(upgrade::UpgradeFlags),
     /// Show services, backends, health, live counts and drops of the running daemon.
     Status {
         /// Print one JSON object instead of a table.
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Drain(flags) => drain::drain(flags),
         Command::Diff(flags) => reload::diff(flags),
         Command::Reload(flags) => reload::reload(flags),
+        Command::Upgrade(flags) => upgrade::upgrade(flags),
         Command::Explain(flags) => explain::explain(flags),
         Command::Flows(flags) => flows::flows(flags),
         Command::Trace(flags) => trace::trace(flags),

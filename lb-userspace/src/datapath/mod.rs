@@ -29,7 +29,7 @@ pub use self::{
         declared_ports::DeclaredPorts,
         kernel_tables::KernelTables,
     },
-    open::Datapath,
+    open::{Datapath, Generation},
     persist::pins::{Pins, RemovedPins},
     program::{image::OBJECT, kernel::Kernel, repair::Damage},
 };

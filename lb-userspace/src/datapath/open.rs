@@ -29,7 +29,10 @@ use super::{
         load,
     },
 };
-use crate::{load::Load, settings::FlowTimeouts};
+use crate::{
+    load::{GENERATIONS, Load},
+    settings::FlowTimeouts,
+};
 
 /// The loaded kernel program and the handles to its tables. The handles may be moved out to their
 /// users; programs stay attached until [`Kernel`] is dropped, and longer where they are pinned.
@@ -46,6 +49,15 @@ pub struct Datapath {
     pub watcher: Arc<Watcher>,
     /// The kernel's ids of our maps. No other map gets one of them until the host restarts.
     pub maps: BTreeSet<u32>,
+}
+
+/// Which processes have connections of the proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Generation {
+    /// This process's number, below [`GENERATIONS`].
+    pub own: usize,
+    /// The numbers of others that live.
+    pub others: BTreeSet<usize>,
 }
 
 impl Datapath {
@@ -81,7 +93,8 @@ impl Datapath {
     /// they are, with their own program, until [`Kernel::take_over`]; from then on everything
     /// outlives this process.
     ///
-    /// The connection counts are those of the flows that are kept.
+    /// The connection counts are those of the flows that are kept, and of the proxied connections
+    /// of the generations that live.
     ///
     /// # Errors
     ///
@@ -90,6 +103,7 @@ impl Datapath {
         config: &DatapathConfig,
         timeouts: FlowTimeouts,
         pins: Pins,
+        generation: &Generation,
     ) -> Result<Self, DatapathError> {
         let mut plans = adoption::survey(OBJECT, &pins, config)?;
         let seed = seed::settle(&pins, &mut plans)?;
@@ -103,9 +117,12 @@ impl Datapath {
         let numbers = adoption::numbers(&ebpf, &plans)?;
         seed::keep(seed, &mut unnamed)?;
         let words = Mapped::<u64>::map(take_map(&mut ebpf, maps::LOAD)?, maps::LOAD)?;
-        let permits = load_share::open(&pins, &plans, words.len(), &mut unnamed)?;
-        let load = Load::counted(words, permits);
-        load.subtract_stale();
+        let slots = (words.len(), generation.own);
+        let permits = load_share::open(&pins, &plans, slots, &mut unnamed)?;
+        let load = Load::counted(words, permits, generation.own);
+        for stale in (0..GENERATIONS).filter(|it| !generation.others.contains(it)) {
+            load.subtract_stale(stale);
+        }
         let left = pins.xdp();
         let maps = plans.into_iter().map(|AdoptionPlan { name, .. }| name).collect();
         let names = PinnedNames { pins, left, unnamed, maps, named: Vec::new(), taken_over: false };

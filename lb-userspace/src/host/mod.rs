@@ -10,7 +10,7 @@ mod source_ports;
 pub use self::{
     error::HostError,
     namespace::{
-        host::{Host, UndoneChanges},
+        host::{Host, HostLocks, UndoneChanges},
         reader::HostReader,
     },
     neighbours::{batch::next_batch, next_hops::Unreachable},

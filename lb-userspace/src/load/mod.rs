@@ -27,37 +27,53 @@ pub struct Load(Arc<Counts>);
 
 struct Counts {
     words: Words,
-    /// This process's share of each count: the sweeper subtracts it to get the kernel's share.
+    /// The processes' shares of each count: the sweeper subtracts them to get the kernel's share.
+    /// One generation's shares of all slots after the other.
     permits: Words,
+    /// Where this process's begin.
+    own: usize,
 }
+
+/// Processes that may have connections at a time: one that serves, and others that drain after an
+/// upgrade.
+pub const GENERATIONS: usize = 4;
 
 impl Load {
     /// Uses the mapped pages of the BPF array.
     pub fn shared(words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static) -> Self {
         let permits: Vec<_> = words.iter().map(|_| AtomicU64::new(0)).collect();
-        Self::counted(words, permits)
+        Self::counted(words, permits, 0)
     }
 
-    /// The same, with this process's share of each count in words that may outlive it.
+    /// The same, with the shares of each count in words that may outlive this process: one for each
+    /// slot and [generation](GENERATIONS).
     pub fn counted(
         words: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
         permits: impl Deref<Target = [AtomicU64]> + Send + Sync + 'static,
+        generation: usize,
     ) -> Self {
-        Self(Arc::new(Counts { words: Box::new(words), permits: Box::new(permits) }))
+        let own = generation * words.len();
+        Self(Arc::new(Counts { words: Box::new(words), permits: Box::new(permits), own }))
     }
 
-    /// Subtracts from the counts what an earlier process left in its share: connections that ended
-    /// with it. Call this before the first [`enter`](Self::enter).
+    /// Subtracts from the counts what a process that is gone left in its share: connections that
+    /// ended with it. Before the first [`enter`](Self::enter) this may be this process's own
+    /// generation. Returns how many they were.
     ///
     /// A process that was killed during `enter` or the drop of a permit may have left one
     /// connection in a count; the sweeper finds it.
-    pub fn subtract_stale(&self) {
-        for (word, share) in self.0.words.iter().zip(self.0.permits.iter()) {
+    pub fn subtract_stale(&self, generation: usize) -> u64 {
+        let slots = self.slots();
+        let shares = self.0.permits.iter().skip(generation * slots).take(slots);
+        let mut subtracted = 0;
+        for (word, share) in self.0.words.iter().zip(shares) {
             let gone = share.swap(0, Ordering::Relaxed);
             let less =
                 |word: u64| (gone > 0).then(|| word.wrapping_sub(gone.min(live::count(word))));
             let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            subtracted += gone;
         }
+        subtracted
     }
 
     /// Uses this process's own memory: for a proxy without a kernel half, and for tests.
@@ -79,10 +95,11 @@ impl Load {
         self.word(slot).load(Ordering::Relaxed)
     }
 
-    /// Returns how many of them hold a [`Permit`] of this process.
+    /// Returns how many of them hold a [`Permit`] of this process, or of another generation.
     #[must_use]
     pub fn permits(&self, slot: LoadSlot) -> u64 {
-        self.share(slot).load(Ordering::Relaxed)
+        let shares = self.0.permits.iter().skip(slot.0 as usize).step_by(self.slots());
+        shares.map(|share| share.load(Ordering::Relaxed)).sum()
     }
 
     /// Returns the number of slots.
@@ -128,7 +145,7 @@ impl Load {
     }
 
     fn share(&self, slot: LoadSlot) -> &AtomicU64 {
-        &self.0.permits[slot.0 as usize]
+        &self.0.permits[self.0.own + slot.0 as usize]
     }
 }
 
@@ -179,10 +196,17 @@ mod tests {
     #[test]
     fn what_an_earlier_process_held_is_taken_out() {
         let words = |counts: [u64; 3]| counts.map(AtomicU64::new).into_iter().collect::<Vec<_>>();
-        let load = Load::counted(words([7, 2, 0]), words([3, 0, 1]));
-        load.subtract_stale();
+        let shares = [[3, 0, 1], [0, 1, 0], [0; 3], [0; 3]].into_iter().flat_map(words);
+        let load = Load::counted(words([7, 2, 0]), shares.collect::<Vec<_>>(), 2);
+        assert_eq!(load.subtract_stale(0), 4);
         assert_eq!([0, 1, 2].map(|slot| load.count(LoadSlot(slot))), [4, 2, 0]);
-        assert_eq!([0, 1, 2].map(|slot| load.permits(LoadSlot(slot))), [0, 0, 0]);
+        assert_eq!([0, 1, 2].map(|slot| load.permits(LoadSlot(slot))), [0, 1, 0], "of another");
+        let permit = load.enter(LoadSlot(1));
+        assert_eq!(load.permits(LoadSlot(1)), 2);
+        assert_eq!(load.subtract_stale(1), 1);
+        assert_eq!((load.count(LoadSlot(1)), load.permits(LoadSlot(1))), (2, 1));
+        drop(permit);
+        assert_eq!((load.count(LoadSlot(1)), load.permits(LoadSlot(1))), (1, 0));
     }
 
     #[test]

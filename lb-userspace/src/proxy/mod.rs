@@ -43,6 +43,7 @@ pub use self::{
     tls::{
         certificates::{CertificateError, CertificateStore, Held, Validity},
         handshake_stats::HandshakeStats,
+        session_tickets::TicketSecrets,
         terminator::examine_client_ca,
     },
 };
@@ -61,6 +62,7 @@ pub enum ProxyError {
 /// The bound listeners, before anything is accepted.
 pub struct Proxy {
     listeners: Vec<TcpListener>,
+    workers: usize,
     descriptors: Arc<Descriptors>,
 }
 
@@ -90,7 +92,28 @@ impl Proxy {
         net::listener::raise_limit();
         let listeners = net::listener::group(workers.max(1), address)?;
         let descriptors = Descriptors::measure(&listeners[0], listeners.len(), kept, exhaustion)?;
-        Ok(Self { listeners, descriptors: Arc::new(descriptors) })
+        Ok(Self { workers: listeners.len(), listeners, descriptors: Arc::new(descriptors) })
+    }
+
+    /// The same with sockets that another process made: its `listeners`, one per worker or more, in
+    /// one `SO_REUSEPORT` group. What waits in their queues is accepted here.
+    ///
+    /// # Errors
+    /// As from [`bind`](Self::bind).
+    pub fn inherit(
+        mut listeners: Vec<TcpListener>,
+        workers: usize,
+        kept: u64,
+        exhaustion: Arc<ExhaustionCounters>,
+    ) -> io::Result<Self> {
+        net::listener::raise_limit();
+        let first = listeners.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let address = first.local_addr()?;
+        while listeners.len() < workers {
+            listeners.push(net::listener::listen(address)?);
+        }
+        let descriptors = Descriptors::measure(&listeners[0], listeners.len(), kept, exhaustion)?;
+        Ok(Self { listeners, workers: workers.max(1), descriptors: Arc::new(descriptors) })
     }
 
     /// For the socket map, one per worker.
@@ -132,17 +155,25 @@ impl Proxy {
         let handshakes = shared.handshakes.clone();
         let kept = shared.descriptors.kept;
         let phase = channel::Sender::new(Phase::Serving);
+        let copies = self.listeners.iter().map(TcpListener::try_clone);
+        let copies: Vec<_> = copies.collect::<io::Result<_>>()?;
+        // Where there are more listeners than workers, some have several.
+        let mut shares: Vec<Vec<TcpListener>> = Vec::new();
+        shares.resize_with(self.workers, Vec::new);
         for (index, listener) in self.listeners.into_iter().enumerate() {
             net::listener::notice_loss(&SockRef::from(&listener), &keepalive)?;
+            shares[index % self.workers].push(listener);
+        }
+        for (index, listeners) in shares.into_iter().enumerate() {
             let (shared, phase) = (shared.clone(), phase.subscribe());
             let name = format!("proxy-{index}");
             thread::Builder::new().name(name).spawn(move || {
-                if let Err(error) = server::accept::run(listener, shared, phase) {
+                if let Err(error) = server::accept::run(listeners, shared, phase) {
                     tracing::error!(%error, "proxy worker ended");
                 }
             })?;
         }
-        Ok(Running { phase, settings, news, handshakes, kept })
+        Ok(Running { phase, settings, news, handshakes, kept, listeners: copies })
     }
 }
 
@@ -163,6 +194,8 @@ pub struct Running {
     news: channel::Sender<()>,
     handshakes: Arc<HandshakeStats>,
     kept: u64,
+    /// Copies of the workers' sockets, for the process that takes this one's place.
+    listeners: Vec<TcpListener>,
 }
 
 /// Settings that the workers can take over.
@@ -180,6 +213,12 @@ impl Running {
     /// Has new connections go by other settings. Those that are open keep theirs.
     pub fn configure(&self, settings: CheckedSettings) {
         self.settings.send_replace(settings.0);
+    }
+
+    /// Returns the listening sockets, which another process may accept at, too.
+    #[must_use]
+    pub fn listeners(&self) -> &[TcpListener] {
+        &self.listeners
     }
 
     /// Tells open connections that the routes have changed, or that backends were expelled: those
@@ -203,8 +242,20 @@ impl Running {
     /// Accepts nothing new, lets connections end (HTTP/1 after the current request, HTTP/2 by
     /// GOAWAY, relays by themselves) and cuts off what is left after `within`. Returns when every
     /// worker has ended and every count is back.
-    pub async fn drain(&self, within: Duration) {
+    pub async fn drain(&mut self, within: Duration) {
+        // The workers close theirs.
+        self.listeners.clear();
         self.phase.send_replace(Phase::Draining);
+        if timeout(within, self.phase.closed()).await.is_err() {
+            self.cut().await;
+        }
+    }
+
+    /// The same where another process has the listening sockets, too: what waits in their queues is
+    /// left to it.
+    pub async fn hand_over(mut self, within: Duration) {
+        self.listeners.clear();
+        self.phase.send_replace(Phase::HandedOver);
         if timeout(within, self.phase.closed()).await.is_err() {
             self.cut().await;
         }

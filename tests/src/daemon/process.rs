@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::status::Status;
 use crate::lab::{
@@ -20,6 +23,25 @@ use crate::lab::{
 pub struct Daemon {
     process: Process,
     socket: PathBuf,
+    /// The process that has taken the first one's place.
+    successor: Option<Pid>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(successor) = self.successor {
+            let _ = kill(successor, Signal::SIGTERM);
+            if poll("the successor has ended", || Ok(!is_alive(successor))).is_err() {
+                let _ = kill(successor, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Returns whether a process runs. One that only waits to be reaped does not.
+fn is_alive(id: Pid) -> bool {
+    let state = fs::read_to_string(format!("/proc/{id}/stat"));
+    state.is_ok_and(|text| !text.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
 }
 
 impl Daemon {
@@ -67,8 +89,11 @@ impl Daemon {
 
     fn run_whole(command: Command, lab: &Lab) -> Result<Self> {
         let log = lab.directory().join("lb.log");
-        let mut daemon =
-            Self { process: Process::start("lb", command, &log)?, socket: socket(lab) };
+        let mut daemon = Self {
+            process: Process::start("lb", command, &log)?,
+            socket: socket(lab),
+            successor: None,
+        };
         poll("lb is ready", || {
             daemon.process.check()?;
             Ok(daemon.socket.exists() && daemon.status().is_ok())
@@ -104,11 +129,40 @@ impl Daemon {
 
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.process.id()
+        self.successor.map_or_else(|| self.process.id(), |id| id.as_raw().cast_unsigned())
     }
 
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.process.signal(signal)
+        match self.successor {
+            Some(successor) => Ok(kill(successor, signal)?),
+            None => self.process.signal(signal),
+        }
+    }
+
+    /// What `lb upgrade` with `flags` says, and whether it succeeds. This is the new process then.
+    pub fn upgrade(&mut self, flags: &[&str]) -> Result<(bool, String)> {
+        let mut lb = Command::new(program("lb")?);
+        lb.args(["upgrade", "--socket"]).arg(&self.socket).args(flags);
+        let out = lb.output()?;
+        let text = [out.stdout, out.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if out.status.success() {
+            let id = text.split_whitespace().nth(1).context("no process")?.parse()?;
+            self.successor = Some(Pid::from_raw(id));
+        }
+        Ok((out.status.success(), text))
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        let id = Pid::from_raw(self.id().cast_signed());
+        poll("the process has ended", || Ok(!is_alive(id)))
+    }
+
+    /// The process that was started first.
+    pub fn first(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// Waits for the end that a signal brings.
@@ -118,6 +172,12 @@ impl Daemon {
 
     /// Sends SIGTERM, waits for the end and insists on success.
     pub fn stop(mut self) -> Result<()> {
+        if let Some(successor) = self.successor {
+            kill(successor, Signal::SIGTERM)?;
+            poll("the successor has ended", || Ok(!is_alive(successor)))?;
+            self.successor = None;
+            return Ok(());
+        }
         let status = self.process.stop()?;
         ensure!(status.success(), "lb ended with {status}:\n{}", self.log());
         Ok(())

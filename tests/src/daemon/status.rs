@@ -4,6 +4,8 @@ use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
+    #[serde(default)]
+    pub draining_processes: Vec<u32>,
     pub version: String,
     pub interfaces: Vec<Interface>,
     pub services: Vec<Service>,

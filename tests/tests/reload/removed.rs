@@ -80,6 +80,9 @@ fn a_removed_service_ends_in_order() -> Result<()> {
 
         let said = apply(&lab, &without)?;
         assert!(said.contains("web: removed, 2 connections go on until they end"), "{said}");
+        // A request that crosses the removal is served: it is told with the response.
+        let head = idle.ask(&get("/status/204"))?;
+        assert_eq!(header(&head, "connection"), Some("close"), "{head}");
         assert_eq!(idle.rest()?, "", "closed in order");
         let head = busy.head()?;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");

@@ -33,8 +33,8 @@ const CRATES: [Layers; 2] = [
         layers: &[
             &["exhaustion", "files", "interface", "service", "settings", "load", "fleet", "tables"],
             &[
-                "admin", "balance", "change", "config", "control", "datapath", "health", "host",
-                "proxy",
+                "admin", "balance", "change", "config", "control", "datapath", "handover",
+                "health", "host", "proxy",
             ],
             &["app"],
             &["cli"],
@@ -122,6 +122,7 @@ const CONFINED: [Confined; 10] = [
         // address of a link.
         to: &[
             "lb-userspace/src/datapath",
+            "lb-userspace/src/handover",
             "lb-userspace/src/proxy/net/memory_purge.rs",
             "lb-userspace/src/health/tunnel/wire.rs",
         ],

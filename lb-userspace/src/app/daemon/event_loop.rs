@@ -1,6 +1,7 @@
 //! The daemon's life between an attached kernel program and one that goes on without it.
 
 use std::{
+    mem::take,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use ::tracing::{info, warn};
 use arc_swap::ArcSwap;
 use tokio::{
     select,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{self, MissedTickBehavior},
 };
@@ -17,9 +18,10 @@ use tokio::{
 use super::{
     serving::{ProxySide, Serving},
     state::{Daemon, Handles},
+    upgrade::{self, Replaced},
 };
 use crate::{
-    admin::{AdminRequest, ReloadRequest, RequestSender},
+    admin::{AdminRequest, ReloadRequest, RequestSender, UpgradeRequest},
     app::{
         operator::status_report::{ReportedService, StatusReport},
         process::{config_watch, signals::SignalOrder},
@@ -38,13 +40,15 @@ const REQUESTS: usize = 16;
 const TRANSITIONS: usize = 1024;
 
 impl Daemon {
-    /// Serves until the operator says stop, and drains.
+    /// Serves until the operator says stop, and drains; or until another process has taken this
+    /// one's place.
     ///
     /// The order is that of a packet's path, backwards: the proxy listens before the kernel's
     /// tables lead to it, the tables are filled before our program replaces that of an earlier
     /// daemon, and that happens before the routes that make the addresses ours.
-    pub(crate) async fn serve(&mut self, handles: Handles) -> anyhow::Result<()> {
-        let proxy = self.start_proxy()?;
+    pub(crate) async fn serve(&mut self, mut handles: Handles) -> anyhow::Result<Option<Replaced>> {
+        let (new, listeners) = (handles.new.take(), take(&mut handles.listeners));
+        let proxy = self.start_proxy(listeners)?;
         self.prepare_host().await?;
         if let Err(error) = self.save_drains() {
             warn!(error = format!("{error:#}"), "cannot record which servers drain");
@@ -53,17 +57,27 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         let (sender, requests) = mpsc::channel(REQUESTS);
         let reported = Arc::new(ArcSwap::from_pointee(self.reported_services()));
-        self.start_tasks(handles, &proxy, reported.clone(), sender, &mut tasks);
+        let sweeping = watch::Sender::new(true);
+        let admin = handles.admin.handover();
+        self.start_tasks(handles, &proxy, &reported, &sweeping, sender, &mut tasks);
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let checks = self.start_checks(proxy.running.kept(), &sender)?;
+        if let Some(mut new) = new {
+            // If the other one has ended meanwhile, it needs not be told.
+            let _ = new.serving().await;
+            tasks.spawn(new.follow(self.succession.totals.0.clone()));
+        }
         info!(services = self.fleet.running.services.len(), "ready");
-        let mut serving = Serving { proxy, checks, reported };
+        let mut serving = Serving { proxy, checks, reported, sweeping, admin };
         self.handle_events(&mut serving, transitions, requests).await;
+        if let Some(successor) = self.succession.successor.take() {
+            return Ok(Some(Replaced { successor, serving, tasks }));
+        }
         let Serving { proxy, .. } = serving;
         // The data path goes on without us, and nobody would read the trace.
         self.end_trace();
         self.drain(proxy.running).await;
-        Ok(())
+        Ok(None)
     }
 
     /// Fills the tables, puts our program in the place of an earlier one, and makes the announced
@@ -81,14 +95,16 @@ impl Daemon {
         &self,
         handles: Handles,
         proxy: &ProxySide,
-        services: Arc<ArcSwap<Vec<ReportedService>>>,
+        services: &Arc<ArcSwap<Vec<ReportedService>>>,
+        sweeping: &watch::Sender<bool>,
         requests: RequestSender,
         tasks: &mut JoinSet<()>,
     ) {
         let report = StatusReport {
             started: self.started,
+            draining: self.succession.draining.clone(),
             interfaces: self.kernel.interfaces.shown(),
-            services,
+            services: services.clone(),
             leavers: self.fleet.leavers.clone(),
             counters: handles.counters,
             load: self.load.clone(),
@@ -102,7 +118,7 @@ impl Daemon {
             problems: self.host.answer_paths.problems.clone(),
             repaired: self.host.repairs.counts(),
         };
-        tasks.spawn(sweep::sweep(handles.sweeper, handles.swept));
+        tasks.spawn(sweep::sweep(handles.sweeper, handles.swept, sweeping.subscribe()));
         let admin = handles.admin.serve(move || Ok(report.status()?), requests);
         tasks.spawn(async { match admin.await {} });
         let certificates = proxy.certificates.clone();
@@ -120,13 +136,16 @@ impl Daemon {
         let mut datapath_check = every(DATAPATH_CHECK);
         let (sender, mut config_changes) = mpsc::channel(1);
         let mut watch = JoinSet::new();
-        watch.spawn(config_watch::follow(self.file.clone(), sender));
+        watch.spawn(config_watch::follow(self.applied.file.clone(), sender));
         loop {
             let (drain_due, host_due) = (self.drain_due(), self.host_due());
             let removal_due = self.fleet.removals.next();
             select! {
                 order = self.signals.order() => match order {
                     SignalOrder::Stop => return,
+                    SignalOrder::Upgrade => {
+                        self.begin_upgrade(serving, &UpgradeRequest::default(), None);
+                    }
                     SignalOrder::Reload => {
                         // The result is in the log.
                         let _ = self.reload(serving, &ReloadRequest::default()).await;
@@ -134,11 +153,15 @@ impl Daemon {
                 },
                 Some(transition) = transitions.recv() => {
                     fleet_builder::apply_transition(&self.fleet.running, &transition);
-                    while let Ok(transition) = transitions.try_recv() {
-                        fleet_builder::apply_transition(&self.fleet.running, &transition);
+                    self.follow_transitions(&mut transitions).await;
+                }
+                Some(Ok(upgrade)) = self.succession.upgrades.join_next() => {
+                    if self.finish_upgrade(serving, upgrade).await {
+                        return;
                     }
-                    self.save_health();
-                    self.reconcile().await;
+                }
+                Some(totals) = self.succession.totals.1.recv() => {
+                    upgrade::add_totals(&self.fleet.running, &totals);
                 }
                 Some(request) = requests.recv() => self.handle_request(serving, request).await,
                 Some(step) = self.trace_steps.1.recv() => self.handle_trace_step(step),
@@ -155,8 +178,34 @@ impl Daemon {
                 changes = self.host.watch.changed() => self.host.changes.add(changes),
                 () = until(host_due), if host_due.is_some() => self.sync_due().await,
                 _ = resync.tick() => self.resync().await,
-                _ = datapath_check.tick() => self.repair_datapath(),
+                _ = datapath_check.tick() => {
+                    self.repair_datapath();
+                    self.forget_generations();
+                }
             }
+        }
+    }
+
+    /// Applies the transitions that wait, and brings the kernel's tables to the result.
+    async fn follow_transitions(&mut self, transitions: &mut mpsc::Receiver<Transition>) {
+        while let Ok(transition) = transitions.try_recv() {
+            fleet_builder::apply_transition(&self.fleet.running, &transition);
+        }
+        self.save_health();
+        self.reconcile().await;
+    }
+
+    /// Takes out of the counts what processes of earlier upgrades had when they ended: nothing, if
+    /// they could end in order.
+    fn forget_generations(&mut self) {
+        let ended = self.succession.generations.ended();
+        let others = self.succession.generations.others();
+        if **self.succession.draining.load() != others {
+            self.succession.draining.store(Arc::new(others));
+        }
+        for ended in ended {
+            let connections = self.load.subtract_stale(ended);
+            info!(connections, "an lb that drained after an upgrade has ended");
         }
     }
 

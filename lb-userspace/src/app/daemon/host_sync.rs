@@ -96,6 +96,8 @@ impl Daemon {
         if !self.store.exist() {
             self.save_health();
             let _ = self.save_drains();
+            self.succession.generations.save();
+            self.keep_last_good();
         }
     }
 

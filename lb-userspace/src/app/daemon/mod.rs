@@ -12,3 +12,4 @@ pub(crate) mod serving;
 pub(crate) mod shutdown;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod upgrade;

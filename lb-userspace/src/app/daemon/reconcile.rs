@@ -34,6 +34,14 @@ impl Daemon {
         Ok(())
     }
 
+    /// Keeps the applied configuration for the next daemon. It can do without.
+    pub(crate) fn keep_last_good(&self) {
+        if let Err(error) = self.applied.keep_as_last_good(&self.config.node.state_dir) {
+            let error = format!("{error:#}");
+            warn!(error, "cannot keep this configuration as the last good one");
+        }
+    }
+
     /// Records for the next daemon which servers are down. It can do without.
     pub(crate) fn save_health(&self) {
         if let Err(error) = self.store.save_down(&fleet_builder::down_servers(&self.fleet.running))

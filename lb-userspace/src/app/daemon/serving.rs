@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::{
+    admin::AdminHandover,
     app::{operator::status_report::ReportedService, reconcile::check_routes::CheckRoutes},
     health::{H2cProbes, Monitor},
     proxy::{CertificateStore, Routes, Running},
@@ -14,6 +16,10 @@ pub(crate) struct Serving {
     pub(crate) proxy: ProxySide,
     pub(crate) checks: Checks,
     pub(crate) reported: Arc<ArcSwap<Vec<ReportedService>>>,
+    /// Whether this process sweeps the flow table.
+    pub(crate) sweeping: watch::Sender<bool>,
+    /// Shares the admin socket.
+    pub(crate) admin: AdminHandover,
 }
 
 /// The running proxy, and what it was given.

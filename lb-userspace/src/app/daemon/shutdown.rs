@@ -9,7 +9,7 @@ use crate::proxy;
 
 impl Daemon {
     /// Lets the proxy's connections end. A second signal to stop closes them.
-    pub(crate) async fn drain(&mut self, proxy: proxy::Running) {
+    pub(crate) async fn drain(&mut self, mut proxy: proxy::Running) {
         let within = self.config.proxy.drain_timeout;
         info!(within = ?within, "draining; a second signal closes the connections");
         select! {

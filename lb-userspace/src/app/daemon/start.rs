@@ -1,11 +1,14 @@
 //! `lb run`: the daemon's start, its life, and what stays after it.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{net::TcpListener, path::Path, sync::Arc, time::Instant};
 
 use ::tracing::{error, warn};
 use tokio::sync::{mpsc, watch};
 
-use super::state::{Daemon, FleetSide, Handles, HostSide, KernelSide};
+use super::{
+    state::{Daemon, FleetSide, Handles, HostSide, KernelSide, Succession},
+    upgrade,
+};
 use crate::{
     admin::AdminListener,
     app::{
@@ -26,6 +29,7 @@ use crate::{
             table_sizes,
         },
         state::{
+            generations::Generations,
             id_log::IdLog,
             last_good::ConfigText,
             store::{DrainRecord, StateStore},
@@ -34,7 +38,9 @@ use crate::{
     control::StableIds,
     datapath::{Datapath, Kernel, Pins},
     fleet::Fleet,
-    host::{self, Host, HostWatch},
+    handover::{HandoverState, NewProcess, TicketKeys},
+    host::{self, Host, HostLocks, HostWatch},
+    proxy::TicketSecrets,
     settings::{Config, Node},
 };
 
@@ -53,13 +59,34 @@ pub fn is_running(pin_dir: &Path) -> bool {
 pub fn run(source: ConfigText, config: Config) -> anyhow::Result<()> {
     privilege::check("lb run")?;
     host::check_source_ports(&config.node.source_ports)?;
+    let new = NewProcess::from_environment()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_daemon(source, config))
+    runtime.block_on(run_daemon(source, config, new))
 }
 
-async fn run_daemon(source: ConfigText, config: Config) -> anyhow::Result<()> {
-    let (mut daemon, handles) = start(source, config).await?;
-    let served = daemon.serve(handles).await;
+async fn run_daemon(
+    source: ConfigText,
+    config: Config,
+    mut new: Option<NewProcess>,
+) -> anyhow::Result<()> {
+    let is_new = new.is_some();
+    let started = start(source, config, &mut new).await;
+    let (mut daemon, mut handles) = match started {
+        Ok(started) => started,
+        Err(error) => return Err(refused(new, error).await),
+    };
+    handles.new = new;
+    let served = match daemon.serve(handles).await {
+        Ok(Some(replaced)) => {
+            upgrade::end_replaced(daemon, replaced).await;
+            return Ok(());
+        }
+        served => served.map(drop),
+    };
+    if is_new && served.is_err() {
+        // What is on the host is the other process's.
+        return served;
+    }
     if daemon.has_taken_over() {
         daemon.report_what_stays();
     } else if let Err(error) = daemon.undo().await {
@@ -68,19 +95,35 @@ async fn run_daemon(source: ConfigText, config: Config) -> anyhow::Result<()> {
     served
 }
 
+/// Tells the process whose place was to be taken why that is not possible.
+async fn refused(new: Option<NewProcess>, error: anyhow::Error) -> anyhow::Error {
+    if let Some(mut new) = new {
+        new.failed(format!("{error:#}")).await;
+    }
+    error
+}
+
 /// Takes everything that the daemon needs, in an order that lets a failed start change nothing.
 ///
 /// First comes what fails without having changed the host, then what another daemon would hold:
-/// the socket, the data path, the namespace. Only a process that has all three may adopt what an
-/// earlier daemon left. The kernel program lets all packets pass as long as the tables are empty.
-async fn start(source: ConfigText, config: Config) -> anyhow::Result<(Daemon, Handles)> {
+/// the socket, the data path, the namespace. Only a process that has all three, by itself or with
+/// the one whose place it takes, may adopt what an earlier daemon left. The kernel program lets all
+/// packets pass as long as the tables are empty.
+async fn start(
+    source: ConfigText,
+    config: Config,
+    new: &mut Option<NewProcess>,
+) -> anyhow::Result<(Daemon, Handles)> {
     let started = Instant::now();
     let signals = Signals::listen()?;
-    let admin = AdminListener::open(&config.admin.listen)?;
-    let pins = Pins::open(&config.node.pin_dir)?;
-    let host = HostSide::open(&config, started).await?;
+    let (admin, pins) = open_doors(&config, new)?;
+    let host = HostSide::open(&config, new, started).await?;
+    let known = new.as_ref().map(NewProcess::generations).transpose()?;
+    let generations = Generations::take(&config.node.state_dir, known)?;
     let sizes = table_sizes::size(&config);
-    let mut datapath = Datapath::adopt(&sizes, config.node.flow_timeouts, pins)?;
+    let mut datapath =
+        Datapath::adopt(&sizes, config.node.flow_timeouts, pins, &generations.generation())?;
+    let (handed, listeners) = step_in(&config, new).await?;
     let interfaces = attach(&mut datapath.kernel, &config.node, &host.network).await?;
     let store = StateStore::new(&config.node.state_dir, datapath.maps);
     let (recorded, now) = (store.drains(), Moment::now());
@@ -95,42 +138,68 @@ async fn start(source: ConfigText, config: Config) -> anyhow::Result<(Daemon, Ha
         |service, server| drains::departure(&recorded, service, server, now),
     )?;
     let fleet = FleetSide::resume(&config, &mut reconciler.ids, &store, recorded, now)?;
+    upgrade::add_totals(&fleet.running, &handed.totals);
+    let Datapath { kernel: program, flows, watcher, load, counters, sweeper, .. } = datapath;
+    let kernel = KernelSide { program, interfaces, reconciler, flows, watcher };
     let daemon = Daemon {
         last_read: Some(source.text.clone()),
-        file: source.file.clone(),
+        applied: source,
         config,
-        kernel: KernelSide {
-            program: datapath.kernel,
-            interfaces,
-            reconciler,
-            flows: datapath.flows,
-            watcher: datapath.watcher,
-        },
+        kernel,
         host,
         fleet,
         store,
         signals,
-        load: datapath.load,
+        load,
         exhaustion: Arc::default(),
         trace_steps: mpsc::channel(1),
         started,
+        succession: Succession::new(generations),
     };
-    keep_last_good(&source, &daemon.config.node);
+    daemon.keep_last_good();
+    daemon.succession.generations.save();
     let handles = Handles {
         admin,
-        counters: datapath.counters,
-        sweeper: datapath.sweeper,
+        counters,
+        sweeper,
         swept,
         max_half_open: sizes.max_half_open,
+        new: None,
+        listeners,
     };
     Ok((daemon, handles))
 }
 
-/// Keeps a configuration that was applied. A daemon can do without.
-pub(crate) fn keep_last_good(source: &ConfigText, node: &Node) {
-    if let Err(error) = source.keep_as_last_good(&node.state_dir) {
-        warn!(error = format!("{error:#}"), "cannot keep this configuration as the last good one");
+/// Takes the admin socket and the directory of pins, or shares those of the process whose place is
+/// taken.
+fn open_doors(
+    config: &Config,
+    new: &mut Option<NewProcess>,
+) -> anyhow::Result<(AdminListener, Pins)> {
+    let (socket, pins) = (&config.admin.listen, &config.node.pin_dir);
+    let Some(new) = new else {
+        return Ok((AdminListener::open(socket)?, Pins::open(pins)?));
+    };
+    let (listener, lock) = (new.descriptor("admin")?, new.descriptor("admin_lock")?);
+    let admin = AdminListener::inherit(socket, listener, lock)?;
+    Ok((admin, Pins::inherit(pins, new.descriptor("pins")?)?))
+}
+
+/// Waits until the process whose place is taken has stepped back. Returns what it hands over, and
+/// the proxy's listeners. Without one there is nothing of both.
+async fn step_in(
+    config: &Config,
+    new: &mut Option<NewProcess>,
+) -> anyhow::Result<(HandoverState, Vec<TcpListener>)> {
+    let Some(new) = new else { return Ok(Default::default()) };
+    let handed = new.prepared().await?;
+    if let Some(TicketKeys { current, previous, remaining }) = handed.tickets.clone() {
+        let secrets = TicketSecrets { current, previous, remaining };
+        if let Err(error) = secrets.go_on(config.proxy.ticket_rotation) {
+            warn!(%error, "clients make a full TLS handshake each");
+        }
     }
+    Ok((handed, new.listeners()))
 }
 
 /// Attaches the kernel program to the interfaces that the configuration names.
@@ -142,8 +211,20 @@ async fn attach(kernel: &mut Kernel, node: &Node, host: &Host) -> anyhow::Result
 
 impl HostSide {
     /// Opens the host's network and refuses announced addresses that the host itself needs.
-    async fn open(config: &Config, now: Instant) -> anyhow::Result<Self> {
-        let network = Host::open(&config.node.state_dir).await?;
+    async fn open(
+        config: &Config,
+        new: &mut Option<NewProcess>,
+        now: Instant,
+    ) -> anyhow::Result<Self> {
+        let state_dir = &config.node.state_dir;
+        let network = match new {
+            Some(new) => {
+                let namespace = new.descriptor("namespace")?;
+                let locks = HostLocks { namespace, state_dir: new.descriptor("state_dir")? };
+                Host::inherit(state_dir, locks).await?
+            }
+            None => Host::open(state_dir).await?,
+        };
         Ok(Self {
             conflicts: AddressConflicts::begin(&network, config).await?,
             watch: HostWatch::open()?,

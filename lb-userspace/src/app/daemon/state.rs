@@ -1,12 +1,15 @@
 //! What the daemon has while it runs: three sides that it keeps in step, and what they share.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{net::TcpListener, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
-    admin::AdminListener,
+    admin::{AdminHandover, AdminListener, UpgradeReply},
     app::{
         operator::trace::TraceStep,
         process::signals::Signals,
@@ -16,22 +19,23 @@ use crate::{
             reconciler::Reconciler, removals::Removals, repairs::Repairs, sources::Sources,
             sweep::SweepSummary,
         },
-        state::store::StateStore,
+        state::{generations::Generations, last_good::ConfigText, store::StateStore},
     },
     control::LeavingServer,
     datapath::{Counters, FlowTable, Kernel, Sweeper, Watcher},
     exhaustion::ExhaustionCounters,
     fleet::Fleet,
+    handover::{NewProcess, OldProcess, Refusal, ServiceTotals},
     host::{Host, HostWatch},
     load::Load,
     settings::Config,
 };
 
 pub(crate) struct Daemon {
-    /// The file that the configuration comes from.
-    pub(crate) file: PathBuf,
     /// What was last read there, whether it was right or wrong.
     pub(crate) last_read: Option<String>,
+    /// What `config` was read from.
+    pub(crate) applied: ConfigText,
     pub(crate) config: Config,
     pub(crate) kernel: KernelSide,
     pub(crate) host: HostSide,
@@ -46,7 +50,56 @@ pub(crate) struct Daemon {
     /// Both ends of the channel by which a trace attaches and detaches its program.
     pub(crate) trace_steps: (mpsc::Sender<TraceStep>, mpsc::Receiver<TraceStep>),
     pub(crate) started: Instant,
+    pub(crate) succession: Succession,
 }
+
+/// The processes whose place this one took, and the one that takes this one's.
+pub(crate) struct Succession {
+    /// This process among those of earlier upgrades.
+    pub(crate) generations: Generations,
+    /// The other ones that drain, for `lb status`.
+    pub(crate) draining: Arc<ArcSwap<Vec<u32>>>,
+    /// At most one new process that prepares to take this one's place.
+    pub(crate) upgrades: JoinSet<Upgrade>,
+    /// Another process has taken this one's place, and the admin socket.
+    pub(crate) successor: Option<Successor>,
+    /// Both ends of the channel by which an earlier process tells what it counts.
+    pub(crate) totals: (mpsc::Sender<Vec<ServiceTotals>>, mpsc::Receiver<Vec<ServiceTotals>>),
+}
+
+impl Succession {
+    pub(crate) fn new(generations: Generations) -> Self {
+        Self {
+            draining: Arc::new(ArcSwap::from_pointee(generations.others())),
+            generations,
+            upgrades: JoinSet::new(),
+            totals: mpsc::channel(1),
+            successor: None,
+        }
+    }
+}
+
+/// The process that has taken this one's place.
+pub(crate) struct Successor {
+    pub(crate) admin: AdminHandover,
+    pub(crate) process: OldProcess,
+    /// What that one knows of this one's counts.
+    pub(crate) told: Vec<ServiceTotals>,
+    /// Who asked for the upgrade.
+    pub(crate) reply: UpgradeAnswer,
+}
+
+/// A new process, and whether it could take over.
+pub(crate) struct Upgrade {
+    pub(crate) process: OldProcess,
+    pub(crate) admin: AdminHandover,
+    pub(crate) prepared: Result<(), Refusal>,
+    /// Who asked for it.
+    pub(crate) reply: UpgradeAnswer,
+}
+
+/// `None`: nobody waits for it, since it was a signal.
+pub(crate) type UpgradeAnswer = Option<oneshot::Sender<Result<UpgradeReply, String>>>;
 
 /// The kernel program, where it is attached, and the tables that it reads.
 pub(crate) struct KernelSide {
@@ -87,4 +140,8 @@ pub(crate) struct Handles {
     pub(crate) sweeper: Sweeper,
     pub(crate) swept: watch::Sender<SweepSummary>,
     pub(crate) max_half_open: u32,
+    /// This process takes another one's place.
+    pub(crate) new: Option<NewProcess>,
+    /// The proxy's sockets of that one. Empty: they are to be opened.
+    pub(crate) listeners: Vec<TcpListener>,
 }

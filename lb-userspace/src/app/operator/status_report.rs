@@ -34,6 +34,8 @@ use crate::{
 /// The sources of the status.
 pub(crate) struct StatusReport {
     pub(crate) started: Instant,
+    /// Processes of earlier upgrades that drain.
+    pub(crate) draining: Arc<ArcSwap<Vec<u32>>>,
     pub(crate) interfaces: Shown,
     pub(crate) services: Arc<ArcSwap<Vec<ReportedService>>>,
     /// Servers that left the configuration and have flows.
@@ -85,6 +87,7 @@ impl StatusReport {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
+            draining_processes: self.draining.load().to_vec(),
             interfaces: self.interfaces.load().to_vec(),
             services: services.collect::<Result<_, _>>()?,
             drops: counted.drops().map(drop).collect(),

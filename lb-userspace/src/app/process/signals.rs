@@ -12,6 +12,7 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user2: Signal,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) enum SignalOrder {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR2.
+    Upgrade,
 }
 
 impl Signals {
@@ -28,6 +31,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -36,6 +40,7 @@ impl Signals {
             _ = self.terminate.recv() => SignalOrder::Stop,
             _ = self.interrupt.recv() => SignalOrder::Stop,
             _ = self.hangup.recv() => SignalOrder::Reload,
+            _ = self.user2.recv() => SignalOrder::Upgrade,
         }
     }
 

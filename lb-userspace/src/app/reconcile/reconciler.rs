@@ -148,6 +148,20 @@ impl Reconciler {
         Some(format!("{needs} {what} are wanted, and the kernel's tables have room for {room}"))
     }
 
+    /// Reads the tables back: another process may have changed them. The next plan puts right what
+    /// differs.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be read.
+    pub(crate) fn read_back(&mut self) -> Result<(), DatapathError> {
+        let contents = self.tables.contents()?;
+        self.actual = control::ActualTables::holding(self.capacity.rings, &contents);
+        self.desired.touch_all(&self.actual);
+        self.ledger.start_over();
+        Ok(())
+    }
+
     /// Returns whether servers that left the configuration still have flows.
     pub(crate) fn is_retiring(&self) -> bool {
         self.desired.is_retiring()

@@ -54,9 +54,17 @@ impl SweepSummary {
     }
 }
 
-/// Sweeps until dropped; `swept` always has the result of the last sweep.
-pub(crate) async fn sweep(mut sweeper: Sweeper, swept: watch::Sender<SweepSummary>) {
+/// Sweeps until dropped, while `sweeping` says so; `swept` always has the result of the last sweep.
+pub(crate) async fn sweep(
+    mut sweeper: Sweeper,
+    swept: watch::Sender<SweepSummary>,
+    mut sweeping: watch::Receiver<bool>,
+) {
     loop {
+        // Another process may sweep now.
+        if sweeping.wait_for(|sweeping| *sweeping).await.is_err() {
+            return;
+        }
         let began = Instant::now();
         let done = task::spawn_blocking(move || {
             let sweep = sweeper.sweep(clock::now());

@@ -26,6 +26,10 @@ pub(super) fn render(status: &Status, coloured: bool) -> String {
 fn write(status: &Status, coloured: bool, out: &mut String) -> fmt::Result {
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds));
     writeln!(out, "lb {}, up {uptime}", status.version)?;
+    if !status.draining_processes.is_empty() {
+        let ids: Vec<_> = status.draining_processes.iter().map(ToString::to_string).collect();
+        writeln!(out, "connections of earlier processes go on: {}", ids.join(", "))?;
+    }
     let attached = status.interfaces.iter();
     let attached = attached.map(|interface| format!("{} ({})", interface.name, interface.mode));
     writeln!(out, "interfaces  {}", listed(attached))?;

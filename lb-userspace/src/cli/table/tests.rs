@@ -55,6 +55,7 @@ fn status() -> Status {
     Status {
         version: "0.1.0".into(),
         uptime_seconds: 3725,
+        draining_processes: vec![41],
         interfaces: vec![InterfaceStatus { name: "eth0".into(), mode: "native".into() }],
         services: vec![ServiceStatus {
             name: "web".into(),
@@ -97,6 +98,7 @@ fn status() -> Status {
 
 const EXPECTED: &str = "\
 lb 0.1.0, up 1h 2m 5s
+connections of earlier processes go on: 41
 interfaces  eth0 (native)
 flows       established 3 of 100, half-open 2 of 16, closed 1
 packets     pass 1, proxy 2, steer 3, reply 4

@@ -73,6 +73,21 @@ pub(crate) struct ChangedKeys {
     pub(crate) backends: BTreeSet<u32>,
 }
 
+impl ChangedKeys {
+    /// Returns all keys of the kernel's tables.
+    fn of(actual: &ActualTables) -> Self {
+        Self {
+            addresses: actual.addresses.keys().copied().collect(),
+            vips: actual.vips.keys().copied().collect(),
+            lists: actual.lists.keys().copied().collect(),
+            ranges: actual.ranges.keys().copied().collect(),
+            quic_ids: actual.quic_ids.keys().copied().collect(),
+            services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
+            backends: actual.backends.keys().copied().collect(),
+        }
+    }
+}
+
 struct Part {
     running: Arc<RunningService>,
     revision: u64,
@@ -107,15 +122,7 @@ impl Desired {
         departure: impl Fn(&Arc<str>, SocketAddr) -> Departure,
         ids: &mut StableIds,
     ) -> Self {
-        let touched = ChangedKeys {
-            addresses: actual.addresses.keys().copied().collect(),
-            vips: actual.vips.keys().copied().collect(),
-            lists: actual.lists.keys().copied().collect(),
-            ranges: actual.ranges.keys().copied().collect(),
-            quic_ids: actual.quic_ids.keys().copied().collect(),
-            services: actual.services.keys().chain(actual.current.keys()).copied().collect(),
-            backends: actual.backends.keys().copied().collect(),
-        };
+        let touched = ChangedKeys::of(actual);
         let status = |id: u32| actual.statuses.get(&id).copied().unwrap_or(status::HERE);
         let placed = |&id: &u32, backend| (id, BackendEntry { backend, status: status(id) });
         let backends = actual.backends.iter().map(|(id, &backend)| placed(id, backend)).collect();
@@ -123,6 +130,18 @@ impl Desired {
         let mut desired = Self { touched, backends, retiring, ..Self::default() };
         desired.retiring.quic_ids().for_each(|(key, id)| desired.quic_ids.add(key, id));
         desired
+    }
+
+    /// Has the next plan compare everything with `actual`, which was read anew.
+    pub fn touch_all(&mut self, actual: &ActualTables) {
+        self.touched = ChangedKeys::of(actual);
+        self.touched.addresses.extend(self.addresses.keys());
+        self.touched.vips.extend(self.vips.keys());
+        self.touched.lists.extend(self.lists.keys());
+        self.touched.ranges.extend(self.ranges.keys());
+        self.touched.quic_ids.extend(self.quic_ids.keys());
+        self.touched.services.extend(self.services.keys());
+        self.touched.backends.extend(self.backends.keys());
     }
 
     /// Updates the desired state from `fleet`.

@@ -16,7 +16,7 @@ use std::{
     io,
     mem::MaybeUninit,
     os::{
-        fd::BorrowedFd,
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     },
     path::{Path, PathBuf},
@@ -68,6 +68,22 @@ impl Pins {
         Ok(pins)
     }
 
+    /// The same with a `lock` that another process holds and shares.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open); the lock is not on this directory.
+    pub fn inherit(root: &Path, lock: OwnedFd) -> Result<Self, DatapathError> {
+        let pins = Self { root: root.to_owned(), lock: File::from(lock) };
+        let is_ours = files::is_at(&pins.lock, root)
+            .map_err(|source| DatapathError::pins("examined", root, source))?;
+        if !is_ours {
+            return Err(DatapathError::PinsTaken { path: root.to_owned() });
+        }
+        pins.check_namespace()?;
+        Ok(pins)
+    }
+
     /// Creates the directory again if it or its bpffs is gone.
     ///
     /// # Errors
@@ -97,6 +113,12 @@ impl Pins {
     pub fn are_held(root: &Path) -> bool {
         let lock = File::open(root).map(|root| root.try_lock_shared());
         matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    }
+
+    /// Returns the lock, which lasts as long as any process has it open.
+    #[must_use]
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! The loaded programs and their attachments.
 
-use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::{
     maps::{MapData, SockMap},
@@ -200,6 +200,12 @@ impl Kernel {
         let ours = self.attached.iter().filter(|attachment| attachment.current);
         let replaced = ours.map(|attachment| attachment.replace(&program));
         replaced.fold(Ok(()), Result::and)
+    }
+
+    /// Returns the lock on the directory of pins, if there is one.
+    #[must_use]
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.names.as_ref().map(|names| names.pins.lock())
     }
 
     /// Returns whether some part of the data path outlives this process.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv6Addr},
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -31,7 +32,13 @@ pub struct Host {
     pub(crate) neighbours: NextHops,
     /// Announced addresses with proxy entries for neighbour discovery, by interface.
     pub(crate) proxies: BTreeSet<(u32, Ipv6Addr)>,
-    _territory: NamespaceLock,
+    territory: NamespaceLock,
+}
+
+/// The locks that make a process the only one in its namespace and state directory.
+pub struct HostLocks {
+    pub namespace: OwnedFd,
+    pub state_dir: OwnedFd,
 }
 
 impl Host {
@@ -47,7 +54,22 @@ impl Host {
     /// answer.
     pub async fn open(state_dir: &Path) -> Result<Self, HostError> {
         let territory = NamespaceLock::take()?;
-        let mut journal = UndoJournal::open(state_dir)?;
+        let journal = UndoJournal::open(state_dir, None)?;
+        Self::resume(territory, journal).await
+    }
+
+    /// The same with the locks of a process whose place is taken.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open).
+    pub async fn inherit(state_dir: &Path, locks: HostLocks) -> Result<Self, HostError> {
+        let territory = NamespaceLock::inherit(locks.namespace);
+        let journal = UndoJournal::open(state_dir, Some(locks.state_dir))?;
+        Self::resume(territory, journal).await
+    }
+
+    async fn resume(territory: NamespaceLock, mut journal: UndoJournal) -> Result<Self, HostError> {
         let netlink = Netlink::open()?;
         let announced = netlink.marked_addresses().await?;
         let neighbours = NextHops::resume(&netlink).await?;
@@ -62,10 +84,16 @@ impl Host {
             forwarding: Vec::new(),
             neighbours,
             proxies,
-            _territory: territory,
+            territory,
         };
         host.loopback = host.find_interfaces(["lo"]).await?[0].index;
         Ok(host)
+    }
+
+    /// Returns the locks on the namespace and on the state directory.
+    #[must_use]
+    pub fn locks(&self) -> [BorrowedFd<'_>; 2] {
+        [self.territory.fd(), self.journal.lock()]
     }
 
     /// Writes the undo journal if it could not be written before, or is gone.

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -28,7 +29,7 @@ pub(crate) struct UndoJournal {
     is_unsaved: bool,
     /// Why an earlier daemon's changes are unknown, if there may be some.
     lost: Option<String>,
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,15 +51,19 @@ struct Change {
 }
 
 impl UndoJournal {
-    /// Takes over the directory, and the changes of an earlier daemon of this namespace.
+    /// Takes over the directory, and the changes of an earlier daemon of this namespace. `shared`
+    /// is the lock of another process on the directory.
     ///
     /// # Errors
     ///
     /// Another daemon holds the directory, or it cannot be written to.
-    pub(crate) fn open(state_dir: &Path) -> Result<Self, HostError> {
+    pub(crate) fn open(state_dir: &Path, shared: Option<OwnedFd>) -> Result<Self, HostError> {
         fs::create_dir_all(state_dir)
             .map_err(|source| HostError::file("create", state_dir, source))?;
-        let lock = lock(state_dir)?;
+        let lock = match shared {
+            Some(lock) => File::from(lock),
+            None => lock(state_dir)?,
+        };
         let path = state_dir.join("undo.json");
         let scene = scene()?;
         let left = read(&path)?.and_then(|content| match content.scene == scene {
@@ -69,7 +74,11 @@ impl UndoJournal {
             Ok(content) => (content.clone(), Some(content), None),
             Err(why) => (Content { scene, ..Content::default() }, None, Some(why)),
         };
-        Ok(Self { path, content, saved, is_unsaved: false, lost, _lock: lock })
+        Ok(Self { path, content, saved, is_unsaved: false, lost, lock })
+    }
+
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// Starts the journal. From now on there is a file, so a missing one means something.

@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,
+    /// No new connections, and those that wait in the queues are another process's; those that are
+    /// here end at their next good moment.
+    HandedOver,
     /// No new connections; those that are here end at their next good moment.
     Draining,
     /// What is left is cut off.
@@ -17,20 +20,50 @@ pub(crate) enum Phase {
 /// For the connections of a worker that came to one address and port.
 #[derive(Default)]
 pub(crate) struct DrainSignal {
-    draining: Cell<bool>,
+    draining: Cell<Option<DrainManner>>,
     begun: Notify,
 }
 
+/// How connections go that nothing is under way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DrainManner {
+    /// They are closed: the process ends, and nobody takes what they send.
+    AtOnce,
+    /// They are told with their next response, so that no request is lost that crosses the end.
+    /// Only those that say nothing for long are closed.
+    Gently,
+}
+
 impl DrainSignal {
-    pub(crate) fn begin(&self) {
-        self.draining.set(true);
+    pub(crate) fn begin(&self, manner: DrainManner) {
+        if self.draining.get() != Some(DrainManner::AtOnce) {
+            self.draining.set(Some(manner));
+        }
         self.begun.notify_waiters();
     }
 
+    pub(crate) fn has_begun(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
     /// Returns when draining has begun.
-    pub(crate) async fn begun(&self) {
-        let begun = self.begun.notified();
-        if !self.draining.get() {
+    pub(crate) async fn begun(&self) -> DrainManner {
+        loop {
+            let begun = self.begun.notified();
+            match self.draining.get() {
+                Some(manner) => return manner,
+                None => begun.await,
+            }
+        }
+    }
+
+    /// Returns when connections are to go at once.
+    pub(crate) async fn hurried(&self) {
+        loop {
+            let begun = self.begun.notified();
+            if self.draining.get() == Some(DrainManner::AtOnce) {
+                return;
+            }
             begun.await;
         }
     }

@@ -36,7 +36,8 @@ pub(crate) fn group(count: usize, address: SocketAddr) -> io::Result<Vec<TcpList
     Ok(listeners)
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener that other ones of the same address share a group with.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;

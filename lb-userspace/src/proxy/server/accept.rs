@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -26,17 +27,17 @@ use crate::exhaustion::FailedOperation;
 use crate::proxy::{
     net::{
         descriptors::{self, Descriptors},
-        drain::Phase,
+        drain::{DrainManner, Phase},
         listener::notice_loss,
         memory_purge,
     },
     upstream::upstreams::Upstreams,
 };
 
-/// Serves `listener` on the calling thread until `phase` says [`Phase::Cut`], or
-/// [`Phase::Draining`] and no connection is left.
+/// Serves `listeners` on the calling thread until `phase` says [`Phase::Cut`], or that the worker
+/// drains and no connection is left.
 pub(crate) fn run(
-    listener: StdListener,
+    listeners: Vec<StdListener>,
     shared: SharedState,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
@@ -44,8 +45,9 @@ pub(crate) fn run(
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let result = runtime.block_on(async {
-        let listener = TcpListener::from_std(listener)?;
-        serve_until_drained(shared, listener, phase.clone()).await
+        let listeners = listeners.into_iter().map(TcpListener::from_std);
+        let listeners = listeners.collect::<io::Result<_>>()?;
+        serve_until_drained(shared, listeners, phase.clone()).await
     });
     // What is left is cut off here, and counted out, while `phase` still says that we live.
     drop(runtime);
@@ -55,7 +57,7 @@ pub(crate) fn run(
 
 async fn serve_until_drained(
     shared: SharedState,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let (settings, news) = (shared.settings.clone(), shared.news.clone());
@@ -65,12 +67,21 @@ async fn serve_until_drained(
     spawn_local(follow_news(worker.clone(), news));
     let worker = CurrentWorker::new(worker);
     select! {
-        () = accept(&worker, &listener) => {}
-        () = follow_settings(&worker, &listener, settings) => {}
+        _ = join_all(listeners.iter().map(|listener| accept(&worker, listener))) => {}
+        () = follow_settings(&worker, &listeners, settings) => {}
         _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
     }
-    accept_rest(&worker.get(), listener.into_std()?)?;
-    worker.get().drain_all();
+    let manner = match *phase.borrow() {
+        Phase::HandedOver => DrainManner::Gently,
+        _ => DrainManner::AtOnce,
+    };
+    for listener in listeners {
+        let listener = listener.into_std()?;
+        if manner == DrainManner::AtOnce {
+            accept_rest(&worker.get(), listener)?;
+        }
+    }
+    worker.get().drain_all(manner);
     select! {
         () = count.emptied() => {}
         _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
@@ -101,13 +112,15 @@ async fn follow_news(worker: Rc<Worker>, mut news: watch::Receiver<()>) {
 /// Has new connections go by changed settings.
 async fn follow_settings(
     worker: &CurrentWorker,
-    listener: &TcpListener,
+    listeners: &[TcpListener],
     mut settings: watch::Receiver<Arc<WorkerSettings>>,
 ) {
     while settings.changed().await.is_ok() {
         let settings = settings.borrow_and_update().clone();
-        if let Err(error) = notice_loss(&SockRef::from(listener), &settings.proxy.keepalive) {
-            tracing::warn!(%error, "new connections keep the former TCP keep-alive");
+        for listener in listeners {
+            if let Err(error) = notice_loss(&SockRef::from(listener), &settings.proxy.keepalive) {
+                tracing::warn!(%error, "new connections keep the former TCP keep-alive");
+            }
         }
         worker.configure(&settings);
     }

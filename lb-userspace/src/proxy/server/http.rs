@@ -13,6 +13,7 @@ use std::{
 use hyper::{
     Request, Version,
     body::{Body, Bytes, Incoming},
+    header::{self, HeaderValue},
     rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
@@ -39,6 +40,7 @@ use crate::proxy::{
         framing, preface,
     },
     net::{
+        drain::DrainManner,
         linger::linger,
         relay::{self, RelayStream, relay},
     },
@@ -47,6 +49,8 @@ use crate::proxy::{
 
 /// While draining: for the first request of a connection that has just been accepted.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// The same for any request of a client that is told with the response.
+const LAST_REQUEST: Duration = Duration::from_secs(10);
 /// For an answer to a client that has ended its side, where the settings say nothing: it has gone,
 /// most often.
 const TERMINATION: Duration = Duration::from_secs(10);
@@ -68,7 +72,7 @@ pub(crate) async fn serve_plain(client: Rc<Client>, mut stream: TcpStream) {
         let mut sniffed = pin!(timeout(within, preface::sniff(&mut stream)));
         select! {
             sniffed = &mut sniffed => sniffed,
-            () = client.drain.begun() => match timeout(LAST_CALL, sniffed).await {
+            () = client.drain.hurried() => match timeout(LAST_CALL, sniffed).await {
                 Ok(sniffed) => sniffed,
                 Err(_) => return,
             },
@@ -104,7 +108,11 @@ where
             }
             let received = forward::receive(&client, request, &active);
             async move {
-                let (response, switch) = forward::answer(&client, received, active).await;
+                let (mut response, switch) = forward::answer(&client, received, active).await;
+                if switch.is_none() && client.drain.has_begun() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
                 *switched.borrow_mut() = switch;
                 Ok::<_, Infallible>(response)
             }
@@ -274,8 +282,10 @@ where
 
 /// Returns when the worker drains and the connection has had the chance to make a request.
 async fn last_call(client: &Client, activity: Rc<Activity>) {
-    client.drain.begun().await;
-    if activity.is_fresh() {
+    if client.drain.begun().await == DrainManner::Gently && activity.is_http1() {
+        // The connection ends with its next response, if there is one.
+        let _ = timeout(LAST_REQUEST, client.drain.hurried()).await;
+    } else if activity.is_fresh() {
         let _ = timeout(LAST_CALL, activity.first_request()).await;
     }
 }

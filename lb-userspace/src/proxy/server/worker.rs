@@ -17,7 +17,7 @@ use crate::proxy::{
     http::headers::HeaderNames,
     net::{
         descriptors::Descriptors,
-        drain::{DrainSignal, LiveCount},
+        drain::{DrainManner, DrainSignal, LiveCount},
     },
     routing::{access::Ingress, routes::Routes},
     tls::handshake_stats::HandshakeStats,
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
     /// By the address and port that connections came to.
     drains: Rc<RefCell<HashMap<SocketAddr, FrontendDrain>>>,
     /// All connections are to go, also those that begin now.
-    is_draining: Rc<Cell<bool>>,
+    draining: Rc<Cell<Option<DrainManner>>>,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
     shared_routes: Arc<ArcSwap<Routes>>,
 }
@@ -82,7 +82,7 @@ impl Worker {
             upstreams: Rc::new(upstreams),
             count: Rc::default(),
             drains: Rc::default(),
-            is_draining: Rc::default(),
+            draining: Rc::default(),
             routes: RefCell::new(Cache::new(shared.routes.clone())),
             shared_routes: shared.routes,
         })
@@ -102,7 +102,7 @@ impl Worker {
             upstreams: Rc::new(upstreams),
             count: self.count.clone(),
             drains: self.drains.clone(),
-            is_draining: self.is_draining.clone(),
+            draining: self.draining.clone(),
             routes: RefCell::new(Cache::new(self.shared_routes.clone())),
             shared_routes: self.shared_routes.clone(),
         })
@@ -115,8 +115,9 @@ impl Worker {
         let drain =
             drains.entry(local).or_insert_with(|| FrontendDrain { opening, signal: Rc::default() });
         // It may have been removed during the handshake.
-        if self.is_draining.get() || !self.serves(local, opening) {
-            drain.signal.begin();
+        let removed = (!self.serves(local, opening)).then_some(DrainManner::Gently);
+        if let Some(manner) = self.draining.get().or(removed) {
+            drain.signal.begin(manner);
         }
         drain.signal.clone()
     }
@@ -133,7 +134,7 @@ impl Worker {
         self.drains.borrow_mut().retain(|&local, drain| {
             let stays = self.serves(local, drain.opening);
             if !stays {
-                drain.signal.begin();
+                drain.signal.begin(DrainManner::Gently);
             }
             // A signal that nobody listens to is made anew when somebody comes.
             stays && Rc::strong_count(&drain.signal) > 1
@@ -141,9 +142,9 @@ impl Worker {
     }
 
     /// Has all connections go.
-    pub(crate) fn drain_all(&self) {
-        self.is_draining.set(true);
-        self.drains.borrow().values().for_each(|drain| drain.signal.begin());
+    pub(crate) fn drain_all(&self, manner: DrainManner) {
+        self.draining.set(Some(manner));
+        self.drains.borrow().values().for_each(|drain| drain.signal.begin(manner));
     }
 
     /// Asks the routes that apply now.

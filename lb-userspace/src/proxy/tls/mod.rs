@@ -9,3 +9,4 @@ pub(crate) mod plaintext;
 pub(crate) mod session_info;
 pub(crate) mod session_tickets;
 pub(crate) mod terminator;
+pub(crate) mod ticket_key;

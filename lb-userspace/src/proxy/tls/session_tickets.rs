@@ -11,9 +11,49 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rustls::{crypto::aws_lc_rs::Ticketer, server::ProducesTickets};
+use rustls::server::ProducesTickets;
 
-use super::certificates::CertificateError;
+use super::{certificates::CertificateError, ticket_key::TicketKey};
+
+static SHARED: OnceLock<Arc<Tickets>> = OnceLock::new();
+
+/// The keys of tickets, for the process that takes this one's place.
+#[derive(Clone)]
+pub struct TicketSecrets {
+    pub current: Vec<u8>,
+    pub previous: Option<Vec<u8>>,
+    /// How long the current one is still used.
+    pub remaining: Duration,
+}
+
+impl TicketSecrets {
+    /// Returns those of this process's shared tickets. `None`: there are none yet.
+    #[must_use]
+    pub fn of_this_process() -> Option<Self> {
+        let keys = SHARED.get()?.keys.load_full();
+        let remaining = keys.until.saturating_duration_since(Instant::now());
+        let previous = keys.previous.as_ref().map(|key| key.secret().to_vec());
+        Some(Self { current: keys.current.secret().to_vec(), previous, remaining })
+    }
+
+    /// Has this process go on with them, for tickets that are used for `period`. Call it before the
+    /// first routes are made.
+    ///
+    /// # Errors
+    ///
+    /// They are no keys, or this process has keys already.
+    pub fn go_on(&self, period: Duration) -> Result<(), CertificateError> {
+        let key = |secret: &Vec<u8>| TicketKey::of(secret).map(Arc::new);
+        let made = key(&self.current).and_then(|current| {
+            let previous = self.previous.as_ref().map(key).transpose()?;
+            let until = Instant::now() + self.remaining.min(period);
+            let keys = ArcSwap::from_pointee(Keys { current, previous, until });
+            Ok(Arc::new(Tickets { period, keys }))
+        });
+        let shared = made.ok().map(|made| SHARED.set(made));
+        shared.and_then(Result::ok).ok_or(CertificateError::Tickets)
+    }
+}
 
 /// One set of keys for new tickets, and the one before for old ones. A ticket is honoured for one
 /// period at least and two at most.
@@ -23,8 +63,8 @@ pub(crate) struct Tickets {
 }
 
 struct Keys {
-    current: Arc<dyn ProducesTickets>,
-    previous: Option<Arc<dyn ProducesTickets>>,
+    current: Arc<TicketKey>,
+    previous: Option<Arc<TicketKey>>,
     /// When `current` has been in use for a period.
     until: Instant,
 }
@@ -39,7 +79,6 @@ impl Tickets {
     /// worker, and new certificates do not cost everybody a full handshake. The first period
     /// counts: settings are read at the start.
     pub(crate) fn shared(period: Duration) -> Result<Arc<Self>, CertificateError> {
-        static SHARED: OnceLock<Arc<Tickets>> = OnceLock::new();
         if let Some(shared) = SHARED.get() {
             return Ok(shared.clone());
         }
@@ -48,8 +87,8 @@ impl Tickets {
     }
 
     fn at(now: Instant, period: Duration) -> Result<Arc<Self>, CertificateError> {
-        let current = Ticketer::new().map_err(CertificateError::Tickets)?;
-        let keys = Keys { current, previous: None, until: now + period };
+        let current = TicketKey::random().map_err(|_| CertificateError::Tickets)?;
+        let keys = Keys { current: Arc::new(current), previous: None, until: now + period };
         Ok(Arc::new(Self { period, keys: ArcSwap::from_pointee(keys) }))
     }
 
@@ -69,11 +108,11 @@ impl Tickets {
         if now < keys.until {
             return Some(keys);
         }
-        let current = Ticketer::new();
+        let current = TicketKey::random();
         let current = current.inspect_err(|error| tracing::error!(%error, "no keys for tickets"));
         let is_fresh = now < keys.until + self.period;
         let next = Arc::new(Keys {
-            current: current.ok()?,
+            current: Arc::new(current.ok()?),
             previous: is_fresh.then(|| keys.current.clone()),
             until: now + self.period,
         });

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use tokio::task;
 use tracing::{error, info, warn};
 
-use super::{serving::Serving, start::keep_last_good, state::Daemon};
+use super::{serving::Serving, state::Daemon};
 use crate::{
     admin::{ReloadReply, ReloadRequest},
     app::{
@@ -55,13 +55,16 @@ impl Daemon {
         serving: &mut Serving,
         request: &ReloadRequest,
     ) -> Result<ReloadReply, String> {
-        let file = request.file.clone().unwrap_or_else(|| self.file.clone());
+        if !self.succession.upgrades.is_empty() && !request.dry_run {
+            return Err("an upgrade is under way: the new lb reads the configuration".to_owned());
+        }
+        let file = request.file.clone().unwrap_or_else(|| self.applied.file.clone());
         let (source, desired) = self.read(file).await?;
         let change = change::plan(&self.config, &desired);
         self.refuse_restart(&change)?;
         self.refuse_addresses(&desired).await?;
         if let Some(why) = self.kernel.reconciler.lacks_room(&desired) {
-            return Err(format!("{why}: a restart of lb makes larger ones, and loses no flow"));
+            return Err(format!("{why}: `lb upgrade` makes larger ones"));
         }
         let connections = |service: &std::sync::Arc<str>, server| {
             let running = self.fleet.running.find(service);
@@ -75,18 +78,19 @@ impl Daemon {
             self.change_over(serving, prepared).await.map_err(|error| {
                 format!("it could not be applied, and what was begun is undone: {error:#}")
             })?;
-            keep_last_good(&source, &self.config.node);
+            self.applied = source;
+            self.keep_last_good();
         }
         Ok(ReloadReply { changes, warnings: Vec::new() })
     }
 
     /// Reads the file because it was seen to have changed. What was read before is not read again.
     pub(crate) async fn reload_changed(&mut self, serving: &mut Serving) {
-        let file = self.file.clone();
+        let file = self.applied.file.clone();
         let text = task::spawn_blocking(move || config::read_text(&file).ok()).await;
         let is_new = text.is_ok_and(|text| text.is_some() && text != self.last_read);
         if self.config.node.watch_config && is_new {
-            info!(file = %self.file.display(), "the configuration file has changed");
+            info!(file = %self.applied.file.display(), "the configuration file has changed");
             // The result is in the log.
             let _ = self.reload(serving, &ReloadRequest::default()).await;
         }
@@ -94,7 +98,7 @@ impl Daemon {
 
     /// Reads `file`, and what it names.
     async fn read(&mut self, file: PathBuf) -> Result<(ConfigText, Config), String> {
-        let is_ours = file == self.file;
+        let is_ours = file == self.applied.file;
         let read = move || {
             let text = config::read_text(&file).map_err(|error| error.to_string())?;
             let config = config::parse_checked(&file, &text, dry_run::examine);
@@ -115,7 +119,7 @@ impl Daemon {
         match &keys[..] {
             [] => Ok(()),
             keys => Err(format!(
-                "a running lb cannot change {}: restart it (`lb check` first)",
+                "a running lb cannot change {}: `lb upgrade` takes it over, or a restart",
                 keys.join(", ")
             )),
         }

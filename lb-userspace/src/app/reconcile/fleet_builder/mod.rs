@@ -58,11 +58,13 @@ fn build_service(
     Ok(RunningService::counting(service.clone(), backends, counts))
 }
 
-/// Marks the servers that `desired` has no more: requests that began under `running` may still look
-/// for a backend.
+/// Marks the servers that services of `desired` have no more: requests that began under `running`
+/// may still look for a backend. The servers of a removed service serve its last requests.
 pub(crate) fn mark_removed(running: &Fleet, desired: &Fleet) {
     let kept: HashSet<_> = states(desired).collect();
-    for service in &running.services {
+    let names: HashSet<_> = desired.services.iter().map(|it| &it.service.name).collect();
+    let goes_on = |running: &&Arc<RunningService>| names.contains(&running.service.name);
+    for service in running.services.iter().filter(goes_on) {
         for backend in &service.backends {
             backend.set_removed(!kept.contains(&Arc::as_ptr(&backend.state)));
         }

@@ -88,6 +88,11 @@ impl IdLog {
         }
     }
 
+    /// Has the next note write everything: another process has written the files.
+    pub(crate) fn start_over(&mut self) {
+        self.log = None;
+    }
+
     fn write(&mut self, ids: &mut StableIds) -> anyhow::Result<()> {
         match self.log.take().filter(|_| self.path.exists()) {
             Some(log) if !ids.have_changed() => self.log = Some(log),

@@ -263,14 +263,14 @@ impl Lab {
     }
 
     /// All counts go back to zero by themselves; then the proxy ends.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn finish(mut self) {
         let idle = |lab: &Self| lab.counts().iter().all(|&count| count == 0);
         self.until("load never came back", idle).await;
         self.running.drain(PATIENCE).await;
     }
 
     /// Drains, and demands that this brought all counts back.
-    pub(crate) async fn drain(self, within: Duration) {
+    pub(crate) async fn drain(mut self, within: Duration) {
         let (load, services) = (self.load.clone(), self.services.clone());
         self.running.drain(within).await;
         for backend in services.iter().flat_map(|service| &service.backends) {

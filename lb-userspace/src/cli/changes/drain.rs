@@ -4,14 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use crate::admin::{DrainRequest, client};
 
-use super::{
+use crate::cli::{
     output::{fail, print, print_error},
     status,
 };
 
 /// A server of a service, and what is to become of it.
 #[derive(Debug, clap::Args)]
-pub(super) struct DrainFlags {
+pub(in crate::cli) struct DrainFlags {
     /// The service's name.
     service: String,
     /// The server's address and port, as `lb status` shows it.
@@ -32,7 +32,7 @@ pub(super) struct DrainFlags {
     socket: Option<PathBuf>,
 }
 
-pub(super) fn drain(flags: DrainFlags) -> ExitCode {
+pub(in crate::cli) fn drain(flags: DrainFlags) -> ExitCode {
     let socket = match status::socket(flags.socket, flags.config.as_deref()) {
         Ok(socket) => socket,
         Err(code) => return code,

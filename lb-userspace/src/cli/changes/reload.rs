@@ -9,14 +9,14 @@ use anyhow::Context as _;
 
 use crate::admin::{ReloadReply, ReloadRequest, client};
 
-use super::{
+use crate::cli::{
     output::{fail, print, print_error},
     status,
 };
 
 /// Which daemon is asked.
 #[derive(Debug, clap::Args)]
-pub(super) struct ReloadFlags {
+pub(in crate::cli) struct ReloadFlags {
     /// Say only what would change.
     #[arg(long)]
     dry_run: bool,
@@ -26,7 +26,7 @@ pub(super) struct ReloadFlags {
 
 /// A file that the daemon compares with its configuration.
 #[derive(Debug, clap::Args)]
-pub(super) struct DiffFlags {
+pub(in crate::cli) struct DiffFlags {
     /// Configuration file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -47,11 +47,11 @@ struct DaemonFlags {
     json: bool,
 }
 
-pub(super) fn reload(flags: ReloadFlags) -> ExitCode {
+pub(in crate::cli) fn reload(flags: ReloadFlags) -> ExitCode {
     ask(flags.daemon, &ReloadRequest { file: None, dry_run: flags.dry_run })
 }
 
-pub(super) fn diff(flags: DiffFlags) -> ExitCode {
+pub(in crate::cli) fn diff(flags: DiffFlags) -> ExitCode {
     let file = std::path::absolute(&flags.file);
     let file = file.with_context(|| format!("cannot find {}", flags.file.display()));
     match file {
