@@ -1,5 +1,6 @@
 //! A changed configuration takes effect while everything goes on.
 
+mod leaks;
 mod refused;
 mod removed;
 mod scene;

@@ -17,11 +17,16 @@ impl Daemon {
     /// Sets up what steering needs of the host: forwarding, VLAN devices, next hops and source
     /// addresses.
     pub(crate) async fn prepare_host(&mut self) -> anyhow::Result<()> {
+        self.prepare_interfaces().await?;
+        self.sync_routes().await
+    }
+
+    /// The same but for next hops and source addresses, which thousands of servers have.
+    pub(crate) async fn prepare_interfaces(&mut self) -> anyhow::Result<()> {
         let present = self.host.network.interfaces().await?;
         self.enable_forwarding(&present)?;
         self.kernel.reconciler.set_vlans(&present)?;
-        self.sync_neighbours(&present).await?;
-        self.sync_routes().await
+        self.sync_neighbours(&present).await
     }
 
     /// Enables forwarding where packets are steered. Without it the kernel answers no neighbour
@@ -57,7 +62,7 @@ impl Daemon {
 
     /// Keeps next hops resolved for servers, also those that left the configuration with
     /// connections, and for clients.
-    async fn sync_routes(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn sync_routes(&mut self) -> anyhow::Result<()> {
         let servers = fleet_builder::steered_servers(&self.fleet.running);
         self.fleet.sources.refresh(&self.host.network, servers.clone()).await?;
         let kept = servers.into_iter().chain(self.kernel.reconciler.busy_servers());

@@ -82,6 +82,10 @@ impl Daemon {
         let before = serving.proxy.routes.load_full();
         let running = (&self.fleet.running, &*before);
         self.fleet.removals.note(running, (&fleet, &*routes), Instant::now());
+        let same_ways = fleet_builder::steered_servers(&self.fleet.running)
+            == fleet_builder::steered_servers(&fleet)
+            && self.config.node.source_addresses == config.node.source_addresses
+            && self.config.node.interfaces == config.node.interfaces;
         self.config = config;
         self.fleet.running = Fleet { removed: self.fleet.removals.addresses(), ..fleet };
         self.fleet.drains.renew(&self.fleet.running, Moment::now());
@@ -101,7 +105,10 @@ impl Daemon {
         self.fleet.sources.configure(&self.config.node, addresses.clone());
         self.kernel.reconciler.configure(&self.config);
         self.kernel.interfaces.follow(&mut self.kernel.program, &present);
-        self.prepare_host().await.context("cannot set up the host's network")?;
+        self.prepare_interfaces().await.context("cannot set up the host's network")?;
+        if !same_ways {
+            self.sync_routes().await.context("cannot set up the host's network")?;
+        }
         self.try_reconcile().await?;
         self.kernel.reconciler.declare(&self.fleet.running);
         self.host.network.announce(&addresses).await?;

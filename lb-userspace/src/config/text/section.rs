@@ -20,6 +20,8 @@ pub(crate) struct Section<'a> {
     span: Span,
     report: &'a Report,
     known: Vec<&'static str>,
+    /// Some key is written in camelCase.
+    has_capitals: bool,
 }
 
 impl<'a> Section<'a> {
@@ -29,7 +31,9 @@ impl<'a> Section<'a> {
         span: Span,
         report: &'a Report,
     ) -> Self {
-        Self { name, table, span, report, known: Vec::new() }
+        let has_capital = |key: &str| key.bytes().any(|byte| byte.is_ascii_uppercase());
+        let has_capitals = table.keys().any(|key| has_capital(key.get_ref()));
+        Self { name, table, span, report, known: Vec::new(), has_capitals }
     }
 
     /// The span of the header, or of the whole inline table.
@@ -133,10 +137,10 @@ impl<'a> Section<'a> {
     }
 
     fn find(&self, key: &str) -> Option<(Span, &'a Spanned<DeValue<'a>>)> {
-        self.table
-            .get_key_value(key)
-            .or_else(|| self.table.get_key_value(camel_case(key).as_str()))
-            .map(|(key, node)| (key.span(), node))
+        let other = || self.table.get_key_value(camel_case(key).as_str());
+        let found = self.table.get_key_value(key);
+        let found = found.or_else(|| if self.has_capitals { other() } else { None });
+        found.map(|(key, node)| (key.span(), node))
     }
 }
 
