@@ -4,16 +4,16 @@ use std::{
     env, io,
     net::TcpListener,
     os::{
-        fd::{FromRawFd as _, OwnedFd, RawFd},
+        fd::OwnedFd,
         unix::{net::UnixStream as StdUnixStream, process::parent_id},
     },
 };
 
 use anyhow::{Context as _, bail, ensure};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, sync::mpsc};
 
+use super::descriptor::take;
 use super::message::{
     Channel, FromNew, FromOld, HandoverState, Invitation, Named, ServiceTotals, VARIABLE, VERSION,
 };
@@ -134,13 +134,4 @@ impl NewProcess {
         }
         self.channel.as_mut().context("the channel to the running lb is gone")
     }
-}
-
-/// Takes a descriptor that the old process left open for us.
-fn take(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: our parent says that it is ours, and nobody else here knows of it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // What we start does not inherit it. This fails if there is no such descriptor.
-    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(fd)
 }

@@ -18,11 +18,14 @@
 //! is no moment without a holder. The messages are lines of JSON on a socket pair.
 
 mod child;
+mod descriptor;
 mod message;
 mod parent;
+mod stored;
 
 pub use self::{
     child::NewProcess,
     message::{HandoverState, ServiceTotals, TicketKeys},
     parent::{OldProcess, Refusal},
+    stored::{store_listeners, stored_listeners},
 };

@@ -79,15 +79,16 @@ impl Daemon {
     pub fn run_with(lab: &Lab, config: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = lab.lb.command(program("lb")?);
         command.arg("run").args(flags).arg("--config").arg(config);
-        Self::run_whole(command, lab)
+        Self::run_prepared(command, lab)
     }
 
     fn run_command(mut command: Command, lab: &Lab, config: &Path) -> Result<Self> {
         command.arg("run").arg("--config").arg(config);
-        Self::run_whole(command, lab)
+        Self::run_prepared(command, lab)
     }
 
-    fn run_whole(command: Command, lab: &Lab) -> Result<Self> {
+    /// The same with a whole command of the caller's.
+    pub fn run_prepared(command: Command, lab: &Lab) -> Result<Self> {
         let log = lab.directory().join("lb.log");
         let mut daemon = Self {
             process: Process::start("lb", command, &log)?,

@@ -1,5 +1,7 @@
 //! A new process takes the place of the running one, and nobody notices.
 
+mod service_manager;
+
 use std::{fs, thread, time::Duration};
 
 use anyhow::{Result, ensure};

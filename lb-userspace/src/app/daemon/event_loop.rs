@@ -24,7 +24,7 @@ use crate::{
     admin::{AdminRequest, ReloadRequest, RequestSender, UpgradeRequest},
     app::{
         operator::status_report::{ReportedService, StatusReport},
-        process::{config_watch, signals::SignalOrder},
+        process::{config_watch, service_manager, signals::SignalOrder},
         reconcile::{fleet_builder, sweep},
     },
     health::Transition,
@@ -67,6 +67,7 @@ impl Daemon {
             let _ = new.serving().await;
             tasks.spawn(new.follow(self.succession.totals.0.clone()));
         }
+        service_manager::ready(proxy.running.listeners());
         info!(services = self.fleet.running.services.len(), "ready");
         let mut serving = Serving { proxy, checks, reported, sweeping, admin };
         self.handle_events(&mut serving, transitions, requests).await;
@@ -74,6 +75,7 @@ impl Daemon {
             return Ok(Some(Replaced { successor, serving, tasks }));
         }
         let Serving { proxy, .. } = serving;
+        service_manager::stopping();
         // The data path goes on without us, and nobody would read the trace.
         self.end_trace();
         self.drain(proxy.running).await;

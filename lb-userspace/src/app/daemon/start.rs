@@ -3,6 +3,7 @@
 use std::{net::TcpListener, path::Path, sync::Arc, time::Instant};
 
 use ::tracing::{error, warn};
+use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -38,7 +39,7 @@ use crate::{
     control::StableIds,
     datapath::{Datapath, Kernel, Pins},
     fleet::Fleet,
-    handover::{HandoverState, NewProcess, TicketKeys},
+    handover::{self, HandoverState, NewProcess, TicketKeys},
     host::{self, Host, HostLocks, HostWatch},
     proxy::TicketSecrets,
     settings::{Config, Node},
@@ -191,7 +192,10 @@ async fn step_in(
     config: &Config,
     new: &mut Option<NewProcess>,
 ) -> anyhow::Result<(HandoverState, Vec<TcpListener>)> {
-    let Some(new) = new else { return Ok(Default::default()) };
+    let Some(new) = new else {
+        let listeners = handover::stored_listeners().context("from the service manager")?;
+        return Ok((HandoverState::default(), listeners));
+    };
     let handed = new.prepared().await?;
     if let Some(TicketKeys { current, previous, remaining }) = handed.tickets.clone() {
         let secrets = TicketSecrets { current, previous, remaining };

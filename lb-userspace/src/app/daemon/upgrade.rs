@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     admin::{AdminHandover, UpgradeReply, UpgradeRequest},
+    app::process::service_manager,
     fleet::Fleet,
     handover::{HandoverState, OldProcess, Refusal, ServiceTotals, TicketKeys},
     proxy::TicketSecrets,
@@ -102,6 +103,7 @@ impl Daemon {
         match done {
             Ok(told) => {
                 let took = began.elapsed();
+                service_manager::replaced_by(pid);
                 info!(pid, ?took, "the new lb serves; this one drains its connections");
                 self.succession.successor = Some(Successor { admin, process, told, reply });
                 true

@@ -2,4 +2,5 @@
 
 pub(crate) mod config_watch;
 pub(crate) mod privilege;
+pub(crate) mod service_manager;
 pub(crate) mod signals;
