@@ -86,13 +86,26 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
         if durability == Durability::Synced {
             file.sync_all()?;
         }
-        fs::rename(&draft, path)
+        fs::rename(&draft, path)?;
+        match (durability, path.parent()) {
+            (Durability::Synced, Some(directory)) => sync_directory(directory),
+            _ => Ok(()),
+        }
     };
     let written: io::Result<()> = write();
     if written.is_err() {
         let _ = fs::remove_file(&draft);
     }
     written
+}
+
+/// Has the entries of a directory on disk: a file that was renamed or removed there stays so.
+///
+/// # Errors
+///
+/// A system call failed.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The `lb` load balancer's userspace half.
 //!
-//! `exhaustion, files, interface, service, settings, load, fleet, tables ← {admin, balance, change,
-//! config, control, datapath, handover, health, host, proxy} ← app ← cli`: the modules in braces do
-//! not import each other; `app` carries values and channels between them.
+//! `exhaustion, files, interface, objects, service, settings, load, fleet, tables ← {admin,
+//! balance, change, config, control, datapath, handover, health, host, providers, proxy} ← app ←
+//! cli`: the modules in braces do not import each other; `app` carries values and channels between
+//! them.
 
 pub mod admin;
 pub mod app;
@@ -20,6 +21,8 @@ pub mod health;
 pub mod host;
 pub mod interface;
 pub mod load;
+pub mod objects;
+pub mod providers;
 pub mod proxy;
 pub mod service;
 pub mod settings;

@@ -13,6 +13,7 @@ use super::{
         reader::{Report, Value},
         scalar::absolute_path,
         section::Section,
+        texts::Texts,
     },
 };
 use crate::settings::{DEFAULT_PIN_DIR, DEFAULT_STATE_DIR};
@@ -50,7 +51,7 @@ fn parse(path: &Path, text: &str) -> Result<DaemonPaths, Errors> {
     let diagnostics = report.into_diagnostics();
     match found {
         Some(found) if diagnostics.is_empty() => Ok(found),
-        _ => Err(Errors::new(path.to_owned(), text, diagnostics)),
+        _ => Err(Errors::new(Texts::file(path, text), diagnostics)),
     }
 }
 

@@ -8,7 +8,7 @@ use toml::{
 };
 
 use super::{
-    checks::{between_services, one_service, source_addresses},
+    checks::{between_services, one_service, owners, source_addresses},
     tables::{
         node, pool, proxy, region_groups,
         service::{self, Pools, ServiceDraft},
@@ -25,14 +25,21 @@ pub(crate) fn root<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeValue
     let (root, syntax) = DeTable::parse_recoverable(text);
     // Errors after the first syntax error mostly follow from it.
     if let Some(error) = syntax.iter().min_by_key(|error| error.span().map(|it| it.start)) {
-        let span = error.span().unwrap_or(0..0);
+        // At the end it may point past the text.
+        let within = |at: usize| at.min(text.len());
+        let span = error.span().map_or(0..0, |it| within(it.start)..within(it.end));
         report.push(Diagnostic::new(span, error.message()));
         return None;
     }
     Some(Spanned::new(0..0, DeValue::Table(root.into_inner())))
 }
 
-pub(crate) fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config> {
+/// Reads the whole. What is written from `objects_from` on are objects of the API.
+pub(crate) fn config(
+    root: &mut Section<'_>,
+    directory: &Path,
+    objects_from: usize,
+) -> Option<Config> {
     let node = root.required("node", r#"node.interfaces = ["eth0"]"#, node::node);
     let admin = root.optional("admin", node::admin);
     let certificates =
@@ -49,6 +56,7 @@ pub(crate) fn config(root: &mut Section<'_>, directory: &Path) -> Option<Config>
     let drafts = root.optional("services", |it| it.list(|it| service::draft(it, directory)));
     let pools: Pools<'_> = pools.into_iter().flatten().collect();
     let drafts = drafts.map_or_else(Vec::new, List::into_values);
+    let drafts = owners::set_shadowed_aside(drafts, objects_from, root.report());
     region_groups::check(node.as_ref(), &groups, &pools, &drafts, root.report());
     let sources = node.as_ref().and_then(|node| node.sources.as_ref());
     source_addresses::check(sources, &pools, &drafts, root.report());

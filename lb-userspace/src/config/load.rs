@@ -3,13 +3,8 @@
 use std::{fs, path::Path};
 
 use super::{
-    document,
-    text::{
-        diagnostic::Errors,
-        load_error::LoadError,
-        named_file::NamedFile,
-        reader::{Report, Value},
-    },
+    join::{self, FileText},
+    text::{diagnostic::Errors, load_error::LoadError, named_file::NamedFile},
 };
 use crate::settings::Config;
 
@@ -30,8 +25,19 @@ pub fn load_checked(
     path: &Path,
     examine: impl Fn(&NamedFile) -> Vec<String>,
 ) -> Result<Config, LoadError> {
-    let text = read_text(path)?;
-    Ok(parse_checked(path, &text, examine)?)
+    let file = FileText::read(path)?;
+    let joined = join::join(&file, &[], |_, named| examine(named))?;
+    Ok(joined.config)
+}
+
+impl FileText {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not text.
+    pub fn read(path: &Path) -> Result<Self, LoadError> {
+        Ok(Self { path: path.to_owned(), text: read_text(path)?.into() })
+    }
 }
 
 /// Reads the file at `path`.
@@ -65,18 +71,6 @@ pub fn parse_checked(
     text: &str,
     examine: impl Fn(&NamedFile) -> Vec<String>,
 ) -> Result<Config, Errors> {
-    let report = Report::default();
-    let config = read(path, text, &report);
-    report.check_files(examine);
-    let diagnostics = report.into_diagnostics();
-    match config {
-        Some(config) if diagnostics.is_empty() => Ok(config),
-        _ => Err(Errors::new(path.to_owned(), text, diagnostics)),
-    }
-}
-
-fn read(path: &Path, text: &str, report: &Report) -> Option<Config> {
-    let root = document::root(text, report)?;
-    let directory = path.parent().unwrap_or(Path::new(""));
-    Value::new("", &root, report).section(|root| document::config(root, directory))
+    let file = FileText { path: path.to_owned(), text: text.into() };
+    join::join(&file, &[], |_, named| examine(named)).map(|joined| joined.config)
 }

@@ -7,6 +7,8 @@
 mod checks;
 mod daemon_paths;
 mod document;
+mod file_objects;
+mod join;
 mod load;
 mod tables;
 #[cfg(test)]
@@ -16,6 +18,8 @@ mod values;
 
 pub use self::{
     daemon_paths::{DaemonPaths, load_daemon_paths},
+    file_objects::{FileObject, file_objects},
+    join::{FileText, Joined, Shadowed, join, join_what_fits},
     load::{load, load_checked, parse, parse_checked, read_text},
     text::{
         diagnostic::{Diagnostic, Errors, Span},

@@ -45,7 +45,7 @@ struct Claim<'s> {
 
 /// The first service at each place, and at each host name there.
 #[derive(Default)]
-struct Claims<'s> {
+pub(crate) struct Claims<'s> {
     places: HashMap<Place, Claim<'s>>,
     /// `None`: the service that takes all names that no other service takes.
     names: HashMap<(Place, Option<&'s str>), (&'s ServiceDraft<'s>, Span)>,
@@ -54,31 +54,27 @@ struct Claims<'s> {
 impl<'s> Claims<'s> {
     /// Adds a service. Returns the first conflict alone: one mistake shows at every address, port
     /// and name.
-    fn add(&mut self, service: &'s ServiceDraft<'s>) -> Result<(), Diagnostic> {
-        let Some(protocol) = service.protocol else {
-            return Ok(());
-        };
-        for address in &service.addresses {
-            for port in service.ports.items.iter().map(|item| &item.value) {
-                for number in port.port.numbers() {
-                    let place = (address.value, number, protocol);
-                    self.add_place(Claim { service, address, port, place })?;
-                }
-            }
-        }
-        Ok(())
+    pub(crate) fn add(&mut self, service: &'s ServiceDraft<'s>) -> Result<(), Diagnostic> {
+        claims(service).try_for_each(|claim| {
+            let first = *self.places.entry(claim.place).or_insert(claim);
+            refuse_unshared(&first, &claim)?;
+            claim.names().try_for_each(|(name, span)| self.add_name(claim, name, span))
+        })
     }
 
-    fn add_place(&mut self, claim: Claim<'s>) -> Result<(), Diagnostic> {
-        let first = *self.places.entry(claim.place).or_insert(claim);
-        if !ptr::eq(first.service, claim.service) && !can_share(&first, &claim) {
-            return Err(refuse_place(&first, &claim));
-        }
-        let is_named = claim.port.port.opening().is_named();
-        let Some(names) = claim.service.hostnames.as_ref().filter(|_| is_named) else {
-            return self.add_name(claim, None, &claim.address.span);
+    /// Returns the first conflict of a service that does not take part.
+    pub(crate) fn conflict(&self, service: &ServiceDraft<'_>) -> Option<Diagnostic> {
+        let conflict = |claim: Claim<'_>| {
+            let first = self.places.get(&claim.place)?;
+            if let Err(conflict) = refuse_unshared(first, &claim) {
+                return Some(conflict);
+            }
+            claim.names().find_map(|(name, span)| {
+                let (first, first_span) = self.names.get(&(claim.place, name))?;
+                Some(refuse_name(claim.place, name, span, first, first_span))
+            })
         };
-        names.iter().try_for_each(|name| self.add_name(claim, Some(&name.value), &name.span))
+        claims(service).find_map(conflict)
     }
 
     fn add_name(
@@ -92,13 +88,57 @@ impl<'s> Claims<'s> {
         if ptr::eq(*first, claim.service) {
             return Ok(());
         }
-        let what = name.map_or("every host name".to_owned(), |name| format!("`{name}`"));
-        let (place, owner) = (shown(claim.place), first.label());
-        let message = format!("{what} on {place} already belongs to service `{owner}`");
-        Err(Diagnostic::new(span.clone(), message)
-            .related(first_span.clone(), "first claimed here")
-            .help("give the services different `hostnames`, addresses or ports"))
+        Err(refuse_name(claim.place, name, span, first, first_span))
     }
+}
+
+/// Every place of a service.
+fn claims<'s>(service: &'s ServiceDraft<'s>) -> impl Iterator<Item = Claim<'s>> {
+    service.protocol.into_iter().flat_map(move |protocol| {
+        service.addresses.iter().flat_map(move |address| {
+            let ports = service.ports.items.iter().map(|item| &item.value);
+            ports.flat_map(move |port| {
+                port.port.numbers().map(move |number| {
+                    let place = (address.value, number, protocol);
+                    Claim { service, address, port, place }
+                })
+            })
+        })
+    })
+}
+
+impl<'s> Claim<'s> {
+    /// The host names that the service takes here, and where that is written. `None`: all that no
+    /// other service takes.
+    fn names(self) -> impl Iterator<Item = (Option<&'s str>, &'s Span)> {
+        let is_named = self.port.port.opening().is_named();
+        let names = self.service.hostnames.as_ref().filter(|_| is_named);
+        let every = names.is_none().then_some((None, &self.address.span));
+        let names = names.into_iter().flatten().map(|name| (Some(&*name.value), &name.span));
+        names.chain(every)
+    }
+}
+
+fn refuse_unshared(first: &Claim<'_>, claim: &Claim<'_>) -> Result<(), Diagnostic> {
+    if ptr::eq(first.service, claim.service) || can_share(first, claim) {
+        return Ok(());
+    }
+    Err(refuse_place(first, claim))
+}
+
+fn refuse_name(
+    place: Place,
+    name: Option<&str>,
+    span: &Span,
+    first: &ServiceDraft<'_>,
+    first_span: &Span,
+) -> Diagnostic {
+    let what = name.map_or("every host name".to_owned(), |name| format!("`{name}`"));
+    let (place, owner) = (shown(place), first.label());
+    let message = format!("{what} on {place} already belongs to service `{owner}`");
+    Diagnostic::new(span.clone(), message)
+        .related(first_span.clone(), "first claimed here")
+        .help("give the services different `hostnames`, addresses or ports")
 }
 
 /// Returns whether two services can share a place: host names tell them apart only if both are read

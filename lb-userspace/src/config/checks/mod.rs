@@ -2,4 +2,5 @@
 
 pub(crate) mod between_services;
 pub(crate) mod one_service;
+pub(crate) mod owners;
 pub(crate) mod source_addresses;

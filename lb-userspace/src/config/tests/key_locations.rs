@@ -94,7 +94,8 @@ rate_limit = { per_source = {}, per_service = {} }
 fn asked() -> BTreeMap<&'static str, BTreeSet<String>> {
     let report = Report::default();
     let root = document::root(EVERY_SECTION, &report).expect("TOML");
-    Value::new("", &root, &report).section(|root| document::config(root, Path::new("")));
+    Value::new("", &root, &report)
+        .section(|root| document::config(root, Path::new(""), usize::MAX));
     let mut places = BTreeMap::<_, BTreeSet<_>>::new();
     for (section, key) in report.asked() {
         let label = LABELS.iter().find(|(name, _)| *name == section).map(|(_, label)| *label);

@@ -1,6 +1,7 @@
 //! The table of mistakes, and what must hold for any text.
 
 mod hostile;
+mod joined;
 mod key_locations;
 mod node;
 mod ports;

@@ -1,11 +1,12 @@
 //! Mistakes in a configuration, shown at the place where they are written.
 
-use std::{fmt, ops::Range, path::PathBuf};
+use std::fmt;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
 
-/// A place in the text, in bytes.
-pub type Span = Range<usize>;
+pub use super::span::Span;
+use super::texts::{SourceText, Texts};
+use crate::objects::Violation;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,59 +34,80 @@ impl Diagnostic {
         self
     }
 
-    fn render(&self, renderer: &Renderer, path: &str, text: &str) -> String {
-        let related = self.related.as_ref();
-        let all = related.map_or(self.span.clone(), |(span, _)| {
-            span.start.min(self.span.start)..span.end.max(self.span.end)
+    fn render(&self, renderer: &Renderer, texts: &Texts) -> String {
+        let source = texts.find(self.span.start);
+        let here = source.local(&self.span);
+        let primary = |span| (AnnotationKind::Primary, span, None);
+        let group = Level::ERROR.primary_title(&self.message);
+        let related = self.related.as_ref().map(|(span, label)| {
+            let there = texts.find(span.start);
+            let local = there.local(span);
+            (there, local.clone(), (AnnotationKind::Context, local, Some(label.as_str())))
         });
-        // The renderer reads its whole input for each mistake.
-        let lines = whole_lines(text, &all);
-        let here = |span: &Span| span.start - lines.start..span.end - lines.start;
-        let mut snippet = Snippet::source(&text[lines.clone()])
-            .path(path)
-            .line_start(line_number(text, lines.start))
-            .annotation(AnnotationKind::Primary.span(here(&self.span)));
-        if let Some((span, label)) = related {
-            snippet = snippet.annotation(AnnotationKind::Context.span(here(span)).label(label));
-        }
-        let mut group = Level::ERROR.primary_title(&self.message).element(snippet);
+        let mut group = match related {
+            None => group.element(snippet(source, &here, [primary(here.clone())])),
+            Some((there, span, context)) if there.start == source.start => {
+                let all = here.start.min(span.start)..here.end.max(span.end);
+                group.element(snippet(source, &all, [primary(here), context]))
+            }
+            Some((there, span, context)) => group
+                .element(snippet(source, &here, [primary(here.clone())]))
+                .element(snippet(there, &span, [context])),
+        };
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
         }
         renderer.render(&[group])
     }
+
+    pub(crate) fn violation(&self, texts: &Texts) -> Violation {
+        Violation {
+            at: texts.place(&self.span),
+            detail: self.message.clone(),
+            help: self.help.clone(),
+            conflicts_with: self.related.as_ref().map(|(span, _)| texts.place(span)),
+        }
+    }
 }
 
-fn whole_lines(text: &str, span: &Span) -> Span {
-    let start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
-    let end = text[span.end..].find('\n').map_or(text.len(), |newline| span.end + newline);
-    start..end
-}
-
-/// The number of a line, from 1.
-fn line_number(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
+/// The lines around `shown`, with `annotations` in it. The renderer reads its whole input for each
+/// mistake.
+fn snippet<'s, const N: usize>(
+    source: &'s SourceText,
+    shown: &Span,
+    annotations: [(AnnotationKind, Span, Option<&'s str>); N],
+) -> Snippet<'s, Annotation<'s>> {
+    let text = &source.text;
+    let start = text[..shown.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[shown.end..].find('\n').map_or(text.len(), |newline| shown.end + newline);
+    let annotations = annotations.map(|(kind, span, label)| {
+        let annotation = kind.span(span.start - start..span.end - start);
+        match label {
+            Some(label) => annotation.label(label),
+            None => annotation,
+        }
+    });
+    Snippet::source(&text[start..end])
+        .path(&source.name)
+        .line_start(text[..start].matches('\n').count() + 1)
+        .annotations(annotations)
 }
 
 /// Every mistake of one configuration, in the order of the text. Never empty.
 ///
 /// `Display` renders each with file, line, column, the line itself and what would be valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Errors {
-    path: PathBuf,
-    text: String,
+    texts: Texts,
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Errors {
-    pub(crate) fn new(path: PathBuf, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
-        for diagnostic in &mut diagnostics {
-            diagnostic.span = within(text, &diagnostic.span);
-        }
+    pub(crate) fn new(texts: Texts, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by(|a, b| (a.span.start, &a.message).cmp(&(b.span.start, &b.message)));
         // A shared pool is checked once for each service that refers to it.
         diagnostics.dedup();
-        Self { path, text: text.to_owned(), diagnostics }
+        Self { texts, diagnostics }
     }
 
     #[must_use]
@@ -97,29 +119,23 @@ impl Errors {
     #[must_use]
     pub fn position(&self, diagnostic: &Diagnostic) -> (usize, usize) {
         let start = diagnostic.span.start;
-        let line = whole_lines(&self.text, &(start..start));
-        let column = self.text[line.start..start].chars().count() + 1;
-        (line_number(&self.text, start), column)
+        self.texts.find(start).position(start)
+    }
+
+    /// All mistakes in a form for programs.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.diagnostics.iter().map(|it| it.violation(&self.texts)).collect()
     }
 
     /// Renders all mistakes, with or without terminal colours.
     #[must_use]
     pub fn render(&self, coloured: bool) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
-        let path = self.path.to_string_lossy();
-        let rendered: Vec<_> = self
-            .diagnostics
-            .iter()
-            .map(|diagnostic| diagnostic.render(&renderer, &path, &self.text))
-            .collect();
+        let diagnostics = self.diagnostics.iter();
+        let rendered: Vec<_> = diagnostics.map(|it| it.render(&renderer, &self.texts)).collect();
         rendered.join("\n\n")
     }
-}
-
-/// Keeps a span within the text: syntax errors at the end may point past it.
-fn within(text: &str, span: &Span) -> Span {
-    let start = text.floor_char_boundary(span.start);
-    start..text.ceil_char_boundary(span.end).max(start)
 }
 
 impl fmt::Display for Errors {

@@ -22,6 +22,8 @@ use super::{
 pub(crate) struct Report {
     diagnostics: RefCell<Vec<Diagnostic>>,
     files: RefCell<Vec<At<NamedFile>>>,
+    /// Services of the API that the file leaves no room for, by where they are written.
+    shadowed: RefCell<Vec<Diagnostic>>,
     /// Every key that a section was asked for, with that section's name.
     #[cfg(test)]
     asked: RefCell<BTreeSet<(String, &'static str)>>,
@@ -32,14 +34,23 @@ impl Report {
         self.diagnostics.borrow_mut().push(diagnostic);
     }
 
+    /// Notes that the file has what an object of the API would have.
+    pub(crate) fn shadow(&self, conflict: Diagnostic) {
+        self.shadowed.borrow_mut().push(conflict);
+    }
+
+    pub(crate) fn take_shadowed(&self) -> Vec<Diagnostic> {
+        self.shadowed.take()
+    }
+
     pub(crate) fn name(&self, file: At<NamedFile>) {
         self.files.borrow_mut().push(file);
     }
 
     /// Reports what `examine` finds in the named files.
-    pub(crate) fn check_files(&self, examine: impl Fn(&NamedFile) -> Vec<String>) {
+    pub(crate) fn check_files(&self, examine: impl Fn(&Span, &NamedFile) -> Vec<String>) {
         for file in &*self.files.borrow() {
-            for found in examine(&file.value) {
+            for found in examine(&file.span, &file.value) {
                 self.push(Diagnostic::new(file.span.clone(), found));
             }
         }
