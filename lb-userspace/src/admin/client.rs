@@ -9,12 +9,13 @@ use hyper::{
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time};
 
 use super::{
     explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
+    problem::Problem,
     request::{DrainReply, DrainRequest, ReloadReply, ReloadRequest, UpgradeReply, UpgradeRequest},
     status::Status,
 };
@@ -84,7 +85,9 @@ pub fn trace(
             rest.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
             while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
-                if !take(parse(&line)?)? {
+                // Between events there are empty lines, and comments while nothing happens.
+                let Some(data) = line.strip_prefix(b"data: ") else { continue };
+                if !take(parse(data)?)? {
                     return Ok(());
                 }
             }
@@ -204,12 +207,9 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
 
 /// Returns the daemon's own words if they can be parsed.
 fn refused(code: StatusCode, body: &[u8]) -> anyhow::Error {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        error: String,
-    }
-    match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) if code == StatusCode::BAD_REQUEST => Refusal(body.error).into(),
-        _ => anyhow!("it answers {code}: {}", String::from_utf8_lossy(body)),
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) if code.is_client_error() => Refusal(problem.detail).into(),
+        Ok(problem) => anyhow!("it answers {code}: {}", problem.detail),
+        Err(_) => anyhow!("it answers {code}: {}", String::from_utf8_lossy(body)),
     }
 }

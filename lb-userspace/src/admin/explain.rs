@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::selector::{Selector, Transport};
 
 /// The JSON of `POST /v1/explain`: a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PacketQuery {
+    #[schema(value_type = String)]
     pub from: SocketAddr,
+    #[schema(value_type = String)]
     pub to: SocketAddr,
     pub protocol: Transport,
     /// As in a TCP header.
@@ -22,7 +25,7 @@ pub struct PacketQuery {
 }
 
 /// The answer to a [`PacketQuery`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     #[serde(flatten)]
     pub decision: DecisionStatus,
@@ -36,10 +39,12 @@ pub struct Explanation {
 }
 
 /// A packet as it leaves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutgoingPacket {
     /// A port is 0 if the outermost packet has none, as in tunnels.
+    #[schema(value_type = String)]
     pub from: SocketAddr,
+    #[schema(value_type = String)]
     pub to: SocketAddr,
     pub interface: String,
     /// 802.1Q VLAN id.
@@ -49,14 +54,16 @@ pub struct OutgoingPacket {
 }
 
 /// What was decided about a packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionStatus {
     /// ns since boot.
     pub at_ns: u64,
     pub protocol: Option<Transport>,
     /// `None` for a frame without readable addresses, such as ARP: `ethertype` then says what it
     /// is.
+    #[schema(value_type = Option<String>)]
     pub from: Option<SocketAddr>,
+    #[schema(value_type = Option<String>)]
     pub to: Option<SocketAddr>,
     /// 0: the frame is too short for one.
     pub ethertype: u16,
@@ -74,8 +81,10 @@ pub struct DecisionStatus {
     pub ring_slot: Option<[u32; 2]>,
     /// For a new flow, how many regions nearer than its backend's had no room.
     pub regions_full: u32,
+    #[schema(value_type = Option<String>)]
     pub backend: Option<SocketAddr>,
     /// `nat`: the client address that the backend sees.
+    #[schema(value_type = Option<String>)]
     pub source: Option<SocketAddr>,
     /// How packets reach the backend.
     pub mode: Option<String>,
@@ -93,7 +102,7 @@ pub struct DecisionStatus {
 }
 
 /// The flow table's entry for a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlowKnown {
     None,
@@ -106,7 +115,7 @@ pub enum FlowKnown {
 }
 
 /// The JSON of `POST /v1/trace`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TraceQuery {
     #[serde(flatten)]
     pub selector: Selector,
@@ -116,7 +125,7 @@ pub struct TraceQuery {
 }
 
 /// A line of its answer, which ends when the client leaves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceLine {
     Decision(Box<DecisionStatus>),

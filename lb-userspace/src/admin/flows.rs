@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::selector::{FlowState, Selector, Transport};
 
 /// The JSON of `POST /v1/flows`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowQuery {
     #[serde(flatten)]
     pub selector: Selector,
@@ -16,7 +17,7 @@ pub struct FlowQuery {
 }
 
 /// The answer to a [`FlowQuery`], the flow opened last first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowList {
     pub flows: Vec<FlowStatus>,
     /// How many more flows match.
@@ -24,13 +25,17 @@ pub struct FlowList {
 }
 
 /// A flow. Times in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowStatus {
     pub protocol: Transport,
+    #[schema(value_type = String)]
     pub client: SocketAddr,
+    #[schema(value_type = String)]
     pub vip: SocketAddr,
+    #[schema(value_type = String)]
     pub backend: SocketAddr,
     /// `nat`: the client address that the backend sees.
+    #[schema(value_type = Option<String>)]
     pub source: Option<SocketAddr>,
     /// `None`: it is no longer configured.
     pub service: Option<String>,

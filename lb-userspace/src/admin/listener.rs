@@ -13,60 +13,33 @@ use std::{
         },
     },
     path::Path,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http_body_util::{BodyExt as _, Either, Full, Limited};
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixListener,
     select,
-    sync::{Semaphore, oneshot},
+    sync::Semaphore,
     task::JoinSet,
     time::{self, MissedTickBehavior},
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{
     error::AdminError,
     handover::AdminHandover,
-    json_lines::JsonLines,
     lock_file::LockFile,
-    request::{AdminRequest, Envelope, RequestSender},
+    server::{self, Context},
     socket_path::{SocketPath, listen, lock, lock_path},
-    status::Status,
 };
 
 /// Connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 32;
-/// For a request's header section.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a whole connection: longer than any client waits for its answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(400);
-/// Bytes of a request's header section.
-const MAX_HEADERS: usize = 16 * 1024;
-/// Bytes of a request's body.
-const MAX_BODY: usize = 16 * 1024;
 /// Between looks at whether the socket is still in its place.
 const LOOK: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, for example when there are no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Returns the status of now. Called on a thread that may block.
-type Source = dyn Fn() -> anyhow::Result<Status> + Send + Sync;
 
 /// The daemon's listening socket, open to its owner alone. Removed when dropped.
 #[derive(Debug)]
@@ -166,12 +139,9 @@ impl AdminListener {
     }
 
     /// Answers requests until the future is dropped.
-    pub async fn serve(
-        mut self,
-        source: impl Fn() -> anyhow::Result<Status> + Send + Sync + 'static,
-        requests: RequestSender,
-    ) -> Infallible {
-        let source: Arc<Source> = Arc::new(source);
+    pub async fn serve(mut self, context: Context) -> Infallible {
+        let streams = context.streams.clone();
+        let (router, _) = server::routes(context);
         self.path.given.away.store(false, Ordering::Release);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -191,7 +161,7 @@ impl AdminListener {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let connection = serve_connection(stream, source.clone(), requests.clone());
+                    let connection = server::serve_connection(stream, router.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(permit);
@@ -207,6 +177,7 @@ impl AdminListener {
         let given = self.path.given.clone();
         drop(self);
         given.released.notify_one();
+        streams.end();
         while connections.join_next().await.is_some() {}
         given.ended.notify_one();
         pending().await
@@ -239,131 +210,4 @@ impl Lost {
             }
         }
     }
-}
-
-async fn serve_connection(stream: UnixStream, source: Arc<Source>, requests: RequestSender) {
-    let lasting = Arc::new(AtomicBool::new(false));
-    let lasts = lasting.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (source, requests) = (source.clone(), requests.clone());
-        lasts.store(request.uri().path() == "/v1/trace", Ordering::Relaxed);
-        async move { Ok::<_, Infallible>(answer(request, source, &requests).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    loop {
-        match time::timeout(CONNECTION_TIMEOUT, &mut connection).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => return debug!(%error, "admin connection failed"),
-            Err(_) if lasting.load(Ordering::Relaxed) => {}
-            Err(_) => return debug!("admin connection took too long"),
-        }
-    }
-}
-
-type Answer = Response<Either<Full<Bytes>, JsonLines>>;
-
-#[derive(Serialize)]
-struct ErrorBody {
-    error: String,
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    source: Arc<Source>,
-    requests: &RequestSender,
-) -> Answer {
-    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
-    let body = request.into_body();
-    match (&*path, &method) {
-        ("/v1/status", &Method::GET) => status(source).await,
-        ("/v1/drain", &Method::PUT) => forward(body, requests, AdminRequest::Drain).await,
-        ("/v1/reload", &Method::POST) => forward(body, requests, AdminRequest::Reload).await,
-        ("/v1/upgrade", &Method::POST) => forward(body, requests, AdminRequest::Upgrade).await,
-        ("/v1/flows", &Method::POST) => forward(body, requests, AdminRequest::Flows).await,
-        ("/v1/explain", &Method::POST) => forward(body, requests, AdminRequest::Explain).await,
-        ("/v1/trace", &Method::POST) => trace(body, requests).await,
-        ("/v1/status", method) => refuse_method(method, "GET"),
-        ("/v1/drain", method) => refuse_method(method, "PUT"),
-        ("/v1/reload" | "/v1/upgrade" | "/v1/flows" | "/v1/explain" | "/v1/trace", method) => {
-            refuse_method(method, "POST")
-        }
-        (path, _) => error_answer(
-            StatusCode::NOT_FOUND,
-            format!(
-                "there is no {path}; there are /v1/status, drain, reload, upgrade, flows, explain and trace"
-            ),
-        ),
-    }
-}
-
-fn refuse_method(method: &Method, allowed: &'static str) -> Answer {
-    let mut answer = error_answer(StatusCode::METHOD_NOT_ALLOWED, format!("no {method} here"));
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    answer
-}
-
-/// Passes what the body asks for to the event loop.
-async fn forward<Q: DeserializeOwned, A: Serialize>(
-    body: Incoming,
-    requests: &RequestSender,
-    variant: fn(Envelope<Q, A>) -> AdminRequest,
-) -> Answer {
-    match ask(body, requests, variant).await {
-        Ok(answer) => json(StatusCode::OK, &answer),
-        Err(refusal) => refusal,
-    }
-}
-
-async fn ask<Q: DeserializeOwned, A>(
-    body: Incoming,
-    requests: &RequestSender,
-    variant: fn(Envelope<Q, A>) -> AdminRequest,
-) -> Result<A, Answer> {
-    let bad = |error: String| error_answer(StatusCode::BAD_REQUEST, error);
-    let body = Limited::new(body, MAX_BODY).collect().await;
-    let body = body.map_err(|error| bad(error.to_string()))?.to_bytes();
-    let request = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the request is not valid: {error}")))?;
-    let (reply, answer) = oneshot::channel();
-    let answer = match requests.send(variant(Envelope { request, reply })).await {
-        Ok(()) => answer.await.ok(),
-        Err(_) => None,
-    };
-    let ending =
-        || error_answer(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending".to_owned());
-    answer.ok_or_else(ending)?.map_err(bad)
-}
-
-/// Streams a trace for as long as the client listens.
-async fn trace(body: Incoming, requests: &RequestSender) -> Answer {
-    match ask(body, requests, AdminRequest::Trace).await {
-        Ok(lines) => Response::new(Either::Right(JsonLines::new(lines))),
-        Err(refusal) => refusal,
-    }
-}
-
-async fn status(source: Arc<Source>) -> Answer {
-    let status = tokio::task::spawn_blocking(move || source()).await;
-    match status.map_err(anyhow::Error::from).flatten() {
-        Ok(status) => json(StatusCode::OK, &status),
-        Err(error) => error_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")),
-    }
-}
-
-fn error_answer(code: StatusCode, error: String) -> Answer {
-    json(code, &ErrorBody { error })
-}
-
-fn json(code: StatusCode, value: &impl Serialize) -> Answer {
-    let body = serde_json::to_vec(value).expect("strings, numbers and lists are JSON");
-    let mut answer = Response::new(Either::Left(Full::from(body)));
-    *answer.status_mut() = code;
-    let json = HeaderValue::from_static("application/json");
-    answer.headers_mut().insert(CONTENT_TYPE, json);
-    answer
 }

@@ -5,11 +5,12 @@ mod error;
 mod explain;
 mod flows;
 mod handover;
-mod json_lines;
 mod listener;
 mod lock_file;
+mod problem;
 mod request;
 mod selector;
+mod server;
 mod socket_path;
 mod status;
 #[cfg(test)]
@@ -22,11 +23,15 @@ pub use explain::{
 pub use flows::{FlowList, FlowQuery, FlowStatus};
 pub use handover::AdminHandover;
 pub use listener::AdminListener;
+pub use problem::{Problem, ViolationBody};
 pub use request::{
-    AdminRequest, DrainReply, DrainRequest, Envelope, ReloadReply, ReloadRequest, RequestSender,
-    UpgradeReply, UpgradeRequest,
+    AdminRequest, ChangeEnvelope, ChangeReply, ChangeRequest, DrainReply, DrainRequest, Envelope,
+    ReloadReply, ReloadRequest, RequestSender, UpgradeReply, UpgradeRequest,
 };
 pub use selector::{Endpoint, FlowState, FlowTraits, Network, Selector, Transport};
+pub use server::{
+    ApiThread, Changed, Context, Event, EventFeed, ObjectList, StatusSource, Writers,
+};
 pub use status::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
     InterfaceStatus, LackStatus, RepairCount, ServiceStatus, SourcePorts, Status, Verdicts,

@@ -8,6 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An address with an optional port: `203.0.113.1`, `203.0.113.1:80`, `[2001:db8::1]:80`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +93,7 @@ macro_rules! as_text {
 as_text!(Endpoint, Network);
 
 /// The protocol of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     Tcp,
@@ -133,7 +134,7 @@ impl FromStr for Transport {
 }
 
 /// The state of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlowState {
     HalfOpen,
@@ -163,11 +164,14 @@ impl FromStr for FlowState {
 }
 
 /// Conditions that all must hold. Without any, every flow matches.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selector {
+    #[schema(value_type = Option<String>)]
     pub client: Option<Network>,
+    #[schema(value_type = Option<String>)]
     pub vip: Option<Endpoint>,
+    #[schema(value_type = Option<String>)]
     pub backend: Option<Endpoint>,
     pub service: Option<String>,
     pub protocol: Option<Transport>,

@@ -6,8 +6,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
     pub uptime_seconds: u64,
@@ -36,21 +37,21 @@ pub struct Status {
     pub repaired: Vec<RepairCount>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepairCount {
     /// Such as `local_route`.
     pub what: String,
     pub count: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceStatus {
     pub name: String,
     /// `native` or `generic`.
     pub mode: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceStatus {
     pub name: String,
     /// `steer` if some port of the service is steered, else `proxy`.
@@ -63,6 +64,7 @@ pub struct ServiceStatus {
     /// How a backend is chosen: the configuration's `strategy`.
     #[serde(default)]
     pub strategy: String,
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
     /// Each is a number, or a range such as `20000-20999`.
     pub ports: Vec<String>,
@@ -85,8 +87,9 @@ pub struct ServiceStatus {
     pub backends: Vec<BackendStatus>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackendStatus {
+    #[schema(value_type = String)]
     pub address: SocketAddr,
     pub up: bool,
     /// Takes nothing new.
@@ -115,7 +118,7 @@ pub struct BackendStatus {
 }
 
 /// Source ports towards a backend, of all source addresses together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourcePorts {
     /// At the last sweep, by flows of all services to its address and port. If no other port is
     /// free, new flows get the ports of closed flows and of datagrams that were answered.
@@ -123,7 +126,7 @@ pub struct SourcePorts {
     pub room: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drops {
     /// A name of `lb_common::verdict::Reason`.
     pub reason: String,
@@ -131,7 +134,7 @@ pub struct Drops {
 }
 
 /// Frames by verdict, without drops.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdicts {
     pub pass: u64,
     pub proxy: u64,
@@ -141,7 +144,7 @@ pub struct Verdicts {
 
 /// The flow table: how many flows the last sweep saw, how many there is room for, and how many ever
 /// were evicted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Flows {
     /// Open flows, half-open ones included.
     pub live: u64,
@@ -167,7 +170,7 @@ pub struct Flows {
 }
 
 /// What could not be done at once because this host had no descriptor, port or memory for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LackStatus {
     /// `accepting_paused`, `connections_to_servers` or `health_checks`.
     pub undone: String,
@@ -175,14 +178,14 @@ pub struct LackStatus {
 }
 
 /// TLS handshakes with clients, of all ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HandshakeStatus {
     pub completed: u64,
     /// Every kind, even if none failed for it.
     pub failed: Vec<FailedHandshakes>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailedHandshakes {
     /// Such as `unrecognized_name`.
     pub kind: String,
@@ -190,8 +193,9 @@ pub struct FailedHandshakes {
 }
 
 /// A configured pair of certificate and key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CertificateStatus {
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// The names that it is used for. Empty: it could never be used.
     pub names: Vec<String>,

@@ -7,7 +7,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
@@ -93,7 +96,9 @@ fn while_serving<T>(
         AdminListener::open(socket).unwrap()
     };
     let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
-    runtime.spawn(door.serve(answer, orders));
+    let context =
+        Context::new(answer, orders, Arc::default(), EventFeed::default(), Writers::with([], []));
+    let _thread = ApiThread::start(door.serve(context)).unwrap();
     runtime.spawn(async move {
         while let Some(order) = ordered.recv().await {
             let AdminRequest::Drain(Envelope { request: drain, reply: done }) = order else {

@@ -1,5 +1,6 @@
 //! The real `lb`: its configuration, its process, its status.
 
+pub mod api;
 pub mod config;
 pub mod decap;
 pub mod direct;

@@ -21,7 +21,10 @@ use super::{
     upgrade::{self, Replaced},
 };
 use crate::{
-    admin::{AdminRequest, ReloadRequest, RequestSender, UpgradeRequest},
+    admin::{
+        AdminRequest, ApiThread, Context, Event, ReloadRequest, RequestSender, UpgradeRequest,
+        Writers,
+    },
     app::{
         operator::status_report::{ReportedService, StatusReport},
         process::{config_watch, service_manager, signals::SignalOrder},
@@ -59,7 +62,7 @@ impl Daemon {
         let reported = Arc::new(ArcSwap::from_pointee(self.reported_services()));
         let sweeping = watch::Sender::new(true);
         let admin = handles.admin.handover();
-        self.start_tasks(handles, &proxy, &reported, &sweeping, sender, &mut tasks);
+        self.start_tasks(handles, &proxy, &reported, &sweeping, sender, &mut tasks)?;
         let (sender, transitions) = mpsc::channel(TRANSITIONS);
         let checks = self.start_checks(proxy.running.kept(), &sender)?;
         if let Some(mut new) = new {
@@ -101,7 +104,7 @@ impl Daemon {
         sweeping: &watch::Sender<bool>,
         requests: RequestSender,
         tasks: &mut JoinSet<()>,
-    ) {
+    ) -> anyhow::Result<()> {
         let report = StatusReport {
             started: self.started,
             draining: self.succession.draining.clone(),
@@ -121,10 +124,21 @@ impl Daemon {
             repaired: self.host.repairs.counts(),
         };
         tasks.spawn(sweep::sweep(handles.sweeper, handles.swept, sweeping.subscribe()));
-        let admin = handles.admin.serve(move || Ok(report.status()?), requests);
-        tasks.spawn(async { match admin.await {} });
+        let context = Context::new(
+            move || Ok(report.status()?),
+            requests,
+            self.desired.listing.clone(),
+            self.desired.events.clone(),
+            Writers::with([], []),
+        );
+        let admin = ApiThread::start(handles.admin.serve(context))?;
+        tasks.spawn(async move {
+            let _admin = admin;
+            std::future::pending::<()>().await;
+        });
         let certificates = proxy.certificates.clone();
         tasks.spawn(async { match certificates.follow().await {} });
+        Ok(())
     }
 
     /// Handles events until the operator says stop.
@@ -154,7 +168,7 @@ impl Daemon {
                     }
                 },
                 Some(transition) = transitions.recv() => {
-                    fleet_builder::apply_transition(&self.fleet.running, &transition);
+                    self.follow_health(&transition);
                     self.follow_transitions(&mut transitions).await;
                 }
                 Some(Ok(upgrade)) = self.succession.upgrades.join_next() => {
@@ -191,7 +205,7 @@ impl Daemon {
     /// Applies the transitions that wait, and brings the kernel's tables to the result.
     async fn follow_transitions(&mut self, transitions: &mut mpsc::Receiver<Transition>) {
         while let Ok(transition) = transitions.try_recv() {
-            fleet_builder::apply_transition(&self.fleet.running, &transition);
+            self.follow_health(&transition);
         }
         self.save_health();
         self.reconcile().await;
@@ -209,6 +223,15 @@ impl Daemon {
             let connections = self.load.subtract_stale(ended);
             info!(connections, "an lb that drained after an upgrade has ended");
         }
+    }
+
+    fn follow_health(&self, transition: &Transition) {
+        fleet_builder::apply_transition(&self.fleet.running, transition);
+        self.desired.events.tell(Event::Health {
+            service: transition.service.to_string(),
+            server: transition.server,
+            up: transition.up,
+        });
     }
 
     /// Returns the services as `lb status` shows them.

@@ -1,6 +1,8 @@
 //! The daemon: what it has, and the loop that receives events.
 
+pub(crate) mod change;
 pub(crate) mod checks;
+pub(crate) mod desired;
 pub(crate) mod event_loop;
 pub(crate) mod host_sync;
 pub(crate) mod install;

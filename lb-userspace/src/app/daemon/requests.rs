@@ -20,6 +20,10 @@ impl Daemon {
     /// Answers a request. Its client may have gone meanwhile: then the answer is dropped.
     pub(crate) async fn handle_request(&mut self, serving: &mut Serving, request: AdminRequest) {
         match request {
+            AdminRequest::Change(asked) => {
+                let done = self.change(serving, &asked.request).await;
+                let _ = asked.reply.send(done);
+            }
             AdminRequest::Upgrade(asked) => {
                 self.begin_upgrade(serving, &asked.request, Some(asked.reply));
             }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    desired::DesiredState,
     state::{Daemon, FleetSide, Handles, HostSide, KernelSide, Succession},
     upgrade,
 };
@@ -71,11 +72,16 @@ async fn run_daemon(
     mut new: Option<NewProcess>,
 ) -> anyhow::Result<()> {
     let is_new = new.is_some();
-    let started = start(source, config, &mut new).await;
+    let started = match DesiredState::begin(&source, config) {
+        Ok((desired, config)) => start(source, desired, config, &mut new).await,
+        Err(error) => Err(error),
+    };
     let (mut daemon, mut handles) = match started {
         Ok(started) => started,
         Err(error) => return Err(refused(new, error).await),
     };
+    daemon.keep_last_good();
+    daemon.succession.generations.save();
     handles.new = new;
     let served = match daemon.serve(handles).await {
         Ok(Some(replaced)) => {
@@ -112,6 +118,7 @@ async fn refused(new: Option<NewProcess>, error: anyhow::Error) -> anyhow::Error
 /// packets pass as long as the tables are empty.
 async fn start(
     source: ConfigText,
+    desired: DesiredState,
     config: Config,
     new: &mut Option<NewProcess>,
 ) -> anyhow::Result<(Daemon, Handles)> {
@@ -146,6 +153,7 @@ async fn start(
         last_read: Some(source.text.clone()),
         applied: source,
         config,
+        desired,
         kernel,
         host,
         fleet,
@@ -157,8 +165,6 @@ async fn start(
         started,
         succession: Succession::new(generations),
     };
-    daemon.keep_last_good();
-    daemon.succession.generations.save();
     let handles = Handles {
         admin,
         counters,

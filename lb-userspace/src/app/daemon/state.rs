@@ -8,6 +8,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::desired::DesiredState;
 use crate::{
     admin::{AdminHandover, AdminListener, UpgradeReply},
     app::{
@@ -37,6 +38,7 @@ pub(crate) struct Daemon {
     /// What `config` was read from.
     pub(crate) applied: ConfigText,
     pub(crate) config: Config,
+    pub(crate) desired: DesiredState,
     pub(crate) kernel: KernelSide,
     pub(crate) host: HostSide,
     pub(crate) fleet: FleetSide,

@@ -5,19 +5,32 @@ use std::{path::PathBuf, time::Instant};
 use tokio::task;
 use tracing::{error, info, warn};
 
-use super::{serving::Serving, state::Daemon};
+use super::{
+    desired::{self, Waiting},
+    install::Prepared,
+    serving::Serving,
+    state::Daemon,
+};
 use crate::{
-    admin::{ReloadReply, ReloadRequest},
+    admin::{Event, ReloadReply, ReloadRequest},
     app::{
         operator::dry_run,
         reconcile::{address_conflicts, fleet_builder},
         state::last_good::ConfigText,
     },
     change::{self, ConfigChange},
-    config,
+    config::{self, FileText, Joined},
     host::HostReader,
+    objects::ObjectId,
     settings::Config,
 };
+
+/// What a change would do, and what was made for it.
+pub(crate) struct Assessed {
+    /// A sentence for each service and setting that changes.
+    pub(crate) changes: Vec<String>,
+    pub(crate) prepared: Prepared,
+}
 
 impl Daemon {
     /// Reads the configuration again and applies it as a whole, or refuses it as a whole. The
@@ -59,7 +72,27 @@ impl Daemon {
             return Err("an upgrade is under way: the new lb reads the configuration".to_owned());
         }
         let file = request.file.clone().unwrap_or_else(|| self.applied.file.clone());
-        let (source, desired) = self.read(file).await?;
+        let (source, joined) = self.read(file).await?;
+        let (config, waiting) = Waiting::apart(joined);
+        let warnings = self.desired.warnings(&waiting);
+        let assessed = self.assess(serving, config).await?;
+        if !request.dry_run {
+            if !assessed.changes.is_empty() {
+                self.change_over(serving, assessed.prepared).await.map_err(|error| {
+                    format!("it could not be applied, and what was begun is undone: {error:#}")
+                })?;
+            }
+            self.accept_file(source, waiting, &assessed.changes).await;
+        }
+        Ok(ReloadReply { changes: assessed.changes, warnings })
+    }
+
+    /// Works out what it takes to have `desired` run, and changes nothing.
+    pub(crate) async fn assess(
+        &mut self,
+        serving: &Serving,
+        desired: Config,
+    ) -> Result<Assessed, String> {
         let change = change::plan(&self.config, &desired);
         self.refuse_restart(&change)?;
         self.refuse_addresses(&desired).await?;
@@ -74,14 +107,30 @@ impl Daemon {
         };
         let changes = change.sentences(connections);
         let prepared = self.prepare(serving, desired).map_err(|error| format!("{error:#}"))?;
-        if !request.dry_run && !change.is_empty() {
-            self.change_over(serving, prepared).await.map_err(|error| {
-                format!("it could not be applied, and what was begun is undone: {error:#}")
-            })?;
+        Ok(Assessed { changes, prepared })
+    }
+
+    /// Notes that the file runs now. A file that says something else is another revision.
+    async fn accept_file(&mut self, source: ConfigText, waiting: Waiting, changes: &[String]) {
+        let file = FileText { path: source.file.clone(), text: source.text.as_str().into() };
+        if source != self.applied {
             self.applied = source;
             self.keep_last_good();
         }
-        Ok(ReloadReply { changes, warnings: Vec::new() })
+        if file == self.desired.file && waiting == *self.desired.waiting() && changes.is_empty() {
+            return;
+        }
+        let provided = self.desired.provided.advanced();
+        let (store, saved) = (self.desired.store.clone(), provided.clone());
+        if let Ok(Err(error)) = task::spawn_blocking(move || store.save(&saved)).await {
+            warn!(%error, "a restart will count revisions from an earlier one");
+        }
+        self.desired.accept(file, provided, waiting);
+        self.desired.events.tell(Event::Changed {
+            revision: self.desired.provided.revision(),
+            by: "file".to_owned(),
+            changes: changes.to_vec(),
+        });
     }
 
     /// Reads the file because it was seen to have changed. What was read before is not read again.
@@ -96,21 +145,27 @@ impl Daemon {
         }
     }
 
-    /// Reads `file`, and what it names.
-    async fn read(&mut self, file: PathBuf) -> Result<(ConfigText, Config), String> {
+    /// Reads `file`, and what it names, and joins it with the objects of the API.
+    async fn read(&mut self, file: PathBuf) -> Result<(ConfigText, Joined), String> {
         let is_ours = file == self.applied.file;
+        let (objects, optional) = (self.desired.provided.objects(), self.desired.may_be_left_out());
         let read = move || {
             let text = config::read_text(&file).map_err(|error| error.to_string())?;
-            let config = config::parse_checked(&file, &text, dry_run::examine);
-            let config = config.map_err(|errors| errors.to_string());
-            Ok::<_, String>((ConfigText { file, text }, config))
+            let source = FileText { path: file.clone(), text: text.as_str().into() };
+            let is_named_there = |object: Option<&ObjectId>| object.is_none();
+            let joined =
+                desired::join(&source, &objects, &optional, is_named_there, dry_run::examine);
+            Ok::<_, String>((
+                ConfigText { file, text },
+                joined.map_err(|errors| errors.to_string()),
+            ))
         };
         let read = task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-        let (source, config) = read.inspect_err(|_| self.last_read = None)?;
+        let (source, joined) = read.inspect_err(|_| self.last_read = None)?;
         if is_ours {
             self.last_read = Some(source.text.clone());
         }
-        Ok((source, config?))
+        Ok((source, joined?))
     }
 
     /// Refuses what only a new process can take over.

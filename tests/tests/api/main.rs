@@ -1,0 +1,6 @@
+//! What clients of the API make, change and remove while everything goes on.
+
+mod objects;
+mod owners;
+mod scene;
+mod store;
