@@ -22,7 +22,7 @@ const DENY_VERSION: &str = "0.20.2";
 /// A program and the Debian package that has it.
 type Tool = (&'static str, &'static str);
 
-const LAB: [Tool; 9] = [
+const LAB: [Tool; 10] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
@@ -30,6 +30,7 @@ const LAB: [Tool; 9] = [
     ("ping", "iputils-ping"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    ("strace", "strace"),
     ("psql", "postgresql-client"),
     ("pg_lsclusters", "postgresql"),
 ];
