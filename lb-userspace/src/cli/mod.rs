@@ -7,6 +7,7 @@ mod detach;
 mod explain;
 mod flows;
 mod logging;
+mod objects;
 mod output;
 mod run;
 mod selector;
@@ -28,6 +29,8 @@ Exit codes:
   0  done
   1  the configuration has mistakes, or the command failed
   2  wrong usage, or a configuration file that cannot be read
+  3  there is no such object
+  4  the object belongs to the file, exists already, or has changed meanwhile
 
 Environment:
   LB_LOG    what `lb run` logs: `info` (default), `debug`, `lb::health=trace,info`, …
@@ -91,6 +94,18 @@ enum Command {
     Reload(reload::ReloadFlags),
     /// List the connections that are steered now, the latest first.
     Flows(flows::FlowsFlags),
+    /// Services: those of the configuration file, and those that are made here.
+    #[command(subcommand)]
+    Services(objects::ServicesCommand),
+    /// Pools of servers that services refer to.
+    #[command(subcommand)]
+    Pools(objects::PoolsCommand),
+    /// Servers of services.
+    #[command(subcommand)]
+    Backends(objects::BackendsCommand),
+    /// Certificates.
+    #[command(subcommand)]
+    Certs(objects::CertsCommand),
     /// Show decisions about packets as they pass. Costs nothing while no trace runs.
     Trace(trace::TraceFlags),
     /// Have a new process take the running daemon's place. It gets the same listening sockets; no
@@ -125,6 +140,10 @@ pub fn main() -> ExitCode {
         Command::Upgrade(flags) => upgrade::upgrade(flags),
         Command::Explain(flags) => explain::explain(flags),
         Command::Flows(flags) => flows::flows(flags),
+        Command::Services(command) => objects::services(command),
+        Command::Pools(command) => objects::pools(command),
+        Command::Backends(command) => objects::backends(command),
+        Command::Certs(command) => objects::certs(command),
         Command::Trace(flags) => trace::trace(flags),
         Command::Status { json, config, socket } => status::status(socket, config.as_deref(), json),
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::config::LoadError;
+use crate::{admin::client::RequestRefused, config::LoadError};
 
 pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -31,9 +31,14 @@ pub(super) fn print_load_error(error: &LoadError) -> ExitCode {
     }
 }
 
+/// Prints on standard error why a command failed.
 pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
     print_error(&format!("error: {error:#}"));
-    ExitCode::from(1)
+    match error.downcast_ref::<RequestRefused>().map(|refused| refused.0.status) {
+        Some(404) => ExitCode::from(3),
+        Some(409 | 412) => ExitCode::from(4),
+        _ => ExitCode::from(1),
+    }
 }
 
 /// Prints on standard output. A reader that closed it, as `head` does, is no failure.

@@ -36,7 +36,7 @@ impl Selection {
 }
 
 /// Where the daemon listens.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct SocketFlags {
     /// Configuration of the daemon, to find its socket.
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]

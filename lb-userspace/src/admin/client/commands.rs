@@ -1,34 +1,25 @@
-//! The client of the admin socket: asks the running daemon.
+//! What `lb status` and other commands ask of the daemon.
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{
-    Request, Response, StatusCode, body::Bytes, body::Incoming, client::conn::http1, header::HOST,
-    http::request::Builder,
-};
-use hyper_util::rt::TokioIo;
-use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, time};
+use anyhow::{Context as _, bail};
+use http_body_util::BodyExt as _;
+use hyper::{Request, body::Bytes};
+use serde::Serialize;
 
-use super::{
+use super::exchange::{add_socket, ask, ask_within, cannot_ask, parse, read, send};
+use crate::admin::{
     explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
-    problem::Problem,
     request::{DrainReply, DrainRequest, ReloadReply, ReloadRequest, UpgradeReply, UpgradeRequest},
     status::Status,
 };
 
-/// For the whole exchange.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// The first explanation waits for the kernel's verifier, and that of Linux 6.1 is slow.
 const EXPLAINING: Duration = Duration::from_secs(120);
 /// Programs may have to be loaded, and packets to pass.
 const RELOADING: Duration = Duration::from_secs(300);
 const UPGRADING: Duration = Duration::from_secs(390);
-/// Far more than ten thousand services need.
-const MAX_ANSWER: usize = 256 << 20;
 
 /// Returns the status of the daemon that listens on `socket`. Blocks; must not be called within a
 /// runtime.
@@ -96,17 +87,8 @@ pub fn trace(
     })
 }
 
-fn cannot_ask(socket: &Path) -> String {
-    format!("cannot ask the lb at {}", socket.display())
-}
-
 fn post(socket: &Path, path: &str, question: &impl Serialize) -> anyhow::Result<Bytes> {
     ask(socket, Request::post(path), serde_json::to_vec(question)?.into())
-}
-
-fn parse<A: DeserializeOwned>(body: &[u8]) -> anyhow::Result<A> {
-    serde_json::from_slice(body)
-        .context("cannot parse the answer: it may be that of another version of lb")
 }
 
 /// Makes the daemon that listens on `socket` drain a server. Blocks, as above.
@@ -138,78 +120,4 @@ pub fn reload(socket: &Path, request: &ReloadRequest) -> anyhow::Result<ReloadRe
 pub fn upgrade(socket: &Path, request: &UpgradeRequest) -> anyhow::Result<UpgradeReply> {
     let body = serde_json::to_vec(request)?;
     parse(&ask_within(UPGRADING, socket, Request::post("/v1/upgrade"), body.into())?)
-}
-
-fn ask(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
-    ask_within(TIMEOUT, socket, request, body)
-}
-
-fn ask_within(
-    patience: Duration,
-    socket: &Path,
-    request: Builder,
-    body: Bytes,
-) -> anyhow::Result<Bytes> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        time::timeout(patience, fetch(socket, request, body))
-            .await
-            .map_err(|_| anyhow!("no answer within {} s", patience.as_secs()))
-            .flatten()
-            .map_err(|error| add_socket(error, socket))
-    })
-}
-
-/// The daemon understood the request and refuses it. Nothing is wrong with the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Refusal(String);
-
-fn add_socket(error: anyhow::Error, socket: &Path) -> anyhow::Error {
-    if error.is::<Refusal>() { error } else { error.context(cannot_ask(socket)) }
-}
-
-async fn fetch(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Bytes> {
-    read(send(socket, request, body).await?).await
-}
-
-async fn send(socket: &Path, request: Builder, body: Bytes) -> anyhow::Result<Response<Incoming>> {
-    let stream = UnixStream::connect(socket).await.map_err(connect_error)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = request.header(HOST, "lb").body(Full::new(body))?;
-    Ok(sender.send_request(request).await?)
-}
-
-/// Words for the failures that an operator meets.
-fn connect_error(error: io::Error) -> anyhow::Error {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            anyhow!("no lb is running: nobody listens on this socket")
-        }
-        io::ErrorKind::PermissionDenied => {
-            anyhow!("not allowed to open this socket: ask as the user that lb runs as (root)")
-        }
-        _ => error.into(),
-    }
-}
-
-async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
-    let code = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER);
-    let body = body.collect().await.map_err(anyhow::Error::from_boxed)?;
-    let body = body.to_bytes();
-    if !code.is_success() {
-        return Err(refused(code, &body));
-    }
-    Ok(body)
-}
-
-/// Returns the daemon's own words if they can be parsed.
-fn refused(code: StatusCode, body: &[u8]) -> anyhow::Error {
-    match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) if code.is_client_error() => Refusal(problem.detail).into(),
-        Ok(problem) => anyhow!("it answers {code}: {}", problem.detail),
-        Err(_) => anyhow!("it answers {code}: {}", String::from_utf8_lossy(body)),
-    }
 }
