@@ -37,6 +37,12 @@ impl ConfigChange {
         self.settings.iter().filter(|setting| setting.effect == Effect::Restart)
     }
 
+    /// Returns whether a new process must take the running one's place.
+    #[must_use]
+    pub fn needs_process(&self) -> bool {
+        self.settings.iter().any(|setting| setting.effect == Effect::NewProcess)
+    }
+
     /// Returns a sentence for each changed service and setting. `connections` returns the live
     /// connections of a service's server.
     #[must_use]

@@ -20,7 +20,9 @@ pub enum Effect {
     AtOnce,
     /// For connections that come from now on.
     NewConnections,
-    /// Only a new process takes it over.
+    /// By a new process that takes the running one's place.
+    NewProcess,
+    /// Only a restart takes it over.
     Restart,
 }
 
@@ -34,6 +36,9 @@ impl SettingChange {
         match effect {
             Effect::AtOnce => changed,
             Effect::NewConnections => format!("{changed}, for new connections"),
+            Effect::NewProcess => {
+                format!("{changed}, by a new process that takes this one's place")
+            }
             Effect::Restart => format!("{changed}, which a restart takes over"),
         }
     }
@@ -53,7 +58,7 @@ pub(super) fn compare(running: &Config, desired: &Config) -> Vec<SettingChange> 
 
 /// Every field of [`Node`]: whoever adds one says here how it takes effect.
 fn compare_node(found: &mut Vec<SettingChange>, running: &Node, desired: &Node) {
-    use Effect::{AtOnce, Restart};
+    use Effect::{AtOnce, NewProcess, Restart};
     let Node {
         region,
         nearby,
@@ -81,21 +86,21 @@ fn compare_node(found: &mut Vec<SettingChange>, running: &Node, desired: &Node) 
     shown(found, "[node] nearby", AtOnce, &node.nearby, nearby);
     shown(found, "[node] interfaces", AtOnce, &node.interfaces, interfaces);
     opaque(found, "[node] xdp", Restart, &node.xdp, xdp);
-    shown(found, "[node] source_ports", Restart, &node.source_ports, source_ports);
+    shown(found, "[node] source_ports", NewProcess, &node.source_ports, source_ports);
     opaque(found, "[node] source_addresses", AtOnce, &node.source_addresses, source_addresses);
     shown(found, "[node] max_flows", Restart, &node.max_flows, max_flows);
     let size = &node.maglev_table_size;
     shown(found, "[node] maglev_table_size", AtOnce, size, maglev_table_size);
     shown(found, "[node] max_half_open", Restart, &node.max_half_open, max_half_open);
-    shown(found, "[node] max_fragments", Restart, &node.max_fragments, max_fragments);
-    shown(found, "[node] max_affinities", Restart, &node.max_affinities, max_affinities);
-    shown(found, "[node] max_sources", Restart, &node.max_sources, max_sources);
+    shown(found, "[node] max_fragments", NewProcess, &node.max_fragments, max_fragments);
+    shown(found, "[node] max_affinities", NewProcess, &node.max_affinities, max_affinities);
+    shown(found, "[node] max_sources", NewProcess, &node.max_sources, max_sources);
     opaque(found, "[node] flow_timeouts", AtOnce, &node.flow_timeouts, flow_timeouts);
     opaque(found, "[node] unknown_flows", AtOnce, &node.unknown_flows, unknown_flows);
     opaque(found, "[node] encap", AtOnce, &node.encap, encap);
     shown(found, "[node] state_dir", Restart, &node.state_dir, state_dir);
     shown(found, "[node] pin_dir", Restart, &node.pin_dir, pin_dir);
-    shown(found, "[node] workers", Restart, &node.workers, workers);
+    shown(found, "[node] workers", NewProcess, &node.workers, workers);
     let answer = &node.answer_neighbours;
     opaque(found, "[node] answer_neighbours", AtOnce, answer, answer_neighbours);
     shown(found, "[node] watch_config", AtOnce, &node.watch_config, watch_config);
@@ -130,7 +135,7 @@ fn compare_proxy(found: &mut Vec<SettingChange>, running: &ProxySettings, desire
     shown(found, "[proxy] proxy_proto_from", NEW, &proxy.proxy_proto_from, proxy_proto_from);
     shown(found, "[proxy] handshake_timeout", NEW, &proxy.handshake_timeout, handshake_timeout);
     let rotation = &proxy.ticket_rotation;
-    shown(found, "[proxy] ticket_rotation", Effect::Restart, rotation, ticket_rotation);
+    shown(found, "[proxy] ticket_rotation", Effect::NewProcess, rotation, ticket_rotation);
     shown(found, "[proxy] header_timeout", NEW, &proxy.header_timeout, header_timeout);
     shown(found, "[proxy] idle_timeout", NEW, &proxy.idle_timeout, idle_timeout);
     let Keepalive { time, interval, probes } = keepalive;

@@ -154,6 +154,11 @@ impl Daemon {
         Ok((out.status.success(), text))
     }
 
+    /// Another process has taken its place.
+    pub fn is_now(&mut self, id: i32) {
+        self.successor = Some(Pid::from_raw(id));
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;

@@ -14,7 +14,7 @@ use lb_tests::{
     },
     daemon::{
         config::service,
-        process::{Daemon, preamble_with},
+        process::{Daemon, preamble_with, reload},
         status::{Service, Status},
     },
     lab::{
@@ -188,6 +188,40 @@ fn an_upgrade_takes_over_what_a_reload_cannot() -> Result<()> {
     let ((), tallies) = under(&lab, &habits, upgrades)?;
     assert_eq!(failures(&tallies), [""; 0]);
     drop(talk);
+    daemon.when_quiet()?;
+    daemon.stop()?;
+    drop(servers);
+    Ok(())
+}
+
+/// What a reload needs a new process for, it does by an upgrade, and says so.
+#[test]
+fn a_reload_upgrades_by_itself_where_it_must() -> Result<()> {
+    let lab = Lab::up()?;
+    let servers = servers::start_all(&lab)?;
+    let file = lab.directory().join("lb.toml");
+    fs::write(&file, configuration(&lab, "workers = 2"))?;
+    let mut daemon = Daemon::run(&lab, &file)?;
+    let mut talk = Talk::open(&lab.client, vips(ECHO)[0])?;
+    let mut held = websocket(&lab)?;
+    let habits = [Habit::KeepAlive(vips(WEB)[0]), Habit::Fresh(vips(WEB)[1])];
+    let node = "workers = 3\nmax_affinities = 1000\nsource_ports = '3000-9999'";
+    let reloaded = || {
+        fs::write(&file, configuration(&lab, node))?;
+        let (done, dry) = reload(&lab, &["--dry-run"])?;
+        ensure!(done && dry.contains("[node] workers: 3 instead of 2, by a new process"), "{dry}");
+        let (done, said) = reload(&lab, &[])?;
+        ensure!(done, "{said}");
+        Ok(said)
+    };
+    let (said, tallies) = under(&lab, &habits, reloaded)?;
+    assert_eq!(failures(&tallies), [""; 0]);
+    let serves = said.lines().last().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    daemon.is_now(serves.parse()?);
+    talk.echo()?;
+    echoes(&mut held)?;
+    assert_eq!(reload(&lab, &[])?, (true, "nothing changes\n".to_owned()));
+    drop((talk, held));
     daemon.when_quiet()?;
     daemon.stop()?;
     drop(servers);

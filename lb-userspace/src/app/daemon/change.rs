@@ -73,9 +73,12 @@ impl Daemon {
         if request.dry_run {
             return Ok(reply);
         }
+        let Some(prepared) = assessed.prepared else {
+            return Err(unable(format!("it needs a new process: {}", reply.changes.join("; "))));
+        };
         self.save(&next).await?;
         let is_nothing = reply.changes.is_empty();
-        if !is_nothing && let Err(failure) = self.change_over(serving, assessed.prepared).await {
+        if !is_nothing && let Err(failure) = self.change_over(serving, prepared).await {
             self.take_back(&next).await;
             return Err(unable(format!(
                 "it could not be applied, and what was begun is undone: {failure:#}"

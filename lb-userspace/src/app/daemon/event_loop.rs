@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     serving::{ProxySide, Serving},
-    state::{Daemon, Handles},
+    state::{Daemon, Handles, UpgradeAnswer},
     upgrade::{self, Replaced},
 };
 use crate::{
@@ -160,11 +160,11 @@ impl Daemon {
                 order = self.signals.order() => match order {
                     SignalOrder::Stop => return,
                     SignalOrder::Upgrade => {
-                        self.begin_upgrade(serving, &UpgradeRequest::default(), None);
+                        let nobody = UpgradeAnswer::Nobody;
+                        self.begin_upgrade(serving, &UpgradeRequest::default(), nobody);
                     }
                     SignalOrder::Reload => {
-                        // The result is in the log.
-                        let _ = self.reload(serving, &ReloadRequest::default()).await;
+                        self.reload_for(serving, &ReloadRequest::default(), None).await;
                     }
                 },
                 Some(transition) = transitions.recv() => {

@@ -3,7 +3,10 @@
 use ::tracing::{error, warn};
 use tokio::task;
 
-use super::{serving::Serving, state::Daemon};
+use super::{
+    serving::Serving,
+    state::{Daemon, UpgradeAnswer},
+};
 use crate::{
     admin::{AdminRequest, DrainReply, DrainRequest, Envelope, Explanation, PacketQuery},
     app::{
@@ -25,11 +28,10 @@ impl Daemon {
                 let _ = asked.reply.send(done);
             }
             AdminRequest::Upgrade(asked) => {
-                self.begin_upgrade(serving, &asked.request, Some(asked.reply));
+                self.begin_upgrade(serving, &asked.request, UpgradeAnswer::Upgrade(asked.reply));
             }
             AdminRequest::Reload(asked) => {
-                let done = self.reload(serving, &asked.request).await;
-                let _ = asked.reply.send(done);
+                self.reload_for(serving, &asked.request, Some(asked.reply)).await;
             }
             AdminRequest::Drain(asked) => {
                 let done = self.drain_server(&asked.request).await;

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::desired::DesiredState;
 use crate::{
-    admin::{AdminHandover, AdminListener, UpgradeReply},
+    admin::{AdminHandover, AdminListener, ReloadReply, UpgradeReply},
     app::{
         operator::trace::TraceStep,
         process::signals::Signals,
@@ -100,8 +100,36 @@ pub(crate) struct Upgrade {
     pub(crate) reply: UpgradeAnswer,
 }
 
-/// `None`: nobody waits for it, since it was a signal.
-pub(crate) type UpgradeAnswer = Option<oneshot::Sender<Result<UpgradeReply, String>>>;
+/// Who waits for the end of an upgrade.
+pub(crate) enum UpgradeAnswer {
+    /// It was a signal.
+    Nobody,
+    Upgrade(oneshot::Sender<Result<UpgradeReply, String>>),
+    /// A reload needs it.
+    Reload {
+        changes: Vec<String>,
+        reply: Option<oneshot::Sender<Result<ReloadReply, String>>>,
+    },
+}
+
+impl UpgradeAnswer {
+    /// Tells it which process serves now, or why none does. Who has gone is not told.
+    pub(crate) fn send(self, done: Result<u32, String>) {
+        match self {
+            Self::Nobody => {}
+            Self::Upgrade(reply) => drop(reply.send(done.map(|pid| UpgradeReply { pid }))),
+            Self::Reload { mut changes, reply } => {
+                let done = done.map(|pid| {
+                    changes.push(format!("process {pid} serves; the former one drains"));
+                    ReloadReply { changes, warnings: Vec::new() }
+                });
+                if let Some(reply) = reply {
+                    let _ = reply.send(done);
+                }
+            }
+        }
+    }
+}
 
 /// The kernel program, where it is attached, and the tables that it reads.
 pub(crate) struct KernelSide {

@@ -19,7 +19,7 @@ use super::{
     state::{Daemon, Successor, Upgrade, UpgradeAnswer},
 };
 use crate::{
-    admin::{AdminHandover, UpgradeReply, UpgradeRequest},
+    admin::{AdminHandover, UpgradeRequest},
     app::process::service_manager,
     fleet::Fleet,
     handover::{HandoverState, OldProcess, Refusal, ServiceTotals, TicketKeys},
@@ -164,7 +164,7 @@ pub(crate) async fn end_replaced(daemon: Daemon, replaced: Replaced) {
     let Serving { proxy, checks, .. } = serving;
     drop((kernel, host, checks));
     admin.give_away().await;
-    answer(reply, Ok(UpgradeReply { pid: process.id() }));
+    answer(reply, Ok(process.id()));
     admin.ended(LAST_ANSWERS).await;
     drop(tasks);
     let services = fleet.running.services.iter();
@@ -182,13 +182,11 @@ pub(crate) async fn end_replaced(daemon: Daemon, replaced: Replaced) {
     tell_counted(&mut process, &fleet.running, &mut told).await;
 }
 
-fn answer(reply: UpgradeAnswer, done: Result<UpgradeReply, String>) {
+fn answer(reply: UpgradeAnswer, done: Result<u32, String>) {
     if let Err(why) = &done {
         error!("no upgrade: {why}");
     }
-    if let Some(reply) = reply {
-        let _ = reply.send(done);
-    }
+    reply.send(done);
 }
 
 /// Returns the path of this program, where an upgrade put another file meanwhile.

@@ -2,17 +2,17 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use tokio::task;
+use tokio::{sync::oneshot, task};
 use tracing::{error, info, warn};
 
 use super::{
     desired::{self, Waiting},
     install::Prepared,
     serving::Serving,
-    state::Daemon,
+    state::{Daemon, UpgradeAnswer},
 };
 use crate::{
-    admin::{Event, ReloadReply, ReloadRequest},
+    admin::{Event, ReloadReply, ReloadRequest, UpgradeRequest},
     app::{
         operator::dry_run,
         reconcile::{address_conflicts, fleet_builder},
@@ -29,7 +29,16 @@ use crate::{
 pub(crate) struct Assessed {
     /// A sentence for each service and setting that changes.
     pub(crate) changes: Vec<String>,
-    pub(crate) prepared: Prepared,
+    /// `None`: it takes a new process in this one's place.
+    pub(crate) prepared: Option<Prepared>,
+}
+
+/// What came of a reload that was not refused.
+enum Reloaded {
+    /// It was done, or would be.
+    Here(ReloadReply),
+    /// A new process is to do it: what changes.
+    ByUpgrade(Vec<String>),
 }
 
 impl Daemon {
@@ -39,18 +48,24 @@ impl Daemon {
     /// # Errors
     ///
     /// The text says, for the operator, what is wrong. The running configuration goes on.
-    pub(crate) async fn reload(
+    async fn reload(
         &mut self,
         serving: &mut Serving,
         request: &ReloadRequest,
-    ) -> Result<ReloadReply, String> {
+    ) -> Result<Reloaded, String> {
         let began = Instant::now();
         let done = self.try_reload(serving, request).await;
         let took = began.elapsed();
         match &done {
             Ok(_) if request.dry_run => {}
-            Ok(reply) if reply.changes.is_empty() => info!(?took, "reloaded: nothing changed"),
-            Ok(reply) => {
+            Ok(Reloaded::ByUpgrade(changes)) => {
+                changes.iter().for_each(|change| info!("{change}"));
+                info!("a new process takes this configuration over");
+            }
+            Ok(Reloaded::Here(reply)) if reply.changes.is_empty() => {
+                info!(?took, "reloaded: nothing changed");
+            }
+            Ok(Reloaded::Here(reply)) => {
                 reply.changes.iter().for_each(|change| info!("{change}"));
                 reply.warnings.iter().for_each(|warning| warn!("{warning}"));
                 info!(?took, changes = reply.changes.len(), "reloaded");
@@ -67,7 +82,7 @@ impl Daemon {
         &mut self,
         serving: &mut Serving,
         request: &ReloadRequest,
-    ) -> Result<ReloadReply, String> {
+    ) -> Result<Reloaded, String> {
         if !self.succession.upgrades.is_empty() && !request.dry_run {
             return Err("an upgrade is under way: the new lb reads the configuration".to_owned());
         }
@@ -77,14 +92,17 @@ impl Daemon {
         let warnings = self.desired.warnings(&waiting);
         let assessed = self.assess(serving, config).await?;
         if !request.dry_run {
+            let Some(prepared) = assessed.prepared else {
+                return Ok(Reloaded::ByUpgrade(assessed.changes));
+            };
             if !assessed.changes.is_empty() {
-                self.change_over(serving, assessed.prepared).await.map_err(|error| {
+                self.change_over(serving, prepared).await.map_err(|error| {
                     format!("it could not be applied, and what was begun is undone: {error:#}")
                 })?;
             }
             self.accept_file(source, waiting, &assessed.changes).await;
         }
-        Ok(ReloadReply { changes: assessed.changes, warnings })
+        Ok(Reloaded::Here(ReloadReply { changes: assessed.changes, warnings }))
     }
 
     /// Works out what it takes to have `desired` run, and changes nothing.
@@ -96,18 +114,21 @@ impl Daemon {
         let change = change::plan(&self.config, &desired);
         self.refuse_restart(&change)?;
         self.refuse_addresses(&desired).await?;
-        if let Some(why) = self.kernel.reconciler.lacks_room(&desired) {
-            return Err(format!("{why}: `lb upgrade` makes larger ones"));
-        }
         let connections = |service: &std::sync::Arc<str>, server| {
             let running = self.fleet.running.find(service);
             let mut backends = running.into_iter().flat_map(|running| &running.backends);
             let backend = backends.find(|backend| backend.server.address == server);
             backend.map_or(0, |backend| self.load.count(backend.slot))
         };
-        let changes = change.sentences(connections);
+        let mut changes = change.sentences(connections);
+        let lacks_room = self.kernel.reconciler.lacks_room(&desired);
+        let needs_process = lacks_room.is_some() || change.needs_process();
+        changes.extend(lacks_room.map(|why| format!("{why}: a new process makes larger ones")));
+        if needs_process {
+            return Ok(Assessed { changes, prepared: None });
+        }
         let prepared = self.prepare(serving, desired).map_err(|error| format!("{error:#}"))?;
-        Ok(Assessed { changes, prepared })
+        Ok(Assessed { changes, prepared: Some(prepared) })
     }
 
     /// Notes that the file runs now. A file that says something else is another revision.
@@ -140,8 +161,29 @@ impl Daemon {
         let is_new = text.is_ok_and(|text| text.is_some() && text != self.last_read);
         if self.config.node.watch_config && is_new {
             info!(file = %self.applied.file.display(), "the configuration file has changed");
-            // The result is in the log.
-            let _ = self.reload(serving, &ReloadRequest::default()).await;
+            self.reload_for(serving, &ReloadRequest::default(), None).await;
+        }
+    }
+
+    /// Does what `request` says and answers, where anybody waits for the answer: at once, or when a
+    /// new process has taken over.
+    pub(crate) async fn reload_for(
+        &mut self,
+        serving: &mut Serving,
+        request: &ReloadRequest,
+        reply: Option<oneshot::Sender<Result<ReloadReply, String>>>,
+    ) {
+        let done = match self.reload(serving, request).await {
+            Ok(Reloaded::ByUpgrade(changes)) => {
+                let answer = UpgradeAnswer::Reload { changes, reply };
+                return self.begin_upgrade(serving, &UpgradeRequest::default(), answer);
+            }
+            Ok(Reloaded::Here(reply)) => Ok(reply),
+            Err(why) => Err(why),
+        };
+        if let Some(reply) = reply {
+            // If the client has gone, nobody is told.
+            let _ = reply.send(done);
         }
     }
 
@@ -174,7 +216,7 @@ impl Daemon {
         match &keys[..] {
             [] => Ok(()),
             keys => Err(format!(
-                "a running lb cannot change {}: `lb upgrade` takes it over, or a restart",
+                "a running lb cannot change {}: a restart takes it over",
                 keys.join(", ")
             )),
         }

@@ -107,4 +107,9 @@ fn a_setting_says_how_it_takes_effect() {
         ]
     );
     assert_eq!(change.needing_restart().count(), 2);
+    assert!(!change.needs_process());
+    let workers = plan(&before, &settings(&format!("{NODE}workers = 3\n")));
+    let said = "[node] workers: 3 instead of none, by a new process that takes this one's place";
+    assert_eq!(workers.sentences(|_, _| 0), [said]);
+    assert!(workers.needs_process() && workers.needing_restart().next().is_none());
 }
