@@ -25,3 +25,5 @@ pub mod setup;
 pub mod test;
 #[cfg(feature = "cli")]
 pub mod tidy;
+#[cfg(feature = "cli")]
+pub mod torture;

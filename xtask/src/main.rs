@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, demo, fuzz, kernels, lab, setup, test, tidy};
+use xtask::{bench, build_ebpf, demo, fuzz, kernels, lab, setup, test, tidy, torture};
 
 /// Everything around the load balancer.
 #[derive(Parser)]
@@ -62,6 +62,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Change the configuration all the time under traffic of six kinds, and count what fails:
+    /// `--seconds N --reloads N --seed S --json`.
+    Torture {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Boot Debian's kernels under emulation (some minutes each) and run lb there.
     Kernels {
         /// Such as 6.12; 6.1 and 6.12 where none is named.
@@ -90,6 +96,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { unprivileged } => test::test(unprivileged),
         Task::Bench { name, arguments } => bench::bench(&name, &arguments),
         Task::Fuzz { arguments } => fuzz::fuzz(&arguments),
+        Task::Torture { arguments } => torture::torture(&arguments),
         Task::Kernels { versions } => kernels::kernels(&versions),
         Task::Tidy => tidy::tidy(),
     }

@@ -34,10 +34,15 @@ pub fn addresses(lab: &Lab) -> [SocketAddr; 2] {
 
 /// The server, on the first backend.
 pub fn serve(lab: &Lab) -> Result<Process> {
+    serve_at(lab, PORT)
+}
+
+/// The same at another port: each serves one client at a time.
+pub fn serve_at(lab: &Lab, port: u16) -> Result<Process> {
     let backend = &lab.backends[0];
     let mut command = backend.netns.command("iperf3");
-    command.args(["--server", "--forceflush", "--port", &PORT.to_string()]);
-    let log = lab.directory().join("iperf3.log");
+    command.args(["--server", "--forceflush", "--port", &port.to_string()]);
+    let log = lab.directory().join(format!("iperf3-{port}.log"));
     let mut process = Process::start("iperf3", command, &log)?;
     poll("iperf3 listens", || {
         process.check()?;
@@ -87,9 +92,15 @@ impl Running {
     /// Intervals in which something was sent.
     fn intervals(&self) -> usize {
         let output = self.client.output();
-        let lines = output.lines().filter(|line| line.contains("-") && line.contains("sec"));
+        let lines = output.lines().filter(|line| is_interval(line));
         lines.filter(|line| !line.contains(" 0.00 Bytes")).count()
     }
+}
+
+/// Whether a line of either side's output is about an interval.
+#[must_use]
+pub fn is_interval(line: &str) -> bool {
+    line.contains('-') && line.contains("sec")
 }
 
 /// One run of the client; what it reports. The server may still be ending the run before.

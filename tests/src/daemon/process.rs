@@ -108,6 +108,11 @@ impl Daemon {
         status(&self.socket)
     }
 
+    /// The same as it was printed.
+    pub fn printed_status(&self) -> Result<String> {
+        printed_status(&self.socket)
+    }
+
     /// The state once no connection is live any more.
     pub fn when_quiet(&self) -> Result<Status> {
         self.when("every live count is back at 0", |status| status.live() == 0)
@@ -197,10 +202,13 @@ impl Daemon {
 
 /// Asks the daemon behind `socket`.
 pub fn status(socket: &Path) -> Result<Status> {
-    let mut lb = Command::new(program("lb")?);
-    lb.args(["status", "--json", "--socket"]).arg(socket);
-    let text = output(&mut lb)?;
+    let text = printed_status(socket)?;
     serde_json::from_str(&text).with_context(|| format!("`lb status --json` printed {text}"))
+}
+
+fn printed_status(socket: &Path) -> Result<String> {
+    let mut lb = Command::new(program("lb")?);
+    output(lb.args(["status", "--json", "--socket"]).arg(socket))
 }
 
 /// What `lb detach` says, with the configuration of the lab's last daemon.

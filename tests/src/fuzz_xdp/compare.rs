@@ -16,12 +16,12 @@ use lb_common::{
 };
 
 use super::{
-    dice::Dice,
     kernel::{Kernel, Outcome},
     scene::Scene,
     step::{self, Step},
     world,
 };
+use crate::dice::Dice;
 
 /// `enum xdp_action` in include/uapi/linux/bpf.h.
 const XDP_DROP: u32 = 1;

@@ -15,11 +15,11 @@ use lb_common::{
 };
 
 use super::{
-    dice::Dice,
     mutate,
     scene::{BACKENDS, CLIENTS, VIPS, ip, ip_of},
     world::{self, MEMBERS, NO_PORT, PROXY_PORT, SERVICES},
 };
+use crate::dice::Dice;
 
 /// Remembers frames that come again, and pieces that are still to come.
 #[derive(Default)]

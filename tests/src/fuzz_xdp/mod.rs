@@ -6,7 +6,6 @@
 //! that fails is cut down to the steps without which it would not.
 
 mod compare;
-mod dice;
 mod grammar;
 mod kernel;
 mod minimise;
@@ -25,11 +24,11 @@ use nix::{
 
 use self::{
     compare::{Difference, Sequence},
-    dice::Dice,
     kernel::Kernel,
     scene::Scene,
     step::Step,
 };
+use crate::dice::Dice;
 
 /// Steps of most sequences, and of some that fill the tables.
 const LENGTH: usize = 96;

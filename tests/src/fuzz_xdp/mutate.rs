@@ -2,7 +2,7 @@
 
 use lb_common::testing::Frame;
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 const L3: usize = 14;
 

@@ -8,7 +8,8 @@ use lb_common::{
     testing::Model,
 };
 
-use super::{dice::Dice, grammar::Grammar, world};
+use super::{grammar::Grammar, world};
+use crate::dice::Dice;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {

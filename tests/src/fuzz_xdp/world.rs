@@ -9,10 +9,8 @@ use lb_common::{
     testing::{Model, frames::TUNNEL_PORT, model::Count, world::BACKEND_PORT},
 };
 
-use super::{
-    dice::Dice,
-    scene::{BACKENDS, CLIENTS, MORE_SOURCES, SOURCES, VIPS, address},
-};
+use super::scene::{BACKENDS, CLIENTS, MORE_SOURCES, SOURCES, VIPS, address};
+use crate::dice::Dice;
 
 pub(super) const SERVICES: u32 = 10;
 pub(super) const PROXY_PORT: u16 = 443;

@@ -4,6 +4,7 @@ mod leaks;
 mod refused;
 mod removed;
 mod scene;
+mod torture;
 mod watched;
 
 use anyhow::{Context as _, Result};
