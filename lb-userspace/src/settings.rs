@@ -176,6 +176,11 @@ pub struct Encap {
 pub struct Admin {
     /// The Unix socket of the admin interface. Default `/run/lb/admin.sock`.
     pub listen: PathBuf,
+    /// Who may open it. Default 0600.
+    pub mode: u32,
+    /// A user, by name or number. Default: the one that lb runs as.
+    pub owner: Option<Arc<str>>,
+    pub group: Option<Arc<str>>,
 }
 
 /// Where certificates are.

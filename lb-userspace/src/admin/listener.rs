@@ -27,6 +27,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
+    access::SocketAccess,
     error::AdminError,
     handover::AdminHandover,
     lock_file::LockFile,
@@ -138,9 +139,22 @@ impl AdminListener {
         Ok(true)
     }
 
+    /// Lets those in whom `access` names, if that is another one than before.
+    fn let_in(&self, access: &Arc<SocketAccess>, before: &mut Option<Arc<SocketAccess>>) {
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, access)) {
+            return;
+        }
+        if let Err(error) = access.apply(&self.path.path) {
+            warn!(%error, "cannot let others open the admin socket");
+        }
+        *before = Some(access.clone());
+    }
+
     /// Answers requests until the future is dropped.
     pub async fn serve(mut self, context: Context) -> Infallible {
         let streams = context.streams.clone();
+        let access = context.access.clone();
+        let mut let_in = None;
         let (router, _) = server::routes(context);
         self.path.given.away.store(false, Ordering::Release);
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -149,12 +163,16 @@ impl AdminListener {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lost = Lost::default();
         loop {
+            self.let_in(&access.load_full(), &mut let_in);
             let permit = room.clone().acquire_owned().await;
             let accepted = select! {
                 accepted = self.listener.accept() => accepted,
                 () = self.path.given.news.notified() => break,
                 _ = look.tick() => {
                     let reopened = self.reopen_if_removed();
+                    if matches!(reopened, Ok(true)) {
+                        let_in = None;
+                    }
                     lost.tell(&self.path.path, reopened);
                     continue;
                 }

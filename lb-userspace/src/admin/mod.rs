@@ -1,5 +1,6 @@
 //! The admin socket: how `lb status` and other commands ask the daemon.
 
+mod access;
 pub mod client;
 mod error;
 mod explain;
@@ -16,6 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use access::{AccessError, SocketAccess};
 pub use error::AdminError;
 pub use explain::{
     DecisionStatus, Explanation, FlowKnown, OutgoingPacket, PacketQuery, TraceLine, TraceQuery,
@@ -29,9 +31,7 @@ pub use request::{
     ReloadReply, ReloadRequest, RequestSender, UpgradeReply, UpgradeRequest,
 };
 pub use selector::{Endpoint, FlowState, FlowTraits, Network, Selector, Transport};
-pub use server::{
-    ApiThread, Changed, Context, Event, EventFeed, ObjectList, StatusSource, Writers,
-};
+pub use server::{ApiThread, Changed, Context, Event, EventFeed, ObjectList, StatusSource};
 pub use status::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
     InterfaceStatus, LackStatus, RepairCount, ServiceStatus, SourcePorts, Status, Verdicts,

@@ -83,6 +83,13 @@ fn sample() -> Status {
     }
 }
 
+/// Root and this user alone.
+fn access() -> Arc<arc_swap::ArcSwap<SocketAccess>> {
+    let admin =
+        crate::settings::Admin { listen: PathBuf::new(), mode: 0o600, owner: None, group: None };
+    Arc::new(arc_swap::ArcSwap::from_pointee(SocketAccess::of(&admin).unwrap()))
+}
+
 /// Serves `answer` at `socket` on a thread; runs `ask` meanwhile.
 fn while_serving<T>(
     socket: &Path,
@@ -96,8 +103,7 @@ fn while_serving<T>(
         AdminListener::open(socket).unwrap()
     };
     let (orders, mut ordered) = tokio::sync::mpsc::channel(1);
-    let context =
-        Context::new(answer, orders, Arc::default(), EventFeed::default(), Writers::with([], []));
+    let context = Context::new(answer, orders, Arc::default(), EventFeed::default(), access());
     let _thread = ApiThread::start(door.serve(context)).unwrap();
     runtime.spawn(async move {
         while let Some(order) = ordered.recv().await {

@@ -48,7 +48,10 @@ pub(super) fn compare(running: &Config, desired: &Config) -> Vec<SettingChange> 
     let mut found = Vec::new();
     let Config { node, admin, certificates, proxy, regions, services: _ } = desired;
     compare_node(&mut found, &running.node, node);
-    let Admin { listen } = admin;
+    let Admin { listen, mode, owner, group } = admin;
+    opaque(&mut found, "[admin] mode", Effect::AtOnce, &running.admin.mode, mode);
+    shown(&mut found, "[admin] owner", Effect::AtOnce, &running.admin.owner, owner);
+    shown(&mut found, "[admin] group", Effect::AtOnce, &running.admin.group, group);
     shown(&mut found, "[admin] listen", Effect::Restart, &running.admin.listen, listen);
     opaque(&mut found, "[[certificates]]", Effect::AtOnce, &running.certificates, certificates);
     compare_proxy(&mut found, &running.proxy, proxy);

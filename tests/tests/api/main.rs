@@ -1,5 +1,6 @@
 //! What clients of the API make, change and remove while everything goes on.
 
+mod access;
 mod commands;
 mod objects;
 mod owners;

@@ -46,6 +46,14 @@ impl Scene {
         Ok(fs::write(lab.directory().join("lb.toml"), text + more)?)
     }
 
+    /// Adds lines to `[admin]`.
+    pub(crate) fn write_admin(lab: &Lab, lines: &str) -> Result<()> {
+        Self::write(lab, "")?;
+        let file = lab.directory().join("lb.toml");
+        let text = fs::read_to_string(&file)?.replace("[admin]\n", &format!("[admin]\n{lines}\n"));
+        Ok(fs::write(file, text)?)
+    }
+
     /// Has the daemon read its file again.
     pub(crate) fn reload(&self) -> Result<String> {
         let (done, text) = reload(&self.lab, &[])?;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::{events::EventFeed, refusal::Refused, streams::Streams, writers::Writers};
+use super::{events::EventFeed, refusal::Refused, streams::Streams};
 use crate::{
     admin::{
+        access::SocketAccess,
         request::{AdminRequest, Envelope, RequestSender},
         status::Status,
     },
@@ -25,7 +26,7 @@ pub struct Context {
     pub(super) requests: RequestSender,
     pub(super) listing: Arc<ArcSwap<Listing>>,
     pub(super) events: EventFeed,
-    pub(super) writers: Writers,
+    pub(in crate::admin) access: Arc<ArcSwap<SocketAccess>>,
     pub(in crate::admin) streams: Streams,
 }
 
@@ -36,10 +37,10 @@ impl Context {
         requests: RequestSender,
         listing: Arc<ArcSwap<Listing>>,
         events: EventFeed,
-        writers: Writers,
+        access: Arc<ArcSwap<SocketAccess>>,
     ) -> Self {
         let status = Arc::new(status);
-        Self { status, requests, listing, events, writers, streams: Streams::default() }
+        Self { status, requests, listing, events, access, streams: Streams::default() }
     }
 
     /// Has the event loop answer.

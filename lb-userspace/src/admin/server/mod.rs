@@ -12,7 +12,6 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod thread;
-mod writers;
 
 use std::{pin::pin, time::Duration};
 
@@ -36,7 +35,6 @@ pub use self::{
     events::{Event, EventFeed},
     objects::{Changed, ObjectList},
     thread::ApiThread,
-    writers::Writers,
 };
 use self::{peer::Peer, refusal::Refused};
 

@@ -47,7 +47,7 @@ pub(super) async fn check(
         || ["/v1/flows", "/v1/explain", "/v1/trace"].contains(&request.uri().path());
     match request.extensions().get::<Peer>() {
         None => unknown().into_response(),
-        Some(peer) if !reads && !context.writers.may_write(peer.uid, peer.gid) => {
+        Some(peer) if !reads && !context.access.load().may_write(peer.uid, peer.gid) => {
             let detail =
                 format!("uid {} may only read: see [admin] in the configuration", peer.uid);
             Refused::new(StatusCode::FORBIDDEN, "forbidden", detail).into_response()

@@ -12,8 +12,11 @@ use tower::ServiceExt as _;
 
 use super::{Context, Peer, routes};
 use crate::{
-    admin::{AdminRequest, ChangeReply, DrainReply, EventFeed, FlowList, ReloadReply, Writers},
+    admin::{
+        AdminRequest, ChangeReply, DrainReply, EventFeed, FlowList, ReloadReply, SocketAccess,
+    },
     objects::{ChangeRefusal, Kind, Listed, Listing, ObjectState, Owner, RefusalKind},
+    settings::Admin,
 };
 
 const ROOT: Peer = Peer { uid: 0, gid: 0, pid: None };
@@ -61,8 +64,16 @@ fn context() -> Context {
         },
     );
     let listing = Arc::new(arc_swap::ArcSwap::from_pointee(listing));
+    let admin = Admin {
+        listen: "/run/lb/admin.sock".into(),
+        mode: 0o660,
+        owner: Some("1000".into()),
+        group: Some("root".into()),
+    };
+    let access = SocketAccess::of(&admin).expect("every host has a group root");
+    let access = Arc::new(arc_swap::ArcSwap::from_pointee(access));
     let status = || Err(anyhow::anyhow!("no counters"));
-    Context::new(status, sender, listing, EventFeed::default(), Writers::with([1000], [100]))
+    Context::new(status, sender, listing, EventFeed::default(), access)
 }
 
 async fn ask(context: &Context, request: Request<Body>, peer: Option<Peer>) -> Response {
@@ -150,7 +161,7 @@ async fn who_may_only_read_is_told_so() {
     let code = async |method, path, peer| {
         ask(&context, request(method, path, sample(path)), peer).await.status().as_u16()
     };
-    for writer in [peer(0, 0), peer(1000, 7), peer(7, 100)] {
+    for writer in [peer(0, 0), peer(1000, 7), peer(7, 0)] {
         assert_eq!(code("PUT", "/v1/services/new", writer).await, 201);
     }
     let reader = peer(7, 7);

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 
 use crate::{
-    admin::EventFeed,
+    admin::{EventFeed, SocketAccess},
     app::state::last_good::ConfigText,
     config::{self, FileText, Joined, NamedFile, Shadowed},
     objects::{Listed, Listing, Object, ObjectId, ObjectState, Owner, Violation},
@@ -28,6 +28,8 @@ pub(crate) struct DesiredState {
     /// For clients that only read.
     pub(crate) listing: Arc<ArcSwap<Listing>>,
     pub(crate) events: EventFeed,
+    /// Who may use the API.
+    pub(crate) access: Arc<ArcSwap<SocketAccess>>,
 }
 
 /// Objects that are not part of the configuration, and why.
@@ -41,6 +43,7 @@ impl DesiredState {
     /// Joins the `config` of the file and what clients of an earlier daemon made. What of that does
     /// not fit is left out: a start does not fail for it.
     pub(crate) fn begin(source: &ConfigText, config: Config) -> anyhow::Result<(Self, Config)> {
+        let access = SocketAccess::of(&config.admin)?;
         let store = Store::new(&config.node.state_dir);
         let (provided, damaged) = store.load()?;
         for error in damaged {
@@ -60,6 +63,7 @@ impl DesiredState {
             store,
             listing: Arc::default(),
             events: EventFeed::default(),
+            access: Arc::new(ArcSwap::from_pointee(access)),
             file: file.clone(),
             provided: provided.clone(),
         };

@@ -23,7 +23,6 @@ use super::{
 use crate::{
     admin::{
         AdminRequest, ApiThread, Context, Event, ReloadRequest, RequestSender, UpgradeRequest,
-        Writers,
     },
     app::{
         operator::status_report::{ReportedService, StatusReport},
@@ -129,7 +128,7 @@ impl Daemon {
             requests,
             self.desired.listing.clone(),
             self.desired.events.clone(),
-            Writers::with([], []),
+            self.desired.access.clone(),
         );
         let admin = ApiThread::start(handles.admin.serve(context))?;
         tasks.spawn(async move {

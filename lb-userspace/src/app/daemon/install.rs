@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use super::{serving::Serving, state::Daemon};
 use crate::{
+    admin::SocketAccess,
     app::reconcile::{drains::Moment, fleet_builder},
     fleet::Fleet,
     proxy::{CheckedSettings, Routes},
@@ -22,6 +23,7 @@ pub(crate) struct Prepared {
     fleet: Fleet,
     routes: Arc<Routes>,
     settings: CheckedSettings,
+    access: Arc<SocketAccess>,
 }
 
 impl Daemon {
@@ -40,7 +42,8 @@ impl Daemon {
         let routes = serving.proxy.routes.load().changed(&fleet, config.geography())?;
         let proxy = Arc::new(config.proxy.clone());
         let settings = CheckedSettings::new(proxy, config.node.region.clone())?;
-        Ok(Prepared { config, fleet, routes: Arc::new(routes), settings })
+        let access = Arc::new(SocketAccess::of(&config.admin)?);
+        Ok(Prepared { config, fleet, routes: Arc::new(routes), settings, access })
     }
 
     /// Puts `desired` in the place of what runs. If that fails half way, what ran before is put
@@ -62,6 +65,7 @@ impl Daemon {
                 Arc::new(self.config.proxy.clone()),
                 self.config.node.region.clone(),
             )?,
+            access: self.desired.access.load_full(),
         };
         let Err(failure) = self.install(serving, desired).await else { return Ok(()) };
         if let Err(error) = self.install(serving, before).await {
@@ -72,12 +76,15 @@ impl Daemon {
     }
 
     async fn install(&mut self, serving: &mut Serving, desired: Prepared) -> anyhow::Result<()> {
-        let Prepared { config, fleet, routes, settings } = desired;
+        let Prepared { config, fleet, routes, settings, access } = desired;
         let present = self.host.network.interfaces().await?;
         self.kernel.interfaces.configure(&config.node.interfaces, &present)?;
         let same_settings =
             self.config.proxy == config.proxy && self.config.node.region == config.node.region;
         let same_certificates = self.config.certificates == config.certificates;
+        if self.config.admin != config.admin {
+            self.desired.access.store(access);
+        }
         fleet_builder::mark_removed(&self.fleet.running, &fleet);
         let before = serving.proxy.routes.load_full();
         let running = (&self.fleet.running, &*before);

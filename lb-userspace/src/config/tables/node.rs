@@ -235,13 +235,49 @@ fn outer_source(value: Value<'_>, is_v4: bool) -> Option<IpNet> {
 pub(crate) fn admin(value: Value<'_>) -> Option<Admin> {
     value.section(|admin| {
         let listen = admin.optional("listen", unix_socket);
+        let mode = admin.optional("mode", socket_mode);
+        let owner = admin.optional("owner", user);
+        let group = admin.optional("group", user);
         admin.unsupported("metrics", "`lb status --json` prints the counters");
-        Some(listen.map_or_else(default_admin, |listen| Admin { listen }))
+        let default = default_admin();
+        Some(Admin {
+            listen: listen.unwrap_or(default.listen),
+            mode: mode.unwrap_or(default.mode),
+            owner,
+            group,
+        })
     })
 }
 
 pub(crate) fn default_admin() -> Admin {
-    Admin { listen: "/run/lb/admin.sock".into() }
+    Admin { listen: "/run/lb/admin.sock".into(), mode: 0o600, owner: None, group: None }
+}
+
+/// Reads a file's mode, as chmod takes it.
+fn socket_mode(value: Value<'_>) -> Option<u32> {
+    const HELP: &str = "write three octal digits in quotes, such as \"0660\" for owner and group";
+    let text = value.text_or("octal digits in quotes such as \"0660\"")?;
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| (3..=4).contains(&text.len()));
+    match mode {
+        Some(mode) if mode & 0o600 == 0o600 && mode <= 0o777 => Some(mode),
+        Some(mode) if mode <= 0o777 => {
+            value.refuse(format!("`{text}` keeps its own owner out"), HELP)
+        }
+        _ => value.refuse(format!("`{text}` is not a mode"), HELP),
+    }
+}
+
+/// Reads the name or number of a user or group.
+fn user(value: Value<'_>) -> Option<Arc<str>> {
+    let text = value.text()?;
+    let is_name = !text.is_empty() && !text.contains([':', '\0', '/', ' ']);
+    if is_name {
+        return Some(text.into());
+    }
+    value.refuse(
+        format!("`{text}` in `{}` is not a name", value.key()),
+        "write a name or number that this host knows",
+    )
 }
 
 pub(crate) fn unix_socket(value: Value<'_>) -> Option<PathBuf> {

@@ -121,6 +121,13 @@ const BESIDE: &[Row] = &[
     ("services = 3", &["1:12 `services` must be a list in square brackets, found a whole number"]),
     ("[admin]\nlisten = '127.0.0.1:80'", &["2:10 `127.0.0.1:80` does not begin with `unix:`"]),
     ("[admin]\nlisten = 'unix:lb.sock'", &["2:10 `lb.sock` is not an absolute path"]),
+    ("[admin]\nmode = '0068'", &["2:8 `0068` is not a mode"]),
+    (
+        "[admin]\nmode = 660",
+        &["2:8 `mode` must be octal digits in quotes such as \"0660\", found a whole number"],
+    ),
+    ("[admin]\nmode = '0066'", &["2:8 `0066` keeps its own owner out"]),
+    ("[admin]\nowner = 'a b'", &["2:9 `a b` in `owner` is not a name"]),
     ("[admin]\nmetrics = '127.0.0.1:9100'", &["2:1 `metrics` is not supported yet"]),
     ("[proxy]\nkeepalive_time = '2m'\nkeepalive_interval = '1s'\nkeepalive_probes = 127", &[]),
     (

@@ -26,7 +26,7 @@ pub(crate) const KEY_LOCATIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("`[node.encap]`", &["source_v4", "source_v6", "gue_port"]),
-    ("`[admin]`", &["listen"]),
+    ("`[admin]`", &["listen", "owner", "group"]),
     ("`[[certificates]]`", &["cert", "key", "directory", "default"]),
     (
         "`[proxy]`",
