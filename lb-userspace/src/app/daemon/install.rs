@@ -85,7 +85,6 @@ impl Daemon {
         if self.config.admin != config.admin {
             self.desired.access.store(access);
         }
-        fleet_builder::mark_removed(&self.fleet.running, &fleet);
         let before = serving.proxy.routes.load_full();
         let running = (&self.fleet.running, &*before);
         self.fleet.removals.note(running, (&fleet, &*routes), Instant::now());

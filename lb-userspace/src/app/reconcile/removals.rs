@@ -44,6 +44,10 @@ struct RemovedBackend {
     service: Arc<str>,
     backend: Arc<Backend>,
     until: Instant,
+    /// From then on it gets nothing new. Requests that began just before may have no other server:
+    /// the new configuration's are not theirs. `None`: its whole service was removed, and it serves
+    /// the last requests.
+    closes: Option<Instant>,
 }
 
 /// What [`Removals::advance`] changed.
@@ -72,6 +76,7 @@ impl Removals {
             let until = now + deadline.unwrap_or_default();
             self.frontends.push(RemovedFrontend { at, live, until });
         }
+        let names: BTreeSet<_> = desired.services.iter().map(|it| &it.service.name).collect();
         let states = desired.services.iter().flat_map(|running| &running.backends);
         let kept: BTreeSet<_> = states.map(|backend| Arc::as_ptr(&backend.state)).collect();
         for running in &running.services {
@@ -82,11 +87,16 @@ impl Removals {
             let gone = running.backends.iter();
             let gone = gone.filter(|backend| !kept.contains(&Arc::as_ptr(&backend.state)));
             let until = now + service.proxied_drain_deadline();
+            let closes = names.contains(&service.name).then_some(now + LOOK);
             self.backends.extend(gone.map(|backend| RemovedBackend {
                 service: service.name.clone(),
                 backend: backend.clone(),
                 until,
+                closes,
             }));
+        }
+        for backend in desired.services.iter().flat_map(|running| &running.backends) {
+            backend.set_removed(false);
         }
         // What is served again is not kept for its own sake.
         let services = &desired.services;
@@ -112,6 +122,9 @@ impl Removals {
         self.frontends
             .retain(|frontend| frontend.until > now && frontend.live.load(Ordering::Relaxed) > 0);
         self.backends.retain(|removed| {
+            if removed.closes.is_some_and(|at| at <= now) {
+                removed.backend.set_removed(true);
+            }
             let is_over = removed.until <= now;
             if is_over {
                 let (service, server) = (&removed.service, removed.backend.server.address);

@@ -1,7 +1,7 @@
 //! Builds the fleet from the configured services, and applies health transitions to it.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -9,7 +9,7 @@ use std::{
 use crate::app::state::store::PoolMember;
 use crate::{
     control::{self, StableIds},
-    fleet::{Backend, BackendState, Fleet, RunningService},
+    fleet::{Backend, Fleet, RunningService},
     health::Transition,
     service::Service,
 };
@@ -56,27 +56,6 @@ fn build_service(
     backends.iter().filter(|_| !is_checked).for_each(|backend| backend.set_up(true));
     let counts = before.map_or_else(Arc::default, |running| running.counts.clone());
     Ok(RunningService::counting(service.clone(), backends, counts))
-}
-
-/// Marks the servers that services of `desired` have no more: requests that began under `running`
-/// may still look for a backend. The servers of a removed service serve its last requests.
-pub(crate) fn mark_removed(running: &Fleet, desired: &Fleet) {
-    let kept: HashSet<_> = states(desired).collect();
-    let names: HashSet<_> = desired.services.iter().map(|it| &it.service.name).collect();
-    let goes_on = |running: &&Arc<RunningService>| names.contains(&running.service.name);
-    for service in running.services.iter().filter(goes_on) {
-        for backend in &service.backends {
-            backend.set_removed(!kept.contains(&Arc::as_ptr(&backend.state)));
-        }
-    }
-    for backend in desired.services.iter().flat_map(|service| &service.backends) {
-        backend.set_removed(false);
-    }
-}
-
-fn states(fleet: &Fleet) -> impl Iterator<Item = *const BackendState> {
-    let backends = fleet.services.iter().flat_map(|service| &service.backends);
-    backends.map(|backend| Arc::as_ptr(&backend.state))
 }
 
 /// Restores the health that an earlier daemon recorded: a server that was down stays down until it
