@@ -94,7 +94,7 @@ pub struct Forwarding {
     /// With `NextStep::Open`, what the flow is to be opened between.
     pub service: u32,
     pub backend: u32,
-    /// [`wish`]es: steps that may be left out, since they would do nothing, are not named.
+    /// Steps that may be left out, since they would do nothing, are not named.
     pub wishes: u32,
     /// With `NextStep::Oversize`, bytes of the largest IP packet that would have done.
     pub carried: u32,

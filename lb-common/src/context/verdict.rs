@@ -65,7 +65,7 @@ impl NextStep {
     }
 }
 
-/// What goes with a [`NextStep`].
+/// What goes with a `NextStep`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Egress {
