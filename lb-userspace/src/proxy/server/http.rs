@@ -41,7 +41,7 @@ use crate::proxy::{
     },
     net::{
         drain::DrainManner,
-        linger::linger,
+        linger::{Lingering, linger},
         relay::{self, RelayStream, relay},
     },
     upstream::lease::UpgradedBackend,
@@ -226,7 +226,8 @@ where
             })
         }
     });
-    let io = TokioIo::new(Sectioned::new(ObservedStream::new(stream, ahead, activity.clone())));
+    let sectioned = Sectioned::new(ObservedStream::new(stream, ahead, activity.clone()));
+    let io = TokioIo::new(Lingering::new(sectioned));
     let mut connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

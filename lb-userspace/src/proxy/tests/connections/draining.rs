@@ -77,3 +77,22 @@ async fn a_request_that_came_just_before_is_answered() {
         }
     }
 }
+
+/// What a client sends until it has read that the connection is over must not reset it: it may
+/// have an answer to read.
+#[tokio::test]
+async fn what_crosses_the_end_of_http2_resets_nothing() {
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let backend = backend::saying("ok").await;
+    let lab = Lab::http(&[backend.address]);
+    let mut client = Raw::connect(lab.address).await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let goaway = [&[0, 0, 8, 7, 0, 0, 0, 0, 0][..], &[0; 8]].concat();
+    client.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &goaway].concat()).await;
+    client.rest().await;
+    for _ in 0..3 {
+        assert!(client.send_to(PING).await, "it was reset");
+    }
+    drop(client);
+    lab.finish().await;
+}
