@@ -31,7 +31,9 @@ pub use request::{
     ReloadReply, ReloadRequest, RequestSender, UpgradeReply, UpgradeRequest,
 };
 pub use selector::{Endpoint, FlowState, FlowTraits, Network, Selector, Transport};
-pub use server::{ApiThread, Changed, Context, Event, EventFeed, ObjectList, StatusSource};
+pub use server::{
+    ApiThread, Changed, Context, Event, EventFeed, ObjectList, OrderBody, OrderList, StatusSource,
+};
 pub use status::{
     BackendStatus, CertificateStatus, Drops, FailedHandshakes, Flows, HandshakeStatus,
     InterfaceStatus, LackStatus, RepairCount, ServiceStatus, SourcePorts, Status, Verdicts,

@@ -10,7 +10,7 @@ use super::{
     explain::{Explanation, PacketQuery, TraceLine, TraceQuery},
     flows::{FlowList, FlowQuery},
 };
-use crate::objects::{ChangeRefusal, Operation};
+use crate::objects::{ChangeRefusal, Operation, OrderChange};
 
 /// The JSON of `PUT /v1/drain`: a server of a service is to take nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -80,6 +80,7 @@ pub struct UpgradeReply {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangeRequest {
     pub operations: Vec<Operation>,
+    pub orders: Vec<OrderChange>,
     /// Say only what would change.
     pub dry_run: bool,
     /// Who asks, for the log.

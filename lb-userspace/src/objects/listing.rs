@@ -1,12 +1,13 @@
 //! All objects of the configuration as clients see them, with their owners.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     object::{Body, Kind, ObjectId, Owner},
+    order::Order,
     violation::Violation,
 };
 
@@ -14,6 +15,7 @@ use super::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Listing {
     pub revision: u64,
+    pub orders: Vec<Arc<Order>>,
     objects: BTreeMap<ObjectId, Vec<Listed>>,
 }
 
@@ -50,7 +52,7 @@ pub enum ObjectState {
 impl Listing {
     #[must_use]
     pub fn at(revision: u64) -> Self {
-        Self { revision, objects: BTreeMap::new() }
+        Self { revision, ..Self::default() }
     }
 
     /// Adds an object. That of the file comes first where several have one name.

@@ -2,12 +2,14 @@
 //! is kept.
 
 mod merge_patch;
+mod overlay;
 mod provided;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
+    overlay::overlay,
     provided::Provided,
     store::{Store, StoreError},
 };

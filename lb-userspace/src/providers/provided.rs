@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::merge_patch::merge;
 use crate::objects::{
-    Body, ChangeRefusal, Kind, Match, Object, ObjectId, Operation, RefusalKind, Verb, Violation,
+    Body, ChangeRefusal, Kind, Match, Object, ObjectId, Operation, Order, OrderChange, OrderTarget,
+    RefusalKind, Verb, Violation,
 };
 
 /// What clients of the API made. A change makes another one of it.
@@ -16,6 +17,7 @@ pub struct Provided {
     /// Grows with each change of anything.
     revision: u64,
     objects: BTreeMap<ObjectId, Arc<Object>>,
+    orders: BTreeMap<OrderTarget, Arc<Order>>,
 }
 
 /// The same in the store.
@@ -23,6 +25,8 @@ pub struct Provided {
 pub(super) struct Snapshot {
     revision: u64,
     objects: Vec<Object>,
+    #[serde(default)]
+    orders: Vec<Order>,
 }
 
 impl Provided {
@@ -35,6 +39,39 @@ impl Provided {
     #[must_use]
     pub fn objects(&self) -> Vec<Arc<Object>> {
         self.objects.values().cloned().collect()
+    }
+
+    /// The orders by service and server.
+    #[must_use]
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        self.orders.values().cloned().collect()
+    }
+
+    /// Gives orders and takes orders back, as the same revision. `None`: there is no such order.
+    #[must_use]
+    pub fn ordered(&self, changes: &[OrderChange]) -> Option<Self> {
+        let mut next = self.clone();
+        for change in changes {
+            match change {
+                OrderChange::Give(order) => {
+                    next.orders.insert(order.target.clone(), Arc::new(order.clone()));
+                }
+                OrderChange::TakeBack(target) => drop(next.orders.remove(target)?),
+            }
+        }
+        Some(next)
+    }
+
+    /// Without the orders that have ended by `now_ms`. `None`: none has.
+    #[must_use]
+    pub fn expired(&self, now_ms: u64) -> Option<Self> {
+        let stands = |order: &Order| order.until_ms.is_none_or(|until| until > now_ms);
+        if self.orders.values().all(|order| stands(order)) {
+            return None;
+        }
+        let mut next = self.advanced();
+        next.orders.retain(|_, order| stands(order));
+        Some(next)
     }
 
     #[must_use]
@@ -50,7 +87,7 @@ impl Provided {
     /// Counts a change of another owner's objects.
     #[must_use]
     pub fn advanced(&self) -> Self {
-        Self { revision: self.revision + 1, objects: self.objects.clone() }
+        Self { revision: self.revision + 1, ..self.clone() }
     }
 
     /// Carries out all `operations` as one revision. `in_file` says where the file has an object
@@ -63,7 +100,7 @@ impl Provided {
         operations: &[Operation],
         in_file: impl Fn(&ObjectId) -> Option<String>,
     ) -> Result<Self, ChangeRefusal> {
-        let mut next = Self { revision: self.revision + 1, objects: self.objects.clone() };
+        let mut next = self.advanced();
         let mut violations = Vec::new();
         for (number, operation) in operations.iter().enumerate() {
             let id = &operation.id;
@@ -101,7 +138,8 @@ impl Provided {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let objects = self.objects.values().map(|object| Object::clone(object)).collect();
-        Snapshot { revision: self.revision, objects }
+        let orders = self.orders.values().map(|order| Order::clone(order)).collect();
+        Snapshot { revision: self.revision, objects, orders }
     }
 }
 
@@ -109,7 +147,9 @@ impl From<Snapshot> for Provided {
     fn from(snapshot: Snapshot) -> Self {
         let objects = snapshot.objects.into_iter();
         let objects = objects.map(|object| (object.id.clone(), Arc::new(object))).collect();
-        Self { revision: snapshot.revision, objects }
+        let orders = snapshot.orders.into_iter();
+        let orders = orders.map(|order| (order.target.clone(), Arc::new(order))).collect();
+        Self { revision: snapshot.revision, objects, orders }
     }
 }
 

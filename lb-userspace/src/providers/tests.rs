@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Provided, Store};
 use crate::objects::{
-    Body, ChangeRefusal, Kind, Match, ObjectId, Operation, RefusalKind, Star, Verb,
+    Body, ChangeRefusal, Kind, Match, ObjectId, Operation, Order, OrderChange, OrderTarget,
+    RefusalKind, Star, Verb,
 };
 
 fn body(value: Value) -> Body {
@@ -100,6 +101,27 @@ fn all_or_nothing() {
     let both = [good, operation(Verb::Delete, "web", None, Some(1))];
     let after = changed(&made, &both).unwrap();
     assert_eq!((after.revision(), after.objects().len()), (2, 1));
+}
+
+#[test]
+fn orders_lie_over_what_is_configured_and_end() {
+    let target =
+        |server: &str| OrderTarget { service: "web".into(), server: server.parse().unwrap() };
+    let order =
+        |server, until_ms| Order { target: target(server), weight: Some(7), drain: true, until_ms };
+    let (one, two) = (order("10.0.0.1:80", Some(1000)), order("10.0.0.2:80", None));
+    let given = [OrderChange::Give(one.clone()), OrderChange::Give(two.clone())];
+    let given = with_web().ordered(&given).unwrap();
+    let (directory, store) = store("orders");
+    store.save(&given).unwrap();
+    assert_eq!(load(&store), given);
+    fs::remove_dir_all(directory).unwrap();
+    assert_eq!(given.expired(999), None);
+    let left = given.expired(1000).unwrap();
+    assert_eq!((left.orders().len(), left.revision()), (1, given.revision() + 1));
+    let undone = left.ordered(&[OrderChange::TakeBack(two.target.clone())]).unwrap();
+    assert!(undone.orders().is_empty());
+    assert_eq!(undone.ordered(&[OrderChange::TakeBack(two.target)]), None);
 }
 
 /// caddyserver/caddy#2903, traefik/traefik#6962: what was made by the API was gone after a restart.

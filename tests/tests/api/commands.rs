@@ -33,6 +33,12 @@ fn a_service_is_made_listed_edited_and_removed() -> Result<()> {
     let (_, backends) = lb("backends list web")?;
     assert!(backends.contains(&server) && backends.contains("up"), "{backends}");
 
+    let order = format!("backends order web {server}");
+    let weighed = lb(&format!("{order} --weight 9"))?;
+    assert_eq!(weighed.1, format!("web: backend {server}: weight 9 instead of 1\n"));
+    assert_eq!(lb(&format!("{order} --undo"))?.0, 0);
+    assert_eq!((lb(&order)?.0, lb(&format!("{order} --undo"))?.0), (2, 3));
+
     assert_eq!(lb("services edit web --set queue.length=7")?.1, "web: queue changed\n");
     let (_, got) = lb("services get web --json")?;
     assert_eq!(serde_json::from_str::<Value>(&got)?["queue"], json!({"length": 7}));

@@ -3,6 +3,7 @@
 mod access;
 mod commands;
 mod objects;
+mod orders;
 mod owners;
 mod scene;
 mod store;

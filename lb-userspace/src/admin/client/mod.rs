@@ -7,5 +7,5 @@ mod objects;
 pub use self::{
     commands::{drain, explain, flows, reload, status, trace, upgrade},
     exchange::RequestRefused,
-    objects::{Found, list, read, write},
+    objects::{Found, list, order, read, write},
 };

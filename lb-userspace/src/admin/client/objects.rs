@@ -10,8 +10,8 @@ use hyper::{
 
 use super::exchange::{ask_within, exchange_within, parse};
 use crate::{
-    admin::server::{Changed, ObjectList},
-    objects::{Body, Kind, ObjectId},
+    admin::server::{Changed, ObjectList, OrderBody},
+    objects::{Body, Kind, ObjectId, OrderTarget},
 };
 
 const READING: Duration = Duration::from_secs(30);
@@ -80,18 +80,41 @@ pub fn write(
     parse(&ask_within(WRITING, socket, request, body.into())?)
 }
 
+/// Gives an order for a server, or (`None`) takes it back. Blocks, as above.
+///
+/// # Errors
+///
+/// As of [`list`], or there is no such server or order.
+pub fn order(
+    socket: &Path,
+    target: &OrderTarget,
+    order: Option<&OrderBody>,
+) -> anyhow::Result<Changed> {
+    let service = escaped(&target.service);
+    let path = format!("/v1/orders/{service}/{}", escaped(&target.server.to_string()));
+    let body = order.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    let method = if order.is_some() { Method::PUT } else { Method::DELETE };
+    let request = Request::builder().method(method).uri(path);
+    parse(&ask_within(WRITING, socket, request, body.into())?)
+}
+
 fn path(id: &ObjectId) -> String {
-    let mut path = format!("/v1/{}/", id.kind.name());
-    for byte in id.name.bytes() {
+    format!("/v1/{}/{}", id.kind.name(), escaped(&id.name))
+}
+
+/// A segment of a path.
+fn escaped(name: &str) -> String {
+    let mut segment = String::new();
+    for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-                path.push(char::from(byte));
+                segment.push(char::from(byte));
             }
             // Writing to a String does not fail.
-            _ => drop(write!(path, "%{byte:02X}")),
+            _ => drop(write!(segment, "%{byte:02X}")),
         }
     }
-    path
+    segment
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -6,6 +6,7 @@ mod context;
 mod events;
 mod objects;
 mod observe;
+mod orders;
 mod peer;
 mod refusal;
 mod streams;
@@ -34,6 +35,7 @@ pub use self::{
     context::{Context, StatusSource},
     events::{Event, EventFeed},
     objects::{Changed, ObjectList},
+    orders::{OrderBody, OrderList},
     thread::ApiThread,
 };
 use self::{peer::Peer, refusal::Refused};
@@ -62,6 +64,8 @@ pub(super) fn routes(context: Context) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(observe::trace))
         .routes(routes!(observe::events))
         .routes(routes!(objects::change))
+        .routes(routes!(orders::list))
+        .routes(routes!(orders::give, orders::take_back))
         .routes(routes!(objects::list))
         .routes(routes!(objects::get, objects::put, objects::patch, objects::delete))
         .split_for_parts();

@@ -204,7 +204,8 @@ async fn ask(
     peer: Peer,
     pointer: impl Fn(&Place) -> Option<String>,
 ) -> Result<ChangeReply, Refused> {
-    let request = ChangeRequest { operations, dry_run, by: peer.to_string() };
+    let orders = Vec::new();
+    let request = ChangeRequest { operations, orders, dry_run, by: peer.to_string() };
     let (reply, answer) = oneshot::channel();
     let asked = AdminRequest::Change(ChangeEnvelope { request, reply });
     let answer = context.send(asked, answer).await?;

@@ -97,6 +97,7 @@ fn sample(path: &str) -> &'static str {
         "/v1/explain" => {
             r#"{"from": "10.0.0.1:1", "to": "10.0.0.2:2", "protocol": "tcp", "flags": 2, "size": 0}"#
         }
+        "/v1/orders/web/10.0.0.1:80" => r#"{"weight": 3, "ttl_ms": 5}"#,
         "/v1/changes" => r#"{"operations": []}"#,
         _ => "{}",
     }
@@ -112,7 +113,8 @@ async fn the_document_says_what_the_routes_do() {
     let paths = document["paths"].as_object().expect("paths");
     let mut walked = 0;
     for (path, methods) in paths {
-        let real = path.replace("{kind}", "services");
+        let real =
+            path.replace("{kind}", "services").replace("{service}/{server}", "web/10.0.0.1:80");
         for (method, operation) in methods.as_object().expect("methods") {
             for name in ["web", "stale", "missing"] {
                 let real = real.replace("{name}", name);

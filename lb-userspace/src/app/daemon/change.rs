@@ -1,12 +1,16 @@
 //! Changes that clients of the API ask for.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use ::tracing::{error, info};
 use tokio::task;
 
 use super::{
     desired::{self, Waiting},
+    install::Prepared,
     serving::Serving,
     state::Daemon,
 };
@@ -14,8 +18,9 @@ use crate::{
     admin::{ChangeReply, ChangeRequest, Event},
     app::operator::dry_run,
     config::Errors,
-    objects::{ChangeRefusal, ObjectId, RefusalKind},
+    objects::{ChangeRefusal, ObjectId, Order, OrderChange, RefusalKind},
     providers::{Provided, StoreError},
+    settings::Config,
 };
 
 impl Daemon {
@@ -56,6 +61,7 @@ impl Daemon {
         }
         let in_file = |id: &ObjectId| self.desired.place_in_file(id);
         let next = self.desired.provided.changed(&request.operations, in_file)?;
+        let next = ordered(&self.desired.provided, next, request)?;
         let mut reply = ChangeReply {
             revision: next.revision(),
             changes: Vec::new(),
@@ -65,7 +71,8 @@ impl Daemon {
         if next == self.desired.provided {
             return Ok(reply);
         }
-        let (config, waiting) = Waiting::apart(self.join_change(&next, request).await?);
+        let (config, waiting) = Waiting::apart(self.join_change(&next, request).await?, &next);
+        refuse_unknown_servers(&config, request)?;
         refuse_shadowed(&waiting, request)?;
         reply.warnings = self.desired.warnings(&waiting);
         let assessed = self.assess(serving, config).await.map_err(unable)?;
@@ -76,21 +83,52 @@ impl Daemon {
         let Some(prepared) = assessed.prepared else {
             return Err(unable(format!("it needs a new process: {}", reply.changes.join("; "))));
         };
-        self.save(&next).await?;
-        let is_nothing = reply.changes.is_empty();
-        if !is_nothing && let Err(failure) = self.change_over(serving, prepared).await {
-            self.take_back(&next).await;
-            return Err(unable(format!(
-                "it could not be applied, and what was begun is undone: {failure:#}"
-            )));
-        }
-        self.desired.accept(self.desired.file.clone(), next, waiting);
+        let prepared = (!reply.changes.is_empty()).then_some(prepared);
+        self.go_over_to(serving, next, waiting, prepared).await?;
         self.desired.events.tell(Event::Changed {
             revision: reply.revision,
             by: request.by.clone(),
             changes: reply.changes.clone(),
         });
         Ok(reply)
+    }
+
+    /// Keeps a revision, then applies it. `None`: nothing that runs changes.
+    async fn go_over_to(
+        &mut self,
+        serving: &mut Serving,
+        next: Provided,
+        waiting: Waiting,
+        prepared: Option<Prepared>,
+    ) -> Result<(), ChangeRefusal> {
+        self.save(&next).await?;
+        if let Some(prepared) = prepared
+            && let Err(failure) = self.change_over(serving, prepared).await
+        {
+            self.take_back(&next).await;
+            return Err(unable(format!(
+                "it could not be applied, and what was begun is undone: {failure:#}"
+            )));
+        }
+        self.desired.accept(self.desired.file.clone(), next, waiting);
+        Ok(())
+    }
+
+    /// Ends the orders whose time is over: what is configured takes effect again.
+    pub(crate) async fn expire_orders(&mut self, serving: &mut Serving) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        if self.desired.provided.expired(now_ms).is_none() || !self.succession.upgrades.is_empty() {
+            return;
+        }
+        let over = |order: &&Arc<Order>| order.until_ms.is_some_and(|until| until <= now_ms);
+        let orders = self.desired.provided.orders();
+        let orders = orders.iter().filter(over);
+        let orders = orders.map(|order| OrderChange::TakeBack(order.target.clone())).collect();
+        let by = "ttl".to_owned();
+        let request = ChangeRequest { operations: Vec::new(), orders, dry_run: false, by };
+        // The result is in the log; if it failed, the next second tries again.
+        let _ = self.change(serving, &request).await;
     }
 
     /// Joins the running file and what there would be. Files that the written objects name are
@@ -131,6 +169,40 @@ impl Daemon {
             error!(%error, "a restart would try a revision again that could not be applied");
         }
     }
+}
+
+/// Orders are part of the same revision. What only orders change is a revision as well.
+fn ordered(
+    before: &Provided,
+    next: Provided,
+    request: &ChangeRequest,
+) -> Result<Provided, ChangeRefusal> {
+    if request.orders.is_empty() {
+        return Ok(next);
+    }
+    let next = if next.revision() == before.revision() { before.advanced() } else { next };
+    next.ordered(&request.orders).ok_or_else(|| {
+        let targets: Vec<_> = request.orders.iter().map(|it| it.target().to_string()).collect();
+        let detail = format!("there is no order for {}", targets.join(", "));
+        ChangeRefusal::new(RefusalKind::Missing, detail)
+    })
+}
+
+/// An order that is given is for a server that is there.
+fn refuse_unknown_servers(config: &Config, request: &ChangeRequest) -> Result<(), ChangeRefusal> {
+    for order in &request.orders {
+        let OrderChange::Give(Order { target, .. }) = order else { continue };
+        let service = config.services.iter().find(|it| *it.name == *target.service);
+        let service = service.ok_or_else(|| {
+            let detail = format!("there is no service `{}`", target.service);
+            ChangeRefusal::new(RefusalKind::Missing, detail)
+        })?;
+        if !service.pool.servers.iter().any(|it| it.address == target.server) {
+            let detail = format!("service `{}` has no server {}", target.service, target.server);
+            return Err(ChangeRefusal::new(RefusalKind::Missing, detail));
+        }
+    }
+    Ok(())
 }
 
 fn written(request: &ChangeRequest) -> Vec<ObjectId> {

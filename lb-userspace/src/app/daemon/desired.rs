@@ -14,7 +14,7 @@ use crate::{
     app::state::last_good::ConfigText,
     config::{self, FileText, Joined, NamedFile, Shadowed},
     objects::{Listed, Listing, Object, ObjectId, ObjectState, Owner, Violation},
-    providers::{Provided, Store},
+    providers::{Provided, Store, overlay},
     settings::Config,
 };
 
@@ -67,7 +67,7 @@ impl DesiredState {
             file: file.clone(),
             provided: provided.clone(),
         };
-        let (config, waiting) = Waiting::apart(joined);
+        let (config, waiting) = Waiting::apart(joined, &provided);
         desired.warnings(&waiting).iter().for_each(|warning| warn!("{warning}"));
         desired.accept(file, provided, waiting);
         Ok((desired, config))
@@ -104,6 +104,7 @@ impl DesiredState {
 
     fn list(&self) -> Listing {
         let mut listing = Listing::at(self.provided.revision());
+        listing.orders = self.provided.orders();
         for (id, listed) in &self.in_file {
             listing.add(id.kind, listed.clone());
         }
@@ -153,8 +154,10 @@ impl DesiredState {
 }
 
 impl Waiting {
-    pub(crate) fn apart(joined: Joined) -> (Config, Self) {
-        let Joined { config, shadowed, left_out } = joined;
+    /// Returns the configuration as the orders of `provided` have it, and what waits.
+    pub(crate) fn apart(joined: Joined, provided: &Provided) -> (Config, Self) {
+        let Joined { mut config, shadowed, left_out } = joined;
+        overlay(&mut config, &provided.orders());
         (config, Self { shadowed, left_out })
     }
 

@@ -196,6 +196,7 @@ impl Daemon {
                 _ = datapath_check.tick() => {
                     self.repair_datapath();
                     self.forget_generations();
+                    self.expire_orders(serving).await;
                 }
             }
         }

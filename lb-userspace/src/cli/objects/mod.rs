@@ -6,6 +6,7 @@ mod edit;
 mod flags;
 mod port_words;
 mod show;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -14,16 +15,16 @@ use std::{path::Path, process::ExitCode};
 use hyper::Method;
 
 use crate::{
-    admin::{Changed, client},
+    admin::client,
     cli::output::{fail, print, print_error},
     objects::{Kind, ObjectId},
 };
 
-use self::flags::Asked;
 pub(super) use self::{
     backends::{BackendsCommand, backends},
     flags::{CertsCommand, PoolsCommand, ServicesCommand},
 };
+use self::{flags::Asked, tell::tell};
 
 pub(super) fn services(command: ServicesCommand) -> ExitCode {
     run(Kind::Services, command.asked())
@@ -91,16 +92,5 @@ fn answer(socket: &Path, kind: Kind, asked: Asked, json: bool) -> anyhow::Result
             let (method, tag) = (Method::DELETE, Some(&*found.tag));
             tell(&client::write(socket, method, &id, tag, None, flags.dry_run)?, json)
         }
-    }
-}
-
-fn tell(done: &Changed, json: bool) -> anyhow::Result<()> {
-    for warning in &done.warnings {
-        print_error(&format!("warning: {warning}"));
-    }
-    match (json, &done.changes[..]) {
-        (true, _) => print(&(serde_json::to_string_pretty(done)? + "\n")),
-        (false, []) => print("nothing that runs changes\n"),
-        (false, changes) => print(&(changes.join("\n") + "\n")),
     }
 }

@@ -88,7 +88,7 @@ impl Daemon {
         }
         let file = request.file.clone().unwrap_or_else(|| self.applied.file.clone());
         let (source, joined) = self.read(file).await?;
-        let (config, waiting) = Waiting::apart(joined);
+        let (config, waiting) = Waiting::apart(joined, &self.desired.provided);
         let warnings = self.desired.warnings(&waiting);
         let assessed = self.assess(serving, config).await?;
         if !request.dry_run {
