@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::app::{
     process::privilege,
-    state::{generations, id_log, store},
+    state::{generations, id_log, last_good, store},
 };
 use crate::{
     datapath::{Pins, RemovedPins},
@@ -38,6 +38,7 @@ pub fn detach(pin_dir: &Path, state_dir: &Path) -> anyhow::Result<Detached> {
         store::remove(state_dir)?;
         id_log::remove(state_dir)?;
         generations::remove(state_dir)?;
+        last_good::remove(state_dir)?;
         let interfaces: Vec<_> = datapath.interfaces.iter().map(|(name, _)| name).collect();
         host.suspect_forwarding(&interfaces)?;
         let host = host.close().await.context("cannot undo all that was changed")?;

@@ -49,6 +49,11 @@ impl ConfigText {
     }
 }
 
+/// Removes it: nothing of lb is left here.
+pub(crate) fn remove(state_dir: &Path) -> io::Result<()> {
+    super::store::remove_file(&state_dir.join(NAME))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
